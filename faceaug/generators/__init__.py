@@ -1,0 +1,5 @@
+"""Generators: what draws a face from a latent vector, and how one is found by name or file."""
+
+from faceaug.generators.base import Generator, load_generator, sample_z
+
+__all__ = ["Generator", "load_generator", "sample_z"]

@@ -1,0 +1,230 @@
+"""What a generator is, how it is found, and how latents are drawn.
+
+A generator is anything with a latent vector that is roughly Gaussian and a synthesis function; it plugs in through the
+entry point group ``faceaug.generators`` (a callable ``load(device) -> Generator``), no base class needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from faceaug.errors import FaceaugError, GeneratorError, nearest
+
+ENTRY_POINT_GROUP = "faceaug.generators"
+
+# Known to the code itself, so that they work from a checkout that was never installed.
+BUILT_IN = {
+    "digiface": "faceaug.generators.digiface:load",
+    "embedded": "faceaug.generators.embedded:load",
+}
+
+# Images synthesised together, whatever the caller's batch. Convolutions choose their algorithm by the shape of the
+# batch, so a fixed shape is what makes an image the same bit for bit in any batch (see `in_tiles`).
+CPU_TILE = 8
+GPU_TILE = 64
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A source of images with a linear-friendly latent space: ``w = map(z)``, ``images = synthesize(w)``.
+
+    One machine and one thread count give the same image bit for bit for the same latent, whatever batch it comes in.
+    Calls build no autograd graph unless the latents themselves require gradients.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, as `load_generator` knows it or as the weights file tells."""
+
+    @property
+    def z_dim(self) -> int:
+        """Width Z of the latent that is drawn from a standard normal."""
+
+    @property
+    def w_dim(self) -> int:
+        """Width D of the latent in which semantics are linear; edits happen here."""
+
+    @property
+    def resolution(self) -> int:
+        """Side R of the square images, in pixels."""
+
+    @property
+    def licence(self) -> str:
+        """What is known of the licence of the weights, in a sentence."""
+
+    @property
+    def origin(self) -> str:
+        """Where the weights come from, in a sentence."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file that holds the weights (64 hexadecimal digits)."""
+
+    @property
+    def w_mean(self) -> npt.NDArray[np.float64]:
+        """Mean of ``map(z)`` over z, float64 [D]."""
+
+    @property
+    def w_covariance(self) -> npt.NDArray[np.float64]:
+        """Covariance of ``map(z)`` over z, float64 [D, D]."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are and where results are computed."""
+
+    def map(self, z: Tensor) -> Tensor:
+        """Turn normal latents z [N, Z] into w, float32 [N, D]."""
+
+    def synthesize(self, w: Tensor) -> Tensor:
+        """Draw the images of w [N, D]: float32 [N, 3, R, R] in [-1, 1], RGB."""
+
+    def to(self, device: str | torch.device) -> Generator:
+        """Move the weights to `device` and return the generator itself."""
+
+
+def sample_z(z_dim: int, seed: int | Sequence[int] | np.random.SeedSequence) -> npt.NDArray[np.float32]:
+    """Draw one standard normal latent, the same on every machine and for every version of numpy.
+
+    Only what numpy guarantees to stay is used of it (seed sequences and raw bits of PCG64); the normal deviates come
+    from the inverse distribution function in double precision, rounded to float32.
+
+    Parameters
+    ----------
+    z_dim
+        Width Z of the latent.
+    seed
+        Seed sequence of this one latent, or what one is made from, for example ``(seed, cell, attempt)``.
+
+    Returns
+    -------
+    float32 [Z]
+    """
+    sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    raw = np.random.PCG64(sequence).random_raw(z_dim) >> np.uint64(12)
+    quantile = NormalDist().inv_cdf
+    # 52 bits and a half step: never 0 or 1, and exact in double precision.
+    return np.array([quantile((int(bits) + 0.5) * 2.0**-52) for bits in raw], dtype=np.float32)
+
+
+def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Load a generator by its name, or from a ``.safetensors`` file that faceaug wrote.
+
+    Parameters
+    ----------
+    name_or_path
+        ``"embedded"``, ``"digiface"``, the name of an entry point in the group ``faceaug.generators``, or a path.
+    device
+        Where to compute: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ...
+
+    Raises
+    ------
+    GeneratorError
+        When there is no such generator or file, when the weights are damaged, when the device is not there, or when
+        somebody else's generator does not keep to the protocol.
+    """
+    target = check_device(device)
+    name = str(name_or_path)
+    if name in BUILT_IN:
+        return _resolve(BUILT_IN[name])(target)
+    if name.endswith(".safetensors") or isinstance(name_or_path, Path) or "/" in name:
+        from faceaug.generators import stylegan2
+
+        return stylegan2.load(Path(name_or_path), target)
+    others = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in others:
+        raise GeneratorError(
+            f"there is no generator {name!r}: {nearest(name, [*BUILT_IN, *others])} "
+            "(a file of weights must end in .safetensors)"
+        )
+    return _load_plugin(name, others[name].load, target)
+
+
+def _resolve(reference: str) -> Callable[[torch.device], Generator]:
+    module, _, attribute = reference.partition(":")
+    return cast("Callable[[torch.device], Generator]", getattr(importlib.import_module(module), attribute))
+
+
+def _load_plugin(name: str, find: Callable[[], Any], device: torch.device) -> Generator:
+    """Load somebody else's generator; whatever it does wrong ends in one sentence that names it."""
+    try:
+        generator = find()(device)
+    except FaceaugError:
+        raise
+    except Exception as error:
+        raise GeneratorError(f"the generator {name!r} failed to load: {type(error).__name__}: {error}") from error
+    if not isinstance(generator, Generator):
+        wanted = [part for part in _PROTOCOL_PARTS if not hasattr(generator, part)]
+        raise GeneratorError(
+            f"the generator {name!r} does not keep to faceaug.generators.base.Generator: it lacks {', '.join(wanted)}"
+        )
+    shapes = (np.shape(generator.w_mean), np.shape(generator.w_covariance))
+    if shapes != ((generator.w_dim,), (generator.w_dim, generator.w_dim)):
+        raise GeneratorError(
+            f"the generator {name!r} has w_mean and w_covariance of the shapes {shapes[0]} and {shapes[1]}; "
+            f"its w_dim {generator.w_dim} asks for ({generator.w_dim},) and ({generator.w_dim}, {generator.w_dim})"
+        )
+    return generator
+
+
+_PROTOCOL_PARTS = (
+    *("name", "z_dim", "w_dim", "resolution", "licence", "origin", "sha256", "w_mean", "w_covariance", "device"),
+    *("map", "synthesize", "to"),
+)
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """Return `device` as torch knows it, once a value has really been stored there.
+
+    Raises
+    ------
+    GeneratorError
+        When the name means nothing or the device is not in this machine.
+    """
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        has = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise GeneratorError(f"the device {str(device)!r} is not available here; available: {has}") from error
+    return found
+
+
+def check_latents(latents: Tensor, width: int, device: torch.device, what: str) -> Tensor:
+    """Return latents as float32 [N, `width`] on `device`; `what` is their letter in the error.
+
+    Raises
+    ------
+    GeneratorError
+        When the shape is not [N, width] or the numbers are not real.
+    """
+    if latents.ndim != 2 or latents.shape[1] != width or not latents.is_floating_point():
+        raise GeneratorError(
+            f"the latents {what} are {latents.dtype} of the shape {tuple(latents.shape)}; "
+            f"this generator takes floating point numbers of the shape (N, {width})"
+        )
+    return latents.to(device, torch.float32)
+
+
+def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+    """Apply `synthesize` to latents [N, D] in tiles of one fixed size, the last one filled up with zeros.
+
+    Libraries pick another order of summation for another batch size, which changes the last bits of an image. With one
+    shape for every call an image depends on its latent alone, not on the company it is computed in.
+    """
+    tile = CPU_TILE if latents.device.type == "cpu" else GPU_TILE
+    images = []
+    for part in latents.split(tile) if len(latents) else [latents]:
+        missing = tile - len(part)
+        filled = torch.cat([part, part.new_zeros(missing, part.shape[1])]) if missing else part
+        images.append(synthesize(filled)[: len(part)])
+    return images[0] if len(images) == 1 else torch.cat(images)
