@@ -12,7 +12,7 @@ import pandas as pd
 
 from faceaug.errors import TargetError
 from faceaug.targets.labels import join
-from faceaug.targets.raw import RawTarget
+from faceaug.targets.raw import RawTarget, one_line
 from faceaug.targets.sources import Listing
 
 IMAGES = "img_align_celeba"
@@ -61,7 +61,7 @@ def _read_attributes(path: Path) -> pd.DataFrame:
             file.readline()
             names = file.readline().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"{path} cannot be read ({error}); get CelebA's list of attributes anew") from error
+        raise TargetError(f"{path} cannot be read ({one_line(error)}); get CelebA's list of attributes anew") from error
     table = _read_list(path, ["file", *names], skip=2)
     for name in names:
         answers = table[name].map(ANSWERS)
@@ -76,7 +76,7 @@ def _read_list(path: Path, names: list[str], skip: int) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep=r"\s+", names=names, skiprows=skip, dtype=str, index_col=False)
     except Exception as error:  # whatever pandas says of a damaged list
-        raise TargetError(f"{path} is not as CelebA writes it ({error}); get the list anew") from error
+        raise TargetError(f"{path} is not as CelebA writes it ({one_line(error)}); get the list anew") from error
     if table.empty or table.isna().any(axis=None):
         raise TargetError(f"{path} is cut off: a row of {len(names)} entries per image was expected; get the list anew")
     return table

@@ -13,6 +13,7 @@ import numpy as np
 
 from faceaug.errors import ImageError, TargetError
 from faceaug.images import encode
+from faceaug.targets.raw import one_line
 
 BLOB, OFFSET, PIXELS = "blob", "offset", "pixels"
 PIXEL_NAMES = (PIXELS, "images", "image", "faces", "data", "x")
@@ -46,7 +47,7 @@ class H5Images:
             return self._read(row)
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:  # what h5py says of damaged data
             raise ImageError(
-                f"row {key} of {self.path} cannot be read ({error}); the file is damaged: get it anew"
+                f"row {key} of {self.path} cannot be read ({one_line(error)}); the file is damaged: get it anew"
             ) from error
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ class H5Images:
     def _open(self) -> Any:
         # A handle that was inherited by a fork shares its file position with the parent: never use it.
         if self._file is None or self._process != os.getpid():
-            self._file, self._process = h5py.File(self.path, "r"), os.getpid()
+            self._file, self._process = h5py.File(self.path, "r", locking=False), os.getpid()
         return self._file
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,10 +88,10 @@ def open_h5(path: Path) -> Any:
         When it is missing, cut off or no HDF5 file.
     """
     try:
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", locking=False)
     except OSError as error:
         raise TargetError(
-            f"{path} cannot be opened as an HDF5 file ({error}); it is damaged or something else"
+            f"{path} cannot be opened as an HDF5 file: it is damaged or something else; get it anew"
         ) from error
 
 
@@ -107,9 +108,10 @@ def find_images(file: Any, path: Path) -> Layout:
     found = {name: kind for name, data in datasets(file) if (kind := _kind(data)) is not None}
     named = [name for wish in PIXEL_NAMES for name in found if name.lower() == wish]
     if not found:
+        there = ", ".join(name for name, _ in datasets(file)) or "nothing"
         raise TargetError(
             f"{path} has no images: a data set uint8 [N, H, W, 3], [N, 3, H, W] or [N, H, W], or one of encoded images "
-            f"(variable-length uint8), was expected; it has {', '.join(name for name, _ in datasets(file)) or 'nothing'}"
+            f"(variable-length uint8), was expected; it has {there}"
         )
     if len(found) > 1 and not named:
         raise TargetError(f"{path} has several data sets of images ({', '.join(found)}): call the right one 'images'")

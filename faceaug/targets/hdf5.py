@@ -12,7 +12,7 @@ import pandas as pd
 from faceaug.errors import TargetError
 from faceaug.targets.containers import OFFSET, H5Images, datasets, find_images, open_h5
 from faceaug.targets.labels import UNKNOWN, refuse_reserved
-from faceaug.targets.raw import RawTarget
+from faceaug.targets.raw import RawTarget, one_line
 
 SUFFIXES = (".h5", ".hdf5", ".he5")
 
@@ -44,7 +44,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
             used = (layout.dataset, OFFSET)
             columns = {n: read_column(d) for n, d in datasets(file) if n not in used and is_column(d, layout.count)}
         except (OSError, RuntimeError, KeyError) as error:
-            raise TargetError(f"{path} is damaged ({error}); get it anew") from error
+            raise TargetError(f"{path} is damaged ({one_line(error)}); get it anew") from error
     names = short_names(list(columns))
     refuse_reserved(names)
     table = pd.DataFrame({"key": [str(row) for row in range(layout.count)]})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from faceaug.errors import TargetError, nearest
-from faceaug.targets.raw import DUPLICATE, MISSING, NO_IMAGE, NO_LABEL, Problem, RawTarget
+from faceaug.targets.raw import DUPLICATE, MISSING, NO_IMAGE, NO_LABEL, Problem, RawTarget, one_line
 from faceaug.targets.sources import FolderImages, Listing, base_of
 
 FILE_COLUMNS = (
@@ -45,9 +46,10 @@ def read_labels(path: Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise TargetError(f"the label file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except Exception as error:  # pandas and pyarrow raise many kinds for a damaged file: all of them mean this
-        raise TargetError(f"the label file {path} cannot be read as a table: {_first_line(error)}") from error
+        raise TargetError(f"the label file {path} cannot be read as a table: {one_line(error)}") from error
     if table.empty:
         raise TargetError(f"the label file {path} has no rows: expected a row per image")
+    table.columns = pd.Index([str(name).strip() for name in table.columns])
     return table.reset_index(drop=True)
 
 
@@ -76,8 +78,9 @@ def find_file_column(table: pd.DataFrame, listing: Listing, labels: Path, file_c
     by_name = [column for column in named if shares[column] >= 0.5]
     by_content = sorted((c for c in columns if shares[c] >= 0.5), key=lambda column: -shares[column])
     # Most of the files may be elsewhere: then a telling name needs only one that is here.
-    for column in by_name + by_content + [c for c in named if _share_found(table[c], listing, base) > 0]:
-        return column
+    by_one = (column for column in named if _share_found(table[column], listing, base) > 0)
+    if (found := next(chain(by_name, by_content, by_one), None)) is not None:
+        return found
     example = f" ({named[0]!r} says {str(table[named[0]].iloc[0])!r})" if named else ""
     raise TargetError(
         f"no column of {labels} names files in {listing.root}{example}: name the column of file names, "
@@ -171,7 +174,6 @@ def _read_text(path: Path) -> pd.DataFrame:
     )
     if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first column for row names
         raise TargetError(f"the rows of {path} have more fields than its first line has names: name every column")
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
     return table
 
 
@@ -183,12 +185,7 @@ def _numbers_where_possible(series: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _share_found(column: pd.Series[Any], listing: Listing, base: str | None) -> float:
-    known = [as_name(value) for value in column.head(_SAMPLE).tolist() if not is_unknown(value)]
+    known = [as_name(value) for value in column.tolist() if not is_unknown(value)]
     if not known:
         return 0.0
     return sum(isinstance(listing.find(name, base), str) for name in known) / len(known)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -32,7 +32,10 @@ class Problem:
 
 
 class ImageSource(Protocol):
-    """Where a data set's images are. Picklable; files are opened late and closed early."""
+    """Where a data set's images are. Picklable, and safe to use from several threads.
+
+    Files are opened late. A source that keeps them open also has a method `close()`, after which `read` opens them anew.
+    """
 
     def read(self, key: str) -> bytes:
         """Return the encoded image that `key` stands for (PNG for containers of bare pixels).
@@ -85,3 +88,9 @@ def summarize(problems: Sequence[Problem]) -> str:
     """Count problems by kind in words: "2 missing file, 1 unreadable image"; the most frequent first."""
     counts = Counter(problem.kind for problem in problems)
     return ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def one_line(error: Exception) -> str:
+    """What an exception of another library says, in one line of at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faceaug.errors import TargetError, nearest
 from faceaug.targets import celeba, classes, fairface, folder, hdf5, shards, utkface
-from faceaug.targets.raw import Reader, ReaderModule
+from faceaug.targets.raw import Reader, ReaderModule, one_line
 
 GROUP = "faceaug.targets"
 AUTO = "auto"
@@ -45,7 +45,7 @@ def find_reader(name: str) -> Reader:
         reader = found.load()
     except Exception as error:  # someone else's module: whatever goes wrong at its import
         raise TargetError(
-            f"the reader {name!r} ({found.value}) cannot be loaded: {error}; repair its package"
+            f"the reader {name!r} ({found.value}) cannot be loaded: {one_line(error)}; repair its package"
         ) from error
     if not callable(reader):
         raise TargetError(

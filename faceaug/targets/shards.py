@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,46 @@ from faceaug.targets.labels import refuse_reserved
 from faceaug.targets.raw import RawTarget
 
 GROUPS = ("attr", "semantic")  # what says something of the face; the rest says how the sample was made
+MAX_OPEN = 16  # shards
 
 
-@dataclass(frozen=True)
 class ShardImages:
-    """An ImageSource over the shards of a folder; a key is the shard's name, a colon, and the row."""
+    """An ImageSource over the shards of a folder; a key is the shard's name, a colon, and the row.
 
-    readers: dict[str, ShardReader]
+    A folder may have thousands of shards: only the last few that were read stay open.
+    """
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = dict(paths)
+        self._open: OrderedDict[str, ShardReader] = OrderedDict()
+        self._lock = threading.Lock()
 
     def read(self, key: str) -> bytes:
         """Return the encoded image of a row, raw pixels as PNG."""
         name, _, row = key.rpartition(":")
         try:
-            return self.readers[name].encoded(int(row))
+            with self._lock:  # HDF5 reads one at a time anyhow
+                return self._reader(name).encoded(int(row))
         except (KeyError, ValueError, IndexError) as error:
             raise ImageError(f"no image is called {key!r}: a key is a shard's name, a colon and a row") from error
         except FaceaugError as error:
             raise ImageError(str(error)) from error
+
+    def close(self) -> None:
+        """Close all shards; a later read opens its own again."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+    def _reader(self, name: str) -> ShardReader:
+        reader = self._open.pop(name, None) or ShardReader(self._paths[name])
+        self._open[name] = reader
+        if len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
+        return reader
+
+    def __reduce__(self) -> tuple[type[ShardImages], tuple[dict[str, Path]]]:
+        return ShardImages, (self._paths,)
 
 
 def detect(path: Path, labels: Path | None) -> bool:
@@ -66,15 +91,15 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
         raise TargetError(f"{path} holds no samples: no cell of its plan could be filled, so there is nothing to read")
     columns = [column for column in manifest.columns if column.group in GROUPS]
     refuse_reserved([column.key for column in columns])
-    readers: dict[str, ShardReader] = {}
+    paths: dict[str, Path] = {}
     parts = []
     for entry in manifest.shards:
         file = inside(path, entry.name)
         if not file.is_file() or sha256_file(file) != entry.sha256:
             raise IntegrityError(f"the shard {file} is missing or does not match its hash: run faceaug verify {path}")
-        readers[entry.name] = ShardReader(file.resolve())
-        parts.append(_rows(entry.name, readers[entry.name], columns))
-    return RawTarget(pd.concat(parts, ignore_index=True), ShardImages(readers))
+        paths[entry.name] = file.resolve()
+        parts.append(_rows(entry.name, ShardReader(file), columns))
+    return RawTarget(pd.concat(parts, ignore_index=True), ShardImages(paths))
 
 
 def _rows(name: str, reader: ShardReader, columns: list[Column]) -> pd.DataFrame:

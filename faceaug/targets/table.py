@@ -167,17 +167,27 @@ def load_target(
         reader = detect_reader(path, labels)
     elif not path.exists():
         raise TargetError(f"{path} does not exist: give the folder or file of the data set")
-    raw = find_reader(reader)(path, labels, file_column=file_column)
+    raw = _checked(find_reader(reader)(path, labels, file_column=file_column), reader)
     name = path.resolve().name
     table, used = choose(normalize(raw.table), split, name)
     keys = [str(key) for key in table["key"]]
     found = check_images(raw.images, keys, check=check, max_pixels=max_pixels, workers=workers, progress=progress)
+    if callable(close := getattr(raw.images, "close", None)):
+        close()
     problems = (*raw.problems, *(problem for problem in found if problem is not None))
     _report(problems, name, strict)
     table = table[[problem is None for problem in found]].reset_index(drop=True)
     if table.empty:
         raise TargetError(f"nothing of {name} can be used: {_example(problems)}; give images that can be read")
     return Target(name, reader, str(path), table, raw.images, problems, used, max_pixels)
+
+
+def _checked(raw: RawTarget, reader: str) -> RawTarget:
+    """Hold readers, also other people's, to their promise: unique keys and labels, each under one name."""
+    columns = list(raw.table.columns) if isinstance(raw, RawTarget) else []
+    if "key" not in columns or len(set(columns)) != len(columns) or not raw.table["key"].is_unique:
+        raise TargetError(f"the reader {reader!r} gave no table with a column of unique keys: its package needs repair")
+    return raw
 
 
 def _report(problems: Sequence[Problem], name: str, strict: bool) -> None:
