@@ -1,0 +1,358 @@
+"""The output folder while it is being written: one process at a time, whole after every shard, resumable.
+
+>>> with OutputFolder.open(out, fingerprint, resume=True) as folder:  # doctest: +SKIP
+...     if not folder.started:
+...         folder.begin(header, cells, plan.to_dict())
+...     for block in blocks_after(folder.manifest.progress):
+...         samples, rejected = make(block)
+...         folder.append(samples, {cell: CellState(n) for cell, n in rejected.items()}, progress=block.number)
+...     folder.finish(measured={"seconds": 12.5})
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import JsonValue, ValidationError
+
+from faceaug.errors import FaceaugError, IntegrityError, OutputError
+from faceaug.files import inside, output_error, sha256_file, write_bytes, write_json
+from faceaug.shards import claim, writer
+from faceaug.shards import manifest as manifests
+from faceaug.shards.card import card
+from faceaug.shards.claim import SHARDS
+from faceaug.shards.columns import complete_columns
+from faceaug.shards.croissant import croissant
+from faceaug.shards.manifest import CARD, CROISSANT, PLAN, TABLE, CellRecord, FileEntry, Header, Manifest, Totals
+from faceaug.shards.reader import ShardReader
+from faceaug.shards.tables import write_samples
+from faceaug.shards.writer import MAX_BYTES, MAX_ROWS, Record, Sample
+
+
+@dataclasses.dataclass(frozen=True)
+class CellState:
+    """Where a cell stands: attempts rejected so far by reason, and why it ends short if it does."""
+
+    rejected: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+
+class OutputFolder:
+    """An output folder that this process writes.
+
+    What is on disk is whole after every shard: the manifest then lists the new shard together with the state of the
+    cells and the `progress` that were given with its last samples, so that an interrupted run continues from exactly
+    there. Samples that were appended since are lost by an interruption and made again. How samples fall into shards
+    depends only on the blocks in which they are appended.
+
+    Attributes
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path, fingerprint: str, max_rows: int, max_bytes: int) -> None:
+        self.path = path
+        self._fingerprint = fingerprint
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._lock: claim.FolderLock | None = None
+        self._manifest: Manifest | None = None
+        self._pending: list[Record] = []
+        self._states: dict[int, CellState] = {}
+        self._progress: JsonValue = None
+        self._changed = False
+        self._made = False
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        fingerprint: str,
+        *,
+        resume: bool = False,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+    ) -> OutputFolder:
+        """Make or take over an output folder and lock it.
+
+        Parameters
+        ----------
+        path : a folder that is absent, empty, or holds an unfinished run (with `resume`)
+        fingerprint : of the configuration, any text; a folder of another one is refused
+        resume : continue what is there; a folder with nothing in it is begun anew
+        max_rows, max_bytes : when a shard is closed
+
+        Raises
+        ------
+        OutputError
+            When the folder is in use, holds something else or another configuration's run, or a run without `resume`.
+        IntegrityError
+            When what is there to be continued is damaged.
+        """
+        folder = cls(Path(path), fingerprint, max_rows, max_bytes)
+        folder._made = claim.make_folder(folder.path)
+        claim.refuse_foreign(folder.path)
+        folder._lock = claim.FolderLock(folder.path)
+        try:
+            folder._take_over(resume)
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @property
+    def started(self) -> bool:
+        """Whether a manifest is there: `begin` was called, now or before an interruption."""
+        return self._manifest is not None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest as it is on disk."""
+        if self._manifest is None:
+            raise FaceaugError(f"{self.path} has no manifest yet; call begin() first")
+        return self._manifest
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run is finished, and nothing is left to do."""
+        return self._manifest is not None and self._manifest.complete
+
+    def accepted(self) -> Counter[int]:
+        """Return the number of samples in each cell, those included that are not on disk yet."""
+        counts = Counter({c.index: c.accepted for c in self.manifest.cells if c.accepted})
+        counts.update(record.sample.cell for record in self._pending)
+        return counts
+
+    def readers(self) -> Iterator[ShardReader]:
+        """Yield a reader of each shard that is on disk, closed again after use (for gates that know all samples)."""
+        for entry in self.manifest.shards:
+            with ShardReader(inside(self.path, entry.name)) as reader:
+                yield reader
+
+    def begin(self, header: Header, cells: Sequence[CellRecord], plan: Mapping[str, Any]) -> None:
+        """Write plan.json and the first manifest.
+
+        Parameters
+        ----------
+        header : what is known before the first sample; its columns are completed, its date filled in
+        cells : a record a cell, in order (`CellRecord.planned_only`)
+        plan : the plan as JSON values
+        """
+        if self._manifest is not None:
+            raise FaceaugError(f"{self.path} has been begun already")
+        fields = dict(header)
+        fields["columns"] = complete_columns(header.columns)
+        if not header.created_by.date:
+            fields["created_by"] = header.created_by.model_copy(update={"date": _today()})
+        try:
+            (self.path / SHARDS).mkdir(exist_ok=True)
+        except OSError as error:
+            raise output_error(self.path / SHARDS, error) from error
+        write_json(self.path / PLAN, plan)
+        self._states = {}
+        self._write(
+            Manifest(
+                **fields,
+                complete=False,
+                fingerprint=self._fingerprint,
+                files=(self._entry(PLAN),),
+                cells=tuple(cells),
+                totals=Totals.of(cells),
+            )
+        )
+
+    def append(
+        self, samples: Iterable[Sample], cells: Mapping[int, CellState] | None = None, progress: JsonValue = None
+    ) -> None:
+        """Take a block of samples; shards are closed between blocks.
+
+        Parameters
+        ----------
+        samples : the block's accepted samples; they are encoded at once and kept as bytes
+        cells : the state of the cells after this block, counted from the start of the run; others keep theirs
+        progress : where the run stands after this block, any JSON, found again as `manifest.progress`; None: no change
+        """
+        self._require_open()
+        header = self.manifest
+        block = [writer.prepare(sample, codec=header.codec, layout=header.layout) for sample in samples]
+        self._check_block(block)
+        size = sum(record.size for record in self._pending) + sum(record.size for record in block)
+        if self._pending and (len(self._pending) + len(block) > self._max_rows or size > self._max_bytes):
+            self.commit()
+        self._pending += block
+        self._states.update(cells or {})
+        self._progress = self._progress if progress is None else progress
+        self._changed = True
+
+    def add_shard(
+        self, samples: Iterable[Sample], cells: Mapping[int, CellState] | None = None, progress: JsonValue = None
+    ) -> None:
+        """Take samples and put everything on disk now, in one shard or as many as the limits ask for."""
+        self.append(samples, cells, progress)
+        self.commit()
+
+    def update(self, cells: Mapping[int, CellState], progress: JsonValue = None) -> None:
+        """Put the state of the cells on disk, with all samples taken so far."""
+        self.add_shard((), cells, progress)
+
+    def commit(self) -> None:
+        """Close the shard with what was appended, then rewrite the manifest."""
+        if not self._changed:
+            return
+        manifest = self.manifest
+        shards = list(manifest.shards)
+        for part in writer.split(self._pending, max_rows=self._max_rows, max_bytes=self._max_bytes):
+            path = self.path / SHARDS / f"{len(shards):05d}.h5"
+            shards.append(writer.write_records(path, part, manifest.columns, manifest.codec, manifest.layout))
+        cells = self._cells()
+        self._write(
+            self._changed_manifest(shards=tuple(shards), cells=cells, totals=Totals.of(cells), progress=self._progress)
+        )
+        self._pending, self._changed = [], False
+
+    def finish(
+        self, cells: Mapping[int, CellState] | None = None, measured: Mapping[str, JsonValue] | None = None
+    ) -> Manifest:
+        """Write samples.parquet, croissant.json and the data card, and mark the run complete.
+
+        Parameters
+        ----------
+        cells : the last state of the cells
+        measured : what the run measured, for the manifest
+
+        Returns
+        -------
+        Manifest
+        """
+        self._require_open()
+        if cells:
+            self._states.update(cells)
+            self._changed = True
+        self.commit()
+        write_samples(self.path, self.manifest)
+        table = self._entry(TABLE)
+        write_json(self.path / CROISSANT, croissant(self.manifest, table))
+        write_bytes(self.path / CARD, card(self.manifest, self.path.name).encode())
+        plan = self.manifest.entry(PLAN)
+        assert plan is not None
+        files = (plan, table, self._entry(CROISSANT), self._entry(CARD))
+        self._write(self._changed_manifest(files=files, complete=True, progress=None, measured=dict(measured or {})))
+        return self.manifest
+
+    def close(self) -> None:
+        """Release the folder. What was appended and not committed is dropped; a resumed run makes it again.
+
+        A folder in which nothing was begun is left as it was found.
+        """
+        self._pending = []
+        if self._lock is not None:
+            if self._manifest is None:
+                claim.clear_unstarted(self.path)
+            self._lock.release()
+            self._lock = None
+            if self._made and self._manifest is None:
+                with contextlib.suppress(OSError):  # not empty after all
+                    self.path.rmdir()
+
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take_over(self, resume: bool) -> None:
+        if not (self.path / manifests.NAME).exists():
+            claim.clear_leftovers(self.path, None)
+            return
+        found = manifests.read_manifest(self.path)
+        if found.fingerprint != self._fingerprint:
+            raise OutputError(
+                f"{self.path} holds the run of another configuration ({found.created_by.command}); choose another one"
+            )
+        if not resume:
+            state = "a finished run" if found.complete else "an unfinished run"
+            remedy = (
+                "choose another folder" if found.complete else "continue it with --resume, or choose another folder"
+            )
+            raise OutputError(f"{self.path} holds {state} of this configuration; {remedy}")
+        self._check_listed(found)
+        claim.clear_leftovers(self.path, {entry.name for entry in found.shards})
+        if (self.path / manifests.HASH_NAME).read_text().count("\n") > 1:  # interrupted while the two were replaced
+            manifests.write_manifest(self.path, found)
+        self._manifest = found
+        self._states = {cell.index: CellState(cell.rejected, cell.note) for cell in found.cells}
+        self._progress = found.progress
+
+    def _check_listed(self, found: Manifest) -> None:
+        for entry in (*found.shards, *found.files):
+            path = inside(self.path, entry.name)
+            if not path.is_file() or path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
+                raise IntegrityError(
+                    f"{path} is missing or damaged, so the run cannot go on; restore it, or start in another folder"
+                )
+
+    def _require_open(self) -> None:
+        if self._lock is None:
+            raise FaceaugError(f"{self.path} is closed; open it again to write")
+        if self.complete:
+            raise FaceaugError(f"{self.path} is finished; nothing can be added")
+
+    def _check_block(self, block: Sequence[Record]) -> None:
+        """Refuse a block that the manifest could not account for, before any of it is taken."""
+        cells, counts = self.manifest.cells, self.accepted()
+        counts.update(record.sample.cell for record in block)
+        for index, count in counts.items():
+            if not 0 <= index < len(cells):
+                raise FaceaugError(f"a sample is of cell {index}; there are cells 0 to {len(cells) - 1}")
+            if count > cells[index].planned:
+                raise FaceaugError(
+                    f"cell {index} would have {count} samples, more than the {cells[index].planned} planned"
+                )
+
+    def _cells(self) -> tuple[CellRecord, ...]:
+        """The cells' records with what is on disk and what is about to be."""
+        counts = self.accepted()
+        records = []
+        for cell in self.manifest.cells:
+            state = self._states.get(cell.index, CellState())
+            rejected = {reason: int(count) for reason, count in sorted(state.rejected.items()) if count}
+            accepted = counts[cell.index]
+            changes = {
+                "accepted": accepted,
+                "short": cell.planned - accepted,
+                "tried": accepted + sum(rejected.values()),
+                "rejected": rejected,
+                "note": state.note,
+            }
+            records.append(CellRecord(**{**dict(cell), **changes}))
+        return tuple(records)
+
+    def _changed_manifest(self, **changes: Any) -> Manifest:
+        try:
+            return Manifest(**{**dict(self.manifest), **changes})
+        except ValidationError as error:
+            raise FaceaugError(f"the manifest of {self.path} would not be sound: {error.errors()[0]['msg']}") from error
+
+    def _write(self, manifest: Manifest) -> None:
+        manifests.write_manifest(self.path, manifest)
+        self._manifest = manifest
+
+    def _entry(self, name: str) -> FileEntry:
+        path = self.path / name
+        return FileEntry(name=name, sha256=sha256_file(path), bytes=path.stat().st_size)
+
+
+def _today() -> str:
+    """The day in UTC; SOURCE_DATE_EPOCH stands in for the clock where builds are to repeat."""
+    stamp = os.environ.get("SOURCE_DATE_EPOCH")
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return (datetime.datetime.fromtimestamp(int(stamp), datetime.timezone.utc) if stamp else now).date().isoformat()
