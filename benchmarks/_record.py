@@ -1,0 +1,80 @@
+"""What every benchmark writes beside its figures: the command, the seed, the versions and the class of machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from faceaug.files import write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+FORMAT, VERSION = "faceaug-benchmark", 1
+
+
+def environment(seed: int, packages: Sequence[str] = (), device: str = "cpu") -> dict[str, Any]:
+    """Return what a reader needs to judge and repeat a measurement.
+
+    Parameters
+    ----------
+    seed : int
+    packages : sequence of str
+        Distributions whose versions matter besides Python and faceaug.
+    device : str
+        The torch device that did the work; its name is added when it is a GPU.
+
+    Returns
+    -------
+    dict
+        command, seed, versions, machine.
+    """
+    versions = {"python": platform.python_version(), "faceaug": _own_version()}
+    versions |= {package: importlib.metadata.version(package) for package in packages}
+    return {"command": command(), "seed": seed, "versions": versions, "machine": machine_class(device)}
+
+
+def command() -> str:
+    """Return the running command as one would type it in the root of the repository."""
+    script = Path(sys.argv[0]).resolve()
+    name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
+    return shlex.join(["python", name, *sys.argv[1:]])
+
+
+def machine_class(device: str = "cpu") -> str:
+    """Return the kind of machine, not which one: "2-core x86-64 CPU", with the GPU's name when it was used."""
+    architecture = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "arm64"}.get(
+        platform.machine().lower(), platform.machine()
+    )
+    machine = f"{_cores()}-core {architecture} CPU"
+    if not device.startswith("cuda"):
+        return machine
+    import torch
+
+    return f"{machine}, {torch.cuda.get_device_name(device)}"
+
+
+def write_result(name: str, record: dict[str, Any], out: Path | None = None) -> Path:
+    """Write a benchmark's record as JSON to benchmarks/results/<name>.json, or to `out`, and return the path."""
+    path = out or RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"format": FORMAT, "version": VERSION, "name": name, **record})
+    return path
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("faceaug")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        found = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+        return found.group(1) if found else "unknown"

@@ -1,0 +1,113 @@
+"""How long `analyze` takes on label tables of growing size, beside pandas counting the same cells.
+
+Run from the root of the repository with faceaug installed:
+
+    python benchmarks/speed_analysis.py
+
+Each table has five attributes: gender, ethnicity and glasses as labels, age and yaw as numbers that are binned (by
+edges and by quantiles), with 1% of the labels missing. `analyze` also measures each attribute, the ten pairs and their
+associations; pandas (`cut`, `qcut` and one `groupby`) only counts the cells. The time is the median over the rounds,
+the two in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _record import environment, write_result
+
+from faceaug.analysis import analyze
+
+BY = ["gender,ethnicity,glasses", "age:0/13/20/40/60/117", "yaw:q4"]
+EDGES = [0, 13, 20, 40, 60, 117]
+
+
+def label_table(rows: int, seed: int) -> pd.DataFrame:
+    """Return a table of made labels, uneven and with gaps, a row per image."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "key": np.char.add("images/", np.arange(rows).astype(str)),
+            "gender": rng.choice(["female", "male"], rows, p=[0.55, 0.45]),
+            "ethnicity": rng.choice(
+                ["asian", "black", "indian", "other", "white"], rows, p=[0.16, 0.04, 0.15, 0.11, 0.54]
+            ),
+            "glasses": rng.random(rows) < 0.1,
+            "age": np.minimum(rng.gamma(3.0, 11.0, rows).astype(np.int64), 116),
+            "yaw": rng.normal(0.0, 20.0, rows),
+        }
+    )
+    for name in ("gender", "ethnicity", "yaw"):
+        table[name] = table[name].mask(rng.random(rows) < 0.01)
+    return table
+
+
+def count_with_pandas(table: pd.DataFrame) -> pd.Series:
+    """Return the count of each cell, as one would write it by hand."""
+    age = pd.cut(table["age"], EDGES, right=False)
+    yaw = pd.qcut(table["yaw"], 4)
+    return table.groupby(["gender", "ethnicity", "glasses", age, yaw], observed=False).size()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(rows: int, seed: int, rounds: int) -> dict[str, float | int]:
+    """Time both on one table and check that they count the same number of rows."""
+    table = label_table(rows, seed)
+    found, expected = analyze(table, BY), count_with_pandas(table)
+    if int(found.counts.sum()) != int(expected.sum()):
+        raise SystemExit(f"analyze counts {found.counts.sum()} rows, pandas {expected.sum()}")
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(seconds(lambda: analyze(table, BY)))
+        theirs.append(seconds(lambda: count_with_pandas(table)))
+    mine, pandas_ = statistics.median(ours), statistics.median(theirs)
+    return {
+        "rows": rows,
+        "cells": len(found.counts),
+        "analyze_seconds": round(mine, 4),
+        "microseconds_per_row": round(1e6 * mine / rows, 3),
+        "pandas_groupby_seconds": round(pandas_, 4),
+        "ratio_to_pandas_groupby": round(mine / pandas_, 2),
+    }
+
+
+def main() -> None:
+    """Measure all sizes and write the record."""
+    parser = argparse.ArgumentParser(description="Time analyze() on growing label tables.")
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="where to write, instead of benchmarks/results/analysis.json")
+    options = parser.parse_args()
+    sizes = []
+    for rows in options.rows:
+        sizes.append(measure(rows, options.seed, options.rounds))
+        print(sizes[-1], file=sys.stderr)
+    first, last = sizes[0], sizes[-1]
+    record = environment(options.seed, ["numpy", "pandas"]) | {
+        "by": BY,
+        "rounds": options.rounds,
+        "sizes": sizes,
+        "growth": {
+            "rows": last["rows"] / first["rows"],
+            "time": round(last["analyze_seconds"] / first["analyze_seconds"], 1),
+        },
+    }
+    print(write_result("analysis", record, options.out))
+
+
+if __name__ == "__main__":
+    main()
