@@ -33,11 +33,18 @@ def environment(seed: int, packages: Sequence[str] = (), device: str = "cpu") ->
     Returns
     -------
     dict
-        command, seed, versions, machine.
+        command, seed, versions, machine, and the load average of the machine when asked (other work slows a measurement).
     """
     versions = {"python": platform.python_version(), "faceaug": _own_version()}
     versions |= {package: importlib.metadata.version(package) for package in packages}
-    return {"command": command(), "seed": seed, "versions": versions, "machine": machine_class(device)}
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    return {
+        "command": command(),
+        "seed": seed,
+        "versions": versions,
+        "machine": machine_class(device),
+        "load_average": load,
+    }
 
 
 def command() -> str:

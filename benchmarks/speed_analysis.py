@@ -6,22 +6,24 @@ Run from the root of the repository with faceaug installed:
 
 Each table has five attributes: gender, ethnicity and glasses as labels, age and yaw as numbers that are binned (by
 edges and by quantiles), with 1% of the labels missing. `analyze` also measures each attribute, the ten pairs and their
-associations; pandas (`cut`, `qcut` and one `groupby`) only counts the cells. The time is the median over the rounds,
-the two in turn.
+associations; pandas (`cut`, `qcut` and one `groupby`) only counts the cells. The time is the median over the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from _record import environment, write_result
+from tqdm import tqdm
 
 from faceaug.analysis import analyze
 
@@ -63,48 +65,58 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(rows: int, seed: int, rounds: int) -> dict[str, float | int]:
-    """Time both on one table and check that they count the same number of rows."""
-    table = label_table(rows, seed)
-    found, expected = analyze(table, BY), count_with_pandas(table)
-    if int(found.counts.sum()) != int(expected.sum()):
-        raise SystemExit(f"analyze counts {found.counts.sum()} rows, pandas {expected.sum()}")
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(seconds(lambda: analyze(table, BY)))
-        theirs.append(seconds(lambda: count_with_pandas(table)))
-    mine, pandas_ = statistics.median(ours), statistics.median(theirs)
-    return {
-        "rows": rows,
-        "cells": len(found.counts),
-        "analyze_seconds": round(mine, 4),
-        "microseconds_per_row": round(1e6 * mine / rows, 3),
-        "pandas_groupby_seconds": round(pandas_, 4),
-        "ratio_to_pandas_groupby": round(mine / pandas_, 2),
-    }
+def measure(sizes: Sequence[int], seed: int, rounds: int) -> list[dict[str, float | int]]:
+    """Time both on a table of each size, after a check that they count the same number of rows.
+
+    Every round takes all sizes in turn, so that what else the machine does falls on all of them alike.
+    """
+    tables = [label_table(rows, seed) for rows in sizes]
+    for table in tables:
+        found, expected = int(analyze(table, BY).counts.sum()), int(count_with_pandas(table).sum())
+        if found != expected:
+            raise SystemExit(f"analyze counts {found} rows, pandas {expected}")
+    ours: list[list[float]] = [[] for _ in sizes]
+    theirs: list[list[float]] = [[] for _ in sizes]
+    for _ in tqdm(range(rounds), disable=not sys.stderr.isatty()):
+        for place, table in enumerate(tables):
+            ours[place].append(seconds(partial(analyze, table, BY)))
+            theirs[place].append(seconds(partial(count_with_pandas, table)))
+    return [
+        {
+            "rows": rows,
+            "analyze_seconds": round(statistics.median(mine), 4),
+            "analyze_seconds_least": round(min(mine), 4),
+            "microseconds_per_row": round(1e6 * statistics.median(mine) / rows, 3),
+            "pandas_groupby_seconds": round(statistics.median(other), 4),
+            "ratio_to_pandas_groupby": round(statistics.median(mine) / statistics.median(other), 2),
+        }
+        for rows, mine, other in zip(sizes, ours, theirs, strict=True)
+    ]
 
 
 def main() -> None:
     """Measure all sizes and write the record."""
     parser = argparse.ArgumentParser(description="Time analyze() on growing label tables.")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="where to write, instead of benchmarks/results/analysis.json")
     options = parser.parse_args()
-    sizes = []
-    for rows in options.rows:
-        sizes.append(measure(rows, options.seed, options.rounds))
-        print(sizes[-1], file=sys.stderr)
-    first, last = sizes[0], sizes[-1]
-    record = environment(options.seed, ["numpy", "pandas"]) | {
+    before = environment(options.seed, ["numpy", "pandas"])
+    sizes = measure(options.rows, options.seed, options.rounds)
+    record = before | {
         "by": BY,
         "rounds": options.rounds,
         "sizes": sizes,
-        "growth": {
-            "rows": last["rows"] / first["rows"],
-            "time": round(last["analyze_seconds"] / first["analyze_seconds"], 1),
-        },
+        "growth": [
+            {
+                "from_rows": small["rows"],
+                "to_rows": large["rows"],
+                "rows_times": round(large["rows"] / small["rows"], 1),
+                "time_times": round(large["analyze_seconds"] / small["analyze_seconds"], 1),
+            }
+            for small, large in itertools.pairwise(sizes)
+        ],
     }
     print(write_result("analysis", record, options.out))
 
