@@ -34,7 +34,7 @@ class Problem:
 class ImageSource(Protocol):
     """Where a data set's images are. Picklable, and safe to use from several threads.
 
-    Files are opened late. A source that keeps them open also has a method `close()`, after which `read` opens them anew.
+    Files are opened late. A source that keeps them open also has a method `close()`; `read` opens them again after it.
     """
 
     def read(self, key: str) -> bytes:
