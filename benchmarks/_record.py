@@ -33,7 +33,7 @@ def environment(seed: int, packages: Sequence[str] = (), device: str = "cpu") ->
     Returns
     -------
     dict
-        command, seed, versions, machine, and the load average of the machine when asked (other work slows a measurement).
+        command, seed, versions, machine, and its load average when asked (other work slows a measurement).
     """
     versions = {"python": platform.python_version(), "faceaug": _own_version()}
     versions |= {package: importlib.metadata.version(package) for package in packages}
