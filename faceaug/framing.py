@@ -32,14 +32,17 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Framing:
-    """A square window of a picture, in fractions of the picture's side.
+    """A window of a square picture, in fractions of the picture's side.
 
     Attributes
     ----------
     scale : float
-        Side of the window, 0 < scale <= 1; 1 is the whole picture.
+        Longer side of the window, 0 < scale <= 1.
     dx, dy : float
         Shift of the window's centre from the picture's centre, to the picture's right and downwards.
+    aspect : float
+        Width over height of the window: that of the target's pictures. What is cut is squeezed into a square, as the
+        target's thumbnails are, and gets its proportions back when it is resized to the target's size.
     match, match_before : float
         Correlation in [-1, 1] of the mean faces with and without the window (NaN when not measured).
     """
@@ -47,21 +50,27 @@ class Framing:
     scale: float = 1.0
     dx: float = 0.0
     dy: float = 0.0
+    aspect: float = 1.0
     match: float = float("nan")
     match_before: float = float("nan")
 
     def __post_init__(self) -> None:
-        slack = (1.0 - self.scale) / 2 + 1e-6
-        if not (0.0 < self.scale <= 1.0 and abs(self.dx) <= slack and abs(self.dy) <= slack):
+        if not (0.0 < self.scale <= 1.0 and self.aspect > 0.0):
             raise UsageError(
-                f"the framing scale={self.scale}, dx={self.dx}, dy={self.dy} reaches out of the picture; scale must be "
-                "in (0, 1] and |dx|, |dy| at most (1 - scale) / 2"
+                f"a framing of scale {self.scale} and aspect {self.aspect} was asked for; scale must be in (0, 1] and "
+                "aspect above 0"
+            )
+        wide, high = _sides(self.aspect)
+        if 2 * abs(self.dx) > 1 - self.scale * wide + 1e-6 or 2 * abs(self.dy) > 1 - self.scale * high + 1e-6:
+            raise UsageError(
+                f"the framing scale={self.scale}, dx={self.dx}, dy={self.dy} reaches out of the picture; |dx| and |dy| "
+                "are at most half of what the window leaves free"
             )
 
     @property
     def whole(self) -> bool:
         """Whether the window is the whole picture, so that nothing is to be done."""
-        return self.scale == 1.0
+        return self.scale == 1.0 and self.aspect == 1.0
 
     def to_dict(self) -> dict[str, float | None]:
         """Return the fields as JSON-able numbers (None for what was not measured)."""
@@ -73,7 +82,7 @@ class Framing:
         return cls(**{name: float("nan") if value is None else float(value) for name, value in fields.items()})
 
 
-def measure_framing(target_thumbs: np.ndarray, generated: np.ndarray) -> Framing:
+def measure_framing(target_thumbs: np.ndarray, generated: np.ndarray, aspect: float = 1.0) -> Framing:
     """Find the window of generated pictures whose mean face agrees best with the target's.
 
     The search is a full grid (scales 0.6 to 1, shifts that keep the window inside the picture), then a finer one round
@@ -83,9 +92,11 @@ def measure_framing(target_thumbs: np.ndarray, generated: np.ndarray) -> Framing
     Parameters
     ----------
     target_thumbs : ndarray of uint8, shape [N, 64, 64, 3]
-        Target pictures, RGB; a few hundred are enough.
+        Target pictures, RGB, each squeezed into the square whole; a few hundred are enough.
     generated : ndarray of uint8, shape [M, 64, 64, 3]
         Draws of the generator, RGB.
+    aspect : float
+        Width over height of the target's pictures before they were squeezed.
 
     Returns
     -------
@@ -99,19 +110,19 @@ def measure_framing(target_thumbs: np.ndarray, generated: np.ndarray) -> Framing
     """
     target = _mean_maps(_checked(target_thumbs, "target"))
     maps = _mean_maps(_checked(generated, "generated"))
+    sides = _sides(aspect)
     best = torch.tensor([1.0, 0.0, 0.0])
-    before = float(_matches(maps, best[None], target, SIDE)[0])
-    match = before
+    before = match = float(_matches(maps, best[None], sides, target, SIDE)[0])
     for finer in (1, 2, 4):
-        windows = _coarse_windows() if finer == 1 else _fine_windows(best, finer)
+        windows = _coarse_windows(sides) if finer == 1 else _fine_windows(best, sides, finer)
         side = SIDE // 2 if finer == 1 else SIDE  # every other pixel is enough to find the neighbourhood
-        scores = torch.cat([_matches(maps, part, target, side) for part in torch.split(windows, _CHUNK)])
+        scores = torch.cat([_matches(maps, part, sides, target, side) for part in torch.split(windows, _CHUNK)])
         # The first of equals wins, and wide windows come first: between equals, cut less.
         best, match = windows[int(torch.argmax(scores))], float(scores.max())
     if match < before + LEAST_GAIN:
-        return Framing(match=before, match_before=before)
+        return Framing(aspect=aspect, match=before, match_before=before)
     scale, dx, dy = (round(float(value), 6) for value in best)
-    return Framing(scale, dx, dy, match=match, match_before=before)
+    return Framing(scale, dx, dy, aspect, match=match, match_before=before)
 
 
 def apply_framing(images: torch.Tensor, framing: Framing) -> torch.Tensor:
@@ -134,10 +145,15 @@ def apply_framing(images: torch.Tensor, framing: Framing) -> torch.Tensor:
     if framing.whole or not len(images):
         return images
     window = torch.tensor([[framing.scale, framing.dx, framing.dy]], device=images.device, dtype=images.dtype)
-    grid = _grid(window, images.shape[-1]).expand(len(images), -1, -1, -1)
+    grid = _grid(window, _sides(framing.aspect), images.shape[-1]).expand(len(images), -1, -1, -1)
     # Bicubic keeps more of the little detail there is than bilinear; its overshoot is cut off.
     framed = functional.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
     return framed.clamp(-1.0, 1.0)
+
+
+def _sides(aspect: float) -> tuple[float, float]:
+    """Return width and height of a window of this aspect whose longer side is 1."""
+    return min(1.0, aspect), min(1.0, 1.0 / aspect)
 
 
 def _checked(pictures: np.ndarray, role: str) -> np.ndarray:
@@ -175,16 +191,18 @@ def _blur(planes: torch.Tensor, sigma: float) -> torch.Tensor:
     return functional.conv2d(rows, kernel[None, None, None, :])[:, 0]
 
 
-def _grid(windows: torch.Tensor, side: int) -> torch.Tensor:
-    """Return sampling grids [K, side, side, 2] for windows [K, 3] of (scale, dx, dy)."""
+def _grid(windows: torch.Tensor, sides: tuple[float, float], side: int) -> torch.Tensor:
+    """Return sampling grids [K, side, side, 2] for windows [K, 3] of (scale, dx, dy); `sides`: those at scale 1."""
     steps = (torch.arange(side, device=windows.device, dtype=windows.dtype) * 2 + 1) / side - 1  # pixel centres
-    columns = windows[:, 0, None] * steps + 2 * windows[:, 1, None]  # [K, side]
-    rows = windows[:, 0, None] * steps + 2 * windows[:, 2, None]
+    columns = windows[:, 0, None] * sides[0] * steps + 2 * windows[:, 1, None]  # [K, side]
+    rows = windows[:, 0, None] * sides[1] * steps + 2 * windows[:, 2, None]
     shape = (len(windows), side, side)
     return torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
 
 
-def _matches(maps: torch.Tensor, windows: torch.Tensor, target: torch.Tensor, side: int) -> torch.Tensor:
+def _matches(
+    maps: torch.Tensor, windows: torch.Tensor, sides: tuple[float, float], target: torch.Tensor, side: int
+) -> torch.Tensor:
     """Return, for each window [K, 3], its correlation with the target's maps over side x side points. [K]
 
     The mean over the three maps, weighted so that features of the face count and the border hardly does.
@@ -192,42 +210,44 @@ def _matches(maps: torch.Tensor, windows: torch.Tensor, target: torch.Tensor, si
     steps = (torch.arange(side).float() * 2 + 1) / side - 1
     weight = torch.exp(-(steps[:, None] ** 2 + steps[None, :] ** 2) / (2 * 0.6**2))
     weight = weight / weight.sum()
-    wanted = _centred(_sampled(target, torch.tensor([[1.0, 0.0, 0.0]]), side), weight)
-    cut = _centred(_sampled(maps, windows, side), weight)
+    wanted = _centred(_sampled(target, torch.tensor([[1.0, 0.0, 0.0]]), (1.0, 1.0), side), weight)
+    cut = _centred(_sampled(maps, windows, sides, side), weight)
     product = (cut * wanted * weight).sum((-2, -1))  # [K, 3]
     norms = (cut.square() * weight).sum((-2, -1)) * (wanted.square() * weight).sum((-2, -1))
     return (product / norms.clamp_min(1e-20).sqrt()).mean(1)
 
 
-def _sampled(maps: torch.Tensor, windows: torch.Tensor, side: int) -> torch.Tensor:
+def _sampled(maps: torch.Tensor, windows: torch.Tensor, sides: tuple[float, float], side: int) -> torch.Tensor:
     """Sample maps [3, 64, 64] through windows [K, 3] at side x side points. [K, 3, side, side]"""
     repeated = maps[None].expand(len(windows), -1, -1, -1)
-    return functional.grid_sample(repeated, _grid(windows, side), padding_mode="border", align_corners=False)
+    return functional.grid_sample(repeated, _grid(windows, sides, side), padding_mode="border", align_corners=False)
 
 
 def _centred(maps: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return maps - (maps * weight).sum((-2, -1), keepdim=True)
 
 
-def _coarse_windows() -> torch.Tensor:
+def _coarse_windows(sides: tuple[float, float]) -> torch.Tensor:
     scales = np.arange(1.0, SMALLEST_WINDOW - 1e-9, -_SCALE_STEP)  # wide first
     reach = np.arange(-(SIDE // 5), SIDE // 5 + 1) * _SHIFT_STEP
-    return torch.tensor(list(_windows(scales, reach, reach)))
+    return torch.tensor(list(_windows(scales, sides, reach, reach)))
 
 
-def _fine_windows(best: torch.Tensor, finer: int) -> torch.Tensor:
+def _fine_windows(best: torch.Tensor, sides: tuple[float, float], finer: int) -> torch.Tensor:
     """Return the best window so far and its neighbours at steps `finer` times smaller than the coarse ones."""
     scale, dx, dy = (float(value) for value in best)
     steps = np.arange(-2, 3) / finer
     scales = np.clip(scale - steps * _SCALE_STEP, SMALLEST_WINDOW, 1.0)
-    around = list(_windows(scales, dx + steps * _SHIFT_STEP, dy + steps * _SHIFT_STEP))
+    around = list(_windows(scales, sides, dx + steps * _SHIFT_STEP, dy + steps * _SHIFT_STEP))
     return torch.tensor([[scale, dx, dy], *around])
 
 
-def _windows(scales: np.ndarray, across: np.ndarray, down: np.ndarray) -> Iterator[list[float]]:
+def _windows(
+    scales: np.ndarray, sides: tuple[float, float], across: np.ndarray, down: np.ndarray
+) -> Iterator[list[float]]:
     """Yield [scale, dx, dy] of the windows that lie inside the picture; a shift too far is pulled back to the edge."""
     for scale in scales:
-        slack = (1.0 - scale) / 2
-        for dy in np.unique(np.clip(down, -slack, slack)):
-            for dx in np.unique(np.clip(across, -slack, slack)):
+        free_across, free_down = (1 - scale * sides[0]) / 2, (1 - scale * sides[1]) / 2
+        for dy in np.unique(np.clip(down, -free_down, free_down)):
+            for dx in np.unique(np.clip(across, -free_across, free_across)):
                 yield [float(scale), float(dx), float(dy)]

@@ -19,14 +19,17 @@ from faceaug.framing import Framing, apply_framing, measure_framing
 torch.set_num_threads(1)
 
 
-def drawn_faces(count: int, seed: int, scale: float = 1.0, dx: float = 0.0, dy: float = 0.0) -> np.ndarray:
+def drawn_faces(
+    count: int, seed: int, scale: float | tuple[float, float] = 1.0, dx: float = 0.0, dy: float = 0.0
+) -> np.ndarray:
     """Draw cartoon faces on busy backgrounds, seen through the window (scale, dx, dy). uint8 [count, 64, 64, 3]."""
+    wide, high = scale if isinstance(scale, tuple) else (scale, scale)
     rng = np.random.default_rng(seed)
     steps = (np.arange(64) + 0.5) / 64 - 0.5
     pictures = np.empty((count, 64, 64, 3), np.uint8)
     for k in range(count):
-        x = (steps * scale + dx)[None, :] + rng.normal(0, 0.01)
-        y = (steps * scale + dy)[:, None] + rng.normal(0, 0.01)
+        x = (steps * wide + dx)[None, :] + rng.normal(0, 0.01)
+        y = (steps * high + dy)[:, None] + rng.normal(0, 0.01)
         face = (x / 0.27) ** 2 + ((y - 0.05) / 0.36) ** 2 < 1
         skin = rng.uniform(0.25, 0.9)
         picture = np.where(face, skin, rng.uniform(0, 1) + 0.1 * np.sin(40 * (x + y) + rng.uniform(0, 6)))
@@ -72,10 +75,32 @@ def test_refuses_what_it_cannot_measure(pictures: np.ndarray) -> None:
         measure_framing(pictures, drawn_faces(2, 0))
 
 
-@pytest.mark.parametrize("fields", [(1.2, 0, 0), (0.0, 0, 0), (0.8, 0.2, 0), (0.8, 0, -0.11)])
-def test_refuses_a_window_that_leaves_the_picture(fields: tuple[float, float, float]) -> None:
-    with pytest.raises(UsageError, match="reaches out of the picture"):
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ((1.2, 0, 0), "must be in"),
+        ((0.0, 0, 0), "must be in"),
+        ((0.8, 0, 0, 0.0), "must be in"),
+        ((0.8, 0.2, 0), "reaches out of the picture"),
+        ((0.8, 0, -0.11), "reaches out of the picture"),
+        ((0.8, 0, 0.31, 2.0), "reaches out of the picture"),
+    ],
+)
+def test_refuses_a_window_that_leaves_the_picture(fields: tuple[float, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Framing(*fields)
+
+
+def test_a_target_of_tall_pictures_gets_a_tall_window() -> None:
+    # Tall pictures, 0.64 of the generator's width by 0.8 of its height, squeezed into squares.
+    tall = drawn_faces(80, 1, (0.64, 0.8), 0.05, 0.08)
+    framing = measure_framing(tall, drawn_faces(80, 2), aspect=0.8)
+    assert framing.scale == pytest.approx(0.8, abs=0.03)
+    assert framing.dx == pytest.approx(0.05, abs=0.02)
+    assert framing.dy == pytest.approx(0.08, abs=0.02)
+    ramp = (torch.linspace(-1, 1, 65)[:-1] + 1 / 64).expand(1, 3, 64, 64)
+    across = apply_framing(ramp, Framing(0.8, 0.05, 0.08, 0.8))[0, 0, 0]
+    assert across[-1] - across[0] == pytest.approx(0.64 * (2 - 1 / 32), abs=4e-3)
 
 
 def test_cuts_the_very_window() -> None:
