@@ -1,0 +1,147 @@
+"""Directions: how semantics change along the latent w, and the algebra of edits (method.md, sections 3 and 5)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from faceaug.errors import GeneratorError, IntegrityError, UsageError, nearest
+from faceaug.files import atomic
+
+FORMAT, VERSION = "faceaug-directions", 1
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Linear readings of semantics on w: value ~ offset + B (w - w_mean). S semantics, D the width of w.
+
+    Attributes
+    ----------
+    names, kinds, units : tuple of str, length S
+        A semantic's name, its kind ("attribute", "view", "light" or "scene") and unit.
+    B : float64 [S, D]
+        Slopes; a row is the change of a semantic per unit of w.
+    offset, spread, r2 : float64 [S]
+        Value at the mean; standard deviation over draws; share of variance that the line explains on held-out draws.
+    w_mean, covariance : float64 [D], [D, D]
+        Of the generator's w.
+    generator : str
+        SHA-256 of the generator's weights: directions of one generator mean nothing in another.
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    units: tuple[str, ...]
+    B: Floats
+    offset: Floats
+    spread: Floats
+    r2: Floats
+    w_mean: Floats
+    covariance: Floats
+    generator: str
+
+    def index(self, names: Sequence[str]) -> list[int]:
+        """Return the positions of semantics.
+
+        Raises
+        ------
+        UsageError
+            When a name is not among the semantics; the nearest is named.
+        """
+        for name in names:
+            if name not in self.names:
+                raise UsageError(f"no direction is called {name!r}; {nearest(name, self.names)}")
+        return [self.names.index(name) for name in names]
+
+    def predict(self, w: Floats) -> Floats:
+        """Return the linear readings [N, S] of latents [N, D]."""
+        return self.offset + (w - self.w_mean) @ self.B.T
+
+    def steps(self, names: Sequence[str]) -> Floats:
+        """Return the likeliest way to move each of `names` by one while the others of them stay: [D, K].
+
+        Column k of Sigma B^T (B Sigma B^T)^-1, the edit of least Mahalanobis length (method.md, section 5). What is not
+        listed follows by its covariance. Rows of B are scaled before the inverse, so that units do not matter; axes that
+        say the same are shared out (pseudo-inverse).
+        """
+        rows = self.B[self.index(names)]  # [K, D]
+        scale = np.sqrt(np.einsum("kd,de,ke->k", rows, self.covariance, rows))
+        if np.any(scale <= 0):
+            flat = names[int(np.argmin(scale))]
+            raise UsageError(
+                f"the direction {flat!r} does not change along w at all, so it can be neither asked nor kept"
+            )
+        rows = rows / scale[:, None]
+        spanned = self.covariance @ rows.T  # [D, K]
+        return np.asarray(spanned @ np.linalg.pinv(rows @ spanned, rcond=1e-10, hermitian=True) / scale, np.float64)
+
+    def check_generator(self, sha256: str) -> None:
+        """Raise GeneratorError unless these directions were made for the generator with this hash."""
+        if sha256 != self.generator:
+            raise GeneratorError(
+                f"these directions were made for the generator {self.generator[:12]}, not for {sha256[:12]}: "
+                "find directions for this generator, or load the one that they belong to"
+            )
+
+    def sha256(self) -> str:
+        """Return a hash of all that the directions say."""
+        digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
+        for array in self._tensors().values():
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write everything to one .safetensors file, atomically."""
+        with atomic(path) as temporary:
+            save_file(self._tensors(), temporary, metadata={"faceaug": json.dumps(self._header(), sort_keys=True)})
+
+    def _header(self) -> dict[str, object]:
+        text = dict(names=self.names, kinds=self.kinds, units=self.units, generator=self.generator)
+        return dict(
+            format=FORMAT, version=VERSION, **{k: list(v) if isinstance(v, tuple) else v for k, v in text.items()}
+        )
+
+    def _tensors(self) -> dict[str, Floats]:
+        names = ("B", "offset", "spread", "r2", "w_mean", "covariance")
+        return {name: np.ascontiguousarray(getattr(self, name), np.float64) for name in names}
+
+
+def read_directions(path: Path) -> Directions:
+    """Read a directions file.
+
+    Raises
+    ------
+    IntegrityError
+        When it is not one, is of an unknown version, or its shapes do not fit together.
+    """
+    try:
+        with safe_open(str(path), "np") as file:
+            header = json.loads((file.metadata() or {}).get("faceaug", "{}"))
+            found = (header.get("format"), header.get("version"))
+            if found != (FORMAT, VERSION):
+                raise IntegrityError(
+                    f"{path} is {found[0] or 'no faceaug file'} version {found[1]}, not {FORMAT} version {VERSION}"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text = {k: tuple(header[k]) for k in ("names", "kinds", "units")}
+        directions = Directions(**text, **tensors, generator=str(header["generator"]))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{path} cannot be read as directions: {error}") from error
+    s, d = len(directions.names), len(directions.w_mean)
+    shapes = {"B": (s, d), "offset": (s,), "spread": (s,), "r2": (s,), "w_mean": (d,), "covariance": (d, d)}
+    for name, shape in shapes.items():
+        found_array = getattr(directions, name)
+        if found_array.shape != shape or not np.isfinite(found_array).all():
+            raise IntegrityError(
+                f"{path} has {name} of shape {found_array.shape}, expected finite {shape}: it is damaged"
+            )
+    return directions

@@ -1,0 +1,80 @@
+"""Random changes to training pictures of a probe: what must not decide an attribute is varied until it cannot."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def jitter(x: Tensor, rng: torch.Generator, *, mirror: bool) -> Tensor:
+    """Vary framing, exposure, contrast, colour, sharpness and noise of a batch.
+
+    Parameters
+    ----------
+    x : Tensor [N, 3, H, W] in [-1, 1]
+    rng : torch.Generator
+        The only source of randomness.
+    mirror : bool
+        Mirror half of the pictures; not where an attribute has a side (yaw, light from one side).
+
+    Returns
+    -------
+    Tensor [N, 3, H, W] in [-1, 1]
+    """
+    return _photometry(_geometry(x, rng, mirror), rng)
+
+
+def expose(x: Tensor, stops: Tensor | float) -> Tensor:
+    """Change the exposure of pictures in [-1, 1] by `stops` (a factor of 2 each, on linear light; gamma 2.2)."""
+    gain = torch.as_tensor(2.0, dtype=x.dtype) ** (torch.as_tensor(stops, dtype=x.dtype) / 2.2)
+    return ((x + 1) * gain - 1).clamp(-1, 1)
+
+
+def _geometry(x: Tensor, rng: torch.Generator, mirror: bool) -> Tensor:
+    n = len(x)
+    angle = _uniform(n, rng, -10, 10) * math.pi / 180
+    zoom = torch.exp(_uniform(n, rng, -0.16, 0.16))
+    shift = torch.stack([_uniform(n, rng, -0.1, 0.1), _uniform(n, rng, -0.1, 0.1)], 1)
+    side = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0) if mirror else torch.ones(n)
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    theta = torch.stack([torch.stack([cos * side, -sin], 1), torch.stack([sin * side, cos], 1)], 1)  # [N, 2, 2]
+    grid = F.affine_grid(torch.cat([theta, shift[:, :, None]], 2), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+
+def _photometry(x: Tensor, rng: torch.Generator) -> Tensor:
+    n = len(x)
+    x = _soften(x, rng)
+    x = expose(x, _normal(n, rng, 0.6).clamp(-1.5, 1.5)[:, None, None, None])
+    x = x * torch.exp(_normal(n, rng, 0.15))[:, None, None, None]  # contrast about mid-grey
+    tint = torch.exp(_normal(n * 3, rng, 0.06).view(n, 3, 1, 1))
+    grey = x.mean(1, keepdim=True)
+    saturation = torch.exp(_normal(n, rng, 0.25))[:, None, None, None]
+    saturation = torch.where(torch.rand(n, 1, 1, 1, generator=rng) < 0.08, torch.zeros(()), saturation)
+    x = ((grey + (x - grey) * saturation) + 1) * tint - 1
+    noise = torch.randn(x.shape, generator=rng) * (_uniform(n, rng, 0, 0.05)[:, None, None, None])
+    return (x + noise).clamp(-1, 1)
+
+
+def _soften(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Half of the pictures lose detail by a smaller size and back: generators and photographs differ in sharpness."""
+    side = x.shape[-1]
+    soft = x.clone()
+    chosen = torch.rand(len(x), generator=rng)
+    for low, size in ((0.5, side * 3 // 4), (0.7, side // 2), (0.9, side * 3 // 8)):
+        pick = chosen > low
+        if pick.any():
+            small = F.interpolate(x[pick], size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+            soft[pick] = F.interpolate(small, size=(side, side), mode="bilinear", align_corners=False)
+    return soft
+
+
+def _uniform(n: int, rng: torch.Generator, low: float, high: float) -> Tensor:
+    return torch.rand(n, generator=rng) * (high - low) + low
+
+
+def _normal(n: int, rng: torch.Generator, sigma: float) -> Tensor:
+    return torch.randn(n, generator=rng) * sigma

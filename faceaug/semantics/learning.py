@@ -1,0 +1,118 @@
+"""Learn from a target what its attributes look like: two probes trained apart, calibrated, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from faceaug.analysis import Axis
+from faceaug.axes import attribute, numbers
+from faceaug.errors import TargetError
+from faceaug.semantics.calibration import calibrate, evaluate
+from faceaug.semantics.probes import Probe, Schedule, Task, new_net, train_net
+
+Floats = NDArray[np.float64]
+FEWEST = 8
+"""Pictures of a class below which nothing can be learnt and checked."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The two probes with their figures on held-out pictures (a dict for each attribute)."""
+
+    steering: Probe
+    judge: Probe
+    figures: dict[str, list[dict[str, Any]]]
+
+
+def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...], tuple[Floats, ...]]:
+    """Return what is to be learnt for each axis, and the label of every row of the table (NaN where missing).
+
+    Raises
+    ------
+    TargetError
+        When a class has too few pictures to learn from.
+    """
+    tasks, labels = [], []
+    for axis in axes:
+        if axis.kind == "continuous":
+            values = numbers(attribute(table, axis.name), axis.name)
+            known = values[np.isfinite(values)]
+            tasks.append(Task(axis.name, "value", (), float(known.mean()), max(float(known.std()), 1e-9)))
+            labels.append(values.astype(np.float64))
+            continue
+        codes = axis.assign(attribute(table, axis.name))
+        counts = np.bincount(codes[codes >= 0], minlength=len(axis.levels))
+        rare = int(counts.argmin())
+        if counts[rare] < FEWEST:
+            raise TargetError(
+                f"only {counts[rare]} faces are labelled {axis.levels[rare]!r} in {axis.name!r}, and at least {FEWEST} are "
+                "needed to learn what that looks like: label more, merge the class with another, or leave its rows out"
+            )
+        tasks.append(Task(axis.name, "classes", axis.levels))
+        labels.append(np.where(codes >= 0, codes, np.nan).astype(np.float64))
+    return tuple(tasks), tuple(labels)
+
+
+def learn(
+    images: NDArray[np.uint8],
+    tasks: Sequence[Task],
+    labels: Sequence[Floats],
+    *,
+    seed: int,
+    device: str = "cpu",
+    schedule: Schedule | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Learnt:
+    """Train the steering probe and the judge.
+
+    They differ in network, seed, and which tenth of the pictures calibrates and which tenth tests each. On a CPU each
+    is trained by one thread, both at once, so that the result does not depend on the number of cores.
+
+    Parameters
+    ----------
+    images : uint8 [N, 64, 64, 3]
+    tasks, labels
+        From `tasks_of`; labels are float64 [N] each.
+    progress : callable (steps done of both, steps of both), optional
+    """
+    schedule = schedule or Schedule.for_size(len(images))
+    plans = [("residual", seed * 2), ("plain", seed * 2 + 1)]
+    nets = [new_net(trunk, tasks, own) for trunk, own in plans]
+    done = [0, 0]
+
+    def train(which: int) -> tuple[Probe, list[dict[str, Any]]]:
+        torch.set_num_threads(1)
+        trunk, own = plans[which]
+        train_rows, calibration_rows, test_rows = _split(len(images), own)
+
+        def told(step: int, _: float) -> None:
+            done[which] = step
+            if progress:
+                progress(sum(done), 2 * schedule.steps)
+
+        seen = [y[train_rows] for y in labels]
+        train_net(nets[which], tasks, images[train_rows], seen, schedule, own, device, told)
+        nets[which].to("cpu")
+        probe = calibrate(
+            nets[which], trunk, tasks, seen, images[calibration_rows], [y[calibration_rows] for y in labels], schedule
+        )
+        return probe, evaluate(probe, images[test_rows], [y[test_rows] for y in labels])
+
+    with ThreadPoolExecutor(2 if device == "cpu" else 1) as pool:
+        (steering, one), (judge, two) = pool.map(train, range(2))
+    return Learnt(steering, judge, {"steering": one, "judge": two})
+
+
+def _split(n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows to train on (80%), to calibrate on (10%) and to test on (10%)."""
+    order = np.random.default_rng([seed, 0x50]).permutation(n)
+    tenth = max(1, n // 10)
+    return order[2 * tenth :], order[:tenth], order[tenth : 2 * tenth]

@@ -1,0 +1,134 @@
+"""What a cell of the plan asks of a sample: which semantics to reach, and with what probability a reading meets it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceaug.axes import Axis
+from faceaug.semantics.directions import Directions
+from faceaug.semantics.probes import Probe, Task
+from faceaug.semantics.reading import kept_scene
+from faceaug.synthesis.extrapolate import Ask
+
+Floats = NDArray[np.float64]
+AIM = 0.9
+"""Probability of the asked class that an edit aims at, above what the gate asks for: edits land around their aim."""
+VALUE_TOLERANCE = 0.15  # of a bin's width
+KEEP_TOLERANCE = 0.3  # of a kept semantic's spread; the gate's limit is wider
+WIDEN = 0.25  # how far beyond the range of draws an open bin is tried, in parts of that range
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One attribute's part of what a cell asks.
+
+    Attributes
+    ----------
+    task : Task
+    semantic : str
+        The name of the direction to move along.
+    level : str
+        The axis's level, as in the plan.
+    low, high : float
+        A value's bin (unused for a class).
+    """
+
+    task: Task
+    semantic: str
+    level: str
+    low: float = -math.inf
+    high: float = math.inf
+
+
+def wanted(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) -> tuple[Wanted, ...]:
+    """Return what a cell asks, an entry for each axis."""
+    found = []
+    for axis, task in zip(axes, tasks, strict=False):
+        level = levels[axis.name]
+        if axis.edges is None:
+            found.append(Wanted(task, f"{axis.name}={level}", level))
+        else:
+            k = axis.levels.index(level)
+            found.append(Wanted(task, axis.name, level, float(axis.edges[k]), float(axis.edges[k + 1])))
+    return tuple(found)
+
+
+def aims(parts: Sequence[Wanted], directions: Directions, ranges: dict[str, tuple[float, float]], u: Floats) -> Floats:
+    """Return the values to aim at: [N, A] for uniform numbers u [N, A].
+
+    A class is asked for at `AIM`. A value is spread evenly over its bin, as far as the generator's draws reach (`ranges`),
+    widened a little; where the bin lies beyond, its near edge is asked for, and gates find out.
+    """
+    columns = []
+    for k, part in enumerate(parts):
+        if part.task.kind == "classes":
+            columns.append(np.full(len(u), math.log(AIM / (1 - AIM))))
+            continue
+        least, most = ranges[part.semantic]
+        slack = WIDEN * (most - least)
+        margin = 0.1 * min(part.high - part.low, most - least)
+        low, high = max(part.low + margin, least - slack), min(part.high - margin, most + slack)
+        if low > high:
+            low = high = part.low + margin if part.low > most else part.high - margin
+        columns.append(low + u[:, k] * (high - low))
+    return np.stack(columns, 1)
+
+
+def ask_for(parts: Sequence[Wanted], aim: Floats, directions: Directions, keep: Sequence[str]) -> Ask:
+    """Return the request for the closed loop: the cell's semantics at `aim` [N, A], the scene and `keep` held."""
+    held = (*kept_scene([p.task for p in parts]), *keep)
+    spread = directions.spread[directions.index(held)]
+    return Ask(
+        names=tuple(p.semantic for p in parts),
+        aim=aim,
+        at_least=np.array([p.task.kind == "classes" for p in parts]),
+        tolerance=np.array([0.25 if p.task.kind == "classes" else _tolerance(p, directions) for p in parts]),
+        keep=held,
+        keep_tolerance=np.maximum(KEEP_TOLERANCE * spread, 1e-9),
+    )
+
+
+def _tolerance(part: Wanted, directions: Directions) -> float:
+    spread = float(directions.spread[directions.index([part.semantic])[0]])
+    return VALUE_TOLERANCE * min(part.high - part.low, 4 * spread)
+
+
+def confidences(parts: Sequence[Wanted], probe: Probe, values: Floats) -> Floats:
+    """Return the calibrated probability [N, A] of what is asked, from a probe's reading [N, S].
+
+    For a class its probability; for a value, of lying in the bin, with the probe's error taken as normal.
+    """
+    names, columns = list(probe.semantics), []
+    for part in parts:
+        read = values[:, names.index(part.semantic)]
+        if part.task.kind == "classes":
+            columns.append(1 / (1 + np.exp(-read)))
+        else:
+            sigma = probe.calibrations[[t.name for t in probe.tasks].index(part.task.name)].sigma
+            columns.append(_normal((part.high - read) / sigma) - _normal((part.low - read) / sigma))
+    return np.stack(columns, 1)
+
+
+def labels(parts: Sequence[Wanted], steering: Probe, judge: Probe, one: Floats, two: Floats) -> list[dict[str, Any]]:
+    """Return the label that each sample gets: the cell's class, or the mean of both probes' readings kept in the bin."""
+    rows: list[dict[str, Any]] = [{} for _ in range(len(one))]
+    for part in parts:
+        if part.task.kind == "classes":
+            for row in rows:
+                row[part.task.name] = part.level
+            continue
+        both = (one[:, steering.semantics.index(part.semantic)] + two[:, judge.semantics.index(part.semantic)]) / 2
+        both = np.clip(both, part.low, np.nextafter(part.high, -np.inf))
+        for row, value in zip(rows, both, strict=True):
+            row[part.task.name] = float(value)
+    return rows
+
+
+def _normal(x: Floats) -> Floats:
+    return np.asarray([0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x])

@@ -1,0 +1,181 @@
+"""Guided extrapolation: edit latents until the pictures measure what was asked (method.md, section 5).
+
+A straight step along the directions is exact where semantics are linear. Where they are not, the loop is closed:
+synthesise, measure, correct by the remaining error, a few times, and the nearest try is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceaug.generators.base import Generator
+from faceaug.semantics.directions import Directions
+
+Floats = NDArray[np.float64]
+Measure = Callable[[Tensor], Floats]
+"""Pictures [N, 3, R, R] in [-1, 1] -> semantics [N, S] in the order of the directions' names."""
+
+GAIN = 0.8  # of the remaining error after the first, straight step: full steps swing where semantics bend
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of each of N latents: K semantics to reach, and others to keep where they are.
+
+    Attributes
+    ----------
+    names : tuple of str, length K
+        Semantics to move.
+    aim : float64 [N, K]
+        Values to reach.
+    at_least : bool [K]
+        Whether a value beyond the aim is as good as the aim (the log-odds of a class) or is to be corrected (an angle).
+    tolerance : float64 [K]
+        How near is near enough.
+    keep : tuple of str, length L
+        Semantics that stay at what the unedited picture measures.
+    keep_tolerance : float64 [L]
+        How far they may drift.
+    """
+
+    names: tuple[str, ...]
+    aim: Floats
+    at_least: NDArray[np.bool_]
+    tolerance: Floats
+    keep: tuple[str, ...]
+    keep_tolerance: Floats
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Latents after the edit, and what was seen on the way.
+
+    Attributes
+    ----------
+    w, origin_w : float32 [N, D]
+    images, origin_images : Tensor [N, 3, R, R]
+    measured, origin_measured : float64 [N, S]
+        In the order of the directions' names.
+    error : float64 [N]
+        Largest remaining error in units of its tolerance; at most 1 where all that was asked is met.
+    steps : int64 [N]
+        Edits made until the kept try.
+    """
+
+    w: NDArray[np.float32]
+    origin_w: NDArray[np.float32]
+    images: Tensor
+    origin_images: Tensor
+    measured: Floats
+    origin_measured: Floats
+    error: Floats
+    steps: NDArray[np.int64]
+
+
+def extrapolate(
+    generator: Generator,
+    directions: Directions,
+    measure: Measure,
+    w: NDArray[np.float32],
+    ask: Ask,
+    *,
+    corrections: int = 5,
+    reach: float = np.inf,
+    batch_size: int = 64,
+) -> Edited:
+    """Edit latents so that their pictures measure what is asked.
+
+    Parameters
+    ----------
+    generator, directions, measure
+        Directions must be the generator's; `measure` reads pictures in the order of `directions.names`.
+    w : float32 [N, D]
+        Latents to begin with.
+    ask : Ask
+        What to reach and what to keep.
+    corrections : int
+        Corrections after the first, straight step.
+    reach : float
+        Largest Mahalanobis distance of w from the mean that is tried; a longer step is cut back to it, towards the
+        origin of the edit.
+    batch_size : int
+        Pictures synthesised at once.
+
+    Returns
+    -------
+    Edited
+    """
+    directions.check_generator(generator.sha256)
+    columns = directions.index([*ask.names, *ask.keep])
+    matrix = directions.steps([*ask.names, *ask.keep])  # [D, K + L]
+    whiten = np.linalg.pinv(directions.covariance, hermitian=True)
+    origin = np.asarray(w, np.float64)
+    images = synthesize(generator, origin, batch_size)
+    first = measure(images)
+    aim = np.concatenate([ask.aim, first[:, directions.index(ask.keep)]], 1)
+    one_sided = np.concatenate([ask.at_least, np.zeros(len(ask.keep), bool)])
+    tolerance = np.concatenate([ask.tolerance, ask.keep_tolerance])
+
+    best = Edited(w, w, images, images, first, first, np.full(len(w), np.inf), np.zeros(len(w), np.int64))
+    best_images, best_measured, best_w = images.clone(), first.copy(), origin.copy()
+    error, steps = best.error.copy(), best.steps.copy()
+    current, measured = origin.copy(), first.copy()
+    active = np.arange(len(w))
+    for step in range(corrections + 2):
+        missing = aim[active] - measured
+        missing = np.where(one_sided, np.maximum(missing, 0), missing)
+        now = np.abs(missing / tolerance).max(1, initial=0)
+        better = now < error[active]
+        index = active[better]
+        error[index], steps[index], best_w[index] = now[better], step, current[index]
+        best_measured[index], best_images[torch.from_numpy(index)] = measured[better], images[torch.from_numpy(better)]
+        going = now > 1
+        active, missing = active[going], missing[going]
+        if not len(active) or step == corrections + 1:
+            break
+        moved = current[active] + (1.0 if step == 0 else GAIN) * missing @ matrix.T
+        current[active] = _within_reach(origin[active], moved, directions.w_mean, whiten, reach)
+        images = synthesize(generator, current[active], batch_size)
+        measured = measure(images)
+    return Edited(
+        best_w.astype(np.float32), best.w, best_images, best.origin_images, best_measured, first, error, steps
+    )
+
+
+def synthesize(generator: Generator, w: Floats | NDArray[np.float32], batch_size: int) -> Tensor:
+    """Return the pictures [N, 3, R, R] of latents [N, D] on the CPU, at most `batch_size` at once."""
+    with torch.inference_mode():
+        parts = torch.from_numpy(np.asarray(w, np.float32)).split(batch_size)
+        pictures = [generator.synthesize(part.to(generator.device)).float().cpu() for part in parts]
+    return (
+        torch.cat(pictures).clamp(-1, 1) if pictures else torch.empty(0, 3, generator.resolution, generator.resolution)
+    )
+
+
+def distance(w: Floats, w_mean: Floats, inverse: Floats) -> Floats:
+    """Return the Mahalanobis distance [N] of latents [N, D]; `inverse` is the (pseudo-)inverse of the covariance."""
+    centred = w - w_mean
+    return np.asarray(np.sqrt(np.maximum(np.einsum("nd,de,ne->n", centred, inverse, centred), 0)), np.float64)
+
+
+def _within_reach(origin: Floats, moved: Floats, w_mean: Floats, inverse: Floats, reach: float) -> Floats:
+    """Cut edits back along their line so that no latent lies farther than `reach` from the mean."""
+    if not np.isfinite(reach):
+        return moved
+    result = moved.copy()
+    far = np.flatnonzero(distance(moved, w_mean, inverse) > reach)
+    if len(far):
+        # |o + t m|^2 = reach^2 along the edit m from the origin o, in the whitened metric.
+        o, m = origin[far] - w_mean, moved[far] - origin[far]
+        a = np.einsum("nd,de,ne->n", m, inverse, m)
+        b = np.einsum("nd,de,ne->n", o, inverse, m)
+        c = np.einsum("nd,de,ne->n", o, inverse, o) - reach**2
+        t = np.where(c < 0, (-b + np.sqrt(np.maximum(b * b - a * c, 0))) / np.maximum(a, 1e-30), 0.0)
+        result[far] = origin[far] + t[:, None] * m
+    return result

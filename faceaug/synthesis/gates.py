@@ -1,0 +1,141 @@
+"""Gates: each looks at edited samples and says which may pass. The first that refuses a sample gives the reason.
+
+A gate is a function from a `Batch` to a boolean array; others plug in through the entry point group `faceaug.gates`
+and are asked after the built-in ones. Gates that compare samples with each other are in `duplicates.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What gates refuse. Defaults are what a run uses unless its recipe says otherwise.
+
+    Attributes
+    ----------
+    confidence : float
+        Least calibrated probability of the asked class, or of the value lying in its bin, by the steering probe.
+    judge : float
+        The same by the judge, which did not steer.
+    drift : float
+        Most change of a kept semantic, in standard deviations over the generator's draws.
+    spill : float
+        Most change outside the face relative to that inside (attribute edits only).
+    plausible : float
+        Quantile of real draws that the Mahalanobis distance of w may reach.
+    realistic : float
+        Quantile of real draws that the distance in feature space to real faces may reach.
+    duplicate_bits : int
+        Perceptual hashes (64 bits) that differ in at most this many are near-copies.
+    """
+
+    confidence: float = 0.7
+    judge: float = 0.5
+    drift: float = 0.5
+    spill: float = 0.6
+    plausible: float = 0.999
+    realistic: float = 0.9
+    duplicate_bits: int = 6
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Edited samples of one cell as gates see them; N samples.
+
+    Attributes
+    ----------
+    images, origin_images : Tensor [N, 3, R, R] in [-1, 1]
+        After and before the edit, in the generator's framing.
+    confidence, judged : float64 [N, A]
+        Probability of what is asked for each of A attributes, by the steering probe and by the judge.
+    drift : float64 [N]
+        Largest change of a kept semantic, in its standard deviations.
+    spill : float64 [N]
+        See `scene.spill`; 0 for edits that are exempt.
+    plausibility : float64 [N]
+        Mahalanobis distance of w over what `Limits.plausible` of draws reach; at most 1 is as likely as a draw.
+    realism : float64 [N]
+        Distance to real faces over what `Limits.realistic` of draws reach; at most 1 is as near as a draw.
+    limits : Limits
+    """
+
+    images: Tensor
+    origin_images: Tensor
+    confidence: Floats
+    judged: Floats
+    drift: Floats
+    spill: Floats
+    plausibility: Floats
+    realism: Floats
+    limits: Limits
+
+
+Gate = Callable[[Batch], Bools]
+
+
+def attribute_reached(batch: Batch) -> Bools:
+    """The steering probe is confident of every asked attribute."""
+    return np.asarray((batch.confidence >= batch.limits.confidence).all(1))
+
+
+def judge_agrees(batch: Batch) -> Bools:
+    """The judge, trained apart, finds every asked attribute too."""
+    return np.asarray((batch.judged >= batch.limits.judge).all(1))
+
+
+def scene_kept(batch: Batch) -> Bools:
+    """Light and colour outside the face, and what else was to be kept, stayed."""
+    return np.asarray(batch.drift <= batch.limits.drift)
+
+
+def face_only(batch: Batch) -> Bools:
+    """The edit changed the face and not mostly the scene."""
+    return np.asarray(batch.spill <= batch.limits.spill)
+
+
+def plausible(batch: Batch) -> Bools:
+    """The latent is as likely as a draw."""
+    return np.asarray(batch.plausibility <= 1)
+
+
+def realistic(batch: Batch) -> Bools:
+    """The picture is as near to real faces as most of the generator's draws."""
+    return np.asarray(batch.realism <= 1)
+
+
+BUILT_IN: dict[str, Gate] = {
+    "plausible": plausible,
+    "realistic": realistic,
+    "attribute reached": attribute_reached,
+    "judge agrees": judge_agrees,
+    "scene kept": scene_kept,
+    "face only": face_only,
+}
+DUPLICATE = "no near-copy"
+"""The reason that `duplicates.py` gives; it is decided last, in the order of attempts."""
+
+
+def all_gates() -> dict[str, Gate]:
+    """Return the built-in gates and those of the entry point group `faceaug.gates`, in the order they are asked."""
+    others = {point.name: point.load() for point in sorted(entry_points(group="faceaug.gates"), key=lambda p: p.name)}
+    return {**BUILT_IN, **others}
+
+
+def refuse(batch: Batch, gates: dict[str, Gate]) -> list[str | None]:
+    """Return for each sample the name of the first gate that refuses it, or None where all let it pass."""
+    reasons: list[str | None] = [None] * len(batch.drift)
+    for name, gate in gates.items():
+        for i in np.flatnonzero(~gate(batch)):
+            reasons[i] = reasons[i] or name
+    return reasons

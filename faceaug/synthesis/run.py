@@ -1,0 +1,412 @@
+"""Balance a target: learn, then make, check and write samples cell by cell (method.md, section 7)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from faceaug import __version__
+from faceaug.axes import Axis, build_axis, parse_by
+from faceaug.errors import TargetError, UsageError, nearest
+from faceaug.files import sha256_file
+from faceaug.generators.base import Generator, load_generator
+from faceaug.planning import Plan, PlannedCell
+from faceaug.semantics.probes import Task
+from faceaug.shards.folder import CellState, OutputFolder
+from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Manifest, Reference, TargetRecord
+from faceaug.shards.reader import ShardReader
+from faceaug.shards.writer import Codec, Layout, Sample
+from faceaug.synthesis.account import columns_of, note_for
+from faceaug.synthesis.block import BlockResult, Candidate, Workshop, attempts_for, tally
+from faceaug.synthesis.duplicates import Memory, hashes
+from faceaug.synthesis.extrapolate import synthesize
+from faceaug.synthesis.gates import DUPLICATE, Limits, all_gates
+from faceaug.synthesis.guide import Guide, Progress, in_order, prepare
+from faceaug.targets.arrays import load_arrays
+from faceaug.targets.table import Target
+
+MODELS = (
+    "models/steering.safetensors",
+    "models/judge.safetensors",
+    "models/directions.safetensors",
+    "models/guide.json",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is done; the defaults are those of the command line.
+
+    Attributes
+    ----------
+    seed : int
+        Everything random comes from it.
+    device : str
+        For the generator and the training of probes.
+    workers : int, optional
+        Threads that make blocks; as many as there are processors when None. They do not change the samples.
+    batch_size : int
+        Pictures that go through a network at once.
+    limits : Limits
+        What gates refuse.
+    tries : int
+        Attempts allowed for each planned sample before a cell ends short.
+    candidates : int
+        Draws among which an attempt takes the one nearest to its cell.
+    truncation : float
+        1 takes draws as they are, less pulls them towards the mean face.
+    corrections : int
+        Corrections of an edit after its first step.
+    finish : bool
+        Give samples the target's size, colour, sharpness, noise and codec quality.
+    image_format : "jpeg", "png", "webp" or None
+        Codec of the samples; the target's own when None.
+    layout : "blob" or "raw"
+        Encoded images, or plain pixels (formats.md).
+    draws : int
+        Generated faces on which directions are fitted.
+    keep : tuple of str
+        Labelled attributes that edits must leave alone.
+    report : bool
+        Write report.html at the end.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    workers: int | None = None
+    batch_size: int = 64
+    limits: Limits = field(default_factory=Limits)
+    tries: int = 12
+    candidates: int = 16
+    truncation: float = 1.0
+    corrections: int = 5
+    finish: bool = True
+    image_format: Codec | None = None
+    layout: Layout = "blob"
+    draws: int = 8192
+    keep: tuple[str, ...] = ()
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        least = dict(seed=0, batch_size=1, tries=1, candidates=1, corrections=0, draws=256)
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"workers is {self.workers}; it must be at least 1")
+        if not 0 < self.truncation <= 1:
+            raise UsageError(f"truncation is {self.truncation}; it must be above 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave: the manifest as written, and the seconds of each stage of this call."""
+
+    manifest: Manifest
+    timings: dict[str, float]
+
+    @property
+    def planned(self) -> int:
+        """Samples that were planned."""
+        return self.manifest.totals.planned
+
+    @property
+    def accepted(self) -> int:
+        """Samples that passed every gate."""
+        return self.manifest.totals.accepted
+
+    @property
+    def short(self) -> int:
+        """Planned samples that could not be made."""
+        return self.manifest.totals.short
+
+
+def balance(
+    target: Target,
+    out: Path | str,
+    *,
+    plan: Plan,
+    generator: str | Path | Generator = "embedded",
+    settings: Settings | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    command: str = "faceaug.balance",
+    recipe: str | None = None,
+) -> RunResult:
+    """Make the samples that a plan asks for and write them to a folder (formats.md).
+
+    Parameters
+    ----------
+    target : Target
+        From `load_target`; the plan must be made from it.
+    out : path
+        A folder that is absent or empty, or holds this very run, interrupted, with `resume`.
+    plan : Plan
+        From `faceaug.plan`.
+    generator : name, path of a .safetensors file, or a Generator
+    settings : Settings, optional
+    progress : callable (stage, done, total), optional
+    command, recipe : str
+        Noted in the manifest.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    TargetError, PlanError, GeneratorError, OutputError
+        Each in one sentence with the remedy. What was written until then is whole and can be resumed.
+
+    Examples
+    --------
+    >>> from faceaug import analyze, balance, load_target, plan
+    >>> target = load_target("faces/", labels="labels.csv")  # doctest: +SKIP
+    >>> wish = plan(analyze(target, "gender,ethnicity"), "uniform")  # doctest: +SKIP
+    >>> balance(target, "out/", plan=wish).accepted  # doctest: +SKIP
+    """
+    settings, told = settings or Settings(), progress or (lambda stage, done, total: None)
+    made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
+    keep = _kept_axes(target, plan, settings.keep)
+    folder = OutputFolder.open(out, fingerprint(target, plan, made, settings), resume=resume)
+    with folder, _one_thread():
+        if folder.started and folder.complete:
+            return RunResult(folder.manifest, {})
+        clock = _Clock()
+        told("reading", 0, len(target))
+        arrays, infos = load_arrays(target, 64, settings.workers)
+        told("reading", len(target), len(target))
+        clock.lap("reading")
+        if not folder.started:
+            codec = settings.image_format or Counter(info.codec for info in infos).most_common(1)[0][0]
+            folder.begin(
+                _header(target, plan, made, settings, keep, codec, command, recipe), _cells(plan), plan.to_dict()
+            )
+        models = Path(out) / "models"
+        models.mkdir(exist_ok=True)
+        guide = prepare(
+            target, arrays, plan.axes, made, models, seed=settings.seed, keep=keep, draws=settings.draws,
+            truncation=settings.truncation, limits=settings.limits, finish=settings.finish, workers=_workers(settings),
+            batch_size=settings.batch_size, device=settings.device, progress=told,
+        )  # fmt: skip
+        clock.lap("learning")
+        hashed = [Reference(name=Path(name).stem, sha256=sha256_file(Path(out) / name)) for name in MODELS[:3]]
+        folder.describe(files=MODELS, directions=hashed[2], probes=tuple(hashed[:2]))
+        _make(folder, plan, made, guide, settings, told)
+        clock.lap("making")
+        measured = {**guide.figures, "seconds": {**guide.figures["seconds"], **clock.seconds}}
+        manifest = folder.finish(measured=measured)
+        if settings.report:
+            from faceaug.report import report_run
+
+            told("report", 0, 1)
+            report_run(Path(out), target, guide)
+            told("report", 1, 1)
+        clock.lap("writing")
+    return RunResult(manifest, clock.seconds)
+
+
+def fingerprint(target: Target, plan: Plan, generator: Generator, settings: Settings) -> str:
+    """Return a hash of all that decides which samples are made; only a run with the same one may continue."""
+    free = {"workers", "batch_size", "report"}
+    parts = dict(
+        target=target.fingerprint(), plan=plan.to_dict(), generator=generator.sha256,
+        settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=sorted(all_gates()), rules=1,
+    )  # fmt: skip
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _make(
+    folder: OutputFolder, plan: Plan, generator: Generator, guide: Guide, settings: Settings, told: Progress
+) -> None:
+    """Fill the cells in order. Workers compute blocks ahead; what is accepted is decided here, in order of attempts."""
+    workshop = Workshop(
+        generator, guide, settings.limits, all_gates(), seed=settings.seed, candidates=settings.candidates,
+        truncation=settings.truncation, corrections=settings.corrections, batch_size=settings.batch_size,
+    )  # fmt: skip
+    wanted = [cell for cell in plan.cells if cell.planned]
+    ledger = _Ledger.continued(folder, generator, guide, settings)
+    total, workers = sum(cell.planned for cell in wanted), _workers(settings)
+    told("making", sum(ledger.accepted.values()), total)
+
+    def jobs() -> Iterator[tuple[PlannedCell, int]]:
+        for cell in wanted:
+            for block in range(ledger.next_block(cell.index), attempts_for(cell.planned, settings.tries)):
+                if ledger.accepted[cell.index] >= cell.planned:
+                    break
+                yield cell, block
+
+    def work(job: tuple[PlannedCell, int]) -> tuple[PlannedCell, int, BlockResult]:
+        cell, block = job
+        return cell, block, workshop.make(cell.index, cell.levels, block)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for cell, block, result in in_order(pool, work, jobs(), workers + 1):
+            if ledger.accepted[cell.index] < cell.planned:  # else it was computed ahead and is not needed
+                samples = ledger.take(cell, block, result)
+                folder.append(samples, {cell.index: ledger.state(cell)}, ledger.progress())
+                told("making", sum(ledger.accepted.values()), total)
+    folder.update({cell.index: ledger.state(cell, ended=True) for cell in wanted}, ledger.progress())
+
+
+class _Ledger:
+    """What has been accepted and refused so far, and every hash that a new sample must differ from."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.accepted: Counter[int] = Counter()
+        self.refused: dict[int, Counter[str]] = {}
+        self.nearest: dict[int, dict[str, float]] = {}
+        self.blocks: dict[int, int] = {}
+
+    @classmethod
+    def continued(cls, folder: OutputFolder, generator: Generator, guide: Guide, settings: Settings) -> _Ledger:
+        """Return the ledger as an interrupted run left it with its last whole shard, or a fresh one."""
+        ledger = cls(Memory(guide.real_hashes, settings.limits.duplicate_bits))
+        for reader in folder.readers():
+            for value in _hashes_of(reader, generator, guide, settings.batch_size):
+                ledger.memory.add(value)
+        ledger.accepted = folder.accepted()
+        ledger.refused = {cell.index: Counter(cell.rejected) for cell in folder.manifest.cells}
+        state = folder.manifest.progress
+        if isinstance(state, dict):
+            found: Mapping[str, Any] = state
+            ledger.blocks = {int(k): int(v) for k, v in found["blocks"].items()}
+            ledger.nearest = {int(k): dict(v) for k, v in found["nearest"].items()}
+        return ledger
+
+    def next_block(self, cell: int) -> int:
+        """Return the first block of a cell that has not been taken in."""
+        return self.blocks.get(cell, 0)
+
+    def take(self, cell: PlannedCell, block: int, result: BlockResult) -> list[Sample]:
+        """Accept a block's candidates in order while the cell needs them, and account for the rest."""
+        samples: list[Sample] = []
+        refused = self.refused.setdefault(cell.index, Counter())
+        last = None
+        for candidate in result.candidates:
+            if self.accepted[cell.index] + len(samples) >= cell.planned:
+                break
+            last = candidate.attempt
+            if self.memory.near(candidate.hash):
+                refused[DUPLICATE] += 1
+                continue
+            self.memory.add(candidate.hash)
+            samples.append(_sample(cell.index, candidate))
+        self.accepted[cell.index] += len(samples)
+        full = self.accepted[cell.index] >= cell.planned
+        refused.update(tally(result, last if full else None))
+        self.blocks[cell.index] = block + 1
+        nearest_yet = self.nearest.setdefault(cell.index, {})
+        for name, value in result.nearest.items():
+            nearest_yet[name] = max(value, nearest_yet.get(name, 0.0))
+        return samples
+
+    def state(self, cell: PlannedCell, ended: bool = False) -> CellState:
+        """Return the cell's account for the manifest; with the reason, where it has ended short."""
+        refused = self.refused.get(cell.index, Counter())
+        short = cell.planned - self.accepted[cell.index]
+        note = note_for(short, refused, self.nearest.get(cell.index, {})) if ended and short else ""
+        return CellState(dict(refused), note)
+
+    def progress(self) -> dict[str, Any]:
+        """Return where the run stands, as JSON."""
+        return dict(
+            blocks={str(k): v for k, v in self.blocks.items()}, nearest={str(k): v for k, v in self.nearest.items()}
+        )
+
+
+def _hashes_of(reader: ShardReader, generator: Generator, guide: Guide, batch_size: int) -> Iterator[Any]:
+    """Yield the hash of each sample of a shard, from its latent: as it was before finishing."""
+    w = reader.column("w")
+    for start in range(0, len(w), 256):
+        yield from hashes(guide.reader.view(synthesize(generator, w[start : start + 256], batch_size)))
+
+
+def _sample(cell: int, found: Candidate) -> Sample:
+    return Sample(
+        image=found.image, w=found.w, origin_w=found.origin_w, engine="generator", source_sha256=None, finish=found.finish,
+        cell=cell, attr=found.attr, attr_confidence=found.confidence, semantic=found.semantic,
+        plausibility=found.plausibility, realism=found.realism, seed=found.seed, quality=found.quality,
+    )  # fmt: skip
+
+
+def _kept_axes(target: Target, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis, ...]:
+    known = [a for a in target.attributes if a not in {axis.name for axis in plan.axes}]
+    for name in keep:
+        if name not in known:
+            raise UsageError(f"the attribute {name!r} cannot be kept: {nearest(name, known)}")
+    axes = []
+    for name in keep:
+        try:
+            axes.append(build_axis(target.table, parse_by([name])[0]))
+        except (UsageError, TargetError):  # too many distinct numbers for classes: a value
+            axes.append(build_axis(target.table, parse_by([f"{name}:q4"])[0]))
+    return tuple(axes)
+
+
+def _header(
+    target: Target, plan: Plan, generator: Generator, settings: Settings, keep: tuple[Axis, ...], codec: Codec,
+    command: str, recipe: str | None,
+) -> Header:  # fmt: skip
+    axes = (*plan.axes, *keep)
+    tasks = [Task(a.name, "value" if a.edges else "classes", () if a.edges else a.levels) for a in axes]
+    return Header(
+        created_by=CreatedBy(faceaug=__version__, command=command, recipe=recipe),
+        seed=settings.seed,
+        generator=GeneratorRecord(
+            name=generator.name, sha256=generator.sha256, licence=generator.licence, origin=generator.origin
+        ),
+        target=TargetRecord(
+            name=target.name, fingerprint=target.fingerprint(), rows=len(target), reader=target.reader, split=target.split
+        ),
+        layout=settings.layout, codec=codec, columns=columns_of(plan.axes, tasks, settings.finish),
+        settings=json.loads(json.dumps(asdict(settings), default=str)),
+    )  # fmt: skip
+
+
+def _cells(plan: Plan) -> list[CellRecord]:
+    return [
+        CellRecord.planned_only(c.index, c.levels, real=c.real, wanted=c.wanted, planned=c.planned) for c in plan.cells
+    ]
+
+
+def _workers(settings: Settings) -> int:
+    if settings.device != "cpu":
+        return 1  # one queue is what a GPU has; blocks still overlap with writing
+    return settings.workers or os.cpu_count() or 1
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.seconds[stage], self._last = round(now - self._last, 2), now
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread a worker: results then do not depend on how many there are. Undone at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
