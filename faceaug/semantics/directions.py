@@ -70,8 +70,8 @@ class Directions:
         """Return the likeliest way to move each of `names` by one while the others of them stay: [D, K].
 
         Column k of Sigma B^T (B Sigma B^T)^-1, the edit of least Mahalanobis length (method.md, section 5). What is not
-        listed follows by its covariance. Rows of B are scaled before the inverse, so that units do not matter; axes that
-        say the same are shared out (pseudo-inverse).
+        listed follows by its covariance. Rows of B are scaled before the inverse, so that units do not matter; axes
+        that say the same are shared out (pseudo-inverse).
         """
         rows = self.B[self.index(names)]  # [K, D]
         scale = np.sqrt(np.einsum("kd,de,ke->k", rows, self.covariance, rows))

@@ -175,7 +175,7 @@ class Schedule:
     batch: int = 64
     peak_rate: float = 4e-3
     weight_power: float = 0.7
-    """Classes weigh count^-power: 0 is as they come, 1 fully balanced; 0.7 finds rare classes without drowning in them."""
+    """Classes weigh count^-power: 0 is as they come, 1 fully balanced; 0.7 finds rare classes and keeps the others."""
 
     @classmethod
     def for_size(cls, n: int) -> Schedule:
@@ -239,7 +239,7 @@ def train_net(
 
 
 def sample_weights(task: Task, labels: Floats, power: float) -> NDArray[np.float32]:
-    """Return a weight for each label, count^-power of its class (of its tenth of the range for a value), mean 1; 0 for NaN."""
+    """Return label weights of mean 1: count^-power of a class, or of a value's tenth of the range; 0 for NaN."""
     known = np.isfinite(labels)
     groups = np.zeros(len(labels), np.int64)
     if task.kind == "classes":

@@ -22,7 +22,7 @@ LIGHT = ("light_x", "light_y", "light_side", "light")
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads pictures in the generator's own framing: the probe sees them as the target would show them, the scene is whole.
+    """Reads pictures in the generator's own framing: the probe sees them as the target would.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ MEANINGS = {
 class FaceEllipse:
     """An ellipse in fractions of the picture's side: centre (x, y) and half-axes. Shared by all faces of a generator.
 
-    Up to radius 1 is face; from `margin` times the radius on is outside; what lies between (hair, ears, neck) is neither.
+    Up to radius 1 is face; from `margin` times the radius on is outside; what lies between (hair, neck) is neither.
     """
 
     x: float = 0.5

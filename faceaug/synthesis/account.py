@@ -43,4 +43,4 @@ def note_for(short: int, refused: Mapping[str, int], nearest: Mapping[str, float
     )
     reached = ", ".join(f"{name} {value:.2f}" for name, value in nearest.items())
     why = f"most attempts were refused by: {reasons}" if reasons else "nothing was refused, and tries ran out"
-    return f"{short} short when its tries were used up; {why}; highest probability that the judge gave: {reached or 'none'}"
+    return f"{short} short when its tries were used up; {why}; the judge gave at most: {reached or 'nothing'}"

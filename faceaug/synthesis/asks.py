@@ -62,8 +62,8 @@ def wanted(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) 
 def aims(parts: Sequence[Wanted], directions: Directions, ranges: dict[str, tuple[float, float]], u: Floats) -> Floats:
     """Return the values to aim at: [N, A] for uniform numbers u [N, A].
 
-    A class is asked for at `AIM`. A value is spread evenly over its bin, as far as the generator's draws reach (`ranges`),
-    widened a little; where the bin lies beyond, its near edge is asked for, and gates find out.
+    A class is asked for at `AIM`. A value is spread evenly over its bin, as far as the generator's draws reach
+    (`ranges`), widened a little; where the bin lies beyond, its near edge is asked for, and gates find out.
     """
     columns = []
     for k, part in enumerate(parts):
@@ -116,7 +116,7 @@ def confidences(parts: Sequence[Wanted], probe: Probe, values: Floats) -> Floats
 
 
 def labels(parts: Sequence[Wanted], steering: Probe, judge: Probe, one: Floats, two: Floats) -> list[dict[str, Any]]:
-    """Return the label that each sample gets: the cell's class, or the mean of both probes' readings kept in the bin."""
+    """Return the label that each sample gets: the cell's class, or the mean of both probes' readings, in the bin."""
     rows: list[dict[str, Any]] = [{} for _ in range(len(one))]
     for part in parts:
         if part.task.kind == "classes":

@@ -60,7 +60,7 @@ class Final:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What a block gave: candidates in the order of attempts, refusals by reason, and the readings that came nearest."""
+    """What a block gave: candidates in the order of attempts, refusals by reason, and what came nearest."""
 
     candidates: tuple[Candidate, ...]
     refused: dict[int, str]  # attempt -> the gate that refused it
@@ -99,7 +99,7 @@ class Workshop:
         return self._judge(parts, ask, edited, attempts, seeds)
 
     def _origins(self, seeds: Sequence[np.random.SeedSequence], ask: Ask) -> Floats:
-        """Return for each seed the one of several draws [N, D] that is nearest to what is asked, by the linear reading."""
+        """Return for each seed the one of several draws [N, D] that reads nearest to what is asked."""
         directions, n = self.guide.directions, len(seeds)
         children = [
             s.spawn(self.candidates) for s in [np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key) for s in seeds]
@@ -131,7 +131,8 @@ class Workshop:
         batch = Batch(
             images=edited.images, origin_images=edited.origin_images,
             confidence=confidences(parts, guide.reader.probe, steered), judged=confidences(parts, guide.judge, judged),
-            drift=np.zeros(len(drift)) if exempt else drift.max(1, initial=0.0), spill=np.zeros_like(spill) if exempt else spill,
+            drift=np.zeros(len(drift)) if exempt else drift.max(1, initial=0.0),
+            spill=np.zeros_like(spill) if exempt else spill,
             plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
             realism=guide.remoteness(features) / guide.near, limits=self.limits,
         )  # fmt: skip
@@ -142,7 +143,8 @@ class Workshop:
         marks = hashes(viewed)
         candidates = tuple(
             Candidate(
-                attempt=attempts[i], seed=_number(seeds[i]), image=final.image, quality=final.quality, finish=final.parameters,
+                attempt=attempts[i], seed=_number(seeds[i]),
+                image=final.image, quality=final.quality, finish=final.parameters,
                 w=edited.w[i], origin_w=edited.origin_w[i], attr=given[i], confidence=final.confidence,
                 semantic=dict(zip(directions.names, edited.measured[i].tolist(), strict=True)),
                 plausibility=float(batch.plausibility[i]), realism=float(batch.realism[i]), hash=marks[i],

@@ -112,7 +112,6 @@ def extrapolate(
     Edited
     """
     directions.check_generator(generator.sha256)
-    columns = directions.index([*ask.names, *ask.keep])
     matrix = directions.steps([*ask.names, *ask.keep])  # [D, K + L]
     whiten = np.linalg.pinv(directions.covariance, hermitian=True)
     origin = np.asarray(w, np.float64)

@@ -270,7 +270,7 @@ def _survey(
     rows, far, values = [], [], []
     with ThreadPoolExecutor(workers) as pool:
         for block, (w, read, away) in enumerate(in_order(pool, look, iter(blocks), 2 * workers)):
-            (held_out if block % 8 == 7 or len(blocks) < 8 and block == len(blocks) - 1 else fitted).update(w, read)
+            (held_out if block % 8 == 7 or (len(blocks) < 8 and block == len(blocks) - 1) else fitted).update(w, read)
             rows.append(w)
             far.append(away)
             values.append(read)

@@ -336,7 +336,8 @@ def _hashes_of(reader: ShardReader, generator: Generator, guide: Guide, batch_si
 
 def _sample(cell: int, found: Candidate) -> Sample:
     return Sample(
-        image=found.image, w=found.w, origin_w=found.origin_w, engine="generator", source_sha256=None, finish=found.finish,
+        image=found.image, w=found.w, origin_w=found.origin_w, engine="generator", source_sha256=None,
+        finish=found.finish,
         cell=cell, attr=found.attr, attr_confidence=found.confidence, semantic=found.semantic,
         plausibility=found.plausibility, realism=found.realism, seed=found.seed, quality=found.quality,
     )  # fmt: skip
@@ -369,7 +370,8 @@ def _header(
             name=generator.name, sha256=generator.sha256, licence=generator.licence, origin=generator.origin
         ),
         target=TargetRecord(
-            name=target.name, fingerprint=target.fingerprint(), rows=len(target), reader=target.reader, split=target.split
+            name=target.name, fingerprint=target.fingerprint(), rows=len(target),
+            reader=target.reader, split=target.split,
         ),
         layout=settings.layout, codec=codec, columns=columns_of(plan.axes, tasks, settings.finish),
         settings=json.loads(json.dumps(asdict(settings), default=str)),
