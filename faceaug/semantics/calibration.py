@@ -30,7 +30,7 @@ def calibrate(
         net, trunk, tasks, [Calibration(bias=(0.0,) * t.width) if t.kind == "classes" else Calibration() for t in tasks]
     )
     with torch.inference_mode():
-        outputs = np.concatenate([raw.net(part).double().numpy() for part in as_tensor(images).split(64)])
+        outputs = np.concatenate([raw.net(part).double().numpy() for part in torch.split(as_tensor(images), 64)])
     calibrations, start = [], 0
     for task, trained, y in zip(tasks, train_labels, labels, strict=True):
         part = outputs[:, start : start + task.width]

@@ -132,11 +132,13 @@ def read_directions(path: Path) -> Directions:
                     f"{path} is {found[0] or 'no faceaug file'} version {found[1]}, not {FORMAT} version {VERSION}"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        text = {k: tuple(header[k]) for k in ("names", "kinds", "units")}
-        directions = Directions(**text, **tensors, generator=str(header["generator"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        names, kinds, units = (tuple(map(str, header[k])) for k in ("names", "kinds", "units"))
+        directions = Directions(names, kinds, units, **tensors, generator=str(header["generator"]))
+        s, d = len(names), len(directions.w_mean)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path} cannot be read as directions: {error}") from error
-    s, d = len(directions.names), len(directions.w_mean)
+    if not len(kinds) == len(units) == s:
+        raise IntegrityError(f"{path} has {s} names, {len(kinds)} kinds and {len(units)} units: it is damaged")
     shapes = {"B": (s, d), "offset": (s,), "spread": (s,), "r2": (s,), "w_mean": (d,), "covariance": (d, d)}
     for name, shape in shapes.items():
         found_array = getattr(directions, name)

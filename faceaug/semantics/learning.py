@@ -12,8 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from faceaug.analysis import Axis
-from faceaug.axes import attribute, numbers
+from faceaug.axes import Axis, attribute, numbers
 from faceaug.errors import TargetError
 from faceaug.semantics.calibration import calibrate, evaluate
 from faceaug.semantics.probes import Probe, Schedule, Task, new_net, train_net

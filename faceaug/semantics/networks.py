@@ -62,7 +62,9 @@ class ProbeNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the pooled features [N, F]."""
-        return self.trunk(x).mean((2, 3))
+        pooled: Tensor = self.trunk(x).mean((2, 3))
+        return pooled
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
+        outputs: Tensor = self.head(self.features(x))
+        return outputs

@@ -112,7 +112,7 @@ class Probe:
         device = next(self.net.parameters()).device
         raw, features = [], []
         with torch.inference_mode():
-            for part in images.split(batch_size):
+            for part in torch.split(images, batch_size):
                 x = fit(part).to(device).contiguous(memory_format=torch.channels_last)
                 f = self.net.features(x)
                 features.append(f.float().cpu().numpy())
@@ -145,7 +145,7 @@ class Probe:
             calibrations = [Calibration(**{**c, "bias": tuple(c["bias"])}) for c in header["calibrations"]]
             net = ProbeNet(header["trunk"], sum(t.width for t in tasks))
             net.load_state_dict(state)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise IntegrityError(f"{path} cannot be read as a probe ({error}); run again without --resume") from error
         return cls(net, header["trunk"], tasks, calibrations)
 

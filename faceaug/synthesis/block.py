@@ -20,7 +20,7 @@ from faceaug.semantics.probes import fit
 from faceaug.semantics.reading import kind_of
 from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, wanted
 from faceaug.synthesis.duplicates import hashes
-from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate
+from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate, inverse_of
 from faceaug.synthesis.gates import Batch, Gate, Limits, refuse
 from faceaug.synthesis.guide import BLOCK, Guide, draw, to_uint8
 
@@ -82,7 +82,7 @@ class Workshop:
         self.generator, self.guide, self.limits, self.gates = generator, guide, limits, gates
         self.seed, self.candidates, self.truncation = seed, candidates, truncation
         self.corrections, self.batch_size = corrections, batch_size
-        self._inverse = np.linalg.pinv(guide.directions.covariance, hermitian=True)
+        self._inverse = inverse_of(guide.directions.covariance)
 
     def make(self, cell: int, levels: dict[str, str], block: int) -> BlockResult:
         """Return block number `block` of attempts at the cell with these levels."""
@@ -110,7 +110,7 @@ class Workshop:
         steps = directions.steps([*ask.names, *ask.keep])[:, : len(ask.names)]
         cost = distance(w + missing @ steps.T, directions.w_mean, self._inverse).reshape(n, self.candidates)
         cost += distance(directions.w_mean + missing @ steps.T, directions.w_mean, self._inverse).reshape(n, -1)
-        return w.reshape(n, self.candidates, -1)[np.arange(n), cost.argmin(1)]
+        return np.asarray(w.reshape(n, self.candidates, -1)[np.arange(n), cost.argmin(1)], np.float64)
 
     def _judge(
         self,

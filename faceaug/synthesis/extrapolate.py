@@ -113,7 +113,7 @@ def extrapolate(
     """
     directions.check_generator(generator.sha256)
     matrix = directions.steps([*ask.names, *ask.keep])  # [D, K + L]
-    whiten = np.linalg.pinv(directions.covariance, hermitian=True)
+    whiten = inverse_of(directions.covariance)
     origin = np.asarray(w, np.float64)
     images = synthesize(generator, origin, batch_size)
     first = measure(images)
@@ -150,11 +150,16 @@ def extrapolate(
 def synthesize(generator: Generator, w: Floats | NDArray[np.float32], batch_size: int) -> Tensor:
     """Return the pictures [N, 3, R, R] of latents [N, D] on the CPU, at most `batch_size` at once."""
     with torch.inference_mode():
-        parts = torch.from_numpy(np.asarray(w, np.float32)).split(batch_size)
+        parts = torch.split(torch.from_numpy(np.asarray(w, np.float32)), batch_size)
         pictures = [generator.synthesize(part.to(generator.device)).float().cpu() for part in parts]
     return (
         torch.cat(pictures).clamp(-1, 1) if pictures else torch.empty(0, 3, generator.resolution, generator.resolution)
     )
+
+
+def inverse_of(covariance: Floats) -> Floats:
+    """Return the (pseudo-)inverse [D, D] of a covariance, by which distances are measured."""
+    return np.asarray(np.linalg.pinv(covariance, hermitian=True), np.float64)
 
 
 def distance(w: Floats, w_mean: Floats, inverse: Floats) -> Floats:

@@ -30,7 +30,7 @@ from faceaug.semantics.reading import Reader
 from faceaug.semantics.regression import StreamingRegression
 from faceaug.semantics.scene import FaceEllipse
 from faceaug.synthesis.duplicates import hashes
-from faceaug.synthesis.extrapolate import distance, synthesize
+from faceaug.synthesis.extrapolate import distance, inverse_of, synthesize
 from faceaug.synthesis.gates import Limits
 from faceaug.targets.table import Target
 
@@ -294,7 +294,7 @@ def _survey(
         covariance,
         generator.sha256,
     )
-    inverse = np.linalg.pinv(covariance, hermitian=True)
+    inverse = inverse_of(covariance)
     untruncated = (np.concatenate(rows) - w_mean) / max(truncation, 1e-6) + w_mean
     return directions, dict(
         ranges=np.quantile(every, [0.005, 0.995], axis=0),
