@@ -112,6 +112,7 @@ def extrapolate(
     Edited
     """
     directions.check_generator(generator.sha256)
+    columns = directions.index([*ask.names, *ask.keep])
     matrix = directions.steps([*ask.names, *ask.keep])  # [D, K + L]
     whiten = inverse_of(directions.covariance)
     origin = np.asarray(w, np.float64)
@@ -127,7 +128,7 @@ def extrapolate(
     current, measured = origin.copy(), first.copy()
     active = np.arange(len(w))
     for step in range(corrections + 2):
-        missing = aim[active] - measured
+        missing = aim[active] - measured[:, columns]
         missing = np.where(one_sided, np.maximum(missing, 0), missing)
         now = np.abs(missing / tolerance).max(1, initial=0)
         better = now < error[active]
