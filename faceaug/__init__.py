@@ -1,0 +1,64 @@
+"""faceaug balances face data sets with samples that are made on purpose and checked one by one.
+
+The public names are loaded when they are first used, so that importing the package is quick.
+
+>>> import faceaug
+>>> analysis = faceaug.analyze(faceaug.load_target(faceaug.demo.path(), check="none"), by="yaw:-90/-25/-10/10/25/90")
+>>> faceaug.plan(analysis, "min:100").total
+140
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from faceaug import demo as demo
+from faceaug.errors import FaceaugError
+
+if TYPE_CHECKING:
+    from faceaug.analysis import analyze
+    from faceaug.data import BalancedDataset, ShardDataset, group_weights
+    from faceaug.generators import load_generator
+    from faceaug.planning import plan
+    from faceaug.shards.verify import verify
+    from faceaug.synthesis.run import balance
+    from faceaug.targets.table import load_target
+
+__version__ = "0.1.0"
+__all__ = [
+    "BalancedDataset",
+    "FaceaugError",
+    "ShardDataset",
+    "analyze",
+    "balance",
+    "group_weights",
+    "load_generator",
+    "load_target",
+    "plan",
+    "verify",
+]
+
+_HOMES = {
+    "BalancedDataset": "faceaug.data",
+    "ShardDataset": "faceaug.data",
+    "analyze": "faceaug.analysis",
+    "balance": "faceaug.synthesis.run",
+    "group_weights": "faceaug.data",
+    "load_generator": "faceaug.generators",
+    "load_target": "faceaug.targets.table",
+    "plan": "faceaug.planning",
+    "verify": "faceaug.shards.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'faceaug' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
