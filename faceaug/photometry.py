@@ -27,6 +27,7 @@ from faceaug.errors import TargetError, UsageError
 from faceaug.images import Codec, ImageInfo, Rgb, decode_with_info
 
 Float = npt.NDArray[np.float32]
+Weights = Sequence[float] | npt.NDArray[np.float64]
 
 # RGB to Y, Cb, Cr (BT.601, full range, chroma centred on 0), one row a channel.
 YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
@@ -136,9 +137,7 @@ class Photometry:
         return cls(looks, tuple(values["weights"]))
 
 
-def measure_photometry(
-    images: Iterable[tuple[Rgb, ImageInfo | None]], weights: Sequence[float] | None = None
-) -> Photometry:
+def measure_photometry(images: Iterable[tuple[Rgb, ImageInfo | None]], weights: Weights | None = None) -> Photometry:
     """Measure pictures that are at hand.
 
     Parameters
@@ -166,7 +165,7 @@ def measure_photometry(
 
 
 def target_photometry(
-    target: EncodedImages, *, sample: int = 1000, seed: int = 0, weights: Sequence[float] | None = None
+    target: EncodedImages, *, sample: int = 1000, seed: int = 0, weights: Weights | None = None
 ) -> Photometry:
     """Measure a random sample of a target's images, without repetition; the same seed takes the same ones.
 
