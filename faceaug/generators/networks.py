@@ -1,0 +1,369 @@
+"""The networks of StyleGAN2: mapping, synthesis and discriminator.
+
+Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020
+(arXiv 1912.04958), in the "skip" generator and "residual" discriminator form. Parameters have the names and the layout
+of NVIDIA's PyTorch implementation (``mapping.fc0.weight``, ``synthesis.b8.conv0.affine.weight`` ...), so that its
+weights fit. Activations are kept channels-last in memory, which is several times faster on CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from faceaug.errors import GeneratorError
+
+# "const" adds the stored noise, "none" adds none, a torch.Generator draws fresh noise (for training).
+Noise = Literal["const", "none"] | torch.Generator
+
+LEAK = 0.2
+GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """Shape of a StyleGAN2 generator.
+
+    Parameters
+    ----------
+    resolution
+        Side of the images in pixels, a power of two from 8 to 2048.
+    z_dim, w_dim
+        Widths of the latents.
+    mapping_layers
+        Number of fully connected layers from z to w.
+    channel_base, channel_max
+        A block of side r has ``min(channel_base // r, channel_max)`` channels.
+    conv_clamp
+        Activations and RGB are clamped to plus and minus this (256 in networks trained in fp16), or not at all.
+    """
+
+    resolution: int = 64
+    z_dim: int = 256
+    w_dim: int = 256
+    mapping_layers: int = 4
+    channel_base: int = 4096
+    channel_max: int = 128
+    conv_clamp: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.resolution not in {8 << k for k in range(9)}:
+            raise GeneratorError(
+                f"the resolution {self.resolution} cannot be made: it must be a power of two, 8 to 2048"
+            )
+        for name, highest in (("z_dim", 4096), ("w_dim", 4096), ("mapping_layers", 32), ("channel_max", 4096)):
+            if not 1 <= getattr(self, name) <= highest:
+                raise GeneratorError(f"{name} is {getattr(self, name)}; it must be from 1 to {highest}")
+        if not self.resolution <= self.channel_base <= 1 << 20:
+            raise GeneratorError(
+                f"channel_base is {self.channel_base}; it must be from the resolution ({self.resolution}) to {1 << 20}"
+            )
+        if self.conv_clamp is not None and not self.conv_clamp > 0:
+            raise GeneratorError(f"conv_clamp is {self.conv_clamp}; it must be above 0, or null for none")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the blocks: 4, 8, ... resolution."""
+        return tuple(4 << k for k in range((self.resolution // 4).bit_length()))
+
+    @property
+    def num_ws(self) -> int:
+        """Number of layers that take a w of their own (RGB layers share the next block's first)."""
+        return 2 * len(self.sides)
+
+    def channels(self, side: int) -> int:
+        return min(self.channel_base // side, self.channel_max)
+
+
+def leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, LEAK) * GAIN
+
+
+def blur(x: Tensor, pad: int) -> Tensor:
+    """Filter x [N, C, H, W] with the outer product of (1, 3, 3, 1) / 8, zeros around it: [N, C, H + 2 pad - 3, ...].
+
+    The filter is the mean of 2 x 2 taken three times; on channels-last memory that is far faster than a convolution by
+    channel, forward and backward.
+    """
+    x = F.avg_pool2d(F.pad(x, (pad - 1,) * 4) if pad > 1 else x, 2, 1, padding=1)
+    return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 1)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Double the side of x [N, C, H, W]: zeros between the pixels, then the (1, 3, 3, 1) filter with gain 4."""
+    line = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device, dtype=x.dtype) / 4
+    kernel = torch.outer(line, line).expand(x.shape[1], 1, 4, 4)
+    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+
+class FullyConnected(nn.Module):
+    """Linear layer with equalised learning rate; weight [out, in] is stored before its scaling."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0, active: bool = False
+    ) -> None:
+        super().__init__()
+        self.start, self.rate, self.active = bias, rate, active
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def reset(self, rng: torch.Generator) -> None:
+        self.weight.copy_(torch.randn(self.weight.shape, generator=rng) / self.rate)
+        self.bias.fill_(self.start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * (self.rate / math.sqrt(self.weight.shape[1]))
+        x = F.linear(x, weight, self.bias * self.rate)
+        return leaky(x) if self.active else x
+
+
+class Mapping(nn.Module):
+    """z to w; `w_avg` is the running mean of w, toward which truncation pulls."""
+
+    w_avg: Tensor
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.layers = config.mapping_layers
+        self.register_buffer("w_avg", torch.empty(config.w_dim))
+        for index in range(self.layers):
+            width = config.z_dim if index == 0 else config.w_dim
+            self.add_module(f"fc{index}", FullyConnected(width, config.w_dim, rate=0.01, active=True))
+
+    def reset(self, rng: torch.Generator) -> None:
+        self.w_avg.zero_()
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + EPSILON)
+        for index in range(self.layers):
+            x = self.get_submodule(f"fc{index}")(x)
+        return x  # [N, W]
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3 x 3 convolution, noise, bias, leaky ReLU.
+
+    The style scales the input and the demodulation scales the output, which equals modulating the kernels (eq. 1 and 3
+    of the paper) and lets the whole batch share one convolution.
+    """
+
+    noise_const: Tensor
+
+    def __init__(self, inputs: int, outputs: int, side: int, *, up: bool, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.up, self.clamp = up, config.conv_clamp
+        self.affine = FullyConnected(config.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        self.register_buffer("noise_const", torch.empty(side, side))
+        self.noise_strength = nn.Parameter(torch.empty([]))
+
+    def reset(self, rng: torch.Generator) -> None:
+        self.weight.copy_(torch.randn(self.weight.shape, generator=rng))
+        self.noise_const.copy_(torch.randn(self.noise_const.shape, generator=rng))
+        self.bias.zero_()
+        self.noise_strength.zero_()
+
+    def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
+        style = self.affine(w)  # [N, in]
+        demodulation = torch.rsqrt(style.square() @ self.weight.square().sum((2, 3)).T + EPSILON)  # [N, out]
+        x = x * style[:, :, None, None].to(x.dtype)
+        kernel = self.weight.to(x.dtype)
+        if self.up:  # a transposed convolution with stride 2 puts the zeros between the pixels itself
+            x = blur(F.conv_transpose2d(x, 4 * kernel.transpose(0, 1), stride=2), 1)
+        else:
+            x = F.conv2d(x, kernel, padding=1)
+        # The gain of the activation goes through it, so it is given to the factors beforehand: a pass less over x.
+        offset = GAIN * self.bias[None, None]  # [..., H, W, out], the order that x has in memory
+        if noise != "none":
+            offset = offset + GAIN * self.noise_strength * self.draw_noise(len(x), noise)[..., None]
+        x = x * (GAIN * demodulation)[:, :, None, None].to(x.dtype)  # not addcmul, which loses channels-last
+        x = F.leaky_relu_(x.add_(offset.movedim(-1, -3).to(x.dtype)), LEAK)
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+    def draw_noise(self, n: int, noise: Noise) -> Tensor:
+        if isinstance(noise, torch.Generator):
+            shape = (n, *self.noise_const.shape)
+            return torch.randn(shape, generator=noise, device=self.noise_const.device)
+        return self.noise_const
+
+
+class ToRGB(nn.Module):
+    """Modulated 1 x 1 convolution to RGB, without demodulation, in float32."""
+
+    def __init__(self, inputs: int, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.clamp = config.conv_clamp
+        self.affine = FullyConnected(config.w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.empty(3, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.empty(3))
+
+    def reset(self, rng: torch.Generator) -> None:
+        self.weight.copy_(torch.randn(self.weight.shape, generator=rng))
+        self.bias.zero_()
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w) / math.sqrt(self.weight.shape[1])
+        x = F.conv2d(x * style[:, :, None, None].to(x.dtype), self.weight.to(x.dtype))
+        x = x.float() + self.bias[:, None, None]
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """All layers of one side: up-sampling convolution (from 8 pixels on), convolution, RGB."""
+
+    conv0: SynthesisLayer
+    conv1: SynthesisLayer
+    torgb: ToRGB
+
+    def __init__(self, inputs: int, side: int, config: StyleGAN2Config) -> None:
+        super().__init__()
+        outputs = config.channels(side)
+        if inputs == 0:
+            self.const = nn.Parameter(torch.empty(outputs, side, side))
+        else:
+            self.conv0 = SynthesisLayer(inputs, outputs, side, up=True, config=config)
+        self.conv1 = SynthesisLayer(outputs, outputs, side, up=False, config=config)
+        self.torgb = ToRGB(outputs, config)
+
+    def reset(self, rng: torch.Generator) -> None:
+        if hasattr(self, "const"):
+            self.const.copy_(torch.randn(self.const.shape, generator=rng))
+
+
+class Synthesis(nn.Module):
+    """w to images; each block adds to the up-sampled image of the one before."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.sides = config.sides
+        inputs = 0
+        for side in self.sides:
+            self.add_module(f"b{side}", SynthesisBlock(inputs, side, config))
+            inputs = config.channels(side)
+
+    def forward(self, ws: Tensor, noise: Noise = "const", dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw images [N, 3, R, R] from a w for every layer, ws [N, num_ws, W]; `dtype` is that of the activations."""
+        x = rgb = torch.empty(0)
+        for index, side in enumerate(self.sides):
+            block = cast("SynthesisBlock", self.get_submodule(f"b{side}"))
+            first = max(2 * index - 1, 0)  # layers before this block: one at 4 pixels, two from 8 pixels on
+            if index == 0:
+                x = block.const.to(dtype).expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            else:
+                x = block.conv0(x, ws[:, first], noise)
+                first += 1
+            x = block.conv1(x, ws[:, first], noise)
+            new = block.torgb(x, ws[:, first + 1])
+            rgb = new if index == 0 else upsample(rgb) + new
+        return rgb
+
+
+class StyleGAN2Network(nn.Module):
+    """Mapping and synthesis together; parameters are empty until `reset_parameters` or a state fills them."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = Mapping(config)
+        self.synthesis = Synthesis(config)
+
+
+class Convolution(nn.Module):
+    """The discriminator's convolution with equalised learning rate, down-sampling behind the (1, 3, 3, 1) filter."""
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self, inputs: int, outputs: int, size: int, *, down: bool = False, active: bool = True, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.size, self.down, self.gain = size, down, gain
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
+        self.bias = nn.Parameter(torch.empty(outputs)) if active else None
+
+    def reset(self, rng: torch.Generator) -> None:
+        self.weight.copy_(torch.randn(self.weight.shape, generator=rng))
+        if self.bias is not None:
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = (self.weight / math.sqrt(self.weight[0].numel())).to(x.dtype)
+        if self.down and self.size == 3:
+            x = F.conv2d(blur(x, 2), weight, stride=2)
+        elif self.down:
+            x = F.conv2d(blur(x, 1)[:, :, ::2, ::2], weight)
+        else:
+            x = F.conv2d(x, weight, padding=self.size // 2)
+        if self.bias is not None:
+            x = leaky(x + self.bias.to(x.dtype)[:, None, None])
+        return x * self.gain
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions and a skip, to half the side; the first block reads RGB."""
+
+    def __init__(self, side: int, config: StyleGAN2Config, *, reads_rgb: bool) -> None:
+        super().__init__()
+        inputs, outputs = config.channels(side), config.channels(side // 2)
+        self.fromrgb = Convolution(3, inputs, 1) if reads_rgb else None
+        self.conv0 = Convolution(inputs, inputs, 3)
+        self.conv1 = Convolution(inputs, outputs, 3, down=True, gain=math.sqrt(0.5))
+        self.skip = Convolution(inputs, outputs, 1, down=True, active=False, gain=math.sqrt(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fromrgb is not None:
+            x = self.fromrgb(x)
+        result: Tensor = self.skip(x) + self.conv1(self.conv0(x))
+        return result
+
+
+class DiscriminatorHead(nn.Module):
+    """The last block, at 4 pixels: variation within the batch as a channel, then one number an image."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = Convolution(channels + 1, channels, 3)
+        self.fc = FullyConnected(channels * 16, channels, active=True)
+        self.out = FullyConnected(channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        group = next(size for size in (4, 3, 2, 1) if len(x) % size == 0)
+        spread = x.view(group, len(x) // group, *x.shape[1:]).var(0, unbiased=False).add(EPSILON).sqrt()
+        spread = spread.mean((1, 2, 3)).repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        score: Tensor = self.out(self.fc(self.conv(torch.cat([x, spread], 1)).flatten(1)))
+        return score
+
+
+class Discriminator(nn.Module):
+    """Images [N, 3, R, R] to scores [N, 1]; of `config` the resolution and the channels count."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.sides = config.sides[:0:-1]
+        for side in self.sides:
+            self.add_module(f"b{side}", DiscriminatorBlock(side, config, reads_rgb=side == config.resolution))
+        self.b4 = DiscriminatorHead(config.channels(4))
+
+    def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        x = x.to(dtype)
+        for side in self.sides:
+            x = self.get_submodule(f"b{side}")(x)
+        score: Tensor = self.b4(x.float())
+        return score
+
+
+@torch.no_grad()
+def reset_parameters(network: nn.Module, seed: int) -> None:
+    """Fill a network on CPU with the random values that training starts from; the same for the same seed."""
+    rng = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        reset = getattr(module, "reset", None)
+        if reset is not None:
+            reset(rng)

@@ -1,0 +1,172 @@
+"""The file of a generator: one ``.safetensors`` with the tensors and a JSON header. Nothing in it can run code.
+
+The header is the one metadata entry ``faceaug``. Everything is checked before it is believed: format, version, widths,
+the names, shapes and types of the tensors, that every number is finite, and that the statistics are a mean and a
+covariance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from faceaug.errors import GeneratorError
+from faceaug.generators.networks import StyleGAN2Config, StyleGAN2Network
+
+FORMAT: Final = "faceaug-generator"
+VERSION: Final = 1
+LARGEST_HEADER = 10_000_000  # bytes; a 1024-pixel network needs about thirty thousand
+MEAN, COVARIANCE = "statistics.w_mean", "statistics.w_covariance"
+
+
+class Header(BaseModel):
+    """What a generator's file says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    format: Literal["faceaug-generator"] = FORMAT
+    version: Literal[1] = VERSION
+    architecture: Literal["stylegan2"] = "stylegan2"
+    name: str = Field(min_length=1, max_length=200)
+    resolution: int
+    z_dim: int
+    w_dim: int
+    mapping_layers: int
+    channel_base: int
+    channel_max: int
+    conv_clamp: float | None = None
+    truncation_psi: float = Field(default=1.0, gt=0, le=2)
+    noise: Literal["const", "none"] = "const"
+    statistics_samples: int = Field(ge=2)
+    licence: str
+    origin: str
+    source_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    made_by: str
+
+    @property
+    def config(self) -> StyleGAN2Config:
+        return StyleGAN2Config(**{name: getattr(self, name) for name in StyleGAN2Config.__dataclass_fields__})
+
+
+def made_by() -> str:
+    """Return the name and version of this program, as files tell who made them."""
+    try:
+        return f"faceaug {version('faceaug')}"
+    except PackageNotFoundError:
+        return "faceaug (from a checkout)"
+
+
+def pack(header: Header, tensors: dict[str, Tensor]) -> bytes:
+    """Return the bytes of a generator's file; the same header and tensors give the same bytes.
+
+    Raises
+    ------
+    GeneratorError
+        When a tensor holds NaN or infinite numbers (in half precision, also numbers beyond 65504).
+    """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise GeneratorError(f"the tensor {name} holds NaN or infinite numbers; such weights are not written")
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(whole, {"faceaug": header.model_dump_json()})
+
+
+def unpack(data: bytes, where: str | Path) -> tuple[Header, dict[str, Tensor], str]:
+    """Return header, tensors (weights float32, statistics float64) and SHA-256 of a generator's file.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    where
+        Its path, for the errors.
+
+    Raises
+    ------
+    GeneratorError
+        When it is no such file, of an unknown version, truncated, or when a tensor is missing, too many, of the wrong
+        shape or type, or not finite.
+    """
+    header = _read_header(data, where)
+    expected = {name: tuple(tensor.shape) for name, tensor in _shapes(header.config).items()}
+    expected |= {MEAN: (header.w_dim,), COVARIANCE: (header.w_dim, header.w_dim)}
+    try:
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise GeneratorError(f"{where} is damaged: {error}; get the file again") from error
+    _compare(tensors, expected, where)
+    for name, tensor in tensors.items():
+        allowed = (torch.float64,) if name in (MEAN, COVARIANCE) else (torch.float32, torch.float16, torch.bfloat16)
+        if tensor.dtype not in allowed:
+            raise GeneratorError(f"{where} has {name} as {tensor.dtype}; expected {' or '.join(map(str, allowed))}")
+        if not torch.isfinite(tensor).all():
+            raise GeneratorError(f"{where} has NaN or infinite numbers in {name}: these weights cannot be used")
+    _check_covariance(tensors[COVARIANCE].numpy(), where)
+    weights = {name: t if name in (MEAN, COVARIANCE) else t.float() for name, t in tensors.items()}
+    return header, weights, hashlib.sha256(data).hexdigest()
+
+
+def _read_header(data: bytes, where: str | Path) -> Header:
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(len(data) - 8, LARGEST_HEADER):
+        raise GeneratorError(f"{where} is no safetensors file or is truncated ({len(data)} bytes); get the file again")
+    try:
+        found: Any = json.loads(data[8 : 8 + length])
+        raw = json.loads(found["__metadata__"]["faceaug"])
+        stated, number = raw["format"], raw["version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise GeneratorError(
+            f"{where} carries no readable faceaug header: it is not a generator that faceaug wrote"
+        ) from error
+    if stated != FORMAT:
+        raise GeneratorError(f"{where} is of the format {stated!r}; a generator has {FORMAT!r}")
+    if number != VERSION:
+        raise GeneratorError(f"{where} is of version {number!r}; this faceaug reads version {VERSION}: update faceaug")
+    try:
+        header = Header.model_validate(raw)
+        _ = header.config
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise GeneratorError(f"the header of {where} is wrong at {place!r}: {first['msg']}") from error
+    except GeneratorError as error:
+        raise GeneratorError(f"the header of {where} is wrong: {error}") from error
+    return header
+
+
+def _shapes(config: StyleGAN2Config) -> dict[str, Tensor]:
+    """Return the state of a network without memory behind it: names and shapes only."""
+    with torch.device("meta"):
+        return StyleGAN2Network(config).state_dict()
+
+
+def _compare(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], where: str | Path) -> None:
+    missing = sorted(set(expected) - set(tensors))
+    if missing:
+        raise GeneratorError(f"{where} lacks {len(missing)} of {len(expected)} tensors, the first is {missing[0]!r}")
+    extra = sorted(set(tensors) - set(expected))
+    if extra:
+        raise GeneratorError(f"{where} has {len(extra)} tensors that its header does not ask for, as {extra[0]!r}")
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise GeneratorError(
+                f"{where} has {name} of the shape {tuple(tensors[name].shape)}; its header asks for {shape}"
+            )
+
+
+def _check_covariance(covariance: np.ndarray[Any, np.dtype[np.float64]], where: str | Path) -> None:
+    scale = float(np.abs(covariance).max())
+    if not np.allclose(covariance, covariance.T, rtol=0, atol=1e-9 * scale):
+        raise GeneratorError(f"{where} has a w covariance that is not symmetric: the file is damaged")
+    if float(np.linalg.eigvalsh(covariance)[0]) < -1e-6 * scale:
+        raise GeneratorError(f"{where} has a w covariance with negative variances: the file is damaged")
