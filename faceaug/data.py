@@ -122,8 +122,12 @@ class ShardDataset(Dataset[Item]):
             images = reader.image_many(rows)
             latents = {c.key: reader.column(c.dataset, rows) for c in self._latents}
             for k, place in enumerate(places):
-                labels = {c.key: self._values[c.key][chosen[place]] for c in self._columns if c.key in self._values}
-                labels |= {key: torch.from_numpy(np.array(values[k])) for key, values in latents.items()}
+                labels = {
+                    key: torch.from_numpy(np.array(latents[key][k]))
+                    if key in latents
+                    else self._values[key][chosen[place]]
+                    for key in self.columns
+                }
                 found[place] = (finished(images[k], self.transform), labels)
         return found
 
@@ -161,7 +165,8 @@ class ShardDataset(Dataset[Item]):
             there = column.dataset in reader.keys
             values = reader.column(column.dataset) if there else np.zeros((entry.rows, 32), np.uint8)
             parts.append(_label_values(column, values))
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+        none = np.empty((0, 32) if column.type == "sha256" else 0, column.dtype)
+        return np.concatenate([_label_values(column, none), *parts])
 
 
 class BalancedDataset(Dataset[Item]):

@@ -46,15 +46,15 @@ def export_imagefolder(
 ) -> ExportReport:
     """Write the images as files, a folder a class, as torchvision's ImageFolder and many others read them.
 
-    Images are copied as they are encoded (raw pixels become PNG). `labels.csv` at the top has a row an image: its file, then
-    the columns of samples.parquet. The destination appears whole or not at all.
+    Images are copied as they are encoded (raw pixels become PNG). `labels.csv` at the top has a row an image: its file,
+    then the columns of samples.parquet. The destination appears whole or not at all.
 
     Parameters
     ----------
     out : a complete output folder
     destination : absent, or an empty folder
-    by : what makes a folder: names of axes or of attributes with levels, `"gender"` or `"gender,ethnicity"`; by default all axes,
-        that is, a folder a cell
+    by : what makes a folder: names of axes or of attributes with levels, `"gender"` or `"gender,ethnicity"`; by default
+        all axes, that is, a folder a cell
     progress : called with the number of images just written
 
     Raises
@@ -113,7 +113,7 @@ def _export_shard(
         def fetch(column: Column) -> NDArray[Any] | None:
             return reader.column(column.dataset) if column.dataset in there else None
 
-        table = shard_table(name, reader.rows, manifest.columns, fetch).to_pandas()
+        table: pd.DataFrame = shard_table(name, reader.rows, manifest.columns, fetch).to_pandas()
         table.insert(0, "folder", _folders(table, manifest, names))
         stem, suffix = PurePosixPath(name).stem, SUFFIXES[reader.codec]
         files = [f"{sub}/{stem}-{row:05d}{suffix}" for row, sub in enumerate(table["folder"])]
@@ -145,7 +145,7 @@ def _folders(table: pd.DataFrame, manifest: Manifest, names: Sequence[str]) -> l
 
 
 def _plain(level: str) -> str:
-    """Return a level as a file name; characters that are unsafe somewhere become hexadecimal, so that names stay distinct."""
+    """Return a level as a file name; what is unsafe somewhere becomes hexadecimal, so that names stay distinct."""
     text = re.sub(r"[^\w .+=()-]", lambda found: f"%{ord(found[0]):02x}", level)
     return re.sub(r"^[. ]|[. ]$", lambda found: f"%{ord(found[0]):02x}", text) or "%"
 

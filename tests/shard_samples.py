@@ -39,7 +39,7 @@ def sample(index: int, *, size: int = 24, cell: int | None = None, **changes: An
         "source_sha256": bytes(range(32)) if turned else None,
         "finish": {"noise": 0.5} if index % 3 else {},
         "cell": cell,
-        "attr": {"gender": CELLS[cell], "age": 20.0 + index, **({"skin/tone": "hell-weiß"} if index % 4 else {})},
+        "attr": {"gender": CELLS[cell % 2], "age": 20.0 + index, **({"skin/tone": "hell-weiß"} if index % 4 else {})},
         "attr_confidence": {"gender": 0.75},
         "semantic": {"yaw": float(index)},
         "plausibility": 1.5 if w is not None else float("nan"),

@@ -22,12 +22,11 @@ from faceaug import images
 from faceaug.errors import ImageError
 from faceaug.shards.columns import ENGINES, MISSING, Column, complete_columns
 from faceaug.shards.manifest import TABLE, Manifest, ShardEntry
-from faceaug.shards.reader import offsets_sound
+from faceaug.shards.reader import DAMAGE, offsets_sound
 from faceaug.shards.tables import Fetch, shard_table
 from faceaug.shards.writer import FORMAT, VERSION
 
 OPTIONAL = ("w", "origin_w", "source_sha256")  # absent when no sample of the shard has one
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)  # what h5py makes of a damaged file
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,7 +63,9 @@ class Column(BaseModel):
     @property
     def dataset(self) -> str:
         """Path of the HDF5 dataset; a slash in the name is written %2F, so that it makes no group."""
-        return self.name if self.group == "sample" else f"{self.group}/{quote(self.name, safe=_PLAIN)}"
+        if self.group == "sample":
+            return self.name
+        return f"{self.group}/{'%2E' if self.name == '.' else quote(self.name, safe=_PLAIN)}"
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -68,6 +68,7 @@ def croissant(manifest: Manifest, table: FileEntry) -> dict[str, Any]:
     manifest : the manifest, with all its shards
     table : the entry of samples.parquet
     """
+    made = manifest.created_by
     levels = [c for c in table_columns(manifest.columns) if c.group == "attr" and c.levels]
     return {
         "@context": CONTEXT,
@@ -80,9 +81,9 @@ def croissant(manifest: Manifest, table: FileEntry) -> dict[str, Any]:
         "license": licence(manifest),
         "url": "urn:faceaug:" + manifest.fingerprint,
         "version": "1.0.0",
-        "datePublished": manifest.created_by.date,
-        "creator": {"@type": "sc:Organization", "name": f"faceaug {manifest.created_by.faceaug}"},
-        "citeAs": f"{manifest.target.name}, balanced by faceaug {manifest.created_by.faceaug}, {manifest.created_by.date}",
+        "datePublished": made.date,
+        "creator": {"@type": "sc:Organization", "name": f"faceaug {made.faceaug}"},
+        "citeAs": f"{manifest.target.name}, balanced by faceaug {made.faceaug}, {made.date}",
         "isLiveDataset": False,
         "rai:dataLimitations": limitations(manifest),
         "rai:dataUseCases": "Training and testing of face models, together with the real images that were balanced.",

@@ -182,6 +182,7 @@ class OutputFolder:
         self._require_open()
         header = self.manifest
         block = [writer.prepare(sample, codec=header.codec, layout=header.layout) for sample in samples]
+        writer.check_records(header.columns, block)
         self._check_block(block)
         size = sum(record.size for record in self._pending) + sum(record.size for record in block)
         if self._pending and (len(self._pending) + len(block) > self._max_rows or size > self._max_bytes):

@@ -19,6 +19,8 @@ from faceaug.shards.writer import FORMAT, VERSION
 GAP = 65536  # bytes between two wanted images that are read along rather than skipped
 SPAN = 8 << 20  # most bytes fetched in one read
 
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)  # what h5py makes of a damaged file
+
 
 class ShardReader:
     """Random access to one shard.
@@ -90,13 +92,19 @@ class ShardReader:
             if isinstance(item, h5py.Dataset) and name not in ("blob", "offset", "pixels"):
                 found.append(name)
 
-        self._open().visititems(note)
+        try:
+            self._open().visititems(note)
+        except DAMAGE as error:
+            raise self._damaged("its structure", error) from error
         return tuple(found)
 
     def levels(self, key: str) -> tuple[str, ...]:
         """Return the levels of a category column in the order of their codes; empty for any other column."""
-        stored = self._column(key).attrs.get("levels")
-        return () if stored is None else tuple(bytes(level).decode() for level in stored)
+        try:
+            stored = self._column(key).attrs.get("levels")
+            return () if stored is None else tuple(bytes(level).decode() for level in stored)
+        except DAMAGE as error:
+            raise self._damaged(f"column {key}", error) from error
 
     def column(self, key: str, rows: Sequence[int] | slice = slice(None)) -> NDArray[Any]:
         """Return the values of a column (codes for a category) for all or some rows, in the order asked."""
@@ -104,9 +112,10 @@ class ShardReader:
         try:
             if isinstance(rows, slice):
                 return np.asarray(dataset[rows])
-            order, back = np.unique(np.asarray(rows, np.int64), return_inverse=True)
-            return np.asarray(dataset[order])[back] if len(order) else np.asarray(dataset[:0])
-        except OSError as error:
+            self._check(rows)
+            first, last = (min(rows), max(rows) + 1) if len(rows) else (0, 0)
+            return np.asarray(dataset[first:last])[np.asarray(rows, np.int64) - first]
+        except DAMAGE as error:
             raise self._damaged(f"column {key}", error) from error
 
     def encoded(self, row: int) -> bytes:
@@ -174,7 +183,7 @@ class ShardReader:
         assert self._images is not None
         try:
             return np.asarray(self._images[where])
-        except OSError as error:
+        except DAMAGE as error:
             raise self._damaged(f"row {row} or one beside it", error) from error
 
     def _check(self, rows: Sequence[int]) -> None:
@@ -184,7 +193,10 @@ class ShardReader:
                 raise IndexError(f"row {row} is not in {self.path}, which has {count} rows")
 
     def _column(self, key: str) -> h5py.Dataset:
-        found = self._open().get(key)
+        try:
+            found = self._open().get(key)
+        except DAMAGE as error:
+            raise self._damaged(f"column {key}", error) from error
         if not isinstance(found, h5py.Dataset):
             raise FaceaugError(f"{self.path} has no column {key!r}: {nearest(key, self.keys)}")
         return found
@@ -208,7 +220,7 @@ class ShardReader:
             self._take(file)
         except BaseException as error:
             file.close()
-            if isinstance(error, (KeyError, ValueError, OSError, RuntimeError, TypeError)):
+            if isinstance(error, DAMAGE):
                 raise self._damaged("its structure", error) from error
             raise
         self._file, self._pid = file, os.getpid()

@@ -60,7 +60,7 @@ def shard_table(name: str, rows: int, columns: Sequence[Column], fetch: Fetch) -
         if values is None:
             arrays.append(pa.nulls(rows, kind))
         elif column.type == "category":
-            codes = pa.array(values.astype(np.int32), mask=values < 0)
+            codes = pa.array(values.astype(np.int32), mask=(values < 0) | (values >= len(column.levels)))
             arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(column.levels, pa.string())))
         elif column.type == "sha256":
             absent = ~values.any(axis=1)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from faceaug import images
 from faceaug.errors import FaceaugError, nearest
 from faceaug.files import write_bytes
-from faceaug.shards.columns import ENGINES, MISSING, Column, complete_columns
+from faceaug.shards.columns import ENGINES, MISSING, SAMPLE_COLUMNS, Column, complete_columns
 from faceaug.shards.manifest import ShardEntry
 
 FORMAT = "faceaug-shard"
@@ -141,6 +141,7 @@ def write_records(
     """Write prepared samples to one shard file; see `write_shard`."""
     if not records:
         raise FaceaugError(f"{path} would hold no sample; a shard has at least one")
+    check_records(columns, records)
     with h5py.File(path.name, "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
         _attribute(file, "format", FORMAT)
         file.attrs["version"] = np.int64(VERSION)
@@ -153,7 +154,6 @@ def write_records(
             if values is not None:
                 dataset = _dataset(file, column.dataset, values)
                 _describe(dataset, column)
-        _check_names(columns, records)
         file.flush()
         data = file.id.get_file_image()
     write_bytes(path, data)
@@ -247,22 +247,28 @@ def _code(column: Column, level: object) -> int:
         ) from error
 
 
-def _check_names(columns: Sequence[Column], records: Sequence[Record]) -> None:
-    """Refuse what no column declares, and sources that do not go with the engine: it would be dropped silently."""
-    declared: dict[str, set[str]] = {"attr": set(), "semantic": set(), "finish": set()}
+def check_records(columns: Sequence[Column], records: Iterable[Record]) -> None:
+    """Refuse what a shard could not hold: undeclared names, unknown levels, a source without its engine."""
+    declared: dict[str, dict[str, Column]] = {"attr": {}, "semantic": {}, "finish": {}}
     for column in columns:
         if column.group in declared:
-            declared[column.group].add(column.name)
+            declared[column.group][column.name] = column
     declared["attr_confidence"] = declared["attr"]
-    for record in records:
-        for group, names in declared.items():
-            for name in getattr(record.sample, group):
-                if name not in names:
+    engine = next(column for column in SAMPLE_COLUMNS if column.key == "engine")
+    for sample in (record.sample for record in records):
+        for group, known in declared.items():
+            for name, value in getattr(sample, group).items():
+                if name not in known:
                     raise FaceaugError(
-                        f"a sample carries {group}/{name}, which no column declares: {nearest(name, names)}"
+                        f"a sample carries {group}/{name}, which no column declares: {nearest(name, known)}"
                     )
-        source, engine = record.sample.source_sha256, record.sample.engine
-        if (source is not None) != (engine == ENGINES[1]) or len(source or bytes(32)) != 32:
+                if group == "attr" and known[name].type == "category":
+                    _code(known[name], value)
+        _code(engine, sample.engine)
+        source = sample.source_sha256
+        if (source is not None) != (sample.engine == ENGINES[1]) or len(source or bytes(32)) != 32:
             raise FaceaugError(
-                f"a sample of engine {engine!r} has source_sha256 {source!r}; 32 bytes go with 'rerender' only"
+                f"a sample of engine {sample.engine!r} has source_sha256 {source!r}; 32 bytes go with 'rerender' only"
             )
+        if not 0 <= sample.seed < 2**64:
+            raise FaceaugError(f"a sample has the seed {sample.seed}; give one from 0 to 2**64 - 1")

@@ -1,0 +1,176 @@
+import hashlib
+import multiprocessing
+import os
+import pickle
+import random
+
+import h5py
+import numpy as np
+import pytest
+from shard_samples import COLUMNS, sample
+
+from faceaug import images
+from faceaug.errors import FaceaugError, IntegrityError
+from faceaug.shards import reader as readers
+from faceaug.shards.reader import ShardReader, offsets_sound
+from faceaug.shards.writer import write_shard
+
+COUNT = 40
+
+
+@pytest.fixture(scope="module", params=["blob", "raw"])
+def shard(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp(request.param) / "00000.h5"
+    write_shard(path, [sample(k) for k in range(COUNT)], columns=COLUMNS, codec="png", layout=request.param)
+    return path
+
+
+def test_every_image_comes_back(shard):
+    with ShardReader(shard) as reader:
+        assert len(reader) == COUNT
+        for k in range(COUNT):
+            assert np.array_equal(reader.image(k), sample(k).image)
+            assert np.array_equal(images.decode(reader.encoded(k)), sample(k).image)
+            assert hashlib.sha256(reader.stored_many([k])[0]).digest() == reader.column("sha256", [k])[0].tobytes()
+
+
+@pytest.mark.parametrize("gap", [0, 50, 1 << 20])
+def test_any_rows_come_in_the_order_asked(shard, gap, monkeypatch):
+    monkeypatch.setattr(readers, "GAP", gap)
+    rng = random.Random(0)
+    with ShardReader(shard) as reader:
+        one_by_one = [reader.encoded(k) for k in range(COUNT)]
+        for count in (0, 1, 7, 200):
+            rows = [rng.randrange(COUNT) for _ in range(count)]
+            assert reader.encoded_many(rows) == [one_by_one[row] for row in rows]
+            assert reader.column("semantic/yaw", rows).tolist() == [float(row) for row in rows]
+
+
+def test_reads_stay_small(shard, monkeypatch):
+    monkeypatch.setattr(readers, "SPAN", 1)
+    with ShardReader(shard) as reader:
+        assert len(reader.encoded_many(range(COUNT))) == COUNT
+
+
+def test_columns_come_back(shard):
+    samples = [sample(k) for k in range(COUNT)]
+    with ShardReader(shard) as reader:
+        assert reader.levels("attr/gender") == ("female", "male")
+        assert reader.levels("attr/skin%2Ftone") == ("dunkel", "hell-weiß", "never")
+        assert reader.levels("seed") == ()
+        assert reader.column("seed").tolist() == [s.seed for s in samples]
+        assert reader.column("seed").dtype == np.uint64
+        assert reader.column("cell").tolist() == [s.cell for s in samples]
+        assert reader.column("attr/gender").tolist() == [s.cell for s in samples]
+        tones = [1 if "skin/tone" in s.attr else -1 for s in samples]
+        assert reader.column("attr/skin%2Ftone").tolist() == tones
+        assert reader.column("engine").tolist() == [int(s.engine == "rerender") for s in samples]
+        noise = reader.column("finish/noise")
+        assert np.isnan(noise).tolist() == [not s.finish for s in samples]
+        w = reader.column("w")
+        for row, s in enumerate(samples):
+            assert np.isnan(w[row]).all() if s.w is None else np.array_equal(w[row], s.w)
+
+
+def test_a_column_that_is_not_there_names_the_nearest(shard):
+    with ShardReader(shard) as reader, pytest.raises(FaceaugError, match="did you mean 'semantic/yaw'"):
+        reader.column("semantic/yav")
+
+
+@pytest.mark.parametrize("row", [-1, COUNT, 10**9])
+def test_rows_out_of_range_are_refused(shard, row):
+    with ShardReader(shard) as reader, pytest.raises(IndexError, match="40 rows"):
+        reader.encoded(row)
+
+
+def test_the_file_is_opened_late_and_handles_are_not_pickled(shard):
+    reader = ShardReader(shard)
+    assert reader._file is None
+    first = reader.encoded(3)
+    copy = pickle.loads(pickle.dumps(reader))
+    assert copy._file is None
+    assert copy.encoded(3) == first
+    reader.close()
+    assert reader.encoded(3) == first
+
+
+def _read_all(reader, out):
+    out.put([hashlib.sha256(reader.encoded(k % COUNT)).hexdigest() for k in range(200)])
+
+
+def test_a_fork_reads_through_a_file_of_its_own(shard):
+    """Parent and children read at once through a reader that was open before the fork."""
+    reader = ShardReader(shard)
+    expected = [hashlib.sha256(reader.encoded(k % COUNT)).hexdigest() for k in range(200)]
+    context = multiprocessing.get_context("fork")
+    out = context.Queue()
+    children = [context.Process(target=_read_all, args=(reader, out)) for _ in range(2)]
+    for child in children:
+        child.start()
+    assert [hashlib.sha256(reader.encoded(k % COUNT)).hexdigest() for k in range(200)] == expected
+    assert [out.get(timeout=30) for _ in children] == [expected, expected]
+    for child in children:
+        child.join(30)
+        assert child.exitcode == 0
+    assert reader._pid == os.getpid()
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    with pytest.raises(IntegrityError, match=r"no\.h5 is missing"):
+        ShardReader(tmp_path / "no.h5").encoded(0)
+
+
+@pytest.mark.parametrize("content", [b"", b"not HDF5 at all", b"\x89HDF\r\n\x1a\n"])
+def test_a_file_that_is_no_shard_is_refused(tmp_path, content):
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(IntegrityError, match="is no shard"):
+        ShardReader(tmp_path / "a.h5").encoded(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda file: file.attrs.modify("version", 2), "version 2"),
+        (lambda file: file.attrs.modify("format", b"other"), "format is 'other'"),
+        (lambda file: file.attrs.__delitem__("format"), "no shard of faceaug"),
+        (lambda file: file.attrs.__delitem__("rows"), "damaged"),
+        (lambda file: file.attrs.modify("rows", 3), "damaged"),
+        (lambda file: file.__delitem__("offset"), "damaged"),
+        (lambda file: file.__delitem__("blob"), "damaged"),
+    ],
+)
+def test_shards_of_another_kind_are_refused(tmp_path, change, said):
+    path = tmp_path / "a.h5"
+    write_shard(path, [sample(0), sample(1)], columns=COLUMNS)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(IntegrityError, match=said):
+        ShardReader(path).encoded(0)
+
+
+def test_a_flipped_byte_in_an_image_is_never_read_silently(tmp_path):
+    path = tmp_path / "a.h5"
+    write_shard(path, [sample(k) for k in range(5)], columns=COLUMNS)
+    with ShardReader(path) as reader:
+        image = reader.encoded(2)
+    data = bytearray(path.read_bytes())
+    data[data.find(image) + 20] ^= 4
+    path.write_bytes(data)
+    with ShardReader(path) as reader, pytest.raises(IntegrityError, match="row 2"):
+        reader.encoded(2)
+
+
+@pytest.mark.parametrize(
+    ("offset", "total", "sound"),
+    [
+        ([0, 2, 5], 5, True),
+        ([0], 0, True),
+        ([], 0, False),
+        ([1, 5], 5, False),
+        ([0, 4], 5, False),
+        ([0, 3, 3, 5], 5, False),
+        ([0, 6, 5], 5, False),
+    ],
+)
+def test_offsets(offset, total, sound):
+    assert offsets_sound(np.array(offset, np.int64), total) is sound

@@ -1,0 +1,167 @@
+import dataclasses
+import hashlib
+import time
+
+import h5py
+import numpy as np
+import pytest
+from shard_samples import COLUMNS, sample
+
+from faceaug.errors import FaceaugError
+from faceaug.shards import writer
+from faceaug.shards.reader import ShardReader
+from faceaug.shards.writer import prepare, split, write_shard
+
+
+def write(path, samples, **options):
+    path.parent.mkdir(exist_ok=True)
+    return write_shard(path, samples, columns=COLUMNS, **options)
+
+
+def datasets(file):
+    found = []
+    file.visititems(lambda name, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+@pytest.mark.parametrize("layout", ["blob", "raw"])
+def test_every_dataset_has_a_checksum_and_no_compression(tmp_path, layout):
+    write(tmp_path / "shards" / "00000.h5", [sample(k) for k in range(5)], layout=layout)
+    with h5py.File(tmp_path / "shards" / "00000.h5") as file:
+        found = datasets(file)
+        assert len(found) >= 17
+        for dataset in found:
+            assert dataset.fletcher32, dataset.name
+            assert dataset.compression is None, dataset.name
+            assert h5py.check_string_dtype(dataset.dtype) is None, dataset.name
+
+
+def test_blob_chunks_are_64_kib_and_pixel_chunks_one_image(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    many = [sample(k, image=np.roll(noise, k, 0)) for k in range(30)]
+    write(tmp_path / "blob.h5", many, codec="png")
+    write(tmp_path / "raw.h5", many, layout="raw")
+    with h5py.File(tmp_path / "blob.h5") as blob, h5py.File(tmp_path / "raw.h5") as raw:
+        assert len(blob["blob"]) > 2 * 65536
+        assert blob["blob"].chunks == (65536,)
+        assert raw["pixels"].chunks == (1, 64, 64, 3)
+
+
+def test_the_file_says_what_it_is_in_fixed_length_attributes(tmp_path):
+    write(tmp_path / "a.h5", [sample(0)], codec="webp")
+    with h5py.File(tmp_path / "a.h5") as file:
+        found = {name: file.attrs[name] for name in file.attrs}
+        assert found == {"format": b"faceaug-shard", "version": 1, "rows": 1, "layout": b"blob", "codec": b"webp"}
+        assert [level.decode() for level in file["attr/skin%2Ftone"].attrs["levels"]] == [
+            "dunkel",
+            "hell-weiß",
+            "never",
+        ]
+        assert file["attr/age"].attrs["unit"] == b"years"
+
+
+def test_the_entry_describes_the_file(tmp_path):
+    entry = write(tmp_path / "shards" / "00007.h5", [sample(k) for k in range(3)])
+    data = (tmp_path / "shards" / "00007.h5").read_bytes()
+    assert entry.name == "shards/00007.h5"
+    assert (entry.sha256, entry.bytes, entry.rows) == (hashlib.sha256(data).hexdigest(), len(data), 3)
+
+
+@pytest.mark.parametrize("layout", ["blob", "raw"])
+def test_equal_samples_give_equal_bytes_under_any_name_and_at_any_time(tmp_path, layout):
+    first = write(tmp_path / "a" / "00000.h5", [sample(k) for k in range(4)], layout=layout)
+    time.sleep(1.1)  # HDF5 keeps times in seconds
+    again = write(tmp_path / "b" / "00001.h5", [sample(k) for k in range(4)], layout=layout)
+    other = write(tmp_path / "b" / "00002.h5", [sample(k) for k in range(1, 5)], layout=layout)
+    assert first.sha256 == again.sha256 != other.sha256
+
+
+def test_no_string_is_of_variable_length(tmp_path):
+    write(tmp_path / "a.h5", [sample(0)])
+    with h5py.File(tmp_path / "a.h5") as file:
+        for item in [file, *datasets(file)]:
+            for name in item.attrs:
+                kind = item.attrs.get_id(name).get_type()
+                assert not (isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()), (item.name, name)
+
+
+def test_columns_without_any_value_are_absent(tmp_path):
+    write(tmp_path / "made.h5", [sample(k) for k in range(4)])
+    write(tmp_path / "turned.h5", [sample(4), sample(9)])
+    with h5py.File(tmp_path / "made.h5") as made, h5py.File(tmp_path / "turned.h5") as turned:
+        assert "source_sha256" not in made
+        assert made["w"].shape == (4, 6)
+        assert "w" not in turned
+        assert "origin_w" not in turned
+        assert turned["source_sha256"][1].tobytes() == bytes(range(32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attr": {"gander": "male"}}, "did you mean 'gender'"),
+        ({"semantic": {"pitch": 1.0}}, "semantic/pitch"),
+        ({"finish": {"nois": 1.0}}, "did you mean 'noise'"),
+        ({"attr_confidence": {"x": 1.0}}, "attr_confidence/x"),
+        ({"attr": {"gender": "mail"}}, "did you mean 'male'"),
+        ({"engine": "generater"}, "did you mean 'generator'"),
+        ({"engine": "rerender"}, "source_sha256"),
+        ({"source_sha256": bytes(32)}, "source_sha256"),
+        ({"engine": "rerender", "source_sha256": b"short"}, "source_sha256"),
+        ({"image": np.zeros((4, 4), np.uint8)}, r"uint8 \[H, W, 3\]"),
+        ({"image": np.zeros((4, 4, 3))}, r"uint8 \[H, W, 3\]"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": 2**64}, "from 0"),
+        ({"w": np.zeros(5, np.float32)}, "one width"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path, changes, said):
+    with pytest.raises(FaceaugError, match=said):
+        write(tmp_path / "a.h5", [sample(0), sample(1, **changes)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_of_nothing_is_refused(tmp_path):
+    with pytest.raises(FaceaugError, match="at least one"):
+        write(tmp_path / "a.h5", [])
+
+
+def test_the_raw_layout_takes_one_size_only(tmp_path):
+    with pytest.raises(FaceaugError, match="one size"):
+        write(tmp_path / "a.h5", [sample(0), sample(1, size=32)], layout="raw")
+
+
+def test_images_of_several_sizes_go_into_a_blob(tmp_path):
+    write(tmp_path / "a.h5", [sample(0), sample(1, size=32)], codec="png")
+    with ShardReader(tmp_path / "a.h5") as reader:
+        assert [image.shape for image in reader.image_many([0, 1])] == [(24, 24, 3), (32, 32, 3)]
+
+
+def test_shards_close_at_rows_and_bytes():
+    records = [prepare(sample(k), codec="jpeg", layout="blob") for k in range(10)]
+    assert [len(part) for part in split(records, max_rows=4)] == [4, 4, 2]
+    limit = records[0].size + records[1].size + records[2].size
+    parts = list(split(records, max_bytes=limit))
+    assert [record for part in parts for record in part] == records
+    assert all(sum(record.size for record in part) <= limit for part in parts)
+    assert [len(part) for part in split(records, max_bytes=1)] == [1] * 10
+    assert list(split([])) == []
+
+
+def test_the_default_limits_are_those_of_the_format():
+    assert (writer.MAX_ROWS, writer.MAX_BYTES) == (2000, 256_000_000)
+
+
+def test_prepared_samples_keep_no_image_and_no_view_of_a_block():
+    block = np.zeros((100, 6), np.float32)
+    record = prepare(dataclasses.replace(sample(0), w=block[3]), codec="jpeg", layout="blob")
+    assert record.sample.image.size == 0
+    assert record.sample.w.base is None
+
+
+def test_quality_is_used_and_stored(tmp_path):
+    write(tmp_path / "a.h5", [sample(0, quality=30), sample(0, quality=95), sample(0, quality=None)])
+    with ShardReader(tmp_path / "a.h5") as reader:
+        low, high, default = map(len, reader.encoded_many([0, 1, 2]))
+        assert low < default < high
+        assert reader.column("quality").tolist() == [30, 95, writer.DEFAULT_QUALITY]
