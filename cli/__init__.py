@@ -1,0 +1,1 @@
+"""The command line: `faceaug COMMAND`. Installed as `faceaug.cli`."""

@@ -1,0 +1,238 @@
+"""`faceaug balance`: make the faces that a plan asks for."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from faceaug.errors import PlanError
+
+from .console import Console
+from .options import (
+    PATH,
+    by_option,
+    given,
+    make_plan,
+    output_options,
+    plan_options,
+    read_target,
+    recipe_of,
+    require_by,
+    target_options,
+)
+from .summary import estimate_text, outcome, outcome_text
+
+if TYPE_CHECKING:
+    from faceaug.planning import Plan
+    from faceaug.synthesis.run import RunResult, Settings
+    from faceaug.targets.table import Target
+
+_INTERRUPTED = 130
+_OF_A_PLAN = {
+    "by": "--by",
+    "wish": "--target",
+    "max_synthetic_ratio": "--max-synthetic-ratio",
+    "max_per_cell": "--max-per-cell",
+    "max_total": "--max-total",
+}
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C, with what to do next."""
+
+    exit_code = _INTERRUPTED
+
+    def show(self, file: Any = None) -> None:
+        """Print the sentence."""
+        click.echo(self.message, err=True)
+
+
+@click.command()
+@target_options
+@by_option
+@plan_options
+@click.option("--plan", "plan_file", metavar="FILE", type=PATH, help="Carry out this plan, as faceaug plan wrote it.")
+@click.option("-o", "--output", "out", metavar="FOLDER", type=PATH, help="Where the faces are written.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run in the same folder.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and the estimated time and size; write nothing.")
+@click.option(
+    "--require-full/--no-require-full", default=False, help="Exit with status 1 if any cell ends short of its plan."
+)
+@click.option(
+    "--generator",
+    metavar="NAME",
+    default="embedded",
+    show_default=True,
+    help="What draws the faces: embedded, digiface, or a .safetensors file.",
+)
+@click.option(
+    "--keep",
+    metavar="ATTRIBUTE",
+    multiple=True,
+    help="A labelled attribute that edits must leave alone. May be repeated.",
+)
+@click.option("--tries", metavar="N", type=click.IntRange(min=1), help="Attempts for each planned face.  [default: 12]")
+@click.option(
+    "--finish/--no-finish", default=True, help="Give faces the size and photometry of the data set, or leave them raw."
+)
+@click.option(
+    "--image-format",
+    type=click.Choice(["png", "jpeg", "webp"]),
+    help="Codec of the faces.  [default: that of the data set]",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["blob", "raw"]),
+    default="blob",
+    show_default=True,
+    help="Encoded images in the shards, or plain pixels.",
+)
+@click.option("--report/--no-report", default=True, help="Write report.html, a page to look at.")
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same faces."
+)
+@click.option(
+    "--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1 ..."
+)
+@click.option(
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Faces computed together.",
+)
+@output_options
+@click.pass_context
+def balance(context: click.Context, /, **options: Any) -> int:
+    """Make faces for the cells of a data set that have too few, check each, and write them to a folder.
+
+    Every planned face ends as accepted or as short; a cell that cannot be filled says why. An interrupted run is
+    continued by the same command with --resume.
+
+    \b
+    Example:
+      faceaug balance faces/ --labels labels.csv --by gender,ethnicity \\
+          --target uniform --max-synthetic-ratio 3 -o out/
+      faceaug balance faces/ --labels labels.csv --plan plan.json -o out/
+      faceaug balance faces/ --recipe balance_faces -o out/ --dry-run
+    """
+    console = Console(as_json=options["as_json"], quiet=options["quiet"])
+    out: Path | None = options["out"]
+    if out is None and not options["dry_run"]:
+        raise click.UsageError("say where to write, as -o out/ (or look first with --dry-run)")
+    _check_plan_options(context, options)
+    try:
+        settings = _settings(context, options)
+        target = read_target(options, console)
+        plan = _plan(target, options)
+        if options["dry_run"] or out is None:
+            return _dry_run(console, target, plan, options["generator"], settings)
+        result = _make(context, console, target, plan, out, settings, options)
+    except KeyboardInterrupt as error:
+        raise Interrupted(_kept(out)) from error
+    if not console.quiet or console.as_json:
+        console.show(outcome_text(result, out), outcome(result, out))
+    if options["require_full"] and result.short:
+        click.echo(f"Error: {result.short:,} planned faces are short, and --require-full was given", err=True)
+        return 1
+    return 0
+
+
+def _check_plan_options(context: click.Context, options: dict[str, Any]) -> None:
+    if options["plan_file"] is None:
+        require_by(options)
+        return
+    typed = [name for key, name in _OF_A_PLAN.items() if given(context, key)]
+    if typed and not given(context, "plan_file"):  # the plan file is the recipe's, and the command line overrides it
+        require_by(options)
+        options["plan_file"] = None
+    elif typed:
+        raise click.UsageError(f"--plan says already what to make; leave out {', '.join(typed)}, or leave out --plan")
+
+
+def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
+    from faceaug.synthesis.gates import Limits
+    from faceaug.synthesis.run import Settings
+
+    chosen = {
+        name: options[name]
+        for name in ("seed", "device", "workers", "batch_size", "finish", "image_format", "layout", "report", "tries")
+        if options[name] is not None
+    }
+    found = recipe_of(context)
+    if found is not None:
+        chosen |= found[1].settings() | {"limits": Limits(**found[1].gates.given())}
+    keep = tuple(name.strip() for names in options["keep"] for name in names.split(","))
+    return Settings(**chosen, keep=keep)
+
+
+def _plan(target: Target, options: dict[str, Any]) -> Plan:
+    if options["plan_file"] is None:
+        return make_plan(target, options)
+    from faceaug.planning import Plan
+
+    plan = Plan.read(options["plan_file"])
+    _check_counts(target, plan, options["plan_file"])
+    return plan
+
+
+def _check_counts(target: Target, plan: Plan, path: Path) -> None:
+    """A plan is for the data set that it was made from: the real faces of each cell must be as it says."""
+    import numpy as np
+
+    from faceaug.axes import attribute, cell_codes, describe
+
+    codes = cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in plan.axes], plan.axes)
+    counts = np.bincount(codes[codes >= 0], minlength=len(plan.cells))
+    for cell, found in zip(plan.cells, counts.tolist(), strict=True):
+        if cell.real != found:
+            raise PlanError(
+                f"{path} was made for another data set or split: it counts {cell.real:,} faces in "
+                f"({describe(cell.levels)}), but {target.name} has {found:,}; plan again"
+            )
+
+
+def _dry_run(console: Console, target: Target, plan: Plan, generator: str, settings: Settings) -> int:
+    from faceaug.synthesis.run import estimate
+
+    estimated = estimate(target, plan, generator, settings)
+    text = f"{plan.to_text()}\n\n{estimate_text(plan, estimated)}"
+    console.show(text, {"plan": plan.to_dict(), "estimate": dict(estimated)})
+    return 0
+
+
+def _make(
+    context: click.Context,
+    console: Console,
+    target: Target,
+    plan: Plan,
+    out: Path,
+    settings: Settings,
+    options: dict[str, Any],
+) -> RunResult:
+    from faceaug.synthesis import run
+
+    recipe = recipe_of(context)
+    with console.stages() as progress:
+        return run.balance(
+            target,
+            out,
+            plan=plan,
+            generator=options["generator"],
+            settings=settings,
+            resume=options["resume"],
+            progress=progress,
+            command=shlex.join(["faceaug", *context.obj]),
+            recipe=recipe[0] if recipe else None,
+        )
+
+
+def _kept(out: Path | None) -> str:
+    """What an interruption left, in a sentence."""
+    if out is None or not (out / "manifest.json").exists():
+        return "Interrupted before anything was written; run the same command again, with or without --resume."
+    return f"Interrupted; what is finished is kept in {out}: run the same command with --resume to continue."

@@ -1,0 +1,101 @@
+"""The entry point: the group of commands, and how every failure becomes one sentence and an exit status.
+
+Exit status: 0 done, 1 failed, 2 a request that cannot be understood, 130 interrupted. Only the standard library and
+click are imported here, so that help is quick; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+import faceaug
+from faceaug.errors import FaceaugError, UsageError
+
+from .analyze import analyze
+from .balance import balance
+from .export import export
+from .generator import generator
+from .plan import plan
+from .verify import verify
+
+USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(faceaug.__version__, prog_name="faceaug")
+def cli() -> None:
+    """Balance face data sets with samples that are made on purpose and checked one by one.
+
+    \b
+    A run in four steps:
+      faceaug analyze faces/ --labels labels.csv --by gender,ethnicity
+      faceaug plan    faces/ --labels labels.csv --by gender,ethnicity -o plan.json
+      faceaug balance faces/ --labels labels.csv --plan plan.json -o out/
+      faceaug verify  out/
+    """
+
+
+for command in (analyze, plan, balance, verify, export, generator):
+    cli.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with _Warnings():
+        try:
+            status = cli.main(args=arguments, prog_name="faceaug", standalone_mode=False, obj=tuple(arguments))
+        except click.Abort:  # Ctrl-C in a command that has nothing to keep
+            return _fail("interrupted", INTERRUPTED)
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except UsageError as error:
+            return _fail(str(error), USAGE)
+        except FaceaugError as error:
+            return _fail(str(error), FAILURE)
+        except (OSError, MemoryError) as error:
+            return _fail(_system(error), FAILURE)
+        except Exception as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, without importing torch
+                raise
+            return _fail("the device is out of memory; give a smaller --batch-size, or --device cpu", FAILURE)
+    return status if isinstance(status, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    sys.exit(run())
+
+
+def _fail(sentence: str, status: int) -> int:
+    click.echo(f"Error: {sentence}", err=True)
+    return status
+
+
+def _system(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "the memory is used up; close other programs, or give a smaller --batch-size or fewer --workers"
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {what}" if error.filename else what
+
+
+class _Warnings(logging.Handler):
+    """While a command runs, faceaug's warnings are lines on stderr."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"Warning: {record.getMessage()}", err=True)
+
+    def __enter__(self) -> None:
+        logging.getLogger("faceaug").addHandler(self)
+
+    def __exit__(self, *error: object) -> None:
+        logging.getLogger("faceaug").removeHandler(self)

@@ -1,0 +1,164 @@
+"""Options that commands share, and how a recipe fills in what the command line leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from faceaug.analysis import Analysis
+    from faceaug.planning import Plan
+    from faceaug.recipe import Recipe
+    from faceaug.targets.table import Target
+
+    from .console import Console
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_RECIPE = "faceaug.recipe"  # where a context keeps the recipe that was read
+PATH = click.Path(path_type=Path)
+
+
+def decorated(*decorators: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Return one decorator that does what several do, in the order in which help lists them."""
+
+    def decorate(command: _Command) -> _Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def _read_recipe(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    from faceaug import recipe
+
+    found = recipe.load(value)
+    known = {parameter.name for parameter in context.command.params}
+    context.meta[_RECIPE] = (value, found)
+    context.default_map = {name: given for name, given in found.options().items() if name in known}
+
+
+def recipe_of(context: click.Context) -> tuple[str, Recipe] | None:
+    """Return the recipe that was given, by name and content."""
+    found: tuple[str, Recipe] | None = context.meta.get(_RECIPE)
+    return found
+
+
+def given(context: click.Context, name: str) -> bool:
+    """Tell whether an option was typed, as against taken from a recipe or left at its default."""
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+recipe_option = click.option(
+    "--recipe",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_recipe,
+    help="Take options from a recipe (YAML); what is typed here overrides it.",
+)
+
+target_options = decorated(
+    click.argument("source", metavar="TARGET", type=PATH),
+    click.option("--labels", metavar="FILE", type=PATH, help="Labels: CSV, TSV or Parquet, a row an image."),
+    click.option(
+        "--reader",
+        metavar="NAME",
+        default="auto",
+        show_default=True,
+        help="How TARGET is laid out: folder, classes, celeba, fairface, utkface, hdf5, shards, or auto.",
+    ),
+    click.option("--file-column", metavar="NAME", help="The labels' column of file names, if it is not found."),
+    click.option(
+        "--split",
+        metavar="NAME",
+        help='The split to use, or "all".  [default: the training part where there are splits]',
+    ),
+    click.option("--strict/--no-strict", default=False, help="Stop if any image or label has to be left out."),
+    click.option(
+        "--check",
+        type=click.Choice(["decode", "header", "none"]),
+        default="decode",
+        show_default=True,
+        help="How every image is looked at before it is counted.",
+    ),
+    click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Threads.  [default: one a processor]"),
+)
+
+by_option = click.option(
+    "--by",
+    metavar="ATTRIBUTES",
+    multiple=True,
+    help="What to count by: gender,ethnicity or age:5 (equal width), age:q4 (quantiles), yaw:-90/-25/25/90 (edges). "
+    "May be repeated.",
+)
+
+plan_options = decorated(
+    click.option(
+        "--target",
+        "wish",
+        metavar="WISH",
+        default="uniform",
+        show_default=True,
+        help="What to reach: uniform, uniform-within:COL, match:FILE, min:N, or a JSON or YAML file of counts.",
+    ),
+    click.option(
+        "--max-synthetic-ratio",
+        metavar="R",
+        type=float,
+        help="Make at most R faces for each real one, over the whole set.",
+    ),
+    click.option("--max-per-cell", metavar="N", type=int, help="Make at most N faces in a cell."),
+    click.option("--max-total", metavar="N", type=int, help="Make at most N faces in all."),
+)
+
+output_options = decorated(
+    recipe_option,
+    click.option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only what was asked for."),
+)
+
+
+def read_target(options: dict[str, Any], console: Console) -> Target:
+    """Read the data set that the options name."""
+    from faceaug.targets.table import load_target
+
+    with console.counter("looking at images", "image") as progress:
+        return load_target(
+            options["source"],
+            options["labels"],
+            reader=options["reader"],
+            file_column=options["file_column"],
+            split=options["split"],
+            strict=options["strict"],
+            check=options["check"],
+            workers=options["workers"],
+            progress=progress,
+        )
+
+
+def require_by(options: dict[str, Any]) -> list[str]:
+    """Return what to count by, or raise a usage error that says how to name it."""
+    if not options["by"]:
+        raise click.UsageError("say what to count by, as --by gender,ethnicity")
+    return list(options["by"])
+
+
+def count(target: Target, by: list[str], **settings: Any) -> Analysis:
+    """Count the target's cells."""
+    from faceaug.analysis import analyze
+
+    return analyze(target, by, **settings)
+
+
+def make_plan(target: Target, options: dict[str, Any]) -> Plan:
+    """Plan what the options ask for."""
+    from faceaug.planning import Limits, plan
+
+    limits = Limits(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
+    return plan(count(target, require_by(options)), options["wish"], limits)

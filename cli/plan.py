@@ -1,0 +1,37 @@
+"""`faceaug plan`: how many faces to make in each cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import Console
+from .options import PATH, by_option, make_plan, output_options, plan_options, read_target, require_by, target_options
+
+
+@click.command()
+@target_options
+@by_option
+@plan_options
+@click.option(
+    "-o", "--output", "file", metavar="FILE", type=PATH, help="Write the plan there, for balance --plan FILE."
+)
+@output_options
+def plan(file: Path | None, **options: Any) -> None:
+    """Decide how many faces to make in each cell; nothing is made yet.
+
+    \b
+    Example:
+      faceaug plan faces/ --labels labels.csv --by gender,ethnicity \\
+          --target uniform --max-synthetic-ratio 3 -o plan.json
+    """
+    console = Console(as_json=options["as_json"], quiet=options["quiet"])
+    require_by(options)
+    made = make_plan(read_target(options, console), options)
+    if file is not None:
+        made.write(file)
+    console.show(made.to_text(), made.to_dict())
+    if file is not None:
+        console.remark(f"The plan is in {file}; carry it out with: faceaug balance ... --plan {file} -o out/")

@@ -1,0 +1,121 @@
+"""What `faceaug balance` says: the table of cells at the end, and the estimate of a dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faceaug.planning import Plan
+    from faceaug.shards.manifest import CellRecord, Manifest
+    from faceaug.synthesis.run import RunResult
+
+_REASONS = 2  # main reasons of a cell that are named
+_CELLS = 60
+_PAGE = "report.html"
+
+
+def outcome(result: RunResult, out: Path) -> dict[str, Any]:
+    """Return what came of a run as JSON values."""
+    manifest = result.manifest
+    return {
+        "out": str(out),
+        "planned": result.planned,
+        "accepted": result.accepted,
+        "short": result.short,
+        "totals": manifest.totals.model_dump(mode="json"),
+        "cells": [cell.model_dump(mode="json") for cell in manifest.cells],
+        "timings": dict(result.timings),
+        "measured": manifest.measured,
+    }
+
+
+def outcome_text(result: RunResult, out: Path) -> str:
+    """Return what came of a run as a table of cells, totals, and what to open."""
+    parts = [_table(result.manifest), _totals(result)]
+    short = [cell for cell in result.manifest.cells if cell.short]
+    if short:
+        parts.append(_short(short))
+    parts.append(_next(out))
+    return "\n\n".join(parts)
+
+
+def estimate_text(plan: Plan, estimated: Mapping[str, float]) -> str:
+    """Return in a sentence what a run of `plan` would take."""
+    return (
+        f"Nothing was made. The {plan.total:,} faces would take about {duration(estimated['seconds'])} "
+        f"and {size(estimated['bytes'])} of disk."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: "45 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people: "12 MB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _table(manifest: Manifest) -> str:
+    from faceaug.texttable import clip, flow, label_columns, render_table
+
+    cells = [cell for cell in manifest.cells if cell.planned]
+    unplanned = len(manifest.cells) - len(cells)
+    shown = sorted(sorted(cells, key=lambda cell: -cell.planned)[:_CELLS], key=lambda cell: cell.index)
+    names = label_columns(list(manifest.cells[0].attributes))
+    numbers = ["real", "planned", "accepted", "short"]
+    rows = [
+        [*label_columns(list(cell.attributes.values())), *(f"{getattr(cell, name):,}" for name in numbers)]
+        for cell in shown
+    ]
+    totals = [f"{getattr(manifest.totals, name):,}" for name in numbers]
+    rows.append(["all cells", *[""] * (len(names) - 1), *totals])
+    lines = render_table([*names, *numbers], rows, left=len(names), width=70)
+    reasons = ["main reasons for refusal", *map(_reasons, shown), ""]
+    lines = [clip(f"{line}  {reason}".rstrip(), 120) for line, reason in zip(lines, reasons, strict=True)]
+    if len(shown) < len(cells):
+        lines.append(f"  The {_CELLS} cells of {len(cells):,} where most was planned.")
+    if unplanned:
+        lines += flow([f"  Nothing was planned in {unplanned:,} of the {len(manifest.cells):,} cells."])
+    return "\n".join(lines)
+
+
+def _reasons(cell: CellRecord) -> str:
+    most = sorted(cell.rejected.items(), key=lambda item: (-item[1], item[0]))[:_REASONS]
+    return ", ".join(f"{reason} {number:,}" for reason, number in most if number)
+
+
+def _totals(result: RunResult) -> str:
+    share = f" ({100 * result.accepted / result.planned:.0f}%)" if result.planned else ""
+    text = f"Accepted {result.accepted:,} of {result.planned:,} planned faces{share}; {result.short:,} are short."
+    refused = sum(result.manifest.totals.rejected.values())
+    text += f" {refused:,} attempts were refused."
+    if result.timings:
+        parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.timings.items())
+        text += f" Took {duration(sum(result.timings.values()))}: {parts}."
+    else:
+        text += " The run was complete already; nothing was made anew."
+    return text
+
+
+def _short(cells: list[CellRecord]) -> str:
+    number = "1 cell ends" if len(cells) == 1 else f"{len(cells):,} cells end"
+    return (
+        f"{number} short: what is missing was tried and refused, and is not made up for by worse faces. "
+        "The reasons are in manifest.json and the report; --tries N allows more attempts."
+    )
+
+
+def _next(out: Path) -> str:
+    page = out / _PAGE
+    look = f"Open {page} to look at the faces. " if page.is_file() else ""
+    return f"{look}Check the folder with: faceaug verify {out}"

@@ -1,0 +1,1 @@
+"""Recipes that come with faceaug; `--recipe NAME` finds them by name."""
