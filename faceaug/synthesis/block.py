@@ -22,11 +22,16 @@ from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, w
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate, inverse_of
 from faceaug.synthesis.gates import Batch, Gate, Limits, refuse
-from faceaug.synthesis.guide import BLOCK, Guide, draw, to_uint8
+from faceaug.synthesis.guide import Guide, to_uint8
+from faceaug.synthesis.survey import BLOCK, draw
 
 Floats = NDArray[np.float64]
 LOST = "judge agrees once finished"
 """The reason of samples in which the judge no longer finds what is asked after the target's blur, noise and codec."""
+
+PARENT = 0.75  # share of a parent in the mixture that an attempt begins with; the rest, in quadrature, is fresh
+PARENTS, PARENT_SHARE = 64, 0.02  # how many of the surveyed draws are a cell's parents: at least, and a share of them
+REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
 
 
 @dataclass(frozen=True)
@@ -94,23 +99,40 @@ class Workshop:
         ask = ask_for(parts, aims(parts, guide.directions, guide.ranges, uniform), guide.directions, guide.kept())
         edited = extrapolate(
             self.generator, guide.directions, guide.reader, self._origins(seeds, ask).astype(np.float32), ask,
-            corrections=self.corrections, reach=guide.reach, batch_size=self.batch_size,
+            corrections=self.corrections, reach=REACH * guide.reach, batch_size=self.batch_size,
         )  # fmt: skip
         return self._judge(parts, ask, edited, attempts, seeds)
 
     def _origins(self, seeds: Sequence[np.random.SeedSequence], ask: Ask) -> Floats:
-        """Return for each seed the one of several draws [N, D] that reads nearest to what is asked."""
-        directions, n = self.guide.directions, len(seeds)
-        children = [
-            s.spawn(self.candidates) for s in [np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key) for s in seeds]
-        ]
-        w = draw(self.generator, [c for row in children for c in row], self.truncation)
-        missing = np.repeat(ask.aim, self.candidates, 0) - directions.predict(w)[:, directions.index(ask.names)]
+        """Return a latent [N, D] for each seed to begin with, near the cell.
+
+        Each is mixed from a parent, one of the surveyed draws that read nearest to the cell, and a fresh draw; of
+        several such mixtures the one is taken that is expected to need the least edit.
+        """
+        guide, directions, n, m = self.guide, self.guide.directions, len(seeds), self.candidates
+        near = self._parents(ask)
+        children = [c for s in seeds for c in np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key).spawn(m)]
+        picks = near[[int(np.random.Generator(np.random.PCG64(c)).integers(len(near))) for c in children]]
+        parents = self.truncation * (guide.w[picks] - directions.w_mean)
+        fresh = draw(self.generator, children, self.truncation) - directions.w_mean
+        w = directions.w_mean + PARENT * parents + math.sqrt(1 - PARENT**2) * fresh
+        expected = guide.read[picks] + (w - guide.w[picks]) @ directions.B.T
+        missing = np.repeat(ask.aim, m, 0) - expected[:, directions.index(ask.names)]
+        cost = self._length(ask, missing).reshape(n, m)
+        return w.reshape(n, m, -1)[np.arange(n), cost.argmin(1)]
+
+    def _parents(self, ask: Ask) -> NDArray[np.int64]:
+        """Return the rows of the surveyed draws that read nearest to what the cell asks on average."""
+        read = self.guide.read[:, self.guide.directions.index(ask.names)].astype(np.float64)
+        length = self._length(ask, ask.aim.mean(0) - read)
+        return np.argsort(length, kind="stable")[: max(PARENTS, int(PARENT_SHARE * len(length)))]
+
+    def _length(self, ask: Ask, missing: Floats) -> Floats:
+        """Return the Mahalanobis length [N] of the edits that would make up for what is missing [N, K]."""
+        directions = self.guide.directions
         missing = np.where(ask.at_least, np.maximum(missing, 0), missing)
         steps = directions.steps([*ask.names, *ask.keep])[:, : len(ask.names)]
-        cost = distance(w + missing @ steps.T, directions.w_mean, self._inverse).reshape(n, self.candidates)
-        cost += distance(directions.w_mean + missing @ steps.T, directions.w_mean, self._inverse).reshape(n, -1)
-        return np.asarray(w.reshape(n, self.candidates, -1)[np.arange(n), cost.argmin(1)], np.float64)
+        return distance(missing @ steps.T, np.zeros(len(directions.w_mean)), self._inverse)
 
     def _judge(
         self,
@@ -134,7 +156,7 @@ class Workshop:
             drift=np.zeros(len(drift)) if exempt else drift.max(1, initial=0.0),
             spill=np.zeros_like(spill) if exempt else spill,
             plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
-            realism=guide.remoteness(features) / guide.near, limits=self.limits,
+            realism=guide.real.remoteness(features) / guide.near, limits=self.limits,
         )  # fmt: skip
         reasons = refuse(batch, self.gates)
         nearest = {p.task.name: float(batch.judged[:, k].max()) for k, p in enumerate(parts)}

@@ -32,16 +32,12 @@ from faceaug.synthesis.block import BlockResult, Candidate, Workshop, attempts_f
 from faceaug.synthesis.duplicates import Memory, hashes
 from faceaug.synthesis.extrapolate import synthesize
 from faceaug.synthesis.gates import DUPLICATE, Limits, all_gates
-from faceaug.synthesis.guide import Guide, Progress, in_order, prepare
+from faceaug.synthesis.guide import FILES, Guide, prepare
+from faceaug.synthesis.survey import Progress, in_order
 from faceaug.targets.arrays import load_arrays
 from faceaug.targets.table import Target
 
-MODELS = (
-    "models/steering.safetensors",
-    "models/judge.safetensors",
-    "models/directions.safetensors",
-    "models/guide.json",
-)
+MODELS = "models"
 
 
 @dataclass(frozen=True)
@@ -193,16 +189,18 @@ def balance(
             folder.begin(
                 _header(target, plan, made, settings, keep, codec, command, recipe), _cells(plan), plan.to_dict()
             )
-        models = Path(out) / "models"
+        models = Path(out) / MODELS
         models.mkdir(exist_ok=True)
         guide = prepare(
-            target, arrays, plan.axes, made, models, seed=settings.seed, keep=keep, draws=settings.draws,
-            truncation=settings.truncation, limits=settings.limits, finish=settings.finish, workers=_workers(settings),
+            target, arrays, infos, plan.axes, made, models, seed=settings.seed, keep=keep, draws=settings.draws,
+            limits=settings.limits, finish=settings.finish, codec=folder.manifest.codec, workers=_workers(settings),
             batch_size=settings.batch_size, device=settings.device, progress=told,
         )  # fmt: skip
         clock.lap("learning")
-        hashed = [Reference(name=Path(name).stem, sha256=sha256_file(Path(out) / name)) for name in MODELS[:3]]
-        folder.describe(files=MODELS, directions=hashed[2], probes=tuple(hashed[:2]))
+        steering, judge, directions = (
+            Reference(name=Path(name).stem, sha256=sha256_file(models / name)) for name in FILES[:3]
+        )
+        folder.describe(files=[f"{MODELS}/{name}" for name in FILES], directions=directions, probes=(steering, judge))
         _make(folder, plan, made, guide, settings, told)
         clock.lap("making")
         measured = {**guide.figures, "seconds": {**guide.figures["seconds"], **clock.seconds}}
@@ -211,7 +209,7 @@ def balance(
             from faceaug.report import report_run
 
             told("report", 0, 1)
-            report_run(Path(out), target, guide)
+            report_run(Path(out), target)
             told("report", 1, 1)
         clock.lap("writing")
     return RunResult(manifest, clock.seconds)
@@ -273,7 +271,7 @@ class _Ledger:
     @classmethod
     def continued(cls, folder: OutputFolder, generator: Generator, guide: Guide, settings: Settings) -> _Ledger:
         """Return the ledger as an interrupted run left it with its last whole shard, or a fresh one."""
-        ledger = cls(Memory(guide.real_hashes, settings.limits.duplicate_bits))
+        ledger = cls(Memory(guide.real.hashes, settings.limits.duplicate_bits))
         for reader in folder.readers():
             for value in _hashes_of(reader, generator, guide, settings.batch_size):
                 ledger.memory.add(value)
