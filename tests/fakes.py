@@ -181,3 +181,22 @@ def as_bytes(images: Tensor) -> NDArray[np.uint8]:
 def seeds(numbers: Sequence[int]) -> list[np.random.SeedSequence]:
     """Return a seed sequence for each number."""
     return [np.random.SeedSequence(number) for number in numbers]
+
+
+def signs(n: int, seed: int, side: int = 32) -> tuple[NDArray[np.uint8], NDArray[np.int64], Floats]:
+    """Return pictures uint8 [n, side, side, 3], whether each has a bright patch, and the roll of its bar in degrees.
+
+    A patch is rare (one in four). A bar's right end is thick, so that its roll is told from its mirror's.
+    """
+    rng = np.random.default_rng([seed, 0x51])
+    y, x = np.mgrid[0:side, 0:side] / (side - 1) - 0.5
+    pictures = rng.normal(110, 8, (n, side, side, 3)) + rng.normal(0, 12, (n, 1, 1, 3))
+    patch = (rng.random(n) < 0.25).astype(np.int64)
+    roll = rng.uniform(-40, 40, n)
+    for picture, has, angle, (across, down) in zip(pictures, patch, roll, rng.uniform(-0.3, 0.3, (n, 2)), strict=True):
+        turn = np.radians(angle)
+        along, off = x * np.cos(turn) + (y - 0.1) * np.sin(turn), -x * np.sin(turn) + (y - 0.1) * np.cos(turn)
+        picture[(np.abs(along) < 0.42) & (np.abs(off) < np.where(along > 0.1, 0.09, 0.04))] -= 70
+        if has:
+            picture[(np.abs(x - across) < 0.11) & (np.abs(y - down * 0.3 + 0.3) < 0.11)] += 110
+    return pictures.round().clip(0, 255).astype(np.uint8), patch, roll

@@ -69,8 +69,8 @@ def evaluate(probe: Probe, images: NDArray[np.uint8], labels: Sequence[Floats]) 
     """Return, a dict for each task, how well a probe reads held-out pictures [N, 64, 64, 3].
 
     For classes: accuracy as they come, mean recall over classes (with each class's own), expected calibration error
-    with classes weighted equally. For a value: mean absolute error, correlation, R2. For both the pull of exposure: mean
-    absolute change of the reading for one stop more or less light, in standard deviations of that reading.
+    with classes weighted equally. For a value: mean absolute error, correlation, R2. For both the pull of exposure:
+    mean absolute change of the reading for one stop more or less light, in standard deviations of that reading.
     """
     x = as_tensor(images)
     values, _ = probe.read(x)

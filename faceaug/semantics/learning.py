@@ -53,7 +53,8 @@ def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...
         if counts[rare] < FEWEST:
             raise TargetError(
                 f"only {counts[rare]} faces are labelled {axis.levels[rare]!r} in {axis.name!r}, and at least "
-                f"{FEWEST} are needed to learn what that looks like: label more, merge the class with another, or leave its rows out"
+                f"{FEWEST} are needed to learn what that looks like: label more, merge the class with another, or "
+                "leave its rows out"
             )
         tasks.append(Task(axis.name, "classes", axis.levels))
         labels.append(np.where(codes >= 0, codes, np.nan).astype(np.float64))

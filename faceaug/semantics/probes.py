@@ -143,10 +143,13 @@ class Probe:
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             tasks = [Task(**{**t, "levels": tuple(t["levels"])}) for t in header["tasks"]]
             calibrations = [Calibration(**{**c, "bias": tuple(c["bias"])}) for c in header["calibrations"]]
-            net = ProbeNet(header["trunk"], sum(t.width for t in tasks))
+            if [len(c.bias) for c in calibrations] != [t.width if t.kind == "classes" else 0 for t in tasks]:
+                raise ValueError("its calibration does not fit its tasks")
+            net = new_net(header["trunk"], tasks, 0)
             net.load_state_dict(state)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise IntegrityError(f"{path} cannot be read as a probe ({error}); run again without --resume") from error
+            why = " ".join(str(error).split())[:200]
+            raise IntegrityError(f"{path} cannot be read as a probe ({why}); run again without --resume") from error
         return cls(net, header["trunk"], tasks, calibrations)
 
 

@@ -72,6 +72,26 @@ def luminance(images: Tensor) -> Tensor:
     return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))
 
 
+def exposure(views: Tensor) -> Tensor:
+    """Measure how the middle of pictures, where the face is, was exposed.
+
+    Parameters
+    ----------
+    views : Tensor [N, 3, S, S] in [-1, 1]
+        In the target's framing.
+
+    Returns
+    -------
+    Tensor [N, 2]
+        Mean luminance on [-1, 1], and share of pixels that are burnt out or drowned (a channel within 2% of the end
+        of the range above, or all of them below).
+    """
+    quarter = views.shape[-1] // 4
+    middle = views[:, :, quarter:-quarter, quarter:-quarter]
+    lost = (middle.amax(1) > 0.96) | (middle.amax(1) < -0.96)
+    return torch.stack([luminance(middle).mean((1, 2)), lost.float().mean((1, 2))], 1)
+
+
 def spill(before: Tensor, after: Tensor, ellipse: FaceEllipse) -> Tensor:
     """Return how much of an edit's change lies outside the face: mean change a pixel outside over that inside.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -59,7 +60,8 @@ def test_round_trip(directions, path):
 def test_the_hash_tells_directions_apart(directions):
     others = [
         replace(directions, B=directions.B * (1 + 1e-15)), replace(directions, units=("a", "b", "c")),
-        replace(directions, generator="0" * 64), replace(directions, offset=directions.spread, spread=directions.offset),
+        replace(directions, generator="0" * 64),
+        replace(directions, offset=directions.spread, spread=directions.offset),
     ]  # fmt: skip
     assert len({d.sha256() for d in (directions, *others)}) == 5
 
@@ -119,18 +121,14 @@ def test_a_damaged_file_is_refused(path, tmp_path):
 @settings(max_examples=80, deadline=None)
 @given(place=st.integers(0, 600), byte=st.integers(0, 255))
 def test_a_flipped_byte_near_the_head_is_refused_or_harmless(tmp_path_factory, place, byte):
-    """The head says what the numbers mean: either it is read as before, or another text, or refused; never a traceback."""
+    """The head says what the numbers mean: it is read, maybe with another text, or refused; never a traceback."""
     path = tmp_path_factory.mktemp("flip") / "d.safetensors"
     block_reader(BlockGenerator(3), 1).directions().save(path)
     content = bytearray(path.read_bytes())
     content[place % len(content)] = byte
     path.write_bytes(content)
-    try:
-        read = read_directions(path)
-    except IntegrityError as error:
-        assert str(path) in str(error)
-    else:
-        assert read.B.shape == (1, 3)
+    with contextlib.suppress(IntegrityError):
+        assert read_directions(path).B.shape == (1, 3)
 
 
 def test_another_generator_is_refused(directions):

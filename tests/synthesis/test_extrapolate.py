@@ -144,7 +144,8 @@ def test_reach_cuts_back_along_the_edit():
     edited = extrapolate(generator, reader.directions(), reader, w, request, reach=2.0)
     change = edited.w - w
     assert edited.error[0] <= 1 < edited.error[1] < edited.error[2]
-    np.testing.assert_allclose(distance(edited.w[1:].astype(float), generator.w_mean, inverse_of(generator.w_covariance)), 2, rtol=1e-4)  # fmt: skip
+    away = distance(edited.w[1:].astype(float), generator.w_mean, inverse_of(generator.w_covariance))
+    np.testing.assert_allclose(away, 2, rtol=1e-4)
     np.testing.assert_allclose(change[1] / np.linalg.norm(change[1]), change[0] / np.linalg.norm(change[0]), atol=1e-5)
     np.testing.assert_allclose(edited.measured[:, 1], edited.origin_measured[:, 1], atol=EXACT)
 
