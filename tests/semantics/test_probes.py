@@ -93,7 +93,8 @@ def test_an_attribute_without_any_label_costs_nothing(small):
     images, _, _ = signs(20, 0)
     losses = []
     net = new_net("plain", (CLASSES,), 0)
-    train_net(net, (CLASSES,), images, [np.full(20, np.nan)], Schedule(2, batch=8), 0, progress=lambda s, v: losses.append((s, v)))  # fmt: skip
+    unknown = [np.full(20, np.nan)]
+    train_net(net, (CLASSES,), images, unknown, Schedule(2, batch=8), 0, progress=lambda s, v: losses.append((s, v)))
     assert losses == [(1, 0.0), (2, 0.0)]
     assert all(torch.isfinite(p).all() for p in net.parameters())
 

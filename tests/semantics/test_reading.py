@@ -1,0 +1,68 @@
+"""The reader: the probe sees what the target would show, the scene is read off the generator's own picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from faceaug.finishing import ColourMatch
+from faceaug.framing import Framing, apply_framing
+from faceaug.semantics import scene
+from faceaug.semantics.probes import Calibration, Probe, Task, new_net
+from faceaug.semantics.reading import Reader, kept_scene, kind_of
+
+TASKS = (Task("hair", "classes", ("dark", "fair")), Task("Yaw", "value", (), 0.0, 20.0), Task("light_x", "value"))
+LIGHTER = ColourMatch((1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (30.0, 30.0, 30.0))
+
+
+@pytest.fixture(scope="module")
+def probe():
+    calibrations = [Calibration(bias=(0.0, 0.0)), Calibration(), Calibration()]
+    return Probe(new_net("plain", TASKS, 0), "plain", TASKS, calibrations)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.6
+
+
+def test_names_kinds_and_units_go_together(probe):
+    reader = Reader(probe, Framing(), scene.FaceEllipse())
+    assert reader.names == ("hair=dark", "hair=fair", "Yaw", "light_x", *scene.NAMES)
+    assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 4)
+    assert reader.units == ("log-odds", "log-odds", "as labelled", "as labelled", *["[-1, 1]"] * 4)
+
+
+def test_the_probe_reads_the_window_and_the_scene_is_whole(probe, images):
+    ellipse, framing = scene.FaceEllipse(), Framing(scale=0.75, dx=0.05)
+    values = Reader(probe, framing, ellipse)(images)
+    assert values.shape == (3, 8)
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(values[:, :4], probe.read(apply_framing(images, framing))[0], atol=1e-6)
+    np.testing.assert_allclose(values[:, 4:], scene.measure(images, ellipse).numpy(), atol=1e-6)
+    assert not np.allclose(values[:, :4], probe.read(images)[0], atol=1e-3)
+
+
+def test_colour_is_matched_for_the_probe_alone(probe, images):
+    plain, matched = (Reader(probe, Framing(), scene.FaceEllipse(), colour) for colour in (None, LIGHTER))
+    torch.testing.assert_close(matched.view(images), LIGHTER.apply(images))
+    assert plain.view(images) is images
+    one, two = plain(images), matched(images)
+    assert not np.allclose(one[:, :4], two[:, :4], atol=1e-3)
+    np.testing.assert_array_equal(one[:, 4:], two[:, 4:])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("yaw", "view"), ("Pitch", "view"), ("ROLL", "view"), ("light_side", "light"), ("light", "light"),
+     ("age", "attribute"), ("skylight", "attribute")],
+)  # fmt: skip
+def test_kinds_by_name(name, kind):
+    assert kind_of(Task(name, "value")) == kind
+
+
+def test_light_edits_do_not_keep_the_light():
+    assert kept_scene([Task("age", "value")]) == scene.NAMES
+    assert kept_scene([Task("yaw", "value")]) == scene.NAMES
+    assert kept_scene([Task("age", "value"), Task("light_x", "value")]) == scene.NAMES[:3]
