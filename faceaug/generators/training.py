@@ -134,7 +134,7 @@ class Draws:
         images = self.teacher.synthesize(self.teacher.map(z))
         if images.shape[-1] < resolution:
             raise GeneratorError(
-                f"images of {images.shape[-1]} pixels cannot teach a generator of {resolution} pixels: choose a lower one"
+                f"images of {images.shape[-1]} pixels cannot teach {resolution} pixels: choose a lower resolution"
             )
         return F.interpolate(images, size=(resolution, resolution), mode="area")
 
