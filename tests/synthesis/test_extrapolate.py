@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from faceaug.errors import GeneratorError, UsageError
 from faceaug.semantics.regression import StreamingRegression
-from faceaug.synthesis.extrapolate import Ask, distance, extrapolate, inverse_of, synthesize
+from faceaug.synthesis.extrapolate import LONGEST, Ask, distance, extrapolate, inverse_of, synthesize
 
 N = 6
 EXACT = 1e-5
@@ -30,8 +30,17 @@ def cases(draw, most=8):
     reader = block_reader(generator, asked + kept, seed)
     order = draw(st.permutations([f"s{k}" for k in range(asked + kept)]))
     moves = draw(st.lists(st.floats(-2, 2, width=32), min_size=asked * N, max_size=asked * N))
-    w = generator.draw(N, seed)
-    return generator, reader, w, tuple(order[:asked]), tuple(order[asked:]), np.reshape(moves, (N, asked))
+    names, keep = tuple(order[:asked]), tuple(order[asked:])
+    return generator, reader, generator.draw(N, seed), names, keep, in_a_step(reader, names, keep, moves)
+
+
+def in_a_step(reader, names, keep, moves):
+    """Return moves [N, K], shortened where an edit would be longer than one step may be."""
+    moves = np.reshape(moves, (N, len(names)))
+    steps = reader.directions().steps([*names, *keep])[:, : len(names)]
+    nothing, inverse = np.zeros(len(steps)), inverse_of(reader.generator.w_covariance)
+    lengths = [distance(part @ steps.T, nothing, inverse) for part in (moves, np.maximum(moves, 0))]
+    return moves * np.minimum(1, 0.9 * LONGEST / np.maximum(np.max(lengths, 0), 1e-9))[:, None]
 
 
 def ask(reader: BlockReader, w, names, keep, moves, at_least=False, tolerance=EXACT) -> Ask:
@@ -117,37 +126,60 @@ def test_a_value_beyond_is_brought_back_unless_at_least():
 
 
 @settings(max_examples=40, deadline=None)
-@given(cases(), st.floats(1.0, 4.0), st.floats(1, 4))
-def test_reach_is_never_exceeded(case, reach, more):
+@given(cases(), st.floats(0.5, 5.0), st.floats(1, 4))
+def test_reach_is_never_exceeded_and_what_is_asked_comes_first(case, reach, more):
+    """Near the limit, what no axis reads gives way: an ask fails only where what is asked and kept is too far."""
     generator, reader, w, names, keep, moves = case
-    directions = reader.directions()
     request = ask(reader, w, names, keep, moves * more)
-    edited = extrapolate(generator, directions, reader, w, request, reach=reach)
+    edited = extrapolate(generator, reader.directions(), reader, w, request, reach=reach, corrections=12)
     inverse = inverse_of(generator.w_covariance)
     far, began = (distance(v.astype(np.float64), generator.w_mean, inverse) for v in (edited.w, w))
     assert (far <= np.maximum(reach, began) * (1 + 1e-5)).all()
-    # What is cut back is on the straight way (the line and its corrections end there), and not called a success.
-    short = np.abs(edited.measured[:, columns(names)] - request.aim).max(1) > EXACT
-    np.testing.assert_array_equal(edited.error > 1, short)
-    free = extrapolate(generator, directions, reader, w, request)
-    away = distance(free.w.astype(np.float64), generator.w_mean, inverse)
-    inside = away < reach * (1 - 1e-5)
-    assert (edited.error[inside] <= 1).all()
-    assert (edited.error[(began < reach) & (away > reach * (1 + 1e-3))] > 1).all()
+    rows = columns([*names, *keep])
+    met = np.concatenate([request.aim, edited.origin_measured[:, columns(keep)]], 1) - reader.offset[rows]
+    spread = reader.B[rows] @ generator.w_covariance @ reader.B[rows].T
+    least = np.sqrt(np.einsum("nk,kl,nl->n", met, np.linalg.inv(spread), met))  # of all latents that read like this
+    assert (edited.error[least < reach * (1 - 1e-4)] <= 1).all()
+    assert (edited.error[(least > reach * (1 + 1e-3)) & (began < reach)] > 1).all()
 
 
-def test_reach_cuts_back_along_the_edit():
+def test_what_is_too_far_is_brought_as_near_as_the_reach_allows():
     generator = BlockGenerator(5)
     reader = block_reader(generator, 2)
     w = np.repeat(generator.w_mean[None].astype(np.float32), 3, 0)
     request = ask(reader, w, ("s0",), ("s1",), np.array([[0.5], [4.0], [8.0]]))
     edited = extrapolate(generator, reader.directions(), reader, w, request, reach=2.0)
-    change = edited.w - w
     assert edited.error[0] <= 1 < edited.error[1] < edited.error[2]
     away = distance(edited.w[1:].astype(float), generator.w_mean, inverse_of(generator.w_covariance))
     np.testing.assert_allclose(away, 2, rtol=1e-4)
-    np.testing.assert_allclose(change[1] / np.linalg.norm(change[1]), change[0] / np.linalg.norm(change[0]), atol=1e-5)
-    np.testing.assert_allclose(edited.measured[:, 1], edited.origin_measured[:, 1], atol=EXACT)
+    np.testing.assert_allclose(edited.measured[:, 1], edited.origin_measured[:, 1], atol=1e-4)
+    assert (edited.measured[1:, 0] > edited.measured[0, 0]).all()
+
+
+def test_far_asks_take_several_steps():
+    """One step is cut to LONGEST; corrections go on from there, and arrive."""
+    generator = BlockGenerator(6)
+    reader = BlockReader(generator, np.eye(6)[:1] * 1.0, generator.w_mean[:1])
+    w = np.repeat(generator.w_mean[None].astype(np.float32), N, 0)
+    step = float(np.sqrt(generator.w_covariance[0, 0]))  # a move of Mahalanobis length 1
+    request = ask(reader, w, ("s0",), (), np.full((N, 1), 1.4 * LONGEST * step))
+    assert (np.abs(request.aim) < generator.RANGE).all()
+    single = extrapolate(generator, reader.directions(), reader, w, request, corrections=0)
+    inverse = inverse_of(generator.w_covariance)
+    np.testing.assert_allclose(distance(single.w.astype(float), generator.w_mean, inverse), LONGEST, rtol=1e-4)
+    assert (single.error > 1).all()
+    assert (extrapolate(generator, reader.directions(), reader, w, request, corrections=12).error <= 1).all()
+
+
+def test_slopes_are_learnt_on_the_way():
+    """Directions that are wrong by a third still arrive: each latent learns its own slope from its own steps."""
+    generator = BlockGenerator(6)
+    reader = block_reader(generator, 3)
+    wrong = reader.directions(B=reader.B * 0.65 + 0.05 * np.random.default_rng(0).normal(size=reader.B.shape))
+    w = generator.draw(N)
+    request = ask(reader, w, ("s0",), ("s1", "s2"), np.full((N, 1), 1.0), tolerance=1e-3)
+    assert (extrapolate(generator, wrong, reader, w, request, corrections=0).error > 1).all()
+    assert (extrapolate(generator, wrong, reader, w, request, corrections=8).error <= 1).all()
 
 
 def fitted(generator: BlockGenerator, reader: BlockReader):
