@@ -11,7 +11,7 @@ from .console import Console
 from .options import PATH, by_option, count, output_options, read_target, require_by, target_options
 
 
-@click.command()
+@click.command(short_help="Count faces in cells; measure the imbalance.")
 @target_options
 @by_option
 @click.option(

@@ -50,7 +50,7 @@ class Interrupted(click.ClickException):
         click.echo(self.message, err=True)
 
 
-@click.command()
+@click.command(short_help="Make the faces, check each, write them.")
 @target_options
 @by_option
 @plan_options

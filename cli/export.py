@@ -11,7 +11,7 @@ from .console import Console
 from .options import PATH
 
 
-@click.command()
+@click.command(short_help="Write the faces as plain image files.")
 @click.argument("out", metavar="OUT", type=PATH)
 @click.option(
     "--to", "kind", type=click.Choice(["imagefolder"]), required=True, help="A folder of images for each class."

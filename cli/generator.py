@@ -7,7 +7,7 @@ import click
 from .console import Console
 
 
-@click.group()
+@click.group(short_help="Tell what a generator is and where it comes from.")
 def generator() -> None:
     """Look at generators, the networks that draw faces.
 

@@ -26,7 +26,14 @@ from .verify import verify
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _InOrder(click.Group):
+    """Lists the commands in the order in which they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(faceaug.__version__, prog_name="faceaug")
 def cli() -> None:
     """Balance face data sets with samples that are made on purpose and checked one by one.

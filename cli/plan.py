@@ -11,7 +11,7 @@ from .console import Console
 from .options import PATH, by_option, make_plan, output_options, plan_options, read_target, require_by, target_options
 
 
-@click.command()
+@click.command(short_help="Decide how many faces to make in each cell.")
 @target_options
 @by_option
 @plan_options

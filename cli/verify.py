@@ -10,7 +10,7 @@ from .console import Console
 from .options import PATH
 
 
-@click.command()
+@click.command(short_help="Re-read an output folder; name what is damaged.")
 @click.argument("out", metavar="OUT", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.option("-q", "--quiet", is_flag=True, help="Print problems only.")

@@ -1,0 +1,87 @@
+"""faceaug verify and faceaug export, on small output folders; faceaug generator."""
+
+from __future__ import annotations
+
+import pytest
+from shard_samples import write_output
+
+from faceaug import generators
+
+
+@pytest.fixture
+def out(tmp_path):
+    return write_output(tmp_path / "out")
+
+
+def test_verify_of_a_sound_folder(faceaug_cli, out):
+    assert faceaug_cli("verify", out).status == 0
+    assert faceaug_cli("verify", out).out == "sound: 30 samples\n"
+    assert faceaug_cli("verify", out, "--quiet").out == ""
+    assert faceaug_cli("verify", out, "--json").json == {
+        "ok": True, "complete": True, "rows": 30, "problems": [], "notes": [],
+    }  # fmt: skip
+
+
+def test_verify_names_what_is_damaged(faceaug_cli, out):
+    shard = sorted((out / "shards").iterdir())[1]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 255
+    shard.write_bytes(data)
+    for words in ((), ("--quiet",)):
+        outcome = faceaug_cli("verify", out, *words)
+        assert outcome.status == 1
+        assert f"shards/{shard.name}" in outcome.out
+    value = faceaug_cli("verify", out, "--json")
+    assert value.status == 1
+    assert value.json["ok"] is False
+    assert value.json["problems"][0]["file"] == f"shards/{shard.name}"
+
+
+def test_verify_of_no_output_folder(faceaug_cli, tmp_path):
+    outcome = faceaug_cli("verify", tmp_path)
+    assert outcome.status == 1
+    assert "no output folder of faceaug" in outcome.out
+
+
+def test_export_beside_the_output_by_default(faceaug_cli, out, tmp_path):
+    outcome = faceaug_cli("export", out, "--to", "imagefolder")
+    assert outcome.status == 0
+    folder = tmp_path / "out-imagefolder"
+    assert outcome.out == f"30 images in 2 folders are in {folder}, with labels.csv\n"
+    assert sorted(entry.name for entry in folder.iterdir()) == ["female", "labels.csv", "male"]
+    again = faceaug_cli("export", out, "--to", "imagefolder")
+    assert again.status == 1
+    assert "is there already" in again.err
+
+
+def test_export_to_a_folder_by_an_attribute(faceaug_cli, out, tmp_path):
+    value = faceaug_cli(
+        "export", out, "--to", "imagefolder", "-o", tmp_path / "there", "--by", "gender", "--by", "skin/tone", "--json"
+    ).json
+    assert value["images"] == sum(value["folders"].values()) == 30
+    assert "female_hell-weiß" in value["folders"]
+    wrong = faceaug_cli("export", out, "--to", "imagefolder", "-o", tmp_path / "where", "--by", "gendr")
+    assert wrong.status == 2
+    assert "did you mean 'gender'?" in wrong.err
+    assert not (tmp_path / "where").exists()
+
+
+class Made:
+    """A generator, as far as it is told of."""
+
+    name, resolution, z_dim, w_dim = "made-up", 16, 4, 5
+    licence, origin, sha256 = "CC0", "nowhere", "0" * 64
+
+
+def test_generator_info(faceaug_cli, monkeypatch):
+    monkeypatch.setattr(generators, "load_generator", lambda name: Made())
+    value = faceaug_cli("generator", "info", "made-up", "--json").json
+    assert value == {key: getattr(Made, key) for key in value}
+    assert set(value) == {"name", "resolution", "z_dim", "w_dim", "licence", "origin", "sha256"}
+    assert "licence     CC0\n" in faceaug_cli("generator", "info").out
+
+
+def test_generator_that_does_not_exist(faceaug_cli):
+    outcome = faceaug_cli("generator", "info", "digifac")
+    assert outcome.status == 1
+    assert "did you mean 'digiface'?" in outcome.err

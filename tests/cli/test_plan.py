@@ -1,0 +1,53 @@
+"""faceaug plan."""
+
+from __future__ import annotations
+
+import json
+
+from faceaug.planning import Plan
+
+
+def test_the_file_and_the_json_are_the_same_plan(faceaug_cli, faces, tmp_path):
+    file = tmp_path / "plan.json"
+    outcome = faceaug_cli("plan", faces, "--by", "gender,ethnicity", "-o", file, "--json")
+    assert outcome.status == 0
+    assert outcome.json == json.loads(file.read_text()) == Plan.read(file).to_dict()
+    assert [cell.planned for cell in Plan.read(file).cells] == [0, 6, 4, 2]
+    assert "balance" in outcome.err  # what to do next
+
+
+def test_limits_and_targets(faceaug_cli, faces, tmp_path):
+    def total(*words: object) -> int:
+        return faceaug_cli("plan", faces, "--by", "gender,ethnicity", "--json", *words).json["totals"]["planned"]
+
+    assert total("--target", "uniform", "--max-total", 5) == 5
+    assert total("--max-per-cell", 3) == 8
+    assert total("--max-synthetic-ratio", 0.2) == 4
+    assert total("--target", "min:5") == 4
+    assert total("--target", "uniform-within:gender") == 8
+    explicit = tmp_path / "wish.yaml"
+    explicit.write_text("female: {black: 3}\n")
+    assert total("--target", explicit) == 1
+
+
+def test_quiet_prints_the_plan_alone(faceaug_cli, faces, tmp_path):
+    outcome = faceaug_cli("plan", faces, "--by", "gender", "-q", "-o", tmp_path / "p.json")
+    assert outcome.err == ""
+    assert outcome.out.startswith("uniform: ")
+
+
+def test_a_recipe_fills_in_and_the_command_line_overrides(faceaug_cli, faces, tmp_path):
+    recipe = tmp_path / "run.yaml"
+    recipe.write_text("target: {path: faces}\nplan: {by: [gender, ethnicity], max_total: 5}\nrun: {seed: 3}\n")
+    assert faceaug_cli("plan", "--recipe", recipe, "--json").json["totals"]["planned"] == 5
+    assert faceaug_cli("plan", "--recipe", recipe, "--max-total", 2, "--json").json["totals"]["planned"] == 2
+    one = faceaug_cli("plan", "--recipe", recipe, "--by", "gender", "--json").json
+    assert [axis["name"] for axis in one["axes"]] == ["gender"]
+
+
+def test_an_unknown_key_of_a_recipe_names_the_nearest(faceaug_cli, faces, tmp_path):
+    recipe = tmp_path / "run.yaml"
+    recipe.write_text("plan: {bye: gender}\n")
+    outcome = faceaug_cli("plan", faces, "--recipe", recipe)
+    assert outcome.status == 2
+    assert outcome.err == f"Error: the recipe {recipe} has an unknown key plan.bye; did you mean 'by'?\n"
