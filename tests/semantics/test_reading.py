@@ -10,7 +10,7 @@ from faceaug.finishing import ColourMatch
 from faceaug.framing import Framing, apply_framing
 from faceaug.semantics import scene
 from faceaug.semantics.probes import Calibration, Probe, Task, new_net
-from faceaug.semantics.reading import Reader, kept_scene, kind_of
+from faceaug.semantics.reading import SCENE, Reader, kept_scene, kind_of
 
 TASKS = (Task("hair", "classes", ("dark", "fair")), Task("Yaw", "value", (), 0.0, 20.0), Task("light_x", "value"))
 LIGHTER = ColourMatch((1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (30.0, 30.0, 30.0))
@@ -29,28 +29,32 @@ def images():
 
 def test_names_kinds_and_units_go_together(probe):
     reader = Reader(probe, Framing(), scene.FaceEllipse())
-    assert reader.names == ("hair=dark", "hair=fair", "Yaw", "light_x", *scene.NAMES)
-    assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 4)
-    assert reader.units == ("log-odds", "log-odds", "as labelled", "as labelled", *["[-1, 1]"] * 4)
+    assert reader.names == ("hair=dark", "hair=fair", "Yaw", "light_x", *SCENE)
+    assert (*scene.NAMES, scene.EXPOSURE) == SCENE
+    assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 5)
+    assert reader.units == ("log-odds", "log-odds", "as labelled", "as labelled", *["[-1, 1]"] * 5)
 
 
 def test_the_probe_reads_the_window_and_the_scene_is_whole(probe, images):
     ellipse, framing = scene.FaceEllipse(), Framing(scale=0.75, dx=0.05)
     values = Reader(probe, framing, ellipse)(images)
-    assert values.shape == (3, 8)
+    assert values.shape == (3, 9)
     assert values.dtype == np.float64
     np.testing.assert_allclose(values[:, :4], probe.read(apply_framing(images, framing))[0], atol=1e-6)
-    np.testing.assert_allclose(values[:, 4:], scene.measure(images, ellipse).numpy(), atol=1e-6)
+    np.testing.assert_allclose(values[:, 4:8], scene.measure(images, ellipse).numpy(), atol=1e-6)
+    luminance = scene.exposure(apply_framing(images, framing))[:, 0].numpy()
+    np.testing.assert_allclose(values[:, 8], luminance, atol=1e-6)
     assert not np.allclose(values[:, :4], probe.read(images)[0], atol=1e-3)
 
 
-def test_colour_is_matched_for_the_probe_alone(probe, images):
+def test_colour_is_matched_for_what_the_target_would_show(probe, images):
     plain, matched = (Reader(probe, Framing(), scene.FaceEllipse(), colour) for colour in (None, LIGHTER))
     torch.testing.assert_close(matched.view(images), LIGHTER.apply(images))
     assert plain.view(images) is images
     one, two = plain(images), matched(images)
     assert not np.allclose(one[:, :4], two[:, :4], atol=1e-3)
-    np.testing.assert_array_equal(one[:, 4:], two[:, 4:])
+    np.testing.assert_array_equal(one[:, 4:8], two[:, 4:8])  # the scene is that of the generator's own picture
+    np.testing.assert_allclose(two[:, 8] - one[:, 8], 30 / 127.5, atol=1e-2)
 
 
 @pytest.mark.parametrize(

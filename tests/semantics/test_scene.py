@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceaug.semantics import scene
-from faceaug.semantics.scene import FaceEllipse, luminance, measure, spill
+from faceaug.semantics.scene import FaceEllipse, exposure, luminance, measure, spill
 
 ELLIPSE = FaceEllipse()
 
@@ -58,7 +58,7 @@ def test_each_channel_is_measured_on_its_own():
     images[0, 0], images[0, 1], images[0, 2] = 0.5, -0.25, 0.75
     torch.testing.assert_close(measure(images, ELLIPSE)[0], torch.tensor([0.5, -0.25, 0.75, 0.0]), atol=1e-5, rtol=0)
     assert scene.NAMES[:3] == ("outside_red", "outside_green", "outside_blue")
-    assert set(scene.MEANINGS) == set(scene.NAMES)
+    assert set(scene.MEANINGS) == {*scene.NAMES, scene.EXPOSURE}
 
 
 def test_painting_the_outside_leaves_the_light_as_it_was():
@@ -110,3 +110,19 @@ def test_the_ellipse_is_where_it_is_said_to_be():
     assert measure(images, corner)[0, 0] < 0.005
     assert measure(images, FaceEllipse())[0, 0] > 0.05
     assert spill(torch.zeros_like(images), images, corner)[0] < 0.01
+
+
+def test_exposure_is_the_luminance_of_the_middle():
+    views = torch.full((2, 3, 64, 64), 0.9)
+    views[:, :, 16:48, 16:48] = 0.2
+    torch.testing.assert_close(exposure(views), torch.tensor([[0.2, 0.0]] * 2), atol=1e-6, rtol=0)
+
+
+def test_what_is_burnt_out_or_drowned_is_counted():
+    """One channel at the top end is lost detail; at the bottom all three must be."""
+    views = torch.zeros(4, 3, 64, 64)
+    views[0, 0, :32] = 1.0  # upper half: red is burnt out
+    views[1, :, :32] = -1.0
+    views[2, 0, :32] = -1.0
+    views[3, :, :16] = 1.0  # outside the middle
+    assert exposure(views)[:, 1].tolist() == [0.5, 0.5, 0.0, 0.0]

@@ -182,6 +182,52 @@ def test_slopes_are_learnt_on_the_way():
     assert (extrapolate(generator, wrong, reader, w, request, corrections=8).error <= 1).all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(cases(most=8), st.floats(-0.5, 0.5), st.floats(0.05, 2))
+def test_what_is_free_within_bounds_is_left_alone_inside_and_brought_back_from_outside(case, low, room):
+    generator, reader, w, names, keep, moves = case
+    if not keep:
+        return
+    free, keep = keep[0], keep[1:]
+    plain = ask(reader, w, names, keep, moves)
+    k = int(free[1:])
+    bounds = reader.offset[k] + np.array([[low - room, low + room]])
+    bounded = replace(plain, within=(free,), bounds=bounds)
+    loose = extrapolate(generator, reader.directions(), reader, w, plain, corrections=8)
+    held = extrapolate(generator, reader.directions(), reader, w, bounded, corrections=8)
+    inside = (bounds[0, 0] < loose.measured[:, k]) & (loose.measured[:, k] < bounds[0, 1]) & (loose.error <= 1)
+    inside &= (bounds[0, 0] < loose.origin_measured[:, k]) & (loose.origin_measured[:, k] < bounds[0, 1])
+    np.testing.assert_allclose(held.w[inside], loose.w[inside], atol=1e-6)
+    met = held.error <= 1
+    slack = (bounds[0, 1] - bounds[0, 0]) / 50 * (1 + 1e-6)
+    assert (held.measured[met, k] >= bounds[0, 0] - slack).all()
+    assert (held.measured[met, k] <= bounds[0, 1] + slack).all()
+    assert np.abs(held.measured - ends(bounded, held, names))[met][:, columns([*names, *keep])].max(initial=0) <= EXACT
+
+
+def ends(request, edited, names):
+    """Where each column should end: the aim, or where it was."""
+    aim = edited.origin_measured.copy()
+    aim[:, columns(names)] = request.aim
+    return aim
+
+
+def test_a_bound_is_kept_while_something_else_moves():
+    """Asking for one semantic drags another along; bounded, it stops at the bound and the ask is met all the same."""
+    generator = BlockGenerator(6)
+    rows = np.eye(6)[:2] + 0.6 * np.eye(6)[[1, 0]]
+    reader = BlockReader(generator, rows, np.zeros(2))
+    w = np.repeat(generator.w_mean[None].astype(np.float32), N, 0)
+    request = ask(reader, w, ("s0",), (), np.full((N, 1), 1.5))
+    dragged = extrapolate(generator, reader.directions(), reader, w, request)
+    assert (dragged.measured[:, 1] > 0.5).all()
+    bounded = replace(request, within=("s1",), bounds=np.array([[-0.3, 0.3]]))
+    held = extrapolate(generator, reader.directions(), reader, w, bounded, corrections=8)
+    assert (held.error <= 1).all()
+    assert (held.measured[:, 1] < 0.3 + 0.6 / 50 + 1e-6).all()
+    np.testing.assert_allclose(held.measured[:, 0], request.aim[:, 0], atol=EXACT)
+
+
 def fitted(generator: BlockGenerator, reader: BlockReader):
     """Directions as a run fits them, on draws of a generator that bends."""
     w = generator.draw(400, seed=9)
