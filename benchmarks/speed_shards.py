@@ -99,7 +99,7 @@ def measure(folder: Path, count: int, side: int, seconds: float, rounds: int, se
 def main() -> None:
     """Measure, print and record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=512, help="pictures in the shard (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=1200, help="pictures in the shard (default: %(default)s)")
     parser.add_argument("--side", type=int, default=256, help="their side in pixels (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="time a layout and round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds over all layouts (default: %(default)s)")

@@ -7,14 +7,14 @@ import errno
 import fcntl
 import json
 import os
-import re
 import socket
 from pathlib import Path
 
-from faceaug.errors import OutputError
-from faceaug.files import output_error
+from faceaug.errors import IntegrityError, OutputError
+from faceaug.files import inside, output_error, sha256_file
 from faceaug.shards import manifest as manifests
-from faceaug.shards.manifest import PLAN
+from faceaug.shards.manifest import PLAN, Manifest
+from faceaug.shards.parts import is_shard_name
 
 LOCK = ".lock"
 SHARDS = "shards"
@@ -120,11 +120,29 @@ def refuse_foreign(path: Path) -> None:
         )
 
 
+def refuse_to_continue(path: Path, found: Manifest, fingerprint: str, resume: bool) -> None:
+    """Refuse a run that is not to be continued: another configuration's, one without `resume`, a damaged one."""
+    if found.fingerprint != fingerprint:
+        raise OutputError(
+            f"{path} holds the run of another configuration ({found.created_by.command}); choose another one"
+        )
+    if not resume:
+        state = "a finished run" if found.complete else "an unfinished run"
+        remedy = "choose another folder" if found.complete else "continue it with --resume, or choose another folder"
+        raise OutputError(f"{path} holds {state} of this configuration; {remedy}")
+    for entry in (*found.shards, *found.files):
+        file = inside(path, entry.name)
+        if not file.is_file() or file.stat().st_size != entry.bytes or sha256_file(file) != entry.sha256:
+            raise IntegrityError(
+                f"{file} is missing or damaged, so the run cannot go on; restore it, or start in another folder"
+            )
+
+
 def clear_leftovers(path: Path, listed: set[str] | None) -> None:
-    """Remove what an interrupted run left: temporary files, and shards beyond those `listed` (None: touch no shard)."""
-    for file in [*path.iterdir(), *(path / SHARDS).glob("*")]:
+    """Remove what an interrupted run left: temporary files, and shards that are not `listed` (None: touch no shard)."""
+    for file in list(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        unlisted = listed is not None and name not in listed and re.fullmatch(rf"{SHARDS}/\d{{5,}}\.h5", name)
+        unlisted = listed is not None and name not in listed and is_shard_name(name)
         if file.is_file() and (_temporary(file.name) or unlisted):
             file.unlink(missing_ok=True)
 

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from faceaug.errors import FaceaugError, IntegrityError, OutputError
+from faceaug.errors import FaceaugError, OutputError
 from faceaug.files import inside, output_error, sha256_file, write_bytes, write_json
 from faceaug.shards import claim, writer
 from faceaug.shards import manifest as manifests
@@ -31,7 +32,19 @@ from faceaug.shards.card import card
 from faceaug.shards.claim import SHARDS
 from faceaug.shards.columns import complete_columns
 from faceaug.shards.croissant import croissant
-from faceaug.shards.manifest import CARD, CROISSANT, PLAN, TABLE, CellRecord, FileEntry, Header, Manifest, Totals
+from faceaug.shards.manifest import (
+    CARD,
+    CROISSANT,
+    PLAN,
+    TABLE,
+    CellRecord,
+    FileEntry,
+    Header,
+    Manifest,
+    Reference,
+    Totals,
+)
+from faceaug.shards.parts import is_part, records_of, shard_name
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.tables import write_samples
 from faceaug.shards.writer import MAX_BYTES, MAX_ROWS, Record, Sample
@@ -48,23 +61,22 @@ class CellState:
 class OutputFolder:
     """An output folder that this process writes.
 
-    What is on disk is whole after every shard: the manifest then lists the new shard together with the state of the
-    cells and the `progress` that were given with its last samples, so that an interrupted run continues from exactly
-    there. Samples that were appended since are lost by an interruption and made again. How samples fall into shards
-    depends only on the blocks in which they are appended.
-
-    Attributes
-    ----------
-    path : Path
+    Samples are appended in blocks. What is on disk is whole at any time: the manifest lists its shards together with
+    the state of the cells and the `progress` that were given with the last block in them, so that an interrupted run
+    continues from exactly there. A shard that is not full yet is on disk as a part, which is written anew every
+    `save_every` seconds and on leaving; the run takes it back when it resumes and replaces it in the end. So the shards
+    of a finished run depend only on the blocks, and not on interruptions.
     """
 
-    def __init__(self, path: Path, fingerprint: str, max_rows: int, max_bytes: int) -> None:
+    def __init__(self, path: Path, fingerprint: str, max_rows: int, max_bytes: int, save_every: float) -> None:
         self.path = path
         self._fingerprint = fingerprint
-        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._max_rows, self._max_bytes, self._save_every = max_rows, max_bytes, save_every
         self._lock: claim.FolderLock | None = None
         self._manifest: Manifest | None = None
-        self._pending: list[Record] = []
+        self._pending: list[Record] = []  # samples of the shard that is not full yet
+        self._saved = 0  # how many of these are on disk, in a part
+        self._saved_at = time.monotonic()
         self._states: dict[int, CellState] = {}
         self._progress: JsonValue = None
         self._changed = False
@@ -79,6 +91,7 @@ class OutputFolder:
         resume: bool = False,
         max_rows: int = MAX_ROWS,
         max_bytes: int = MAX_BYTES,
+        save_every: float = 60.0,
     ) -> OutputFolder:
         """Make or take over an output folder and lock it.
 
@@ -88,6 +101,7 @@ class OutputFolder:
         fingerprint : of the configuration, any text; a folder of another one is refused
         resume : continue what is there; a folder with nothing in it is begun anew
         max_rows, max_bytes : when a shard is closed
+        save_every : seconds after which appended samples are put on disk at the latest
 
         Raises
         ------
@@ -96,14 +110,14 @@ class OutputFolder:
         IntegrityError
             When what is there to be continued is damaged.
         """
-        folder = cls(Path(path), fingerprint, max_rows, max_bytes)
+        folder = cls(Path(path), fingerprint, max_rows, max_bytes, save_every)
         folder._made = claim.make_folder(folder.path)
         claim.refuse_foreign(folder.path)
         folder._lock = claim.FolderLock(folder.path)
         try:
             folder._take_over(resume)
         except BaseException:
-            folder.close()
+            folder.close(save=False)
             raise
         return folder
 
@@ -127,11 +141,11 @@ class OutputFolder:
     def accepted(self) -> Counter[int]:
         """Return the number of samples in each cell, those included that are not on disk yet."""
         counts = Counter({c.index: c.accepted for c in self.manifest.cells if c.accepted})
-        counts.update(record.sample.cell for record in self._pending)
+        counts.update(record.sample.cell for record in self._pending[self._saved :])
         return counts
 
     def readers(self) -> Iterator[ShardReader]:
-        """Yield a reader of each shard that is on disk, closed again after use (for gates that know all samples)."""
+        """Yield a reader of each shard and part on disk, closed again after use (for gates that know all samples)."""
         for entry in self.manifest.shards:
             with ShardReader(inside(self.path, entry.name)) as reader:
                 yield reader
@@ -168,6 +182,33 @@ class OutputFolder:
             )
         )
 
+    def describe(
+        self, *, files: Iterable[str] = (), directions: Reference | None = None, probes: Iterable[Reference] = ()
+    ) -> None:
+        """Note what was learnt for the run, before the first sample; a resumed run may say the same again.
+
+        Parameters
+        ----------
+        files : names of files that the caller has put into the folder; the manifest lists them with their hashes
+        directions, probes : what they are, and their hashes
+
+        Raises
+        ------
+        OutputError
+            When samples are there that were made with something else.
+        """
+        self._require_open()
+        entries = (self._entry(PLAN), *(self._entry(name) for name in files))
+        changes = {"files": entries, "directions": directions, "probes": tuple(probes)}
+        if all(getattr(self.manifest, name) == value for name, value in changes.items()):
+            return
+        if self.manifest.shards:
+            raise OutputError(
+                f"{self.path} holds samples that were made with other probes or directions than those at hand; "
+                "start in another folder"
+            )
+        self._write(self._changed_manifest(**changes))
+
     def append(
         self, samples: Iterable[Sample], cells: Mapping[int, CellState] | None = None, progress: JsonValue = None
     ) -> None:
@@ -191,6 +232,8 @@ class OutputFolder:
         self._states.update(cells or {})
         self._progress = self._progress if progress is None else progress
         self._changed = True
+        if time.monotonic() - self._saved_at >= self._save_every:
+            self.save()
 
     def add_shard(
         self, samples: Iterable[Sample], cells: Mapping[int, CellState] | None = None, progress: JsonValue = None
@@ -201,22 +244,37 @@ class OutputFolder:
 
     def update(self, cells: Mapping[int, CellState], progress: JsonValue = None) -> None:
         """Put the state of the cells on disk, with all samples taken so far."""
-        self.add_shard((), cells, progress)
+        self.append((), cells, progress)
+        self.save()
 
     def commit(self) -> None:
-        """Close the shard with what was appended, then rewrite the manifest."""
-        if not self._changed:
-            return
+        """Close the shard with what was appended."""
+        if self._changed or self._pending:
+            groups = writer.split(self._pending, max_rows=self._max_rows, max_bytes=self._max_bytes)
+            self._put([(group, False) for group in groups])
+            self._pending, self._saved = [], 0
+
+    def save(self) -> None:
+        """Put on disk what was appended, as a part of the shard that it will be in."""
+        if self._changed:
+            self._put([(self._pending, True)] if self._pending else [])
+            self._saved = len(self._pending)
+
+    def _put(self, groups: Iterable[tuple[Sequence[Record], bool]]) -> None:
+        """Write shards and parts behind the full shards, then the manifest; then remove the part that was there."""
         manifest = self.manifest
-        shards = list(manifest.shards)
-        for part in writer.split(self._pending, max_rows=self._max_rows, max_bytes=self._max_bytes):
-            path = self.path / SHARDS / f"{len(shards):05d}.h5"
-            shards.append(writer.write_records(path, part, manifest.columns, manifest.codec, manifest.layout))
+        shards = [entry for entry in manifest.shards if not is_part(entry)]
+        before = manifest.shards[len(shards) :]
+        for number, (records, part) in enumerate(groups, len(shards)):
+            path = self.path / SHARDS / shard_name(number, len(records) if part else None)
+            shards.append(writer.write_records(path, records, manifest.columns, manifest.codec, manifest.layout))
         cells = self._cells()
         self._write(
             self._changed_manifest(shards=tuple(shards), cells=cells, totals=Totals.of(cells), progress=self._progress)
         )
-        self._pending, self._changed = [], False
+        for entry in {entry.name for entry in before} - {entry.name for entry in shards}:
+            inside(self.path, entry).unlink(missing_ok=True)
+        self._changed, self._saved_at = False, time.monotonic()
 
     def finish(
         self, cells: Mapping[int, CellState] | None = None, measured: Mapping[str, JsonValue] | None = None
@@ -241,19 +299,22 @@ class OutputFolder:
         table = self._entry(TABLE)
         write_json(self.path / CROISSANT, croissant(self.manifest, table))
         write_bytes(self.path / CARD, card(self.manifest, self.path.name).encode())
-        plan = self.manifest.entry(PLAN)
-        assert plan is not None
-        files = (plan, table, self._entry(CROISSANT), self._entry(CARD))
+        files = (*self.manifest.files, table, self._entry(CROISSANT), self._entry(CARD))
         self._write(self._changed_manifest(files=files, complete=True, progress=None, measured=dict(measured or {})))
         return self.manifest
 
-    def close(self) -> None:
-        """Release the folder. What was appended and not committed is dropped; a resumed run makes it again.
+    def close(self, save: bool = True) -> None:
+        """Put on disk what was appended (unless `save` is False) and release the folder.
 
         A folder in which nothing was begun is left as it was found.
         """
-        self._pending = []
-        if self._lock is not None:
+        if self._lock is None:
+            return
+        try:
+            if save and self.started and not self.complete:
+                self.save()
+        finally:
+            self._pending = []
             if self._manifest is None:
                 claim.clear_unstarted(self.path)
             self._lock.release()
@@ -268,38 +329,28 @@ class OutputFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+            return
+        with contextlib.suppress(FaceaugError):  # a disk that is full: what ended the run is told, not this
+            self.close()
 
     def _take_over(self, resume: bool) -> None:
         if not (self.path / manifests.NAME).exists():
             claim.clear_leftovers(self.path, None)
             return
         found = manifests.read_manifest(self.path)
-        if found.fingerprint != self._fingerprint:
-            raise OutputError(
-                f"{self.path} holds the run of another configuration ({found.created_by.command}); choose another one"
-            )
-        if not resume:
-            state = "a finished run" if found.complete else "an unfinished run"
-            remedy = (
-                "choose another folder" if found.complete else "continue it with --resume, or choose another folder"
-            )
-            raise OutputError(f"{self.path} holds {state} of this configuration; {remedy}")
-        self._check_listed(found)
+        claim.refuse_to_continue(self.path, found, self._fingerprint, resume)
         claim.clear_leftovers(self.path, {entry.name for entry in found.shards})
         if (self.path / manifests.HASH_NAME).read_text().count("\n") > 1:  # interrupted while the two were replaced
             manifests.write_manifest(self.path, found)
         self._manifest = found
         self._states = {cell.index: CellState(cell.rejected, cell.note) for cell in found.cells}
         self._progress = found.progress
-
-    def _check_listed(self, found: Manifest) -> None:
-        for entry in (*found.shards, *found.files):
-            path = inside(self.path, entry.name)
-            if not path.is_file() or path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
-                raise IntegrityError(
-                    f"{path} is missing or damaged, so the run cannot go on; restore it, or start in another folder"
-                )
+        for entry in filter(is_part, found.shards):
+            with ShardReader(inside(self.path, entry.name)) as reader:
+                self._pending += records_of(reader, found.columns)
+        self._saved = len(self._pending)
 
     def _require_open(self) -> None:
         if self._lock is None:
@@ -321,21 +372,9 @@ class OutputFolder:
 
     def _cells(self) -> tuple[CellRecord, ...]:
         """The cells' records with what is on disk and what is about to be."""
-        counts = self.accepted()
-        records = []
-        for cell in self.manifest.cells:
-            state = self._states.get(cell.index, CellState())
-            rejected = {reason: int(count) for reason, count in sorted(state.rejected.items()) if count}
-            accepted = counts[cell.index]
-            changes = {
-                "accepted": accepted,
-                "short": cell.planned - accepted,
-                "tried": accepted + sum(rejected.values()),
-                "rejected": rejected,
-                "note": state.note,
-            }
-            records.append(CellRecord(**{**dict(cell), **changes}))
-        return tuple(records)
+        counts, none = self.accepted(), CellState()
+        states = [(cell, self._states.get(cell.index, none)) for cell in self.manifest.cells]
+        return tuple(cell.with_account(counts[cell.index], state.rejected, state.note) for cell, state in states)
 
     def _changed_manifest(self, **changes: Any) -> Manifest:
         try:
@@ -348,7 +387,9 @@ class OutputFolder:
         self._manifest = manifest
 
     def _entry(self, name: str) -> FileEntry:
-        path = self.path / name
+        path = inside(self.path, name)
+        if not path.is_file():
+            raise OutputError(f"{path} is missing and cannot be listed in the manifest")
         return FileEntry(name=name, sha256=sha256_file(path), bytes=path.stat().st_size)
 
 

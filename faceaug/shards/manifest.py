@@ -124,6 +124,22 @@ class CellRecord(_Strict):
         """Return the record of a cell for which nothing was tried yet."""
         return cls(index=index, attributes=dict(attributes), real=real, wanted=wanted, planned=planned, short=planned)
 
+    def with_account(self, accepted: int, rejected: Mapping[str, int], note: str) -> CellRecord:
+        """Return the record with what came of the cell so far."""
+        counts = {reason: int(count) for reason, count in sorted(rejected.items()) if count}
+        return CellRecord(
+            index=self.index,
+            attributes=self.attributes,
+            real=self.real,
+            wanted=self.wanted,
+            planned=self.planned,
+            accepted=accepted,
+            short=self.planned - accepted,
+            tried=accepted + sum(counts.values()),
+            rejected=counts,
+            note=note,
+        )
+
 
 class Totals(_Strict):
     """Sums over the cells."""

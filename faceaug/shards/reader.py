@@ -18,6 +18,7 @@ from faceaug.shards.writer import FORMAT, VERSION
 
 GAP = 65536  # bytes between two wanted images that are read along rather than skipped
 SPAN = 8 << 20  # most bytes fetched in one read
+CACHE = 1 << 20  # bytes of chunks kept by an open shard; a process may hold many open
 
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)  # what h5py makes of a damaged file
 
@@ -75,6 +76,13 @@ class ShardReader:
         """Codec of the encoded images; what `encoded` gives: `png` for the raw layout."""
         self._open()
         return "png" if self._layout == "raw" else self._codec
+
+    @property
+    def pixel_shape(self) -> tuple[int, int] | None:
+        """Height and width of the images of a raw shard; None for a blob, where each has its own."""
+        self._open()
+        assert self._images is not None
+        return (self._images.shape[1], self._images.shape[2]) if self._layout == "raw" else None
 
     @property
     def offset(self) -> NDArray[np.int64]:
@@ -211,7 +219,7 @@ class ShardReader:
             self._file.close()
             self._file = self._images = None
         try:
-            file = h5py.File(self.path, "r", locking=False)
+            file = h5py.File(self.path, "r", locking=False, rdcc_nbytes=CACHE)
         except FileNotFoundError as error:
             raise IntegrityError(f"{self.path} is missing: no shard is there") from error
         except OSError as error:

@@ -187,14 +187,14 @@ def _check_cells(contents: list[Content], manifest: Manifest) -> list[Problem]:
 
 def _unlisted(folder: Path, manifest: Manifest, problems: list[Problem]) -> list[str]:
     """Files that the manifest does not list: among the shards of a finished run a problem, elsewhere a note."""
-    listed = {entry.name for entry in (*manifest.shards, *manifest.files)} | {NAME, HASH_NAME, *DERIVED}
+    listed = {entry.name for entry in (*manifest.shards, *manifest.files)} | {NAME, HASH_NAME}
     notes = []
-    for path in sorted([*folder.iterdir(), *(folder / "shards").glob("*")]):
-        name = path.relative_to(folder).as_posix()
-        if name in listed or name == "shards" or path.name.startswith("."):
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_dir() or name.as_posix() in listed or name.parts[0] in DERIVED or path.name.startswith("."):
             continue
-        if manifest.complete and name.startswith("shards/"):
-            problems.append(Problem(name, "is not listed in the manifest"))
+        if manifest.complete and name.parts[0] == "shards":
+            problems.append(Problem(name.as_posix(), "is not listed in the manifest"))
         else:
-            notes.append(f"{name} is not listed in the manifest")
+            notes.append(f"{name.as_posix()} is not listed in the manifest")
     return notes

@@ -68,10 +68,10 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A sample ready for a shard: `data` is the encoded image (the pixels when raw), `sample.image` is empty."""
+    """A sample ready for a shard: `data` is the encoded image, or raw pixels of `shape`; `sample.image` is empty."""
 
     data: bytes
-    shape: tuple[int, int]
+    shape: tuple[int, int] | None
     digest: bytes
     sample: Sample
 
@@ -83,7 +83,7 @@ class Record:
 
 
 DEFAULT_QUALITY = 90
-_NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
+NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
 
 def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> Record:
@@ -99,8 +99,9 @@ def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> Record:
     w, origin = (
         None if v is None else np.array(v, np.float32) for v in (sample.w, sample.origin_w)
     )  # no view of a block
-    bare = dataclasses.replace(sample, image=_NO_IMAGE, quality=quality, w=w, origin_w=origin)
-    return Record(data, (image.shape[0], image.shape[1]), hashlib.sha256(data).digest(), bare)
+    bare = dataclasses.replace(sample, image=NO_IMAGE, quality=quality, w=w, origin_w=origin)
+    shape = (image.shape[0], image.shape[1]) if layout == "raw" else None
+    return Record(data, shape, hashlib.sha256(data).digest(), bare)
 
 
 def split(records: Sequence[Record], *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> Iterator[list[Record]]:
@@ -163,7 +164,7 @@ def write_records(
 
 def _write_images(file: h5py.File, records: Sequence[Record], layout: Layout) -> None:
     if layout == "raw":
-        shapes = {record.shape for record in records}
+        shapes = {record.shape for record in records if record.shape is not None}
         if len(shapes) > 1:
             raise FaceaugError(
                 f"the raw layout needs images of one size, found {sorted(shapes)[:3]}; use the blob layout"

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,16 +16,16 @@ from faceaug.errors import FaceaugError, IntegrityError, OutputError
 from faceaug.shards import folder as folders
 from faceaug.shards import manifest as manifests
 from faceaug.shards.folder import CellState, OutputFolder
-from faceaug.shards.manifest import read_manifest
+from faceaug.shards.manifest import Reference, read_manifest
 from faceaug.shards.verify import verify
 
 PRINT = "f" * 64
 
 
-def begin(path, **options):
+def begin(path, changes=None, **options):
     folder = OutputFolder.open(path, PRINT, **options)
     if not folder.started:
-        folder.begin(header(), cells(), plan())
+        folder.begin(header(**(changes or {})), cells(), plan())
     return folder
 
 
@@ -40,7 +41,7 @@ def blocks(start=0):
 
 
 def run(path, stop=None, **options):
-    """Write all blocks; stop before block `stop` without closing properly, as a killed run would."""
+    """Write all blocks; stop before block `stop`, as Ctrl-C does."""
     with begin(path, max_rows=12, **options) as folder:
         start = 0 if folder.manifest.progress is None else folder.manifest.progress + 1
         for block, samples, states in blocks(start):
@@ -72,14 +73,21 @@ def test_a_finished_folder_has_every_file_and_counts_every_sample(tmp_path):
     assert json.loads((tmp_path / "out" / "plan.json").read_text()) == plan()
 
 
-@pytest.mark.parametrize("stop", range(6))
-def test_an_interrupted_run_resumed_is_byte_for_byte_the_uninterrupted_one(tmp_path, monkeypatch, stop):
+@pytest.mark.parametrize("save_every", [0.0, 60.0])
+@pytest.mark.parametrize("layout", ["blob", "raw"])
+@pytest.mark.parametrize("stops", [[0], [1], [2], [3], [4], [5], [1, 1, 3, 5], [1, 2, 3, 4, 5]])
+def test_an_interrupted_run_resumed_is_byte_for_byte_the_uninterrupted_one(
+    tmp_path, monkeypatch, stops, layout, save_every
+):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    run(tmp_path / "a" / "out")
-    run(tmp_path / "b" / "out", stop=stop)
-    assert verify(tmp_path / "b" / "out").ok
-    assert not read_manifest(tmp_path / "b" / "out").complete
-    run(tmp_path / "b" / "out", resume=True)
+    changes = {"layout": layout}
+    run(tmp_path / "a" / "out", changes=changes)
+    for stop in stops:
+        run(tmp_path / "b" / "out", stop=stop, resume=True, save_every=save_every, changes=changes)
+        report = verify(tmp_path / "b" / "out")
+        assert report.ok, report.to_text()
+        assert (report.rows, report.complete, report.notes) == (5 * stop, False, ())
+    run(tmp_path / "b" / "out", resume=True, changes=changes)
     assert contents(tmp_path / "a" / "out") == contents(tmp_path / "b" / "out")
     assert b"2023-11-14" in contents(tmp_path / "a" / "out")["manifest.json"]
 
@@ -125,11 +133,14 @@ def test_update_puts_the_state_on_disk_and_keeps_the_rest(tmp_path):
         assert manifest.progress == {"block": 1}
         assert manifest.totals.accepted == 1
     with OutputFolder.open(tmp_path / "out", PRINT, resume=True) as folder:
+        assert folder.accepted() == {0: 1}
+        assert [len(reader) for reader in folder.readers()] == [1]
         folder.append([sample(2)])
+        assert folder.accepted() == {0: 2}
         folder.commit()
         assert folder.manifest.cells[0].rejected == {"blurred": 3}
         assert folder.manifest.progress == {"block": 1}
-        assert [len(reader) for reader in folder.readers()] == [1, 1]
+        assert [len(reader) for reader in folder.readers()] == [2]
 
 
 def test_a_run_in_which_nothing_is_accepted_is_finished_and_sound(tmp_path):
@@ -139,6 +150,39 @@ def test_a_run_in_which_nothing_is_accepted_is_finished_and_sound(tmp_path):
     assert [c.short for c in manifest.cells] == list(PLANNED)
     assert manifest.totals.rejected == {"far": 10}
     assert verify(tmp_path / "out").ok
+
+
+def learn(path, text="learnt"):
+    (path / "models").mkdir(exist_ok=True)
+    (path / "models" / "probe.safetensors").write_text(text)
+    return {"files": ["models/probe.safetensors"], "probes": [Reference(name="gender", sha256="e" * 64)]}
+
+
+def test_what_was_learnt_is_listed_checked_and_kept(tmp_path):
+    with begin(tmp_path / "out") as folder:
+        folder.describe(**learn(tmp_path / "out"))
+        assert [p.name for p in folder.manifest.probes] == ["gender"]
+        folder.add_shard([sample(0)])
+        folder.describe(**learn(tmp_path / "out"))
+        folder.finish()
+        names = [entry.name for entry in folder.manifest.files]
+        assert names == ["plan.json", "models/probe.safetensors", "samples.parquet", "croissant.json", "README.md"]
+    assert verify(tmp_path / "out").notes == ()
+    (tmp_path / "out" / "models" / "probe.safetensors").write_text("Learnt")
+    assert [p.file for p in verify(tmp_path / "out").problems] == ["models/probe.safetensors"]
+
+
+def test_samples_are_not_continued_with_something_learnt_otherwise(tmp_path):
+    with begin(tmp_path / "out") as folder:
+        folder.describe(**learn(tmp_path / "out"))
+        folder.describe(**learn(tmp_path / "out", "learnt again"))
+        folder.add_shard([sample(0)])
+        with pytest.raises(OutputError, match="other probes or directions"):
+            folder.describe(**learn(tmp_path / "out", "otherwise"))
+        with pytest.raises(OutputError, match=r"absent is missing"):
+            folder.describe(files=["absent"])
+        with pytest.raises(IntegrityError, match="leads out"):
+            folder.describe(files=["../elsewhere"])
 
 
 def test_resuming_a_finished_run_finds_it_complete_and_changes_nothing(tmp_path):
@@ -312,6 +356,7 @@ def test_this_process_cannot_open_a_folder_twice(tmp_path):
 
 HOLD = """
 import sys
+import time
 from faceaug.shards.folder import OutputFolder
 sys.path.insert(0, sys.argv[2])
 from shard_samples import cells, header, plan, sample
@@ -361,22 +406,27 @@ from faceaug.shards.folder import OutputFolder
 sys.path.insert(0, sys.argv[2])
 from shard_samples import cells, header, plan, sample
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-with OutputFolder.open(sys.argv[1], "f" * 64) as folder:
-    folder.begin(header(), cells(), plan())
-    folder.add_shard([sample(0)], progress=0)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-    try:
-        folder.add_shard([sample(k, size=96) for k in range(1, 20)], progress=1)
-    except OutputError as error:
-        print(error)
+try:
+    with OutputFolder.open(sys.argv[1], "f" * 64) as folder:
+        folder.begin(header(), cells(), plan())
+        folder.add_shard([sample(0)], progress=0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+        folder.append([sample(k, size=96) for k in range(1, 20)], progress=1)
+        getattr(folder, sys.argv[3])()
+except OutputError as error:
+    print(error)
 """
 
 
-def test_a_write_that_the_system_refuses_leaves_what_was_there_before(tmp_path):
+@pytest.mark.parametrize(
+    ("how", "name"), [("commit", "00001.h5"), ("save", "00001.part19.h5"), ("close", "00001.part")]
+)
+def test_a_write_that_the_system_refuses_leaves_what_was_there_before(tmp_path, how, name):
     out = tmp_path / "out"
-    arguments = [sys.executable, "-c", FULL, str(out), str(Path(__file__).parents[1])]
+    arguments = [sys.executable, "-c", FULL, str(out), str(Path(__file__).parents[1]), how]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
-    assert "00001.h5 could not be written" in done.stdout
+    assert name in done.stdout
+    assert "could not be written" in done.stdout
     assert done.stderr == ""
     report = verify(out)
     assert report.ok, report.to_text()
@@ -389,3 +439,41 @@ def test_a_write_that_the_system_refuses_leaves_what_was_there_before(tmp_path):
 def test_the_cells_of_the_helpers_are_those_planned():
     assert [c.attributes["gender"] for c in cells()] == list(CELLS)
     assert dataclasses.is_dataclass(CellState)
+
+
+KILLED = """
+import sys
+import time
+from pathlib import Path
+sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
+import test_folder
+test_folder.run(Path(sys.argv[1]), resume=True, save_every=0.0)
+"""
+
+
+def test_a_run_killed_at_any_moment_is_sound_and_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    run(tmp_path / "a" / "out")
+    out = tmp_path / "b" / "out"
+    for delay in (0.02, 0.07, 0.05):
+        arguments = [sys.executable, "-c", KILLED, str(out), str(Path(__file__).parent)]
+        with subprocess.Popen(arguments, stderr=subprocess.PIPE) as user:
+            while user.poll() is None and f"process {user.pid} " not in _text(out / ".lock"):
+                time.sleep(0.001)
+            time.sleep(delay)
+            user.kill()
+        assert (out / "manifest.json").exists() is verify(out).ok
+        if (out / "manifest.json").exists() and read_manifest(out).complete:
+            break
+    with begin(out, max_rows=12, resume=True) as folder:
+        complete = folder.complete
+    if not complete:
+        run(out, resume=True)
+    assert contents(tmp_path / "a" / "out") == contents(out)
+
+
+def _text(path):
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
