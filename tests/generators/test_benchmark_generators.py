@@ -1,0 +1,29 @@
+"""The benchmark of the generators runs from a checkout and compares pictures that are the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_writes_its_record(faces, tmp_path):
+    out = tmp_path / "generators.json"
+    quick = ["--threads", "1", "--batches", "2", "--seconds", "0.01", "--rounds", "1", "--out", str(out)]
+    run = subprocess.run(
+        [sys.executable, "benchmarks/speed_generators.py", *quick],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str(out)
+    record = json.loads(out.read_text())
+    assert len(record["generators"]) == 2
+    for name, (found,) in record["generators"].items():
+        assert found["threads"] == 1
+        assert found["largest_difference"] < 1e-4, f"{name} and its alternative draw the same pictures"
+        assert found["images_changed_by_the_batch"]["faceaug"] == {"1": 0, "7": 0, "32": 0}
+        assert all(speed["times_the_alternative"] > 0 for speed in found["speed"])
