@@ -16,6 +16,7 @@ from torch import Tensor
 from faceaug.generators.base import in_tiles, sample_z
 from faceaug.images import Codec, encode
 from faceaug.semantics.directions import Directions
+from faceaug.semantics.probes import Calibration, Probe, Task, new_net
 
 Floats = NDArray[np.float64]
 
@@ -138,12 +139,12 @@ class ToyFaces(FakeGenerator):
         parts = np.zeros((width, 3, 64, 64))
         for channel in range(3):
             parts[channel, channel] = 0.12 * (1 - face)
-        for k, picture in ((3, 0.08 * face), (4, 0.3 * face * (x - 0.5)), (5, -0.3 * bar), (6, 0.25 * spot)):
+        for k, picture in ((3, 0.08 * face), (4, 0.3 * face * (x - 0.5)), (5, -0.4 * bar), (6, 0.25 * spot)):
             parts[k] = picture
         rng = np.random.default_rng(5)
         for k in range(7, width):
             across, down, shift = rng.integers(0, 5), rng.integers(1, 5), rng.uniform(0, np.pi)
-            parts[k] = 0.1 * np.cos(np.pi * (across * x + down * y) + shift)
+            parts[k] = 0.09 * np.cos(np.pi * (across * x + down * y) + shift)
         self._parts = torch.from_numpy(parts).float().flatten(1)  # [D, 3 * 64 * 64]
         self.sha256 = self.hash_of(parts)
 
@@ -155,10 +156,52 @@ def _soft(inside: Floats, edge: float) -> Floats:
     return 1 / (1 + np.exp(-np.clip(inside / edge, -50, 50)))
 
 
+class ToyReader(torch.nn.Sequential):
+    """A trunk for probes of toy faces: one convolution over the whole picture, giving the coordinates of w."""
+
+    WIDTH = 20
+
+    def __init__(self) -> None:
+        super().__init__(torch.nn.Conv2d(3, self.WIDTH, 64))
+
+    @classmethod
+    def trunk(cls) -> tuple[ToyReader, int]:
+        """Make it, as an entry of `networks.TRUNKS`."""
+        return cls(), cls.WIDTH
+
+
+def toy_probe(trunk: str, tasks: Sequence[Task], steepness: float, blur: float, seed: int) -> Probe:
+    """Return a probe that reads the bar and the spot of toy faces rightly, but for `blur` of its own.
+
+    `networks.TRUNKS[trunk]` must be `ToyReader.trunk`. Tasks are "bar" (no, yes) and "spot" (a value), any of them.
+    """
+    faces = ToyFaces(ToyReader.WIDTH)
+    parts = faces._parts.double().numpy()
+    exact = np.linalg.pinv(parts).T  # [D, 3 * 64 * 64]: exact @ (picture - plain) is w
+    exact += blur * np.random.default_rng(seed).normal(size=(len(exact), len(exact))) @ exact / np.sqrt(len(exact))
+    net = new_net(trunk, tasks, seed)
+    conv, width = next(iter(net.trunk)), ToyReader.WIDTH
+    conv.weight.data = torch.from_numpy(exact).float().view(width, 3, 64, 64)
+    conv.bias.data = -torch.from_numpy(exact @ faces._plain.double().numpy().ravel()).float()
+    rows, offsets, calibrations = torch.zeros(net.head.weight.shape), torch.zeros(len(net.head.bias)), []
+    start = 0
+    for task in tasks:
+        if task.kind == "classes":
+            rows[start + 1, ToyFaces.BAR], offsets[start + 1] = steepness, -0.7 * steepness
+            calibrations.append(Calibration(bias=(0.0, 0.0)))
+        else:
+            rows[start, ToyFaces.SPOT], offsets[start] = 1 / task.scale, -task.mean / task.scale
+            calibrations.append(Calibration(sigma=0.3))
+        start += task.width
+    net.head.weight.data, net.head.bias.data = rows, offsets
+    return Probe(net, trunk, tasks, calibrations)
+
+
 def write_toy_target(folder: Path, n: int = 200, *, codec: Codec = "png", seed: int = 1) -> tuple[Path, Path]:
-    """Write n toy faces and labels.csv (file, bar, spot): a bar is rare; returns the folder and the table."""
+    """Write n toy faces and labels.csv (file, bar, spot): a dark bar is rare; returns the folder and the table."""
     generator = ToyFaces()
-    w = generator.draw(n, seed)
+    w = generator.draw(3 * n, seed)
+    w = w[np.abs(w[:, generator.BAR] - 0.7) > 0.3][:n]  # a bar is there or it is not
     pictures = as_bytes(generator.synthesize(torch.from_numpy(w)))
     images = folder / "images"
     images.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Make the helpers of the folder above importable, and compute with one thread."""
 
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,3 +17,55 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def _patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make runs on toy faces small: probes that read them, little training, small blocks, shards of a few samples."""
+    from fakes import ToyReader, toy_probe
+
+    from faceaug.semantics import networks, probes, soundness
+    from faceaug.semantics.learning import Learnt
+    from faceaug.shards.folder import OutputFolder
+    from faceaug.synthesis import block, guide
+
+    def learn(arrays, tasks, labels, *, seed, device, progress):
+        progress(1, 1)
+        steering = toy_probe("residual", tasks, 4.0, 0.0, seed)
+        return Learnt(steering, toy_probe("plain", tasks, 3.0, 0.05, seed + 1), {"steering": [], "judge": []})
+
+    def untrained(real, moderate, far, seed, device):
+        assert len(moderate) == len(far) > 0
+        return probes.Probe(probes.new_net("plain", [soundness.TASK], seed), "plain", [soundness.TASK], [even])
+
+    even = probes.Calibration(bias=(0.0, 0.0))
+    for name in ("residual", "plain"):
+        monkeypatch.setitem(networks.TRUNKS, name, ToyReader.trunk)
+    monkeypatch.setattr(guide, "learn", learn)
+    monkeypatch.setattr(guide, "train_soundness", untrained)
+    monkeypatch.setattr(block, "BLOCK", 16)
+    monkeypatch.setattr("faceaug.synthesis.run.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=12))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make runs on toy faces small, for one test."""
+    _patched(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def module_quick():
+    """Make runs on toy faces small while the fixtures of a module are made, and whatever comes between."""
+    with pytest.MonkeyPatch.context() as patched:
+        _patched(patched)
+        yield
+
+
+@pytest.fixture(scope="session")
+def toy_target(tmp_path_factory: pytest.TempPathFactory):
+    """Toy faces as JPEG files, 1 in 6 with a dark bar across the eyes."""
+    from fakes import write_toy_target
+
+    from faceaug.targets.table import load_target
+
+    images, labels = write_toy_target(tmp_path_factory.mktemp("toys"), 200, codec="jpeg")
+    return load_target(images, labels)
