@@ -172,7 +172,8 @@ class ShardDataset(Dataset[Item]):
 class BalancedDataset(Dataset[Item]):
     """Real and synthetic images in one data set, real ones first.
 
-    Both give the same labels, and `synthetic` besides (0 or 1).
+    Both give the same labels, and `synthetic` besides (0 or 1). Give a transform that resizes when the images have
+    several sizes: batches need one.
 
     Parameters
     ----------

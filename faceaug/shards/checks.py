@@ -106,7 +106,8 @@ def _check_columns(file: h5py.File, content: Content, manifest: Manifest) -> Non
                 f"{name} is {values.dtype} {list(values.shape)}, expected {column.dtype} of {content.entry.rows} rows"
             )
             continue
-        content.columns[column.key] = values
+        if column.type != "latent":  # large, and not in the table
+            content.columns[column.key] = values
         _check_values(file[name], column, values, content, len(manifest.cells))
     _check_sources(content)
 
@@ -175,9 +176,8 @@ def _stored(file: h5py.File, content: Content, manifest: Manifest) -> Iterator[t
     if offset.shape != (rows + 1,) or blob.ndim != 1 or blob.dtype != np.uint8 or not offsets_sound(offset, len(blob)):
         content.add(f"the offsets do not rise from 0 to {blob.size} in {rows} steps", _first_fault(offset, blob.size))
         return
-    data = blob.tobytes()
     for row in range(rows):
-        yield row, data[offset[row] : offset[row + 1]]
+        yield row, blob[offset[row] : offset[row + 1]].tobytes()
 
 
 def _first_fault(offset: NDArray[np.int64], total: int) -> int | None:

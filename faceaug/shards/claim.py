@@ -66,9 +66,14 @@ class FolderLock:
                 raise
             os.close(handle)
 
+    @property
+    def ours(self) -> bool:
+        """Whether this process took the lock; a forked child has a copy that means nothing."""
+        return os.getpid() == self._pid
+
     def release(self) -> None:
-        """Give the folder free; only in the process that locked it."""
-        if os.getpid() != self._pid or self._key not in _held:
+        """Give the folder free; in any other process than the one that locked it nothing happens."""
+        if not self.ours or self._key not in _held:
             return
         _held.discard(self._key)
         self._path.unlink(missing_ok=True)  # while still locked, so that nobody loses a lock just taken

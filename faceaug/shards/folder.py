@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from faceaug.errors import FaceaugError, OutputError
 from faceaug.files import inside, output_error, sha256_file, write_bytes, write_json
@@ -46,16 +46,9 @@ from faceaug.shards.manifest import (
 )
 from faceaug.shards.parts import is_part, records_of, shard_name
 from faceaug.shards.reader import ShardReader
+from faceaug.shards.state import CellState, RunState
 from faceaug.shards.tables import write_samples
 from faceaug.shards.writer import MAX_BYTES, MAX_ROWS, Record, Sample
-
-
-@dataclasses.dataclass(frozen=True)
-class CellState:
-    """Where a cell stands: attempts rejected so far by reason, and why it ends short if it does."""
-
-    rejected: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    note: str = ""
 
 
 class OutputFolder:
@@ -73,13 +66,8 @@ class OutputFolder:
         self._fingerprint = fingerprint
         self._max_rows, self._max_bytes, self._save_every = max_rows, max_bytes, save_every
         self._lock: claim.FolderLock | None = None
-        self._manifest: Manifest | None = None
-        self._pending: list[Record] = []  # samples of the shard that is not full yet
-        self._saved = 0  # how many of these are on disk, in a part
+        self._state: RunState | None = None
         self._saved_at = time.monotonic()
-        self._states: dict[int, CellState] = {}
-        self._progress: JsonValue = None
-        self._changed = False
         self._made = False
 
     @classmethod
@@ -124,25 +112,21 @@ class OutputFolder:
     @property
     def started(self) -> bool:
         """Whether a manifest is there: `begin` was called, now or before an interruption."""
-        return self._manifest is not None
+        return self._state is not None
 
     @property
     def manifest(self) -> Manifest:
         """The manifest as it is on disk."""
-        if self._manifest is None:
-            raise FaceaugError(f"{self.path} has no manifest yet; call begin() first")
-        return self._manifest
+        return self._begun().manifest
 
     @property
     def complete(self) -> bool:
         """Whether the run is finished, and nothing is left to do."""
-        return self._manifest is not None and self._manifest.complete
+        return self._state is not None and self._state.manifest.complete
 
     def accepted(self) -> Counter[int]:
         """Return the number of samples in each cell, those included that are not on disk yet."""
-        counts = Counter({c.index: c.accepted for c in self.manifest.cells if c.accepted})
-        counts.update(record.sample.cell for record in self._pending[self._saved :])
-        return counts
+        return self._begun().accepted()
 
     def readers(self) -> Iterator[ShardReader]:
         """Yield a reader of each shard and part on disk, closed again after use (for gates that know all samples)."""
@@ -159,7 +143,7 @@ class OutputFolder:
         cells : a record a cell, in order (`CellRecord.planned_only`)
         plan : the plan as JSON values
         """
-        if self._manifest is not None:
+        if self._state is not None:
             raise FaceaugError(f"{self.path} has been begun already")
         fields = dict(header)
         fields["columns"] = complete_columns(header.columns)
@@ -170,17 +154,16 @@ class OutputFolder:
         except OSError as error:
             raise output_error(self.path / SHARDS, error) from error
         write_json(self.path / PLAN, plan)
-        self._states = {}
-        self._write(
-            Manifest(
-                **fields,
-                complete=False,
-                fingerprint=self._fingerprint,
-                files=(self._entry(PLAN),),
-                cells=tuple(cells),
-                totals=Totals.of(cells),
-            )
+        manifest = Manifest(
+            **fields,
+            complete=False,
+            fingerprint=self._fingerprint,
+            files=(self._entry(PLAN),),
+            cells=tuple(cells),
+            totals=Totals.of(cells),
         )
+        manifests.write_manifest(self.path, manifest)
+        self._state = RunState(manifest)
 
     def describe(
         self, *, files: Iterable[str] = (), directions: Reference | None = None, probes: Iterable[Reference] = ()
@@ -207,7 +190,7 @@ class OutputFolder:
                 f"{self.path} holds samples that were made with other probes or directions than those at hand; "
                 "start in another folder"
             )
-        self._write(self._changed_manifest(**changes))
+        self._write(self._begun().altered(**changes))
 
     def append(
         self, samples: Iterable[Sample], cells: Mapping[int, CellState] | None = None, progress: JsonValue = None
@@ -224,14 +207,12 @@ class OutputFolder:
         header = self.manifest
         block = [writer.prepare(sample, codec=header.codec, layout=header.layout) for sample in samples]
         writer.check_records(header.columns, block)
-        self._check_block(block)
-        size = sum(record.size for record in self._pending) + sum(record.size for record in block)
-        if self._pending and (len(self._pending) + len(block) > self._max_rows or size > self._max_bytes):
+        state = self._begun()
+        state.check(block)
+        rows, size = len(state.pending) + len(block), state.size + sum(record.size for record in block)
+        if state.pending and (rows > self._max_rows or size > self._max_bytes):
             self.commit()
-        self._pending += block
-        self._states.update(cells or {})
-        self._progress = self._progress if progress is None else progress
-        self._changed = True
+        self._state = self._begun().extended(block, cells, progress)
         if time.monotonic() - self._saved_at >= self._save_every:
             self.save()
 
@@ -249,32 +230,31 @@ class OutputFolder:
 
     def commit(self) -> None:
         """Close the shard with what was appended."""
-        if self._changed or self._pending:
-            groups = writer.split(self._pending, max_rows=self._max_rows, max_bytes=self._max_bytes)
-            self._put([(group, False) for group in groups])
-            self._pending, self._saved = [], 0
+        state = self._begun()
+        if state.changed or state.pending:
+            groups = writer.split(state.pending, max_rows=self._max_rows, max_bytes=self._max_bytes)
+            self._put(state, groups, part=False)
 
     def save(self) -> None:
         """Put on disk what was appended, as a part of the shard that it will be in."""
-        if self._changed:
-            self._put([(self._pending, True)] if self._pending else [])
-            self._saved = len(self._pending)
+        state = self._begun()
+        if state.changed:
+            self._put(state, [state.pending] if state.pending else [], part=True)
 
-    def _put(self, groups: Iterable[tuple[Sequence[Record], bool]]) -> None:
-        """Write shards and parts behind the full shards, then the manifest; then remove the part that was there."""
-        manifest = self.manifest
-        shards = [entry for entry in manifest.shards if not is_part(entry)]
-        before = manifest.shards[len(shards) :]
-        for number, (records, part) in enumerate(groups, len(shards)):
+    def _put(self, state: RunState, groups: Iterable[Sequence[Record]], part: bool) -> None:
+        """Write shards (or a part) behind the full shards, then the manifest; then remove the part that was there."""
+        old = state.manifest
+        shards = [entry for entry in old.shards if not is_part(entry)]
+        for number, records in enumerate(groups, len(shards)):
             path = self.path / SHARDS / shard_name(number, len(records) if part else None)
-            shards.append(writer.write_records(path, records, manifest.columns, manifest.codec, manifest.layout))
-        cells = self._cells()
-        self._write(
-            self._changed_manifest(shards=tuple(shards), cells=cells, totals=Totals.of(cells), progress=self._progress)
-        )
-        for entry in {entry.name for entry in before} - {entry.name for entry in shards}:
-            inside(self.path, entry).unlink(missing_ok=True)
-        self._changed, self._saved_at = False, time.monotonic()
+            shards.append(writer.write_records(path, records, old.columns, old.codec, old.layout))
+        manifest = state.with_shards(shards)
+        manifests.write_manifest(self.path, manifest)
+        pending = state.pending if part else ()
+        self._state = dataclasses.replace(state, manifest=manifest, pending=pending, saved=len(pending), changed=False)
+        self._saved_at = time.monotonic()
+        for name in {entry.name for entry in old.shards} - {entry.name for entry in shards}:
+            inside(self.path, name).unlink(missing_ok=True)
 
     def finish(
         self, cells: Mapping[int, CellState] | None = None, measured: Mapping[str, JsonValue] | None = None
@@ -292,15 +272,14 @@ class OutputFolder:
         """
         self._require_open()
         if cells:
-            self._states.update(cells)
-            self._changed = True
+            self._state = self._begun().extended((), cells, None)
         self.commit()
         write_samples(self.path, self.manifest)
         table = self._entry(TABLE)
         write_json(self.path / CROISSANT, croissant(self.manifest, table))
         write_bytes(self.path / CARD, card(self.manifest, self.path.name).encode())
         files = (*self.manifest.files, table, self._entry(CROISSANT), self._entry(CARD))
-        self._write(self._changed_manifest(files=files, complete=True, progress=None, measured=dict(measured or {})))
+        self._write(self._begun().altered(files=files, complete=True, progress=None, measured=dict(measured or {})))
         return self.manifest
 
     def close(self, save: bool = True) -> None:
@@ -308,18 +287,17 @@ class OutputFolder:
 
         A folder in which nothing was begun is left as it was found.
         """
-        if self._lock is None:
+        lock, self._lock = self._lock, None
+        if lock is None or not lock.ours:  # closed already, or the copy that a child process got
             return
         try:
             if save and self.started and not self.complete:
                 self.save()
         finally:
-            self._pending = []
-            if self._manifest is None:
+            if self._state is None:
                 claim.clear_unstarted(self.path)
-            self._lock.release()
-            self._lock = None
-            if self._made and self._manifest is None:
+            lock.release()
+            if self._made and self._state is None:
                 with contextlib.suppress(OSError):  # not empty after all
                     self.path.rmdir()
 
@@ -344,13 +322,16 @@ class OutputFolder:
         claim.clear_leftovers(self.path, {entry.name for entry in found.shards})
         if (self.path / manifests.HASH_NAME).read_text().count("\n") > 1:  # interrupted while the two were replaced
             manifests.write_manifest(self.path, found)
-        self._manifest = found
-        self._states = {cell.index: CellState(cell.rejected, cell.note) for cell in found.cells}
-        self._progress = found.progress
+        pending: list[Record] = []
         for entry in filter(is_part, found.shards):
             with ShardReader(inside(self.path, entry.name)) as reader:
-                self._pending += records_of(reader, found.columns)
-        self._saved = len(self._pending)
+                pending += records_of(reader, found.columns)
+        self._state = RunState.of(found, pending)
+
+    def _begun(self) -> RunState:
+        if self._state is None:
+            raise FaceaugError(f"{self.path} has no manifest yet; call begin() first")
+        return self._state
 
     def _require_open(self) -> None:
         if self._lock is None:
@@ -358,33 +339,9 @@ class OutputFolder:
         if self.complete:
             raise FaceaugError(f"{self.path} is finished; nothing can be added")
 
-    def _check_block(self, block: Sequence[Record]) -> None:
-        """Refuse a block that the manifest could not account for, before any of it is taken."""
-        cells, counts = self.manifest.cells, self.accepted()
-        counts.update(record.sample.cell for record in block)
-        for index, count in counts.items():
-            if not 0 <= index < len(cells):
-                raise FaceaugError(f"a sample is of cell {index}; there are cells 0 to {len(cells) - 1}")
-            if count > cells[index].planned:
-                raise FaceaugError(
-                    f"cell {index} would have {count} samples, more than the {cells[index].planned} planned"
-                )
-
-    def _cells(self) -> tuple[CellRecord, ...]:
-        """The cells' records with what is on disk and what is about to be."""
-        counts, none = self.accepted(), CellState()
-        states = [(cell, self._states.get(cell.index, none)) for cell in self.manifest.cells]
-        return tuple(cell.with_account(counts[cell.index], state.rejected, state.note) for cell, state in states)
-
-    def _changed_manifest(self, **changes: Any) -> Manifest:
-        try:
-            return Manifest(**{**dict(self.manifest), **changes})
-        except ValidationError as error:
-            raise FaceaugError(f"the manifest of {self.path} would not be sound: {error.errors()[0]['msg']}") from error
-
     def _write(self, manifest: Manifest) -> None:
         manifests.write_manifest(self.path, manifest)
-        self._manifest = manifest
+        self._state = dataclasses.replace(self._begun(), manifest=manifest)
 
     def _entry(self, name: str) -> FileEntry:
         path = inside(self.path, name)

@@ -13,6 +13,7 @@ import pytest
 from shard_samples import CELLS, PLANNED, cells, header, plan, sample, write_output
 
 from faceaug.errors import FaceaugError, IntegrityError, OutputError
+from faceaug.shards import claim
 from faceaug.shards import folder as folders
 from faceaug.shards import manifest as manifests
 from faceaug.shards.folder import CellState, OutputFolder
@@ -22,10 +23,10 @@ from faceaug.shards.verify import verify
 PRINT = "f" * 64
 
 
-def begin(path, changes=None, **options):
+def begin(path, **options):
     folder = OutputFolder.open(path, PRINT, **options)
     if not folder.started:
-        folder.begin(header(**(changes or {})), cells(), plan())
+        folder.begin(header(), cells(), plan())
     return folder
 
 
@@ -42,7 +43,10 @@ def blocks(start=0):
 
 def run(path, stop=None, **options):
     """Write all blocks; stop before block `stop`, as Ctrl-C does."""
-    with begin(path, max_rows=12, **options) as folder:
+    changes = options.pop("changes", {})
+    with OutputFolder.open(path, PRINT, max_rows=12, **options) as folder:
+        if not folder.started:
+            folder.begin(header(**changes), cells(), plan())
         start = 0 if folder.manifest.progress is None else folder.manifest.progress + 1
         for block, samples, states in blocks(start):
             if block == stop:
@@ -390,13 +394,15 @@ def _close(folder):
 
 def test_a_child_neither_holds_nor_releases_the_lock(tmp_path):
     with begin(tmp_path / "out") as folder:
+        folder.append([sample(2)])
         child = multiprocessing.get_context("fork").Process(target=_close, args=(folder,))
         child.start()
         child.join(30)
         assert (tmp_path / "out" / ".lock").exists()
+        assert list((tmp_path / "out" / "shards").iterdir()) == []
         folder.append([sample(0)])
         folder.finish()
-    assert verify(tmp_path / "out").ok
+    assert verify(tmp_path / "out").rows == 2
 
 
 FULL = """
@@ -477,3 +483,52 @@ def _text(path):
         return path.read_text()
     except FileNotFoundError:
         return ""
+
+
+class Stop:
+    """Raise KeyboardInterrupt at the n-th line that is run in the code that writes the folder."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self, frame, event, argument):
+        name = Path(frame.f_code.co_filename)
+        if name.parent.name != "shards" or name.name not in ("folder.py", "state.py", "manifest.py"):
+            return None
+        return self.line
+
+    def line(self, frame, event, argument):
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self.line
+
+
+def test_ctrl_c_at_any_line_leaves_a_folder_that_ends_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    run(tmp_path / "whole" / "out")
+    whole = contents(tmp_path / "whole" / "out")
+    step = int(os.environ.get("FACEAUG_TEST_STEP", "293"))  # 1 takes minutes and tries every line
+    for after in range(5, 10**6, step):
+        out = tmp_path / str(after) / "out"
+        before = sys.gettrace()
+        try:
+            sys.settrace(Stop(after))
+            run(out, resume=True, save_every=0.0 if after % 2 else 60.0)
+            break  # fewer lines than that: the run came to its end
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        claim._held.clear()  # as the end of the process would
+        if (out / "manifest.json").exists():
+            report = verify(out)
+            assert report.ok, (after, report.to_text())
+        with OutputFolder.open(out, PRINT, resume=True) as folder:  # as a run does that finds itself complete
+            complete = folder.complete
+        if not complete:
+            run(out, resume=True)
+        assert contents(out) == whole, after
+    assert after > 3 * step
