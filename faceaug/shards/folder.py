@@ -50,6 +50,8 @@ from faceaug.shards.state import CellState, RunState
 from faceaug.shards.tables import write_samples
 from faceaug.shards.writer import MAX_BYTES, MAX_ROWS, Record, Sample
 
+__all__ = ["CellState", "OutputFolder"]
+
 
 class OutputFolder:
     """An output folder that this process writes.
