@@ -27,6 +27,7 @@ from faceaug.semantics.networks import INPUT_SIZE, ProbeNet
 FORMAT, VERSION = "faceaug-probe", 1
 Floats = NDArray[np.float64]
 MOST_ODDS = 8.0  # log-odds beyond this (p = 0.9997) are not told apart
+TOGETHER = 64  # pictures that go through a network at once
 SIDED = ("yaw", "roll", "light_x", "light_side")  # attributes that a mirror changes
 
 
@@ -94,8 +95,11 @@ class Probe:
         """Names of the columns of `read`."""
         return tuple(name for task in self.tasks for name in task.semantics)
 
-    def read(self, images: Tensor, batch_size: int = 64) -> tuple[Floats, NDArray[np.float32]]:
-        """Read pictures.
+    def read(self, images: Tensor) -> tuple[Floats, NDArray[np.float32]]:
+        """Read pictures, `TOGETHER` at once.
+
+        That number is fixed, for another one changes the last bits of what is read, and samples shall not depend on
+        a setting of speed.
 
         Parameters
         ----------
@@ -112,7 +116,7 @@ class Probe:
         device = next(self.net.parameters()).device
         raw, features = [], []
         with torch.inference_mode():
-            for part in torch.split(images, batch_size):
+            for part in torch.split(images, TOGETHER):
                 x = fit(part).to(device).contiguous(memory_format=torch.channels_last)
                 f = self.net.features(x)
                 features.append(f.float().cpu().numpy())
