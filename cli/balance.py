@@ -11,6 +11,7 @@ import click
 from faceaug.errors import PlanError
 
 from .console import Console
+from .interrupt import Interrupted, Interruptible
 from .options import (
     PATH,
     by_option,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from faceaug.synthesis.run import RunResult, Settings
     from faceaug.targets.table import Target
 
-_INTERRUPTED = 130
 _OF_A_PLAN = {
     "by": "--by",
     "wish": "--target",
@@ -38,16 +38,6 @@ _OF_A_PLAN = {
     "max_per_cell": "--max-per-cell",
     "max_total": "--max-total",
 }
-
-
-class Interrupted(click.ClickException):
-    """Ctrl-C, with what to do next."""
-
-    exit_code = _INTERRUPTED
-
-    def show(self, file: Any = None) -> None:
-        """Print the sentence."""
-        click.echo(self.message, err=True)
 
 
 @click.command(short_help="Make the faces, check each, write them.")
@@ -131,7 +121,8 @@ def balance(context: click.Context, /, **options: Any) -> int:
         plan = _plan(target, options)
         if options["dry_run"] or out is None:
             return _dry_run(console, target, plan, options["generator"], settings)
-        result = _make(context, console, target, plan, out, settings, options)
+        with Interruptible(lambda: _kept(out)):
+            result = _make(context, console, target, plan, out, settings, options)
     except KeyboardInterrupt as error:
         raise Interrupted(_kept(out)) from error
     if not console.quiet or console.as_json:

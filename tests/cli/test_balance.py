@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import IN_PROCESS
 from shard_samples import cells, write_output
 
 from faceaug.errors import GeneratorError
@@ -266,3 +270,36 @@ def test_the_stand_in_has_the_real_thing_s_parameters():
     """What the command line passes on is what `run.balance` takes."""
     names = list(inspect.signature(run.balance).parameters)
     assert names == ["target", "out", "plan", "generator", "settings", "resume", "progress", "command", "recipe"]
+
+
+SLOW = f"""{IN_PROCESS}
+import concurrent.futures, sys, time
+from faceaug.cli import interrupt
+from faceaug.synthesis import run as runs
+interrupt.GRACE = float(sys.argv[1])
+
+def slow(target, out, **given):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:  # whose end waits for its threads
+        future = pool.submit(time.sleep, 60)
+        print("started", flush=True)
+        future.result()
+
+runs.balance = slow
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(("grace", "presses"), [(0.2, 1), (60, 2)])
+def test_ctrl_c_does_not_wait_for_threads_that_compute(faces, tmp_path, grace, presses):
+    words = ["balance", str(faces), "--by", "gender", "-o", str(tmp_path / "out")]
+    started = [sys.executable, "-c", SLOW, str(grace), *words]
+    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGINT)
+        assert "press Ctrl-C again" in process.stderr.readline() + process.stderr.readline()
+        if presses == 2:
+            process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err
