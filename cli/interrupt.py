@@ -55,10 +55,10 @@ class Interruptible:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._timer is not None:
             self._end()
-        _tell("\nStopping; press Ctrl-C again to stop at once.")
         self._timer = threading.Timer(GRACE, self._end)
         self._timer.daemon = True
         self._timer.start()
+        _tell("\nStopping; press Ctrl-C again to stop at once.")
         raise KeyboardInterrupt
 
     def _end(self) -> None:
