@@ -33,7 +33,7 @@ def _patched(monkeypatch: pytest.MonkeyPatch) -> None:
         steering = toy_probe("residual", tasks, 4.0, 0.0, seed)
         return Learnt(steering, toy_probe("plain", tasks, 3.0, 0.05, seed + 1), {"steering": [], "judge": []})
 
-    def untrained(real, moderate, far, seed, device):
+    def untrained(real, moderate, far, seed, device, progress):
         assert len(moderate) == len(far) > 0
         return probes.Probe(probes.new_net("plain", [soundness.TASK], seed), "plain", [soundness.TASK], [even])
 

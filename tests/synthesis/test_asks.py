@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,6 +28,11 @@ NAMES = ("hair=dark", "hair=fair", "hair=red", "age", "glasses=no", "glasses=yes
 def directions():
     reader = block_reader(BlockGenerator(12), len(NAMES))
     return reader.directions(names=NAMES, spread=np.arange(1.0, 1 + len(NAMES)))
+
+
+def reaching(low, high):
+    """What a survey says of a generator whose draws read from low to high."""
+    return SimpleNamespace(range_of=lambda semantic: {"age": (low, high)}[semantic])
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +60,7 @@ bins = st.tuples(st.floats(-100, 100), st.floats(0.5, 200)).map(lambda t: (t[0],
 def test_aims_of_values_lie_in_their_bin(part_of, reached, u):
     """Wherever the generator's draws are: an aim is clear of the bin's edges."""
     (low, high), u = part_of, np.array(u)[:, None]
-    found = aims([Wanted(AGE, "age", "bin", low, high)], directions(), {"age": reached}, u)[:, 0]
+    found = aims([Wanted(AGE, "age", "bin", low, high)], reaching(*reached), u)[:, 0]
     assert ((found > low) & (found < high)).all()
 
 
@@ -64,7 +70,7 @@ def test_aims_stay_near_what_the_generator_reaches(part_of, reached):
     """Within a quarter more than the range of draws; where the bin lies beyond that, at its near edge."""
     (low, high), (least, most) = part_of, reached
     part = Wanted(AGE, "age", "bin", low, high)
-    found = aims([part], directions(), {"age": reached}, np.linspace(0, 0.999, 9)[:, None])[:, 0]
+    found = aims([part], reaching(*reached), np.linspace(0, 0.999, 9)[:, None])[:, 0]
     room, margin = 0.25 * (most - least), 0.1 * min(high - low, most - least)
     if low + margin > most + room:
         np.testing.assert_allclose(found, low + margin)
@@ -80,14 +86,14 @@ def test_aims_stay_near_what_the_generator_reaches(part_of, reached):
 
 def test_a_bin_out_of_reach_asks_for_its_near_edge():
     u = np.array([[0.1], [0.9]])
-    above = aims([Wanted(AGE, "age", "bin", 50.0, 60.0)], directions(), {"age": (0.0, 20.0)}, u)
-    below = aims([Wanted(AGE, "age", "bin", -60.0, -50.0)], directions(), {"age": (0.0, 20.0)}, u)
+    above = aims([Wanted(AGE, "age", "bin", 50.0, 60.0)], reaching(0.0, 20.0), u)
+    below = aims([Wanted(AGE, "age", "bin", -60.0, -50.0)], reaching(0.0, 20.0), u)
     np.testing.assert_allclose(above, 51)
     np.testing.assert_allclose(below, -51)
 
 
 def test_each_attribute_has_its_own_column_and_number():
-    found = aims(parts(), directions(), {"age": (0.0, 90.0)}, np.array([[0.9, 0.0], [0.1, 0.5]]))
+    found = aims(parts(), reaching(0.0, 90.0), np.array([[0.9, 0.0], [0.1, 0.5]]))
     np.testing.assert_allclose(found[:, 0], math.log(AIM / (1 - AIM)))
     np.testing.assert_allclose(found[:, 1], [24, 40])
 
@@ -107,6 +113,8 @@ def test_what_is_asked_and_what_is_held():
     # A value may miss by a part of its bin; where the bin is wide, of what draws spread.
     np.testing.assert_allclose(ask.tolerance, [0.25, 0.15 * min(40, 4 * spread["age"])])
     assert request(parts(age="0 to 20")).tolerance[1] < 20
+    assert ask.within == (scene.EXPOSURE,)
+    assert -0.5 < ask.bounds[0, 0] < -0.4 < 0.4 < ask.bounds[0, 1] < 0.5  # clear of what the gate refuses
 
 
 def test_a_light_edit_does_not_hold_the_light():

@@ -20,7 +20,7 @@ def batch(n=3, **changes) -> Batch:
     values = dict(
         images=pictures, origin_images=pictures, confidence=np.full((n, 2), 0.9), judged=np.full((n, 2), 0.9),
         drift=np.zeros(n), spill=np.zeros(n), plausibility=np.full(n, 0.5), realism=np.full(n, 0.5),
-        misexposure=np.full(n, 0.5), limits=LIMITS,
+        soundness=np.full(n, 0.5), misexposure=np.full(n, 0.5), limits=LIMITS,
     )  # fmt: skip
     return Batch(**{**values, **changes})
 
@@ -30,6 +30,7 @@ def batch(n=3, **changes) -> Batch:
     [
         ("plausible", "plausibility", 1.0, True),
         ("well exposed", "misexposure", 1.0, True),
+        ("sound face", "soundness", 0.0, False),
         ("realistic", "realism", 1.0, True),
         ("attribute reached", "confidence", LIMITS.confidence, False),
         ("judge agrees", "judged", LIMITS.judge, False),
@@ -47,7 +48,9 @@ def test_round_its_limit(gate, field, limit, above):
     assert refuse(found, BUILT_IN) == [None, gate, None]
 
 
-@pytest.mark.parametrize("field", ["confidence", "judged", "drift", "spill", "plausibility", "realism", "misexposure"])
+@pytest.mark.parametrize(
+    "field", ["confidence", "judged", "drift", "spill", "plausibility", "realism", "soundness", "misexposure"]
+)
 def test_what_was_not_measured_is_refused(field):
     """NaN is no pass: a reading that failed must not slip through."""
     value = getattr(batch(), field).copy()
@@ -62,6 +65,10 @@ def test_every_limit_of_the_probes_and_the_scene_is_used():
         gate = {"confidence": "attribute reached", "judge": "judge agrees", "drift": "scene kept", "spill": "face only"}
         assert not BUILT_IN[gate[name]](found)[0]
         assert BUILT_IN[gate[name]](replace(found, limits=replace(LIMITS, **{name: value})))[0]
+
+
+def test_every_built_in_gate_is_tested_round_its_limit():
+    assert {case[0] for case in test_round_its_limit.pytestmark[0].args[1]} == set(BUILT_IN)
 
 
 def test_the_first_that_refuses_gives_the_reason():
