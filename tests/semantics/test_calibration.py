@@ -71,13 +71,21 @@ def test_rows_without_a_label_do_not_calibrate():
 
 
 def test_rare_classes_calibrate_as_much_as_common_ones():
-    """The temperature is that of a set in which classes are equally frequent: it does not follow the common one."""
-    images, grey = greys(8000, 0)
-    y = labelled(grey, 3, 1)
-    rare = (y == 0) | (np.random.default_rng(2).random(8000) < 0.1)
-    net, trained = Painted([0.0, 6.0], [0, 0]), np.array([0.0, 1.0])
-    few = calibrate(net, "painted", (CLASSES,), [trained], images[rare], [y[rare]], Schedule(1))
-    assert few.calibrations[0].temperature == pytest.approx(2, rel=0.12)
+    """The temperature is the best where classes are equally frequent, however few pictures of one there are."""
+    level = np.array([32] * 2000 + [208] * 12 + [80] * 8, np.uint8)  # a common class read well, a rare one badly
+    y = np.array([0.0] * 2000 + [1.0] * 20)
+    images, logit = np.broadcast_to(level[:, None, None, None], (2020, 2, 2, 3)).copy(), 4 * (level / 127.5 - 1)
+    probe = calibrate(
+        Painted([0.0, 4.0], [0, 0]), "painted", (CLASSES,), [np.array([0.0, 1.0])], images, [y], Schedule(1)
+    )
+
+    def loss(t, rows):
+        return np.logaddexp(0, np.where(y == 1, -logit, logit)[rows] / t).mean()
+
+    heats = np.exp(np.linspace(np.log(0.3), np.log(5), 2000))
+    best = heats[np.argmin([loss(t, y == 0) + loss(t, y == 1) for t in heats])]
+    assert probe.calibrations[0].temperature == pytest.approx(best, rel=0.03)
+    assert best > 1.5 * heats[np.argmin([loss(t, y >= 0) for t in heats])]  # far from that of the set as it comes
 
 
 def test_sigma_is_the_error_of_a_value():

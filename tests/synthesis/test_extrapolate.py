@@ -172,14 +172,38 @@ def test_far_asks_take_several_steps():
 
 
 def test_slopes_are_learnt_on_the_way():
-    """Directions that are wrong by a third still arrive: each latent learns its own slope from its own steps."""
+    """Directions that are far too flat overshoot; each latent learns its own slope from its own steps, and arrives."""
     generator = BlockGenerator(6)
     reader = block_reader(generator, 3)
-    wrong = reader.directions(B=reader.B * 0.65 + 0.05 * np.random.default_rng(0).normal(size=reader.B.shape))
+    flat = reader.directions(B=reader.B * 0.3 + 0.02 * np.random.default_rng(0).normal(size=reader.B.shape))
     w = generator.draw(N)
-    request = ask(reader, w, ("s0",), ("s1", "s2"), np.full((N, 1), 1.0), tolerance=1e-3)
-    assert (extrapolate(generator, wrong, reader, w, request, corrections=0).error > 1).all()
-    assert (extrapolate(generator, wrong, reader, w, request, corrections=8).error <= 1).all()
+    request = ask(reader, w, ("s0",), ("s1", "s2"), np.full((N, 1), 0.5), tolerance=1e-3)
+    single = extrapolate(generator, flat, reader, w, request, corrections=0)
+    assert (single.error > 1).all()
+    assert (extrapolate(generator, flat, reader, w, request, corrections=8).error <= 1).all()
+
+
+def test_corrections_never_make_it_worse():
+    """Where the reading folds back on itself corrections swing; the nearest try is given, not the last."""
+    generator = BlockGenerator(6)
+    reader = block_reader(generator, 2)
+
+    def folded(images):
+        values = reader(images)
+        return values + 0.7 * np.sin(5 * values)
+
+    w = generator.draw(24)
+    now = folded(synthesize(generator, w, 64))
+    request = Ask(("s0",), now[:, :1] + 1.3, np.array([False]), np.array([1e-3]), ("s1",), np.array([1e-3]))
+    errors = np.stack([
+        extrapolate(generator, reader.directions(), folded, w, request, corrections=k).error for k in range(8)
+    ])  # fmt: skip
+    assert (np.diff(errors, axis=0) <= 1e-12).all()
+    tried = extrapolate(generator, reader.directions(), folded, w, request, corrections=7)
+    assert (tried.steps < 8).any()  # somewhere the last try was not the best
+    again = folded(synthesize(generator, tried.w, 64))
+    missed = np.abs(again - np.concatenate([request.aim, now[:, 1:]], 1)).max(1)
+    np.testing.assert_allclose(tried.error, missed / 1e-3, atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
