@@ -17,6 +17,7 @@ from faceaug.semantics.probes import Probe, Task
 Floats = NDArray[np.float64]
 
 VIEW = ("yaw", "pitch", "roll")
+SCENE = (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE)
 LIGHT = ("light_x", "light_y", "light_side", "light")
 
 
@@ -31,6 +32,8 @@ class Reader:
         The window that gives the target's framing.
     ellipse : FaceEllipse
         Where the generator's faces are.
+    soundness : Probe
+        Tells sound faces from melted ones.
     colour : ColourMatch, optional
         The fixed mapping toward the target's overall colour, where samples are to be finished: what is written is read.
     """
@@ -38,23 +41,24 @@ class Reader:
     probe: Probe
     framing: Framing
     ellipse: scene.FaceEllipse
+    soundness: Probe
     colour: ColourMatch | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the S columns."""
-        return (*self.probe.semantics, *scene.NAMES)
+        return (*self.probe.semantics, *SCENE)
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kind of each column: "attribute", "view", "light" or "scene"."""
-        return (*(kind_of(task) for task in self.probe.tasks for _ in task.semantics), *("scene" for _ in scene.NAMES))
+        return (*(kind_of(task) for task in self.probe.tasks for _ in task.semantics), *("scene" for _ in SCENE))
 
     @property
     def units(self) -> tuple[str, ...]:
         """Unit of each column."""
         units = ["log-odds" if t.kind == "classes" else "as labelled" for t in self.probe.tasks for _ in t.semantics]
-        return (*units, *("[-1, 1]" for _ in scene.NAMES))
+        return (*units, *("log-odds" if name == scene.SOUNDNESS else "[-1, 1]" for name in SCENE))
 
     def view(self, images: Tensor) -> Tensor:
         """Return pictures [N, 3, R, R] in the target's framing and overall colour."""
@@ -63,8 +67,11 @@ class Reader:
 
     def __call__(self, images: Tensor) -> Floats:
         """Read pictures [N, 3, R, R] in [-1, 1]: float64 [N, S]."""
-        values, _ = self.probe.read(self.view(images))
-        return np.concatenate([values, scene.measure(images, self.ellipse).double().numpy()], 1)
+        views = self.view(images)
+        values, _ = self.probe.read(views)
+        around = scene.measure(images, self.ellipse).double().numpy()
+        sound = self.soundness.read(views)[0][:, 1:]
+        return np.concatenate([values, around, sound, scene.exposure(views)[:, :1].double().numpy()], 1)
 
 
 def kind_of(task: Task) -> str:

@@ -16,8 +16,14 @@ from torch import Tensor
 LUMA = (0.299, 0.587, 0.114)
 NAMES = ("outside_red", "outside_green", "outside_blue", "light_side")
 """Mean colour outside the face (three channels) and the right half of the face minus the left, all on [-1, 1]."""
+EXPOSURE = "face_luminance"
+"""Mean luminance of the picture's middle in the target's framing and colour: free as far as real faces go."""
+SOUNDNESS = "soundness"
+"""Log-odds of one whole face, as the network of `soundness.py` reads it: edits are brought back from melting a face."""
 MEANINGS = {
+    SOUNDNESS: "log-odds of a sound face, not a melted one",
     **{f"outside_{c}": f"mean {c} outside the face, of the generator's own picture" for c in ("red", "green", "blue")},
+    EXPOSURE: "mean luminance of the middle of the picture, as the target would show it",
     "light_side": "luminance of the face's right half minus its left",
 }
 

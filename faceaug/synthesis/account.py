@@ -8,6 +8,7 @@ from faceaug.axes import Axis
 from faceaug.finishing import PARAMETERS
 from faceaug.semantics import scene
 from faceaug.semantics.probes import Task
+from faceaug.semantics.reading import SCENE
 from faceaug.shards.columns import Column
 
 
@@ -27,10 +28,8 @@ def columns_of(axes: Sequence[Axis], tasks: Sequence[Task], finish: bool) -> tup
             unit = "log-odds" if task.kind == "classes" else "as labelled"
             meaning = "reading of the steering probe after the edit"
             columns.append(Column(group="semantic", name=name, type="float32", unit=unit, meaning=meaning))
-    for name in scene.NAMES:
-        columns.append(
-            Column(group="semantic", name=name, type="float32", unit="[-1, 1]", meaning=scene.MEANINGS[name])
-        )
+    for name in SCENE:
+        columns.append(Column(group="semantic", name=name, type="float32", meaning=scene.MEANINGS[name]))
     for name in PARAMETERS if finish else ():
         columns.append(Column(group="finish", name=name, type="float32", meaning="finishing parameter of the sample"))
     return tuple(columns)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceaug.axes import Axis
+from faceaug.semantics import scene
 from faceaug.semantics.directions import Directions
 from faceaug.semantics.probes import Probe, Task
 from faceaug.semantics.reading import kept_scene
 from faceaug.synthesis.extrapolate import Ask
+from faceaug.synthesis.survey import Survey
 
 Floats = NDArray[np.float64]
 AIM = 0.9
 """Probability of the asked class that an edit aims at, above what the gate asks for: edits land around their aim."""
 VALUE_TOLERANCE = 0.15  # of a bin's width
+SOUND_MARGIN, SOUND_ROOM = 0.5, 25.0  # log-odds: clear of the gate, and no face is too sound
 KEEP_TOLERANCE = 0.3  # of a kept semantic's spread; the gate's limit is wider
 WIDEN = 0.25  # how far beyond the range of draws an open bin is tried, in parts of that range
 
@@ -59,18 +62,18 @@ def wanted(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) 
     return tuple(found)
 
 
-def aims(parts: Sequence[Wanted], directions: Directions, ranges: dict[str, tuple[float, float]], u: Floats) -> Floats:
+def aims(parts: Sequence[Wanted], found: Survey, u: Floats) -> Floats:
     """Return the values to aim at: [N, A] for uniform numbers u [N, A].
 
-    A class is asked for at `AIM`. A value is spread evenly over its bin, as far as the generator's draws reach
-    (`ranges`), widened a little; where the bin lies beyond, its near edge is asked for, and gates find out.
+    A class is asked for at `AIM`. A value is spread evenly over its bin, as far as the generator's draws reach,
+    widened a little; where the bin lies beyond, its near edge is asked for, and gates find out.
     """
     columns = []
     for k, part in enumerate(parts):
         if part.task.kind == "classes":
             columns.append(np.full(len(u), math.log(AIM / (1 - AIM))))
             continue
-        least, most = ranges[part.semantic]
+        least, most = found.range_of(part.semantic)
         slack = WIDEN * (most - least)
         margin = 0.1 * min(part.high - part.low, most - least)
         low, high = max(part.low + margin, least - slack), min(part.high - margin, most + slack)
@@ -91,6 +94,18 @@ def ask_for(parts: Sequence[Wanted], aim: Floats, directions: Directions, keep: 
         tolerance=np.array([0.25 if p.task.kind == "classes" else _tolerance(p, directions) for p in parts]),
         keep=held,
         keep_tolerance=np.maximum(KEEP_TOLERANCE * spread, 1e-9),
+    )
+
+
+def within(ask: Ask, bright: tuple[float, float], sound: float) -> Ask:
+    """Return the request with bounds on what is free otherwise.
+
+    The face's luminance may change, for skin may become darker or lighter, but only between `bright`, as real faces do;
+    and the log-odds of a sound face must stay above `sound`.
+    """
+    least = sound + SOUND_MARGIN
+    return replace(
+        ask, within=(scene.EXPOSURE, scene.SOUNDNESS), bounds=np.array([bright, (least, least + SOUND_ROOM)])
     )
 
 

@@ -18,7 +18,7 @@ from faceaug.semantics import scene
 from faceaug.semantics.calibration import as_tensor
 from faceaug.semantics.probes import fit
 from faceaug.semantics.reading import kind_of
-from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, wanted
+from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, wanted, within
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate, inverse_of
 from faceaug.synthesis.gates import Batch, Gate, Limits, refuse
@@ -31,7 +31,29 @@ LOST = "judge agrees once finished"
 
 PARENT = 0.75  # share of a parent in the mixture that an attempt begins with; the rest, in quadrature, is fresh
 PARENTS, PARENT_SHARE = 64, 0.02  # how many of the surveyed draws are a cell's parents: at least, and a share of them
+NEAR_SHARE = 0.1  # of the surveyed draws are near a cell: what they are like is what a sample of it should be like
+STEERED_EXPOSURE = 0.1  # of the cell's real faces are darker than edits may make a face, and as many brighter
 REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
+
+
+@dataclass(frozen=True)
+class Standard:
+    """Where attempts at a cell begin, and what is asked of their realism.
+
+    Attributes
+    ----------
+    parents : int64 [M]
+        Rows of the survey.
+    remote, sound : float
+        Most distance to real faces, least log-odds of a sound face.
+    bright : (float, float)
+        Luminances of the face between which edits are steered.
+    """
+
+    parents: NDArray[np.int64]
+    remote: float
+    sound: float
+    bright: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -96,36 +118,49 @@ class Workshop:
         seeds = [sample_seed(self.seed, cell, a) for a in attempts]
         parts = wanted(guide.axes, levels, guide.tasks)
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(parts)) for s in seeds])
-        ask = ask_for(parts, aims(parts, guide.directions, guide.ranges, uniform), guide.directions, guide.kept())
+        ask = ask_for(parts, aims(parts, guide.survey, uniform), guide.directions, guide.kept())
+        standard = self._standard(cell, ask)
+        ask = within(ask, standard.bright, standard.sound)
+        origins = self._origins(seeds, ask, standard.parents)
         edited = extrapolate(
-            self.generator, guide.directions, guide.reader, self._origins(seeds, ask).astype(np.float32), ask,
+            self.generator, guide.directions, guide.reader, origins.astype(np.float32), ask,
             corrections=self.corrections, reach=REACH * guide.reach, batch_size=self.batch_size,
         )  # fmt: skip
-        return self._judge(parts, ask, edited, attempts, seeds)
+        return self._judge(parts, ask, standard, edited, attempts, seeds)
 
-    def _origins(self, seeds: Sequence[np.random.SeedSequence], ask: Ask) -> Floats:
+    def _origins(self, seeds: Sequence[np.random.SeedSequence], ask: Ask, near: NDArray[np.int64]) -> Floats:
         """Return a latent [N, D] for each seed to begin with, near the cell.
 
         Each is mixed from a parent, one of the surveyed draws that read nearest to the cell, and a fresh draw; of
         several such mixtures the one is taken that is expected to need the least edit.
         """
-        guide, directions, n, m = self.guide, self.guide.directions, len(seeds), self.candidates
-        near = self._parents(ask)
+        found, directions, n, m = self.guide.survey, self.guide.directions, len(seeds), self.candidates
         children = [c for s in seeds for c in np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key).spawn(m)]
         picks = near[[int(np.random.Generator(np.random.PCG64(c)).integers(len(near))) for c in children]]
-        parents = self.truncation * (guide.w[picks] - directions.w_mean)
+        parents = self.truncation * (found.w[picks] - directions.w_mean)
         fresh = draw(self.generator, children, self.truncation) - directions.w_mean
         w = directions.w_mean + PARENT * parents + math.sqrt(1 - PARENT**2) * fresh
-        expected = guide.read[picks] + (w - guide.w[picks]) @ directions.B.T
+        expected = found.read[picks] + (w - found.w[picks]) @ directions.B.T
         missing = np.repeat(ask.aim, m, 0) - expected[:, directions.index(ask.names)]
         cost = self._length(ask, missing).reshape(n, m)
-        return w.reshape(n, m, -1)[np.arange(n), cost.argmin(1)]
+        return np.asarray(w.reshape(n, m, -1)[np.arange(n), cost.argmin(1)], np.float64)
 
-    def _parents(self, ask: Ask) -> NDArray[np.int64]:
-        """Return the rows of the surveyed draws that read nearest to what the cell asks on average."""
-        read = self.guide.read[:, self.guide.directions.index(ask.names)].astype(np.float64)
+    def _standard(self, cell: int, ask: Ask) -> Standard:
+        """Return what is asked of a sample of this cell, by the draws that read nearest to it.
+
+        Judged by all draws, a turned head or dark skin would be held against a face where few draws have either.
+        """
+        found, limits = self.guide.survey, self.limits
+        read = np.stack([found.column(name) for name in ask.names], 1)
         length = self._length(ask, ask.aim.mean(0) - read)
-        return np.argsort(length, kind="stable")[: max(PARENTS, int(PARENT_SHARE * len(length)))]
+        near = np.argsort(length, kind="stable")[: max(4 * PARENTS, int(NEAR_SHARE * len(length)))]
+        soundness, light = found.column(scene.SOUNDNESS)[near], found.column(scene.EXPOSURE)[near]
+        remote = float(np.quantile(found.remoteness[near], limits.realistic))
+        sound = float(np.quantile(soundness, limits.sound))
+        dark, bright = self.guide.real.bright(STEERED_EXPOSURE, cell)
+        fit = (found.remoteness[near] <= remote) & (soundness >= sound) & (light >= dark) & (light <= bright)
+        parents = near[fit] if fit.sum() >= PARENTS else near
+        return Standard(parents[: max(PARENTS, int(PARENT_SHARE * len(length)))], remote, sound, (dark, bright))
 
     def _length(self, ask: Ask, missing: Floats) -> Floats:
         """Return the Mahalanobis length [N] of the edits that would make up for what is missing [N, K]."""
@@ -138,13 +173,14 @@ class Workshop:
         self,
         parts: Sequence[Wanted],
         ask: Ask,
+        standard: Standard,
         edited: Edited,
         attempts: range,
         seeds: Sequence[np.random.SeedSequence],
     ) -> BlockResult:
         guide, directions = self.guide, self.guide.directions
         viewed = guide.reader.view(edited.images)
-        judged, features = guide.judge.read(viewed, self.batch_size)
+        judged, features = guide.judge.read(viewed)
         steered = edited.measured[:, : len(guide.reader.probe.semantics)]
         held = directions.index(ask.keep)
         drift = np.abs(edited.measured - edited.origin_measured)[:, held] / np.maximum(directions.spread[held], 1e-9)
@@ -156,7 +192,9 @@ class Workshop:
             drift=np.zeros(len(drift)) if exempt else drift.max(1, initial=0.0),
             spill=np.zeros_like(spill) if exempt else spill,
             plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
-            realism=guide.real.remoteness(features) / guide.near, limits=self.limits,
+            realism=guide.real.remoteness(features) / standard.remote,
+            soundness=edited.measured[:, directions.index([scene.SOUNDNESS])[0]] - standard.sound,
+            misexposure=guide.real.misexposure(viewed, self.limits.exposure), limits=self.limits,
         )  # fmt: skip
         reasons = refuse(batch, self.gates)
         nearest = {p.task.name: float(batch.judged[:, k].max()) for k, p in enumerate(parts)}

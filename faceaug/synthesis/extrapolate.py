@@ -7,7 +7,7 @@ synthesise, measure, correct by the remaining error, a few times, and the neares
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -43,6 +43,10 @@ class Ask:
         Semantics that stay at what the unedited picture measures.
     keep_tolerance : float64 [L]
         How far they may drift.
+    within : tuple of str, length M
+        Semantics that are free between bounds and brought back from beyond them.
+    bounds : float64 [M, 2]
+        Least and most of each; a fiftieth of the room between them is the tolerance.
     """
 
     names: tuple[str, ...]
@@ -51,6 +55,28 @@ class Ask:
     tolerance: Floats
     keep: tuple[str, ...]
     keep_tolerance: Floats
+    within: tuple[str, ...] = ()
+    bounds: Floats = field(default_factory=lambda: np.empty((0, 2)))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """All semantics that take part, in the order of the columns of `missing`."""
+        return (*self.names, *self.keep, *self.within)
+
+    @property
+    def tolerances(self) -> Floats:
+        """Tolerance of each axis."""
+        room = np.maximum((self.bounds[:, 1] - self.bounds[:, 0]) / 50, 1e-9)
+        return np.concatenate([self.tolerance, self.keep_tolerance, room])
+
+    def missing(self, measured: Floats, kept_at: Floats, rows: NDArray[np.int64]) -> Floats:
+        """Return what is missing [n, K + L + M] where latents `rows` measure [n, K + L + M]; `kept_at` is [N, L]."""
+        k, m = len(self.names), len(self.within)
+        asked = self.aim[rows] - measured[:, :k]
+        asked = np.where(self.at_least, np.maximum(asked, 0), asked)
+        free = measured[:, measured.shape[1] - m :]
+        back = np.clip(free, self.bounds[:, 0], self.bounds[:, 1]) - free
+        return np.concatenate([asked, kept_at[rows] - measured[:, k : measured.shape[1] - m], back], 1)
 
 
 @dataclass(frozen=True)
@@ -112,15 +138,14 @@ def extrapolate(
     Edited
     """
     directions.check_generator(generator.sha256)
-    columns = directions.index([*ask.names, *ask.keep])
+    columns = directions.index(ask.axes)
     slopes = np.repeat(directions.B[columns][None], len(w), 0)  # [N, K + L, D]: each latent comes to know its own
     whiten = inverse_of(directions.covariance)
     origin = np.asarray(w, np.float64)
     images = synthesize(generator, origin, batch_size)
     first = measure(images)
-    aim = np.concatenate([ask.aim, first[:, directions.index(ask.keep)]], 1)
-    one_sided = np.concatenate([ask.at_least, np.zeros(len(ask.keep), bool)])
-    tolerance = np.concatenate([ask.tolerance, ask.keep_tolerance])
+    kept_at, tolerance = first[:, directions.index(ask.keep)], ask.tolerances
+    bound = np.arange(len(columns)) < len(ask.names) + len(ask.keep)  # the others move freely while within bounds
 
     best = Edited(w, w, images, images, first, first, np.full(len(w), np.inf), np.zeros(len(w), np.int64))
     best_images, best_measured, best_w = images.clone(), first.copy(), origin.copy()
@@ -128,8 +153,7 @@ def extrapolate(
     current, measured = origin.copy(), first.copy()
     active = np.arange(len(w))
     for step in range(corrections + 2):
-        missing = aim[active] - measured[:, columns]
-        missing = np.where(one_sided, np.maximum(missing, 0), missing)
+        missing = ask.missing(measured[:, columns], kept_at, active)
         now = np.abs(missing / tolerance).max(1, initial=0)
         better = now < error[active]
         index = active[better]
@@ -139,9 +163,10 @@ def extrapolate(
         active, missing = active[going], missing[going]
         if not len(active) or step == corrections + 1:
             break
-        edit = (1.0 if step == 0 else GAIN) * _least_edit(slopes[active], missing, directions.covariance)
+        rows = slopes[active] * (bound | (missing != 0))[:, :, None]
+        edit = (1.0 if step == 0 else GAIN) * _least_edit(rows, missing, directions.covariance)
         moved = current[active] + _shortened(edit, whiten)
-        moved = _within_reach(moved, slopes[active], directions, whiten, reach)
+        moved = _within_reach(moved, rows, directions, whiten, reach)
         images = synthesize(generator, moved, batch_size)
         before, measured = measured[going][:, columns], measure(images)
         slopes[active] = _learnt(slopes[active], moved - current[active], measured[:, columns] - before, whiten)
@@ -173,7 +198,7 @@ def distance(w: Floats, w_mean: Floats, inverse: Floats) -> Floats:
 
 
 def _spanned(slopes: Floats, covariance: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return for slopes [N, K, D]: Sigma B^T as [N, K, D], (B Sigma B^T)^-1 [N, K, K], and the scale [N, K] of the rows.
+    """Return B Sigma [N, K, D], (B Sigma B^T)^-1 [N, K, K] and the scale [N, K] of the rows of slopes B [N, K, D].
 
     Rows are scaled to unit spread before the inverse, so that units do not matter.
     """
@@ -184,7 +209,7 @@ def _spanned(slopes: Floats, covariance: Floats) -> tuple[Floats, Floats, Floats
 
 
 def _least_edit(slopes: Floats, missing: Floats, covariance: Floats) -> Floats:
-    """Return Sigma B^T (B Sigma B^T)^-1 delta [N, D] for each latent's own slopes [N, K, D] and what is missing [N, K]."""
+    """Return Sigma B^T (B Sigma B^T)^-1 delta [N, D] for each latent's slopes [N, K, D] and missing [N, K]."""
     spanned, inverse, scale = _spanned(slopes, covariance)
     return np.asarray(np.einsum("nkd,nkl,nl->nd", spanned, inverse, missing / scale), np.float64)
 
@@ -211,8 +236,8 @@ def _shortened(edit: Floats, inverse: Floats) -> Floats:
 def _within_reach(moved: Floats, slopes: Floats, directions: Directions, inverse: Floats, reach: float) -> Floats:
     """Bring latents beyond the reach back to it, giving up first what no axis of the edit reads.
 
-    The part that the axes read is Sigma B^T (B Sigma B^T)^-1 B (w - mean); the rest is orthogonal to it in the metric of
-    the draws, and is pulled towards the mean. Where the first part alone is too long, it is cut as well.
+    The part that the axes read is Sigma B^T (B Sigma B^T)^-1 B (w - mean); the rest is orthogonal to it in the metric
+    of the draws, and is pulled towards the mean. Where the first part alone is too long, it is cut as well.
     """
     if not np.isfinite(reach):
         return moved

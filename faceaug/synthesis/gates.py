@@ -36,6 +36,10 @@ class Limits:
         Quantile of real draws that the Mahalanobis distance of w may reach.
     realistic : float
         Quantile of real draws that the distance in feature space to real faces may reach.
+    sound : float
+        Share of draws that must be less of one whole face than a sample (`soundness.py`).
+    exposure : float
+        Share of real faces that may be darker, brighter or more burnt out than a sample.
     duplicate_bits : int
         Perceptual hashes (64 bits) that differ in at most this many are near-copies.
     """
@@ -46,6 +50,8 @@ class Limits:
     spill: float = 0.6
     plausible: float = 0.999
     realistic: float = 0.9
+    sound: float = 0.25
+    exposure: float = 0.02
     duplicate_bits: int = 6
 
 
@@ -67,6 +73,10 @@ class Batch:
         Mahalanobis distance of w over what `Limits.plausible` of draws reach; at most 1 is as likely as a draw.
     realism : float64 [N]
         Distance to real faces over what `Limits.realistic` of draws reach; at most 1 is as near as a draw.
+    soundness : float64 [N]
+        Log-odds of a sound face above what `Limits.sound` asks for; at least 0 passes.
+    misexposure : float64 [N]
+        How dark, bright or burnt out the face is against real ones; at most 1 is as `Limits.exposure` allows.
     limits : Limits
     """
 
@@ -78,6 +88,8 @@ class Batch:
     spill: Floats
     plausibility: Floats
     realism: Floats
+    soundness: Floats
+    misexposure: Floats
     limits: Limits
 
 
@@ -109,6 +121,16 @@ def plausible(batch: Batch) -> Bools:
     return np.asarray(batch.plausibility <= 1)
 
 
+def well_exposed(batch: Batch) -> Bools:
+    """The face is neither burnt out nor drowned, by the measure of real faces."""
+    return np.asarray(batch.misexposure <= 1)
+
+
+def sound_face(batch: Batch) -> Bools:
+    """It is one whole face, not a melted one."""
+    return np.asarray(batch.soundness >= 0)
+
+
 def realistic(batch: Batch) -> Bools:
     """The picture is as near to real faces as most of the generator's draws."""
     return np.asarray(batch.realism <= 1)
@@ -116,6 +138,8 @@ def realistic(batch: Batch) -> Bools:
 
 BUILT_IN: dict[str, Gate] = {
     "plausible": plausible,
+    "well exposed": well_exposed,
+    "sound face": sound_face,
     "realistic": realistic,
     "attribute reached": attribute_reached,
     "judge agrees": judge_agrees,

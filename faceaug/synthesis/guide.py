@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from faceaug.axes import Axis, attribute, cell_codes
-from faceaug.errors import IntegrityError
-from faceaug.files import atomic, read_json, write_json
+from faceaug.files import read_json, write_json
 from faceaug.finishing import ColourMatch, Finisher, match_colour
 from faceaug.framing import Framing, apply_framing, measure_framing
 from faceaug.generators.base import Generator
 from faceaug.images import Codec, ImageInfo
 from faceaug.photometry import Photometry, measure_photometry, target_photometry
-from faceaug.semantics.directions import Directions, read_directions
+from faceaug.semantics.directions import Directions
 from faceaug.semantics.learning import learn, tasks_of
 from faceaug.semantics.probes import Probe, Task
 from faceaug.semantics.reading import Reader
 from faceaug.semantics.scene import FaceEllipse
+from faceaug.semantics.soundness import FAR, MODERATE, train_soundness
 from faceaug.synthesis.extrapolate import synthesize
 from faceaug.synthesis.gates import Limits
-from faceaug.synthesis.survey import Progress, RealFaces, draw, draw_seeds, survey
+from faceaug.synthesis.survey import DIRECTIONS, DRAWS, Progress, RealFaces, Survey, draw, draw_seeds, survey
 from faceaug.targets.table import Target
 
 Floats = NDArray[np.float64]
 FRAMING_DRAWS = 1024
-FILES = ("steering.safetensors", "judge.safetensors", "directions.safetensors", "survey.safetensors", "guide.json")
+PROBES = ("steering.safetensors", "judge.safetensors", "probes.json")
+LAST = "guide.json"
+FILES = (*PROBES, "soundness.safetensors", DIRECTIONS, DRAWS, LAST)
 """What `prepare` leaves in its folder; guide.json comes last and says that the others are whole."""
 
 
@@ -49,18 +49,12 @@ class Guide:
         The steering probe with the framing, the overall colour and the scene.
     judge : Probe
         Trained apart from the steering probe.
-    directions : Directions
-        Of everything that the reader reads.
     axes, tasks
         The plan's axes, and a task for each, followed by tasks of attributes that are only kept.
-    w, read : float32 [P, D], [P, S]
-        Draws that directions were fitted on, and how they read: where attempts begin.
-    ranges : dict
-        Semantic -> (0.5%, 99.5%) quantile over draws.
+    survey : Survey
+        What draws are like, with the directions.
     reach : float
         Mahalanobis distance that the stated quantile of draws stays within.
-    near : float
-        Distance to real faces in feature space that the stated quantile of draws stays within.
     real : RealFaces
     finisher : Finisher or None
         Gives accepted faces the target's size and look; None leaves them raw.
@@ -70,17 +64,18 @@ class Guide:
 
     reader: Reader
     judge: Probe
-    directions: Directions
     axes: tuple[Axis, ...]
     tasks: tuple[Task, ...]
-    w: NDArray[np.float32]
-    read: NDArray[np.float32]
-    ranges: dict[str, tuple[float, float]]
+    survey: Survey
     reach: float
-    near: float
     real: RealFaces
     finisher: Finisher | None
     figures: dict[str, Any]
+
+    @property
+    def directions(self) -> Directions:
+        """Of everything that the reader reads."""
+        return self.survey.directions
 
     def kept(self) -> tuple[str, ...]:
         """Names of the semantics of attributes that are kept and not asked for."""
@@ -122,43 +117,48 @@ def prepare(
         Where probes and directions are kept (`FILES`).
     """
     tasks, labels = tasks_of(target.table, [*axes, *keep])
-    if not (folder / FILES[-1]).exists():
+    if not (folder / LAST).exists():
         clock = [time.perf_counter()]
-        learnt = learn(arrays, tasks, labels, seed=seed, device=device, progress=lambda d, n: progress("probes", d, n))
+        if not (folder / PROBES[-1]).exists():
+            learnt = learn(
+                arrays, tasks, labels, seed=seed, device=device, progress=lambda d, n: progress("probes", d, n)
+            )
+            learnt.steering.save(folder / PROBES[0])
+            learnt.judge.save(folder / PROBES[1])
+            write_json(folder / PROBES[2], learnt.figures)
+        steering, judge = Probe.load(folder / PROBES[0]), Probe.load(folder / PROBES[1])
         clock.append(time.perf_counter())
         reader, photometry = _looks(
-            target, arrays, infos, axes, generator, learnt.steering, seed, min(draws, FRAMING_DRAWS), finish, batch_size
+            target, arrays, infos, axes, generator, steering, seed, min(draws, FRAMING_DRAWS), finish, batch_size
         )
         clock.append(time.perf_counter())
-        real = RealFaces.seen_by(learnt.judge, arrays, seed, batch_size)
+        cells = cells_of(target, axes)
+        real = RealFaces.seen_by(judge, arrays, cells, seed, batch_size)
+        reader = replace(
+            reader, soundness=_soundness(arrays, generator, reader, seed, draws, batch_size, device, progress)
+        )
+        clock.append(time.perf_counter())
         found = survey(
-            generator, reader, learnt.judge, real, seed=seed, draws=draws, workers=workers, batch_size=batch_size,
+            generator, reader, judge, real, seed=seed, draws=draws, workers=workers, batch_size=batch_size,
             progress=progress,
         )  # fmt: skip
         clock.append(time.perf_counter())
-        stages = ("probes", "framing and photometry", "directions")
+        stages = ("probes", "framing and photometry", "soundness", "directions")
         figures = dict(
-            probes=learnt.figures, framing=reader.framing.to_dict(), draws=len(found.w),
-            photometry=photometry.summary() if photometry else None,
+            probes=read_json(folder / PROBES[2], "the probes' figures"), framing=reader.framing.to_dict(),
+            draws=len(found.w), photometry=photometry.summary() if photometry else None,
             r2=dict(zip(reader.names, np.round(found.directions.r2, 4).tolist(), strict=True)),
             seconds=dict(zip(stages, np.round(np.diff(clock), 2).tolist(), strict=True)),
         )  # fmt: skip
-        for probe, name in ((learnt.steering, FILES[0]), (learnt.judge, FILES[1])):
-            probe.save(folder / name)
-        found.directions.save(folder / FILES[2])
-        with atomic(folder / FILES[3]) as temporary:
-            save_file({"w": found.w, "read": found.read}, temporary)
-        low, high = np.quantile(found.read, [0.005, 0.995], axis=0)
+        reader.soundness.save(folder / FILES[3])
+        found.save(folder)
         known = dict(
             framing=reader.framing.to_dict(), ellipse=asdict(reader.ellipse),
             colour=asdict(reader.colour) if reader.colour else None,
-            photometry=photometry.to_dict() if photometry else None,
-            ranges={n: (float(a), float(b)) for n, a, b in zip(reader.names, low, high, strict=True)},
-            reach=float(np.quantile(found.distance, limits.plausible)),
-            near=float(np.quantile(found.remoteness, limits.realistic)), figures=figures,
+            photometry=photometry.to_dict() if photometry else None, figures=figures,
         )  # fmt: skip
-        write_json(folder / FILES[-1], known)
-    return _reopened(folder, arrays, axes, tasks, generator, seed, codec, batch_size)
+        write_json(folder / LAST, known)
+    return _reopened(folder, target, arrays, axes, tasks, generator, seed, limits, codec, batch_size)
 
 
 def _looks(
@@ -174,45 +174,56 @@ def _looks(
         photometry = target_photometry(target, seed=seed, weights=cell_weights(target, axes).tolist())
         framed = to_uint8(apply_framing(pictures, framing))
         colour = match_colour(measure_photometry([(picture, None) for picture in framed]), photometry)
-    return Reader(steering, framing, getattr(generator, "ellipse", FaceEllipse()), colour), photometry
+    # No soundness is known yet; the steering probe stands in until `prepare` has trained it.
+    return Reader(steering, framing, getattr(generator, "ellipse", FaceEllipse()), steering, colour), photometry
 
 
 def _reopened(
-    folder: Path, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task], generator: Generator,
-    seed: int, codec: Codec, batch_size: int,
+    folder: Path, target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task],
+    generator: Generator, seed: int, limits: Limits, codec: Codec, batch_size: int,
 ) -> Guide:  # fmt: skip
     """Read back what `prepare` has written: a run and its continuation work with the very same numbers."""
-    known = read_json(folder / FILES[-1], "what the run has learnt")
-    judge, directions = Probe.load(folder / FILES[1]), read_directions(folder / FILES[2])
-    directions.check_generator(generator.sha256)
+    known = read_json(folder / LAST, "what the run has learnt")
+    judge, found = Probe.load(folder / PROBES[1]), Survey.load(folder)
+    found.directions.check_generator(generator.sha256)
     framing = Framing.from_dict(known["framing"])
     colour = ColourMatch(**{k: tuple(v) for k, v in known["colour"].items()}) if known["colour"] else None
-    reader = Reader(Probe.load(folder / FILES[0]), framing, FaceEllipse(**known["ellipse"]), colour)
+    reader = Reader(
+        Probe.load(folder / PROBES[0]), framing, FaceEllipse(**known["ellipse"]), Probe.load(folder / FILES[3]), colour
+    )
     photometry = Photometry.from_dict(known["photometry"]) if known["photometry"] else None
-    w, read = _read_survey(folder / FILES[3], generator.w_dim, len(reader.names))
     return Guide(
-        reader=reader, judge=judge, directions=directions, axes=tuple(axes), tasks=tuple(tasks), w=w, read=read,
-        ranges={k: (v[0], v[1]) for k, v in known["ranges"].items()}, reach=known["reach"], near=known["near"],
-        real=RealFaces.seen_by(judge, arrays, seed, batch_size),
+        reader=reader, judge=judge, axes=tuple(axes), tasks=tuple(tasks),
+        survey=found, reach=float(np.quantile(found.distance, limits.plausible)),
+        real=RealFaces.seen_by(judge, arrays, cells_of(target, axes), seed, batch_size),
         finisher=Finisher(photometry, aspect=framing.aspect, codec=codec) if photometry else None,
         figures=known["figures"],
     )  # fmt: skip
 
 
-def _read_survey(path: Path, d: int, s: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    try:
-        held = load_file(path)
-        w, read = held["w"], held["read"]
-    except (SafetensorError, OSError, KeyError) as error:
-        raise IntegrityError(f"{path} cannot be read ({error}); start again in another folder") from error
-    if w.shape[1:] != (d,) or read.shape != (len(w), s):
-        raise IntegrityError(f"{path} holds arrays {w.shape} and {read.shape}, expected [N, {d}] and [N, {s}]")
-    return w, read
+def _soundness(
+    arrays: NDArray[np.uint8], generator: Generator, reader: Reader, seed: int, draws: int, batch_size: int,
+    device: str, progress: Progress,
+) -> Probe:  # fmt: skip
+    """Train the network that knows melted faces, on draws of its own seeds."""
+    count = int(np.clip(draws // 4, 64, 2048))
+
+    def seen(first: int, stretch: float) -> NDArray[np.uint8]:
+        w = draw(generator, draw_seeds(seed, 2**24 + first, count), stretch)
+        return thumbnails(reader.view(synthesize(generator, w, batch_size)))
+
+    moderate, far = seen(0, MODERATE), seen(count, FAR)
+    return train_soundness(arrays, moderate, far, seed, device, lambda done, of: progress("soundness", done, of))
+
+
+def cells_of(target: Target, axes: Sequence[Axis]) -> NDArray[np.int64]:
+    """Return the cell [N] of each picture of the target, -1 where a label is missing."""
+    return cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in axes], axes)
 
 
 def cell_weights(target: Target, axes: Sequence[Axis]) -> Floats:
     """Return a weight for each picture, the inverse of its cell's count: the majority's looks are not everybody's."""
-    codes = cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in axes], axes)
+    codes = cells_of(target, axes)
     counts = np.bincount(codes[codes >= 0], minlength=1)
     return np.asarray(np.where(codes >= 0, 1 / np.maximum(counts[np.maximum(codes, 0)], 1), 0.0), np.float64)
 

@@ -23,17 +23,18 @@ from faceaug.files import sha256_file
 from faceaug.generators.base import Generator, load_generator
 from faceaug.planning import Plan, PlannedCell
 from faceaug.semantics.probes import Task
-from faceaug.shards.folder import CellState, OutputFolder
+from faceaug.shards.folder import OutputFolder
 from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Manifest, Reference, TargetRecord
 from faceaug.shards.reader import ShardReader
+from faceaug.shards.state import CellState
 from faceaug.shards.writer import Codec, Layout, Sample
 from faceaug.synthesis.account import columns_of, note_for
 from faceaug.synthesis.block import BlockResult, Candidate, Workshop, attempts_for, tally
 from faceaug.synthesis.duplicates import Memory, hashes
 from faceaug.synthesis.extrapolate import synthesize
 from faceaug.synthesis.gates import DUPLICATE, Limits, all_gates
-from faceaug.synthesis.guide import FILES, Guide, prepare
-from faceaug.synthesis.survey import Progress, in_order
+from faceaug.synthesis.guide import FILES, PROBES, Guide, prepare
+from faceaug.synthesis.survey import DIRECTIONS, Progress, in_order
 from faceaug.targets.arrays import load_arrays
 from faceaug.targets.table import Target
 
@@ -198,7 +199,7 @@ def balance(
         )  # fmt: skip
         clock.lap("learning")
         steering, judge, directions = (
-            Reference(name=Path(name).stem, sha256=sha256_file(models / name)) for name in FILES[:3]
+            Reference(name=Path(name).stem, sha256=sha256_file(models / name)) for name in (*PROBES[:2], DIRECTIONS)
         )
         folder.describe(files=[f"{MODELS}/{name}" for name in FILES], directions=directions, probes=(steering, judge))
         _make(folder, plan, made, guide, settings, told)

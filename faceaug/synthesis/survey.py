@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from faceaug.errors import GeneratorError
+from faceaug.errors import GeneratorError, IntegrityError
+from faceaug.files import atomic
 from faceaug.generators.base import Generator, sample_z
+from faceaug.semantics import scene
 from faceaug.semantics.calibration import as_tensor
-from faceaug.semantics.directions import Directions
+from faceaug.semantics.directions import Directions, read_directions
 from faceaug.semantics.probes import Probe
 from faceaug.semantics.reading import Reader
 from faceaug.semantics.regression import StreamingRegression
@@ -29,6 +34,7 @@ BLOCK = 64
 """Attempts and draws are computed in blocks of this many, whatever the number of workers."""
 DRAWS_KEY = 2**32 - 1  # spawn key of the draws' seeds; cells use their index
 NEIGHBOURS = 5
+ENOUGH = 30  # real faces of a cell, for quantiles of its own
 MOST_REAL = 20_000  # real faces that realism is measured against
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,25 +52,56 @@ class RealFaces:
         How they were standardised.
     hashes : uint64 [N]
         Perceptual hashes of all faces.
+    exposure : float64 [M, 2]
+        `scene.exposure` of the faces in `features`.
+    cells : int64 [M]
+        Their cells.
     """
 
     features: Tensor
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
     hashes: NDArray[np.uint64]
+    exposure: Floats
+    cells: NDArray[np.int64]
 
     @classmethod
-    def seen_by(cls, judge: Probe, arrays: NDArray[np.uint8], seed: int, batch_size: int) -> RealFaces:
-        """Read the target's pictures, uint8 [N, 64, 64, 3]."""
+    def seen_by(
+        cls, judge: Probe, arrays: NDArray[np.uint8], cells: NDArray[np.int64], seed: int, batch_size: int
+    ) -> RealFaces:
+        """Read the target's pictures, uint8 [N, 64, 64, 3]; `cells` [N] is the cell of each, -1 for none."""
         rows = np.arange(len(arrays))
         if len(rows) > MOST_REAL:
             rows = np.sort(np.random.default_rng([seed, 0x52]).choice(rows, MOST_REAL, replace=False))
         parts = np.array_split(rows, max(1, len(rows) // 1024))
-        features = np.concatenate([judge.read(as_tensor(arrays[part]), batch_size)[1] for part in parts])
+        features = np.concatenate([judge.read(as_tensor(arrays[part]))[1] for part in parts])
         mean, scale = features.mean(0), np.maximum(features.std(0), 1e-6)
         pieces = np.array_split(np.arange(len(arrays)), max(1, len(arrays) // 1024))
         marks = np.concatenate([hashes(as_tensor(arrays[piece])) for piece in pieces])
-        return cls(torch.from_numpy((features - mean) / scale), mean, scale, marks)
+        light = np.concatenate([scene.exposure(as_tensor(arrays[part])).double().numpy() for part in parts])
+        return cls(torch.from_numpy((features - mean) / scale), mean, scale, marks, light, cells[rows])
+
+    def bright(self, beyond: float, cell: int | None = None) -> tuple[float, float]:
+        """Return luminances of the face that a share `beyond` of real faces is darker or brighter than.
+
+        Of the cell's own faces, where there are enough of them to say.
+        """
+        own = self.cells == cell
+        light = self.exposure[own if own.sum() >= ENOUGH else slice(None), 0]
+        low, high = np.quantile(light, [beyond, 1 - beyond])
+        return float(low), float(max(high, low + 1e-3))
+
+    def misexposure(self, views: Tensor, beyond: float) -> Floats:
+        """Return how badly pictures [N, 3, S, S] are exposed, against real faces; up to 1 is fine.
+
+        A share `beyond` of the real faces is darker, as many are brighter, and as many have more burnt-out or drowned
+        pixels than what counts as 1: half of the luminance's range between those limits, and that share of pixels.
+        """
+        low, high = self.bright(beyond)
+        most = max(float(np.quantile(self.exposure[:, 1], 1 - beyond)), 0.02)
+        found = scene.exposure(views).double().numpy()
+        off = np.abs(found[:, 0] - (low + high) / 2) / ((high - low) / 2)
+        return np.asarray(np.maximum(off, found[:, 1] / most), np.float64)
 
     def remoteness(self, features: NDArray[np.float32]) -> Floats:
         """Return the distance [N] of the judge's features [N, F] to their fifth-nearest real face."""
@@ -81,10 +118,11 @@ class Survey:
     Attributes
     ----------
     directions : Directions
+        Fitted on them.
     w, read : float32 [P, D], [P, S]
-        Latents of the draws and how they read, in the order of the directions' names.
+        Latents of the draws and how they read, in the order of the directions' names: where attempts begin.
     distance, remoteness : float64 [P]
-        Mahalanobis distance of w, and distance of the picture to real faces in the judge's features.
+        Mahalanobis distance of w; distance of the picture to real faces in the judge's features.
     """
 
     directions: Directions
@@ -92,6 +130,42 @@ class Survey:
     read: NDArray[np.float32]
     distance: Floats
     remoteness: Floats
+
+    def column(self, semantic: str) -> Floats:
+        """Return how all draws read in one semantic, float64 [P]."""
+        return np.asarray(self.read[:, self.directions.index([semantic])[0]], np.float64)
+
+    def range_of(self, semantic: str) -> tuple[float, float]:
+        """Return the 0.5% and 99.5% quantile of a semantic over draws."""
+        low, high = np.quantile(self.column(semantic), [0.005, 0.995])
+        return float(low), float(high)
+
+    def save(self, folder: Path) -> None:
+        """Write directions.safetensors and survey.safetensors."""
+        self.directions.save(folder / DIRECTIONS)
+        with atomic(folder / DRAWS) as temporary:
+            save_file({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, temporary)
+
+    @classmethod
+    def load(cls, folder: Path) -> Survey:
+        """Read what `save` wrote; IntegrityError when it is damaged."""
+        directions = read_directions(folder / DIRECTIONS)
+        try:
+            held = load_file(folder / DRAWS)
+            arrays = {name: held[name] for name in _ARRAYS}
+        except (SafetensorError, OSError, KeyError) as error:
+            raise IntegrityError(f"{folder / DRAWS} cannot be read ({error}); start again in another folder") from error
+        n, (s, d) = len(arrays["w"]), directions.B.shape
+        shapes = dict(zip(_ARRAYS, ((n, d), (n, s), (n,), (n,)), strict=True))
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                found = arrays[name].shape
+                raise IntegrityError(f"{folder / DRAWS} has {name} of shape {found}, expected {shape}: it is damaged")
+        return cls(directions, **arrays)
+
+
+DIRECTIONS, DRAWS = "directions.safetensors", "survey.safetensors"
+_ARRAYS = ("w", "read", "distance", "remoteness")
 
 
 def draw(generator: Generator, seeds: Sequence[np.random.SeedSequence], truncation: float = 1.0) -> Floats:
@@ -144,14 +218,17 @@ def survey(
         torch.set_num_threads(1)
         w = draw(generator, draw_seeds(seed, block * BLOCK, BLOCK))
         images = synthesize(generator, w, batch_size)
-        features = judge.read(reader.view(images), batch_size)[1]
+        views = reader.view(images)
+        features = judge.read(views)[1]
         return w, reader(images), real.remoteness(features)
 
     rows, values, far = [], [], []
     with ThreadPoolExecutor(workers) as pool:
         for block, (w, read, away) in enumerate(in_order(pool, look, iter(range(blocks)), 2 * workers)):
             if not np.isfinite(read).all():
-                raise GeneratorError(f"the generator {generator.name!r} draws pictures that cannot be read: they hold NaN")
+                raise GeneratorError(
+                    f"the generator {generator.name!r} draws pictures that cannot be read: they hold NaN"
+                )
             (held_out if block % every == every - 1 else fitted).update(w, read)
             rows.append(w)
             values.append(read)
