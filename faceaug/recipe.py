@@ -76,6 +76,7 @@ class GatesSection(_Section):
     spill: _NotNegative | None = None
     plausible: _Share | None = None
     realistic: _Share | None = None
+    sound: _Share | None = None
     exposure: _Share | None = None
     duplicate_bits: Annotated[int, pydantic.Field(ge=0, le=64)] | None = None
 
