@@ -19,7 +19,7 @@ from faceaug.semantics.calibration import as_tensor, calibrate
 from faceaug.semantics.probes import Probe, Schedule, Task, new_net, train_net
 
 TASK = Task("face", "classes", ("melted", "sound"))
-STEPS = 700
+STEPS = 500
 MODERATE, FAR = 0.7, 1.7  # truncation of the sound draws, and how far beyond the generator's range the others lie
 
 

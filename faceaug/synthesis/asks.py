@@ -19,7 +19,7 @@ from faceaug.synthesis.extrapolate import Ask
 from faceaug.synthesis.survey import Survey
 
 Floats = NDArray[np.float64]
-AIM = 0.9
+AIM = 0.85
 """Probability of the asked class that an edit aims at, above what the gate asks for: edits land around their aim."""
 VALUE_TOLERANCE = 0.15  # of a bin's width
 SOUND_MARGIN, SOUND_ROOM = 0.5, 25.0  # log-odds: clear of the gate, and no face is too sound

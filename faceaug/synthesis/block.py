@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,37 +24,37 @@ from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate, inverse_of
 from faceaug.synthesis.gates import Batch, Gate, Limits, refuse
 from faceaug.synthesis.guide import Guide, to_uint8
-from faceaug.synthesis.survey import BLOCK, draw
+from faceaug.synthesis.search import (
+    GENERATIONS,
+    OFFSPRING,
+    PARENTS,
+    SEARCH_KEY,
+    Parents,
+    Seeds,
+    Standard,
+    cost,
+    nearest_draws,
+    origins,
+    standard_of,
+)  # fmt: skip
+from faceaug.synthesis.survey import BLOCK
 
 Floats = NDArray[np.float64]
 LOST = "judge agrees once finished"
 """The reason of samples in which the judge no longer finds what is asked after the target's blur, noise and codec."""
 
-PARENT = 0.75  # share of a parent in the mixture that an attempt begins with; the rest, in quadrature, is fresh
-PARENTS, PARENT_SHARE = 64, 0.02  # how many of the surveyed draws are a cell's parents: at least, and a share of them
-NEAR_SHARE = 0.1  # of the surveyed draws are near a cell: what they are like is what a sample of it should be like
-STEERED_EXPOSURE = 0.1  # of the cell's real faces are darker than edits may make a face, and as many brighter
 REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
+SEARCHING = 2  # corrections of an edit while parents are searched
 
 
 @dataclass(frozen=True)
-class Standard:
-    """Where attempts at a cell begin, and what is asked of their realism.
+class Room:
+    """What is known of a cell before its first attempt."""
 
-    Attributes
-    ----------
-    parents : int64 [M]
-        Rows of the survey.
-    remote, sound : float
-        Most distance to real faces, least log-odds of a sound face.
-    bright : (float, float)
-        Luminances of the face between which edits are steered.
-    """
-
-    parents: NDArray[np.int64]
-    remote: float
-    sound: float
-    bright: tuple[float, float]
+    index: int
+    parts: tuple[Wanted, ...]
+    standard: Standard
+    parents: Parents
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def sample_seed(seed: int, cell: int, attempt: int) -> np.random.SeedSequence:
 
 
 class Workshop:
-    """Makes blocks for a run: holds what they share, and nothing that changes."""
+    """Makes blocks for a run. What it keeps, the rooms of cells, depends on seeds alone."""
 
     def __init__(
         self, generator: Generator, guide: Guide, limits: Limits, gates: dict[str, Gate], *,
@@ -110,74 +111,67 @@ class Workshop:
         self.seed, self.candidates, self.truncation = seed, candidates, truncation
         self.corrections, self.batch_size = corrections, batch_size
         self._inverse = inverse_of(guide.directions.covariance)
+        self._rooms: dict[int, Room] = {}
+        self._lock = threading.Lock()
 
     def make(self, cell: int, levels: dict[str, str], block: int) -> BlockResult:
         """Return block number `block` of attempts at the cell with these levels."""
         torch.set_num_threads(1)
-        guide, attempts = self.guide, range(block * BLOCK, (block + 1) * BLOCK)
+        with self._lock:  # the first worker to come searches, the others wait for its room
+            room = self._rooms.get(cell)
+            if room is None:
+                room = self._rooms[cell] = self._searched(cell, levels)
+        attempts = range(block * BLOCK, (block + 1) * BLOCK)
         seeds = [sample_seed(self.seed, cell, a) for a in attempts]
+        ask, edited = self._edited(room, seeds, self.corrections)
+        return self._judge(room, ask, edited, attempts, seeds)
+
+    def _searched(self, cell: int, levels: dict[str, str]) -> Room:
+        """Search a few generations of mixtures for faces near the cell (search.py)."""
+        guide, found = self.guide, self.guide.survey
         parts = wanted(guide.axes, levels, guide.tasks)
-        uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(parts)) for s in seeds])
-        ask = ask_for(parts, aims(parts, guide.survey, uniform), guide.directions, guide.kept())
-        standard = self._standard(cell, ask)
-        ask = within(ask, standard.bright, standard.sound)
-        origins = self._origins(seeds, ask, standard.parents)
-        edited = extrapolate(
-            self.generator, guide.directions, guide.reader, origins.astype(np.float32), ask,
-            corrections=self.corrections, reach=REACH * guide.reach, batch_size=self.batch_size,
+        middle = ask_for(parts, aims(parts, found, np.full((1, len(parts)), 0.5)), guide.directions, guide.kept())
+        near = nearest_draws(guide, middle, self._inverse)
+        standard = standard_of(guide, self.limits, cell, near)
+        w_mean, drawn = guide.directions.w_mean, found.w[near].astype(np.float64)
+        w = w_mean + self.truncation * (drawn - w_mean)
+        read = found.read[near] + (w - drawn) @ guide.directions.B.T
+        costs = cost(guide, parts, standard, self.limits, read, found.remoteness[near])
+        room = Room(cell, parts, standard, Parents(w, read, costs).best(PARENTS))
+        for generation in range(GENERATIONS):
+            first = SEARCH_KEY + generation * OFFSPRING
+            children = []
+            for start in range(first, first + OFFSPRING, BLOCK):
+                seeds = [sample_seed(self.seed, cell, start + i) for i in range(BLOCK)]
+                _, edited = self._edited(room, seeds, SEARCHING)
+                features = guide.judge.read(guide.reader.view(edited.images))[1]
+                remote = guide.real.remoteness(features)
+                costs = cost(guide, parts, standard, self.limits, edited.measured, remote)
+                children.append(Parents(edited.w.astype(np.float64), edited.measured, costs))
+            parents = room.parents
+            for more in children:
+                parents = parents.joined(more)
+            room = replace(room, parents=parents.best(PARENTS))
+        return room
+
+    def _edited(self, room: Room, seeds: Seeds, corrections: int) -> tuple[Ask, Edited]:
+        """Draw a latent for each seed near the cell and edit it to what the cell asks."""
+        guide = self.guide
+        uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(room.parts)) for s in seeds])
+        ask = ask_for(room.parts, aims(room.parts, guide.survey, uniform), guide.directions, guide.kept())
+        ask = within(ask, room.standard.bright, room.standard.sound)
+        w = origins(
+            self.generator, guide, room.parents, seeds, ask, self._inverse,
+            candidates=self.candidates, truncation=self.truncation,
         )  # fmt: skip
-        return self._judge(parts, ask, standard, edited, attempts, seeds)
+        edited = extrapolate(
+            self.generator, guide.directions, guide.reader, w.astype(np.float32), ask, corrections=corrections,
+            reach=REACH * guide.reach, batch_size=self.batch_size,
+        )  # fmt: skip
+        return ask, edited
 
-    def _origins(self, seeds: Sequence[np.random.SeedSequence], ask: Ask, near: NDArray[np.int64]) -> Floats:
-        """Return a latent [N, D] for each seed to begin with, near the cell.
-
-        Each is mixed from a parent, one of the surveyed draws that read nearest to the cell, and a fresh draw; of
-        several such mixtures the one is taken that is expected to need the least edit.
-        """
-        found, directions, n, m = self.guide.survey, self.guide.directions, len(seeds), self.candidates
-        children = [c for s in seeds for c in np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key).spawn(m)]
-        picks = near[[int(np.random.Generator(np.random.PCG64(c)).integers(len(near))) for c in children]]
-        parents = self.truncation * (found.w[picks] - directions.w_mean)
-        fresh = draw(self.generator, children, self.truncation) - directions.w_mean
-        w = directions.w_mean + PARENT * parents + math.sqrt(1 - PARENT**2) * fresh
-        expected = found.read[picks] + (w - found.w[picks]) @ directions.B.T
-        missing = np.repeat(ask.aim, m, 0) - expected[:, directions.index(ask.names)]
-        cost = self._length(ask, missing).reshape(n, m)
-        return np.asarray(w.reshape(n, m, -1)[np.arange(n), cost.argmin(1)], np.float64)
-
-    def _standard(self, cell: int, ask: Ask) -> Standard:
-        """Return what is asked of a sample of this cell, by the draws that read nearest to it.
-
-        Judged by all draws, a turned head or dark skin would be held against a face where few draws have either.
-        """
-        found, limits = self.guide.survey, self.limits
-        read = np.stack([found.column(name) for name in ask.names], 1)
-        length = self._length(ask, ask.aim.mean(0) - read)
-        near = np.argsort(length, kind="stable")[: max(4 * PARENTS, int(NEAR_SHARE * len(length)))]
-        soundness, light = found.column(scene.SOUNDNESS)[near], found.column(scene.EXPOSURE)[near]
-        remote = float(np.quantile(found.remoteness[near], limits.realistic))
-        sound = float(np.quantile(soundness, limits.sound))
-        dark, bright = self.guide.real.bright(STEERED_EXPOSURE, cell)
-        fit = (found.remoteness[near] <= remote) & (soundness >= sound) & (light >= dark) & (light <= bright)
-        parents = near[fit] if fit.sum() >= PARENTS else near
-        return Standard(parents[: max(PARENTS, int(PARENT_SHARE * len(length)))], remote, sound, (dark, bright))
-
-    def _length(self, ask: Ask, missing: Floats) -> Floats:
-        """Return the Mahalanobis length [N] of the edits that would make up for what is missing [N, K]."""
-        directions = self.guide.directions
-        missing = np.where(ask.at_least, np.maximum(missing, 0), missing)
-        steps = directions.steps([*ask.names, *ask.keep])[:, : len(ask.names)]
-        return distance(missing @ steps.T, np.zeros(len(directions.w_mean)), self._inverse)
-
-    def _judge(
-        self,
-        parts: Sequence[Wanted],
-        ask: Ask,
-        standard: Standard,
-        edited: Edited,
-        attempts: range,
-        seeds: Sequence[np.random.SeedSequence],
-    ) -> BlockResult:
+    def _judge(self, room: Room, ask: Ask, edited: Edited, attempts: range, seeds: Seeds) -> BlockResult:
+        parts, standard = room.parts, room.standard
         guide, directions = self.guide, self.guide.directions
         viewed = guide.reader.view(edited.images)
         judged, features = guide.judge.read(viewed)

@@ -44,8 +44,8 @@ class Limits:
         Perceptual hashes (64 bits) that differ in at most this many are near-copies.
     """
 
-    confidence: float = 0.7
-    judge: float = 0.5
+    confidence: float = 0.75
+    judge: float = 0.6
     drift: float = 0.5
     spill: float = 0.6
     plausible: float = 0.999
