@@ -86,7 +86,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     tries: int = 12
     candidates: int = 16
-    truncation: float = 1.0
+    truncation: float = 0.9
     corrections: int = 5
     finish: bool = True
     image_format: Codec | None = None
