@@ -11,6 +11,7 @@ from faceaug.framing import Framing, apply_framing
 from faceaug.semantics import scene
 from faceaug.semantics.probes import Calibration, Probe, Task, new_net
 from faceaug.semantics.reading import SCENE, Reader, kept_scene, kind_of
+from faceaug.semantics.soundness import TASK
 
 TASKS = (Task("hair", "classes", ("dark", "fair")), Task("Yaw", "value", (), 0.0, 20.0), Task("light_x", "value"))
 LIGHTER = ColourMatch((1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (30.0, 30.0, 30.0))
@@ -23,38 +24,52 @@ def probe():
 
 
 @pytest.fixture(scope="module")
+def sound():
+    return Probe(new_net("plain", [TASK], 1), "plain", [TASK], [Calibration(bias=(0.0, 0.0))])
+
+
+@pytest.fixture(scope="module")
 def images():
     return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.6
 
 
-def test_names_kinds_and_units_go_together(probe):
-    reader = Reader(probe, Framing(), scene.FaceEllipse())
+def test_names_kinds_and_units_go_together(probe, sound):
+    reader = Reader(probe, Framing(), scene.FaceEllipse(), sound)
     assert reader.names == ("hair=dark", "hair=fair", "Yaw", "light_x", *SCENE)
-    assert (*scene.NAMES, scene.EXPOSURE) == SCENE
-    assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 5)
-    assert reader.units == ("log-odds", "log-odds", "as labelled", "as labelled", *["[-1, 1]"] * 5)
+    assert (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE) == SCENE
+    assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 6)
+    assert reader.units == (
+        "log-odds",
+        "log-odds",
+        "as labelled",
+        "as labelled",
+        *["[-1, 1]"] * 4,
+        "log-odds",
+        "[-1, 1]",
+    )
 
 
-def test_the_probe_reads_the_window_and_the_scene_is_whole(probe, images):
+def test_the_probe_reads_the_window_and_the_scene_is_whole(probe, sound, images):
     ellipse, framing = scene.FaceEllipse(), Framing(scale=0.75, dx=0.05)
-    values = Reader(probe, framing, ellipse)(images)
-    assert values.shape == (3, 9)
+    values = Reader(probe, framing, ellipse, sound)(images)
+    assert values.shape == (3, 10)
     assert values.dtype == np.float64
     np.testing.assert_allclose(values[:, :4], probe.read(apply_framing(images, framing))[0], atol=1e-6)
     np.testing.assert_allclose(values[:, 4:8], scene.measure(images, ellipse).numpy(), atol=1e-6)
     luminance = scene.exposure(apply_framing(images, framing))[:, 0].numpy()
-    np.testing.assert_allclose(values[:, 8], luminance, atol=1e-6)
+    np.testing.assert_allclose(values[:, 8], sound.read(apply_framing(images, framing))[0][:, 1], atol=1e-6)
+    np.testing.assert_allclose(values[:, 9], luminance, atol=1e-6)
     assert not np.allclose(values[:, :4], probe.read(images)[0], atol=1e-3)
 
 
-def test_colour_is_matched_for_what_the_target_would_show(probe, images):
-    plain, matched = (Reader(probe, Framing(), scene.FaceEllipse(), colour) for colour in (None, LIGHTER))
+def test_colour_is_matched_for_what_the_target_would_show(probe, sound, images):
+    plain, matched = (Reader(probe, Framing(), scene.FaceEllipse(), sound, colour) for colour in (None, LIGHTER))
     torch.testing.assert_close(matched.view(images), LIGHTER.apply(images))
     assert plain.view(images) is images
     one, two = plain(images), matched(images)
     assert not np.allclose(one[:, :4], two[:, :4], atol=1e-3)
     np.testing.assert_array_equal(one[:, 4:8], two[:, 4:8])  # the scene is that of the generator's own picture
-    np.testing.assert_allclose(two[:, 8] - one[:, 8], 30 / 127.5, atol=1e-2)
+    np.testing.assert_allclose(two[:, 9] - one[:, 9], 30 / 127.5, atol=1e-2)
 
 
 @pytest.mark.parametrize(

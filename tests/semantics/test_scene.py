@@ -58,7 +58,7 @@ def test_each_channel_is_measured_on_its_own():
     images[0, 0], images[0, 1], images[0, 2] = 0.5, -0.25, 0.75
     torch.testing.assert_close(measure(images, ELLIPSE)[0], torch.tensor([0.5, -0.25, 0.75, 0.0]), atol=1e-5, rtol=0)
     assert scene.NAMES[:3] == ("outside_red", "outside_green", "outside_blue")
-    assert set(scene.MEANINGS) == {*scene.NAMES, scene.EXPOSURE}
+    assert set(scene.MEANINGS) == {*scene.NAMES, scene.EXPOSURE, scene.SOUNDNESS}
 
 
 def test_painting_the_outside_leaves_the_light_as_it_was():

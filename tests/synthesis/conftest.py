@@ -42,7 +42,8 @@ def _patched(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(networks.TRUNKS, name, ToyReader.trunk)
     monkeypatch.setattr(guide, "learn", learn)
     monkeypatch.setattr(guide, "train_soundness", untrained)
-    monkeypatch.setattr(block, "BLOCK", 16)
+    for name, small in (("BLOCK", 16), ("OFFSPRING", 16), ("GENERATIONS", 2)):
+        monkeypatch.setattr(block, name, small)
     monkeypatch.setattr("faceaug.synthesis.run.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=12))
 
 

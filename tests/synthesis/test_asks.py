@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from faceaug.axes import Axis
 from faceaug.semantics import scene
 from faceaug.semantics.probes import Calibration, Probe, Task, new_net
-from faceaug.synthesis.asks import AIM, Wanted, aims, ask_for, confidences, labels, wanted
+from faceaug.synthesis.asks import AIM, Wanted, aims, ask_for, confidences, labels, wanted, within
 
 HAIR = Task("hair", "classes", ("dark", "fair", "red"))
 AGE = Task("age", "value", (), 40.0, 15.0)
@@ -100,7 +100,7 @@ def test_each_attribute_has_its_own_column_and_number():
 
 def request(cell, keep=KEPT.semantics):
     aim = np.zeros((2, len(cell)))
-    return ask_for(cell, aim, directions(), keep, (-0.5, 0.5))
+    return ask_for(cell, aim, directions(), keep)
 
 
 def test_what_is_asked_and_what_is_held():
@@ -113,13 +113,21 @@ def test_what_is_asked_and_what_is_held():
     # A value may miss by a part of its bin; where the bin is wide, of what draws spread.
     np.testing.assert_allclose(ask.tolerance, [0.25, 0.15 * min(40, 4 * spread["age"])])
     assert request(parts(age="0 to 20")).tolerance[1] < 20
-    assert ask.within == (scene.EXPOSURE,)
-    assert -0.5 < ask.bounds[0, 0] < -0.4 < 0.4 < ask.bounds[0, 1] < 0.5  # clear of what the gate refuses
+    assert ask.within == ()
+
+
+def test_light_and_soundness_are_bounded():
+    ask = within(request(parts()), (-0.4, 0.3), -1.0)
+    bounds = dict(zip(ask.within, ask.bounds.tolist(), strict=True))
+    assert bounds[scene.EXPOSURE] == [-0.4, 0.3]
+    assert -1 < bounds[scene.SOUNDNESS][0] < 1  # clear of what the gate refuses
+    assert bounds[scene.SOUNDNESS][1] > 16  # more than any reading gives
+    assert (ask.names, ask.keep) == (request(parts()).names, request(parts()).keep)
 
 
 def test_a_light_edit_does_not_hold_the_light():
     lit = Task("light_side", "value", (), 0.0, 1.0)
-    ask = ask_for([Wanted(lit, "age", "bin", 0.0, 1.0)], np.zeros((1, 1)), directions(), (), (-0.5, 0.5))
+    ask = ask_for([Wanted(lit, "age", "bin", 0.0, 1.0)], np.zeros((1, 1)), directions(), ())
     assert ask.keep == scene.NAMES[:3]
 
 
