@@ -70,3 +70,21 @@ def toy_target(tmp_path_factory: pytest.TempPathFactory):
 
     images, labels = write_toy_target(tmp_path_factory.mktemp("toys"), 200, codec="jpeg")
     return load_target(images, labels)
+
+
+@pytest.fixture(scope="module")
+def toy_guide(toy_target, tmp_path_factory: pytest.TempPathFactory, module_quick):
+    """What a run on toy faces by bar and spot (two bins) knows before its first sample; samples are left raw."""
+    from fakes import ToyFaces
+
+    from faceaug.axes import build_axis, parse_by
+    from faceaug.synthesis.gates import Limits
+    from faceaug.synthesis.guide import prepare
+    from faceaug.targets.arrays import load_arrays
+
+    axes = [build_axis(toy_target.table, spec) for spec in parse_by("bar,spot:-3/0/3")]
+    arrays, infos = load_arrays(toy_target, 64)
+    return prepare(
+        toy_target, arrays, infos, axes, ToyFaces(), tmp_path_factory.mktemp("models"), seed=0, keep=(), draws=256,
+        limits=Limits(), finish=False, codec="png", workers=1, batch_size=64, device="cpu", progress=lambda *_: None,
+    )  # fmt: skip

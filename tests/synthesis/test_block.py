@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,26 +10,20 @@ import pytest
 import torch
 from fakes import ToyFaces
 
-from faceaug.axes import build_axis, parse_by
 from faceaug.synthesis import block as blocks
 from faceaug.synthesis.block import LOST, BlockResult, Workshop, attempts_for, sample_seed, tally
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import distance, inverse_of
 from faceaug.synthesis.gates import BUILT_IN, Limits
-from faceaug.synthesis.guide import Guide, prepare, to_uint8
-from faceaug.targets.arrays import load_arrays
+from faceaug.synthesis.guide import Guide, to_uint8
 
 LIMITS = Limits(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0)
 YES = {"bar": "yes", "spot": "0 to 3"}
 
 
 @pytest.fixture(scope="module")
-def guide(toy_target, tmp_path_factory, module_quick) -> Guide:
-    axes = [build_axis(toy_target.table, spec) for spec in parse_by("bar,spot:-3/0/3")]
-    arrays, infos = load_arrays(toy_target, 64)
-    return prepare(toy_target, arrays, infos, axes, ToyFaces(), tmp_path_factory.mktemp("models"), seed=0, keep=(),
-                   draws=256, limits=LIMITS, finish=False, codec="png", workers=1, batch_size=64, device="cpu",
-                   progress=lambda *_: None)  # fmt: skip
+def guide(toy_guide) -> Guide:
+    return toy_guide
 
 
 def workshop(guide, gates=BUILT_IN, limits=LIMITS, **changes) -> Workshop:
@@ -151,6 +146,22 @@ def test_finished_samples_are_those_of_their_seed(guide):
     for candidate in result.candidates:
         assert candidate.finish == {"number": float(candidate.seed % 1000)}
         assert candidate.quality == 70 + candidate.seed % 20
+
+
+def test_a_cell_is_searched_once_whoever_comes_first(guide, made, monkeypatch):
+    """Three workers at once, the wanted block not first: one search, and the block is the same as alone."""
+    shop, searched = workshop(guide), []
+    search = shop._searched
+
+    def counted(cell, levels):
+        searched.append(cell)
+        return search(cell, levels)
+
+    monkeypatch.setattr(shop, "_searched", counted)
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda job: shop.make(*job), [(1, YES, 4), (1, YES, 2), (0, YES, 0)]))
+    assert sorted(searched) == [0, 1]
+    assert same(results[1], made)
 
 
 # --- small parts ---
