@@ -188,7 +188,7 @@ def _check_counts(target: Target, plan: Plan, path: Path) -> None:
 
 
 def _dry_run(console: Console, target: Target, plan: Plan, generator: str, settings: Settings) -> int:
-    from faceaug.synthesis.run import estimate
+    from faceaug.synthesis.estimate import estimate
 
     estimated = estimate(target, plan, generator, settings)
     text = f"{plan.to_text()}\n\n{estimate_text(plan, estimated)}"

@@ -194,7 +194,7 @@ def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces,
         seen.append(given)
         return {"seconds": 754.0, "bytes": 2_500_000.0}
 
-    monkeypatch.setattr(run, "estimate", estimate, raising=False)
+    monkeypatch.setattr("faceaug.synthesis.estimate.estimate", estimate)
     words = ["balance", faces, "--by", "gender,ethnicity", "--dry-run", "-o", tmp_path / "out", "--seed", 9]
     shown = faceaug_cli(*words)
     assert shown.status == 0

@@ -1,0 +1,89 @@
+"""How long a run would take and how large its output would be, from a few seconds of trying on this machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from faceaug.generators.base import Generator, load_generator
+from faceaug.planning import Plan
+from faceaug.semantics.jitter import jitter
+from faceaug.semantics.networks import INPUT_SIZE
+from faceaug.semantics.probes import Schedule, Task, new_net, train_net
+from faceaug.semantics.soundness import STEPS
+from faceaug.synthesis.run import Settings, workers_of
+from faceaug.synthesis.search import GENERATIONS, OFFSPRING
+from faceaug.synthesis.survey import draw, draw_seeds
+from faceaug.targets.table import Target
+
+ATTEMPTS_PER_SAMPLE = 7.0  # seen on real photographs at the default gates; cells differ a great deal
+LOOKS_PER_ATTEMPT = 5.0  # pictures synthesised and read until an edit is done
+FINISHING = 0.01  # seconds a sample
+TRIED = 64
+
+
+def estimate(
+    target: Target, plan: Plan, generator: str | Path | Generator = "embedded", settings: Settings | None = None
+) -> dict[str, float]:
+    """Return the expected seconds and bytes of a run.
+
+    A batch is synthesised, read, and a few steps of training are done, and the run is counted up from that. How many
+    attempts a cell takes is not known before: the figure is right to a factor of about two.
+
+    Returns
+    -------
+    dict
+        `seconds` and `bytes`.
+    """
+    settings = settings or Settings()
+    made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        look, step = _seconds_of(made, settings)
+    finally:
+        torch.set_num_threads(before)
+    workers, cells = workers_of(settings), sum(1 for cell in plan.cells if cell.planned)
+    looks = settings.draws + plan.total * min(ATTEMPTS_PER_SAMPLE, settings.tries) * LOOKS_PER_ATTEMPT
+    looks += cells * GENERATIONS * OFFSPRING * 3
+    training = (Schedule.for_size(len(target)).steps * (1 if workers > 1 else 2) + STEPS) * step
+    seconds = training + looks * look / workers + plan.total * FINISHING / workers + 0.002 * len(target)
+    return {"seconds": float(seconds), "bytes": plan.total * _bytes_of_one(target, made, settings)}
+
+
+def _seconds_of(generator: Generator, settings: Settings) -> tuple[float, float]:
+    """Return the seconds of one picture synthesised and read, and of one step of training, by one thread."""
+    task = Task("any", "classes", ("a", "b"))
+    net = new_net("residual", [task], 0).eval()
+    seeds = draw_seeds(settings.seed, 0, TRIED)
+
+    def look() -> None:
+        w = torch.from_numpy(draw(generator, seeds).astype(np.float32)).to(generator.device)
+        with torch.inference_mode():
+            images = generator.synthesize(w).float().cpu()
+            small = torch.nn.functional.interpolate(images, size=(INPUT_SIZE, INPUT_SIZE))
+            for _ in range(2):  # a picture is read by the steering probe and for soundness
+                net.features(small)
+
+    look()
+    start = time.perf_counter()
+    look()
+    one = (time.perf_counter() - start) / TRIED
+    pictures = np.random.default_rng(0).integers(0, 255, (TRIED, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8)
+    jitter(torch.zeros(2, 3, 8, 8), torch.Generator().manual_seed(0), mirror=True)
+    start = time.perf_counter()
+    train_net(net, [task], pictures, [np.asarray(np.arange(TRIED) % 2, np.float64)], Schedule(steps=4), 0, settings.device)
+    return one, (time.perf_counter() - start) / 4
+
+
+def _bytes_of_one(target: Target, generator: Generator, settings: Settings) -> float:
+    """Return the bytes that a sample takes: as the target's own files do, with its latents."""
+    latents = 2 * 4 * generator.w_dim + 300
+    rows = np.linspace(0, len(target) - 1, min(len(target), 64)).astype(int)
+    if settings.layout == "raw" or not settings.finish:
+        sizes = [target.image(int(i)).size for i in rows[:8]] if settings.finish else [3 * generator.resolution**2]
+        return float(np.mean(sizes)) * (1.0 if settings.layout == "raw" else 0.25) + latents
+    return float(np.mean([len(target.encoded(int(i))) for i in rows])) + latents
