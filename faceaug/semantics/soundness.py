@@ -19,8 +19,12 @@ from faceaug.semantics.calibration import as_tensor, calibrate
 from faceaug.semantics.probes import Probe, Schedule, Task, new_net, train_net
 
 TASK = Task("face", "classes", ("melted", "sound"))
-STEPS = 500
 MODERATE, FAR = 0.7, 1.7  # truncation of the sound draws, and how far beyond the generator's range the others lie
+
+
+def steps_for(n: int) -> int:
+    """Return the steps of training for a target of n pictures."""
+    return int(np.clip(16 * n // 64, 300, 500))
 
 
 def train_soundness(
@@ -56,9 +60,9 @@ def train_soundness(
     shuffle = torch.randperm(len(pictures), generator=rng)
     images = ((pictures[shuffle] + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
     known = labels[shuffle].numpy()
-    tenth, schedule = max(1, len(images) // 10), Schedule(steps=STEPS)
+    tenth, schedule = max(1, len(images) // 10), Schedule(steps=steps_for(len(real)))
     net = new_net("plain", [TASK], seed + 2)
-    told = (lambda step, loss: progress(step, STEPS)) if progress else None
+    told = (lambda step, loss: progress(step, schedule.steps)) if progress else None
     train_net(net, [TASK], images[tenth:], [known[tenth:]], schedule, seed + 2, device, told)
     return calibrate(net.to("cpu"), "plain", [TASK], [known[tenth:]], images[:tenth], [known[:tenth]], schedule)
 

@@ -13,7 +13,7 @@ from faceaug.planning import Plan
 from faceaug.semantics.jitter import jitter
 from faceaug.semantics.networks import INPUT_SIZE
 from faceaug.semantics.probes import Schedule, Task, new_net, train_net
-from faceaug.semantics.soundness import STEPS
+from faceaug.semantics.soundness import steps_for
 from faceaug.synthesis.run import Settings, workers_of
 from faceaug.synthesis.search import GENERATIONS, OFFSPRING
 from faceaug.synthesis.survey import draw, draw_seeds
@@ -49,7 +49,7 @@ def estimate(
     workers, cells = workers_of(settings), sum(1 for cell in plan.cells if cell.planned)
     looks = settings.draws + plan.total * min(ATTEMPTS_PER_SAMPLE, settings.tries) * LOOKS_PER_ATTEMPT
     looks += cells * GENERATIONS * OFFSPRING * 3
-    training = (Schedule.for_size(len(target)).steps * (1 if workers > 1 else 2) + STEPS) * step
+    training = (Schedule.for_size(len(target)).steps * (1 if workers > 1 else 2) + steps_for(len(target))) * step
     seconds = training + looks * look / workers + plan.total * FINISHING / workers + 0.002 * len(target)
     return {"seconds": float(seconds), "bytes": plan.total * _bytes_of_one(target, made, settings)}
 
@@ -75,7 +75,8 @@ def _seconds_of(generator: Generator, settings: Settings) -> tuple[float, float]
     pictures = np.random.default_rng(0).integers(0, 255, (TRIED, INPUT_SIZE, INPUT_SIZE, 3), dtype=np.uint8)
     jitter(torch.zeros(2, 3, 8, 8), torch.Generator().manual_seed(0), mirror=True)
     start = time.perf_counter()
-    train_net(net, [task], pictures, [np.asarray(np.arange(TRIED) % 2, np.float64)], Schedule(steps=4), 0, settings.device)
+    labels = np.asarray(np.arange(TRIED) % 2, np.float64)
+    train_net(net, [task], pictures, [labels], Schedule(steps=4), 0, settings.device)
     return one, (time.perf_counter() - start) / 4
 
 
