@@ -45,8 +45,12 @@ def atomic(path: Path) -> Iterator[Path]:
 def output_error(path: Path, error: OSError) -> OutputError:
     """Turn what the system says about a failed write into one sentence with the remedy."""
     if error.errno == errno.ENOSPC or "No space left" in str(error):
-        return OutputError(f"the disk is full: {path} could not be written; free some space and run again with --resume")
-    return OutputError(f"{path} could not be written ({error.strerror or error}); choose a folder that can be written to")
+        return OutputError(
+            f"the disk is full: {path} could not be written; free some space and run again with --resume"
+        )
+    return OutputError(
+        f"{path} could not be written ({error.strerror or error}); choose a folder that can be written to"
+    )
 
 
 def write_bytes(path: Path, data: bytes) -> None:

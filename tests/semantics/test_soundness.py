@@ -60,7 +60,7 @@ def test_blending_shows_both_faces_everywhere():
 
 
 def test_the_network_tells_sound_from_melted(monkeypatch, small):
-    monkeypatch.setattr(soundness, "STEPS", 60)
+    monkeypatch.setattr(soundness, "steps_for", lambda n: 60)
     told = []
     before = torch.get_rng_state()
     probe = train_soundness(
@@ -78,7 +78,7 @@ def test_the_network_tells_sound_from_melted(monkeypatch, small):
 
 
 def test_it_repeats_bit_for_bit(monkeypatch, small):
-    monkeypatch.setattr(soundness, "STEPS", 6)
+    monkeypatch.setattr(soundness, "steps_for", lambda n: 6)
     pictures = toys(20, 1.0, 0), toys(16, MODERATE, 1), toys(16, FAR, 2)
     x = as_tensor(pictures[0])
     one, two, other = (train_soundness(*pictures, seed).read(x)[0] for seed in (0, 0, 1))
