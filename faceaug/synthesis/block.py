@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.generators.base import Generator
+from faceaug.images import resize
 from faceaug.semantics import scene
 from faceaug.semantics.calibration import as_tensor
 from faceaug.semantics.probes import fit
@@ -221,7 +222,7 @@ class Workshop:
         finals: dict[int, Final] = {}
         for i, picture in zip(passed, pictures, strict=True):
             image, parameters, quality = (
-                finisher(picture, _number(seeds[i])) if finisher else (picture.copy(), {}, None)
+                finisher(picture, _number(seeds[i])) if finisher else (self._unsqueezed(picture), {}, None)
             )
             small = fit(as_tensor(image[None]))
             judged = confidences(parts, self.guide.judge, self.guide.judge.read(small)[0])[0]
@@ -231,6 +232,12 @@ class Workshop:
                 image, parameters, quality, {p.task.name: float(c) for p, c in zip(parts, judged, strict=True)}
             )
         return finals
+
+    def _unsqueezed(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a raw picture in the target's proportions, its longer side as the generator made it."""
+        aspect, side = self.guide.reader.framing.aspect, len(picture)
+        shape = (round(side * min(1, 1 / aspect)), round(side * min(1, aspect)))
+        return picture.copy() if shape == (side, side) else resize(picture, shape)
 
 
 def _number(seed: np.random.SeedSequence) -> int:

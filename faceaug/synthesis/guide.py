@@ -18,7 +18,7 @@ from faceaug.files import read_json, write_json
 from faceaug.finishing import ColourMatch, Finisher, match_colour
 from faceaug.framing import Framing, apply_framing, measure_framing
 from faceaug.generators.base import Generator
-from faceaug.images import Codec, ImageInfo
+from faceaug.images import Codec
 from faceaug.photometry import Photometry, measure_photometry, target_photometry
 from faceaug.semantics.directions import Directions
 from faceaug.semantics.learning import learn, tasks_of
@@ -29,6 +29,7 @@ from faceaug.semantics.soundness import FAR, MODERATE, train_soundness
 from faceaug.synthesis.extrapolate import synthesize
 from faceaug.synthesis.gates import Limits
 from faceaug.synthesis.survey import DIRECTIONS, DRAWS, Progress, RealFaces, Survey, draw, draw_seeds, survey
+from faceaug.targets.arrays import common_aspect
 from faceaug.targets.table import Target
 
 Floats = NDArray[np.float64]
@@ -85,7 +86,6 @@ class Guide:
 def prepare(
     target: Target,
     arrays: NDArray[np.uint8],
-    infos: Sequence[ImageInfo],
     axes: Sequence[Axis],
     generator: Generator,
     folder: Path,
@@ -105,8 +105,8 @@ def prepare(
 
     Parameters
     ----------
-    arrays, infos : uint8 [N, 64, 64, 3], N ImageInfo
-        The target's pictures, squeezed into squares, and what their files say.
+    arrays : uint8 [N, 64, 64, 3]
+        The target's pictures, squeezed into squares.
     axes, keep : sequences of Axis
         Attributes to steer, and attributes only to be kept.
     draws : int
@@ -129,7 +129,7 @@ def prepare(
         steering, judge = Probe.load(folder / PROBES[0]), Probe.load(folder / PROBES[1])
         clock.append(time.perf_counter())
         reader, photometry = _looks(
-            target, arrays, infos, axes, generator, steering, seed, min(draws, FRAMING_DRAWS), finish, batch_size
+            target, arrays, axes, generator, steering, seed, min(draws, FRAMING_DRAWS), finish, batch_size
         )
         clock.append(time.perf_counter())
         cells = cells_of(target, axes)
@@ -162,13 +162,12 @@ def prepare(
 
 
 def _looks(
-    target: Target, arrays: NDArray[np.uint8], infos: Sequence[ImageInfo], axes: Sequence[Axis], generator: Generator,
+    target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], generator: Generator,
     steering: Probe, seed: int, draws: int, finish: bool, batch_size: int,
 ) -> tuple[Reader, Photometry | None]:  # fmt: skip
     """Measure how the target frames faces and, where samples are to be finished, what its photographs look like."""
     pictures = synthesize(generator, draw(generator, draw_seeds(seed, 0, draws)), batch_size)
-    aspect = float(np.median([info.width / info.height for info in infos]))
-    framing = measure_framing(_evenly(arrays, 2000), thumbnails(pictures), aspect)
+    framing = measure_framing(_evenly(arrays, 2000), thumbnails(pictures), common_aspect(target))
     photometry = colour = None
     if finish:
         photometry = target_photometry(target, seed=seed, weights=cell_weights(target, axes).tolist())

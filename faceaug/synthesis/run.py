@@ -189,7 +189,7 @@ def balance(
         models = Path(out) / MODELS
         models.mkdir(exist_ok=True)
         guide = prepare(
-            target, arrays, infos, plan.axes, made, models, seed=settings.seed, keep=keep, draws=settings.draws,
+            target, arrays, plan.axes, made, models, seed=settings.seed, keep=keep, draws=settings.draws,
             limits=settings.limits, finish=settings.finish, codec=folder.manifest.codec, workers=workers_of(settings),
             batch_size=settings.batch_size, device=settings.device, progress=told,
         )  # fmt: skip

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from faceaug.errors import TargetError
-from faceaug.images import ImageInfo, Rgb, decode_with_info, resize
+from faceaug.images import ImageInfo, Rgb, decode_with_info, inspect, resize
 from faceaug.targets.checking import Progress, map_in_threads
 from faceaug.targets.table import Target
+
+ASPECT_IMAGES = 300
 
 
 def load_arrays(
     target: Target, size: int, workers: int | None = None, *, progress: Progress | None = None
 ) -> tuple[Rgb, tuple[ImageInfo, ...]]:
-    """Decode all images and bring them to one square size.
+    """Decode all images and squeeze them into one square size.
 
     Only the small images are held, and a few large ones while they are resized. The result does not depend on the
     number of workers.
@@ -23,7 +25,8 @@ def load_arrays(
     target
         The data set.
     size
-        Side in pixels. Of an image that is not square the middle is taken, so that faces keep their proportions.
+        Side in pixels. Each image is first cut in its middle to the data set's common proportions (`common_aspect`) and
+        then squeezed whole, so that faces are squeezed alike and what is above and below them is seen.
     workers
         Threads; as many as there are processors when None.
     progress
@@ -44,18 +47,26 @@ def load_arrays(
     if size < 1:
         raise TargetError(f"images of {size} by {size} pixels were asked for: give at least 1")
     images = np.empty((len(target), size, size, 3), np.uint8)
+    aspect = common_aspect(target)
 
     def task(index: int) -> ImageInfo:
         image, info = decode_with_info(target.encoded(index), name=target.keys[index], max_pixels=target.max_pixels)
-        images[index] = resize(center_square(image), (size, size))
+        images[index] = resize(cut_to(image, aspect), (size, size))
         return info
 
     return images, tuple(map_in_threads(task, len(target), workers=workers, progress=progress))
 
 
-def center_square(image: Rgb) -> Rgb:
-    """Return the largest square in the middle of uint8 [H, W, 3]."""
+def common_aspect(target: Target) -> float:
+    """Return the median of width over height, of at most a few hundred images spread over the data set."""
+    rows = np.unique(np.linspace(0, len(target) - 1, min(len(target), ASPECT_IMAGES)).astype(int))
+    infos = [inspect(target.encoded(int(i)), name=target.keys[i], max_pixels=target.max_pixels) for i in rows]
+    return float(np.median([info.width / info.height for info in infos]))
+
+
+def cut_to(image: Rgb, aspect: float) -> Rgb:
+    """Return the largest middle part of uint8 [H, W, 3] that is `aspect` times as wide as high."""
     height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
+    wide, high = min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect)))
+    top, left = (height - high) // 2, (width - wide) // 2
+    return image[top : top + high, left : left + wide]
