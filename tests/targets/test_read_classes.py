@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from conftest import write_face
+from target_faces import write_face
 
 from faceaug.errors import TargetError
 from faceaug.targets import load_target

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_face
+from target_faces import write_face
 
 from faceaug.errors import ImageError, TargetError
 from faceaug.targets import load_target

@@ -8,7 +8,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
-from conftest import GENDERS, face
+from target_faces import GENDERS, face
 
 from faceaug.errors import ImageError, TargetError
 from faceaug.images import encode

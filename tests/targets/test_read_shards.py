@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import GENDERS, face
+from target_faces import GENDERS, face
 
 from faceaug.errors import IntegrityError, TargetError
 from faceaug.shards.manifest import hash_line

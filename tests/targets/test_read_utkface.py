@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import write_face
+from target_faces import write_face
 
 from faceaug.errors import TargetError
 from faceaug.targets import load_target

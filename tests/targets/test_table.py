@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import face, write_face
+from target_faces import face, write_face
 
 from faceaug.errors import TargetError
 from faceaug.targets import load_arrays, load_target

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import face
+from target_faces import face
 
 from faceaug.errors import TargetError
 from faceaug.images import encode
