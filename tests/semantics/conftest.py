@@ -1,13 +1,9 @@
-"""Make the helpers of the folder above importable, and compute with one thread."""
+"""Fixtures: one thread, and probes that are quickly taught."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -41,6 +37,6 @@ def taught():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("faceaug.semantics.probes.INPUT_SIZE", 32)
         learnt = learn(
-            images, tasks, labels, seed=3, schedule=Schedule(50, batch=32), progress=lambda *c: calls.append(c)
+            images, tasks, labels, seed=3, schedule=Schedule(40, batch=32), progress=lambda *c: calls.append(c)
         )
     return learnt, calls

@@ -60,14 +60,14 @@ def test_blending_shows_both_faces_everywhere():
 
 
 def test_the_network_tells_sound_from_melted(monkeypatch, small):
-    monkeypatch.setattr(soundness, "steps_for", lambda n: 60)
+    monkeypatch.setattr(soundness, "steps_for", lambda n: 45)
     told = []
     before = torch.get_rng_state()
     probe = train_soundness(
         toys(120, 1.0, 0), toys(100, MODERATE, 1), toys(100, FAR, 2), 0, progress=lambda *call: told.append(call)
     )
     assert torch.equal(torch.get_rng_state(), before)
-    assert told == [(step, 60) for step in range(1, 61)]
+    assert told == [(step, 45) for step in range(1, 46)]
     assert probe.semantics == ("face=melted", "face=sound")
     fresh = as_tensor(toys(80, MODERATE, 3))
     sound = probe.read(fresh)[0][:, 1]
@@ -84,3 +84,8 @@ def test_it_repeats_bit_for_bit(monkeypatch, small):
     one, two, other = (train_soundness(*pictures, seed).read(x)[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(("n", "steps"), [(10, 300), (1600, 400), (6500, 500)])
+def test_training_follows_the_size(n, steps):
+    assert soundness.steps_for(n) == steps

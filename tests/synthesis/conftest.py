@@ -1,14 +1,10 @@
-"""Make the helpers of the folder above importable, and compute with one thread."""
+"""Fixtures: one thread, and runs on toy faces that are quick."""
 
 import functools
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -42,9 +38,9 @@ def _patched(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(networks.TRUNKS, name, ToyReader.trunk)
     monkeypatch.setattr(guide, "learn", learn)
     monkeypatch.setattr(guide, "train_soundness", untrained)
-    for name, small in (("BLOCK", 16), ("OFFSPRING", 16), ("GENERATIONS", 2)):
+    for name, small in (("BLOCK", 8), ("OFFSPRING", 16), ("GENERATIONS", 1)):
         monkeypatch.setattr(block, name, small)
-    monkeypatch.setattr("faceaug.synthesis.run.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=12))
+    monkeypatch.setattr("faceaug.synthesis.run.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=8))
 
 
 @pytest.fixture
@@ -83,8 +79,8 @@ def toy_guide(toy_target, tmp_path_factory: pytest.TempPathFactory, module_quick
     from faceaug.targets.arrays import load_arrays
 
     axes = [build_axis(toy_target.table, spec) for spec in parse_by("bar,spot:-3/0/3")]
-    arrays, infos = load_arrays(toy_target, 64)
+    arrays, _ = load_arrays(toy_target, 64)
     return prepare(
-        toy_target, arrays, infos, axes, ToyFaces(), tmp_path_factory.mktemp("models"), seed=0, keep=(), draws=256,
+        toy_target, arrays, axes, ToyFaces(), tmp_path_factory.mktemp("models"), seed=0, keep=(), draws=256,
         limits=Limits(), finish=False, codec="png", workers=1, batch_size=64, device="cpu", progress=lambda *_: None,
     )  # fmt: skip

@@ -20,14 +20,14 @@ from faceaug.targets.arrays import load_arrays
 
 @pytest.fixture(scope="module")
 def arrays(toy_target):
-    return load_arrays(toy_target, 64)
+    return load_arrays(toy_target, 64)[0]
 
 
 def prepared(target, arrays, folder, *, by="bar,spot:-3/0/3", generator=None, finish=False, **changes) -> Guide:
     axes = [build_axis(target.table, spec) for spec in parse_by(by)]
     settings = dict(seed=0, keep=(), draws=256, limits=Limits(), finish=finish, codec="jpeg", workers=2,
                     batch_size=64, device="cpu", progress=lambda *_: None)  # fmt: skip
-    return prepare(target, *arrays, axes, generator or ToyFaces(), folder, **{**settings, **changes})
+    return prepare(target, arrays, axes, generator or ToyFaces(), folder, **{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
