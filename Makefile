@@ -23,7 +23,7 @@ WEIGHTS := --no-deps --ignore-requires-python gan-face-generate==1.1.1
 
 demo: $(VENV)/.ready
 	@if grep -qs '"format": "faceaug-manifest"' "$(OUT)/manifest.json"; then rm -rf "$(OUT)"; fi
-	$(BIN)/faceaug balance "$$($(BIN)/python -m faceaug.demo)" --by yaw:-90/-25/-10/10/25/90 --target uniform -o "$(OUT)"
+	$(BIN)/faceaug balance "$$($(BIN)/python -m faceaug.demo)" --by yaw:-90/-25/-10/10/25/90 --target uniform --recipe demo -o "$(OUT)"
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest $(ARGS)
