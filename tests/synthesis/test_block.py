@@ -10,7 +10,10 @@ import pytest
 import torch
 from fakes import ToyFaces
 
+from faceaug.semantics import scene
+from faceaug.semantics.probes import Probe
 from faceaug.synthesis import block as blocks
+from faceaug.synthesis.asks import confidences, wanted
 from faceaug.synthesis.block import LOST, BlockResult, Workshop, attempts_for, sample_seed, tally
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import distance, inverse_of
@@ -98,6 +101,66 @@ def test_edits_begin_near_the_cell_and_arrive(guide, made):
     assert began[:, bar].mean() > 0.3  # a fresh draw would be at 0
     assert (ended[:, bar] > 0.7).all()
     assert (ended[:, spot] > -0.3).all()
+
+
+def test_gates_see_what_was_measured(guide):
+    """Every number of a batch, computed here again from the pictures."""
+    seen = []
+
+    def spy(batch):
+        seen.append(batch)
+        return np.ones(len(batch.drift), bool)
+
+    limits = replace(LIMITS, exposure=0.1)
+    workshop(guide, {"spy": spy}, limits).make(1, YES, 2)
+    (batch,) = seen
+    views = guide.reader.view(batch.images)
+    judged, features = guide.judge.read(views)
+    parts = wanted(guide.axes, YES, guide.tasks)
+    before, after = guide.reader(batch.origin_images), guide.reader(batch.images)
+    names = guide.directions.names
+    np.testing.assert_allclose(batch.judged, confidences(parts, guide.judge, judged), atol=1e-6)
+    np.testing.assert_allclose(batch.confidence, confidences(parts, guide.reader.probe, after), atol=1e-5)
+    kept = [names.index(name) for name in scene.NAMES]
+    drift = np.abs(after - before)[:, kept] / guide.directions.spread[kept]
+    np.testing.assert_allclose(batch.drift, drift.max(1), atol=1e-4)
+    spill = scene.spill(batch.origin_images, batch.images, guide.reader.ellipse).numpy()
+    np.testing.assert_allclose(batch.spill, spill, atol=1e-5)
+    assert spill.max() > 0
+    misexposure = guide.real.misexposure(views, limits.exposure)
+    np.testing.assert_allclose(batch.misexposure, misexposure, atol=1e-5)
+    assert misexposure.max() > 0
+    # Realism and soundness are held against the cell's own standard: the same shift or scale for all.
+    remote = guide.real.remoteness(features) / batch.realism
+    np.testing.assert_allclose(remote, remote[0], rtol=1e-4)
+    sound = after[:, names.index(scene.SOUNDNESS)] - batch.soundness
+    np.testing.assert_allclose(sound, sound[0], atol=1e-4)
+    assert batch.limits == limits
+
+
+def test_pose_and_light_may_change_the_scene(guide):
+    """An edit of pose or light changes the rest by nature: drift and spill are not held against it."""
+    seen = []
+
+    def spy(batch):
+        seen.append(batch)
+        return np.ones(len(batch.drift), bool)
+
+    names = ("yaw" if name == "spot" else name for name in guide.directions.names)
+    posed = replace(
+        guide,
+        axes=tuple(replace(axis, name=axis.name.replace("spot", "yaw")) for axis in guide.axes),
+        tasks=tuple(replace(task, name=task.name.replace("spot", "yaw")) for task in guide.tasks),
+        survey=replace(guide.survey, directions=replace(guide.directions, names=tuple(names))),
+        judge=renamed(guide.judge), reader=replace(guide.reader, probe=renamed(guide.reader.probe)),
+    )  # fmt: skip
+    workshop(posed, {"spy": spy}).make(1, {"bar": "yes", "yaw": "0 to 3"}, 2)
+    assert seen[0].drift.max() == seen[0].spill.max() == 0
+
+
+def renamed(probe: Probe) -> Probe:
+    tasks = [replace(task, name=task.name.replace("spot", "yaw")) for task in probe.tasks]
+    return Probe(probe.net, probe.trunk, tasks, probe.calibrations)
 
 
 def test_what_came_nearest_is_told(guide, made):

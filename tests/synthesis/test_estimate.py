@@ -1,0 +1,64 @@
+"""The estimate of a run's time and size: it counts up what a run does; how long each takes is measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fakes import ToyFaces
+
+from faceaug.analysis import analyze
+from faceaug.planning import Limits, plan
+from faceaug.synthesis import estimate as estimates
+from faceaug.synthesis.estimate import estimate
+from faceaug.synthesis.run import Settings
+
+SETTINGS = Settings(workers=1)
+
+
+def wish(target, total):
+    return plan(analyze(target, "bar"), "min:2000", Limits(max_total=total))
+
+
+@pytest.fixture
+def steady(monkeypatch):
+    """A machine of which the speed is known: a hundredth of a second a picture, a tenth a step of training."""
+    monkeypatch.setattr(estimates, "_seconds_of", lambda generator, settings: (0.01, 0.1))
+
+
+def test_more_samples_take_longer_and_more_workers_less(toy_target, steady):
+    generator = ToyFaces()
+
+    def seconds(total, **changes):
+        return estimate(toy_target, wish(toy_target, total), generator, replace(SETTINGS, **changes))["seconds"]
+
+    assert seconds(0) < seconds(100) < seconds(1000)
+    assert seconds(1000, workers=4) < seconds(1000, workers=2) < seconds(1000)
+    assert seconds(1000, tries=2) < seconds(1000)
+    assert seconds(100, draws=20_000) - seconds(100, draws=10_000) == pytest.approx(100, rel=1e-6)
+
+
+def test_the_time_per_sample_is_of_the_order_of_an_edit(toy_target, steady):
+    """Each sample takes some attempts, each attempt some looks, each look a hundredth of a second."""
+    one, two = (estimate(toy_target, wish(toy_target, n), ToyFaces(), SETTINGS)["seconds"] for n in (500, 1500))
+    assert 0.1 < (two - one) / 1000 < 1.0
+
+
+@pytest.mark.parametrize(("layout", "least", "most"), [("blob", 1500, 6000), ("raw", 64 * 64 * 3, 64 * 64 * 3 + 1000)])
+def test_bytes_are_those_of_the_targets_files_or_of_pixels(toy_target, steady, layout, least, most):
+    found = estimate(toy_target, wish(toy_target, 100), ToyFaces(), replace(SETTINGS, layout=layout))
+    assert least < found["bytes"] / 100 < most
+    if layout == "blob":
+        files = np.mean([len(toy_target.encoded(i)) for i in range(len(toy_target))])
+        assert found["bytes"] / 100 == pytest.approx(files + 8 * ToyFaces().w_dim, rel=0.3)
+
+
+def test_it_measures_and_leaves_everything_as_it_was(toy_target):
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    found = estimate(toy_target, wish(toy_target, 50), ToyFaces(), SETTINGS)
+    assert found["seconds"] > 0
+    assert found["bytes"] > 0
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
