@@ -24,6 +24,7 @@ AIM = 0.85
 VALUE_TOLERANCE = 0.15  # of a bin's width
 SOUND_MARGIN, SOUND_ROOM = 0.5, 25.0  # log-odds: clear of the gate, and no face is too sound
 KEEP_TOLERANCE = 0.3  # of a kept semantic's spread; the gate's limit is wider
+STILL = 1e-6  # a spread below this is rounding
 WIDEN = 0.25  # how far beyond the range of draws an open bin is tried, in parts of that range
 
 
@@ -84,9 +85,13 @@ def aims(parts: Sequence[Wanted], found: Survey, u: Floats) -> Floats:
 
 
 def ask_for(parts: Sequence[Wanted], aim: Floats, directions: Directions, keep: Sequence[str]) -> Ask:
-    """Return the request for the closed loop: the cell's semantics at `aim` [N, A], the scene and `keep` held."""
-    held = (*kept_scene([p.task for p in parts]), *keep)
-    spread = directions.spread[directions.index(held)]
+    """Return the request for the closed loop: the cell's semantics at `aim` [N, A], the scene and `keep` held.
+
+    What no draw changes, such as a background that is white in all of them, needs no holding.
+    """
+    spreads = dict(zip(directions.names, directions.spread.tolist(), strict=True))
+    held = tuple(name for name in (*kept_scene([p.task for p in parts]), *keep) if not spreads[name] <= STILL)
+    spread = np.array([spreads[name] for name in held])
     return Ask(
         names=tuple(p.semantic for p in parts),
         aim=aim,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -114,6 +115,15 @@ def test_what_is_asked_and_what_is_held():
     np.testing.assert_allclose(ask.tolerance, [0.25, 0.15 * min(40, 4 * spread["age"])])
     assert request(parts(age="0 to 20")).tolerance[1] < 20
     assert ask.within == ()
+
+
+def test_what_never_changes_is_not_held():
+    """A generator whose background is always white: there is no direction along which it could be kept."""
+    spread = directions().spread.copy()
+    spread[NAMES.index("outside_green")], spread[NAMES.index("glasses=no")] = 0.0, 1e-9
+    ask = ask_for(parts(), np.zeros((2, 2)), replace(directions(), spread=spread), KEPT.semantics)
+    assert ask.keep == ("outside_red", "outside_blue", "light_side", "glasses=yes")
+    assert len(ask.keep_tolerance) == 4
 
 
 def test_light_and_soundness_are_bounded():
