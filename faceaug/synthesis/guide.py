@@ -133,7 +133,7 @@ def prepare(
         )
         clock.append(time.perf_counter())
         cells = cells_of(target, axes)
-        real = RealFaces.seen_by(judge, arrays, cells, seed, batch_size)
+        real = RealFaces.seen_by(judge, arrays, cells, seed)
         reader = replace(
             reader, soundness=_soundness(arrays, generator, reader, seed, draws, batch_size, device, progress)
         )
@@ -158,7 +158,7 @@ def prepare(
             photometry=photometry.to_dict() if photometry else None, figures=figures,
         )  # fmt: skip
         write_json(folder / LAST, known)
-    return _reopened(folder, target, arrays, axes, tasks, generator, seed, limits, codec, batch_size)
+    return _reopened(folder, target, arrays, axes, tasks, generator, seed, limits, codec)
 
 
 def _looks(
@@ -179,7 +179,7 @@ def _looks(
 
 def _reopened(
     folder: Path, target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task],
-    generator: Generator, seed: int, limits: Limits, codec: Codec, batch_size: int,
+    generator: Generator, seed: int, limits: Limits, codec: Codec,
 ) -> Guide:  # fmt: skip
     """Read back what `prepare` has written: a run and its continuation work with the very same numbers."""
     known = read_json(folder / LAST, "what the run has learnt")
@@ -194,7 +194,7 @@ def _reopened(
     return Guide(
         reader=reader, judge=judge, axes=tuple(axes), tasks=tuple(tasks),
         survey=found, reach=float(np.quantile(found.distance, limits.plausible)),
-        real=RealFaces.seen_by(judge, arrays, cells_of(target, axes), seed, batch_size),
+        real=RealFaces.seen_by(judge, arrays, cells_of(target, axes), seed),
         finisher=Finisher(photometry, aspect=framing.aspect, codec=codec) if photometry else None,
         figures=known["figures"],
     )  # fmt: skip

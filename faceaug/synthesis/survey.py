@@ -66,9 +66,7 @@ class RealFaces:
     cells: NDArray[np.int64]
 
     @classmethod
-    def seen_by(
-        cls, judge: Probe, arrays: NDArray[np.uint8], cells: NDArray[np.int64], seed: int, batch_size: int
-    ) -> RealFaces:
+    def seen_by(cls, judge: Probe, arrays: NDArray[np.uint8], cells: NDArray[np.int64], seed: int) -> RealFaces:
         """Read the target's pictures, uint8 [N, 64, 64, 3]; `cells` [N] is the cell of each, -1 for none."""
         rows = np.arange(len(arrays))
         if len(rows) > MOST_REAL:

@@ -289,7 +289,7 @@ def test_a_cell_is_lit_as_its_own_faces_where_there_are_enough():
 def test_real_faces_are_read_by_the_judge(monkeypatch):
     generator = BlockGenerator(6, resolution=64)
     arrays = as_bytes(generator.synthesize(torch.from_numpy(generator.draw(50))))
-    faces = RealFaces.seen_by(Judge(), arrays, np.arange(50) % 3, 0, 64)
+    faces = RealFaces.seen_by(Judge(), arrays, np.arange(50) % 3, 0)
     x = torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
     raw = Judge().read(x)[1]
     np.testing.assert_allclose(faces.features.numpy() * faces.scale + faces.mean, raw, atol=1e-4)
@@ -297,7 +297,7 @@ def test_real_faces_are_read_by_the_judge(monkeypatch):
     np.testing.assert_allclose(faces.features.std(0, correction=0), 1, atol=1e-3)
     np.testing.assert_array_equal(faces.hashes, hashes(x))
     monkeypatch.setattr(surveys, "MOST_REAL", 20)
-    part = RealFaces.seen_by(Judge(), arrays, np.arange(50) % 3, 0, 64)
+    part = RealFaces.seen_by(Judge(), arrays, np.arange(50) % 3, 0)
     assert (len(part.features), len(part.exposure), len(part.hashes)) == (20, 20, 50)  # near-copies know all
     rows = [int(np.abs(raw - feature).sum(1).argmin()) for feature in part.features.numpy() * part.scale + part.mean]
     np.testing.assert_array_equal(part.cells, np.array(rows) % 3)
