@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from faceaug.errors import FaceaugError
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -157,9 +159,21 @@ def all_gates() -> dict[str, Gate]:
 
 
 def refuse(batch: Batch, gates: dict[str, Gate]) -> list[str | None]:
-    """Return for each sample the name of the first gate that refuses it, or None where all let it pass."""
+    """Return for each sample the name of the first gate that refuses it, or None where all let it pass.
+
+    Raises
+    ------
+    FaceaugError
+        When a gate does not answer for each sample.
+    """
     reasons: list[str | None] = [None] * len(batch.drift)
     for name, gate in gates.items():
-        for i in np.flatnonzero(~gate(batch)):
+        passes = np.asarray(gate(batch), bool)  # whatever truth values somebody else's gate gives
+        if passes.shape != (len(reasons),):
+            raise FaceaugError(
+                f"the gate {name!r} answered with an array of shape {list(passes.shape)} for {len(reasons)} samples; "
+                "it must say of each whether it may pass"
+            )
+        for i in np.flatnonzero(~passes):
             reasons[i] = reasons[i] or name
     return reasons

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from faceaug.errors import FaceaugError
 from faceaug.synthesis import gates
 from faceaug.synthesis.gates import BUILT_IN, Batch, Limits, all_gates, refuse
 
@@ -111,6 +112,21 @@ def test_gates_of_others_are_asked_last_and_in_order(monkeypatch):
     assert list(all_gates()) == [*BUILT_IN, "dark enough", "zebra"]
     assert refuse(found, all_gates()) == ["zebra", "dark enough", "face only"]
     assert asked == [found]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [[True, False, True], np.array([1, 0, 2]), torch.tensor([True, False, True])],
+    ids=["list", "int", "torch"],
+)
+def test_any_truth_values_will_do(answer):
+    assert refuse(batch(), {"odd": lambda found: answer}) == [None, "odd", None]
+
+
+@pytest.mark.parametrize("answer", [True, np.ones(2, bool), np.ones((3, 2), bool)])
+def test_a_gate_that_does_not_answer_for_each_sample_is_named(answer):
+    with pytest.raises(FaceaugError, match="the gate 'odd' answered"):
+        refuse(batch(), {"odd": lambda found: answer})
 
 
 def test_without_others_the_built_in_ones_are_all(monkeypatch):
