@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from faceaug.analysis import analyze
 from faceaug.errors import FaceaugError, OutputError, UsageError
 from faceaug.planning import Limits as PlanLimits
 from faceaug.planning import Plan, plan
+from faceaug.semantics import learning, networks, soundness
+from faceaug.semantics.probes import Schedule
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
+from faceaug.synthesis import block, guide
 from faceaug.synthesis.gates import BUILT_IN, DUPLICATE, Limits
 from faceaug.synthesis.run import RunResult, Settings, balance, fingerprint
 
@@ -227,6 +231,41 @@ def test_raw_samples_are_left_as_the_generator_made_them(toy_target, wish, tmp_p
     assert len(found) > 3
     np.testing.assert_array_equal(np.stack(found), expected)
     assert not [key for key in held if key.startswith("finish/")]
+
+
+def small_trunk():
+    """A trunk that is trained in moments."""
+    layers = []
+    for i, o in pairwise((3, 8, 16, 24)):
+        layers += [torch.nn.Conv2d(i, o, 3, 2, 1, bias=False), torch.nn.BatchNorm2d(o), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers), 24
+
+
+def test_a_run_that_really_learns(toy_target, tmp_path, monkeypatch):
+    """Nothing stands in for the probes here; with a moment's training and open gates, what is made is accounted for."""
+    monkeypatch.setattr(guide, "learn", learning.learn)
+    monkeypatch.setattr(guide, "train_soundness", soundness.train_soundness)
+    for name in ("residual", "plain"):
+        monkeypatch.setitem(networks.TRUNKS, name, small_trunk)
+    short = Schedule(12, batch=16)
+    monkeypatch.setattr(Schedule, "for_size", classmethod(lambda cls, n: short))
+    monkeypatch.setattr(soundness, "steps_for", lambda n: 8)
+    for name, small in (("BLOCK", 8), ("OFFSPRING", 8), ("GENERATIONS", 1)):
+        monkeypatch.setattr(block, name, small)
+    open_ = Limits(confidence=0.01, judge=0.01, drift=9.0, spill=99.0, realistic=1.0, sound=0.0, exposure=0.0)
+    few = plan(analyze(toy_target, "bar"), "min:200", PlanLimits(max_total=6))
+    told = []
+    result = balance(
+        toy_target, tmp_path / "out", plan=few, generator=ToyFaces(), progress=lambda *call: told.append(call[0]),
+        settings=replace(SETTINGS, limits=open_, finish=False, corrections=1),
+    )  # fmt: skip
+    assert result.accepted + result.short == 6
+    assert result.accepted > 0
+    assert {"probes", "soundness", "directions", "making"} <= set(told)
+    for figures in result.manifest.measured["probes"].values():
+        assert 0 <= figures[0]["accuracy"] <= 1
+        assert set(figures[0]["recall"]) <= {"no", "yes"}
+    assert verify(tmp_path / "out").problems == ()
 
 
 def test_what_decides_the_samples_is_in_the_fingerprint(toy_target, wish):

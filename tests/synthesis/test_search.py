@@ -14,7 +14,17 @@ from faceaug.synthesis.asks import aims, ask_for, wanted
 from faceaug.synthesis.block import Workshop, sample_seed
 from faceaug.synthesis.extrapolate import inverse_of
 from faceaug.synthesis.gates import BUILT_IN, Limits
-from faceaug.synthesis.search import Parents, Standard, cost, edit_length, nearest_draws, origins, standard_of
+from faceaug.synthesis.search import (
+    KIN,
+    PARENT,
+    Parents,
+    Standard,
+    cost,
+    edit_length,
+    nearest_draws,
+    origins,
+    standard_of,
+)
 
 LIMITS = Limits(drift=1.0, spill=5.0, realistic=0.9, sound=0.25)
 EASY = Standard(remote=1e9, sound=-1e9, bright=(-1e9, 1e9))
@@ -37,9 +47,10 @@ def inverse(toy_guide):
     return inverse_of(toy_guide.directions.covariance)
 
 
-def parents(n, cost, start=0):
+def parents(n, cost, start=0, line=None):
     rows = np.arange(start, start + n, dtype=float)
-    return Parents(np.repeat(rows[:, None], 3, 1), np.repeat(rows[:, None], 2, 1), np.array(cost, float))
+    line = rows.astype(int) if line is None else np.array(line)
+    return Parents(np.repeat(rows[:, None], 3, 1), np.repeat(rows[:, None], 2, 1), np.array(cost, float), line)
 
 
 def test_the_best_parents_are_the_cheapest_and_of_equals_the_first():
@@ -49,6 +60,14 @@ def test_the_best_parents_are_the_cheapest_and_of_equals_the_first():
     both = parents(2, [1, 1]).joined(parents(2, [1, 0], start=10))
     assert both.best(2).w[:, 0].tolist() == [11, 0]  # the older stay where the younger are no better
     assert parents(2, [1, 2]).best(9).cost.tolist() == [1, 2]
+
+
+def test_no_line_has_more_than_its_share_of_parents():
+    """One lucky face must not be everybody's parent: samples would be its siblings."""
+    best = parents(7, [0, 1, 2, 3, 4, 5, 6], line=[9, 9, 9, 9, 5, 9, 5]).best(4)
+    assert best.line.tolist() == [9] * KIN + [5] * 2
+    assert best.cost.tolist() == [*range(KIN), 4, 6]
+    assert (best.w[:, 0] == best.cost).all()
 
 
 def test_the_nearest_draws_need_the_least_edit(toy_guide, ask, inverse):
@@ -117,25 +136,30 @@ def test_any_confidence_may_be_asked(toy_guide, parts, confidence):
 def begin(toy_guide, ask, inverse, numbers=range(8), candidates=4, truncation=1.0):
     near = nearest_draws(toy_guide, ask, inverse)[:128]
     survey = toy_guide.survey
-    held = Parents(survey.w[near].astype(float), survey.read[near].astype(float), np.zeros(len(near)))
+    held = Parents(survey.w[near].astype(float), survey.read[near].astype(float), np.zeros(len(near)), near)
     seeds = [sample_seed(0, 1, number) for number in numbers]
     request = replace(ask, aim=ask.aim[: len(seeds)])
     return origins(ToyFaces(), toy_guide, held, seeds, request, inverse, candidates=candidates, truncation=truncation)
 
 
 def test_origins_are_those_of_their_seeds(toy_guide, ask, inverse):
-    w = begin(toy_guide, ask, inverse)
+    w, line = begin(toy_guide, ask, inverse)
     assert w.shape == (8, ToyFaces().w_dim)
-    np.testing.assert_allclose(begin(toy_guide, ask, inverse, range(3, 5)), w[3:5], atol=1e-12)
+    again, lines = begin(toy_guide, ask, inverse, range(3, 5))
+    np.testing.assert_allclose(again, w[3:5], atol=1e-12)
+    np.testing.assert_array_equal(lines, line[3:5])
     assert len(np.unique(w, axis=0)) == 8
 
 
 def test_origins_are_near_the_cell_and_as_varied_as_draws(toy_guide, ask, inverse):
     ask = replace(ask, aim=np.repeat(ask.aim, 8, 0))
-    w = begin(toy_guide, ask, inverse, range(64))
+    w, line = begin(toy_guide, ask, inverse, range(64))
     assert w[:, ToyFaces.BAR].mean() > 0.5
     assert w[:, 7:].std() == pytest.approx(1, abs=0.15)  # mixed in quadrature: no pull to the mean
-    one = begin(toy_guide, ask, inverse, range(64), candidates=1)
+    one, _ = begin(toy_guide, ask, inverse, range(64), candidates=1)
+    parent = toy_guide.survey.w[line]
+    kinship = [np.corrcoef(a, b)[0, 1] for a, b in zip(w[:, 7:], parent[:, 7:], strict=True)]
+    assert np.mean(kinship) == pytest.approx(PARENT, abs=0.1)  # each is told its own line
     missing = [np.abs(ask.aim - toy_guide.directions.predict(v)[:, toy_guide.directions.index(ask.names)]).mean()
                for v in (w, one)]  # fmt: skip
     assert missing[0] < missing[1]  # the best of four needs less
