@@ -64,7 +64,7 @@ _OF_A_PLAN = {
     multiple=True,
     help="A labelled attribute that edits must leave alone. May be repeated.",
 )
-@click.option("--tries", metavar="N", type=click.IntRange(min=1), help="Attempts for each planned face.  [default: 12]")
+@click.option("--tries", metavar="N", type=click.IntRange(min=1), help="Attempts for each planned face.  [default: 8]")
 @click.option(
     "--finish/--no-finish", default=True, help="Give faces the size and photometry of the data set, or leave them raw."
 )

@@ -124,7 +124,7 @@ class Workshop:
                 room = self._rooms[cell] = self._searched(cell, levels)
         attempts = range(block * BLOCK, (block + 1) * BLOCK)
         seeds = [sample_seed(self.seed, cell, a) for a in attempts]
-        ask, edited = self._edited(room, seeds, self.corrections)
+        ask, edited, _ = self._edited(room, seeds, self.corrections)
         return self._judge(room, ask, edited, attempts, seeds)
 
     def _searched(self, cell: int, levels: dict[str, str]) -> Room:
@@ -138,30 +138,30 @@ class Workshop:
         w = w_mean + self.truncation * (drawn - w_mean)
         read = found.read[near] + (w - drawn) @ guide.directions.B.T
         costs = cost(guide, parts, standard, self.limits, read, found.remoteness[near])
-        room = Room(cell, parts, standard, Parents(w, read, costs).best(PARENTS))
+        room = Room(cell, parts, standard, Parents(w, read, costs, near).best(PARENTS))
         for generation in range(GENERATIONS):
             first = SEARCH_KEY + generation * OFFSPRING
             children = []
             for start in range(first, first + OFFSPRING, BLOCK):
                 seeds = [sample_seed(self.seed, cell, start + i) for i in range(BLOCK)]
-                _, edited = self._edited(room, seeds, SEARCHING)
+                _, edited, line = self._edited(room, seeds, SEARCHING)
                 features = guide.judge.read(guide.reader.view(edited.images))[1]
                 remote = guide.real.remoteness(features)
                 costs = cost(guide, parts, standard, self.limits, edited.measured, remote)
-                children.append(Parents(edited.w.astype(np.float64), edited.measured, costs))
+                children.append(Parents(edited.w.astype(np.float64), edited.measured, costs, line))
             parents = room.parents
             for more in children:
                 parents = parents.joined(more)
             room = replace(room, parents=parents.best(PARENTS))
         return room
 
-    def _edited(self, room: Room, seeds: Seeds, corrections: int) -> tuple[Ask, Edited]:
-        """Draw a latent for each seed near the cell and edit it to what the cell asks."""
+    def _edited(self, room: Room, seeds: Seeds, corrections: int) -> tuple[Ask, Edited, NDArray[np.int64]]:
+        """Draw a latent for each seed near the cell and edit it to what the cell asks; say which line each is of."""
         guide = self.guide
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(room.parts)) for s in seeds])
         ask = ask_for(room.parts, aims(room.parts, guide.survey, uniform), guide.directions, guide.kept())
         ask = within(ask, room.standard.bright, room.standard.sound)
-        w = origins(
+        w, line = origins(
             self.generator, guide, room.parents, seeds, ask, self._inverse,
             candidates=self.candidates, truncation=self.truncation,
         )  # fmt: skip
@@ -169,7 +169,7 @@ class Workshop:
             self.generator, guide.directions, guide.reader, w.astype(np.float32), ask, corrections=corrections,
             reach=REACH * guide.reach, batch_size=self.batch_size,
         )  # fmt: skip
-        return ask, edited
+        return ask, edited, line
 
     def _judge(self, room: Room, ask: Ask, edited: Edited, attempts: range, seeds: Seeds) -> BlockResult:
         parts, standard = room.parts, room.standard

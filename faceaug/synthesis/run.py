@@ -80,7 +80,7 @@ class Settings:
     workers: int | None = None
     batch_size: int = 64
     limits: Limits = field(default_factory=Limits)
-    tries: int = 12
+    tries: int = 8
     candidates: int = 16
     truncation: float = 0.9
     corrections: int = 5

@@ -8,6 +8,7 @@ mixtures of those with fresh draws. The judge's verdict takes no part in the cho
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
 Seeds = Sequence[np.random.SeedSequence]
 PARENT = 0.8  # share of a parent in the mixture that an attempt begins with; the rest, in quadrature, is fresh
 PARENTS = 128  # latents that attempts at a cell begin near
+KIN = 2  # of them may descend from one surveyed draw
 NEAR_SHARE = 0.1  # of the surveyed draws are near a cell: what they are like is what a sample of it should be like
 STEERED_EXPOSURE = 0.1  # of the cell's real faces are darker than edits may make a face, and as many brighter
 GENERATIONS, OFFSPRING = 3, 256
@@ -51,21 +53,34 @@ class Standard:
 
 @dataclass(frozen=True)
 class Parents:
-    """Latents w, float64 [M, D], how they read [M, S], and how far each still is from what is asked [M]."""
+    """Latents w, float64 [M, D], how they read [M, S], how far each still is from what is asked [M], and its line [M].
+
+    A line is the surveyed draw that a latent descends from.
+    """
 
     w: Floats
     read: Floats
     cost: Floats
+    line: NDArray[np.int64]
 
     def best(self, count: int) -> Parents:
-        """Return the `count` nearest; of equals the first."""
-        order = np.argsort(self.cost, kind="stable")[:count]
-        return Parents(self.w[order], self.read[order], self.cost[order])
+        """Return the `count` nearest, of equals the first; of a line at most `KIN`, or one face has many children."""
+        taken: list[int] = []
+        kin: Counter[int] = Counter()
+        for row in np.argsort(self.cost, kind="stable").tolist():
+            if kin[int(self.line[row])] < KIN:
+                kin[int(self.line[row])] += 1
+                taken.append(row)
+            if len(taken) == count:
+                break
+        return Parents(self.w[taken], self.read[taken], self.cost[taken], self.line[taken])
 
     def joined(self, other: Parents) -> Parents:
         """Return both together."""
-        pairs = ((self.w, other.w), (self.read, other.read), (self.cost, other.cost))
-        return Parents(*(np.concatenate(pair) for pair in pairs))
+        return Parents(
+            np.concatenate([self.w, other.w]), np.concatenate([self.read, other.read]),
+            np.concatenate([self.cost, other.cost]), np.concatenate([self.line, other.line]),
+        )  # fmt: skip
 
 
 def standard_of(guide: Guide, limits: Limits, cell: int, near: NDArray[np.int64]) -> Standard:
@@ -121,8 +136,8 @@ def cost(
 def origins(
     generator: Generator, guide: Guide, parents: Parents, seeds: Seeds, ask: Ask, inverse: Floats, *,
     candidates: int, truncation: float,
-) -> Floats:  # fmt: skip
-    """Return a latent [N, D] for each seed to begin with.
+) -> tuple[Floats, NDArray[np.int64]]:  # fmt: skip
+    """Return a latent [N, D] for each seed to begin with, and the line [N] that it descends from.
 
     Each is a mixture of a parent and a fresh draw; of several the one is taken that is expected to need the least edit.
     """
@@ -135,4 +150,5 @@ def origins(
     expected = parents.read[picks] + (w - parents.w[picks]) @ directions.B.T
     missing = np.repeat(ask.aim, candidates, 0) - expected[:, directions.index(ask.names)]
     length = edit_length(guide, ask, missing, inverse).reshape(n, candidates)
-    return np.asarray(w.reshape(n, candidates, -1)[np.arange(n), length.argmin(1)], np.float64)
+    chosen = np.arange(n) * candidates + length.argmin(1)
+    return np.asarray(w[chosen], np.float64), parents.line[picks[chosen]]
