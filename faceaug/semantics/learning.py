@@ -19,7 +19,9 @@ from faceaug.semantics.probes import Probe, Schedule, Task, new_net, train_net
 
 Floats = NDArray[np.float64]
 FEWEST = 8
-"""Pictures of a class below which nothing can be learnt and checked."""
+"""Pictures of a class below which nothing can be learnt."""
+FEWEST_VALUES = 30
+"""Pictures with a value below which it cannot be learnt."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,26 @@ def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...
     Raises
     ------
     TargetError
-        When a class has too few pictures to learn from.
+        When a class has too few pictures to learn from, or values are too few or all the same.
     """
     tasks, labels = [], []
     for axis in axes:
         if axis.kind == "continuous":
             values = numbers(attribute(table, axis.name), axis.name)
             known = values[np.isfinite(values)]
+            if len(known) < FEWEST_VALUES or known.std() == 0:
+                raise TargetError(
+                    f"{axis.name!r} has {len(known)} values, {len(np.unique(known))} of them different, and at least "
+                    f"{FEWEST_VALUES} that are not all the same are needed to learn to read it: label more faces"
+                )
             tasks.append(Task(axis.name, "value", (), float(known.mean()), max(float(known.std()), 1e-9)))
             labels.append(values.astype(np.float64))
             continue
+        if len(axis.levels) < 2:
+            raise TargetError(
+                f"all faces have the same {axis.name!r} ({axis.levels[0]!r}), so there is nothing to tell apart: "
+                "leave it out"
+            )
         codes = axis.assign(attribute(table, axis.name))
         counts = np.bincount(codes[codes >= 0], minlength=len(axis.levels))
         rare = int(counts.argmin())

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 VIEW = ("yaw", "pitch", "roll")
 SCENE = (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE)
-LIGHT = ("light_x", "light_y", "light_side", "light")
+LIGHT = ("light_x", "light_y", "light")
 
 
 @dataclass(frozen=True)

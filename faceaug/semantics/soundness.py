@@ -51,7 +51,8 @@ def train_soundness(
     """
     torch.set_num_threads(1)
     rng = torch.Generator().manual_seed(seed + 0x534F)
-    sound = as_tensor(np.concatenate([real[:: max(1, len(real) // len(moderate))][: len(moderate)], moderate]))
+    rows = np.linspace(0, len(real) - 1, min(len(real), len(moderate))).astype(int)  # spread: a target may be sorted
+    sound = as_tensor(np.concatenate([real[rows], moderate]))
     order = torch.randperm(len(sound), generator=rng)
     half = len(sound) // 2
     spoilt = torch.cat([warped(sound[order[:half]], rng), blended(sound[order[half:]], rng)])

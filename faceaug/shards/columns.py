@@ -86,8 +86,18 @@ ENGINES = ("generator", "rerender")
 SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column(group="sample", name="cell", type="int32", meaning="row of the manifest's cells"),
     Column(group="sample", name="engine", type="category", levels=ENGINES, meaning="what made the image"),
-    Column(group="sample", name="plausibility", type="float32", meaning="Mahalanobis distance of w; NaN without w"),
-    Column(group="sample", name="realism", type="float32", meaning="distance in feature space to real and made faces"),
+    Column(
+        group="sample",
+        name="plausibility",
+        type="float32",
+        meaning="Mahalanobis distance of w over its limit; NaN without",
+    ),
+    Column(
+        group="sample",
+        name="realism",
+        type="float32",
+        meaning="distance to real faces over that of draws near the cell",
+    ),
     Column(group="sample", name="quality", type="int16", meaning="quality of the image codec, -1 when it has none"),
     Column(group="sample", name="seed", type="uint64", meaning="the sample's own seed"),
     Column(group="sample", name="sha256", type="sha256", meaning="of the encoded image (of the pixels when raw)"),

@@ -23,6 +23,7 @@ AIM = 0.85
 """Probability of the asked class that an edit aims at, above what the gate asks for: edits land around their aim."""
 VALUE_TOLERANCE = 0.15  # of a bin's width
 SOUND_MARGIN, SOUND_ROOM = 0.5, 25.0  # log-odds: clear of the gate, and no face is too sound
+CLEAR = 0.5  # log-odds above the gate's confidence
 KEEP_TOLERANCE = 0.3  # of a kept semantic's spread; the gate's limit is wider
 STILL = 1e-6  # a spread below this is rounding
 WIDEN = 0.25  # how far beyond the range of draws an open bin is tried, in parts of that range
@@ -63,16 +64,17 @@ def wanted(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) 
     return tuple(found)
 
 
-def aims(parts: Sequence[Wanted], found: Survey, u: Floats) -> Floats:
+def aims(parts: Sequence[Wanted], found: Survey, u: Floats, confidence: float = 0.0) -> Floats:
     """Return the values to aim at: [N, A] for uniform numbers u [N, A].
 
-    A class is asked for at `AIM`. A value is spread evenly over its bin, as far as the generator's draws reach,
-    widened a little; where the bin lies beyond, its near edge is asked for, and gates find out.
+    A class is asked for at `AIM`, or clear of the gate's `confidence` where that is stricter. A value is spread evenly
+    over its bin, as far as the generator's draws reach, widened a little; where the bin lies beyond, its near edge is
+    asked for, and gates find out.
     """
     columns = []
     for k, part in enumerate(parts):
         if part.task.kind == "classes":
-            columns.append(np.full(len(u), math.log(AIM / (1 - AIM))))
+            columns.append(np.full(len(u), max(_logit(AIM), _logit(confidence) + CLEAR)))
             continue
         least, most = found.range_of(part.semantic)
         slack = WIDEN * (most - least)
@@ -112,6 +114,11 @@ def within(ask: Ask, bright: tuple[float, float], sound: float) -> Ask:
     return replace(
         ask, within=(scene.EXPOSURE, scene.SOUNDNESS), bounds=np.array([bright, (least, least + SOUND_ROOM)])
     )
+
+
+def _logit(p: float) -> float:
+    p = min(max(p, 1e-3), 1 - 1e-3)
+    return math.log(p / (1 - p))
 
 
 def _tolerance(part: Wanted, directions: Directions) -> float:

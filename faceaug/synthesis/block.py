@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.generators.base import Generator
-from faceaug.images import resize
+from faceaug.images import Codec, decode, encode, resize
 from faceaug.semantics import scene
 from faceaug.semantics.calibration import as_tensor
 from faceaug.semantics.probes import fit
 from faceaug.semantics.reading import kind_of
+from faceaug.shards.writer import DEFAULT_QUALITY
 from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, wanted, within
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate, inverse_of
@@ -106,8 +107,9 @@ class Workshop:
 
     def __init__(
         self, generator: Generator, guide: Guide, limits: Limits, gates: dict[str, Gate], *,
-        seed: int, candidates: int, truncation: float, corrections: int, batch_size: int,
+        seed: int, candidates: int, truncation: float, corrections: int, batch_size: int, codec: Codec | None = None,
     ) -> None:  # fmt: skip
+        self.codec = codec  # None where pixels are kept as they are
         self.generator, self.guide, self.limits, self.gates = generator, guide, limits, gates
         self.seed, self.candidates, self.truncation = seed, candidates, truncation
         self.corrections, self.batch_size = corrections, batch_size
@@ -131,7 +133,12 @@ class Workshop:
         """Search a few generations of mixtures for faces near the cell (search.py)."""
         guide, found = self.guide, self.guide.survey
         parts = wanted(guide.axes, levels, guide.tasks)
-        middle = ask_for(parts, aims(parts, found, np.full((1, len(parts)), 0.5)), guide.directions, guide.kept())
+        middle = ask_for(
+            parts,
+            aims(parts, found, np.full((1, len(parts)), 0.5), self.limits.confidence),
+            guide.directions,
+            guide.kept(),
+        )
         near = nearest_draws(guide, middle, self._inverse)
         standard = standard_of(guide, self.limits, cell, near)
         w_mean, drawn = guide.directions.w_mean, found.w[near].astype(np.float64)
@@ -159,7 +166,9 @@ class Workshop:
         """Draw a latent for each seed near the cell and edit it to what the cell asks; say which line each is of."""
         guide = self.guide
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(room.parts)) for s in seeds])
-        ask = ask_for(room.parts, aims(room.parts, guide.survey, uniform), guide.directions, guide.kept())
+        ask = ask_for(
+            room.parts, aims(room.parts, guide.survey, uniform, self.limits.confidence), guide.directions, guide.kept()
+        )
         ask = within(ask, room.standard.bright, room.standard.sound)
         w, line = origins(
             self.generator, guide, room.parents, seeds, ask, self._inverse,
@@ -177,14 +186,15 @@ class Workshop:
         viewed = guide.reader.view(edited.images)
         judged, features = guide.judge.read(viewed)
         steered = edited.measured[:, : len(guide.reader.probe.semantics)]
-        held = directions.index(ask.keep)
-        drift = np.abs(edited.measured - edited.origin_measured)[:, held] / np.maximum(directions.spread[held], 1e-9)
+        # Pose and light change the scene by nature; attributes that are to be kept are kept all the same.
         exempt = any(kind_of(p.task) != "attribute" for p in parts)
+        held = directions.index([name for name in ask.keep if not exempt or name not in scene.NAMES])
+        drift = np.abs(edited.measured - edited.origin_measured)[:, held] / np.maximum(directions.spread[held], 1e-9)
         spill = scene.spill(edited.origin_images, edited.images, guide.reader.ellipse).double().numpy()
         batch = Batch(
             images=edited.images, origin_images=edited.origin_images,
             confidence=confidences(parts, guide.reader.probe, steered), judged=confidences(parts, guide.judge, judged),
-            drift=np.zeros(len(drift)) if exempt else drift.max(1, initial=0.0),
+            drift=drift.max(1, initial=0.0),
             spill=np.zeros_like(spill) if exempt else spill,
             plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
             realism=guide.real.remoteness(features) / standard.remote,
@@ -192,7 +202,7 @@ class Workshop:
             misexposure=guide.real.misexposure(viewed, self.limits.exposure), limits=self.limits,
         )  # fmt: skip
         reasons = refuse(batch, self.gates)
-        nearest = {p.task.name: float(batch.judged[:, k].max()) for k, p in enumerate(parts)}
+        nearest = {p.task.name: float(np.nan_to_num(batch.judged[:, k]).max()) for k, p in enumerate(parts)}
         finals = self._finished(viewed, reasons, parts, seeds)
         given = labels(parts, guide.reader.probe, guide.judge, steered, judged)
         marks = hashes(viewed)
@@ -224,7 +234,7 @@ class Workshop:
             image, parameters, quality = (
                 finisher(picture, _number(seeds[i])) if finisher else (self._unsqueezed(picture), {}, None)
             )
-            small = fit(as_tensor(image[None]))
+            small = fit(as_tensor(self._written(image, quality)[None]))
             judged = confidences(parts, self.guide.judge, self.guide.judge.read(small)[0])[0]
             if (judged < self.limits.judge).any():
                 reasons[i] = LOST
@@ -232,6 +242,12 @@ class Workshop:
                 image, parameters, quality, {p.task.name: float(c) for p, c in zip(parts, judged, strict=True)}
             )
         return finals
+
+    def _written(self, image: NDArray[np.uint8], quality: int | None) -> NDArray[np.uint8]:
+        """Return a picture as it will be read back from the shard."""
+        if self.codec is None or self.codec == "png":
+            return image
+        return decode(encode(image, self.codec, DEFAULT_QUALITY if quality is None else quality))
 
     def _unsqueezed(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a raw picture in the target's proportions, its longer side as the generator made it."""

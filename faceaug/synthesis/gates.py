@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.errors import FaceaugError
+from faceaug.errors import FaceaugError, UsageError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -37,9 +37,9 @@ class Limits:
     plausible : float
         Quantile of real draws that the Mahalanobis distance of w may reach.
     realistic : float
-        Quantile of real draws that the distance in feature space to real faces may reach.
+        Quantile of the draws near a cell that a sample's distance in feature space to real faces may reach.
     sound : float
-        Share of draws that must be less of one whole face than a sample (`soundness.py`).
+        Share of the draws near a cell that must be less of one whole face than a sample (`soundness.py`).
     exposure : float
         Share of real faces that may be darker, brighter or more burnt out than a sample.
     duplicate_bits : int
@@ -55,6 +55,18 @@ class Limits:
     sound: float = 0.25
     exposure: float = 0.02
     duplicate_bits: int = 6
+
+    def __post_init__(self) -> None:
+        for name in ("confidence", "judge", "plausible", "realistic", "sound"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"the limit {name} is {getattr(self, name)}; it must be a share between 0 and 1")
+        if not 0 <= self.exposure < 0.5:
+            raise UsageError(f"the limit exposure is {self.exposure}; it must be a share of faces below 0.5")
+        if not (self.drift >= 0 and self.spill >= 0 and 0 <= self.duplicate_bits <= 64):
+            raise UsageError(
+                f"the limits drift {self.drift} and spill {self.spill} must not be negative, and duplicate_bits "
+                f"{self.duplicate_bits} must be one of 0 to 64"
+            )
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,14 @@ DUPLICATE = "no near-copy"
 
 def all_gates() -> dict[str, Gate]:
     """Return the built-in gates and those of the entry point group `faceaug.gates`, in the order they are asked."""
-    others = {point.name: point.load() for point in sorted(entry_points(group="faceaug.gates"), key=lambda p: p.name)}
+    others: dict[str, Gate] = {}
+    for point in sorted(entry_points(group="faceaug.gates"), key=lambda p: p.name):
+        if point.name in (*BUILT_IN, DUPLICATE):
+            raise UsageError(f"a plug-in brings a gate called {point.name!r}, which faceaug has; it must be renamed")
+        try:
+            others[point.name] = point.load()
+        except Exception as error:
+            raise FaceaugError(f"the gate {point.name!r} of a plug-in failed to load: {error}") from error
     return {**BUILT_IN, **others}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ class Ledger:
         self.refused: dict[int, Counter[str]] = {}
         self.nearest: dict[int, dict[str, float]] = {}
         self.blocks: dict[int, int] = {}
+        self._before, self._start = 0.0, time.perf_counter()
 
     @classmethod
     def continued(
@@ -45,6 +47,7 @@ class Ledger:
         if isinstance(state, dict):
             found: Mapping[str, Any] = state
             ledger.blocks = {int(k): int(v) for k, v in found["blocks"].items()}
+            ledger._before = float(found.get("seconds", 0.0))
             ledger.nearest = {int(k): dict(v) for k, v in found["nearest"].items()}
         return ledger
 
@@ -82,10 +85,16 @@ class Ledger:
         note = note_for(short, refused, self.nearest.get(cell.index, {})) if ended and short else ""
         return CellState(dict(refused), note)
 
+    def seconds(self) -> float:
+        """Return the seconds that samples have been made for, those before an interruption included."""
+        return self._before + time.perf_counter() - self._start
+
     def progress(self) -> dict[str, Any]:
         """Return where the run stands, as JSON."""
         return dict(
-            blocks={str(k): v for k, v in self.blocks.items()}, nearest={str(k): v for k, v in self.nearest.items()}
+            seconds=round(self.seconds(), 2),
+            blocks={str(k): v for k, v in self.blocks.items()},
+            nearest={str(k): v for k, v in self.nearest.items()},
         )
 
 

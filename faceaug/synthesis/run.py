@@ -12,16 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from faceaug import __version__
-from faceaug.axes import Axis, build_axis, parse_by
+from faceaug.axes import Axis, AxisSpec, build_axis
 from faceaug.errors import TargetError, UsageError, nearest
 from faceaug.files import sha256_file
 from faceaug.generators.base import Generator, load_generator
 from faceaug.planning import Plan, PlannedCell
+from faceaug.report import PAGE, report_run
+from faceaug.semantics.learning import tasks_of
 from faceaug.semantics.probes import Task
+from faceaug.semantics.reading import SCENE
+from faceaug.shards.columns import RESERVED
 from faceaug.shards.folder import OutputFolder
 from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Manifest, Reference, TargetRecord
 from faceaug.shards.writer import Codec, Layout
@@ -35,6 +40,7 @@ from faceaug.targets.arrays import load_arrays
 from faceaug.targets.table import Target
 
 MODELS = "models"
+DRAWS_PER_COORDINATE = 2  # fewer draws than this give directions that are mostly chance
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,11 @@ class Settings:
             raise UsageError(f"workers is {self.workers}; it must be at least 1")
         if not 0 < self.truncation <= 1:
             raise UsageError(f"truncation is {self.truncation}; it must be above 0 and at most 1")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed is {self.seed}; it must be below 2^32")
+        for name, known in (("image_format", (None, *get_args(Codec))), ("layout", get_args(Layout))):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(map(str, known))}")
 
 
 @dataclass(frozen=True)
@@ -171,21 +182,39 @@ def balance(
     """
     settings, told = settings or Settings(), progress or (lambda stage, done, total: None)
     made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
+    if settings.draws < DRAWS_PER_COORDINATE * made.w_dim:
+        raise UsageError(
+            f"draws is {settings.draws}, but directions in the {made.w_dim} coordinates of {made.name!r} need at least "
+            f"{DRAWS_PER_COORDINATE * made.w_dim}"
+        )
     keep = _kept_axes(target, plan, settings.keep)
+    _check_names([axis.name for axis in (*plan.axes, *keep)])
+    if plan.total:
+        tasks_of(target.table, [*plan.axes, *keep])  # what cannot be learnt is refused before anything is written
     folder = OutputFolder.open(out, fingerprint(target, plan, made, settings), resume=resume)
     with folder, _one_thread():
         if folder.started and folder.complete:
+            if settings.report and not (Path(out) / PAGE).exists():
+                report_run(Path(out), target)
             return RunResult(folder.manifest, {})
         clock = _Clock()
         told("reading", 0, len(target))
         arrays, infos = load_arrays(target, 64, settings.workers)
         told("reading", len(target), len(target))
         clock.lap("reading")
+        sizes = {(info.height, info.width) for info in infos}
+        if settings.layout == "raw" and settings.finish and len(sizes) > 1:
+            raise UsageError(
+                f"the images of {target.name} have {len(sizes)} different sizes, and --layout raw holds pictures of "
+                "one size: use the layout blob, or --no-finish"
+            )
         if not folder.started:
             codec = settings.image_format or Counter(info.codec for info in infos).most_common(1)[0][0]
             folder.begin(
                 _header(target, plan, made, settings, keep, codec, command, recipe), _cells(plan), plan.to_dict()
             )
+        if not plan.total:
+            return RunResult(folder.finish(measured={"seconds": dict(clock.seconds)}), clock.seconds)
         models = Path(out) / MODELS
         models.mkdir(exist_ok=True)
         guide = prepare(
@@ -198,13 +227,15 @@ def balance(
             Reference(name=Path(name).stem, sha256=sha256_file(models / name)) for name in (*PROBES[:2], DIRECTIONS)
         )
         folder.describe(files=[f"{MODELS}/{name}" for name in FILES], directions=directions, probes=(steering, judge))
-        _make(folder, plan, made, guide, settings, told)
+        making = _make(folder, plan, made, guide, settings, told)
         clock.lap("making")
-        measured = {**guide.figures, "seconds": {**guide.figures["seconds"], **clock.seconds}}
+        # Learning and making as long as they took, also where the run was interrupted in between.
+        measured = {
+            **guide.figures,
+            "seconds": {**clock.seconds, **guide.figures["seconds"], "making": round(making, 2)},
+        }
         manifest = folder.finish(measured=measured)
         if settings.report:
-            from faceaug.report import report_run
-
             told("report", 0, 1)
             report_run(Path(out), target)
             told("report", 1, 1)
@@ -224,11 +255,15 @@ def fingerprint(target: Target, plan: Plan, generator: Generator, settings: Sett
 
 def _make(
     folder: OutputFolder, plan: Plan, generator: Generator, guide: Guide, settings: Settings, told: Progress
-) -> None:
-    """Fill the cells in order. Workers compute blocks ahead; what is accepted is decided here, in order of attempts."""
+) -> float:
+    """Fill the cells in order; return the seconds that this took, those before an interruption included.
+
+    Workers compute blocks ahead; what is accepted is decided here, in order of attempts.
+    """
     workshop = Workshop(
         generator, guide, settings.limits, all_gates(), seed=settings.seed, candidates=settings.candidates,
         truncation=settings.truncation, corrections=settings.corrections, batch_size=settings.batch_size,
+        codec=folder.manifest.codec if settings.layout == "blob" else None,
     )  # fmt: skip
     wanted = [cell for cell in plan.cells if cell.planned]
     ledger = Ledger.continued(folder, generator, guide, settings.limits.duplicate_bits, settings.batch_size)
@@ -253,6 +288,16 @@ def _make(
                 folder.append(samples, {cell.index: ledger.state(cell)}, ledger.progress())
                 told("making", sum(ledger.accepted.values()), total)
     folder.update({cell.index: ledger.state(cell, ended=True) for cell in wanted}, ledger.progress())
+    return ledger.seconds()
+
+
+def _check_names(names: list[str]) -> None:
+    """Refuse attributes whose names mean something else in an output folder."""
+    for name in names:
+        if name in (*RESERVED, *SCENE):
+            raise UsageError(f"an attribute is called {name!r}, a name that faceaug uses itself: rename the column")
+        if names.count(name) > 1:
+            raise UsageError(f"the attribute {name!r} is named twice: name it once")
 
 
 def _kept_axes(target: Target, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis, ...]:
@@ -263,9 +308,9 @@ def _kept_axes(target: Target, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis,
     axes = []
     for name in keep:
         try:
-            axes.append(build_axis(target.table, parse_by([name])[0]))
+            axes.append(build_axis(target.table, AxisSpec(name)))
         except (UsageError, TargetError):  # too many distinct numbers for classes: a value
-            axes.append(build_axis(target.table, parse_by([f"{name}:q4"])[0]))
+            axes.append(build_axis(target.table, AxisSpec(name, ("quantile", 4))))
     return tuple(axes)
 
 

@@ -74,7 +74,7 @@ def test_colour_is_matched_for_what_the_target_would_show(probe, sound, images):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("yaw", "view"), ("Pitch", "view"), ("ROLL", "view"), ("light_side", "light"), ("light", "light"),
+    [("yaw", "view"), ("Pitch", "view"), ("ROLL", "view"), ("light_x", "light"), ("light", "light"),
      ("age", "attribute"), ("skylight", "attribute")],
 )  # fmt: skip
 def test_kinds_by_name(name, kind):
