@@ -36,7 +36,7 @@ def main() -> None:
     report = verify(given.out)
     totals = manifest.totals
     record = {
-        **environment(seed=manifest.seed, packages=("torch", "numpy", "albumentations", "scikit-learn", "faceaug")),
+        **environment(seed=manifest.seed, packages=("torch", "numpy", "albumentations", "scikit-learn")),
         "run": shortened(manifest.created_by.command),
         "generator": manifest.generator.name if manifest.generator else None,
         "settings": manifest.settings,
