@@ -136,7 +136,7 @@ def test_light_and_soundness_are_bounded():
 
 
 def test_a_light_edit_does_not_hold_the_light():
-    lit = Task("light_side", "value", (), 0.0, 1.0)
+    lit = Task("light_x", "value", (), 0.0, 1.0)
     ask = ask_for([Wanted(lit, "age", "bin", 0.0, 1.0)], np.zeros((1, 1)), directions(), ())
     assert ask.keep == scene.NAMES[:3]
 

@@ -217,21 +217,25 @@ def test_select(faces, tmp_path):
     assert np.array_equal(pickle.loads(pickle.dumps(women)).image(0), face(0))
 
 
-def test_arrays_do_not_depend_on_workers_and_keep_proportions(tmp_path):
-    from faceaug.images import encode
+def test_arrays_do_not_depend_on_workers_and_are_squeezed_alike(tmp_path):
+    from faceaug.images import encode, resize
 
     folder = tmp_path / "set" / "x"
     folder.mkdir(parents=True)
+    expected = []
     for seed in range(70):
         wide = np.zeros((10, 30, 3), np.uint8)
         wide[:, 10:20] = face(seed, 10)
+        expected.append(resize(wide, (10, 10)))  # whole: 30 by 10 is what the data set's pictures commonly are
+        if seed == 7:  # a taller one is cut to the same proportions first
+            wide = np.concatenate([np.full((10, 30, 3), 255, np.uint8), wide, np.full((10, 30, 3), 255, np.uint8)])
         (folder / f"{seed:03d}.png").write_bytes(encode(wide, "png"))
     target = load_target(tmp_path / "set")
     one, infos = load_arrays(target, 10, workers=1)
     two, _ = load_arrays(target, 10, workers=4)
     assert np.array_equal(one, two)
-    assert np.array_equal(one, np.stack([face(seed, 10) for seed in range(70)]))  # the middle, not squeezed
-    assert {(info.codec, info.width, info.height) for info in infos} == {("png", 30, 10)}
+    assert np.array_equal(one, np.stack(expected))
+    assert {(info.codec, info.width, info.height) for info in infos} == {("png", 30, 10), ("png", 30, 30)}
     with pytest.raises(TargetError, match="at least 1"):
         load_arrays(target, 0)
 
