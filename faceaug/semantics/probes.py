@@ -186,8 +186,8 @@ class Schedule:
 
     @classmethod
     def for_size(cls, n: int) -> Schedule:
-        """Return sixteen rounds over n pictures, at least 300 and at most 4,000 steps."""
-        return cls(steps=int(np.clip(16 * n // 64, 300, 4000)))
+        """Return sixteen rounds over n pictures, at least 200 and at most 4,000 steps."""
+        return cls(steps=int(np.clip(16 * n // 64, 200, 4000)))
 
 
 def train_net(

@@ -24,7 +24,7 @@ MODERATE, FAR = 0.7, 1.7  # truncation of the sound draws, and how far beyond th
 
 def steps_for(n: int) -> int:
     """Return the steps of training for a target of n pictures."""
-    return int(np.clip(16 * n // 64, 200, 500))
+    return int(np.clip(8 * n // 64, 120, 500))
 
 
 def train_soundness(

@@ -147,7 +147,7 @@ def test_every_picture_is_seen_once_a_round(small, monkeypatch):
     assert seen[:12] != seen[12:]
 
 
-@pytest.mark.parametrize(("n", "steps"), [(10, 300), (2000, 500), (6500, 1625), (1_000_000, 4000)])
+@pytest.mark.parametrize(("n", "steps"), [(10, 200), (2000, 500), (6500, 1625), (1_000_000, 4000)])
 def test_schedule_follows_the_size(n, steps):
     assert Schedule.for_size(n).steps == steps
 

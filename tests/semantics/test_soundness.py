@@ -86,6 +86,6 @@ def test_it_repeats_bit_for_bit(monkeypatch, small):
     assert not np.array_equal(one, other)
 
 
-@pytest.mark.parametrize(("n", "steps"), [(10, 200), (1600, 400), (6500, 500)])
+@pytest.mark.parametrize(("n", "steps"), [(10, 120), (1600, 200), (6500, 500)])
 def test_training_follows_the_size(n, steps):
     assert soundness.steps_for(n) == steps
