@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def jitter(x: Tensor, rng: torch.Generator, *, mirror: bool) -> Tensor:
+def jitter(x: Tensor, rng: torch.Generator, *, mirror: bool, rotate: bool = True) -> Tensor:
     """Vary framing, exposure, contrast, colour, sharpness and noise of a batch.
 
     Parameters
@@ -19,12 +19,14 @@ def jitter(x: Tensor, rng: torch.Generator, *, mirror: bool) -> Tensor:
         The only source of randomness.
     mirror : bool
         Mirror half of the pictures; not where an attribute has a side (yaw, light from one side).
+    rotate : bool
+        Rotate pictures by up to 10 degrees; not where an attribute is an angle in the picture (roll).
 
     Returns
     -------
     Tensor [N, 3, H, W] in [-1, 1]
     """
-    return _photometry(_geometry(x, rng, mirror), rng)
+    return _photometry(_geometry(x, rng, mirror, rotate), rng)
 
 
 def expose(x: Tensor, stops: Tensor | float) -> Tensor:
@@ -33,9 +35,9 @@ def expose(x: Tensor, stops: Tensor | float) -> Tensor:
     return ((x + 1) * gain - 1).clamp(-1, 1)
 
 
-def _geometry(x: Tensor, rng: torch.Generator, mirror: bool) -> Tensor:
+def _geometry(x: Tensor, rng: torch.Generator, mirror: bool, rotate: bool) -> Tensor:
     n = len(x)
-    angle = _uniform(n, rng, -10, 10) * math.pi / 180
+    angle = _uniform(n, rng, -10, 10) * (math.pi / 180 if rotate else 0.0)
     zoom = torch.exp(_uniform(n, rng, -0.16, 0.16))
     shift = torch.stack([_uniform(n, rng, -0.1, 0.1), _uniform(n, rng, -0.1, 0.1)], 1)
     side = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0) if mirror else torch.ones(n)

@@ -98,12 +98,13 @@ def learn(
     schedule = schedule or Schedule.for_size(len(images))
     plans = [("residual", seed * 2), ("plain", seed * 2 + 1)]
     nets = [new_net(trunk, tasks, own) for trunk, own in plans]
+    strata = _strata(tasks, labels)
     done = [0, 0]
 
     def train(which: int) -> tuple[Probe, list[dict[str, Any]]]:
         torch.set_num_threads(1)
         trunk, own = plans[which]
-        train_rows, calibration_rows, test_rows = _split(len(images), own)
+        train_rows, calibration_rows, test_rows = _split(strata, own)
 
         def told(step: int, _: float) -> None:
             done[which] = step
@@ -123,8 +124,21 @@ def learn(
     return Learnt(steering, judge, {"steering": one, "judge": two})
 
 
-def _split(n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows to train on (80%), to calibrate on (10%) and to test on (10%)."""
-    order = np.random.default_rng([seed, 0x50]).permutation(n)
-    tenth = max(1, n // 10)
-    return order[2 * tenth :], order[:tenth], order[tenth : 2 * tenth]
+def _strata(tasks: Sequence[Task], labels: Sequence[Floats]) -> NDArray[np.int64]:
+    """Return a number for each picture, the same where all classes are the same."""
+    classes = [np.nan_to_num(y, nan=-1) for task, y in zip(tasks, labels, strict=True) if task.kind == "classes"]
+    if not classes:
+        return np.zeros(len(labels[0]), np.int64)
+    return np.asarray(np.unique(np.stack(classes, 1), axis=0, return_inverse=True)[1].reshape(-1), np.int64)
+
+
+def _split(strata: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows to train on (80%), to calibrate on (10%) and to test on (10%).
+
+    Rows are shuffled, put in order of their stratum, and dealt out in tens, so that rare classes are in all parts.
+    """
+    rng = np.random.default_rng([seed, 0x50])
+    order = rng.permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    place = (np.arange(len(order)) + rng.integers(10)) % 10
+    return order[place > 1], order[place == 0], order[place == 1]

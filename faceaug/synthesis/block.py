@@ -6,7 +6,9 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,11 +110,12 @@ class Workshop:
     def __init__(
         self, generator: Generator, guide: Guide, limits: Limits, gates: dict[str, Gate], *,
         seed: int, candidates: int, truncation: float, corrections: int, batch_size: int, codec: Codec | None = None,
+        workers: int = 1,
     ) -> None:  # fmt: skip
         self.codec = codec  # None where pixels are kept as they are
         self.generator, self.guide, self.limits, self.gates = generator, guide, limits, gates
         self.seed, self.candidates, self.truncation = seed, candidates, truncation
-        self.corrections, self.batch_size = corrections, batch_size
+        self.corrections, self.batch_size, self.workers = corrections, batch_size, workers
         self._inverse = inverse_of(guide.directions.covariance)
         self._rooms: dict[int, Room] = {}
         self._lock = threading.Lock()
@@ -148,19 +151,23 @@ class Workshop:
         room = Room(cell, parts, standard, Parents(w, read, costs, near).best(PARENTS))
         for generation in range(GENERATIONS):
             first = SEARCH_KEY + generation * OFFSPRING
-            children = []
-            for start in range(first, first + OFFSPRING, BLOCK):
-                seeds = [sample_seed(self.seed, cell, start + i) for i in range(BLOCK)]
-                _, edited, line = self._edited(room, seeds, SEARCHING)
-                features = guide.judge.read(guide.reader.view(edited.images))[1]
-                remote = guide.real.remoteness(features)
-                costs = cost(guide, parts, standard, self.limits, edited.measured, remote)
-                children.append(Parents(edited.w.astype(np.float64), edited.measured, costs, line))
             parents = room.parents
-            for more in children:
-                parents = parents.joined(more)
+            # The other workers wait for this room, so as many threads as there are workers search it.
+            with ThreadPoolExecutor(self.workers) as pool:
+                for more in pool.map(partial(self._offspring, room), range(first, first + OFFSPRING, BLOCK)):
+                    parents = parents.joined(more)
             room = replace(room, parents=parents.best(PARENTS))
         return room
+
+    def _offspring(self, room: Room, start: int) -> Parents:
+        """Return a block of mixtures of a room's parents with fresh draws, edited towards its cell."""
+        torch.set_num_threads(1)
+        guide = self.guide
+        seeds = [sample_seed(self.seed, room.index, start + i) for i in range(BLOCK)]
+        _, edited, line = self._edited(room, seeds, SEARCHING)
+        remote = guide.real.remoteness(guide.judge.read(guide.reader.view(edited.images))[1])
+        costs = cost(guide, room.parts, room.standard, self.limits, edited.measured, remote)
+        return Parents(edited.w.astype(np.float64), edited.measured, costs, line)
 
     def _edited(self, room: Room, seeds: Seeds, corrections: int) -> tuple[Ask, Edited, NDArray[np.int64]]:
         """Draw a latent for each seed near the cell and edit it to what the cell asks; say which line each is of."""

@@ -263,7 +263,7 @@ def _make(
     workshop = Workshop(
         generator, guide, settings.limits, all_gates(), seed=settings.seed, candidates=settings.candidates,
         truncation=settings.truncation, corrections=settings.corrections, batch_size=settings.batch_size,
-        codec=folder.manifest.codec if settings.layout == "blob" else None,
+        codec=folder.manifest.codec if settings.layout == "blob" else None, workers=workers_of(settings),
     )  # fmt: skip
     wanted = [cell for cell in plan.cells if cell.planned]
     ledger = Ledger.continued(folder, generator, guide, settings.limits.duplicate_bits, settings.batch_size)

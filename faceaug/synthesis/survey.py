@@ -159,6 +159,8 @@ class Survey:
             if arrays[name].shape != shape:
                 found = arrays[name].shape
                 raise IntegrityError(f"{folder / DRAWS} has {name} of shape {found}, expected {shape}: it is damaged")
+            if not np.isfinite(arrays[name]).all():
+                raise IntegrityError(f"{folder / DRAWS} has {name} that is not finite: it is damaged")
         return cls(directions, **arrays)
 
 
@@ -180,12 +182,16 @@ def draw_seeds(seed: int, first: int, count: int) -> list[np.random.SeedSequence
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterator[T], ahead: int) -> Iterator[R]:
-    """Yield work(item) for each item in order, keeping at most `ahead` under way."""
+    """Yield work(item) for each item in order, keeping at most `ahead` under way; what has not begun ends with us."""
     waiting = [pool.submit(work, item) for item in islice(items, ahead)]
-    while waiting:
-        result = waiting.pop(0).result()
-        waiting.extend(pool.submit(work, item) for item in islice(items, 1))
-        yield result
+    try:
+        while waiting:
+            result = waiting.pop(0).result()
+            waiting.extend(pool.submit(work, item) for item in islice(items, 1))
+            yield result
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def survey(

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.semantics.jitter import expose, jitter
+from faceaug.semantics.jitter import _geometry, expose, jitter
 
 
 def rng(seed: int) -> torch.Generator:
@@ -106,3 +106,15 @@ def test_each_picture_may_have_its_own_stops():
     for k in range(3):
         assert torch.equal(together[k], expose(x, float(stops[k]))[k])
     assert (together.mean((1, 2, 3)).diff() > 0).all()
+
+
+def test_nothing_is_rotated_where_that_would_change_an_attribute():
+    bars = torch.where(torch.arange(64) % 16 < 8, 0.8, -0.8)[None, None, :, None].expand(16, 3, 64, 64)
+
+    def tilt(pictures):  # how much the rows differ along themselves
+        return pictures[:, :, 24:40, 24:40].mean(1).std(2).mean().item()
+
+    still = torch.cat([_geometry(bars, rng(seed), mirror=True, rotate=False) for seed in range(3)])
+    turned = torch.cat([_geometry(bars, rng(seed), mirror=True, rotate=True) for seed in range(3)])
+    assert tilt(still) < 1e-5
+    assert tilt(turned) > 0.05

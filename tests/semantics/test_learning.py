@@ -10,7 +10,7 @@ from fakes import signs
 
 from faceaug.axes import AxisSpec, build_axis
 from faceaug.errors import TargetError
-from faceaug.semantics.learning import FEWEST, _split, learn, tasks_of
+from faceaug.semantics.learning import FEWEST, _split, _strata, learn, tasks_of
 from faceaug.semantics.probes import Schedule, Task
 
 TASKS = (Task("patch", "classes", ("no", "yes")), Task("roll", "value", (), 0.0, 20.0))
@@ -47,10 +47,26 @@ def test_a_class_with_too_few_pictures_is_refused():
 
 @pytest.mark.parametrize("n", [30, 400, 1001])
 def test_splits_do_not_overlap_and_use_everything(n):
-    parts = _split(n, 7)
+    strata = np.arange(n) % 3
+    parts = _split(strata, 7)
     assert sorted(np.concatenate(parts)) == list(range(n))
-    assert len(parts[1]) == len(parts[2]) == n // 10
-    assert not np.array_equal(parts[1], _split(n, 8)[1])
+    assert abs(len(parts[1]) - n / 10) <= 1
+    assert abs(len(parts[2]) - n / 10) <= 1
+    assert not np.array_equal(parts[1], _split(strata, 8)[1])
+
+
+def test_rare_classes_are_in_every_part():
+    rare = np.zeros(2000)
+    rare[np.random.default_rng(0).choice(2000, 30, replace=False)] = 1
+    strata = _strata((Task("a", "classes", ("no", "yes")), Task("b", "value")), (rare, np.arange(2000.0)))
+    for seed in range(20):
+        assert [int(rare[part].sum()) for part in _split(strata, seed)] == [24, 3, 3]
+
+
+def test_unknown_labels_are_a_stratum_of_their_own():
+    codes = np.array([0, 1, np.nan, 0, np.nan])
+    assert _strata((Task("a", "classes", ("x", "y")),), (codes,)).tolist() == [1, 2, 0, 1, 0]
+    assert _strata((Task("b", "value"),), (codes,)).tolist() == [0] * 5
 
 
 def test_both_probes_read_what_is_there(taught, small):

@@ -117,19 +117,19 @@ def test_training_repeats_bit_for_bit_and_leaves_the_global_state_alone(small):
     assert not torch.equal(one, once(2, 10))
 
 
-def test_a_sided_attribute_is_never_trained_mirrored(small, monkeypatch):
+def test_a_sided_attribute_is_never_trained_mirrored_nor_a_roll_rotated(small, monkeypatch):
     images, patch, roll = signs(8, 0)
     seen = []
 
-    def spied(x, rng, *, mirror):
-        seen.append(mirror)
+    def spied(x, rng, *, mirror, rotate):
+        seen.append((mirror, rotate))
         return x
 
     monkeypatch.setattr(probes, "jitter", spied)
     for tasks in ((CLASSES,), (CLASSES, VALUE), (Task("Yaw", "value"),)):
         labels = [patch.astype(float) if t.kind == "classes" else roll for t in tasks]
         train_net(new_net("plain", tasks, 0), tasks, images, labels, Schedule(1, batch=4), 0)
-    assert seen == [True, False, False]
+    assert seen == [(True, True), (False, False), (False, True)]
 
 
 def test_every_picture_is_seen_once_a_round(small, monkeypatch):
@@ -137,7 +137,7 @@ def test_every_picture_is_seen_once_a_round(small, monkeypatch):
     images[:] = np.arange(12, dtype=np.uint8)[:, None, None, None] * 20
     seen = []
 
-    def spied(x, rng, *, mirror):
+    def spied(x, rng, *, mirror, rotate):
         seen.extend(((x[:, 0, 0, 0] + 1) * 127.5 / 20).round().int().tolist())
         return x
 
