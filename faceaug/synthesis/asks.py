@@ -104,6 +104,31 @@ def ask_for(parts: Sequence[Wanted], aim: Floats, directions: Directions, keep: 
     )
 
 
+def out_of_reach(parts: Sequence[Wanted], directions: Directions, probes: Sequence[tuple[Probe, float]]) -> str:
+    """Return why no attempt at a cell could ever be accepted, or "" where one could.
+
+    Parameters
+    ----------
+    parts : sequence of Wanted
+    directions : Directions
+    probes : sequence of (Probe, float)
+        Each with the least probability of what is asked that its gate lets pass.
+    """
+    for part in parts:
+        if directions.spread[directions.index([part.semantic])[0]] <= STILL:
+            return f"no draw of the generator changes {part.semantic!r}, so it cannot be steered"
+        for probe, least in probes:
+            middle = np.zeros((1, len(probe.semantics)))
+            middle[:, probe.semantics.index(part.semantic)] = (part.low + part.high) / 2
+            if part.task.kind != "classes" and np.isfinite(middle).all() and confidences([part], probe, middle) < least:
+                sigma = probe.calibrations[[t.name for t in probe.tasks].index(part.task.name)].sigma
+                return (
+                    f"the bin {part.level} of {part.task.name!r} is too narrow for the probe, which errs by "
+                    f"{sigma:.3g}: no reading could be sure of it; ask for wider bins"
+                )
+    return ""
+
+
 def within(ask: Ask, bright: tuple[float, float], sound: float) -> Ask:
     """Return the request with bounds on what is free otherwise.
 

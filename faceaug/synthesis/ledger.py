@@ -30,6 +30,7 @@ class Ledger:
         self.refused: dict[int, Counter[str]] = {}
         self.nearest: dict[int, dict[str, float]] = {}
         self.blocks: dict[int, int] = {}
+        self.beyond: dict[int, str] = {}  # cells that nothing is tried for, and why
         self._before, self._start = 0.0, time.perf_counter()
 
     @classmethod
@@ -82,8 +83,10 @@ class Ledger:
         """Return the cell's account for the manifest; with the reason, where it has ended short."""
         refused = self.refused.get(cell.index, Counter())
         short = cell.planned - self.accepted[cell.index]
-        note = note_for(short, refused, self.nearest.get(cell.index, {})) if ended and short else ""
-        return CellState(dict(refused), note)
+        if not (ended and short):
+            return CellState(dict(refused), "")
+        known = self.beyond.get(cell.index)
+        return CellState(dict(refused), known or note_for(short, refused, self.nearest.get(cell.index, {})))
 
     def seconds(self) -> float:
         """Return the seconds that samples have been made for, those before an interruption included."""

@@ -31,6 +31,7 @@ from faceaug.shards.folder import OutputFolder
 from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Manifest, Reference, TargetRecord
 from faceaug.shards.writer import Codec, Layout
 from faceaug.synthesis.account import columns_of
+from faceaug.synthesis.asks import out_of_reach, wanted
 from faceaug.synthesis.block import BlockResult, Workshop, attempts_for
 from faceaug.synthesis.gates import Limits, all_gates
 from faceaug.synthesis.guide import FILES, PROBES, Guide, prepare
@@ -265,13 +266,20 @@ def _make(
         truncation=settings.truncation, corrections=settings.corrections, batch_size=settings.batch_size,
         codec=folder.manifest.codec if settings.layout == "blob" else None, workers=workers_of(settings),
     )  # fmt: skip
-    wanted = [cell for cell in plan.cells if cell.planned]
+    cells = [cell for cell in plan.cells if cell.planned]
     ledger = Ledger.continued(folder, generator, guide, settings.limits.duplicate_bits, settings.batch_size)
-    total, workers = sum(cell.planned for cell in wanted), workers_of(settings)
+    total, workers = sum(cell.planned for cell in cells), workers_of(settings)
+    judges = ((guide.reader.probe, settings.limits.confidence), (guide.judge, settings.limits.judge))
+    for cell in cells:
+        why = out_of_reach(wanted(guide.axes, cell.levels, guide.tasks), guide.directions, judges)
+        if why:
+            ledger.beyond[cell.index] = why
     told("making", sum(ledger.accepted.values()), total)
 
     def jobs() -> Iterator[tuple[PlannedCell, int]]:
-        for cell in wanted:
+        for cell in cells:
+            if cell.index in ledger.beyond:
+                continue
             for block in range(ledger.next_block(cell.index), attempts_for(cell.planned, settings.tries)):
                 if ledger.accepted[cell.index] >= cell.planned:
                     break
@@ -287,7 +295,7 @@ def _make(
                 samples = ledger.take(cell, block, result)
                 folder.append(samples, {cell.index: ledger.state(cell)}, ledger.progress())
                 told("making", sum(ledger.accepted.values()), total)
-    folder.update({cell.index: ledger.state(cell, ended=True) for cell in wanted}, ledger.progress())
+    folder.update({cell.index: ledger.state(cell, ended=True) for cell in cells}, ledger.progress())
     return ledger.seconds()
 
 

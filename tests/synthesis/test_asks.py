@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from faceaug.axes import Axis
 from faceaug.semantics import scene
 from faceaug.semantics.probes import Calibration, Probe, Task, new_net
-from faceaug.synthesis.asks import AIM, Wanted, aims, ask_for, confidences, labels, wanted, within
+from faceaug.synthesis.asks import AIM, Wanted, aims, ask_for, confidences, labels, out_of_reach, wanted, within
 
 HAIR = Task("hair", "classes", ("dark", "fair", "red"))
 AGE = Task("age", "value", (), 40.0, 15.0)
@@ -180,3 +180,20 @@ def test_labels_are_the_cells_class_and_the_mean_of_both_readings(probe):
     import pandas as pd
 
     assert AXES[1].assign(pd.Series(ages)).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("sigma", "least", "fits"), [(4.0, 0.75, True), (4.0, 0.9999999, False), (30.0, 0.6, False), (20.0, 0.6, True)]
+)
+def test_a_bin_narrower_than_the_probe_errs_is_out_of_reach(sigma, least, fits):
+    unsure = Probe(new_net("plain", (AGE,), 0), "plain", (AGE,), [Calibration(sigma=sigma)])
+    why = out_of_reach([parts()[1]], directions(), [(unsure, least)])
+    assert (why == "") == fits
+    if not fits:
+        assert why.startswith(f"the bin 20 to 60 of 'age' is too narrow for the probe, which errs by {sigma:.3g}")
+
+
+def test_a_class_that_no_draw_shows_is_out_of_reach(probe):
+    still = replace(directions(), spread=np.where(np.array(NAMES) == "hair=fair", 0.0, 1.0))
+    assert "'hair=fair'" in out_of_reach(parts(), still, [(probe, 0.75)])
+    assert out_of_reach(parts(hair="dark"), still, [(probe, 0.75)]) == ""

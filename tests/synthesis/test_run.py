@@ -202,7 +202,8 @@ def test_a_finished_run_resumes_at_once(base, toy_target, wish, monkeypatch):
     assert (result.accepted, result.short) == (base[1].accepted, base[1].short)
 
 
-def test_tries_that_run_out_end_short_with_a_note(toy_target, wish, tmp_path, module_quick):
+def test_tries_that_run_out_end_short_with_a_note(toy_target, wish, tmp_path, module_quick, monkeypatch):
+    monkeypatch.setattr("faceaug.synthesis.run.out_of_reach", lambda *_: "")
     impossible = replace(LOOSE, confidence=1.0)  # a probe is never that sure
     settings = replace(SETTINGS, limits=impossible, tries=1, finish=False)
     result = balance(toy_target, tmp_path / "out", plan=wish, generator=ToyFaces(), settings=settings)
@@ -215,6 +216,22 @@ def test_tries_that_run_out_end_short_with_a_note(toy_target, wish, tmp_path, mo
     report = verify(tmp_path / "out")
     assert report.problems == ()
     assert report.complete
+
+
+def test_a_cell_out_of_reach_is_not_tried_and_says_why(toy_target, wish, tmp_path, module_quick, monkeypatch):
+    lost = next(cell for cell in wish.cells if cell.planned)
+
+    def told(parts, directions, probes):
+        return "too narrow" if {p.task.name: p.level for p in parts} == lost.levels else ""
+
+    monkeypatch.setattr("faceaug.synthesis.run.out_of_reach", told)
+    settings = replace(SETTINGS, tries=1, finish=False)
+    result = balance(toy_target, tmp_path / "out", plan=wish, generator=ToyFaces(), settings=settings)
+    cells = {cell.index: cell for cell in result.manifest.cells}
+    assert (cells[lost.index].tried, cells[lost.index].short) == (0, lost.planned)
+    assert cells[lost.index].note == "too narrow"
+    assert sum(cell.tried for cell in cells.values()) > 0
+    assert all(cell.note != "too narrow" for index, cell in cells.items() if index != lost.index)
 
 
 def test_raw_samples_are_left_as_the_generator_made_them(toy_target, wish, tmp_path, module_quick):
