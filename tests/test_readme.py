@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,9 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
 def test_links_lead_somewhere():
     for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", TEXT):
         assert (ROOT / link).exists(), f"README.md links to {link}, which is not there"
+
+
+def test_figures_are_those_of_the_records():
+    assert "<!-- figures: benchmarks/results/utkface.json -->" in TEXT
+    run = subprocess.run([sys.executable, ROOT / "benchmarks" / "figures.py", "--check"], check=False)
+    assert run.returncode == 0

@@ -1,0 +1,110 @@
+"""Write the figures of the README from the records in benchmarks/results: each block between markers is one record's.
+
+    python benchmarks/figures.py            # brings README.md up to date
+    python benchmarks/figures.py --check    # says whether it is, and exits with 1 where not
+
+A block begins with `<!-- figures: benchmarks/results/NAME.json -->` and ends with `<!-- end of figures -->`. How a
+record reads as text is told by the function of its name below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(
+    r"(?P<head><!-- figures: benchmarks/results/(?P<name>\w+)\.json -->\n).*?(?P<tail><!-- end of figures -->)", re.S
+)
+Record = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    given = parser.parse_args()
+    page = ROOT / "README.md"
+    before = page.read_text(encoding="utf-8")
+    after = up_to_date(before)
+    if given.check:
+        sys.exit(0 if after == before else "README.md does not say what benchmarks/results hold: run figures.py")
+    page.write_text(after, encoding="utf-8")
+
+
+def up_to_date(text: str) -> str:
+    """Return a page with every block written anew from its record."""
+
+    def written(found: re.Match[str]) -> str:
+        record = json.loads((ROOT / "benchmarks" / "results" / f"{found['name']}.json").read_text(encoding="utf-8"))
+        return found["head"] + AS_TEXT[found["name"]](record) + "\n" + found["tail"]
+
+    return BLOCK.sub(written, text)
+
+
+def real_run(record: Record) -> str:
+    """Return the account of a run on real photographs (real_faces.py)."""
+    totals, seconds = record["totals"], record["seconds"]
+    learning = sum(seconds[name] for name in ("probes", "framing and photometry", "soundness", "directions"))
+    tried = sum(cell["tried"] for cell in record["cells"])
+    verified = "clean" if not record["verify"]["problems"] else f"{record['verify']['problems']} problems"
+    under = record["note"] if "note" in record else ""
+    lines = [
+        f"{totals['planned']:,} faces planned, {totals['accepted']:,} accepted ({totals['accepted_share']:.0%}), "
+        f"{totals['short']:,} short, after {tried:,} attempts; `faceaug verify`: {verified}; "
+        f"{record['dataloader']['samples']:,} read by a DataLoader. On a {record['machine']}: learning "
+        f"{learning / 60:.0f} minutes, making {seconds['making'] / 60:.0f}{under}.",
+        "",
+        *table(
+            ["cell", "real", "planned", "accepted", "short", "refused most by"],
+            [cell_row(cell) for cell in record["cells"] if cell["planned"]],
+            right=range(1, 5),
+        ),
+        "",
+        *table(
+            ["probe, on held-out faces", "accuracy", "mean recall", "calibration error", "pull of a stop of exposure"],
+            [probe_row(who, task) for who in ("steering", "judge") for task in record["probes"][who]],
+            right=range(1, 5),
+        ),
+        "",
+        f"R² of the directions on held-out draws: {', '.join(f'{k} {v:.2f}' for k, v in record['r2'].items())}.",
+    ]
+    for edit in record["edits"]:
+        if "black" in edit["attributes"].values():
+            lines += [
+                "",
+                f"Edits to *{', '.join(edit['attributes'].values())}* moved the luminance outside the face by "
+                f"{edit['outside_mean_change']:.3f} on average (from {edit['outside_before']:.2f} to "
+                f"{edit['outside_after']:.2f} on [-1, 1]), and in its middle by {edit['face_mean_change']:.3f}.",
+            ]
+    return "\n".join(lines)
+
+
+def cell_row(cell: Record) -> list[str]:
+    """Return a cell's account, with the two gates that refused most attempts at it."""
+    most = sorted(cell["rejected"].items(), key=lambda kv: -kv[1])[:2]
+    counts = [f"{cell[name]:,}" for name in ("real", "planned", "accepted", "short")]
+    return [", ".join(cell["attributes"].values()), *counts, ", ".join(f"{name} {n:,}" for name, n in most)]
+
+
+def probe_row(who: str, task: Record) -> list[str]:
+    """Return how good a probe of classes is."""
+    shares = [f"{task[name]:.1%}" for name in ("accuracy", "mean_recall")]
+    rest = [f"{task['calibration_error']:.3f}", f"{task['exposure_pull']:.2f} sd"]
+    return [f"{who}: {task['attribute']}", *shares, *rest]
+
+
+def table(head: list[str], rows: list[list[str]], right: range) -> list[str]:
+    """Return the lines of a table, with the columns in `right` set to the right."""
+    marks = ["---:" if i in right else "---" for i in range(len(head))]
+    return ["| " + " | ".join(row) + " |" for row in (head, marks, *rows)]
+
+
+AS_TEXT: dict[str, Callable[[Record], str]] = {"utkface": real_run}
+
+if __name__ == "__main__":
+    main()
