@@ -52,7 +52,7 @@ def real_run(record: Record) -> str:
     learning = sum(seconds[name] for name in ("probes", "framing and photometry", "soundness", "directions"))
     tried = sum(cell["tried"] for cell in record["cells"])
     verified = "clean" if not record["verify"]["problems"] else f"{record['verify']['problems']} problems"
-    under = record["note"] if "note" in record else ""
+    under = record.get("note", "")
     lines = [
         f"{totals['planned']:,} faces planned, {totals['accepted']:,} accepted ({totals['accepted_share']:.0%}), "
         f"{totals['short']:,} short, after {tried:,} attempts; `faceaug verify`: {verified}; "

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from faceaug.generators.base import Generator, load_generator
+from faceaug.images import encode
 from faceaug.planning import Plan
 from faceaug.semantics.jitter import jitter
 from faceaug.semantics.networks import INPUT_SIZE
 from faceaug.semantics.probes import Schedule, Task, new_net, train_net
 from faceaug.semantics.soundness import steps_for
+from faceaug.shards.writer import DEFAULT_QUALITY
 from faceaug.synthesis.run import Settings, workers_of
 from faceaug.synthesis.search import GENERATIONS, OFFSPRING
 from faceaug.synthesis.survey import draw, draw_seeds
@@ -87,4 +89,8 @@ def _bytes_of_one(target: Target, generator: Generator, settings: Settings) -> f
     if settings.layout == "raw" or not settings.finish:
         sizes = [target.image(int(i)).size for i in rows[:8]] if settings.finish else [3 * generator.resolution**2]
         return float(np.mean(sizes)) * (1.0 if settings.layout == "raw" else 0.25) + latents
-    return float(np.mean([len(target.encoded(int(i))) for i in rows])) + latents
+    if settings.image_format:
+        sizes = [len(encode(target.image(int(i)), settings.image_format, DEFAULT_QUALITY)) for i in rows[::8]]
+    else:
+        sizes = [len(target.encoded(int(i))) for i in rows]
+    return float(np.mean(sizes)) + latents

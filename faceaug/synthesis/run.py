@@ -53,9 +53,11 @@ class Settings:
     seed : int
         Everything random comes from it.
     device : str
-        For the generator and the training of probes.
+        For the training of probes, and for the generator where it is given by name; one that is passed stays where it
+        is.
     workers : int, optional
-        Threads that make blocks; as many as there are processors when None. They do not change the samples.
+        Threads that make blocks; as many as there are processors when None, and one where `device` is a GPU. They do
+        not change the samples.
     batch_size : int
         Pictures that go through a network at once.
     limits : Limits

@@ -175,10 +175,10 @@ def load_target(
     if callable(close := getattr(raw.images, "close", None)):
         close()
     problems = (*raw.problems, *(problem for problem in found if problem is not None))
-    _report(problems, name, strict)
     table = table[[problem is None for problem in found]].reset_index(drop=True)
-    if table.empty:
+    if table.empty and not (strict and problems):
         raise TargetError(f"nothing of {name} can be used: {_example(problems)}; give images that can be read")
+    _report(problems, name, strict)
     return Target(name, reader, str(path), table, raw.images, problems, used, max_pixels)
 
 

@@ -62,3 +62,11 @@ def test_it_measures_and_leaves_everything_as_it_was(toy_target):
     assert found["bytes"] > 0
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+def test_bytes_follow_the_format_of_the_samples(toy_target, steady):
+    def of(codec):
+        settings = replace(SETTINGS, image_format=codec)
+        return estimate(toy_target, wish(toy_target, 100), ToyFaces(), settings)["bytes"]
+
+    assert of("png") > 1.5 * of("jpeg")
