@@ -146,9 +146,10 @@ def normals(depth: Tensor) -> Tensor:
     if depth.shape[-1] < 2:
         raise FaceaugError("a depth map of one pixel has no normals: the side must be at least 2")
     padded = functional.pad(points.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
-    across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    return functional.normalize(torch.linalg.cross(down, across, dim=1), dim=1)
+    ax, ay, az = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]).unbind(1)  # across
+    dx, dy, dz = (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]).unbind(1)  # down
+    x, y, z = dy * az - dz * ay, dz * ax - dx * az, dx * ay - dy * ax
+    return torch.stack([x, y, z], 1) / (x * x + y * y + z * z).sqrt()[:, None]
 
 
 def shade(normals: Tensor, light: Tensor) -> Tensor:
