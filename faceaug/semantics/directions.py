@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,11 @@ class Directions:
         spanned = self.covariance @ rows.T  # [D, K]
         return np.asarray(spanned @ np.linalg.pinv(rows @ spanned, rcond=1e-10, hermitian=True) / scale, np.float64)
 
+    @cached_property
+    def precision(self) -> Floats:
+        """(Pseudo-)inverse [D, D] of the covariance, by which Mahalanobis distances are measured."""
+        return inverse_of(self.covariance)
+
     def check_generator(self, sha256: str) -> None:
         """Raise GeneratorError unless these directions were made for the generator with this hash."""
         if sha256 != self.generator:
@@ -113,6 +119,11 @@ class Directions:
     def _tensors(self) -> dict[str, Floats]:
         names = ("B", "offset", "spread", "r2", "w_mean", "covariance")
         return {name: np.ascontiguousarray(getattr(self, name), np.float64) for name in names}
+
+
+def inverse_of(covariance: Floats) -> Floats:
+    """Return the (pseudo-)inverse [D, D] of a covariance."""
+    return np.asarray(np.linalg.pinv(covariance, hermitian=True), np.float64)
 
 
 def read_directions(path: Path) -> Directions:

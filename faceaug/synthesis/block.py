@@ -25,7 +25,7 @@ from faceaug.semantics.reading import kind_of
 from faceaug.shards.writer import DEFAULT_QUALITY
 from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, wanted, within
 from faceaug.synthesis.duplicates import hashes
-from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate, inverse_of
+from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate
 from faceaug.synthesis.gates import Batch, Gate, Limits, refuse
 from faceaug.synthesis.guide import Guide, to_uint8
 from faceaug.synthesis.search import (
@@ -116,7 +116,7 @@ class Workshop:
         self.generator, self.guide, self.limits, self.gates = generator, guide, limits, gates
         self.seed, self.candidates, self.truncation = seed, candidates, truncation
         self.corrections, self.batch_size, self.workers = corrections, batch_size, workers
-        self._inverse = inverse_of(guide.directions.covariance)
+        self._inverse = guide.directions.precision
         self._rooms: dict[int, Room] = {}
         self._lock = threading.Lock()
 

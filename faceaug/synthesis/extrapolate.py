@@ -140,7 +140,7 @@ def extrapolate(
     directions.check_generator(generator.sha256)
     columns = directions.index(ask.axes)
     slopes = np.repeat(directions.B[columns][None], len(w), 0)  # [N, K + L, D]: each latent comes to know its own
-    whiten = inverse_of(directions.covariance)
+    whiten = directions.precision
     origin = np.asarray(w, np.float64)
     images = synthesize(generator, origin, batch_size)
     first = measure(images)
@@ -184,11 +184,6 @@ def synthesize(generator: Generator, w: Floats | NDArray[np.float32], batch_size
     return (
         torch.cat(pictures).clamp(-1, 1) if pictures else torch.empty(0, 3, generator.resolution, generator.resolution)
     )
-
-
-def inverse_of(covariance: Floats) -> Floats:
-    """Return the (pseudo-)inverse [D, D] of a covariance, by which distances are measured."""
-    return np.asarray(np.linalg.pinv(covariance, hermitian=True), np.float64)
 
 
 def distance(w: Floats, w_mean: Floats, inverse: Floats) -> Floats:

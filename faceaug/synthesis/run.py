@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from faceaug import __version__
 from faceaug.axes import Axis, AxisSpec, build_axis
@@ -377,6 +378,7 @@ def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, "blas"):
+            yield
     finally:
         torch.set_num_threads(before)

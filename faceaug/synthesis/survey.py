@@ -26,7 +26,7 @@ from faceaug.semantics.probes import Probe
 from faceaug.semantics.reading import Reader
 from faceaug.semantics.regression import StreamingRegression
 from faceaug.synthesis.duplicates import hashes
-from faceaug.synthesis.extrapolate import distance, inverse_of, synthesize
+from faceaug.synthesis.extrapolate import distance, synthesize
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -245,5 +245,5 @@ def survey(
         names=names, kinds=reader.kinds, units=reader.units, B=fit.B, offset=fit.c + (w_mean - fit.w_mean) @ fit.B.T,
         spread=read.std(0), r2=fit.r2(held_out), w_mean=w_mean, covariance=covariance, generator=generator.sha256,
     )  # fmt: skip
-    lengths = distance(w, w_mean, inverse_of(covariance))
+    lengths = distance(w, w_mean, directions.precision)
     return Survey(directions, w.astype(np.float32), read.astype(np.float32), lengths, np.concatenate(far))

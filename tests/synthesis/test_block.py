@@ -16,7 +16,7 @@ from faceaug.synthesis import block as blocks
 from faceaug.synthesis.asks import confidences, wanted
 from faceaug.synthesis.block import LOST, BlockResult, Workshop, attempts_for, sample_seed, tally
 from faceaug.synthesis.duplicates import hashes
-from faceaug.synthesis.extrapolate import distance, inverse_of
+from faceaug.synthesis.extrapolate import distance
 from faceaug.synthesis.gates import BUILT_IN, Limits
 from faceaug.synthesis.guide import Guide, to_uint8
 
@@ -74,7 +74,7 @@ def test_other_seeds_cells_and_blocks_are_others(guide, made):
 
 def test_candidates_are_what_they_say(guide, made):
     generator, directions = ToyFaces(), guide.directions
-    inverse = inverse_of(directions.covariance)
+    inverse = directions.precision
     names = list(directions.names)
     for candidate in made.candidates:
         picture = generator.synthesize(torch.from_numpy(candidate.w[None]))

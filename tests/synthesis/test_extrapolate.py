@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceaug.errors import GeneratorError, UsageError
+from faceaug.semantics.directions import inverse_of
 from faceaug.semantics.regression import StreamingRegression
-from faceaug.synthesis.extrapolate import LONGEST, Ask, distance, extrapolate, inverse_of, synthesize
+from faceaug.synthesis.extrapolate import LONGEST, Ask, distance, extrapolate, synthesize
 
 N = 6
 EXACT = 1e-5

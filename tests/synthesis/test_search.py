@@ -10,9 +10,9 @@ import torch
 from fakes import ToyFaces
 
 from faceaug.semantics import scene
+from faceaug.semantics.directions import inverse_of
 from faceaug.synthesis.asks import aims, ask_for, wanted
 from faceaug.synthesis.block import Workshop, sample_seed
-from faceaug.synthesis.extrapolate import inverse_of
 from faceaug.synthesis.gates import BUILT_IN, Limits
 from faceaug.synthesis.search import (
     KIN,
