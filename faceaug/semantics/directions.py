@@ -18,6 +18,9 @@ from faceaug.errors import GeneratorError, IntegrityError, UsageError, nearest
 from faceaug.files import atomic
 
 FORMAT, VERSION = "faceaug-directions", 1
+WITH_FACE = 2  # the version of a file that says more than directions: see bundle.py
+KINDS = ("view", "light", "shape atom", "texture atom", "attribute", "scene")
+_ARRAYS = ("B", "offset", "spread", "r2", "w_mean", "covariance")
 Floats = NDArray[np.float64]
 
 
@@ -28,7 +31,7 @@ class Directions:
     Attributes
     ----------
     names, kinds, units : tuple of str, length S
-        A semantic's name, its kind ("attribute", "view", "light" or "scene") and unit.
+        A semantic's name, its kind (one of `KINDS`) and unit.
     B : float64 [S, D]
         Slopes; a row is the change of a semantic per unit of w.
     offset, spread, r2 : float64 [S]
@@ -117,8 +120,7 @@ class Directions:
         )
 
     def _tensors(self) -> dict[str, Floats]:
-        names = ("B", "offset", "spread", "r2", "w_mean", "covariance")
-        return {name: np.ascontiguousarray(getattr(self, name), np.float64) for name in names}
+        return {name: np.ascontiguousarray(getattr(self, name), np.float64) for name in _ARRAYS}
 
 
 def inverse_of(covariance: Floats) -> Floats:
@@ -127,7 +129,7 @@ def inverse_of(covariance: Floats) -> Floats:
 
 
 def read_directions(path: Path) -> Directions:
-    """Read a directions file.
+    """Read a directions file, or the directions of a bundle (bundle.py).
 
     Raises
     ------
@@ -138,11 +140,13 @@ def read_directions(path: Path) -> Directions:
         with safe_open(str(path), "np") as file:
             header = json.loads((file.metadata() or {}).get("faceaug", "{}"))
             found = (header.get("format"), header.get("version"))
-            if found != (FORMAT, VERSION):
+            if found not in ((FORMAT, VERSION), (FORMAT, WITH_FACE)):
                 raise IntegrityError(
-                    f"{path} is {found[0] or 'no faceaug file'} version {found[1]}, not {FORMAT} version {VERSION}"
+                    f"{path} is {found[0] or 'no faceaug file'} version {found[1]}, "
+                    f"not {FORMAT} version {VERSION} or {WITH_FACE}"
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            keys = _ARRAYS if found[1] == WITH_FACE else file.keys()
+            tensors = {name: file.get_tensor(name) for name in keys}
         names, kinds, units = (tuple(map(str, header[k])) for k in ("names", "kinds", "units"))
         directions = Directions(names, kinds, units, **tensors, generator=str(header["generator"]))
         s, d = len(names), len(directions.w_mean)

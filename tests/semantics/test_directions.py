@@ -69,7 +69,7 @@ def test_the_hash_tells_directions_apart(directions):
 @pytest.mark.parametrize(
     ("header", "found"),
     [
-        ({"version": 2}, "faceaug-directions version 2, not faceaug-directions version 1"),
+        ({"version": 3}, "faceaug-directions version 3, not faceaug-directions version 1 or 2"),
         ({"version": None}, "version None"),
         ({"format": "faceaug-probe"}, "faceaug-probe version 1, not faceaug-directions"),
         ("{}", "no faceaug file"),
