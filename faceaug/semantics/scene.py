@@ -98,6 +98,25 @@ def exposure(views: Tensor) -> Tensor:
     return torch.stack([luminance(middle).mean((1, 2)), lost.float().mean((1, 2))], 1)
 
 
+def tints(views: Tensor) -> Tensor:
+    """Measure how cold the colours in the middle of pictures are: faces are not blue or green, melted colours are.
+
+    Parameters
+    ----------
+    views : Tensor [N, 3, S, S] in [-1, 1]
+        In the target's framing.
+
+    Returns
+    -------
+    Tensor [N, 2]
+        What the coldest tenth of the pixels has of blue above red, and of green above both others, at least.
+    """
+    quarter = views.shape[-1] // 4
+    red, green, blue = views[:, :, quarter:-quarter, quarter:-quarter].unbind(1)
+    cold = torch.stack([blue - red, green - torch.maximum(red, blue)], 1)
+    return torch.quantile(cold.flatten(2), 0.9, dim=2)
+
+
 def spill(before: Tensor, after: Tensor, ellipse: FaceEllipse) -> Tensor:
     """Return how much of an edit's change lies outside the face: mean change a pixel outside over that inside.
 

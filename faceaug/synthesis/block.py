@@ -206,7 +206,8 @@ class Workshop:
             plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
             realism=guide.real.remoteness(features) / standard.remote,
             soundness=edited.measured[:, directions.index([scene.SOUNDNESS])[0]] - standard.sound,
-            misexposure=guide.real.misexposure(viewed, self.limits.exposure), limits=self.limits,
+            misexposure=guide.real.misexposure(viewed, self.limits.exposure),
+            discolouring=guide.real.discolouring(viewed, self.limits.exposure), limits=self.limits,
         )  # fmt: skip
         reasons = refuse(batch, self.gates)
         nearest = {p.task.name: float(np.nan_to_num(batch.judged[:, k]).max()) for k, p in enumerate(parts)}

@@ -41,7 +41,7 @@ class Limits:
     sound : float
         Share of the draws near a cell that must be less of one whole face than a sample (`soundness.py`).
     exposure : float
-        Share of real faces that may be darker, brighter or more burnt out than a sample.
+        Share of real faces that may be darker, brighter, more burnt out, bluer or greener than a sample.
     duplicate_bits : int
         Perceptual hashes (64 bits) that differ in at most this many are near-copies.
     """
@@ -91,6 +91,8 @@ class Batch:
         Log-odds of a sound face above what `Limits.sound` asks for; at least 0 passes.
     misexposure : float64 [N]
         How dark, bright or burnt out the face is against real ones; at most 1 is as `Limits.exposure` allows.
+    discolouring : float64 [N]
+        How blue or green the face is against real ones; at most 1 is as `Limits.exposure` allows.
     limits : Limits
     """
 
@@ -104,6 +106,7 @@ class Batch:
     realism: Floats
     soundness: Floats
     misexposure: Floats
+    discolouring: Floats
     limits: Limits
 
 
@@ -140,6 +143,11 @@ def well_exposed(batch: Batch) -> Bools:
     return np.asarray(batch.misexposure <= 1)
 
 
+def natural_colour(batch: Batch) -> Bools:
+    """The face is not blue or green, by the measure of real faces."""
+    return np.asarray(batch.discolouring <= 1)
+
+
 def sound_face(batch: Batch) -> Bools:
     """It is one whole face, not a melted one."""
     return np.asarray(batch.soundness >= 0)
@@ -153,6 +161,7 @@ def realistic(batch: Batch) -> Bools:
 BUILT_IN: dict[str, Gate] = {
     "plausible": plausible,
     "well exposed": well_exposed,
+    "natural colour": natural_colour,
     "sound face": sound_face,
     "realistic": realistic,
     "attribute reached": attribute_reached,

@@ -54,6 +54,8 @@ class RealFaces:
         Perceptual hashes of all faces.
     exposure : float64 [M, 2]
         `scene.exposure` of the faces in `features`.
+    tints : float64 [M, 2]
+        `scene.tints` of them.
     cells : int64 [M]
         Their cells.
     """
@@ -63,6 +65,7 @@ class RealFaces:
     scale: NDArray[np.float32]
     hashes: NDArray[np.uint64]
     exposure: Floats
+    tints: Floats
     cells: NDArray[np.int64]
 
     @classmethod
@@ -77,7 +80,8 @@ class RealFaces:
         pieces = np.array_split(np.arange(len(arrays)), max(1, len(arrays) // 1024))
         marks = np.concatenate([hashes(as_tensor(arrays[piece])) for piece in pieces])
         light = np.concatenate([scene.exposure(as_tensor(arrays[part])).double().numpy() for part in parts])
-        return cls(torch.from_numpy((features - mean) / scale), mean, scale, marks, light, cells[rows])
+        tints = np.concatenate([scene.tints(as_tensor(arrays[part])).double().numpy() for part in parts])
+        return cls(torch.from_numpy((features - mean) / scale), mean, scale, marks, light, tints, cells[rows])
 
     def bright(self, beyond: float, cell: int | None = None) -> tuple[float, float]:
         """Return luminances of the face that a share `beyond` of real faces is darker or brighter than.
@@ -100,6 +104,12 @@ class RealFaces:
         found = scene.exposure(views).double().numpy()
         off = np.abs(found[:, 0] - (low + high) / 2) / ((high - low) / 2)
         return np.asarray(np.maximum(off, found[:, 1] / most), np.float64)
+
+    def discolouring(self, views: Tensor, beyond: float) -> Floats:
+        """Return how much colder the faces' colours are than real ones; up to 1 is fine, as all but `beyond` are."""
+        middle, most = np.quantile(self.tints, [0.5, 1 - beyond], axis=0)
+        found = scene.tints(views).double().numpy()
+        return np.asarray(((found - middle) / np.maximum(most - middle, 0.05)).max(1), np.float64)
 
     def remoteness(self, features: NDArray[np.float32]) -> Floats:
         """Return the distance [N] of the judge's features [N, F] to their fifth-nearest real face."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceaug.semantics import scene
-from faceaug.semantics.scene import FaceEllipse, exposure, luminance, measure, spill
+from faceaug.semantics.scene import FaceEllipse, exposure, luminance, measure, spill, tints
 
 ELLIPSE = FaceEllipse()
 
@@ -126,3 +126,13 @@ def test_what_is_burnt_out_or_drowned_is_counted():
     views[2, 0, :32] = -1.0
     views[3, :, :16] = 1.0  # outside the middle
     assert exposure(views)[:, 1].tolist() == [0.5, 0.5, 0.0, 0.0]
+
+
+def test_tints_are_of_the_coldest_tenth_of_the_middle():
+    views = torch.zeros(4, 3, 64, 64)
+    views[0, 2, 16:20, 16:48] = 0.6  # an eighth of the middle is blue
+    views[1, 2, 16:19, 16:48] = 0.6  # less than a tenth
+    views[2, 1] = 0.3
+    views[2, 2] = 0.1  # green, and a little blue
+    views[3, 2, :16] = 1.0  # outside the middle
+    torch.testing.assert_close(tints(views), torch.tensor([[0.6, 0.0], [0, 0], [0.1, 0.2], [0, 0]]))

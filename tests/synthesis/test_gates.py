@@ -21,7 +21,7 @@ def batch(n=3, **changes) -> Batch:
     values = dict(
         images=pictures, origin_images=pictures, confidence=np.full((n, 2), 0.9), judged=np.full((n, 2), 0.9),
         drift=np.zeros(n), spill=np.zeros(n), plausibility=np.full(n, 0.5), realism=np.full(n, 0.5),
-        soundness=np.full(n, 0.5), misexposure=np.full(n, 0.5), limits=LIMITS,
+        soundness=np.full(n, 0.5), misexposure=np.full(n, 0.5), discolouring=np.full(n, 0.5), limits=LIMITS,
     )  # fmt: skip
     return Batch(**{**values, **changes})
 
@@ -31,6 +31,7 @@ def batch(n=3, **changes) -> Batch:
     [
         ("plausible", "plausibility", 1.0, True),
         ("well exposed", "misexposure", 1.0, True),
+        ("natural colour", "discolouring", 1.0, True),
         ("sound face", "soundness", 0.0, False),
         ("realistic", "realism", 1.0, True),
         ("attribute reached", "confidence", LIMITS.confidence, False),
@@ -50,7 +51,8 @@ def test_round_its_limit(gate, field, limit, above):
 
 
 @pytest.mark.parametrize(
-    "field", ["confidence", "judged", "drift", "spill", "plausibility", "realism", "soundness", "misexposure"]
+    "field",
+    ["confidence", "judged", "drift", "spill", "plausibility", "realism", "soundness", "misexposure", "discolouring"],
 )
 def test_what_was_not_measured_is_refused(field):
     """NaN is no pass: a reading that failed must not slip through."""

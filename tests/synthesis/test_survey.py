@@ -124,7 +124,7 @@ class Judge:
 def real_faces(features):
     n = len(features)
     return RealFaces(torch.from_numpy(features).float(), np.zeros(4, np.float32), np.ones(4, np.float32),
-                     np.arange(n, dtype=np.uint64), np.zeros((n, 2)), np.zeros(n, np.int64))  # fmt: skip
+                     np.arange(n, dtype=np.uint64), *np.zeros((2, n, 2)), np.zeros(n, np.int64))  # fmt: skip
 
 
 def surveyed(generator, workers=2, batch_size=64, draws=1000, spoil=False, progress=lambda *_: None):
@@ -270,6 +270,17 @@ def test_burnt_out_faces_are_judged_by_real_ones():
     off = faces.misexposure(views, 0.25)
     assert off[0] < 0.1
     np.testing.assert_allclose(off[1:], [0.25 / 0.15, 0.125 / 0.15], rtol=1e-3)
+
+
+def test_blue_and_green_faces_are_judged_by_real_ones():
+    faces = replace(real_faces(np.zeros((101, 4))), tints=np.stack([np.linspace(-1, 0, 101)] * 2, 1))
+    views = grey(0.0, 0.0, 0.0, 0.0)
+    views[1, 2, 4:6] = 0.5  # two of the eight rows in the middle are blue
+    views[2, 1, 4:6] = 0.25
+    views[3, 0] = 0.5  # all is red
+    np.testing.assert_allclose(faces.discolouring(views, 0.1), [1.25, 2.5, 1.875, 0.0], atol=1e-6)
+    alike = replace(faces, tints=np.zeros((101, 2)))
+    np.testing.assert_allclose(alike.discolouring(views[:2], 0.1), [0, 10], atol=1e-6)
 
 
 def test_faces_that_are_all_lit_alike_leave_some_room():
