@@ -18,6 +18,7 @@ from faceaug.errors import FaceaugError, UsageError
 
 from .analyze import analyze
 from .balance import balance
+from .directions import directions
 from .export import export
 from .generator import generator
 from .plan import plan
@@ -47,7 +48,7 @@ def cli() -> None:
     """
 
 
-for command in (analyze, plan, balance, verify, export, generator):
+for command in (analyze, plan, balance, verify, export, generator, directions):
     cli.add_command(command)
 
 

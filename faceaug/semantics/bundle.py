@@ -120,6 +120,15 @@ _PARTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def has_face(path: Path) -> bool:
+    """Tell whether a file says that it is a bundle, as against directions alone or anything else."""
+    try:
+        with safe_open(str(path), "np") as file:
+            return bool(json.loads((file.metadata() or {})["faceaug"])["version"] == WITH_FACE)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return False  # what it is instead, `read_directions` tells
+
+
 def read_bundle(path: Path) -> Bundle:
     """Read a bundle.
 

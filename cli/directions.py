@@ -1,0 +1,125 @@
+"""`faceaug directions`: what a file of directions holds, and an atlas of what each does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .console import Console
+from .options import PATH
+
+if TYPE_CHECKING:
+    from faceaug.semantics.bundle import Bundle
+    from faceaug.semantics.directions import Directions
+
+
+@click.group(short_help="Look at directions: what changes along the latents of a generator.")
+def directions() -> None:
+    """Look at directions, the semantics that were found along the latents of a generator.
+
+    \b
+    Example:
+      faceaug directions show directions.safetensors
+    """
+
+
+@directions.command()
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def show(file: Path, as_json: bool) -> None:
+    """List every semantic: its kind, unit, how linear it is (R²), its region, and the range seen over draws.
+
+    \b
+    Example:
+      faceaug directions show directions.safetensors
+    """
+    from faceaug.semantics.bundle import has_face, read_bundle
+    from faceaug.semantics.directions import read_directions
+
+    bundle = read_bundle(file) if has_face(file) else None
+    found = bundle.directions if bundle else read_directions(file)
+    facts = {
+        "generator": found.generator,
+        "generator_name": bundle.generator_name if bundle else "",
+        "reconstruction": bundle.reconstruction if bundle else "",
+        "made_by": bundle.made_by if bundle else "",
+        "semantics": _semantics(found, bundle),
+    }
+    Console(as_json=as_json).show(_text(facts), facts)
+
+
+@directions.command()
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("-o", "--output", "out", metavar="FOLDER", type=PATH, required=True, help="Where the atlas goes.")
+@click.option("--generator", metavar="NAME", help="The generator.  [default: the one that the file names]")
+@click.option(
+    "--faces", metavar="N", type=click.IntRange(1, 32), default=4, show_default=True, help="Faces that are edited."
+)
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the faces."
+)
+@click.option("--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda ...")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks.")
+def atlas(file: Path, out: Path, generator: str | None, faces: int, seed: int, device: str, quiet: bool) -> None:
+    """Draw what each direction does: several faces from -3 to +3 standard deviations, and its map on the mean face.
+
+    \b
+    Example:
+      faceaug directions atlas directions.safetensors -o atlas/
+    """
+    from faceaug.atlas import write_atlas
+    from faceaug.generators import load_generator
+    from faceaug.semantics.bundle import read_bundle
+
+    bundle = read_bundle(file)
+    name = generator or bundle.generator_name
+    if not name:
+        raise click.UsageError(f"{file} does not name its generator; give it as --generator NAME")
+    console = Console(quiet=quiet)
+    with console.counter("drawing", "direction", len(bundle.directions.names)) as progress:
+        page = write_atlas(bundle, load_generator(name, device), out, faces=faces, seed=seed, progress=progress)
+    console.remark(f"The atlas is in {page}")
+
+
+def _semantics(found: Directions, bundle: Bundle | None) -> list[dict[str, Any]]:
+    """Return a line for each semantic; region, its share and the range seen are None where they are not known."""
+    lines = []
+    for k, name in enumerate(found.names):
+        place = bundle.region(name) if bundle else None
+        lines.append(
+            {
+                "name": name,
+                "kind": found.kinds[k],
+                "unit": found.units[k],
+                "r2": float(found.r2[k]),
+                "spread": float(found.spread[k]),
+                "region": place[0] if place else None,
+                "region_share": place[1] if place else None,
+                "seen": [float(edge) for edge in bundle.seen[k]] if bundle else None,
+            }
+        )
+    return lines
+
+
+def _text(facts: dict[str, Any]) -> str:
+    from faceaug.page import number
+    from faceaug.texttable import clip, render_table
+
+    rows = []
+    for line in facts["semantics"]:
+        place = f"{line['region']} {100 * line['region_share']:.0f}%" if line["region"] else ""
+        seen = f"{number(line['seen'][0])} to {number(line['seen'][1])}" if line["seen"] else ""
+        rows.append([line["name"], line["kind"], line["unit"], place, f"{line['r2']:.2f}", seen])
+    head = [
+        clip(f"{label}: {facts[key]}", 200)
+        for label, key in (
+            ("generator", "generator_name"),
+            ("its hash", "generator"),
+            ("network's hash", "reconstruction"),
+            ("made by", "made_by"),
+        )
+        if facts[key]
+    ]
+    return "\n".join([*head, *render_table(("semantic", "kind", "unit", "region", "R²", "range seen"), rows, left=4)])

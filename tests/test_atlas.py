@@ -1,0 +1,122 @@
+"""The atlas: every direction's picture shows what its edit does, and the page says so."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bundles import NAMES, SIDE, small_bundle
+from fakes import BlockGenerator
+
+from faceaug import atlas
+from faceaug.errors import GeneratorError, UsageError
+from faceaug.images import decode
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return BlockGenerator(6)
+
+
+@pytest.fixture(scope="module")
+def written(generator, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("atlas")
+    seen = []
+    page = atlas.write_atlas(small_bundle(generator), generator, folder, faces=3, progress=seen.append)
+    assert seen == [1] * len(NAMES)
+    return page
+
+
+def tile(picture, row, column):
+    left, top = atlas._GAP + column * atlas._TILE, atlas._HEAD + row * atlas._TILE
+    return picture[top : top + atlas._TILE, left : left + atlas._TILE]
+
+
+def test_a_picture_a_direction_and_a_page_of_them_all(written):
+    text = written.read_text()
+    pictures = sorted(file.name for file in written.parent.glob("*.png"))
+    assert pictures == [f"{k:03d}-{name}.png" for k, name in enumerate(NAMES)]
+    assert re.findall(r'<img src="([^"]+)"', text) == pictures
+    for words in (*NAMES, "mouth (100%)", "degrees", "blocks-6-0", "faceaug discover --generator blocks"):
+        assert words in text
+    assert "http" not in text
+
+
+def test_the_tiles_are_the_edited_faces(generator):
+    bundle = small_bundle(generator)
+    directions = bundle.directions
+    w = np.random.default_rng(0).normal(size=(2, 6)) * 0.3
+    picture, length = atlas.plate(bundle, generator, w, "yaw")
+    step = directions.steps(["yaw", *NAMES[2:]])[:, 0] * directions.spread[0]
+    assert length == pytest.approx(np.sqrt(step @ np.linalg.inv(directions.covariance) @ step))
+    for row, column, amount in ((0, 0, -3), (1, 3, 0), (1, 6, 3), (0, 5, 2)):
+        expected = generator.synthesize(torch.from_numpy(w[row : row + 1] + amount * step))[0, 0]
+        shown = tile(picture, row, column)[..., 0].astype(float)
+        six = atlas._TILE // 16
+        at_centres = shown[six // 2 :: six, six // 2 :: six]
+        inner = np.s_[1::4, 1::4]  # in the middle of a block, where resizing changes nothing much
+        assert np.abs(at_centres - (expected.numpy() + 1) * 127.5)[inner].max() < 6
+
+
+def test_what_stays():
+    directions = small_bundle().directions
+    assert atlas.kept_with(directions, "yaw") == list(NAMES[2:])
+    assert atlas.kept_with(directions, "mouth_texture_1") == ["yaw", *NAMES[3:]]
+    assert atlas.kept_with(directions, "exposure") == ["yaw"]
+    attribute = replace(directions, kinds=("view", "scene", "attribute", "shape atom", "light"))
+    assert atlas.kept_with(attribute, NAMES[2]) == ["yaw", "exposure", NAMES[4]]
+    rows = directions.B.copy()
+    rows[3] = 0
+    assert atlas.kept_with(replace(directions, B=rows), "yaw") == [NAMES[2], NAMES[4]]
+
+
+def test_maps_lie_where_the_atoms_are(generator):
+    bundle = small_bundle(generator)
+    steps = bundle.directions.steps([NAMES[0], *NAMES[2:]])
+    grey = atlas._bytes(atlas._grey_face(bundle))
+    shape, texture = atlas._shape_map(bundle, steps[:, 2]), atlas._texture_map(bundle, steps[:, 1])
+    eyes, mouth = bundle.maps[1, 0] != 0, bundle.maps[0, 1] != 0
+    np.testing.assert_array_equal((shape != grey).any(2), eyes)
+    np.testing.assert_array_equal((texture != grey).any(2), mouth)
+    assert (shape[eyes] == atlas._LESS).all()  # depth grows there: it goes back
+    assert (atlas._shape_map(bundle, -steps[:, 2])[eyes] == atlas._MORE).all()
+    np.testing.assert_array_equal(atlas._texture_map(bundle, steps[:, 0]), grey)  # yaw alone changes no atom
+
+
+def test_a_direction_that_does_nothing_is_drawn_all_the_same(generator):
+    bundle = small_bundle(generator)
+    rows = bundle.directions.B.copy()
+    rows[2] = 0
+    still = small_bundle(generator, directions=replace(bundle.directions, B=rows))
+    picture, length = atlas.plate(still, generator, np.zeros((1, 6)), NAMES[2])
+    assert length == 0
+    np.testing.assert_array_equal(tile(picture, 0, 0), tile(picture, 0, 6))
+
+
+def test_another_atlas_replaces_the_first(generator, tmp_path):
+    bundle = small_bundle(generator)
+    atlas.write_atlas(bundle, generator, tmp_path / "a", faces=1)
+    names = ("a/b <b>", *NAMES[1:])
+    other = small_bundle(generator, directions=replace(bundle.directions, names=names))
+    page = atlas.write_atlas(other, generator, tmp_path / "a", faces=1)
+    assert sorted(file.name for file in page.parent.glob("*.png"))[0] == "000-a-b--b-.png"
+    assert len(list(page.parent.iterdir())) == len(NAMES) + 1
+    assert "<b>" not in page.read_text()
+    decode((page.parent / "000-a-b--b-.png").read_bytes())
+
+
+def test_refusals(generator, tmp_path):
+    bundle = small_bundle(generator)
+    with pytest.raises(GeneratorError, match="were made for the generator"):
+        atlas.write_atlas(bundle, BlockGenerator(6, seed=1), tmp_path / "a")
+    with pytest.raises(UsageError, match="at least 1"):
+        atlas.write_atlas(bundle, generator, tmp_path / "a", faces=0)
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(UsageError, match=r"thesis\.txt"):
+        atlas.write_atlas(bundle, generator, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+    assert bundle.maps.shape[-1] == SIDE
