@@ -6,11 +6,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from faceaug.errors import TargetError, nearest
-from faceaug.targets import celeba, classes, fairface, folder, hdf5, shards, utkface
+from faceaug.targets import celeba, classes, fairface, folder, hdf5, shards, unlabelled, utkface
 from faceaug.targets.raw import Reader, ReaderModule, one_line
 
 GROUP = "faceaug.targets"
 AUTO = "auto"
+UNLABELLED = "unlabelled"
 # In the order in which they are asked whether a path is theirs: from the most telling sign to the least.
 OWN: dict[str, ReaderModule] = {
     "shards": shards,
@@ -38,6 +39,8 @@ def find_reader(name: str) -> Reader:
     """
     if name in OWN:
         return OWN[name].read
+    if name == UNLABELLED:
+        return unlabelled.read
     found = _registered().get(name)
     if found is None:
         raise TargetError(f"there is no reader {name!r}; {nearest(name, (AUTO, *reader_names()))}")
@@ -55,8 +58,8 @@ def find_reader(name: str) -> Reader:
     return checked
 
 
-def detect_reader(path: Path, labels: Path | None) -> str:
-    """Return the name of the reader for what is at `path`.
+def detect_reader(path: Path, labels: Path | None, *, needs_labels: bool = True) -> str:
+    """Return the name of the reader for what is at `path`; "unlabelled" where there are no labels and none are needed.
 
     Raises
     ------
@@ -71,6 +74,8 @@ def detect_reader(path: Path, labels: Path | None) -> str:
         raise TargetError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     if name is not None:
         return name
+    if not needs_labels and unlabelled.detect(path, labels):
+        return UNLABELLED
     if path.is_dir():
         return "folder"  # whose error says what is missing: images, or labels
     raise TargetError(f"{path} is a file that no reader knows: give a folder of images, or an HDF5 file (.h5, .hdf5)")

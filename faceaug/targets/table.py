@@ -116,6 +116,7 @@ def load_target(
     check: Check = "decode",
     max_pixels: int = MAX_PIXELS,
     workers: int | None = None,
+    needs_labels: bool = True,
     progress: Progress | None = None,
 ) -> Target:
     """Read a data set of face images with attributes.
@@ -127,8 +128,8 @@ def load_target(
     labels
         A CSV, TSV or Parquet file with a row per image, where the labels are not in the data set itself.
     reader
-        "shards", "hdf5", "celeba", "fairface", "folder", "utkface", "classes", one that another package registers as
-        entry point "faceaug.targets", or "auto" to tell by what is there.
+        "shards", "hdf5", "celeba", "fairface", "folder", "utkface", "classes", "unlabelled" (pictures alone), one that
+        another package registers as entry point "faceaug.targets", or "auto" to tell by what is there.
     file_column
         The labels' column of file names; found by its name or by what it holds when None.
     split
@@ -141,6 +142,8 @@ def load_target(
         Most pixels of an image.
     workers
         Threads that check images; as many as there are processors when None.
+    needs_labels
+        When False, images without any labels are taken as they are, for what is measured on them; also a single one.
     progress
         Called with the number of images that were just checked.
 
@@ -164,7 +167,7 @@ def load_target(
         raise TargetError(f"at most {max_pixels} pixels an image were asked for: give at least 1")
     path, labels = Path(path), None if labels is None else Path(labels)
     if reader == AUTO:
-        reader = detect_reader(path, labels)
+        reader = detect_reader(path, labels, needs_labels=needs_labels)
     elif not path.exists():
         raise TargetError(f"{path} does not exist: give the folder or file of the data set")
     raw = _checked(find_reader(reader)(path, labels, file_column=file_column), reader)
