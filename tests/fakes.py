@@ -131,10 +131,10 @@ class ToyFaces(FakeGenerator):
         super().__init__(f"toy-faces-{width}", 64, np.zeros(width), np.eye(width))
         steps = (np.arange(64) + 0.5) / 64
         y, x = np.meshgrid(steps, steps, indexing="ij")
-        face = _soft(1 - np.hypot((x - 0.5) / 0.30, (y - 0.55) / 0.42), 0.08)
-        bar = face * _soft(0.07 - np.abs(y - 0.45), 0.01)
-        spot = _soft(1 - np.hypot((x - 0.5) / 0.14, (y - 0.72) / 0.12), 0.1)
-        eyes = sum(_soft(1 - np.hypot((x - c) / 0.06, (y - 0.45) / 0.05), 0.2) for c in (0.38, 0.62))
+        face = soft(1 - np.hypot((x - 0.5) / 0.30, (y - 0.55) / 0.42), 0.08)
+        bar = face * soft(0.07 - np.abs(y - 0.45), 0.01)
+        spot = soft(1 - np.hypot((x - 0.5) / 0.14, (y - 0.72) / 0.12), 0.1)
+        eyes = sum(soft(1 - np.hypot((x - c) / 0.06, (y - 0.45) / 0.05), 0.2) for c in (0.38, 0.62))
         self._plain = torch.from_numpy(0.35 * face - 0.15 - 0.4 * eyes).float().expand(3, 64, 64)
         parts = np.zeros((width, 3, 64, 64))
         for channel in range(3):
@@ -152,7 +152,8 @@ class ToyFaces(FakeGenerator):
         return in_tiles(lambda part: (self._plain + (part @ self._parts).view(-1, 3, 64, 64)).clamp(-1, 1), w.float())
 
 
-def _soft(inside: Floats, edge: float) -> Floats:
+def soft(inside: Floats, edge: float) -> Floats:
+    """Return 1 where `inside` is positive and 0 where it is negative, with a soft edge."""
     return 1 / (1 + np.exp(-np.clip(inside / edge, -50, 50)))
 
 

@@ -26,7 +26,7 @@ def jitter(x: Tensor, rng: torch.Generator, *, mirror: bool, rotate: bool = True
     -------
     Tensor [N, 3, H, W] in [-1, 1]
     """
-    return _photometry(_geometry(x, rng, mirror, rotate), rng)
+    return photometry(_geometry(x, rng, mirror, rotate), rng)
 
 
 def expose(x: Tensor, stops: Tensor | float) -> Tensor:
@@ -47,7 +47,8 @@ def _geometry(x: Tensor, rng: torch.Generator, mirror: bool, rotate: bool) -> Te
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
-def _photometry(x: Tensor, rng: torch.Generator) -> Tensor:
+def photometry(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Vary exposure, contrast, colour, sharpness and noise of pictures [N, 3, S, S] in [-1, 1]; each stays in place."""
     n = len(x)
     x = _soften(x, rng)
     x = expose(x, _normal(n, rng, 0.6).clamp(-1.5, 1.5)[:, None, None, None])

@@ -1,0 +1,116 @@
+"""Trust: calibrated confidence, and refusals with a reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from faceaug.errors import IntegrityError
+from faceaug.reconstruction.trust import (
+    NO_FACE,
+    RESTLESS,
+    TOLERANCE,
+    TWOFOLD,
+    UNEXPLAINED,
+    Signs,
+    Trust,
+    fit_trust,
+    joined,
+)
+
+SPREAD = np.array([20.0, 0.1])
+
+
+def draw(n: int, seed: int) -> tuple[Signs, np.ndarray]:
+    """Pictures whose trouble is one hidden number: it moves every sign, and the values as far."""
+    rng = np.random.default_rng(seed)
+    trouble = rng.exponential(0.3, n)
+
+    def noisy(scale, *shape):
+        return scale * trouble.reshape(-1, *[1] * len(shape)) * np.exp(rng.normal(0, 0.2, (n, *shape)))
+
+    off = SPREAD * trouble[:, None] * rng.normal(0, 1, (n, 2))
+    return Signs(0.2 + noisy(0.3), SPREAD * noisy(0.5, 2), noisy(0.4), 6 - 4 * trouble + rng.normal(0, 1, n)), off
+
+
+def without(n: int = 100) -> Signs:
+    rng = np.random.default_rng(9)
+    return Signs(rng.uniform(1, 2, n), SPREAD * rng.uniform(0, 3, (n, 2)), rng.uniform(1, 3, n), rng.normal(-4, 1, n))
+
+
+@pytest.fixture(scope="module")
+def trust() -> Trust:
+    signs, off = draw(2000, 0)
+    return fit_trust(signs, off, SPREAD, without())
+
+
+def test_confidence_is_the_share_that_is_right(trust):
+    signs, off = draw(4000, 1)
+    confidence = trust.confidence(signs)
+    right = np.abs(off) <= TOLERANCE * SPREAD
+    assert confidence.shape == (4000, 2)
+    assert 0.3 < confidence.mean() < 0.95
+    for low in (0.5, 0.7, 0.9):
+        for column in range(2):
+            inside = (confidence[:, column] >= low) & (confidence[:, column] < low + 0.1)
+            assert right[inside, column].mean() == pytest.approx(confidence[inside, column].mean(), abs=0.08)
+
+
+def test_more_trouble_is_never_more_confidence(trust):
+    signs, _ = draw(50, 2)
+    calm = trust.confidence(signs)
+    for worse in (
+        Signs(signs.error * 1.2, signs.twofold, signs.unrest, signs.face),
+        Signs(signs.error, signs.twofold * 1.2, signs.unrest, signs.face),
+        Signs(signs.error, signs.twofold, signs.unrest * 1.2, signs.face),
+        Signs(signs.error, signs.twofold, signs.unrest, signs.face - 0.5),
+    ):
+        assert (trust.confidence(worse) <= calm + 1e-12).all()
+    assert (trust.weights <= 0).all()
+
+
+def test_refusals_say_why_and_have_no_confidence(trust):
+    fine = Signs(np.full(6, 0.3), np.full((6, 2), 0.01) * SPREAD, np.full(6, 0.1), np.full(6, 6.0))
+    fine.face[1], fine.unrest[2], fine.error[3], fine.twofold[4] = -9, 50, 50, 50 * SPREAD
+    fine.error[5] = np.nan
+    assert trust.refusals(fine) == ["", NO_FACE, RESTLESS, UNEXPLAINED, TWOFOLD, UNEXPLAINED]
+    confidence = trust.confidence(fine)
+    assert (confidence[0] > 0.5).all()
+    assert (confidence[1:] == 0).all()
+
+
+def test_pictures_without_a_face_are_refused_and_others_hardly_ever(trust):
+    assert np.mean([bool(why) for why in trust.refusals(without(500))]) > 0.98
+    assert np.mean([bool(why) for why in trust.refusals(draw(2000, 3)[0])]) < 0.03
+
+
+def test_it_travels_as_tensors(trust):
+    again = Trust.from_state(trust.state(), 2)
+    signs, _ = draw(20, 4)
+    assert np.array_equal(again.confidence(signs), trust.confidence(signs))
+
+
+@pytest.mark.parametrize("damage", ["missing", "shape", "nan"])
+def test_a_damaged_one_is_refused(trust, damage):
+    state = trust.state()
+    if damage == "missing":
+        del state["limits"]
+    elif damage == "shape":
+        state["weights"] = state["weights"][:1]
+    else:
+        state["bias"] = torch.full_like(state["bias"], float("nan"))
+    with pytest.raises(IntegrityError, match="get it again"):
+        Trust.from_state(state, 2)
+
+
+def test_for_other_semantics_it_is_refused(trust):
+    with pytest.raises(IntegrityError):
+        Trust.from_state(trust.state(), 3)
+
+
+def test_joined():
+    one, two = without(3), draw(2, 0)[0]
+    both = joined([one, two])
+    assert np.array_equal(both.face, np.concatenate([one.face, two.face]))
+    assert both.twofold.shape == (5, 2)
