@@ -21,6 +21,7 @@ from .balance import balance
 from .directions import directions
 from .export import export
 from .generator import generator
+from .measure import measure
 from .plan import plan
 from .verify import verify
 
@@ -48,7 +49,7 @@ def cli() -> None:
     """
 
 
-for command in (analyze, plan, balance, verify, export, generator, directions):
+for command in (analyze, plan, balance, verify, export, measure, generator, directions):
     cli.add_command(command)
 
 

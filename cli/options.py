@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from faceaug.analysis import Analysis
+    from faceaug.measuring import Measurer
     from faceaug.planning import Plan
     from faceaug.recipe import Recipe
     from faceaug.targets.table import Target
@@ -63,7 +64,7 @@ recipe_option = click.option(
     help="Take options from a recipe (YAML); what is typed here overrides it.",
 )
 
-target_options = decorated(
+_source_options = decorated(
     click.argument("source", metavar="TARGET", type=PATH),
     click.option("--labels", metavar="FILE", type=PATH, help="Labels: CSV, TSV or Parquet, a row an image."),
     click.option(
@@ -71,14 +72,11 @@ target_options = decorated(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="How TARGET is laid out: folder, classes, celeba, fairface, utkface, hdf5, shards, or auto.",
+        help="How TARGET is laid out: folder, classes, celeba, fairface, utkface, hdf5, shards, unlabelled, or auto.",
     ),
     click.option("--file-column", metavar="NAME", help="The labels' column of file names, if it is not found."),
-    click.option(
-        "--split",
-        metavar="NAME",
-        help='The split to use, or "all".  [default: the training part where there are splits]',
-    ),
+)
+_check_options = decorated(
     click.option("--strict/--no-strict", default=False, help="Stop if any image or label has to be left out."),
     click.option(
         "--check",
@@ -88,6 +86,29 @@ target_options = decorated(
         help="How every image is looked at before it is counted.",
     ),
     click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Threads.  [default: one a processor]"),
+    click.option(
+        "--reconstruction",
+        metavar="FILE",
+        type=PATH,
+        help="What measures pose and light: a file of faceaug discover.  [default: what comes with faceaug]",
+    ),
+    click.option(
+        "--aligned/--no-aligned",
+        default=False,
+        help="Measure images as they are framed, which must be as the generator frames faces.",
+    ),
+)
+target_options = decorated(
+    _source_options,
+    click.option(
+        "--split",
+        metavar="NAME",
+        help='The split to use, or "all".  [default: the training part where there are splits]',
+    ),
+    _check_options,
+)
+measured_target_options = decorated(
+    _source_options, click.option("--split", metavar="NAME", help="The split to use.  [default: all]"), _check_options
 )
 
 by_option = click.option(
@@ -95,7 +116,7 @@ by_option = click.option(
     metavar="ATTRIBUTES",
     multiple=True,
     help="What to count by: gender,ethnicity or age:5 (equal width), age:q4 (quantiles), yaw:-90/-25/25/90 (edges). "
-    "May be repeated.",
+    "yaw, pitch, roll, light_x, light_y and light are measured where they are not labelled. May be repeated.",
 )
 
 plan_options = decorated(
@@ -125,7 +146,26 @@ output_options = decorated(
 
 
 def read_target(options: dict[str, Any], console: Console) -> Target:
-    """Read the data set that the options name."""
+    """Read the data set that the options name, and measure what they ask for beyond its labels."""
+    target = read_unmeasured(options, console)
+    names = [name for name in _columns(options) if name not in target.table.columns]
+    if not names:
+        return target
+    from faceaug.measuring import with_measured
+
+    with console.counter("measuring", "image", len(target)) as progress:
+        return with_measured(
+            target,
+            names,
+            lambda: load_measurer(options),
+            aligned=options["aligned"],
+            workers=options["workers"],
+            progress=progress,
+        )
+
+
+def read_unmeasured(options: dict[str, Any], console: Console) -> Target:
+    """Read the data set that the options name, also where it has no labels."""
     from faceaug.targets.table import load_target
 
     with console.counter("looking at images", "image") as progress:
@@ -138,8 +178,29 @@ def read_target(options: dict[str, Any], console: Console) -> Target:
             strict=options["strict"],
             check=options["check"],
             workers=options["workers"],
+            needs_labels=False,
             progress=progress,
         )
+
+
+def load_measurer(options: dict[str, Any]) -> Measurer:
+    """Load what measures photographs."""
+    from faceaug.measuring import load_measurer
+
+    return load_measurer(options["reconstruction"], options.get("device", "cpu"))
+
+
+def _columns(options: dict[str, Any]) -> list[str]:
+    """Return the columns that a command needs: what it counts by, also in a plan that it carries out, and keeps."""
+    from faceaug.axes import parse_by
+
+    names = [axis.column for axis in parse_by(options["by"])] if options.get("by") else []
+    names += [name.strip() for kept in options.get("keep", ()) for name in kept.split(",")]
+    if options.get("plan_file") is not None:
+        from faceaug.planning import Plan
+
+        names += [axis.name for axis in Plan.read(options["plan_file"]).axes]
+    return names
 
 
 def require_by(options: dict[str, Any]) -> list[str]:

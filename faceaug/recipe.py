@@ -46,6 +46,8 @@ class TargetSection(_Section):
     split: str | None = None
     strict: bool | None = None
     check: Literal["decode", "header", "none"] | None = None
+    reconstruction: str | None = None
+    aligned: bool | None = None
 
 
 class PlanSection(_Section):
@@ -226,9 +228,8 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
     def rebased(text: str | None) -> str | None:
         return None if text is None else str(folder / Path(text).expanduser())
 
-    target = recipe.target.model_copy(
-        update={"path": rebased(recipe.target.path), "labels": rebased(recipe.target.labels)}
-    )
+    files = ("path", "labels", "reconstruction")
+    target = recipe.target.model_copy(update={name: rebased(getattr(recipe.target, name)) for name in files})
     wish = recipe.plan.target
     if wish is not None and wish.startswith("match:"):
         wish = f"match:{rebased(wish.removeprefix('match:').strip())}"

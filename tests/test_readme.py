@@ -34,8 +34,8 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), space)
     result = space["result"]
     assert result.accepted + result.short == result.planned == 40
-    if result.accepted:  # a barely trained judge may refuse everything
-        exec(compile(blocks[2], "README.md", "exec"), space)
+    assert result.accepted > 0
+    exec(compile(blocks[2], "README.md", "exec"), space)
 
 
 def test_links_lead_somewhere():
