@@ -40,6 +40,7 @@ def small_bundle(generator: BlockGenerator | None = None, **changes: Any) -> Bun
         regions=regions,
         maps=maps,
         shares=shares,
+        scale=np.array([10.0, 1, 1, 1]),
         explained=np.array([0.3, 0.2, 0.1]),
         weights=weights,
         reconstruction=hash_of(weights),

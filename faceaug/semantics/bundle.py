@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -22,7 +23,7 @@ from safetensors.numpy import save_file
 from faceaug.errors import IntegrityError
 from faceaug.files import atomic
 from faceaug.semantics.directions import KINDS, WITH_FACE, Directions, Floats, read_directions
-from faceaug.semantics.localize import Atoms
+from faceaug.semantics.localize import Atoms, read_atoms
 from faceaug.semantics.regions import REGIONS, shares
 
 PREFIX = "reconstruction."
@@ -51,6 +52,8 @@ class Bundle:
         Change of depth and albedo by one standard deviation of each atom.
     shares : float32 [K, len(REGIONS)]
         Share of the energy of each atom's map in each region, depth and albedo made comparable.
+    scale : float64 [4]
+        Factors by which depth and albedo are comparable.
     explained : float64 [K]
         Energy of each atom's map over that of all change.
     reconstruction : str
@@ -68,6 +71,7 @@ class Bundle:
     regions: NDArray[np.uint8]
     maps: NDArray[np.float32]
     shares: NDArray[np.float32]
+    scale: Floats
     explained: Floats
     reconstruction: str = ""
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -86,6 +90,11 @@ class Bundle:
             return None
         row = self.shares[self.atoms.index(name)]
         return REGIONS[int(row.argmax())], float(row.max())
+
+    def values(self, depth: npt.NDArray[np.floating], albedo: npt.NDArray[np.floating]) -> Floats:
+        """Read the atoms' values [N, K] off canonical depth [N, M, M] and albedo [N, 3, M, M] of faces."""
+        maps = np.concatenate([depth[:, None], albedo], 1)
+        return read_atoms(self.maps, self.scale, maps - np.concatenate([self.depth[None], self.albedo]))
 
     def save(self, path: Path) -> None:
         """Write everything to one .safetensors file, atomically.
@@ -116,7 +125,7 @@ class Bundle:
 
 _PARTS: dict[str, Any] = {
     "seen": np.float64, "depth": np.float32, "albedo": np.float32, "regions": np.uint8,
-    "maps": np.float32, "shares": np.float32, "explained": np.float64,
+    "maps": np.float32, "shares": np.float32, "scale": np.float64, "explained": np.float64,
 }  # fmt: skip
 
 
@@ -174,6 +183,11 @@ def hash_of(weights: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
+def range_seen(values: Floats) -> Floats:
+    """Return the range seen [S, 2] of semantics whose values over draws are [N, S]."""
+    return np.asarray(np.quantile(values, QUANTILES, axis=0).T, np.float64)
+
+
 def atom_names(atoms: Atoms, regions: NDArray[np.uint8]) -> tuple[tuple[str, ...], tuple[str, ...], Floats]:
     """Return the atoms' names, kinds and shares [K, len(REGIONS)].
 
@@ -227,7 +241,7 @@ def _check(bundle: Bundle, what: str) -> None:
     s, k, m = len(bundle.directions.names), len(bundle.atoms), bundle.regions.shape[-1] if bundle.regions.ndim else 0
     shapes = dict(
         seen=(s, 2), depth=(m, m), albedo=(3, m, m), regions=(m, m),
-        maps=(k, 4, m, m), shares=(k, len(REGIONS)), explained=(k,),
+        maps=(k, 4, m, m), shares=(k, len(REGIONS)), scale=(4,), explained=(k,),
     )  # fmt: skip
     for name, shape in shapes.items():
         found = getattr(bundle, name)

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
@@ -78,13 +79,8 @@ class Atoms:
     odd: float
 
     def values(self, maps: Floats, mean: Floats) -> Floats:
-        """Read the atoms' values [N, K] off canonical maps [N, C, S, S], given the mean maps [C, S, S].
-
-        Least squares on the effects, in comparable units; what no atom shows is not read.
-        """
-        shown = (self.effects * self.scale[:, None, None]).reshape(len(self.effects), -1)
-        given = ((maps - mean) * self.scale[:, None, None]).reshape(len(maps), -1)
-        return np.asarray(given @ np.linalg.pinv(shown), np.float64)
+        """Read the atoms' values [N, K] off canonical maps [N, C, S, S], given the mean maps [C, S, S]."""
+        return read_atoms(self.maps, self.scale, maps - mean)
 
     def energy(self) -> Floats:
         """Return the energy of the atoms' maps at every pixel, channels made comparable: [K, S, S]."""
@@ -170,6 +166,28 @@ def localize(
         dense_reconstruction=1 - float(((rows - effects @ reading.T) ** 2).sum()) / total,
         odd=odd,
     )  # fmt: skip
+
+
+def read_atoms(maps: npt.NDArray[np.floating], scale: Floats, change: npt.NDArray[np.floating]) -> Floats:
+    """Read atoms off canonical maps, by least squares on the atoms' sparse maps: each looks at its own place only.
+
+    Parameters
+    ----------
+    maps : float [K, C, S, S]
+        Of the atoms.
+    scale : float [C]
+        By which channels are comparable.
+    change : float [N, C, S, S]
+        Canonical maps of faces, less the mean ones.
+
+    Returns
+    -------
+    float64 [N, K]
+        In standard deviations over draws.
+    """
+    shown = (maps * scale[:, None, None]).reshape(len(maps), -1).astype(np.float64)
+    given = (change * scale[:, None, None]).reshape(len(change), -1).astype(np.float64)
+    return np.asarray(given @ np.linalg.pinv(shown, rcond=1e-6), np.float64)
 
 
 def agreement(first: Floats, second: Floats) -> Floats:

@@ -54,7 +54,7 @@ class Limits:
     realistic: float = 0.9
     sound: float = 0.25
     exposure: float = 0.02
-    duplicate_bits: int = 6
+    duplicate_bits: int = 8
 
     def __post_init__(self) -> None:
         for name in ("confidence", "judge", "plausible", "realistic", "sound"):

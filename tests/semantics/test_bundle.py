@@ -13,12 +13,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from faceaug.errors import GeneratorError, IntegrityError, UsageError
-from faceaug.semantics.bundle import PREFIX, atom_names, hash_of, read_bundle, with_atoms
+from faceaug.semantics.bundle import PREFIX, atom_names, hash_of, range_seen, read_bundle, with_atoms
 from faceaug.semantics.directions import read_directions
 from faceaug.semantics.localize import Atoms
 from faceaug.semantics.regions import REGIONS
 
-ARRAYS = ("seen", "depth", "albedo", "regions", "maps", "shares", "explained")
+ARRAYS = ("seen", "depth", "albedo", "regions", "maps", "shares", "scale", "explained")
 
 
 @pytest.fixture
@@ -78,6 +78,18 @@ def test_regions_of_atoms():
         bundle.region("mouth_texture_9")
 
 
+def test_values_are_read_where_the_atoms_are():
+    bundle = small_bundle()
+    true = np.random.default_rng(0).normal(size=(4, 3))
+    faces = np.concatenate([bundle.depth[None], bundle.albedo]) + np.einsum("nk,kcyx->ncyx", true, bundle.maps)
+    np.testing.assert_allclose(bundle.values(faces[:, 0], faces[:, 1:]), true, atol=1e-5)
+
+
+def test_the_range_seen_leaves_out_a_percent():
+    values = np.stack([np.linspace(0, 100, 1001), np.linspace(-1, 1, 1001)], 1)
+    np.testing.assert_allclose(range_seen(values), [[0.5, 99.5], [-0.99, 0.99]])
+
+
 def test_without_a_network(tmp_path):
     small_bundle(weights={}, reconstruction="ab" * 32).save(tmp_path / "b.safetensors")
     read = read_bundle(tmp_path / "b.safetensors")
@@ -108,6 +120,7 @@ def test_the_hash_of_weights_tells_all_differences():
         ("maps", np.zeros((3, 4, SIDE, SIDE - 1), np.float32)),
         ("shares", np.zeros((3, 3), np.float32)),
         ("explained", np.array([np.inf, 0, 0])),
+        ("scale", np.ones(3)),
         ("B", np.zeros((5, 3))),
         (f"{PREFIX}steps", np.array(8)),
     ],
