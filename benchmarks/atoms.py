@@ -1,0 +1,218 @@
+"""How local, how faithful and how stable localised atoms are, beside scikit-learn's sparse decompositions.
+
+Two regressions from other draws are decomposed by every method; the atoms of the second are matched to those of the
+first. Maps come from `--slopes` (two .npz files with slopes [C, S, S, D], covariance [D, D], albedo [3, S, S] and,
+if C is 4, depth [S, S]); without, the generator's own pictures stand in for canonical maps. Run it from the root of the
+repository: `python benchmarks/atoms.py`. The result goes to benchmarks/results/atoms.json.
+
+What is told of each method: `local` is the share of atoms with 60% or more of their map's energy in one region, the
+same for what moving the atom really changes (`local_effects`), and among the atoms that are not outside the face;
+`kept` is the share of the energy of J that maps and readings give back (and the readings alone, at best);
+`found_again` is the share of atoms whose cosine to their match is 0.8 or more; `effort` is the distance in the latent
+space of moving one atom by one standard deviation with the others kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _record import environment, write_result
+from numpy.typing import NDArray
+from sklearn.decomposition import MiniBatchDictionaryLearning, MiniBatchSparsePCA
+
+from faceaug.generators import load_generator, sample_z
+from faceaug.semantics.bundle import LOCAL
+from faceaug.semantics.localize import ATOMS, EVENNESS, agreement, localize
+from faceaug.semantics.regions import REGIONS, face_regions, find_landmarks, shares
+from faceaug.semantics.regression import StreamingRegression
+
+Floats = NDArray[np.float64]
+ALIKE = 0.8  # cosine from which an atom is found again
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Slopes in whitened latents, mirror-even, channels made comparable: [C, S, S, D]; and the regions."""
+
+    white: Floats
+    groups: tuple[tuple[int, ...], ...]
+    regions: NDArray[np.uint8]
+
+    @property
+    def rows(self) -> Floats:
+        """The right half of the maps, which says it all: [C * S * S / 2, D]."""
+        side = self.white.shape[2]
+        return np.asarray(self.white[:, :, side // 2 :].reshape(-1, self.white.shape[3]), np.float64)
+
+    def whole(self, half: Floats) -> Floats:
+        """Return maps [K, C, S, S] of right halves [C * S * S / 2, K]."""
+        channels, side = self.white.shape[0], self.white.shape[1]
+        right = half.T.reshape(-1, channels, side, side // 2)
+        return np.concatenate([right[..., ::-1], right], 3)
+
+
+Found = tuple[Floats, Floats]
+"""Readings [D, K] of length 1 in whitened latents, and maps [K, C, S, S]."""
+
+
+def ours(evenness: float, count: int) -> Callable[[Problem, int], Found]:
+    def find(problem: Problem, seed: int) -> Found:
+        atoms = localize(
+            problem.white, np.eye(problem.white.shape[3]), count=count, groups=problem.groups, evenness=evenness
+        )
+        return atoms.reading, atoms.maps * atoms.scale[:, None, None]
+
+    return find
+
+
+def dictionary(alpha: float, count: int) -> Callable[[Problem, int], Found]:
+    """Pixels are samples, their sparse codes the maps, the atoms of the dictionary the readings."""
+
+    def find(problem: Problem, seed: int) -> Found:
+        rows = problem.rows
+        scale = np.sqrt((rows**2).sum(1).mean())
+        model = MiniBatchDictionaryLearning(
+            count, alpha=alpha, max_iter=15, batch_size=256, fit_algorithm="cd", transform_algorithm="lasso_cd",
+            transform_alpha=alpha, tol=0, max_no_improvement=None, random_state=seed,
+        )  # fmt: skip
+        codes = model.fit_transform(rows / scale) * scale
+        return _normed(model.components_.T, problem.whole(codes))
+
+    return find
+
+
+def sparse_pca(alpha: float, count: int) -> Callable[[Problem, int], Found]:
+    """Whitened latents are samples, sparse components the maps; readings are their least squares duals."""
+
+    def find(problem: Problem, seed: int) -> Found:
+        rows = problem.rows
+        model = MiniBatchSparsePCA(
+            count, alpha=alpha, max_iter=60, batch_size=25, method="cd", tol=0, max_no_improvement=None,
+            random_state=seed,
+        )  # fmt: skip
+        components = model.fit(rows.T / np.sqrt((rows**2).mean())).components_
+        used = (components**2).sum(1) > 0
+        return _normed(rows.T @ np.linalg.pinv(components[used]), problem.whole(components[used].T))
+
+    return find
+
+
+def _normed(reading: Floats, maps: Floats) -> Found:
+    length = np.linalg.norm(reading, axis=0)
+    used = (length > 0) & ((maps**2).sum((1, 2, 3)) > 0)
+    return reading[:, used] / length[used], maps[used] * length[used, None, None, None]
+
+
+def judge(problem: Problem, first: Found, second: Found) -> dict[str, Any]:
+    """Return what is told of a method (see the top of this file)."""
+    (reading, maps), (other_reading, other_maps) = first, second
+    flat = problem.white.reshape(-1, problem.white.shape[3])
+    steps = np.linalg.pinv(reading).T
+    effects = (flat @ steps).T.reshape(maps.shape)
+    total = float((flat**2).sum())
+    found, really = (shares((part**2).sum(1), problem.regions) for part in (maps, effects))
+    inside = found.argmax(1) != REGIONS.index("outside")
+    count = min(len(maps), len(other_maps))
+    again = {
+        name: round(float((agreement(a[:count], b[:count]) >= ALIKE).mean()), 3)
+        for name, a, b in (("maps", maps, other_maps), ("readings", reading.T, other_reading.T))
+    }
+    effort = np.linalg.norm(steps, axis=0)
+    kept = [
+        1 - float(((flat - part.reshape(len(part), -1).T @ reading.T) ** 2).sum()) / total for part in (maps, effects)
+    ]
+    return {
+        "atoms": len(maps),
+        "atoms_in_the_face": int(inside.sum()),
+        "local": round(float((found.max(1) >= LOCAL).mean()), 3),
+        "local_in_the_face": round(float((found[inside].max(1) >= LOCAL).mean()), 3),
+        "local_effects": round(float((really.max(1) >= LOCAL).mean()), 3),
+        "pixels_used": round(float((maps != 0).any(1).mean()), 3),
+        "kept": round(kept[0], 4),
+        "kept_at_best": round(kept[1], 4),
+        "found_again": again,
+        "effort_median": round(float(np.median(effort)), 2),
+        "effort_largest": round(float(effort.max()), 2),
+    }
+
+
+def pictures(name: str, draws: int, seed: int) -> dict[str, Floats]:
+    """Return slopes and mean of a generator's own pictures, on [0, 1], as stand-in for canonical maps."""
+    generator = load_generator(name)
+    side = generator.resolution
+    sums = StreamingRegression(generator.w_dim, 3 * side * side)
+    for start in range(0, draws, 256):
+        z = np.stack([sample_z(generator.z_dim, (seed, k)) for k in range(start, min(start + 256, draws))])
+        with torch.inference_mode():
+            w = generator.map(torch.from_numpy(z))
+            sums.update(w.numpy(), (generator.synthesize(w).flatten(1).numpy() + 1) / 2)
+    fit = sums.solve()
+    shape = (3, side, side)
+    return {
+        "slopes": fit.B.reshape(*shape, -1),
+        "albedo": fit.c.reshape(shape),
+        "covariance": generator.w_covariance,
+    }
+
+
+def pose(given: dict[str, Floats]) -> Problem:
+    """Return the problem of one regression."""
+    slopes = np.asarray(given["slopes"], np.float64)
+    scale, basis = np.linalg.eigh(given["covariance"])
+    white = slopes @ ((basis * np.sqrt(np.maximum(scale, 0))) @ basis.T)
+    white = (white + white[:, :, ::-1]) / 2
+    groups = ((0,), (1, 2, 3)) if len(slopes) == 4 else (tuple(range(len(slopes))),)
+    for group in groups:
+        white[list(group)] /= np.sqrt((white[list(group)] ** 2).sum())
+    at = find_landmarks(given.get("depth"), given["albedo"])
+    return Problem(white, groups, face_regions(slopes.shape[1], at))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--slopes", type=Path, nargs=2, metavar="FILE", help="two regressions from other draws")
+    parser.add_argument("--generator", default="digiface", help="whose pictures stand in without --slopes")
+    parser.add_argument("--draws", type=int, default=50_000, help="of each regression of pictures")
+    parser.add_argument("--atoms", type=int, default=ATOMS)
+    parser.add_argument("--dictionary", type=float, nargs="*", default=[0.05, 0.2], help="penalties")
+    parser.add_argument("--sparse-pca", type=float, nargs="*", default=[0.5], help="penalties")
+    parser.add_argument("--evenness", type=float, nargs="*", default=[0.0, EVENNESS, 0.5, 1.0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="another place for the result")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if options.slopes:
+        given = [dict(np.load(file)) for file in options.slopes]
+    else:
+        given = [pictures(options.generator, options.draws, options.seed + k) for k in range(2)]
+    problems = [pose(part) for part in given]
+    methods = {f"faceaug, evenness {a}": ours(a, options.atoms) for a in options.evenness}
+    methods |= {f"MiniBatchDictionaryLearning, alpha {a}": dictionary(a, options.atoms) for a in options.dictionary}
+    methods |= {f"MiniBatchSparsePCA, alpha {a}": sparse_pca(a, options.atoms) for a in options.sparse_pca}
+    results = {}
+    for name, find in methods.items():
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lassos that stop before they have converged
+            first, second = (find(problem, options.seed + k) for k, problem in enumerate(problems))
+        seconds = (time.perf_counter() - start) / 2
+        results[name] = {"seconds": round(seconds, 1), **judge(problems[0], first, second)}
+        print(name, results[name], flush=True)
+    record = {
+        **environment(options.seed, ["numpy", "scikit-learn", "torch"]),
+        "maps": "canonical maps" if options.slopes else f"pictures of {options.generator}, {options.draws} draws",
+        "methods": results,
+    }
+    print(write_result("atoms", record, options.out))
+
+
+if __name__ == "__main__":
+    main()
