@@ -1,0 +1,215 @@
+"""Measuring photographs: framed by the alignment, read by the reconstruction, trusted as far as the signs allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceaug.generators.base import Generator
+from faceaug.reconstruction.alignment import CANVAS, Aligned, Aligner
+from faceaug.reconstruction.draws import latents, pictures
+from faceaug.reconstruction.lessons import around, backgrounds, exchanged, scrambled
+from faceaug.reconstruction.reading import Reading
+from faceaug.reconstruction.render import render
+from faceaug.reconstruction.trust import Signs, Trust, fit_trust, joined
+from faceaug.reconstruction.windows import SIDE, before
+from faceaug.semantics.jitter import photometry
+
+Floats = NDArray[np.float64]
+
+UNITS = dict(yaw="degrees", pitch="degrees", roll="degrees", light_x="degrees", light_y="degrees", light="share")
+"""The semantics that every reconstruction gives, in order, with their units."""
+MEANINGS = dict(
+    yaw="where the nose points, toward the picture's right",
+    pitch="how far the nose is lifted",
+    roll="how far the face is turned clockwise in the picture",
+    light_x="where the light comes from as the face sees it, from straight ahead toward the picture's right",
+    light_y="the same upwards",
+    light="strength of the directed light, as a share of all light",
+)
+NAMES = tuple(UNITS)
+TOGETHER = 64
+"""Pictures that are measured together; fixed, for another number changes the last bits of a value."""
+_ROLL = NAMES.index("roll")
+_OFF = (0.25, 0.25, 0.45, 0.25)  # how far disturbed pictures are off their framing, each way
+_DARK = 0.05  # standard deviation of a picture on [-1, 1] below which its error is not divided by less
+
+
+class Atoms(Protocol):
+    """Localised semantics of the canonical maps."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Their units."""
+
+    def read(self, depth: Tensor, albedo: Tensor) -> Tensor:
+        """Return the value [N, K] of each in canonical depth [N, S, S] and albedo [N, 3, S, S]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured on N pictures.
+
+    Attributes
+    ----------
+    values : float64 [N, S]
+        NaN where nothing can be told.
+    confidence : float64 [N, S]
+        Probability that a value is within half a standard deviation of generated faces of the truth; 0 for NaN.
+    refusals : tuple of str, length N
+        Why nothing can be told, or an empty text.
+    faces : Aligned
+        Where the faces are, and their pictures.
+    reading : Reading
+        Of those pictures, not averaged with their mirrors.
+    """
+
+    values: Floats
+    confidence: Floats
+    refusals: tuple[str, ...]
+    faces: Aligned
+    reading: Reading
+
+
+@dataclass(frozen=True, eq=False)
+class Measurer:
+    """All that measures a photograph.
+
+    Attributes
+    ----------
+    reconstruct : callable, Tensor [N, 3, 64, 64] in [-1, 1] -> Reading
+    aligner : Aligner
+    trust : Trust
+    atoms : Atoms, optional
+    """
+
+    reconstruct: Callable[[Tensor], Reading]
+    aligner: Aligner
+    trust: Trust
+    atoms: Atoms | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is measured, in the order of the columns of `read`."""
+        return (*NAMES, *(self.atoms.names if self.atoms else ()))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The unit of each."""
+        return (*UNITS.values(), *(self.atoms.units if self.atoms else ()))
+
+    def read(self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False) -> Measured:
+        """Measure photographs that were laid on canvases.
+
+        Parameters
+        ----------
+        canvases, shorter
+            From `alignment.canvas_of`; [N, 3, C, C] in [-1, 1] and [N].
+        aligned : bool
+            The pictures are framed as the generator's: the square of the shorter side is read as it is.
+        """
+        faces = self.aligner.framed(canvases, shorter) if aligned else self.aligner.align(canvases, shorter)
+        values, signs, reading = sensed(self.reconstruct, self.atoms, faces)
+        refusals = tuple(self.trust.refusals(signs))
+        told = np.array([not why for why in refusals], bool).reshape(-1, 1)
+        return Measured(np.where(told, values, np.nan), self.trust.confidence(signs), refusals, faces, reading)
+
+
+def semantics_of(reading: Reading) -> Tensor:
+    """Return the semantics that a reading holds, [N, 6] in the order of `NAMES` and the units of `UNITS`."""
+    degrees = torch.rad2deg(torch.stack([reading.view[:, 1], reading.view[:, 0], reading.view[:, 2]], 1))
+    direction = torch.rad2deg(torch.atan(reading.light[:, 2:4]))
+    ambient, diffuse = reading.light[:, 0].clamp(min=0), reading.light[:, 1].clamp(min=0)
+    return torch.cat([degrees, direction, (diffuse / (ambient + diffuse).clamp(min=1e-6))[:, None]], 1)
+
+
+def sensed(
+    reconstruct: Callable[[Tensor], Reading], atoms: Atoms | None, faces: Aligned
+) -> tuple[Floats, Signs, Reading]:
+    """Read framed faces and their mirrors: the mean values [N, S], the signs of how well it went, and the reading."""
+    with torch.no_grad():
+        reading, other = reconstruct(faces.images), reconstruct(faces.images.flip(-1)).mirrored()
+        one, two = (_values(part, atoms).double().cpu().numpy() for part in (reading, other))
+        error = _error(faces.images, reading).double().cpu().numpy()
+    values = (one + two) / 2
+    values[:, _ROLL] += np.degrees(faces.windows[:, 3].double().cpu().numpy())
+    unrest, face = (part.double().cpu().numpy() for part in (faces.unrest, faces.face))
+    return values, Signs(error, np.abs(one - two) / 2, unrest, face), reading
+
+
+def _values(reading: Reading, atoms: Atoms | None) -> Tensor:
+    values = semantics_of(reading)
+    return values if atoms is None else torch.cat([values, atoms.read(reading.depth, reading.albedo)], 1)
+
+
+def _error(images: Tensor, reading: Reading) -> Tensor:
+    """Return how badly readings explain pictures, in the picture's standard deviation where a face is seen: [N]."""
+    made = render(reading.albedo, reading.depth, reading.light, reading.view)
+    seen = made.mask[:, None].to(images.dtype)
+    count = 3 * seen.sum((1, 2, 3))
+    mean = (images * seen).sum((1, 2, 3)) / count
+    spread = ((images - mean[:, None, None, None]).square() * seen).sum((1, 2, 3)).div(count).sqrt().clamp(min=_DARK)
+    error = ((made.image.clamp(-1, 1) - images).abs() * seen).sum((1, 2, 3)) / count / spread
+    return torch.where(count > 0, error, torch.full_like(error, math.inf))
+
+
+def calibrate(
+    reconstruct: Callable[[Tensor], Reading],
+    aligner: Aligner,
+    generator: Generator,
+    *,
+    atoms: Atoms | None = None,
+    draws: int = 1024,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measurer:
+    """Find out on generated pictures what a measurement is worth.
+
+    Each draw is read as it is, and again after its exposure, colour, sharpness, framing and surroundings were changed;
+    what the first reads is the truth of the second. An eighth as many pictures have no face.
+
+    Parameters
+    ----------
+    reconstruct, aligner, atoms
+        As in `Measurer`; computed where they are.
+    generator
+        The one whose faces they were trained on.
+    draws
+        Pictures; a few hundred are enough.
+    seed
+        Of the draws and the disturbances.
+    progress : callable (draws done, draws), optional
+    """
+    rng = torch.Generator().manual_seed(seed)
+    truths, found, kinds, others = [], [], [], []
+    for start in range(0, draws, TOGETHER):
+        clean = pictures(generator, latents(generator, min(TOGETHER, draws - start), (seed, 0xCA, start)), SIDE).cpu()
+        whole = torch.ones(len(clean))
+        truth, _, _ = sensed(reconstruct, atoms, aligner.framed(clean, whole))
+        off = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_OFF)
+        canvases = photometry(around(clean, before(torch.zeros(len(clean), 4), off), rng, CANVAS), rng)
+        values, signs, _ = sensed(reconstruct, atoms, aligner.align(canvases, whole))
+        truth[:, _ROLL] += np.degrees(off[:, 3].double().numpy())
+        truths.append(truth)
+        found.append(values)
+        kinds.append(signs)
+        empty = canvases[: -(-len(clean) // 8)]
+        change = (exchanged, scrambled, lambda x, rng: backgrounds(len(x), CANVAS, rng))[start // TOGETHER % 3]
+        others.append(sensed(reconstruct, atoms, aligner.align(change(empty, rng), whole[: len(empty)]))[1])
+        if progress:
+            progress(min(start + TOGETHER, draws), draws)
+    truth = np.concatenate(truths)
+    spread = np.maximum(truth.std(0), 1e-6)
+    trust = fit_trust(joined(kinds), np.concatenate(found) - truth, spread, joined(others))
+    return Measurer(reconstruct, aligner, trust, atoms)

@@ -1,0 +1,160 @@
+"""faceaug measure, and --by with what is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_measurer import fake_measurer, slope, write_slopes
+
+from faceaug.images import encode
+
+STRENGTHS = [-0.9, -0.8, -0.3, 0.0, 0.1, 0.3, 0.8, 0.9]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A measurer is there; the list holds what was asked for it."""
+    calls = []
+
+    def load(path, device):
+        calls.append((path, device))
+        return fake_measurer()
+
+    monkeypatch.setattr("faceaug.measuring.load_measurer", load)
+    return calls
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    return write_slopes(tmp_path / "faces", STRENGTHS)
+
+
+def test_the_table_is_written_and_summed_up(faceaug_cli, pictures, asked, tmp_path):
+    (pictures / "99.png").write_bytes(encode(np.zeros((40, 40, 3), np.uint8), "png"))
+    file = tmp_path / "measured.parquet"
+    outcome = faceaug_cli("measure", pictures, "-o", file, "--reconstruction", "some.safetensors")
+    assert outcome.status == 0
+    assert asked == [(Path("some.safetensors"), "cpu")]
+    assert outcome.out.startswith("8 of 9 images measured\n  cannot tell: blank, 1\n")
+    assert "yaw" in outcome.out
+    assert f"--labels {file}" in outcome.err
+    table = pd.read_parquet(file)
+    assert len(table) == 9
+    assert table["yaw"].dtype == float
+    assert table["yaw"].iloc[:8].is_monotonic_increasing
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_what_was_written_serves_as_labels(faceaug_cli, pictures, asked, tmp_path, suffix):
+    file = tmp_path / f"measured{suffix}"
+    assert faceaug_cli("measure", pictures, "-o", file, "--quiet").status == 0
+    asked.clear()
+    outcome = faceaug_cli("analyze", pictures, "--labels", file, "--by", "yaw:-90/-2/2/90", "--json")
+    assert [cell["count"] for cell in outcome.json["cells"]] == [3, 2, 3]
+    assert asked == []
+
+
+def test_json(faceaug_cli, pictures, asked):
+    found = faceaug_cli("measure", pictures, "--json").json
+    assert (found["images"], found["measured"], found["cannot_tell"]) == (8, 8, {})
+    assert found["semantics"]["yaw"]["unit"] == "degrees"
+
+
+def test_a_single_image(faceaug_cli, pictures, asked):
+    assert faceaug_cli("measure", pictures / "00.png", "--json").json["images"] == 1
+
+
+def test_all_splits_are_measured_unless_one_is_named(faceaug_cli, pictures, asked, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,split\n" + "".join(f"{k:02d}.png,{('train', 'test')[k % 2]}\n" for k in range(8)))
+    words = ("measure", pictures, "--labels", labels, "--json")
+    assert faceaug_cli(*words).json["images"] == 8
+    assert faceaug_cli(*words, "--split", "test").json["images"] == 4
+
+
+def test_a_label_of_the_same_name_is_mentioned(faceaug_cli, pictures, asked, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,yaw\n" + "".join(f"{k:02d}.png,99\n" for k in range(8)))
+    outcome = faceaug_cli("measure", pictures, "--labels", labels, "-o", tmp_path / "out.csv")
+    assert "The labels have a 'yaw' of their own" in outcome.err
+    assert pd.read_csv(tmp_path / "out.csv")["yaw"].max() < 90
+
+
+def test_a_suffix_that_says_nothing_is_refused_before_anything_is_done(faceaug_cli, tmp_path):
+    outcome = faceaug_cli("measure", tmp_path / "nowhere", "-o", "out.xlsx")
+    assert outcome.status == 2
+    assert ".parquet, .csv, .tsv" in outcome.err
+
+
+def test_counting_by_what_is_measured_needs_no_labels(faceaug_cli, pictures, asked):
+    outcome = faceaug_cli("analyze", pictures, "--by", "yaw:-90/-2/2/90", "--json")
+    assert outcome.status == 0
+    assert [cell["count"] for cell in outcome.json["cells"]] == [3, 2, 3]
+    assert len(asked) == 1
+
+
+def test_labels_and_measurements_at_once(faceaug_cli, pictures, asked, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,gender\n" + "".join(f"{k:02d}.png,{('female', 'male')[k % 2]}\n" for k in range(8)))
+    found = faceaug_cli("analyze", pictures, "--labels", labels, "--by", "gender,yaw:-90/0.05/90", "--json").json
+    assert sum(cell["count"] for cell in found["cells"]) == 8
+    assert len(found["cells"]) == 4
+    plan = tmp_path / "plan.json"
+    words = ("--labels", labels, "--by", "gender,yaw:-90/0.05/90")
+    assert faceaug_cli("plan", pictures, *words, "-o", plan, "--json").status == 0
+    dry = faceaug_cli("balance", pictures, "--labels", labels, "--plan", plan, "--dry-run", "--json")
+    assert dry.status == 0, dry.err  # the plan's own axes are measured again, and count the same faces
+    assert len(dry.json["plan"]["cells"]) == 4
+
+
+def test_aligned_is_passed_on_also_from_a_recipe(faceaug_cli, pictures, asked, tmp_path):
+    for k in range(8):
+        wide = np.concatenate([slope(0.0, 40, 48), slope(STRENGTHS[k], 48), slope(0.0, 40, 48)], 1)
+        (pictures / f"{k:02d}.png").write_bytes(encode(wide, "png"))
+    by = ("--by", "yaw:-90/-5/5/90", "--json")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps({"target": {"aligned": True, "reconstruction": "own.safetensors"}}))
+    counts = [
+        [cell["count"] for cell in faceaug_cli("analyze", pictures, *by, *more).json["cells"]]
+        for more in ((), ("--aligned",), ("--recipe", recipe))
+    ]
+    assert counts[1] == counts[2] != counts[0]
+    assert asked[2][0] == tmp_path / "own.safetensors"
+
+
+def test_other_columns_still_need_labels(faceaug_cli, pictures, asked):
+    outcome = faceaug_cli("analyze", pictures, "--by", "gender")
+    assert outcome.status == 1
+    assert "has images but no labels" in outcome.err
+    assert "--labels" in outcome.err
+
+
+def test_what_is_labelled_is_not_measured(faceaug_cli, faces, asked):
+    assert faceaug_cli("analyze", faces, "--by", "gender").status == 0
+    assert asked == []
+
+
+def test_with_nothing_that_measures_the_remedy_is_named(faceaug_cli, pictures, monkeypatch, tmp_path):
+    monkeypatch.setattr("faceaug.measuring.SHIPPED", tmp_path / "none.safetensors")
+    for words in (("measure", pictures), ("analyze", pictures, "--by", "yaw:5")):
+        outcome = faceaug_cli(*words)
+        assert outcome.status == 1
+        assert outcome.err.count("\n") == 1
+        assert "faceaug discover" in outcome.err
+        assert "--reconstruction FILE" in outcome.err
+
+
+def test_no_face_at_all_is_one_sentence(faceaug_cli, asked, tmp_path):
+    folder = tmp_path / "dark"
+    folder.mkdir()
+    for k in range(3):
+        (folder / f"{k}.png").write_bytes(encode(np.zeros((40, 40, 3), np.uint8), "png"))
+    outcome = faceaug_cli("analyze", folder, "--by", "yaw:5")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.startswith("Error: nothing can be measured on the 3 images of dark (blank 3)")
+    measured = faceaug_cli("measure", folder)
+    assert measured.out == "0 of 3 images measured\n  cannot tell: blank, 3\n"

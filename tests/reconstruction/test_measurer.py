@@ -1,0 +1,136 @@
+"""The measurer: semantics in their units, signs, and a calibration on disturbed generated pictures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from fake_measurer import PlainFaces, fake_measurer, reconstruct, still_aligner, taught_aligner
+
+from faceaug.reconstruction.measurer import NAMES, UNITS, Measurer, calibrate, semantics_of, sensed
+from faceaug.reconstruction.reading import Reading
+from faceaug.reconstruction.trust import NO_FACE, TOLERANCE, TWOFOLD, UNEXPLAINED
+
+
+def reading(view, light) -> Reading:
+    return Reading(
+        torch.ones(1, 8, 8), torch.full((1, 3, 8, 8), 0.5), torch.tensor([light]).float(), torch.tensor([view]).float()
+    )
+
+
+def test_semantics_and_their_units():
+    values = semantics_of(reading([0.1, -0.2, 0.3, 0, 0, 0], [0.6, 0.2, 1.0, -1.0]))
+    assert values.shape == (1, len(NAMES))
+    found = dict(zip(NAMES, values[0].tolist(), strict=True))
+    assert found["pitch"] == pytest.approx(math.degrees(0.1))
+    assert found["yaw"] == pytest.approx(math.degrees(-0.2))
+    assert found["roll"] == pytest.approx(math.degrees(0.3))
+    assert (found["light_x"], found["light_y"]) == pytest.approx((45, -45))
+    assert found["light"] == pytest.approx(0.25)
+    assert set(UNITS) == set(NAMES)
+
+
+@pytest.mark.parametrize("light", [[0.0, 0.0, 0.0, 0.0], [-0.5, 0.4, 1e9, 0.0], [0.4, -0.5, 0.0, -1e9]])
+def test_no_light_at_all_is_no_trouble(light):
+    values = semantics_of(reading([0.0] * 6, light))
+    assert torch.isfinite(values).all()
+    assert 0 <= values[0, NAMES.index("light")] <= 1
+    assert values[0, 3:5].abs().max() <= 90
+
+
+def test_the_mirrored_reading_has_the_mirrored_semantics():
+    one = reading([0.1, -0.2, 0.3, 0.01, 0, 0], [0.6, 0.2, 1.0, -1.0])
+    signs = torch.tensor([-1.0 if name in ("yaw", "roll", "light_x") else 1.0 for name in NAMES])
+    torch.testing.assert_close(semantics_of(one.mirrored()), semantics_of(one) * signs)
+
+
+def pictures(n: int = 8) -> torch.Tensor:
+    generator = PlainFaces()
+    return generator.synthesize(torch.from_numpy(generator.draw(n)))
+
+
+def test_values_are_the_mean_with_the_mirror_and_differences_a_sign():
+    def lopsided(images):  # adds to yaw whatever the picture shows
+        found = reconstruct(images)
+        return Reading(found.depth, found.albedo, found.light, found.view + torch.tensor([0, 0.1, 0, 0, 0, 0]))
+
+    faces = still_aligner().framed(pictures(), torch.ones(8))
+    fair, signs, _ = sensed(reconstruct, None, faces)
+    found, other, _ = sensed(lopsided, None, faces)
+    np.testing.assert_allclose(found, fair, atol=1e-4)
+    assert signs.twofold.max() < 1e-4
+    np.testing.assert_allclose(other.twofold[:, NAMES.index("yaw")], math.degrees(0.1), atol=1e-4)
+    assert other.twofold[:, 1:].max() < 1e-4
+
+
+def test_a_turned_window_is_part_of_the_roll():
+    x, turned = pictures(), still_aligner().framed(pictures(), torch.ones(8))
+    upright, _, _ = sensed(reconstruct, None, turned)
+    turned.windows[:, 3] = math.radians(12)
+    found, _, _ = sensed(reconstruct, None, turned)
+    np.testing.assert_allclose((found - upright)[:, NAMES.index("roll")], 12, atol=1e-4)
+    assert len(x) == 8
+
+
+def test_the_error_says_how_much_is_left_unexplained():
+    def blind(images):
+        found = reconstruct(images)
+        return Reading(found.depth, torch.full_like(found.albedo, 0.5), found.light, found.view)
+
+    def gone(images):  # moved out of the picture
+        found = reconstruct(images)
+        return Reading(found.depth, found.albedo, found.light, found.view + torch.tensor([0, 0, 0, 9.0, 0, 0]))
+
+    faces = still_aligner().framed(pictures(), torch.ones(8))
+    seeing, nothing = (sensed(each, None, faces)[1].error for each in (reconstruct, blind))
+    assert seeing.max() < 0.4 < 0.6 < nothing.min()
+    assert np.isinf(sensed(gone, None, faces)[1].error).all()
+
+
+def test_refused_pictures_have_no_values():
+    measurer = fake_measurer()
+    canvases = pictures(3)
+    canvases[1, 0], canvases[1, 1] = 0.9, -0.9
+    found = measurer.read(canvases, torch.ones(3))
+    assert found.refusals == ("", UNEXPLAINED, "")
+    assert np.isnan(found.values).all(1).tolist() == [False, True, False]
+    assert (found.confidence > 0).all(1).tolist() == [True, False, True]
+
+
+@pytest.fixture(scope="module")
+def calibrated() -> Measurer:
+    told = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("faceaug.reconstruction.measurer.CANVAS", 96)
+        patched.setattr("faceaug.reconstruction.measurer.photometry", lambda images, rng: images)  # as it was taught
+        measurer = calibrate(
+            reconstruct, taught_aligner(), PlainFaces(), draws=160, seed=2, progress=lambda *call: told.append(call)
+        )
+    assert told == [(64, 160), (128, 160), (160, 160)]
+    return measurer
+
+
+def test_calibration_knows_the_spread_and_what_to_expect(calibrated):
+    generator = PlainFaces()
+    x = generator.synthesize(torch.from_numpy(generator.draw(64, seed=50)))
+    clean = calibrated.read(x, torch.ones(64), aligned=True)
+    truth = clean.values
+    np.testing.assert_allclose(calibrated.trust.spread[:2], np.nanstd(truth, 0)[:2], rtol=0.35)
+    worse = calibrated.read((x + 0.4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(-1, 1),
+                            torch.ones(64), aligned=True)  # fmt: skip
+    assert np.mean([not why for why in clean.refusals]) > 0.9
+    assert clean.confidence.mean() > worse.confidence.mean()
+    right = np.abs(worse.values - truth) <= TOLERANCE * calibrated.trust.spread
+    assert right[np.isfinite(worse.values)].mean() > 0.3
+
+
+def test_what_is_no_face_is_refused(calibrated):
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.uniform(-1, 1, (16, 3, 96, 96))).float()
+    flat = torch.linspace(-1, 1, 96).expand(16, 3, 96, 96)
+    for nothing in (noise, flat):
+        refusals = calibrated.read(nothing, torch.ones(16)).refusals
+        assert sum(bool(why) for why in refusals) >= 14
+        assert set(refusals) - {""} <= {NO_FACE, UNEXPLAINED, TWOFOLD, "no steady framing"}
