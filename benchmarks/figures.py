@@ -73,6 +73,12 @@ def real_run(record: Record) -> str:
         "",
         f"R² of the directions on held-out draws: {', '.join(f'{k} {v:.2f}' for k, v in record['r2'].items())}.",
     ]
+    shares = [cell["made"] / cell["real"] for cell in record["variety"]]
+    lines += [
+        "",
+        f"Two made faces of a cell differ {min(shares):.0%} to {max(shares):.0%} as much as two of its real ones (mean "
+        "distance in the judge's features).",
+    ]
     for edit in record["edits"]:
         if "black" in edit["attributes"].values():
             lines += [

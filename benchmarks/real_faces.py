@@ -1,9 +1,11 @@
 """Gather what a run of `faceaug balance` measured into a result file: time, cells, probes, directions, edits.
 
-    python benchmarks/real_faces.py OUT NAME    # reads the output folder OUT, writes benchmarks/results/NAME.json
+    python benchmarks/real_faces.py OUT NAME IMAGES LABELS
 
-Besides what the manifest holds, accepted samples are synthesised again from their latents before and after the edit, to
-measure how much the picture outside the face and the face itself changed; and a DataLoader reads every sample.
+reads the output folder OUT and the data set that it was made for, and writes benchmarks/results/NAME.json. Besides what
+the manifest holds, accepted samples are synthesised again from their latents before and after the edit, to measure how
+much the picture outside the face and the face itself changed; how varied the samples of a cell are is measured beside
+its real faces; and a DataLoader reads every sample.
 """
 
 from __future__ import annotations
@@ -14,15 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from _record import environment, write_result
 from torch.utils.data import DataLoader
 
 from faceaug.data import ShardDataset
 from faceaug.generators import load_generator
+from faceaug.images import resize
 from faceaug.semantics import scene
+from faceaug.semantics.calibration import as_tensor
+from faceaug.semantics.probes import Probe
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.verify import verify
 from faceaug.synthesis.extrapolate import synthesize
+from faceaug.synthesis.guide import PROBES
+from faceaug.synthesis.run import MODELS
+from faceaug.targets import load_target
+from faceaug.targets.table import Target
 
 SAMPLED = 200  # accepted samples of a cell that are synthesised again
 
@@ -31,6 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="output folder of a finished run")
     parser.add_argument("name", help="name of the result file, without .json")
+    parser.add_argument("images", type=Path, help="the data set that the run was made for")
+    parser.add_argument("labels", type=Path, help="its table of labels")
     given = parser.parse_args()
     manifest = read_manifest(given.out)
     report = verify(given.out)
@@ -49,6 +61,7 @@ def main() -> None:
         "verify": {"problems": len(report.problems), "rows": report.rows, "complete": report.complete},
         "dataloader": read_all(given.out),
         "edits": edits(given.out, manifest),
+        "variety": variety(given.out, manifest, load_target(given.images, labels=given.labels)),
     }
     print(write_result(given.name, record))
 
@@ -94,6 +107,37 @@ def edits(out: Path, manifest: Manifest) -> list[dict[str, Any]]:
             "face_before": round(float(face_0.mean()), 4), "face_after": round(float(face_1.mean()), 4),
             "face_mean_change": round(float(np.abs(face_1 - face_0).mean()), 4),
         })  # fmt: skip
+    return found
+
+
+def variety(out: Path, manifest: Manifest, target: Target) -> list[dict[str, Any]]:
+    """Return for each cell how far two made faces are from each other on average, and two real ones.
+
+    Distances are between the judge's features, each standardised over the real faces.
+    """
+    judge = Probe.load(out / MODELS / PROBES[1])
+    data = ShardDataset(out, columns=["cell"], check=False)
+    cells, table = data.table(["cell"])["cell"].to_numpy(), target.table
+    rng, found = np.random.default_rng(0), []
+
+    def features(pictures: list[np.ndarray[Any, Any]]) -> torch.Tensor:
+        small = np.stack([resize(picture, (64, 64)) for picture in pictures])
+        return torch.from_numpy(judge.read(as_tensor(small))[1])
+
+    def some(rows: np.ndarray[Any, Any]) -> list[int]:
+        return sorted(rng.choice(rows, min(SAMPLED, len(rows)), replace=False).tolist())
+
+    everybody = features([target.image(row) for row in some(np.arange(len(target)))])
+    scale = everybody.std(0).clamp_min(1e-6)
+    for cell in manifest.cells:
+        made = np.flatnonzero(cells == cell.index)
+        own = np.all([table[name].astype(str) == level for name, level in cell.attributes.items()], axis=0)
+        if len(made) < 2 or own.sum() < 2:
+            continue
+        of_made = features([item[0].permute(1, 2, 0).numpy() for item in data.__getitems__(some(made))])
+        of_real = features([target.image(row) for row in some(np.flatnonzero(own))])
+        distances = [float(torch.pdist(part / scale).mean()) for part in (of_made, of_real)]
+        found.append({"attributes": cell.attributes, "made": round(distances[0], 3), "real": round(distances[1], 3)})
     return found
 
 
