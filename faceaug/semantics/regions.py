@@ -86,7 +86,7 @@ def find_landmarks(depth: Floats | None, albedo: Floats) -> Landmarks:
         row, low = (int(k) for k in np.unravel_index(np.argmax(score), score.shape))
         if score[row, low] > best and min(eye[row], mouth[low]) > FOUND:
             best = float(score[row, low])
-            eye_x, eye_y, mouth_y = float(across), float(rows[row]), float(rows[low])
+            eye_x, eye_y, mouth_y = float(across), float(rows[_below_brows(eye, rows, row, across)]), float(rows[low])
     found = ["eyes", "mouth"] if best > -np.inf else []
     nose_y = eye_y + _EYES_TO_NOSE * (mouth_y - eye_y)
     if depth is not None:
@@ -164,6 +164,14 @@ def _stands_out(map_: Floats, x: Floats, wide: float, high: float) -> Floats:
     steps = (np.arange(side)[:, None] - np.arange(side)) / side
     near, far = (np.exp(-0.5 * (steps / scale) ** 2) for scale in (high, 3 * high))
     return np.asarray((far / far.sum(1, keepdims=True) - near / near.sum(1, keepdims=True)) @ profile, np.float64)
+
+
+def _below_brows(eye: Floats, rows: Floats, row: int, across: float) -> int:
+    """Return `row`, or the row of a second dark bar a brow's distance below it: then the first one was the brows."""
+    below = (rows > rows[row] + 0.35 * across) & (rows < rows[row] + 0.9 * across)
+    second = int(np.argmax(np.where(below, eye, -np.inf)))
+    peak = 0 < second < len(eye) - 1 and eye[second] >= max(eye[second - 1], eye[second + 1])
+    return second if peak and below[second] and eye[second] > max(FOUND, 0.3 * eye[row]) else row
 
 
 def _blurred(map_: Floats, scale: float) -> Floats:

@@ -33,6 +33,16 @@ def test_the_parts_of_a_drawn_face_are_found(eyes, noise):
         assert getattr(found, name) == pytest.approx(value, abs=0.03), name
 
 
+def test_brows_are_not_taken_for_eyes():
+    x, y = grid(64)
+    depth, albedo = drawn()
+    for darkness in (0.1, 0.3, 0.5):  # fainter and darker than the eyes
+        brows = np.exp(-0.5 * (((np.abs(x) - 0.17) / 0.07) ** 2 + ((y - 0.31) / 0.015) ** 2))
+        found = find_landmarks(depth, albedo - darkness * brows)
+        assert found.eye_y == pytest.approx(0.42, abs=0.03)
+        assert found.eye_x == pytest.approx(0.17, abs=0.03)
+
+
 def test_each_part_lies_in_its_region():
     depth, albedo = drawn()
     labels = face_regions(64, find_landmarks(depth, albedo))
