@@ -211,7 +211,7 @@ def measurer_from(
         {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         for prefix in (_ALIGNMENT, _CALIBRATION)
     )
-    count = len(NAMES) + (len(atoms.names) if atoms else 0)
+    count = len(NAMES) + (len(atoms.atoms) if atoms else 0)
     return Measurer(reconstruct, Aligner.from_state(alignment), Trust.from_state(calibration, count), atoms)
 
 

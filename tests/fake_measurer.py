@@ -89,6 +89,7 @@ def fake_measurer() -> Measurer:
         weights=np.zeros((count, 5)),
         bias=np.full(count, 2.0),
         limits=np.array([0.6, 3.0, 1.0, 0.0]),
+        presence=np.array([1.0, 0.0, 0.0]),
     )
     return Measurer(reconstruct, still_aligner(), trust)
 

@@ -200,19 +200,21 @@ def test_it_travels_as_tensors(faces, measurer):
 
 def test_atoms_are_columns_as_well(faces, measurer):
     class Mean:
-        names, units = ("atom_1",), ("standard deviations",)
+        atoms, depth = ("mouth_shape_1",), np.ones((16, 16), np.float32)
 
-        def read(self, depth, albedo):
-            return albedo.mean((1, 2, 3))[:, None]
+        def values(self, depth, albedo):
+            assert depth.shape[1:] == albedo.shape[2:] == (16, 16)
+            return albedo.mean((1, 2, 3))[:, None].astype(np.float64)
 
     state = measurer_state(measurer)
     for name in ("spread", "bias", "centre", "scale", "weights"):
         part = state[f"calibration.{name}"]
         state[f"calibration.{name}"] = torch.cat([part, part[-1:]])
     whole = measurer_from(state, reconstruct, Mean())
+    assert whole.units[-1] == "standard deviations"
     table = measure(load(faces), whole)
-    assert table["atom_1"].between(0.4, 0.6).all()
-    assert with_measured(load(faces), ["atom_1", "yaw"], lambda: whole).attributes == ("yaw", "atom_1")
+    assert table["mouth_shape_1"].between(0.4, 0.6).all()
+    assert with_measured(load(faces), ["mouth_shape_1", "yaw"], lambda: whole).attributes == ("yaw", "mouth_shape_1")
 
 
 def test_without_anything_that_measures_the_remedy_is_named(monkeypatch, tmp_path):

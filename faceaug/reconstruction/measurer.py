@@ -14,7 +14,7 @@ from torch import Tensor
 
 from faceaug.generators.base import Generator
 from faceaug.reconstruction.alignment import CANVAS, Aligned, Aligner
-from faceaug.reconstruction.draws import latents, pictures
+from faceaug.reconstruction.draws import at_side, latents, pictures
 from faceaug.reconstruction.lessons import around, backgrounds, exchanged, scrambled
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.render import render
@@ -43,18 +43,18 @@ _DARK = 0.05  # standard deviation of a picture on [-1, 1] below which its error
 
 
 class Atoms(Protocol):
-    """Localised semantics of the canonical maps."""
+    """Localised semantics of the canonical maps; `semantics.bundle.Bundle` is one."""
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def atoms(self) -> tuple[str, ...]:
         """Their names."""
 
     @property
-    def units(self) -> tuple[str, ...]:
-        """Their units."""
+    def depth(self) -> NDArray[np.float32]:
+        """Mean canonical depth [M, M]; maps of this side are read."""
 
-    def read(self, depth: Tensor, albedo: Tensor) -> Tensor:
-        """Return the value [N, K] of each in canonical depth [N, S, S] and albedo [N, 3, S, S]."""
+    def values(self, depth: NDArray[np.floating], albedo: NDArray[np.floating]) -> Floats:
+        """Return the value [N, K] of each in canonical depth [N, M, M] and albedo [N, 3, M, M]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +102,12 @@ class Measurer:
     @property
     def names(self) -> tuple[str, ...]:
         """What is measured, in the order of the columns of `read`."""
-        return (*NAMES, *(self.atoms.names if self.atoms else ()))
+        return (*NAMES, *(self.atoms.atoms if self.atoms else ()))
 
     @property
     def units(self) -> tuple[str, ...]:
         """The unit of each."""
-        return (*UNITS.values(), *(self.atoms.units if self.atoms else ()))
+        return (*UNITS.values(), *["standard deviations"] * (len(self.names) - len(UNITS)))
 
     def read(self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False) -> Measured:
         """Measure photographs that were laid on canvases.
@@ -140,7 +140,7 @@ def sensed(
     """Read framed faces and their mirrors: the mean values [N, S], the signs of how well it went, and the reading."""
     with torch.no_grad():
         reading, other = reconstruct(faces.images), reconstruct(faces.images.flip(-1)).mirrored()
-        one, two = (_values(part, atoms).double().cpu().numpy() for part in (reading, other))
+        one, two = (_values(part, atoms) for part in (reading, other))
         error = _error(faces.images, reading).double().cpu().numpy()
     values = (one + two) / 2
     values[:, _ROLL] += np.degrees(faces.windows[:, 3].double().cpu().numpy())
@@ -148,9 +148,13 @@ def sensed(
     return values, Signs(error, np.abs(one - two) / 2, unrest, face), reading
 
 
-def _values(reading: Reading, atoms: Atoms | None) -> Tensor:
-    values = semantics_of(reading)
-    return values if atoms is None else torch.cat([values, atoms.read(reading.depth, reading.albedo)], 1)
+def _values(reading: Reading, atoms: Atoms | None) -> Floats:
+    values: Floats = semantics_of(reading).double().cpu().numpy()
+    if atoms is None:
+        return values
+    side = atoms.depth.shape[-1]
+    depth, albedo = (at_side(maps, side).cpu().numpy() for maps in (reading.depth[:, None], reading.albedo))
+    return np.concatenate([values, atoms.values(depth[:, 0], albedo)], 1)
 
 
 def _error(images: Tensor, reading: Reading) -> Tensor:
@@ -177,7 +181,7 @@ def calibrate(
     """Find out on generated pictures what a measurement is worth.
 
     Each draw is read as it is, and again after its exposure, colour, sharpness, framing and surroundings were changed;
-    what the first reads is the truth of the second. An eighth as many pictures have no face.
+    what the first reads is the truth of the second. A quarter as many pictures have no face.
 
     Parameters
     ----------
@@ -204,7 +208,7 @@ def calibrate(
         truths.append(truth)
         found.append(values)
         kinds.append(signs)
-        empty = canvases[: -(-len(clean) // 8)]
+        empty = canvases[: -(-len(clean) // 4)]
         change = (exchanged, scrambled, lambda x, rng: backgrounds(len(x), CANVAS, rng))[start // TOGETHER % 3]
         others.append(sensed(reconstruct, atoms, aligner.align(change(empty, rng), whole[: len(empty)]))[1])
         if progress:

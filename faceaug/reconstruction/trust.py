@@ -30,9 +30,9 @@ NO_FACE, RESTLESS, UNEXPLAINED, TWOFOLD = (
 # generated pictures: photographs are explained worse than those, but framed as steadily.
 _FAR = (3.0, 2.0, 1.2)
 _STRICTEST = (0.1, 0.1, 0.1)  # of those limits
-_LEAST_FACE = 0.0  # log-odds: more likely none than one, whatever the calibration says
+_LEAST_FACE = 0.0  # log-odds: below, none is more likely than one, whatever the calibration says
 _MOST_ODDS = 6.0
-_PARTS = ("spread", "centre", "scale", "weights", "bias", "limits")
+_PARTS = ("spread", "centre", "scale", "weights", "bias", "limits", "presence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,10 @@ class Trust:
     weights, bias : float64 [S, 5], [S]
         Of the logistic regression; no weight is positive, for no trouble makes a reading better.
     limits : float64 [4]
-        Largest error, disagreement and unrest, and least log-odds of a face, at which anything is told.
+        Largest error, disagreement and unrest, and least presence of a face, at which anything is told.
+    presence : float64 [3]
+        The presence of a face, in log-odds: weights of `Signs.face` and of minus the logarithm of unrest, and a bias.
+        Where there is no face the framing hardly ever comes to rest.
     """
 
     spread: Floats
@@ -86,6 +89,7 @@ class Trust:
     weights: Floats
     bias: Floats
     limits: Floats
+    presence: Floats
 
     def confidence(self, signs: Signs) -> Floats:
         """Return the probability [N, S] that each value is within `TOLERANCE`; 0 where nothing can be told."""
@@ -98,7 +102,7 @@ class Trust:
         """Say of each picture why nothing can be told of it; an empty text where something can."""
         error, twofold, unrest, face = self.limits
         reasons = (
-            (NO_FACE, ~(signs.face >= face)),
+            (NO_FACE, ~((_marks(signs) @ self.presence >= face) & (signs.face >= _LEAST_FACE))),
             (RESTLESS, ~(signs.unrest <= unrest)),
             (UNEXPLAINED, ~(signs.error <= error)),
             (TWOFOLD, ~(_overall(signs, self.spread) <= twofold)),
@@ -113,7 +117,7 @@ class Trust:
     def from_state(cls, state: Mapping[str, Tensor], semantics: int) -> Trust:
         """Return what `state` described; IntegrityError unless it is for so many semantics."""
         shapes = dict(spread=(semantics,), centre=(semantics, 5), scale=(semantics, 5), weights=(semantics, 5),
-                      bias=(semantics,), limits=(4,))  # fmt: skip
+                      bias=(semantics,), limits=(4,), presence=(3,))  # fmt: skip
         arrays = {}
         for name, shape in shapes.items():
             array = state[name].double().numpy() if name in state else np.empty(0)
@@ -151,9 +155,20 @@ def fit_trust(signs: Signs, off: Floats, spread: Floats, without: Signs) -> Trus
         max(least, float(np.median(sign) + far * (np.quantile(sign, 0.99) - np.median(sign))))
         for sign, far, least in zip(high, _FAR, _STRICTEST, strict=True)
     ]
+    marks = torch.from_numpy(_marks(both))
+    balance = torch.cat([torch.full((len(part.face),), 0.5 / len(part.face)) for part in (signs, without)]).double()
+    there = torch.cat([torch.ones(len(signs.face)), torch.zeros(len(without.face))]).double()
+    slopes, offset = _logistic(-marks[:, None, :2], there[:, None], balance[:, None])  # both speak for a face
+    presence = np.array([*-slopes[0], offset[0]])
+    faces, others = (_marks(part) @ presence for part in (signs, without))
     # At most 1% of the faces lie below, and if that can be, at most 1% of what is none above.
-    face = min(np.quantile(signs.face, 0.01), np.quantile(without.face, 0.99))
-    return Trust(spread, centre, scale, weights, bias, np.array([*limits, max(_LEAST_FACE, float(face))]))
+    least = max(_LEAST_FACE, float(min(np.quantile(faces, 0.01), np.quantile(others, 0.99))))
+    return Trust(spread, centre, scale, weights, bias, np.array([*limits, least]), presence)
+
+
+def _marks(signs: Signs) -> Floats:
+    """Return what speaks for a face, [N, 3]: the more the better, and 1."""
+    return np.stack([np.clip(signs.face, -8, 8), -np.log(signs.unrest + 0.02), np.ones_like(signs.face)], 1)
 
 
 def _overall(signs: Signs, spread: Floats) -> Floats:
@@ -173,15 +188,20 @@ def _troubles(signs: Signs, spread: Floats) -> Floats:
     return np.stack([*columns, np.clip(-signs.face, -8, 8)[:, None] + 0 * own], 2)
 
 
-def _logistic(x: Tensor, y: Tensor) -> tuple[Floats, Floats]:
-    """Fit the probability of y [N, S] on x [N, S, 5] with weights that are not positive; weights [S, 5], bias [S]."""
+def _logistic(x: Tensor, y: Tensor, share: Tensor | None = None) -> tuple[Floats, Floats]:
+    """Fit the probability of y [N, S] on x [N, S, F] with weights that are not positive; weights [S, F], bias [S].
+
+    `share` [N, S] says how much each row counts, and adds up to 1 over the rows; all the same by default.
+    """
     weight = torch.full(x.shape[1:], -1.0, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
     fit = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         fit.zero_grad()
-        value = F.binary_cross_entropy_with_logits(torch.einsum("nsf,sf->ns", x, -F.softplus(weight)) + bias, y)
+        odds = torch.einsum("nsf,sf->ns", x, -F.softplus(weight)) + bias
+        each = F.binary_cross_entropy_with_logits(odds, y, reduction="none")
+        value = each.mean() if share is None else (each * share).sum()
         value = value + 1e-4 * (F.softplus(weight).square().mean() + bias.square().mean())
         value.backward()  # type: ignore[no-untyped-call]
         return value

@@ -72,7 +72,7 @@ def test_more_trouble_is_never_more_confidence(trust):
 
 def test_refusals_say_why_and_have_no_confidence(trust):
     fine = Signs(np.full(6, 0.3), np.full((6, 2), 0.01) * SPREAD, np.full(6, 0.1), np.full(6, 6.0))
-    fine.face[1], fine.unrest[2], fine.error[3], fine.twofold[4] = -9, 50, 50, 50 * SPREAD
+    fine.face[1], fine.unrest[2], fine.error[3], fine.twofold[4] = -9, 1.05 * trust.limits[2], 50, 50 * SPREAD
     fine.error[5] = np.nan
     assert trust.refusals(fine) == ["", NO_FACE, RESTLESS, UNEXPLAINED, TWOFOLD, UNEXPLAINED]
     confidence = trust.confidence(fine)
@@ -83,6 +83,12 @@ def test_refusals_say_why_and_have_no_confidence(trust):
 def test_pictures_without_a_face_are_refused_and_others_hardly_ever(trust):
     assert np.mean([bool(why) for why in trust.refusals(without(500))]) > 0.98
     assert np.mean([bool(why) for why in trust.refusals(draw(2000, 3)[0])]) < 0.03
+
+
+def test_a_framing_without_rest_speaks_against_a_face(trust):
+    assert (trust.presence[:2] >= 0).all()
+    doubtful = Signs(np.full(2, 0.3), np.full((2, 2), 0.01) * SPREAD, np.array([0.1, 3.0]), np.full(2, 0.1))
+    assert trust.refusals(doubtful) == ["", NO_FACE]
 
 
 def test_it_travels_as_tensors(trust):
