@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.axes import NOT_ATTRIBUTES
 from faceaug.errors import FaceaugError, IntegrityError, TargetError, nearest
+from faceaug.generators.base import check_device
 from faceaug.images import decode
 from faceaug.reconstruction.alignment import CANVAS, Aligner, canvas_of
 from faceaug.reconstruction.measurer import NAMES, TOGETHER, Atoms, Measurer
@@ -39,7 +41,7 @@ UNREADABLE, TOO_SMALL, BLANK = "unreadable", f"smaller than {SMALLEST} pixels", 
 _FLAT = 4.0  # standard deviation of all values in 0 to 255 below which a picture is blank
 _DECIMALS = {"degrees": 2}  # 3 for other units: no reading is that fine, and last bits shall not decide a bin
 _ALIGNMENT, _CALIBRATION = "alignment.", "calibration."
-SHIPPED = Path(__file__).parent / "generators" / "embedded" / "reconstruction.safetensors"
+SHIPPED = Path(__file__).parent / "generators" / "embedded" / "directions.safetensors"
 """What measures where no file is named."""
 _log = logging.getLogger(__name__)
 
@@ -182,25 +184,31 @@ def load_measurer(path: str | Path | None = None, device: str | torch.device = "
             "nothing that measures pictures comes with this faceaug: make it with faceaug discover and name the file "
             "as --reconstruction FILE, or label the images"
         )
+    from faceaug.reconstruction.networks import network_of
+
     file = SHIPPED if path is None else Path(path)
-    weights = read_bundle(file).weights
-    if not any(name.startswith(_ALIGNMENT) for name in weights):
+    bundle = read_bundle(file)
+    if not any(name.startswith(_ALIGNMENT) for name in bundle.weights):
         raise IntegrityError(
             f"{file} holds directions, but nothing that measures pictures: make it with faceaug discover"
         )
-    raise IntegrityError(f"{file} measures by a network that this faceaug does not know: update faceaug")
+    own = {name: value for name, value in bundle.weights.items() if not name.startswith((_ALIGNMENT, _CALIBRATION))}
+    place = check_device(device)
+    found = measurer_from(bundle.weights, network_of(own, str(file)).to(place), bundle if bundle.atoms else None)
+    found.aligner.to(place)
+    return found
 
 
-def measurer_state(measurer: Measurer) -> dict[str, Tensor]:
-    """Return the alignment and the calibration as tensors, to be stored beside the reconstruction's."""
+def measurer_state(measurer: Measurer) -> dict[str, NDArray[Any]]:
+    """Return the alignment and the calibration as arrays, to be stored in a bundle among the reconstruction's."""
     parts = ((_ALIGNMENT, measurer.aligner.state()), (_CALIBRATION, measurer.trust.state()))
-    return {prefix + name: value for prefix, state in parts for name, value in state.items()}
+    return {prefix + name: value.numpy() for prefix, state in parts for name, value in state.items()}
 
 
 def measurer_from(
-    state: Mapping[str, Tensor], reconstruct: Callable[[Tensor], Reading], atoms: Atoms | None = None
+    state: Mapping[str, NDArray[Any]], reconstruct: Callable[[Tensor], Reading], atoms: Atoms | None = None
 ) -> Measurer:
-    """Return the measurer whose tensors `measurer_state` returned; others in `state` are passed over.
+    """Return the measurer whose arrays `measurer_state` returned; others in `state` are passed over.
 
     Raises
     ------
@@ -208,7 +216,11 @@ def measurer_from(
         When they are damaged, or are for other semantics.
     """
     alignment, calibration = (
-        {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        {
+            n.removeprefix(prefix): torch.from_numpy(np.array(value))
+            for n, value in state.items()
+            if n.startswith(prefix)
+        }
         for prefix in (_ALIGNMENT, _CALIBRATION)
     )
     count = len(NAMES) + (len(atoms.atoms) if atoms else 0)

@@ -7,14 +7,15 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from bundles import small_bundle
 from fake_measurer import fake_measurer, reconstruct, slope, write_slopes
 
 from faceaug import load_target
 from faceaug.errors import IntegrityError, TargetError
 from faceaug.images import encode
 from faceaug.measuring import load_measurer, measure, measurer_from, measurer_state, summary, with_measured
-from faceaug.reconstruction.measurer import NAMES
+from faceaug.reconstruction.measurer import NAMES, Measurer
+from faceaug.semantics.bundle import hash_of
 
 STRENGTHS = [-0.9, -0.3, 0.0, 0.3, 0.9]
 
@@ -190,8 +191,8 @@ def test_other_columns_need_labels(faces, measurer, names, said):
 
 
 def test_it_travels_as_tensors(faces, measurer):
-    state = measurer_state(measurer) | {"reconstruction.x": torch.zeros(1)}
-    assert {name.split(".")[0] for name in state} == {"alignment", "calibration", "reconstruction"}
+    state = measurer_state(measurer) | {"encoder.x": np.zeros(1)}
+    assert {name.split(".")[0] for name in state} == {"alignment", "calibration", "encoder"}
     again = measurer_from(state, reconstruct)
     assert measure(load(faces), again).equals(measure(load(faces), measurer))
     with pytest.raises(IntegrityError):
@@ -209,7 +210,7 @@ def test_atoms_are_columns_as_well(faces, measurer):
     state = measurer_state(measurer)
     for name in ("spread", "bias", "centre", "scale", "weights"):
         part = state[f"calibration.{name}"]
-        state[f"calibration.{name}"] = torch.cat([part, part[-1:]])
+        state[f"calibration.{name}"] = np.concatenate([part, part[-1:]])
     whole = measurer_from(state, reconstruct, Mean())
     assert whole.units[-1] == "standard deviations"
     table = measure(load(faces), whole)
@@ -221,6 +222,34 @@ def test_without_anything_that_measures_the_remedy_is_named(monkeypatch, tmp_pat
     monkeypatch.setattr("faceaug.measuring.SHIPPED", tmp_path / "nothing.safetensors")
     with pytest.raises(TargetError, match=r"faceaug discover .* --reconstruction FILE, or label the images"):
         load_measurer()
+
+
+def test_a_file_of_directions_measures(faces, measurer, tmp_path):
+    networks = pytest.importorskip("faceaug.reconstruction.networks")
+    network = networks.network_of(networks.weights_of(networks.Reconstructor(seed=1)))
+    bundle = small_bundle()
+    state = measurer_state(Measurer(network, measurer.aligner, measurer.trust))
+    for name in ("spread", "bias", "centre", "scale", "weights"):  # of the atoms too
+        part = state[f"calibration.{name}"]
+        state[f"calibration.{name}"] = np.concatenate([part, *[part[-1:]] * len(bundle.atoms)])
+    state["calibration.limits"][:3] = 1e9  # what was never trained explains nothing
+    weights = networks.weights_of(network) | state
+    path = tmp_path / "found.safetensors"
+    small_bundle(weights=weights, reconstruction=hash_of(weights)).save(path)
+    table = measure(load(faces), load_measurer(path))
+    expected = measurer_from(state, network, bundle)
+    assert table.equals(measure(load(faces), expected))
+    assert set(bundle.atoms) < set(table.columns)
+    assert (table["cannot_tell"] == "").all()
+
+
+def test_a_file_of_directions_alone_does_not(tmp_path):
+    path = tmp_path / "found.safetensors"
+    small_bundle().save(path)
+    with pytest.raises(IntegrityError, match="nothing that measures pictures: make it with faceaug discover"):
+        load_measurer(path)
+    with pytest.raises(IntegrityError):
+        load_measurer(tmp_path / "nowhere.safetensors")
 
 
 def test_a_table_can_be_empty_of_reasons(faces, measurer):
