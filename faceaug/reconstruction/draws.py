@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.errors import GeneratorError
+from faceaug.errors import FaceaugError, GeneratorError
+from faceaug.files import atomic
 from faceaug.generators.base import Generator
 
 Floats = NDArray[np.float64]
@@ -63,7 +65,7 @@ class Whitening:
     @property
     def width(self) -> int:
         """Number K of white coordinates."""
-        return self.forward.shape[1]
+        return int(self.forward.shape[1])
 
     def white(self, w: Tensor) -> Tensor:
         """Return u [N, K], float32 on the device of w [N, D]."""
@@ -100,7 +102,7 @@ def whitening(generator: Generator) -> Whitening:
 
 
 def _array(value: object) -> Floats:
-    return np.empty(0) if value is None else np.asarray(value, np.float64)
+    return np.empty(0) if value is None else np.array(value, np.float64)
 
 
 def _unusable(generator: Generator, why: str) -> GeneratorError:
@@ -110,5 +112,89 @@ def _unusable(generator: Generator, why: str) -> GeneratorError:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Draws that are kept, since drawing a picture can cost as much as learning from it.
+
+    Attributes
+    ----------
+    w : Tensor, float32 [N, D]
+    images : Tensor, uint8 [N, 3, S, S]
+        On the CPU, as `w` is.
+    """
+
+    w: Tensor
+    images: Tensor
+
+    def __len__(self) -> int:
+        return len(self.w)
+
+    @property
+    def side(self) -> int:
+        """Pixels S of the pictures."""
+        return int(self.images.shape[-1])
+
+    def pictures(self, rows: Tensor | slice, device: torch.device | None = None) -> Tensor:
+        """Return pictures float32 [n, 3, S, S] in [-1, 1]."""
+        return self.images[rows].to(device).float() / 127.5 - 1
+
+
+BLOCK = 500
+"""Pictures of a pool that are drawn, and kept in a file, together."""
+
+
+def draw_pool(
+    generator: Generator,
+    n: int,
+    seed: int,
+    side: int = 64,
+    folder: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Pool:
+    """Draw a pool, or read what of it is in a folder and draw the rest.
+
+    Parameters
+    ----------
+    generator, seed
+        Same generator and seed, same draws; a longer pool begins like a shorter one.
+    n
+        Number of pictures, at least 2.
+    side
+        Pixels of the pictures.
+    folder
+        Where blocks of pictures are kept, under names that tell what they are; made if it is not there. A block that
+        is missing or cannot be read is drawn again.
+    progress : callable (pictures), optional
+        Told after each block how many it held.
+    """
+    if n < 2:
+        raise FaceaugError(f"{n} draws are too few to find anything: give at least 2")
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    latent, images = [], []
+    for block in range(-(-n // BLOCK)):
+        w = latents(generator, BLOCK, (seed, 0x3D, block))
+        path = folder / f"{generator.sha256[:12]}-{seed}-{side}-{block:04d}.npy" if folder is not None else None
+        found = _read_block(path, side) if path is not None else None
+        if found is None:
+            found = pictures(generator, w, side).add(1).mul(127.5).round().byte().cpu().numpy()
+            if path is not None:
+                with atomic(path) as temporary, open(temporary, "wb") as file:
+                    np.save(file, found)
+        latent.append(w.cpu())
+        images.append(torch.from_numpy(found))
+        if progress:
+            progress(min(BLOCK, n - block * BLOCK))
+    return Pool(torch.cat(latent)[:n], torch.cat(images)[:n])
+
+
+def _read_block(path: Path, side: int) -> NDArray[np.uint8] | None:
+    try:
+        block = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return block if block.shape == (BLOCK, 3, side, side) and block.dtype == np.uint8 else None
+
+
 def _like(array: Floats, tensor: Tensor) -> Tensor:
-    return torch.from_numpy(array).to(tensor.device, torch.float32)
+    return torch.tensor(array, dtype=torch.float32, device=tensor.device)

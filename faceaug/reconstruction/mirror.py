@@ -8,21 +8,19 @@ roll, tx and light-x move along the leading eigenvectors of J_odd J_odd^T, every
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators.base import Generator
-from faceaug.reconstruction.draws import Floats, Whitening, latents, pictures, whitening
+from faceaug.reconstruction.draws import BLOCK, Floats, Pool, Whitening, at_side, whitening
 from faceaug.semantics.regression import StreamingRegression
 
 ODD = 8
 """Mirror-odd directions that are kept: yaw, roll, tx and light-x, and as many that mix with them (background, hair)."""
 MOST_EVEN = 128
 """Mirror-even directions that are kept at most, those that change the picture most."""
-_BATCH = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,45 +46,35 @@ class MirrorSplit:
     even_energy: Floats
 
 
-def mirror_split(
-    generator: Generator,
-    draws: int = 20_000,
-    seed: int = 0,
-    side: int = 32,
-    progress: Callable[[int], None] | None = None,
-) -> MirrorSplit:
+def mirror_split(generator: Generator, pool: Pool, side: int = 32) -> MirrorSplit:
     """Split the latent of a generator by the mirror.
 
     Parameters
     ----------
     generator
         Its w must have a mean and a covariance.
-    draws
-        Pictures to regress on their latents, at least 10 for each white coordinate.
-    seed
-        Of the draws.
+    pool
+        Draws of it, at least 10 for each white coordinate.
     side
-        Pixels of the pictures that are regressed.
-    progress : callable (pictures), optional
-        Told after each batch how many pictures it had.
+        Pixels at which the pictures are regressed on their latents.
 
     Raises
     ------
     GeneratorError
         When the covariance cannot be used, or the pictures do not change with the latent.
+    FaceaugError
+        When the draws are too few.
     """
     white = whitening(generator)
-    if draws < 10 * white.width:
+    if len(pool) < 10 * white.width:
         raise FaceaugError(
-            f"{draws} draws are too few for the {white.width} directions of {generator.name!r}: "
+            f"{len(pool)} draws are too few for the {white.width} directions of {generator.name!r}: "
             f"give at least {10 * white.width}"
         )
     regression = StreamingRegression(white.width, 3 * side * side)
-    for start in range(0, draws, _BATCH):
-        w = latents(generator, min(_BATCH, draws - start), (seed, 0x3D, start))
-        regression.update(white.white(w), pictures(generator, w, side).flatten(1))
-        if progress:
-            progress(len(w))
+    for start in range(0, len(pool), BLOCK):
+        rows = slice(start, start + BLOCK)
+        regression.update(white.white(pool.w[rows]), at_side(pool.pictures(rows), side).flatten(1))
     slopes = regression.solve().B.reshape(3, side, side, white.width)
     if not np.abs(slopes).max() > 0:
         raise GeneratorError(f"the pictures of {generator.name!r} do not change with w: there is nothing to find")
@@ -102,4 +90,5 @@ def mirror_split(
 def _eigenvectors(matrix: Floats) -> Floats:
     """Return the eigenvectors of a symmetric matrix as columns, the largest eigenvalue first, the signs fixed."""
     basis = np.linalg.eigh((matrix + matrix.T) / 2)[1][:, ::-1]
-    return basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(len(basis))])
+    signs = np.sign(basis[np.abs(basis).argmax(0), np.arange(len(basis))])
+    return np.asarray(basis * signs, np.float64)
