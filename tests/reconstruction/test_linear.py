@@ -53,7 +53,7 @@ def test_the_nose_is_nearest_from_the_start(scenes):
 
 def test_the_view_is_found_without_labels(scenes, trained):
     """The sign, too: it follows from the face being right side out."""
-    generator, pool, split = scenes
+    generator, _, split = scenes
     model, said = trained
     fresh = draw_pool(generator, 400, 9, 16).w
     truth = generator.truth(fresh)

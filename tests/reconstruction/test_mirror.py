@@ -78,7 +78,7 @@ def test_the_leading_direction_changes_pictures_most():
 
 def test_too_few_draws_are_refused():
     generator = BlockGenerator()
-    with pytest.raises(FaceaugError, match="70 draws are too few for the 8 directions of 'blocks-8-0'.*at least 80"):
+    with pytest.raises(FaceaugError, match=r"70 draws are too few for the 8 directions of 'blocks-8-0'.*at least 80"):
         mirror_split(generator, draw_pool(generator, 70, 0, 16))
 
 
