@@ -19,6 +19,7 @@ from faceaug.errors import FaceaugError, UsageError
 from .analyze import analyze
 from .balance import balance
 from .directions import directions
+from .discover import discover
 from .export import export
 from .generator import generator
 from .measure import measure
@@ -49,7 +50,7 @@ def cli() -> None:
     """
 
 
-for command in (analyze, plan, balance, verify, export, measure, generator, directions):
+for command in (analyze, plan, balance, verify, export, measure, generator, discover, directions):
     cli.add_command(command)
 
 

@@ -114,7 +114,7 @@ def test_the_average_follows_the_network(start):
 
 
 def test_the_network_reads_the_view_of_scenes(start):
-    """A short training on hardly trained foundations reads something of fresh pictures' yaw and light, with the right sign."""
+    """Hardly trained foundations and a short training tell fresh yaw and light somewhat, with the right sign."""
     generator = start[0]
     trainer = trainer_of(start, replace(SHORT, steps=80, distil=75, batch=16))
     run(trainer)

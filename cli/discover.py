@@ -1,0 +1,150 @@
+"""`faceaug discover`: find the directions of a generator."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .console import Console
+from .interrupt import Interrupted, Interruptible
+from .options import PATH
+
+
+@click.command(short_help="Find yaw, light and the parts of a face in a generator, without labels.")
+@click.option(
+    "--generator",
+    "name",
+    metavar="NAME",
+    default="embedded",
+    show_default=True,
+    help="Whose directions: embedded, digiface, or a .safetensors file.",
+)
+@click.option("-o", "--output", "out", metavar="FILE", type=PATH, required=True, help="The .safetensors file to write.")
+@click.option(
+    "--work",
+    metavar="FOLDER",
+    type=PATH,
+    help="What is under way: checkpoints, log, up to 250 MB of draws.  [default: FILE with .work]",
+)
+@click.option("--resume", is_flag=True, help="Continue an interrupted search in the same folder.")
+@click.option(
+    "--minutes",
+    metavar="M",
+    type=click.FloatRange(min=0),
+    help="End the training after so long, and go on with what was learnt by then.  [default: all steps]",
+)
+@click.option(
+    "--steps",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=4000,
+    show_default=True,
+    help="Length of the network's training.",
+)
+@click.option(
+    "--draws",
+    metavar="N",
+    type=click.IntRange(min=100),
+    default=20_000,
+    show_default=True,
+    help="Faces to learn from.",
+)
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same directions."
+)
+@click.option(
+    "--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1 ..."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only what was asked for.")
+@click.pass_context
+def discover(context: click.Context, /, **options: Any) -> None:
+    """Find the directions of a generator with no labels: view, light, and localised parts of the face.
+
+    FILE also holds the network that found them, which measures photographs. It takes about an hour on two cores. An
+    interrupted search is continued by the same command with --resume; log.jsonl in the working folder tells the loss
+    and R² of yaw on the latent as it goes.
+
+    \b
+    Example:
+      faceaug discover --generator embedded -o directions.safetensors
+      faceaug directions show directions.safetensors
+    """
+    from dataclasses import replace
+
+    from faceaug.discovery import Settings, discover, working_folder
+    from faceaug.generators import load_generator
+
+    begin = time.monotonic()
+    console = Console(as_json=options["as_json"], quiet=options["quiet"])
+    out: Path = options["out"]
+    work = working_folder(out, options["work"])
+    settings = Settings(draws=options["draws"], seed=options["seed"])
+    settings = replace(settings, schedule=replace(settings.schedule, steps=options["steps"], seed=options["seed"]))
+    bars = _Bars(shown=not console.quiet and sys.stderr.isatty())
+    try:
+        with Interruptible(lambda: _kept(work)):
+            bundle = discover(
+                load_generator(options["name"], options["device"]),
+                out,
+                settings,
+                work=work,
+                resume=options["resume"],
+                until=None if options["minutes"] is None else begin + 60 * options["minutes"],
+                progress=bars.tell,
+                command=shlex.join(["faceaug", *context.obj]),
+            )
+    except KeyboardInterrupt as error:
+        raise Interrupted(_kept(work)) from error
+    finally:
+        bars.close()
+    found = bundle.directions
+    r2 = {name: round(float(value), 3) for name, value in zip(found.names, found.r2, strict=True)}
+    facts = {
+        "file": str(out),
+        "semantics": len(found.names),
+        "atoms": len(bundle.atoms),
+        "r2": r2,
+    }
+    told = ", ".join(f"{name} {r2[name]:.2f}" for name in ("yaw", "pitch", "roll", "light_x", "light_y"))
+    console.show(f"{out}: {len(found.names)} semantics, {len(bundle.atoms)} of them atoms; held-out R²: {told}", facts)
+    console.remark(f"Look at them with: faceaug directions show {out}")
+
+
+class _Bars:
+    """A progress bar a stage, with what the last step said."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown, self._stage = shown, ""
+        self._bar: Any = None
+
+    def tell(self, stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
+        if not self._shown:
+            return
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            self.close()
+            self._stage, self._bar = stage, tqdm(desc=stage, total=total, initial=done)
+        bar = self._bar
+        if said:
+            bar.set_postfix({name: f"{value:.3g}" for name, value in said.items()}, refresh=False)
+        bar.update(done - bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._stage, self._bar = "", None
+
+
+def _kept(work: Path) -> str:
+    """What an interruption left, in a sentence."""
+    if not work.is_dir() or not any(work.iterdir()):
+        return "Interrupted before anything was written; run the same command again."
+    return f"Interrupted; what was done is kept in {work}: run the same command with --resume to continue."

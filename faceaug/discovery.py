@@ -1,0 +1,299 @@
+"""From a generator to its directions in one call, with no labels: the work behind `faceaug discover`.
+
+Draws are split by the mirror, a linear model finds view and light, a network learns to read pictures, and everything
+that it reads (view, light, every pixel of canonical depth and albedo) is regressed on the latent; the maps' regression
+is cut into localised atoms (method.md, sections 2 to 4).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceaug.errors import OutputError, UsageError
+from faceaug.generators.base import Generator
+from faceaug.reconstruction.draws import BLOCK, Pool, draw_pool, latents, pictures, whitening
+from faceaug.reconstruction.geometry import FOCAL
+from faceaug.reconstruction.linear import LinearTrainer
+from faceaug.reconstruction.loop import Trainer, run
+from faceaug.reconstruction.measurer import UNITS, semantics_of
+from faceaug.reconstruction.mirror import mirror_split
+from faceaug.reconstruction.networks import Reconstructor, network_of, weights_of
+from faceaug.reconstruction.perceptual import LatentTrainer
+from faceaug.reconstruction.reading import Reading
+from faceaug.reconstruction.training import NetworkTrainer, Schedule
+from faceaug.semantics.bundle import QUANTILES, Bundle, hash_of, with_atoms
+from faceaug.semantics.directions import Directions
+from faceaug.semantics.localize import ATOMS, Atoms, localize
+from faceaug.semantics.regions import face_regions, find_landmarks
+from faceaug.semantics.regression import StreamingRegression
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+"""Told (stage, done, total, what the last step said)."""
+
+SEMANTICS = dict(UNITS, tx="half pictures", ty="half pictures", tz="share", ambient="share", diffuse="share")
+"""Every scalar that is read off a picture, with its unit; the first ones are those that `faceaug measure` gives."""
+_LIGHTS = ("light_x", "light_y", "light", "ambient", "diffuse")
+_DRAWN = "draws"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a discovery finds, but the generator.
+
+    Attributes
+    ----------
+    draws : int
+        Pictures to learn from and to regress on their latents, at least 10 for each independent direction of w.
+    held_out : int
+        Further pictures, on which R² is measured.
+    linear_steps, reader_steps : int
+        Steps of the linear model and of the encoder that begins by reading latents.
+    atoms : int
+        Localised atoms to look for; at most two for every three mirror-even directions of w are.
+    schedule : Schedule
+        Of the network's training.
+    seed : int
+        Of the draws and of every training but the network's, whose own is in the schedule.
+    """
+
+    draws: int = 20_000
+    held_out: int = 2_000
+    linear_steps: int = 800
+    reader_steps: int = 400
+    atoms: int = ATOMS
+    schedule: Schedule = field(default_factory=Schedule)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("draws", 100), ("held_out", 10), ("linear_steps", 1), ("reader_steps", 1), ("atoms", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+
+
+def discover(
+    generator: Generator,
+    out: Path,
+    settings: Settings | None = None,
+    *,
+    work: Path | None = None,
+    resume: bool = False,
+    until: float | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Bundle:
+    """Find a generator's directions and write them with the network that found them.
+
+    Parameters
+    ----------
+    generator
+        Its w must have a mean and a covariance.
+    out
+        The file to write, .safetensors.
+    settings
+    work
+        Folder for what is under way; beside `out` by default. It keeps the logs and the last checkpoints.
+    resume
+        Go on with what is in `work`.
+    until
+        `time.monotonic()` at which the network's training stops, finished or not.
+    progress : callable, optional
+    command : str
+        What was asked for, as the file is to tell.
+
+    Raises
+    ------
+    GeneratorError
+        When the generator has no usable covariance, or `work` is of another generator or of other settings.
+    OutputError
+        When `work` holds a run and `resume` is not set.
+    """
+    settings = settings or Settings()
+    whitening(generator)  # what it lacks is told before anything is drawn
+    work = working_folder(out, work)
+    _prepare(out, work, resume)
+    setup = {"generator": generator.sha256, **asdict(settings)}
+    tell = progress or _silent
+    device = generator.device
+    side = settings.schedule.side
+    done = 0
+
+    def drawn(n: int) -> None:
+        nonlocal done
+        done += n
+        tell("drawing faces", done, settings.draws, {})
+
+    pool = draw_pool(generator, settings.draws, settings.seed, side, work / _DRAWN, drawn)
+    split = mirror_split(generator, pool, min(side, 32))
+
+    def train(name: str, what: str, trainer: Trainer, end: float | None = None) -> None:
+        run(trainer, work / name, setup, until=end, progress=lambda step, of, said: tell(what, step, of, said))
+
+    linear = LinearTrainer(pool, split, settings.seed, settings.linear_steps, side=min(side, 32), device=device)
+    train("linear", "finding the view", linear)
+    reader = LatentTrainer(pool, split, settings.seed, settings.reader_steps, side=side, device=device)
+    train("reader", "learning to see", reader)
+    network = NetworkTrainer(generator, pool, split, reader.model, linear.model, settings.schedule, device)
+    train("network", "learning to read faces", network, until)
+    count = max(1, min(settings.atoms, 2 * split.even.shape[1] // 3))
+    # Half precision, as it is kept: what is measured here is what the file holds.
+    reads = network_of(weights_of(network.average)).to(device)
+    bundle = _bundle(generator, reads, pool, settings, count, command, tell)
+    bundle.save(out)
+    shutil.rmtree(work / _DRAWN, ignore_errors=True)  # large, and drawn again if it is wanted
+    return bundle
+
+
+def _silent(stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
+    """Tell nobody."""
+
+
+def working_folder(out: Path, work: Path | None = None) -> Path:
+    """Return the folder for what is under way: the one given, or the file's name with .work."""
+    return work or out.with_name(f"{out.stem}.work")
+
+
+def _prepare(out: Path, work: Path, resume: bool) -> None:
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out} must end in .safetensors, which tells its kind")
+    if not out.parent.is_dir():
+        raise OutputError(f"the folder {out.parent} is not there; make it, or choose another for {out.name}")
+    if work.exists() and not work.is_dir():
+        raise OutputError(f"{work} is a file; name a folder for the work under way with --work")
+    if not resume and work.is_dir() and any(work.iterdir()):
+        raise OutputError(f"{work} holds a run: continue it with --resume, or name another folder with --work")
+    work.mkdir(parents=True, exist_ok=True)
+
+
+def read_faces(network: Reconstructor, images: Tensor) -> Reading:
+    """Read pictures [N, 3, S, S] and their mirrors, and return the mean of both."""
+    with torch.no_grad():
+        one, other = network(images), network(images.flip(-1)).mirrored()
+    parts = ((getattr(one, name), getattr(other, name)) for name in ("depth", "albedo", "light", "view"))
+    return Reading(*((a + b) / 2 for a, b in parts))
+
+
+def scalars_of(reading: Reading) -> Tensor:
+    """Return the scalar semantics [N, 11] of readings, in the order and the units of `SEMANTICS`."""
+    shift = reading.view[:, 3:5] * FOCAL
+    return torch.cat([semantics_of(reading), shift, reading.view[:, 5:], reading.light[:, :2]], 1)
+
+
+def maps_of(reading: Reading) -> Tensor:
+    """Return the canonical maps [N, 4, S, S] of readings: depth and the three channels of albedo."""
+    return torch.cat([reading.depth[:, None], reading.albedo], 1)
+
+
+@dataclass(eq=False)
+class _Readings:
+    """What is read off many draws: scalars [N, S], and their and the maps' regressions on w."""
+
+    values: Floats
+    scalars: StreamingRegression
+    maps: StreamingRegression
+
+
+def _read(
+    network: Reconstructor, batches: Iterable[tuple[Tensor, Tensor]], d: int, tell: Callable[[int], None]
+) -> _Readings:
+    """Read batches of latents [n, d] and their pictures."""
+    values = []
+    scalars = StreamingRegression(d, len(SEMANTICS))
+    maps = StreamingRegression(d, 4 * network.side**2)
+    for w, images in batches:
+        reading = read_faces(network, images)
+        values.append(scalars_of(reading).cpu().double().numpy())
+        scalars.update(w, values[-1])
+        maps.update(w, maps_of(reading).flatten(1))
+        tell(len(w))
+    return _Readings(np.concatenate(values), scalars, maps)
+
+
+def _bundle(
+    generator: Generator,
+    network: Reconstructor,
+    pool: Pool,
+    settings: Settings,
+    count: int,
+    made_by: str,
+    progress: Progress,
+) -> Bundle:
+    """Regress what a network reads on the latent, cut the maps into atoms, and put all of it together."""
+    side, d = network.side, generator.w_dim
+    total, done = settings.draws + settings.held_out, 0
+
+    def tell(n: int) -> None:
+        nonlocal done
+        done += n
+        progress("reading faces", done, total, {})
+
+    learnt = _read(network, _batches(pool, generator.device), d, tell)
+    held = list(_fresh(generator, settings, side))
+    fresh = _read(network, held, d, tell)
+    scalars, maps = learnt.scalars.solve(), learnt.maps.solve()
+    mean, covariance = (np.array(getattr(generator, name), np.float64) for name in ("w_mean", "w_covariance"))
+    directions = Directions(
+        names=tuple(SEMANTICS),
+        kinds=tuple("light" if name in _LIGHTS else "view" for name in SEMANTICS),
+        units=tuple(SEMANTICS.values()),
+        B=scalars.B,
+        offset=scalars.predict(mean[None])[0],
+        spread=learnt.values.std(0),
+        r2=scalars.r2(fresh.scalars),
+        w_mean=mean,
+        covariance=covariance,
+        generator=generator.sha256,
+    )
+    face = maps.predict(mean[None])[0].reshape(4, side, side)
+    atoms = localize(maps.B.reshape(4, side, side, d), covariance, count=count)
+    read = np.concatenate([_atoms_of(network, atoms, face, images) for _, images in held])
+    told = (np.concatenate([w.cpu().double().numpy() for w, _ in held]) - mean) @ atoms.reading
+    regions = face_regions(side, find_landmarks(face[0], face[1:]))
+    directions, shares = with_atoms(directions, atoms, regions, _r2(read, told))
+    weights = weights_of(network)
+    return Bundle(
+        directions,
+        seen=np.quantile(np.concatenate([fresh.values, read], 1), QUANTILES, axis=0).T,
+        depth=face[0].astype(np.float32),
+        albedo=face[1:].clip(0, 1).astype(np.float32),
+        regions=regions,
+        maps=atoms.maps.astype(np.float32),
+        shares=shares.astype(np.float32),
+        scale=atoms.scale,
+        explained=atoms.explained,
+        reconstruction=hash_of(weights),
+        weights=weights,
+        generator_name=generator.name,
+        made_by=made_by,
+    )
+
+
+def _batches(pool: Pool, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(pool), BLOCK):
+        rows = slice(start, start + BLOCK)
+        yield pool.w[rows], pool.pictures(rows, device)
+
+
+def _fresh(generator: Generator, settings: Settings, side: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draw latents and pictures that no training has seen."""
+    for start in range(0, settings.held_out, BLOCK):
+        w = latents(generator, min(BLOCK, settings.held_out - start), (settings.seed, 0x3E, start))
+        yield w, pictures(generator, w, side)
+
+
+def _atoms_of(network: Reconstructor, atoms: Atoms, face: Floats, images: Tensor) -> Floats:
+    """Return the atoms' values [N, K] as pictures show them."""
+    return atoms.values(maps_of(read_faces(network, images)).cpu().double().numpy(), face)
+
+
+def _r2(values: Floats, told: Floats) -> Floats:
+    error, varied = np.square(values - told).mean(0), values.var(0)
+    return np.where(varied > 0, 1 - error / np.where(varied > 0, varied, 1), 0.0)
