@@ -24,7 +24,7 @@ from faceaug.semantics.bundle import read_bundle
 torch.set_num_threads(1)
 
 QUICK = Settings(
-    draws=420, held_out=60, linear_steps=60, reader_steps=4, atoms=6,
+    draws=420, held_out=60, linear_steps=40, reader_steps=4, atoms=6,
     schedule=Schedule(side=16, steps=8, distil=4, batch=4, pairs=1, refit_every=2),
 )  # fmt: skip
 
@@ -85,7 +85,7 @@ def test_every_stage_is_told_to_its_end(found):
     _, _, stages = found
     names = ["drawing faces", "finding the view", "learning to see", "learning to read faces", "reading faces"]
     assert [stage for stage, _, _ in stages] == names
-    assert [(done, total) for _, done, total in stages] == [(420, 420), (60, 60), (4, 4), (8, 8), (480, 480)]
+    assert [(done, total) for _, done, total in stages] == [(420, 420), (40, 40), (4, 4), (8, 8), (480, 480)]
 
 
 def test_the_log_stays_and_the_draws_go(found):
@@ -97,9 +97,7 @@ def test_the_log_stays_and_the_draws_go(found):
     assert {"loss", "l1", "seconds_left"} <= set(last)
 
 
-@pytest.mark.parametrize(
-    "at", [("drawing faces", 400), ("finding the view", 30), ("learning to read faces", 6), ("reading faces", 420)]
-)
+@pytest.mark.parametrize("at", [("drawing faces", 400), ("learning to read faces", 6)])
 def test_an_interrupted_discovery_ends_as_if_it_had_not_been(found, at, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
 
