@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import unquote
 
 import jinja2
 import numpy as np
@@ -33,6 +34,8 @@ _TILE, _GAP, _HEAD, _FOOT = 96, 10, 44, 22
 _INK, _FAINT = (34, 40, 49), (120, 128, 138)
 _MORE, _LESS = np.array([236, 120, 20.0]), np.array([42, 120, 214.0])
 _STAY: dict[str, set[str]] = {"attribute": {"scene"}, "scene": set()}  # beside view and light; atoms for other kinds
+_TITLE = "<title>Atlas of directions</title>"  # by which a page is known to be an atlas
+_PICTURE = re.compile(r'<img src="([^"]+)"')
 _OURS = re.compile(r"\d{3}-[\w=+-]*\.png")
 
 
@@ -92,7 +95,7 @@ def write_atlas(
     generator : Generator
         The one that the bundle was made for.
     folder : Path
-        Made if it is not there; pictures of an earlier atlas are replaced.
+        Made if it is not there. The pictures that an earlier atlas' page names are replaced, other files stay.
     faces : int
         Faces on which every direction is shown.
     seed : int
@@ -105,28 +108,34 @@ def write_atlas(
     GeneratorError
         When the bundle was made for another generator.
     UsageError
-        When no face was asked for, or the folder holds other people's files.
+        When no face was asked for, or the folder holds files but no atlas, or a file that is in the way of a picture.
     OutputError
         When the folder cannot be written.
     """
     bundle.directions.check_generator(generator.sha256)
     if faces < 1:
         raise UsageError(f"an atlas of {faces} faces was asked for: at least 1 is needed")
-    _open(folder)
+    names = bundle.directions.names
+    drawn = [f"{k:03d}-{re.sub(r'[^A-Za-z0-9_=+-]', '-', name)[:60]}.png" for k, name in enumerate(names)]
+    earlier = _open(folder, drawn)
     w = _faces(generator, faces, seed)
-    entries = []
-    for k, name in enumerate(bundle.directions.names):
+    entries, encoded = [], []
+    for k, name in enumerate(names):
         picture, length = plate(bundle, generator, w, name)
-        file = f"{k:03d}-{re.sub(r'[^A-Za-z0-9_=+-]', '-', name)[:60]}.png"
-        write_bytes(folder / file, encode(picture, "png"))
-        entries.append(_entry(bundle, k, length, file))
+        encoded.append(encode(picture, "png"))
+        entries.append(_entry(bundle, k, length, drawn[k]))
         if progress is not None:
             progress(1)
     page = _template().render(bundle=bundle, entries=entries, faces=faces, stretch=STRETCH, generator=generator)
+    # In this order every picture of ours is named by the page there is, whenever this is interrupted.
+    try:
+        for file in earlier - set(drawn):
+            (folder / file).unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
     write_bytes(folder / PAGE, page.encode())
-    for old in folder.iterdir():
-        if _OURS.fullmatch(old.name) and old.name not in {entry.picture for entry in entries}:
-            old.unlink()
+    for file, data in zip(drawn, encoded, strict=True):
+        write_bytes(folder / file, data)
     return folder / PAGE
 
 
@@ -232,15 +241,24 @@ def _entry(bundle: Bundle, k: int, length: float, file: str) -> Entry:
     )
 
 
-def _open(folder: Path) -> None:
-    """Make the folder, or refuse one that holds anything but an atlas."""
+def _open(folder: Path, drawn: list[str]) -> set[str]:
+    """Make the folder and return the names of an earlier atlas' pictures, as its page tells them.
+
+    A folder that holds files but no page of an atlas is refused, and so is one where a picture would replace a file
+    that the page does not name.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        strange = [file.name for file in folder.iterdir() if file.name != PAGE and not _OURS.fullmatch(file.name)]
+        there = sorted(file.name for file in folder.iterdir())
+        page = (folder / PAGE).read_text(encoding="utf-8", errors="replace") if PAGE in there else ""
     except OSError as error:
         raise output_error(folder, error) from error
+    ours = _TITLE in page
+    earlier = {name for name in map(unquote, _PICTURE.findall(page)) if _OURS.fullmatch(name)} if ours else set()
+    strange = [name for name in there if not ours or (name in drawn and name not in earlier)]
     if strange:
         raise UsageError(f"{folder} holds {strange[0]}, which is no part of an atlas: choose another folder")
+    return earlier
 
 
 @lru_cache(maxsize=1)

@@ -108,6 +108,59 @@ def test_another_atlas_replaces_the_first(generator, tmp_path):
     decode((page.parent / "000-a-b--b-.png").read_bytes())
 
 
+def test_a_users_pictures_are_left_alone(generator, tmp_path):
+    """Pictures called as an atlas calls its own are no atlas, and beside one they are nobody's to delete."""
+    bundle, folder = small_bundle(generator), tmp_path / "a"
+    folder.mkdir()
+    (folder / "001-alice.png").write_bytes(b"precious")
+    with pytest.raises(UsageError, match=r"001-alice\.png"):
+        atlas.write_atlas(bundle, generator, folder, faces=1)
+    (folder / "index.html").write_text('<title>Holidays</title><img src="001-alice.png">')
+    with pytest.raises(UsageError, match="no part of an atlas"):
+        atlas.write_atlas(bundle, generator, folder, faces=1)
+    assert {file.name for file in folder.iterdir()} == {"001-alice.png", "index.html"}
+    (folder / "index.html").unlink()
+    (folder / "001-alice.png").rename(tmp_path / "001-alice.png")
+    atlas.write_atlas(bundle, generator, folder, faces=1)
+    (tmp_path / "001-alice.png").rename(folder / "001-alice.png")
+    atlas.write_atlas(bundle, generator, folder, faces=1)
+    assert (folder / "001-alice.png").read_bytes() == b"precious"
+    alice = replace(bundle.directions, names=(NAMES[0], "alice", *NAMES[2:]))
+    with pytest.raises(UsageError, match=r"001-alice\.png"):
+        atlas.write_atlas(small_bundle(generator, directions=alice), generator, folder, faces=1)
+    assert (folder / "001-alice.png").read_bytes() == b"precious"
+    assert (folder / f"001-{NAMES[1]}.png").exists()
+
+
+def test_names_that_an_address_spells_otherwise_are_replaced_too(generator, tmp_path):
+    bundle = small_bundle(generator)
+    named = replace(bundle.directions, names=("a=b+c", *NAMES[1:]))
+    atlas.write_atlas(small_bundle(generator, directions=named), generator, tmp_path, faces=1)
+    assert (tmp_path / "000-a=b+c.png").exists()
+    atlas.write_atlas(bundle, generator, tmp_path, faces=1)
+    assert len(list(tmp_path.iterdir())) == len(NAMES) + 1
+
+
+@pytest.mark.parametrize("at", range(len(NAMES) + 1))
+def test_an_atlas_that_was_interrupted_is_drawn_again(generator, tmp_path, monkeypatch, at):
+    bundle = small_bundle(generator)
+    atlas.write_atlas(bundle, generator, tmp_path, faces=1)
+    other = small_bundle(generator, directions=replace(bundle.directions, names=("a", "b", *NAMES[2:])))
+    whole, count = atlas.write_bytes, iter(range(99))
+
+    def cut_off(path, data):
+        if next(count) == at:
+            raise KeyboardInterrupt
+        whole(path, data)
+
+    monkeypatch.setattr(atlas, "write_bytes", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        atlas.write_atlas(other, generator, tmp_path, faces=1)
+    monkeypatch.setattr(atlas, "write_bytes", whole)
+    atlas.write_atlas(other, generator, tmp_path, faces=1)
+    assert len(list(tmp_path.iterdir())) == len(NAMES) + 1
+
+
 def test_refusals(generator, tmp_path):
     bundle = small_bundle(generator)
     with pytest.raises(GeneratorError, match="were made for the generator"):
