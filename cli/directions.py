@@ -117,7 +117,7 @@ def _text(facts: dict[str, Any]) -> str:
         for label, key in (
             ("generator", "generator_name"),
             ("its hash", "generator"),
-            ("network's hash", "reconstruction"),
+            ("weights' hash", "reconstruction"),
             ("made by", "made_by"),
         )
         if facts[key]

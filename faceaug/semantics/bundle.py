@@ -1,7 +1,7 @@
 """The bundle that a discovery leaves: directions, and the face that they were found on, in one .safetensors file.
 
 It is the file of `directions.py` with more in it (version 2): the range seen of each semantic, the mean canonical
-face and its regions, the atoms' maps, and the reconstruction network or its hash. `read_directions` reads both
+face and its regions, the atoms' maps, and the weights of what reads faces or their hash. `read_directions` reads both
 versions.
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from safetensors.numpy import save_file
 from faceaug.errors import IntegrityError
 from faceaug.files import atomic
 from faceaug.semantics.directions import KINDS, WITH_FACE, Directions, Floats, read_directions
-from faceaug.semantics.localize import Atoms, read_atoms
+from faceaug.semantics.localize import Atoms, read_atoms, reader_of
 from faceaug.semantics.regions import REGIONS, shares
 
 PREFIX = "reconstruction."
@@ -57,9 +58,11 @@ class Bundle:
     explained : float64 [K]
         Energy of each atom's map over that of all change.
     reconstruction : str
-        SHA-256 of the reconstruction network's weights (`hash_of`), or "" when no network took part.
+        SHA-256 of all `weights` (`hash_of`), whatever was given: the network's, and the alignment and the calibration
+        where they are there. As given where no weights are kept; "" when no network took part.
     weights : mapping of str to array
-        The network's weights; may be empty where only their hash is kept.
+        The reconstruction network's weights, and what is stored beside them (`faceaug.measuring.measurer_state`); may
+        be empty where only their hash is kept.
     generator_name, made_by : str
         The generator as `load_generator` knows it; the command that found this.
     """
@@ -78,6 +81,10 @@ class Bundle:
     generator_name: str = ""
     made_by: str = ""
 
+    def __post_init__(self) -> None:
+        if self.weights:  # so that a copy with other weights tells the hash of those
+            object.__setattr__(self, "reconstruction", hash_of(self.weights))
+
     @property
     def atoms(self) -> tuple[str, ...]:
         """Names of the atoms, in the order of the maps."""
@@ -94,7 +101,12 @@ class Bundle:
     def values(self, depth: npt.NDArray[np.floating], albedo: npt.NDArray[np.floating]) -> Floats:
         """Read the atoms' values [N, K] off canonical depth [N, M, M] and albedo [N, 3, M, M] of faces."""
         maps = np.concatenate([depth[:, None], albedo], 1)
-        return read_atoms(self.maps, self.scale, maps - np.concatenate([self.depth[None], self.albedo]))
+        return read_atoms(self.reader, self.scale, maps - np.concatenate([self.depth[None], self.albedo]))
+
+    @cached_property
+    def reader(self) -> Floats:
+        """What `read_atoms` reads with: found once, as it takes longer than reading."""
+        return reader_of(self.maps, self.scale)
 
     def save(self, path: Path) -> None:
         """Write everything to one .safetensors file, atomically.
@@ -144,7 +156,7 @@ def read_bundle(path: Path) -> Bundle:
     Raises
     ------
     IntegrityError
-        When it is not one, is of another version, is damaged, or its network is not the one that it names.
+        When it is not one, is of another version, is damaged, or its weights are not those that it names.
     """
     directions = read_directions(path)
     try:
@@ -170,11 +182,13 @@ def read_bundle(path: Path) -> Bundle:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path} cannot be read as a bundle of directions: {error}") from error
     _check(bundle, str(path))
+    if bundle.reconstruction != header["reconstruction"]:
+        raise IntegrityError(f"{path} holds other weights of the reconstruction than it names: it is damaged")
     return bundle
 
 
 def hash_of(weights: Mapping[str, NDArray[Any]]) -> str:
-    """Return the SHA-256 of a network's weights: names, types, shapes and numbers, in the order of the names."""
+    """Return the SHA-256 of weights: names, types, shapes and numbers, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         value = np.ascontiguousarray(weights[name])
@@ -252,5 +266,3 @@ def _check(bundle: Bundle, what: str) -> None:
             )
     if (bundle.seen[:, 0] > bundle.seen[:, 1]).any() or (bundle.regions >= len(REGIONS)).any():
         raise IntegrityError(f"{what} has a range that ends before it begins, or an unknown region: it is damaged")
-    if bundle.weights and hash_of(bundle.weights) != bundle.reconstruction:
-        raise IntegrityError(f"{what} holds another reconstruction network than the one that it names: it is damaged")

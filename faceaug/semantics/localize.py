@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,12 @@ class Atoms:
 
     def values(self, maps: Floats, mean: Floats) -> Floats:
         """Read the atoms' values [N, K] off canonical maps [N, C, S, S], given the mean maps [C, S, S]."""
-        return read_atoms(self.maps, self.scale, maps - mean)
+        return read_atoms(self.reader, self.scale, maps - mean)
+
+    @cached_property
+    def reader(self) -> Floats:
+        """What `read_atoms` reads with: found once, as it takes longer than reading."""
+        return reader_of(self.maps, self.scale)
 
     def energy(self) -> Floats:
         """Return the energy of the atoms' maps at every pixel, channels made comparable: [K, S, S]."""
@@ -168,13 +174,19 @@ def localize(
     )  # fmt: skip
 
 
-def read_atoms(maps: npt.NDArray[np.floating], scale: Floats, change: npt.NDArray[np.floating]) -> Floats:
+def reader_of(maps: npt.NDArray[np.floating], scale: Floats) -> Floats:
+    """Return the pseudo-inverse [C * S * S, K] of the atoms' maps [K, C, S, S], channels made comparable."""
+    shown = (maps * scale[:, None, None]).reshape(len(maps), -1).astype(np.float64)
+    return np.asarray(np.linalg.pinv(shown, rcond=1e-6), np.float64)
+
+
+def read_atoms(reader: Floats, scale: Floats, change: npt.NDArray[np.floating]) -> Floats:
     """Read atoms off canonical maps, by least squares on the atoms' sparse maps: each looks at its own place only.
 
     Parameters
     ----------
-    maps : float [K, C, S, S]
-        Of the atoms.
+    reader : float [C * S * S, K]
+        Of the atoms' maps, from `reader_of`.
     scale : float [C]
         By which channels are comparable.
     change : float [N, C, S, S]
@@ -185,9 +197,8 @@ def read_atoms(maps: npt.NDArray[np.floating], scale: Floats, change: npt.NDArra
     float64 [N, K]
         In standard deviations over draws.
     """
-    shown = (maps * scale[:, None, None]).reshape(len(maps), -1).astype(np.float64)
     given = (change * scale[:, None, None]).reshape(len(change), -1).astype(np.float64)
-    return np.asarray(given @ np.linalg.pinv(shown, rcond=1e-6), np.float64)
+    return np.asarray(given @ reader, np.float64)
 
 
 def agreement(first: Floats, second: Floats) -> Floats:

@@ -27,6 +27,7 @@ def test_show(faceaug_cli, file):
     assert (outcome.status, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == "generator: blocks-6-0"
+    assert lines[2] == f"weights' hash: {small_bundle().reconstruction}"
     for name in NAMES:
         assert sum(f" {name} " in line for line in lines) == 1
     mouth = next(line for line in lines if " mouth_texture_1 " in line)

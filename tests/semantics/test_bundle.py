@@ -85,6 +85,35 @@ def test_values_are_read_where_the_atoms_are():
     np.testing.assert_allclose(bundle.values(faces[:, 0], faces[:, 1:]), true, atol=1e-5)
 
 
+def test_the_reader_is_found_once_and_reads_as_before(monkeypatch):
+    bundle, rng = small_bundle(), np.random.default_rng(0)
+    depth, albedo = rng.normal(size=(4, SIDE, SIDE)), rng.normal(size=(4, 3, SIDE, SIDE))
+    shown = (bundle.maps * bundle.scale[:, None, None]).reshape(3, -1)
+    change = np.concatenate([depth[:, None], albedo], 1) - np.concatenate([bundle.depth[None], bundle.albedo])
+    expected = np.linalg.lstsq(shown.T, (change * bundle.scale[:, None, None]).reshape(4, -1).T, rcond=None)[0].T
+    np.testing.assert_allclose(bundle.values(depth, albedo), expected, atol=1e-9)
+    monkeypatch.setattr(np.linalg, "pinv", None)  # not needed again
+    np.testing.assert_allclose(bundle.values(depth[:2], albedo[:2]), expected[:2], atol=1e-9)
+    monkeypatch.undo()
+    twice = replace(bundle, maps=2 * bundle.maps)
+    np.testing.assert_allclose(twice.values(depth, albedo), expected / 2, atol=1e-9)
+
+
+def test_what_is_stored_beside_the_network_is_hashed_too(tmp_path):
+    """The alignment and the calibration are added to a bundle that names its network's hash already."""
+    bundle = small_bundle()
+    beside = {"alignment.trunk.weight": np.ones((2, 2), np.float32), "calibration.limits": np.arange(3.0)}
+    whole = replace(bundle, weights={**bundle.weights, **beside})
+    assert whole.reconstruction == hash_of(whole.weights) != bundle.reconstruction
+    whole.save(tmp_path / "b.safetensors")
+    read = read_bundle(tmp_path / "b.safetensors")
+    assert read.reconstruction == whole.reconstruction
+    assert read.weights.keys() == bundle.weights.keys() | beside.keys()
+    rewritten(tmp_path / "b.safetensors", **{f"{PREFIX}calibration.limits": np.zeros(3)})
+    with pytest.raises(IntegrityError, match="other weights"):
+        read_bundle(tmp_path / "b.safetensors")
+
+
 def test_the_range_seen_leaves_out_a_percent():
     values = np.stack([np.linspace(0, 100, 1001), np.linspace(-1, 1, 1001)], 1)
     np.testing.assert_allclose(range_seen(values), [[0.5, 99.5], [-0.99, 0.99]])

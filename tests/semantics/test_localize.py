@@ -66,6 +66,15 @@ def test_planted_atoms_are_found():
     assert (agreement((root.T @ readings).T, (root.T @ atoms.reading).T) > 0.95).all()
 
 
+def test_values_are_read_with_what_was_found_once(monkeypatch):
+    atoms, mean = localize(*problem()[:2], count=PLANTED), np.random.default_rng(1).normal(size=(4, SIDE, SIDE))
+    true = np.random.default_rng(0).normal(size=(3, PLANTED))
+    faces = mean + np.einsum("nk,kcyx->ncyx", true, atoms.maps)
+    np.testing.assert_allclose(atoms.values(faces, mean), true, atol=1e-9)
+    monkeypatch.setattr(np.linalg, "pinv", None)  # not needed again
+    np.testing.assert_allclose(atoms.values(faces[:1], mean), true[:1], atol=1e-9)
+
+
 def test_one_standard_deviation_is_one_unit():
     _, covariance, _ = problem()
     variance = np.einsum("dk,de,ek->k", found().reading, covariance, found().reading)
