@@ -129,7 +129,7 @@ def edit(
     ----------
     w : float [N, D]
     values : mapping
-        Name of a semantic to the value to reach: a number, or [N].
+        Name of a semantic to the value to reach: a finite number, or [N] of them.
     keep : sequence of str
         Semantics whose readings stay; what is in neither follows by its covariance.
 
@@ -140,17 +140,33 @@ def edit(
     Raises
     ------
     UsageError
-        When a name is not known or both asked and kept, or the latents do not fit.
+        When a name is not known or both asked and kept, or latents or values do not fit or are not finite.
     """
     w = np.array(w, np.float64)
     if w.ndim != 2 or w.shape[1] != len(directions.w_mean):
         raise UsageError(f"latents of the shape {w.shape} cannot be edited: expected (N, {len(directions.w_mean)})")
+    if not np.isfinite(w).all():
+        raise UsageError("latents that hold NaN or infinite numbers cannot be edited: draw them again")
     if both := sorted(set(values) & set(keep)):
         raise UsageError(f"{both[0]!r} is both to be moved and to be kept: decide for one")
     names = [*values, *keep]
     rows = directions.index(names)
     delta = np.zeros((len(w), len(names)))
     now = directions.predict(np.asarray(w, np.float64))[:, rows]
-    for k, aim in enumerate(values.values()):
-        delta[:, k] = np.asarray(aim, np.float64) - now[:, k]
+    for k, (name, aim) in enumerate(values.items()):
+        delta[:, k] = _aims(name, aim, len(w)) - now[:, k]
     return np.asarray(w + delta @ directions.steps(names).T, np.float64)
+
+
+def _aims(name: str, aim: npt.ArrayLike, count: int) -> Floats:
+    try:
+        found = np.asarray(aim, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"values for {name!r} are no numbers: give one, or one for each of {count} latents") from error
+    if found.shape not in ((), (count,)):
+        raise UsageError(
+            f"values of the shape {found.shape} for {name!r} do not fit {count} latents: give one number, or ({count},)"
+        )
+    if not np.isfinite(found).all():
+        raise UsageError(f"{name!r} cannot become NaN or infinite: give finite values")
+    return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 from fakes import BlockGenerator, block_reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faceaug import semantics
 from faceaug.errors import UsageError
 from faceaug.semantics import algebra
 from faceaug.semantics.directions import Directions
@@ -125,8 +128,25 @@ def test_no_shorter_edit_reaches_the_same(directions):
         (np.zeros(6), {"s0": 1.0}, (), "cannot be edited"),
         (np.zeros((2, 6)), {"s0": 1.0}, ("s0",), "both to be moved"),
         (np.zeros((2, 6)), {"s9": 1.0}, (), "no direction is called"),
+        (np.zeros((2, 6)), {"s0": [1.0, 2.0, 3.0]}, (), r"shape \(3,\) for 's0' do not fit 2 latents"),
+        (np.zeros((2, 6)), {"s0": [1.0]}, (), "do not fit"),
+        (np.zeros((2, 6)), {"s0": [[1.0, 2.0]]}, (), "do not fit"),
+        (np.zeros((2, 6)), {"s1": 1.0, "s0": [1.0, np.nan]}, (), "'s0' cannot become NaN"),
+        (np.zeros((2, 6)), {"s0": np.inf}, (), "finite"),
+        (np.zeros((2, 6)), {"s0": "much"}, (), "values for 's0' are no numbers"),
+        (np.zeros((2, 6)), {"s0": [[1.0], []]}, (), "no numbers"),
+        (np.full((2, 6), np.nan), {"s0": 1.0}, (), "latents that hold NaN"),
     ],
 )
 def test_edits_that_cannot_be(directions, w, values, keep, said):
     with pytest.raises(UsageError, match=said):
         algebra.edit(directions, w, values, keep)
+
+
+def test_the_algebra_is_public_and_its_example_runs():
+    for name in ("combine", "edit", "invert", "orthogonalise", "select"):
+        assert getattr(semantics, name) is getattr(algebra, name)
+        assert name in semantics.__all__
+    failed, run = doctest.testmod(semantics)
+    assert failed == 0
+    assert run >= 8
