@@ -21,7 +21,7 @@ from faceaug.reconstruction.render import render
 
 DEPTH_GRID = 12
 """Side of the grid of depths that is enlarged to the picture's: a face is smooth."""
-DEPTH_SCALE, PITCH_SCALE, ROLL_SCALE, SHIFT_SCALE, RETREAT_SCALE = 0.05, 0.3, 0.3, 0.03, 0.1
+DEPTH_SCALE, PITCH_SCALE, ROLL_SCALE, SHIFT_SCALE, RETREAT_SCALE = 0.03, 0.3, 0.3, 0.03, 0.1
 """What a linear output of 1 means, so that Adam moves everything at a pace that suits it; yaw's is 1."""
 BRIGHTEST = 1.2
 """Upper bound of ambient and of diffuse light."""
@@ -62,7 +62,7 @@ class LinearFace(nn.Module):
         self.log_sigma = nn.Parameter(torch.full((1, 1, side, side), -1.5))
         grid = pixel_grid(DEPTH_GRID)[:, : DEPTH_GRID // 2]
         # The nose is nearer than the border from the start: the face is never inside out.
-        self.register_buffer("bulge", -0.09 * torch.exp(-(grid[..., 0] ** 2 / 0.35 + grid[..., 1] ** 2 / 0.6)))
+        self.register_buffer("bulge", -0.072 * torch.exp(-(grid[..., 0] ** 2 / 0.35 + grid[..., 1] ** 2 / 0.6)))
         rng = torch.Generator().manual_seed(seed)
         for layer in (self.depth, self.albedo, self.light_even, self.view_even):
             nn.init.normal_(layer.weight, std=1e-3, generator=rng)
@@ -132,7 +132,7 @@ class LinearTrainer:
         pool: Pool,
         split: MirrorSplit,
         seed: int = 0,
-        steps: int = 800,
+        steps: int = 1500,
         *,
         side: int = 32,
         device: torch.device | None = None,

@@ -58,7 +58,7 @@ class Schedule:
     coupling: Coupling = "both"
     side: int = 64
     steps: int = 4000
-    distil: int = 600
+    distil: int = 800
     batch: int = 32
     pairs: int = 8
     refit_every: int = 200
