@@ -25,6 +25,7 @@ from faceaug.generators.base import check_device
 from faceaug.images import decode
 from faceaug.reconstruction.alignment import CANVAS, Aligner, canvas_of
 from faceaug.reconstruction.measurer import NAMES, TOGETHER, Atoms, Measurer
+from faceaug.reconstruction.networks import network_of
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.trust import Trust
 from faceaug.semantics.bundle import read_bundle
@@ -184,8 +185,6 @@ def load_measurer(path: str | Path | None = None, device: str | torch.device = "
             "nothing that measures pictures comes with this faceaug: make it with faceaug discover and name the file "
             "as --reconstruction FILE, or label the images"
         )
-    from faceaug.reconstruction.networks import network_of
-
     file = SHIPPED if path is None else Path(path)
     bundle = read_bundle(file)
     if not any(name.startswith(_ALIGNMENT) for name in bundle.weights):

@@ -15,6 +15,7 @@ from faceaug.errors import IntegrityError, TargetError
 from faceaug.images import encode
 from faceaug.measuring import load_measurer, measure, measurer_from, measurer_state, summary, with_measured
 from faceaug.reconstruction.measurer import NAMES, Measurer
+from faceaug.reconstruction.networks import Reconstructor, network_of, weights_of
 from faceaug.semantics.bundle import hash_of
 
 STRENGTHS = [-0.9, -0.3, 0.0, 0.3, 0.9]
@@ -225,15 +226,14 @@ def test_without_anything_that_measures_the_remedy_is_named(monkeypatch, tmp_pat
 
 
 def test_a_file_of_directions_measures(faces, measurer, tmp_path):
-    networks = pytest.importorskip("faceaug.reconstruction.networks")
-    network = networks.network_of(networks.weights_of(networks.Reconstructor(seed=1)))
+    network = network_of(weights_of(Reconstructor(seed=1)))
     bundle = small_bundle()
     state = measurer_state(Measurer(network, measurer.aligner, measurer.trust))
     for name in ("spread", "bias", "centre", "scale", "weights"):  # of the atoms too
         part = state[f"calibration.{name}"]
         state[f"calibration.{name}"] = np.concatenate([part, *[part[-1:]] * len(bundle.atoms)])
     state["calibration.limits"][:3] = 1e9  # what was never trained explains nothing
-    weights = networks.weights_of(network) | state
+    weights = weights_of(network) | state
     path = tmp_path / "found.safetensors"
     small_bundle(weights=weights, reconstruction=hash_of(weights)).save(path)
     table = measure(load(faces), load_measurer(path))
@@ -252,7 +252,12 @@ def test_a_file_of_directions_alone_does_not(tmp_path):
         load_measurer(tmp_path / "nowhere.safetensors")
 
 
-def test_a_table_can_be_empty_of_reasons(faces, measurer):
-    table = measure(load(faces), measurer)
-    assert table["cannot_tell"].dtype == object
-    assert isinstance(table, pd.DataFrame)
+def test_a_table_can_be_empty_of_reasons(faces, measurer, tmp_path):
+    table, none = measure(load(faces), measurer), measure([], measurer)
+    assert table["cannot_tell"].tolist() == [""] * 5
+    assert summary(table, measurer)["cannot_tell"] == summary(none, measurer)["cannot_tell"] == {}
+    assert list(none.columns) == list(table.columns)
+    for k, each in enumerate((table, none)):  # text in the file as well, also where there is no row
+        assert each["cannot_tell"].dtype == object
+        each.to_parquet(tmp_path / f"{k}.parquet")
+        assert pd.read_parquet(tmp_path / f"{k}.parquet")["cannot_tell"].tolist() == each["cannot_tell"].tolist()

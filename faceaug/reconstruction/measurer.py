@@ -30,10 +30,11 @@ MEANINGS = dict(
     yaw="where the nose points, toward the picture's right",
     pitch="how far the nose is lifted",
     roll="how far the face is turned clockwise in the picture",
-    light_x="where the light comes from as the face sees it, from straight ahead toward the picture's right",
-    light_y="the same upwards",
+    light_x="where the light comes from as the face sees it, toward the picture's right",
+    light_y="where the light comes from as the face sees it, upwards",
     light="strength of the directed light, as a share of all light",
 )
+"""What each of them says, for people."""
 NAMES = tuple(UNITS)
 TOGETHER = 64
 """Pictures that are measured together; fixed, for another number changes the last bits of a value."""
@@ -160,6 +161,7 @@ def _values(reading: Reading, atoms: Atoms | None) -> Floats:
 def _error(images: Tensor, reading: Reading) -> Tensor:
     """Return how badly readings explain pictures, in the picture's standard deviation where a face is seen: [N]."""
     made = render(reading.albedo, reading.depth, reading.light, reading.view)
+    images = at_side(images, made.image.shape[-1])
     seen = made.mask[:, None].to(images.dtype)
     count = 3 * seen.sum((1, 2, 3))
     mean = (images * seen).sum((1, 2, 3)) / count
@@ -196,7 +198,7 @@ def calibrate(
     progress : callable (draws done, draws), optional
     """
     rng = torch.Generator().manual_seed(seed)
-    truths, found, kinds, others = [], [], [], []
+    truths, gaps, kinds, others = [], [], [], []
     for start in range(0, draws, TOGETHER):
         clean = pictures(generator, latents(generator, min(TOGETHER, draws - start), (seed, 0xCA, start)), SIDE).cpu()
         whole = torch.ones(len(clean))
@@ -204,16 +206,16 @@ def calibrate(
         off = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_OFF)
         canvases = photometry(around(clean, before(torch.zeros(len(clean), 4), off), rng, CANVAS), rng)
         values, signs, _ = sensed(reconstruct, atoms, aligner.align(canvases, whole))
-        truth[:, _ROLL] += np.degrees(off[:, 3].double().numpy())
+        gap = values - truth
+        gap[:, _ROLL] -= np.degrees(off[:, 3].double().numpy())  # turned on purpose; no part of how faces differ
         truths.append(truth)
-        found.append(values)
+        gaps.append(gap)
         kinds.append(signs)
         empty = canvases[: -(-len(clean) // 4)]
         change = (exchanged, scrambled, lambda x, rng: backgrounds(len(x), CANVAS, rng))[start // TOGETHER % 3]
         others.append(sensed(reconstruct, atoms, aligner.align(change(empty, rng), whole[: len(empty)]))[1])
         if progress:
             progress(min(start + TOGETHER, draws), draws)
-    truth = np.concatenate(truths)
-    spread = np.maximum(truth.std(0), 1e-6)
-    trust = fit_trust(joined(kinds), np.concatenate(found) - truth, spread, joined(others))
+    spread = np.maximum(np.concatenate(truths).std(0), 1e-6)
+    trust = fit_trust(joined(kinds), np.concatenate(gaps), spread, joined(others))
     return Measurer(reconstruct, aligner, trust, atoms)

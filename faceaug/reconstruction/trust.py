@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.errors import IntegrityError
+from faceaug.errors import FaceaugError, IntegrityError
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,7 @@ _FAR = (3.0, 2.0, 1.2)
 _STRICTEST = (0.1, 0.1, 0.1)  # of those limits
 _LEAST_FACE = 0.0  # log-odds: below, none is more likely than one, whatever the calibration says
 _MOST_ODDS = 6.0
+_ERRORS = (1e-3, 10.0)  # beyond these, errors tell no more; where nothing is seen they are infinite
 _PARTS = ("spread", "centre", "scale", "weights", "bias", "limits", "presence")
 
 
@@ -42,7 +43,8 @@ class Signs:
     Attributes
     ----------
     error : float64 [N]
-        Mean difference of the picture and its explanation, in standard deviations of the picture.
+        Mean difference of the picture and its explanation, in standard deviations of the picture; infinite where the
+        explanation shows nothing.
     twofold : float64 [N, S]
         Half of the difference between the values read from the picture and from its mirror, in their units.
     unrest : float64 [N]
@@ -143,27 +145,49 @@ def fit_trust(signs: Signs, off: Floats, spread: Floats, without: Signs) -> Trus
         Standard deviation of the clean readings, positive.
     without
         Signs of pictures in which there is no face: every reading of those is wrong.
+
+    Raises
+    ------
+    FaceaugError
+        When the signs are not numbers, or no picture is explained at all, so that nothing can be learned from them.
     """
     both = joined([signs, without])
-    troubles = _troubles(both, spread)
+    troubles, marks = _troubles(both, spread), _marks(both)
+    high = (signs.error, _overall(signs, spread), signs.unrest)
+    limits = np.array([_limit(sign, far, least) for sign, far, least in zip(high, _FAR, _STRICTEST, strict=True)])
+    # Before fitting: a fit to what is no number may stop where it began, and look fine.
+    _check_finite(troubles, marks, limits, spread)
     right = np.zeros(troubles.shape[:2])
     right[: len(off)] = np.abs(off) <= TOLERANCE * spread
     centre, scale = troubles.mean(0), np.maximum(troubles.std(0), 1e-6)
     weights, bias = _logistic(torch.from_numpy((troubles - centre) / scale), torch.from_numpy(right))
-    high = (signs.error, _overall(signs, spread), signs.unrest)
-    limits = [
-        max(least, float(np.median(sign) + far * (np.quantile(sign, 0.99) - np.median(sign))))
-        for sign, far, least in zip(high, _FAR, _STRICTEST, strict=True)
-    ]
-    marks = torch.from_numpy(_marks(both))
     balance = torch.cat([torch.full((len(part.face),), 0.5 / len(part.face)) for part in (signs, without)]).double()
     there = torch.cat([torch.ones(len(signs.face)), torch.zeros(len(without.face))]).double()
-    slopes, offset = _logistic(-marks[:, None, :2], there[:, None], balance[:, None])  # both speak for a face
+    for_face = torch.from_numpy(marks[:, :2])[:, None]
+    slopes, offset = _logistic(-for_face, there[:, None], balance[:, None])
     presence = np.array([*-slopes[0], offset[0]])
+    _check_finite(weights, bias, presence)
     faces, others = (_marks(part) @ presence for part in (signs, without))
     # At most 1% of the faces lie below, and if that can be, at most 1% of what is none above.
     least = max(_LEAST_FACE, float(min(np.quantile(faces, 0.01), np.quantile(others, 0.99))))
     return Trust(spread, centre, scale, weights, bias, np.array([*limits, least]), presence)
+
+
+def _check_finite(*parts: Floats) -> None:
+    if not all(np.isfinite(part).all() for part in parts):
+        raise FaceaugError(
+            "the calibration on disturbed pictures gave numbers that are not finite: expected a reconstruction that "
+            "explains at least some of its generator's pictures; train it for longer"
+        )
+
+
+def _limit(sign: Floats, far: float, least: float) -> float:
+    """Return how large a sign may be, from its finite values; NaN where there is none."""
+    known = sign[np.isfinite(sign)]
+    if not len(known):
+        return float("nan")
+    middle = np.median(known)
+    return max(least, float(middle + far * (np.quantile(known, 0.99) - middle)))
 
 
 def _marks(signs: Signs) -> Floats:
@@ -179,7 +203,7 @@ def _overall(signs: Signs, spread: Floats) -> Floats:
 def _troubles(signs: Signs, spread: Floats) -> Floats:
     """Return what speaks against a reading, [N, S, 5]: the larger the worse, on scales that tell small ones apart."""
     shared = [
-        np.log(np.maximum(signs.error, 1e-3)),
+        np.log(np.clip(signs.error, *_ERRORS)),
         np.log(_overall(signs, spread) + 0.02),
         np.log(signs.unrest + 0.02),
     ]

@@ -15,19 +15,28 @@ from faceaug.reconstruction.geometry import pixel_grid, sample
 
 SIDE = 64
 """Pixels of what is cut."""
+_COARSEST = 3  # halvings of the canvas that a window is read from, at most
+_LARGEST = 8.0  # log of the half side, either way: such a window is a point, or shows hardly more than the border
 
 
 def cut(canvases: Tensor, windows: Tensor, side: int = SIDE) -> Tensor:
-    """Cut windows [N, 4] out of canvases [N, 3, C, C]: [N, 3, side, side], averaged where that makes them smaller."""
+    """Cut windows [N, 4] out of canvases [N, 3, C, C]: [N, 3, side, side], averaged where that makes them smaller.
+
+    What lies outside the canvas repeats its border. A window that is nowhere, one of its numbers not being finite,
+    gives zeros: plain grey, in which no face is seen. Half sides are held between e^-8 and e^8.
+    """
+    somewhere = windows.isfinite().all(1)
+    x, y, size, angle = torch.where(somewhere[:, None], windows, torch.zeros_like(windows)).unbind(1)
+    windows = torch.stack([x, y, size.clamp(-_LARGEST, _LARGEST), angle], 1)
     grid = placed(pixel_grid(side, canvases), windows)
     shrink = windows[:, 2].exp() * canvases.shape[-1] / side  # canvas pixels a pixel
-    level = shrink.clamp(min=1).log2().round().long().clamp(max=3)
-    images = canvases.new_empty(len(canvases), canvases.shape[1], side, side)
+    level = shrink.clamp(min=1).log2().round().long().clamp(0, _COARSEST)
+    images = canvases.new_zeros(len(canvases), canvases.shape[1], side, side)
     smaller = canvases
     for power in range(int(level.max()) + 1 if len(level) else 0):
         if power:
             smaller = F.avg_pool2d(smaller, 2)
-        chosen = level == power
+        chosen = (level == power) & somewhere
         if chosen.any():
             images[chosen] = sample(smaller[chosen], grid[chosen])
     return images

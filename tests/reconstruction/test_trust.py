@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.errors import IntegrityError
+from faceaug.errors import FaceaugError, IntegrityError
 from faceaug.reconstruction.trust import (
     NO_FACE,
     RESTLESS,
@@ -89,6 +89,32 @@ def test_a_framing_without_rest_speaks_against_a_face(trust):
     assert (trust.presence[:2] >= 0).all()
     doubtful = Signs(np.full(2, 0.3), np.full((2, 2), 0.01) * SPREAD, np.array([0.1, 3.0]), np.full(2, 0.1))
     assert trust.refusals(doubtful) == ["", NO_FACE]
+
+
+def test_pictures_of_which_nothing_is_seen_do_not_spoil_it(trust):
+    signs, off = draw(2000, 0)
+    nothing = without()
+    signs.error[:3], nothing.error[:50] = np.inf, np.inf
+    found = fit_trust(signs, off, SPREAD, nothing)
+    assert all(np.isfinite(part).all() for part in (found.centre, found.weights, found.bias))
+    np.testing.assert_allclose(found.limits[:3], trust.limits[:3], rtol=0.05)
+    fresh, _ = draw(500, 1)
+    np.testing.assert_allclose(found.confidence(fresh), trust.confidence(fresh), atol=0.1)
+    fresh.error[:] = np.inf
+    assert set(found.refusals(fresh)) <= {NO_FACE, RESTLESS, UNEXPLAINED}
+    assert (found.confidence(fresh) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "value"),
+    [("error", slice(None), np.inf), ("error", 3, np.nan), ("twofold", 3, np.nan), ("unrest", 3, np.inf),
+     ("face", 3, np.nan)],
+)  # fmt: skip
+def test_what_is_no_number_teaches_nothing(name, rows, value):
+    signs, off = draw(200, 0)
+    getattr(signs, name)[rows] = value
+    with pytest.raises(FaceaugError, match=r"not finite: .* train it for longer"):
+        fit_trust(signs, off, SPREAD, without())
 
 
 def test_it_travels_as_tensors(trust):

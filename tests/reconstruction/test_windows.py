@@ -78,5 +78,31 @@ def test_each_picture_is_cut_at_its_own_level():
         torch.testing.assert_close(both[k : k + 1], cut(canvases[k : k + 1], windows[k : k + 1]))
 
 
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize("window", [(NAN, 0, 0, 0), (0, -INF, 0, 0), (0, 0, NAN, 0), (0, 0, INF, 0), (0, 0, 0, NAN)])
+def test_a_window_that_is_nowhere_is_grey(window):
+    canvases = bright(0.2, 0.1).repeat(2, 1, 1, 1) + 0.5
+    fine = (0.1, 0.2, -0.3, 0.4)
+    found = cut(canvases, torch.tensor([window, fine]))
+    assert torch.equal(found[0], torch.zeros(3, 64, 64))
+    torch.testing.assert_close(found[1:], cut(canvases[1:], torch.tensor([fine])))
+
+
+@pytest.mark.parametrize("size", [20.0, 100.0, 1e30])
+def test_a_window_of_no_size_is_a_point_and_an_endless_one_shows_the_border(size):
+    corner = torch.tensor([[-0.5, 0.1], [0.3, 0.7]])  # of each quarter
+    canvas = corner.repeat_interleave(48, 0).repeat_interleave(48, 1).expand(2, 3, 96, 96).clone()
+    found = cut(canvas, torch.tensor([[0.5, -0.5, -size, 0.0], [0.0, 0.0, size, 0.0]]), 8)
+    torch.testing.assert_close(found[0], torch.full((3, 8, 8), 0.1))
+    torch.testing.assert_close(found[1, 0], corner.repeat_interleave(4, 0).repeat_interleave(4, 1))
+
+
+def test_a_window_that_is_far_away_shows_the_border():
+    canvas = torch.full((1, 3, 96, 96), 0.5)
+    assert torch.equal(cut(canvas, torch.tensor([[3e38, -3e38, 0.0, 0.3]])), torch.full((1, 3, 64, 64), 0.5))
+
+
 def test_no_pictures():
     assert cut(torch.zeros(0, 3, 96, 96), torch.zeros(0, 4)).shape == (0, 3, 64, 64)
