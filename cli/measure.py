@@ -71,6 +71,7 @@ def write(table: pd.DataFrame, file: Path) -> None:
 
 def as_text(found: dict[str, Any]) -> str:
     """Return the summary of a measurement for people."""
+    from faceaug.reconstruction.measurer import MEANINGS
     from faceaug.texttable import render_table
 
     lines = [f"{found['measured']:,} of {found['images']:,} images measured"]
@@ -81,4 +82,7 @@ def as_text(found: dict[str, Any]) -> str:
             for name, each in found["semantics"].items()
         ]
         lines += ["", *render_table(["", "5%", "median", "95%", "confidence", "unit"], rows)]
+        known = {name: MEANINGS[name] for name in found["semantics"] if name in MEANINGS}
+        wide = max(map(len, known), default=0)
+        lines += ["", *(f"  {name:<{wide}}  {meaning}" for name, meaning in known.items())]
     return "\n".join(lines)
