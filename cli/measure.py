@@ -38,9 +38,12 @@ def measure(file: Path | None, **options: Any) -> None:
     """
     if file is not None and file.suffix.lower() not in _SUFFIXES:
         raise click.UsageError(f"{file} must end in one of {', '.join(_SUFFIXES)}, which tells its kind")
+    from faceaug.files import check_writable
     from faceaug.measuring import measure as measured
     from faceaug.measuring import summary
 
+    if file is not None:
+        check_writable(file)
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     measurer = load_measurer(options)
     options["split"] = options["split"] or "all"

@@ -90,7 +90,7 @@ _check_options = decorated(
         "--reconstruction",
         metavar="FILE",
         type=PATH,
-        help="What measures pose and light: a file of faceaug discover.  [default: what comes with faceaug]",
+        help="What measures pose and light where they are not labelled: a file of faceaug discover.",
     ),
     click.option(
         "--aligned/--no-aligned",
@@ -116,7 +116,7 @@ by_option = click.option(
     metavar="ATTRIBUTES",
     multiple=True,
     help="What to count by: gender,ethnicity or age:5 (equal width), age:q4 (quantiles), yaw:-90/-25/25/90 (edges). "
-    "yaw, pitch, roll, light_x, light_y and light are measured where they are not labelled. May be repeated.",
+    "With --reconstruction, yaw, pitch, roll, light_x, light_y and light are measured. May be repeated.",
 )
 
 plan_options = decorated(

@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from faceaug.errors import OutputError, UsageError
+from faceaug.files import atomic, check_writable
 from faceaug.generators.base import Generator
+from faceaug.measuring import measurer_state
+from faceaug.reconstruction.alignment import Aligner, train_alignment
 from faceaug.reconstruction.draws import BLOCK, Pool, draw_pool, latents, pictures, whitening
 from faceaug.reconstruction.geometry import FOCAL
 from faceaug.reconstruction.linear import LinearTrainer
 from faceaug.reconstruction.loop import Trainer, run
-from faceaug.reconstruction.measurer import UNITS, semantics_of
+from faceaug.reconstruction.measurer import UNITS, calibrate, semantics_of
 from faceaug.reconstruction.mirror import mirror_split
 from faceaug.reconstruction.networks import Reconstructor, network_of, weights_of
 from faceaug.reconstruction.perceptual import LatentTrainer
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.training import NetworkTrainer, Schedule
-from faceaug.semantics.bundle import QUANTILES, Bundle, hash_of, with_atoms
+from faceaug.semantics.bundle import Bundle, range_seen, with_atoms
 from faceaug.semantics.directions import Directions
 from faceaug.semantics.localize import ATOMS, Atoms, localize
 from faceaug.semantics.regions import face_regions, find_landmarks
@@ -42,7 +46,7 @@ Progress = Callable[[str, int, int, Mapping[str, float]], None]
 SEMANTICS = dict(UNITS, tx="half pictures", ty="half pictures", tz="share", ambient="share", diffuse="share")
 """Every scalar that is read off a picture, with its unit; the first ones are those that `faceaug measure` gives."""
 _LIGHTS = ("light_x", "light_y", "light", "ambient", "diffuse")
-_DRAWN = "draws"
+_DRAWN, _ALIGNED = "draws", "alignment.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class Settings:
         Further pictures, on which R² is measured.
     linear_steps, reader_steps : int
         Steps of the linear model and of the encoder that begins by reading latents.
+    alignment_steps : int
+        Steps of the network that frames photographs as the generator frames faces.
+    weighed : int
+        Pictures on which it is found out what a reading of a photograph is worth.
     atoms : int
         Localised atoms to look for; at most two for every three mirror-even directions of w are.
     schedule : Schedule
@@ -67,16 +75,19 @@ class Settings:
 
     draws: int = 20_000
     held_out: int = 2_000
-    linear_steps: int = 800
+    linear_steps: int = 1500
     reader_steps: int = 400
+    alignment_steps: int = 1500
+    weighed: int = 1024
     atoms: int = ATOMS
     schedule: Schedule = field(default_factory=Schedule)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("draws", 100), ("held_out", 10), ("linear_steps", 1), ("reader_steps", 1), ("atoms", 1)):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        least = dict(draws=100, held_out=10, linear_steps=1, reader_steps=1, alignment_steps=1, weighed=64, atoms=1)
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
 
 
 def discover(
@@ -147,6 +158,11 @@ def discover(
     # Half precision, as it is kept: what is measured here is what the file holds.
     reads = network_of(weights_of(network.average)).to(device)
     bundle = _bundle(generator, reads, pool, settings, count, command, tell)
+    measurer = calibrate(
+        reads, _aligner(generator, settings, work / _ALIGNED, tell), generator, atoms=bundle, draws=settings.weighed,
+        seed=settings.seed, progress=lambda k, of: tell("weighing readings", k, of, {}),
+    )  # fmt: skip
+    bundle = replace(bundle, weights={**bundle.weights, **measurer_state(measurer)})
     bundle.save(out)
     shutil.rmtree(work / _DRAWN, ignore_errors=True)  # large, and drawn again if it is wanted
     return bundle
@@ -164,8 +180,7 @@ def working_folder(out: Path, work: Path | None = None) -> Path:
 def _prepare(out: Path, work: Path, resume: bool) -> None:
     if out.suffix != ".safetensors":
         raise UsageError(f"{out} must end in .safetensors, which tells its kind")
-    if not out.parent.is_dir():
-        raise OutputError(f"the folder {out.parent} is not there; make it, or choose another for {out.name}")
+    check_writable(out)
     if work.exists() and not work.is_dir():
         raise OutputError(f"{work} is a file; name a folder for the work under way with --work")
     if not resume and work.is_dir() and any(work.iterdir()):
@@ -217,6 +232,18 @@ def _read(
     return _Readings(np.concatenate(values), scalars, maps)
 
 
+def _aligner(generator: Generator, settings: Settings, file: Path, tell: Progress) -> Aligner:
+    """Train the alignment, or read it back where an interrupted run had done so; the folder is of one setup."""
+    if not file.exists():
+        trained = train_alignment(
+            generator, steps=settings.alignment_steps, seed=settings.seed, device=generator.device,
+            progress=lambda k, of, loss: tell("learning to frame", k, of, {"loss": loss}),
+        )  # fmt: skip
+        with atomic(file) as temporary:
+            save_file(trained.state(), temporary)
+    return Aligner.from_state(load_file(file)).to(generator.device)
+
+
 def _bundle(
     generator: Generator,
     network: Reconstructor,
@@ -261,7 +288,7 @@ def _bundle(
     weights = weights_of(network)
     return Bundle(
         directions,
-        seen=np.quantile(np.concatenate([fresh.values, read], 1), QUANTILES, axis=0).T,
+        seen=range_seen(np.concatenate([fresh.values, read], 1)),
         depth=face[0].astype(np.float32),
         albedo=face[1:].clip(0, 1).astype(np.float32),
         regions=regions,
@@ -269,7 +296,6 @@ def _bundle(
         shares=shares.astype(np.float32),
         scale=atoms.scale,
         explained=atoms.explained,
-        reconstruction=hash_of(weights),
         weights=weights,
         generator_name=generator.name,
         made_by=made_by,

@@ -42,6 +42,18 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raise OutputError where a file cannot be written at `path`: said before hours are spent on what it is to hold."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give the name of a file")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
 def output_error(path: Path, error: OSError) -> OutputError:
     """Turn what the system says about a failed write into one sentence with the remedy."""
     if error.errno == errno.ENOSPC or "No space left" in str(error):

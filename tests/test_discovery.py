@@ -12,10 +12,11 @@ from fakes import BlockGenerator
 
 from faceaug.discovery import SEMANTICS, Settings, discover, maps_of, read_faces, scalars_of, working_folder
 from faceaug.errors import GeneratorError, OutputError, UsageError
+from faceaug.measuring import load_measurer
 from faceaug.reconstruction import loop
 from faceaug.reconstruction.draws import draw_pool
 from faceaug.reconstruction.measurer import NAMES
-from faceaug.reconstruction.networks import Reconstructor, network_of
+from faceaug.reconstruction.networks import Reconstructor
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.scenes import Scenes
 from faceaug.reconstruction.training import Schedule
@@ -24,7 +25,7 @@ from faceaug.semantics.bundle import read_bundle
 torch.set_num_threads(1)
 
 QUICK = Settings(
-    draws=420, held_out=60, linear_steps=40, reader_steps=4, atoms=6,
+    draws=420, held_out=60, linear_steps=40, reader_steps=4, alignment_steps=2, weighed=64, atoms=6,
     schedule=Schedule(side=16, steps=8, distil=4, batch=4, pairs=1, refit_every=2),
 )  # fmt: skip
 
@@ -56,13 +57,14 @@ def test_it_leaves_a_bundle_of_this_generator_with_its_network(found):
     assert (len(again.atoms), again.maps.shape) == (6, (6, 4, 16, 16))
     assert (again.generator_name, again.made_by) == ("scenes", "faceaug discover")
     assert np.isfinite(directions.r2).all()
+    assert load_measurer(out).names == (*NAMES, *again.atoms)  # photographs are measured by the same file
     assert (directions.r2 <= 1).all()
 
 
 def test_the_lines_are_those_of_what_its_network_reads(found):
     """On fresh draws, readings by the network in the file scatter about the file's lines as R² says."""
     out, bundle, _ = found
-    generator, network = Scenes(16), network_of(read_bundle(out).weights)
+    generator, network = Scenes(16), load_measurer(out).reconstruct
     w = draw_pool(generator, 300, 77, 16).w
     reading = read_faces(network, generator.synthesize(w))
     read = scalars_of(reading).double().numpy()
@@ -84,14 +86,14 @@ def test_the_lines_are_those_of_what_its_network_reads(found):
 def test_every_stage_is_told_to_its_end(found):
     _, _, stages = found
     names = ["drawing faces", "finding the view", "learning to see", "learning to read faces", "reading faces"]
-    assert [stage for stage, _, _ in stages] == names
-    assert [(done, total) for _, done, total in stages] == [(420, 420), (40, 40), (4, 4), (8, 8), (480, 480)]
+    assert [stage for stage, _, _ in stages] == [*names, "learning to frame", "weighing readings"]
+    assert [done for _, done, _ in stages] == [total for _, _, total in stages] == [420, 40, 4, 8, 480, 2, 64]
 
 
 def test_the_log_stays_and_the_draws_go(found):
     out, _, _ = found
     work = working_folder(out)
-    assert sorted(path.name for path in work.iterdir()) == ["linear", "network", "reader"]
+    assert sorted(path.name for path in work.iterdir()) == ["alignment.safetensors", "linear", "network", "reader"]
     last = json.loads((work / "network" / "log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 8
     assert {"loss", "l1", "seconds_left"} <= set(last)
@@ -137,7 +139,7 @@ def test_what_cannot_be_is_told_before_anything_is_drawn(tmp_path):
         discover(bare, tmp_path / "d.safetensors")
     with pytest.raises(UsageError, match=r"must end in \.safetensors"):
         discover(Scenes(16), tmp_path / "d.json")
-    with pytest.raises(OutputError, match="is not there"):
+    with pytest.raises(OutputError, match="could not be written"):
         discover(Scenes(16), tmp_path / "nowhere" / "d.safetensors")
     (tmp_path / "d.work").write_text("")
     with pytest.raises(OutputError, match="is a file"):

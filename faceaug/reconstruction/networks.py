@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceaug.errors import IntegrityError
+from faceaug.reconstruction.draws import at_side
 from faceaug.reconstruction.reading import Reading
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -105,8 +106,8 @@ class Reconstructor(nn.Module):
         initialise(self, seed)
 
     def forward(self, images: Tensor) -> Reading:
-        """Read pictures."""
-        return self.read_code(self.encoder.code(self.encoder.grid(images)))
+        """Read pictures of any side; they are brought to the network's own."""
+        return self.read_code(self.encoder.code(self.encoder.grid(at_side(images, self.side))))
 
     def with_confidence(self, images: Tensor) -> tuple[Reading, Tensor]:
         """Read pictures, and tell how well each place will be explained.

@@ -158,3 +158,10 @@ def test_no_face_at_all_is_one_sentence(faceaug_cli, asked, tmp_path):
     assert outcome.err.startswith("Error: nothing can be measured on the 3 images of dark (blank 3)")
     measured = faceaug_cli("measure", folder)
     assert measured.out == "0 of 3 images measured\n  cannot tell: blank, 3\n"
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_measured(faceaug_cli, pictures, asked, tmp_path):
+    result = faceaug_cli("measure", pictures, "-o", tmp_path / "nowhere" / "found.csv")
+    assert result.status == 1
+    assert "nowhere" in result.err
+    assert asked == []
