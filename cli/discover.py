@@ -56,6 +56,11 @@ from .options import PATH
     help="Faces to learn from.",
 )
 @click.option(
+    "--side",
+    type=click.Choice(["16", "32", "64"]),
+    help="Pixels of what the network reads and of its maps.  [default: 64 on a GPU, 32 on a processor]",
+)
+@click.option(
     "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same directions."
 )
 @click.option(
@@ -86,7 +91,9 @@ def discover(context: click.Context, /, **options: Any) -> None:
     out: Path = options["out"]
     work = working_folder(out, options["work"])
     settings = Settings(draws=options["draws"], seed=options["seed"])
-    settings = replace(settings, schedule=replace(settings.schedule, steps=options["steps"], seed=options["seed"]))
+    side = int(options["side"] or (32 if options["device"] == "cpu" else 64))
+    schedule = replace(settings.schedule, steps=options["steps"], side=side, seed=options["seed"])
+    settings = replace(settings, schedule=schedule)
     bars = _Bars(shown=not console.quiet and sys.stderr.isatty())
     try:
         with Interruptible(lambda: _kept(work)):

@@ -177,7 +177,7 @@ def draw_pool(
         path = folder / f"{generator.sha256[:12]}-{seed}-{side}-{block:04d}.npy" if folder is not None else None
         found = _read_block(path, side) if path is not None else None
         if found is None:
-            found = pictures(generator, w, side).add(1).mul(127.5).round().byte().cpu().numpy()
+            found = pictures(generator, w, side).clamp(-1, 1).add(1).mul(127.5).round().byte().cpu().numpy()
             if path is not None:
                 with atomic(path) as temporary, open(temporary, "wb") as file:
                     np.save(file, found)
