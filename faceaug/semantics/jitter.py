@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def jitter(x: Tensor, rng: torch.Generator, *, mirror: bool, rotate: bool = True) -> Tensor:
+def jitter(
+    x: Tensor, rng: torch.Generator, *, mirror: bool, rotate: bool = True, exposure: bool = True, contrast: bool = True
+) -> Tensor:
     """Vary framing, exposure, contrast, colour, sharpness and noise of a batch.
 
     Parameters
@@ -20,13 +22,16 @@ def jitter(x: Tensor, rng: torch.Generator, *, mirror: bool, rotate: bool = True
     mirror : bool
         Mirror half of the pictures; not where an attribute has a side (yaw, light from one side).
     rotate : bool
-        Rotate pictures by up to 10 degrees; not where an attribute is an angle in the picture (roll).
+        Rotate pictures by up to 10 degrees; not where an attribute is an angle in the picture (roll, the light's).
+    exposure, contrast : bool
+        Vary them; not where an attribute is a brightness. A share of the light (`light`) is left as it is by a factor
+        on all of it, but not by contrast about mid-grey, which takes from all pixels alike.
 
     Returns
     -------
     Tensor [N, 3, H, W] in [-1, 1]
     """
-    return photometry(_geometry(x, rng, mirror, rotate), rng)
+    return photometry(_geometry(x, rng, mirror, rotate), rng, exposure=exposure, contrast=contrast)
 
 
 def expose(x: Tensor, stops: Tensor | float) -> Tensor:
@@ -47,12 +52,12 @@ def _geometry(x: Tensor, rng: torch.Generator, mirror: bool, rotate: bool) -> Te
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
-def photometry(x: Tensor, rng: torch.Generator) -> Tensor:
+def photometry(x: Tensor, rng: torch.Generator, *, exposure: bool = True, contrast: bool = True) -> Tensor:
     """Vary exposure, contrast, colour, sharpness and noise of pictures [N, 3, S, S] in [-1, 1]; each stays in place."""
     n = len(x)
     x = _soften(x, rng)
-    x = expose(x, _normal(n, rng, 0.6).clamp(-1.5, 1.5)[:, None, None, None])
-    x = x * torch.exp(_normal(n, rng, 0.15))[:, None, None, None]  # contrast about mid-grey
+    x = expose(x, _normal(n, rng, 0.6 * exposure).clamp(-1.5, 1.5)[:, None, None, None])
+    x = x * torch.exp(_normal(n, rng, 0.15 * contrast))[:, None, None, None]  # contrast about mid-grey
     tint = torch.exp(_normal(n * 3, rng, 0.06).view(n, 3, 1, 1))
     grey = x.mean(1, keepdim=True)
     saturation = torch.exp(_normal(n, rng, 0.25))[:, None, None, None]

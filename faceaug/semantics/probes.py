@@ -29,7 +29,9 @@ Floats = NDArray[np.float64]
 MOST_ODDS = 8.0  # log-odds beyond this (p = 0.9997) are not told apart
 TOGETHER = 64  # pictures that go through a network at once
 SIDED = ("yaw", "roll", "light_x", "light_side")  # attributes that a mirror changes
-LEANING = ("roll",)  # attributes that a rotation of the picture changes
+LEANING = ("roll", "light_x", "light_y", "light_side")  # attributes that a rotation of the picture changes
+BRIGHT = ("brightness", "exposure", "luminance", "contrast")  # attributes that exposure and contrast change
+SHADED = ("light", *BRIGHT)  # attributes that contrast changes; light is the share of it that has a direction
 
 
 @dataclass(frozen=True)
@@ -212,8 +214,9 @@ def train_net(
         Called after each step.
     """
     rng = torch.Generator().manual_seed(seed)
-    mirror = not any(task.name.lower() in SIDED for task in tasks)
-    rotate = not any(task.name.lower() in LEANING for task in tasks)
+    mirror, rotate, exposure, contrast = (
+        not any(task.name.lower() in names for task in tasks) for names in (SIDED, LEANING, BRIGHT, SHADED)
+    )
     targets = [torch.from_numpy(_standard(task, y)) for task, y in zip(tasks, labels, strict=True)]
     weights = [
         torch.from_numpy(sample_weights(task, y, schedule.weight_power)) for task, y in zip(tasks, labels, strict=True)
@@ -229,7 +232,8 @@ def train_net(
             order = torch.randperm(len(images), generator=rng)
         pick, order = order[:batch], order[batch:]
         pictures = torch.from_numpy(images[pick.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        x = jitter(pictures, rng, mirror=mirror, rotate=rotate).to(device).contiguous(memory_format=torch.channels_last)
+        varied = jitter(pictures, rng, mirror=mirror, rotate=rotate, exposure=exposure, contrast=contrast)
+        x = varied.to(device).contiguous(memory_format=torch.channels_last)
         features = net.features(x)
         keep = (torch.rand(features.shape, generator=rng) >= net.drop_share).to(device) / (1 - net.drop_share)
         loss = _loss(

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.semantics.jitter import _geometry, expose, jitter
+from faceaug.semantics.jitter import _geometry, expose, jitter, photometry
 
 
 def rng(seed: int) -> torch.Generator:
@@ -118,3 +118,32 @@ def test_nothing_is_rotated_where_that_would_change_an_attribute():
     turned = torch.cat([_geometry(bars, rng(seed), mirror=True, rotate=True) for seed in range(3)])
     assert tilt(still) < 1e-5
     assert tilt(turned) > 0.05
+
+
+def halves() -> torch.Tensor:
+    """Pictures whose left half has three quarters of the light that the right one has."""
+    x = torch.full((64, 3, 32, 32), 0.5 * 0.6 - 1)
+    x[..., :16] = 0.5 * 0.45 - 1
+    return x
+
+
+def brightness(x: torch.Tensor) -> torch.Tensor:
+    """Mean light of the left and right quarter of pictures, above black: [N, 2]."""
+    return torch.stack([x[..., :8].mean((1, 2, 3)), x[..., -8:].mean((1, 2, 3))], 1) + 1
+
+
+def test_exposure_leaves_the_share_of_the_light_alone_and_contrast_does_not():
+    shares = {}
+    for contrast in (False, True):
+        left, right = brightness(photometry(halves(), rng(0), contrast=contrast)).T
+        shares[contrast] = left / right
+    assert (shares[False] - 0.75).abs().max() < 0.02
+    assert (shares[True] - 0.75).abs().max() > 0.05
+
+
+def test_a_brightness_is_left_alone_where_that_is_asked_for():
+    before = brightness(halves())
+    still = brightness(photometry(halves(), rng(0), exposure=False, contrast=False))
+    varied = brightness(photometry(halves(), rng(0), contrast=False))
+    assert ((still / before).log().std(0) < 0.06).all()  # of the tint
+    assert ((varied / before).log().std(0) > 0.15).all()

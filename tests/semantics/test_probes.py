@@ -117,19 +117,32 @@ def test_training_repeats_bit_for_bit_and_leaves_the_global_state_alone(small):
     assert not torch.equal(one, once(2, 10))
 
 
-def test_a_sided_attribute_is_never_trained_mirrored_nor_a_roll_rotated(small, monkeypatch):
+@pytest.mark.parametrize(
+    ("names", "left_alone"),
+    [
+        (["age"], []),
+        (["roll"], ["mirror", "rotate"]),
+        (["Yaw"], ["mirror"]),
+        (["light_x"], ["mirror", "rotate"]),
+        (["light_y"], ["rotate"]),
+        (["light"], ["contrast"]),
+        (["Brightness"], ["exposure", "contrast"]),
+        (["age", "light", "yaw"], ["mirror", "contrast"]),
+    ],
+)
+def test_what_would_change_an_attribute_is_not_varied(small, monkeypatch, names, left_alone):
     images, patch, roll = signs(8, 0)
     seen = []
 
-    def spied(x, rng, *, mirror, rotate):
-        seen.append((mirror, rotate))
+    def spied(x, rng, **varied):
+        seen.append(varied)
         return x
 
     monkeypatch.setattr(probes, "jitter", spied)
-    for tasks in ((CLASSES,), (CLASSES, VALUE), (Task("Yaw", "value"),)):
-        labels = [patch.astype(float) if t.kind == "classes" else roll for t in tasks]
-        train_net(new_net("plain", tasks, 0), tasks, images, labels, Schedule(1, batch=4), 0)
-    assert seen == [(True, True), (False, False), (False, True)]
+    tasks = (CLASSES, *(Task(name, "value") for name in names))
+    labels = [patch.astype(float), *(roll for _ in names)]
+    train_net(new_net("plain", tasks, 0), tasks, images, labels, Schedule(1, batch=4), 0)
+    assert seen == [{kind: kind not in left_alone for kind in ("mirror", "rotate", "exposure", "contrast")}]
 
 
 def test_every_picture_is_seen_once_a_round(small, monkeypatch):
@@ -137,7 +150,7 @@ def test_every_picture_is_seen_once_a_round(small, monkeypatch):
     images[:] = np.arange(12, dtype=np.uint8)[:, None, None, None] * 20
     seen = []
 
-    def spied(x, rng, *, mirror, rotate):
+    def spied(x, rng, **varied):
         seen.extend(((x[:, 0, 0, 0] + 1) * 127.5 / 20).round().int().tolist())
         return x
 
