@@ -1,15 +1,31 @@
-"""`faceaug generator`: what is known of a generator."""
+"""`faceaug generator`: what is known of a generator, and what it draws."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import Console
+from .options import PATH
+
+if TYPE_CHECKING:
+    from faceaug.generators import Generator
+
+_name = click.argument("name", metavar="NAME", default="embedded")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+_device = click.option(
+    "--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda ..."
+)
+_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks.")
 
 
-@click.group(short_help="Tell what a generator is and where it comes from.")
+@click.group(short_help="Look at generators: what they are, and what they draw.")
 def generator() -> None:
     """Look at generators, the networks that draw faces.
+
+    NAME is always embedded, digiface, one that another package registers, or a .safetensors file.
 
     \b
     Example:
@@ -18,12 +34,10 @@ def generator() -> None:
 
 
 @generator.command()
-@click.argument("name", metavar="NAME", default="embedded")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+@_name
+@_json
 def info(name: str, as_json: bool) -> None:
     """Tell what a generator is, where it comes from and under which licence.
-
-    NAME is embedded, digiface, one that another package registers, or a .safetensors file.
 
     \b
     Example:
@@ -31,15 +45,68 @@ def info(name: str, as_json: bool) -> None:
     """
     from faceaug.generators import load_generator
 
-    found = load_generator(name)
-    facts = {
+    facts = _facts(load_generator(name))
+    width = max(map(len, facts))
+    told = ((key, "none" if value is None else value) for key, value in facts.items())
+    Console(as_json=as_json).show("\n".join(f"{key.ljust(width)}  {value}" for key, value in told), facts)
+
+
+@generator.command()
+@_name
+@click.option("-o", "--output", "out", metavar="FILE", type=PATH, required=True, help="The picture: .png, .jpg, .webp.")
+@click.option("-n", "--number", metavar="N", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces.")
+@click.option(
+    "--psi", metavar="P", type=float, help="Truncation: 1 for none, less for plainer faces.  [default: the generator's]"
+)
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the faces."
+)
+@click.option(
+    "--side", metavar="PIXELS", type=click.IntRange(8, 2048), help="Size of a face.  [default: the generator's]"
+)
+@_device
+@_quiet
+def sample(
+    name: str, out: Path, number: int, psi: float | None, seed: int, side: int | None, device: str, quiet: bool
+) -> None:
+    """Draw faces and lay them out in one picture.
+
+    \b
+    Example:
+      faceaug generator sample embedded -n 64 --psi 0.7 -o grid.png
+    """
+    from faceaug.files import check_writable, write_bytes
+    from faceaug.generators import load_generator
+    from faceaug.generators.sampling import draw_grid
+    from faceaug.images import encode
+
+    codecs = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+    codec = codecs.get(out.suffix.lower())
+    if codec is None:
+        raise click.UsageError(f"{out} is no name of a picture; let it end in {', '.join(codecs)}")
+    check_writable(out)
+    found, console = load_generator(name, device), Console(quiet=quiet)
+    longest = 16383 if codec == "webp" else 32767  # what these formats, and those who show them, can take
+    columns = -(-longest // (side or found.resolution))
+    if number > columns**2:
+        raise click.UsageError(f"{number} faces of {side or found.resolution} pixels are no one picture; give a --side")
+    with console.counter("drawing", "face", number) as progress:
+        grid = draw_grid(found, number, psi=psi, seed=seed, side=side, progress=progress)
+    write_bytes(out, encode(grid, codec, 95))  # type: ignore[arg-type]
+    console.remark(f"{number} faces are in {out}")
+
+
+def _facts(found: Generator) -> dict[str, Any]:
+    """Return what is known of a generator: of any what the protocol asks for, of a file also what its header says."""
+    facts: dict[str, Any] = {
         "name": found.name,
         "resolution": found.resolution,
         "z_dim": found.z_dim,
         "w_dim": found.w_dim,
-        "licence": found.licence,
-        "origin": found.origin,
-        "sha256": found.sha256,
     }
-    width = max(map(len, facts))
-    Console(as_json=as_json).show("\n".join(f"{key.ljust(width)}  {value}" for key, value in facts.items()), facts)
+    header = getattr(found, "header", None)
+    if header is not None:
+        told = header.model_dump()
+        hidden = {"format", "version", "licence", "origin", *facts}
+        facts = {"architecture": told["architecture"], **facts} | {k: v for k, v in told.items() if k not in hidden}
+    return facts | {"licence": found.licence, "origin": found.origin, "sha256": found.sha256}

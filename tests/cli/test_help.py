@@ -34,7 +34,7 @@ def examples(command: click.Command) -> list[list[str]]:
 def test_the_commands_are_these():
     assert [name.removeprefix("faceaug ") for name, _ in commands()] == [
         "faceaug", "analyze", "plan", "balance", "verify", "export", "measure", "generator",
-        "generator info", "discover", "directions", "directions show", "directions atlas",
+        "generator info", "generator sample", "discover", "directions", "directions show", "directions atlas",
     ]  # fmt: skip
 
 

@@ -1,0 +1,87 @@
+"""Draws of a generator to look at: faces at a truncation, laid out in one picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faceaug.errors import GeneratorError
+from faceaug.generators.base import Generator, sample_z
+from faceaug.generators.stylegan2 import StyleGAN2
+from faceaug.images import Rgb, contact_sheet, resize
+
+AT_ONCE = 2**22  # pixels that are drawn before they are turned to bytes and, where asked, made smaller
+
+
+def draw_latents(generator: Generator, n: int, seed: int = 0, psi: float | None = None) -> Tensor:
+    """Draw latents w, float32 [n, D]; draw k depends on (seed, k) alone.
+
+    Parameters
+    ----------
+    generator : Generator
+    n, seed : int
+    psi : float, optional
+        Truncation: latents are pulled toward the mean, ``mean + psi (w - mean)``. Without it the generator's own.
+
+    Raises
+    ------
+    GeneratorError
+        When `psi` is not above 0 and at most 2.
+    """
+    z = torch.from_numpy(np.stack([sample_z(generator.z_dim, (seed, k)) for k in range(n)]))
+    with torch.no_grad():
+        if psi is None:
+            return generator.map(z)
+        if isinstance(generator, StyleGAN2):  # truncates toward the mean that its training kept
+            return generator.with_settings(psi=psi).map(z)
+        if not 0 < psi <= 2:
+            raise GeneratorError(f"truncation psi is {psi}; it must be above 0 and at most 2, 1 for none")
+        mean = torch.from_numpy(generator.w_mean).to(generator.device, torch.float32)
+        return mean + psi * (generator.map(z) - mean)
+
+
+def draw_faces(generator: Generator, w: Tensor, side: int | None = None) -> Iterator[Rgb]:
+    """Yield the pictures of latents w [N, D] as bytes, `side` pixels wide; few are held at a time."""
+    side = side or generator.resolution
+    step = max(1, AT_ONCE // generator.resolution**2)
+    for start in range(0, len(w), step):
+        with torch.no_grad():
+            images = generator.synthesize(w[start : start + step])
+        pixels = images.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+        yield from (resize(face, (side, side)) for face in pixels)
+
+
+def draw_grid(
+    generator: Generator,
+    n: int,
+    *,
+    psi: float | None = None,
+    seed: int = 0,
+    side: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Rgb:
+    """Draw n faces and lay them out in a square, or as near to one as n allows.
+
+    Parameters
+    ----------
+    generator, n, psi, seed
+        As for `draw_latents`.
+    side : int, optional
+        Pixels of a face; the generator's resolution without it.
+    progress : callable, optional
+        Told how many faces more have been drawn.
+
+    Returns
+    -------
+    uint8 [rows * side, columns * side, 3]
+    """
+    faces = []
+    for face in draw_faces(generator, draw_latents(generator, n, seed, psi), side):
+        faces.append(face)
+        if progress is not None:
+            progress(1)
+    return contact_sheet(faces, math.ceil(math.sqrt(n)))

@@ -1,0 +1,70 @@
+"""`faceaug generator`: what is told of a generator, and the picture of what it draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from faceaug.generators.networks import StyleGAN2Config
+from faceaug.generators.stylegan2 import initialise, save
+from faceaug.images import decode
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("generator") / "small.safetensors"
+    save(initialise(StyleGAN2Config(8, z_dim=6, w_dim=5, mapping_layers=2, channel_base=64, channel_max=8), 1), path)
+    return path
+
+
+def test_info(faceaug_cli, file):
+    outcome = faceaug_cli("generator", "info", file)
+    assert (outcome.status, outcome.err) == (0, "")
+    told = dict(line.split(maxsplit=1) for line in outcome.out.splitlines())
+    assert (told["architecture"], told["resolution"], told["w_dim"]) == ("stylegan2", "8", "5")
+    assert told["source_sha256"] == "none"
+    found = faceaug_cli("generator", "info", file, "--json").json
+    assert found["channel_max"] == 8
+    assert found["source_sha256"] is None
+    assert len(found["sha256"]) == 64
+
+
+def test_sample(faceaug_cli, file, tmp_path):
+    outcome = faceaug_cli("generator", "sample", file, "-n", 5, "-o", tmp_path / "grid.png")
+    assert (outcome.status, outcome.out) == (0, "")
+    assert outcome.err == f"5 faces are in {tmp_path / 'grid.png'}\n"
+    grid = decode((tmp_path / "grid.png").read_bytes())
+    assert grid.shape == (16, 24, 3), "three in a row"
+    assert (grid[8:, 16:] == 255).all()
+    assert np.ptp(grid[:8, :8]) > 0
+    again = faceaug_cli("generator", "sample", file, "-n", 2, "-q", "-o", tmp_path / "two.png")
+    assert (again.status, again.err) == (0, "")
+    assert (decode((tmp_path / "two.png").read_bytes()) == grid[:8, :16]).all(), "a face is that of its seed and number"
+
+
+def test_sample_truncated_smaller_and_of_another_seed(faceaug_cli, file, tmp_path):
+    def drawn(name, *more):
+        assert faceaug_cli("generator", "sample", file, "-n", 1, "-q", "-o", tmp_path / name, *more).status == 0
+        return decode((tmp_path / name).read_bytes()).astype(int)
+
+    plain, mean = drawn("a.png"), drawn("b.png", "--psi", "0.000001")
+    assert abs(drawn("c.png", "--psi", "0.5") - mean).sum() < abs(plain - mean).sum()
+    assert (drawn("d.png", "--seed", "7") != plain).any()
+    assert drawn("e.jpg", "--side", "16").shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (["-o", "grid.txt"], 2, "let it end in .png"),
+        (["-o", "grid.png", "--psi", "0"], 1, "truncation psi is 0.0"),
+        (["-o", "nowhere/grid.png"], 1, "could not be written"),
+        (["-o", "grid.png", "-n", "400", "--side", "2048"], 2, "give a --side"),
+    ],
+)
+def test_refusals(faceaug_cli, file, tmp_path, monkeypatch, words, status, told):
+    monkeypatch.chdir(tmp_path)
+    outcome = faceaug_cli("generator", "sample", file, *words)
+    assert (outcome.status, outcome.out) == (status, "")
+    assert told in outcome.err
+    assert not list(tmp_path.iterdir())
