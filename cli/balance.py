@@ -59,6 +59,13 @@ _OF_A_PLAN = {
     help="What draws the faces: embedded, digiface, or a .safetensors file.",
 )
 @click.option(
+    "--directions",
+    metavar="FILE",
+    type=PATH,
+    help="What faceaug discover found in the generator: view and light are kept and steered by it.  [default: what "
+    "comes with the generator]",
+)
+@click.option(
     "--keep",
     metavar="ATTRIBUTE",
     multiple=True,
@@ -214,6 +221,8 @@ def _make(
             out,
             plan=plan,
             generator=options["generator"],
+            directions=options["directions"],
+            reconstruction=options["reconstruction"],
             settings=settings,
             resume=options["resume"],
             progress=progress,

@@ -25,13 +25,13 @@ from faceaug.generators.base import check_device
 from faceaug.images import decode
 from faceaug.reconstruction.alignment import CANVAS, Aligner, canvas_of
 from faceaug.reconstruction.measurer import NAMES, TOGETHER, Atoms, Measurer
-from faceaug.reconstruction.networks import network_of
+from faceaug.reconstruction.networks import Reconstructor, network_of
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.trust import Trust
-from faceaug.semantics.bundle import read_bundle
+from faceaug.semantics.bundle import Bundle, read_bundle
 from faceaug.targets.checking import Progress, map_in_threads
 from faceaug.targets.registry import UNLABELLED
-from faceaug.targets.table import Target
+from faceaug.targets.table import Measurement, Target
 
 __all__ = ["Measurer", "measure", "measurer_from", "measurer_state", "summary", "with_measured"]
 
@@ -149,7 +149,8 @@ def with_measured(
         _log.warning("%s: nothing can be measured on %s of %s images (%s)", target.name, f"{lost:,}",
                      f"{len(table):,}", _counted(reasons))  # fmt: skip
     new = {name: table[name] for name in known if name in wanted}
-    return replace(target, table=target.table.assign(**new))
+    told = Measurement(tuple(new), found.sha256, aligned)
+    return replace(target, table=target.table.assign(**new), measured=told)
 
 
 def summary(table: pd.DataFrame, measurer: Measurer) -> dict[str, Any]:
@@ -186,16 +187,27 @@ def load_measurer(path: str | Path | None = None, device: str | torch.device = "
             "as --reconstruction FILE, or label the images"
         )
     file = SHIPPED if path is None else Path(path)
-    bundle = read_bundle(file)
+    return measurer_of(read_bundle(file), str(file), device)
+
+
+def measurer_of(bundle: Bundle, where: str = "these directions", device: str | torch.device = "cpu") -> Measurer:
+    """Return what measures photographs from a bundle; IntegrityError, naming `where`, when it holds no such thing."""
     if not any(name.startswith(_ALIGNMENT) for name in bundle.weights):
         raise IntegrityError(
-            f"{file} holds directions, but nothing that measures pictures: make it with faceaug discover"
+            f"{where} holds directions, but nothing that measures pictures: make it with faceaug discover"
         )
-    own = {name: value for name, value in bundle.weights.items() if not name.startswith((_ALIGNMENT, _CALIBRATION))}
     place = check_device(device)
-    found = measurer_from(bundle.weights, network_of(own, str(file)).to(place), bundle if bundle.atoms else None)
+    found = measurer_from(
+        bundle.weights, network_in(bundle, where).to(place), bundle if bundle.atoms else None, bundle.reconstruction
+    )
     found.aligner.to(place)
     return found
+
+
+def network_in(bundle: Bundle, where: str = "these directions") -> Reconstructor:
+    """Return the reconstruction network of a bundle."""
+    beside = (_ALIGNMENT, _CALIBRATION)
+    return network_of({name: value for name, value in bundle.weights.items() if not name.startswith(beside)}, where)
 
 
 def measurer_state(measurer: Measurer) -> dict[str, NDArray[Any]]:
@@ -205,7 +217,10 @@ def measurer_state(measurer: Measurer) -> dict[str, NDArray[Any]]:
 
 
 def measurer_from(
-    state: Mapping[str, NDArray[Any]], reconstruct: Callable[[Tensor], Reading], atoms: Atoms | None = None
+    state: Mapping[str, NDArray[Any]],
+    reconstruct: Callable[[Tensor], Reading],
+    atoms: Atoms | None = None,
+    sha256: str = "",
 ) -> Measurer:
     """Return the measurer whose arrays `measurer_state` returned; others in `state` are passed over.
 
@@ -223,7 +238,7 @@ def measurer_from(
         for prefix in (_ALIGNMENT, _CALIBRATION)
     )
     count = len(NAMES) + (len(atoms.atoms) if atoms else 0)
-    return Measurer(reconstruct, Aligner.from_state(alignment), Trust.from_state(calibration, count), atoms)
+    return Measurer(reconstruct, Aligner.from_state(alignment), Trust.from_state(calibration, count), atoms, sha256)
 
 
 def _measured(

@@ -66,6 +66,7 @@ class GeneratorSection(_Section):
     """What draws the faces."""
 
     name: str | None = None
+    directions: str | None = None
     truncation: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
 
 
@@ -129,6 +130,8 @@ class Recipe(_Section):
         options |= {_OPTION_OF.get(("output", key), key): value for key, value in self.output.given().items()}
         if self.generator.name is not None:
             options["generator"] = self.generator.name
+        if self.generator.directions is not None:
+            options["directions"] = self.generator.directions
         for name in ("by", "keep"):
             if isinstance(options.get(name), str):
                 options[name] = [options[name]]
@@ -242,7 +245,9 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
         update={
             "target": target,
             "plan": recipe.plan.model_copy(update={"target": wish, "file": rebased(recipe.plan.file)}),
-            "generator": recipe.generator.model_copy(update={"name": name}),
+            "generator": recipe.generator.model_copy(
+                update={"name": name, "directions": rebased(recipe.generator.directions)}
+            ),
             "output": recipe.output.model_copy(update={"path": rebased(recipe.output.path)}),
         }
     )

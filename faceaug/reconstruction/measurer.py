@@ -93,12 +93,15 @@ class Measurer:
     aligner : Aligner
     trust : Trust
     atoms : Atoms, optional
+    sha256 : str
+        Of the weights of all of it; "" where they have not been written yet.
     """
 
     reconstruct: Callable[[Tensor], Reading]
     aligner: Aligner
     trust: Trust
     atoms: Atoms | None = None
+    sha256: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,6 +136,13 @@ def semantics_of(reading: Reading) -> Tensor:
     direction = torch.rad2deg(torch.atan(reading.light[:, 2:4]))
     ambient, diffuse = reading.light[:, 0].clamp(min=0), reading.light[:, 1].clamp(min=0)
     return torch.cat([degrees, direction, (diffuse / (ambient + diffuse).clamp(min=1e-6))[:, None]], 1)
+
+
+def values_of(reconstruct: Callable[[Tensor], Reading], images: Tensor) -> Floats:
+    """Return the semantics [N, 6] of pictures framed as the generator's: the mean of each and its mirror's."""
+    with torch.no_grad():
+        one, other = reconstruct(images), reconstruct(images.flip(-1)).mirrored()
+    return np.asarray((_values(one, None) + _values(other, None)) / 2, np.float64)
 
 
 def sensed(

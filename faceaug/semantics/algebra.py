@@ -15,6 +15,9 @@ import numpy.typing as npt
 from faceaug.errors import UsageError
 from faceaug.semantics.directions import Directions, Floats
 
+RIDGE = 1e-3
+"""Of `rebuild`, beside unit variance: atoms overlap, and a line shall not be made of their small differences."""
+
 
 def select(directions: Directions, names: Sequence[str]) -> Directions:
     """Return the directions called `names`, in that order.
@@ -113,6 +116,72 @@ def orthogonalise(directions: Directions, name: str, against: Sequence[str]) -> 
     slopes[row], spread[row] = rest, np.sqrt(after + unexplained)
     r2[row] = after / (after + unexplained)
     return replace(directions, B=slopes, spread=spread, r2=r2)
+
+
+def joined(directions: Directions, others: Directions) -> Directions:
+    """Return directions followed by others of the same generator; where both name a semantic, the first is kept.
+
+    Raises
+    ------
+    GeneratorError
+        When they are of different generators.
+    """
+    others.check_generator(directions.generator)
+    new = select(others, [name for name in others.names if name not in directions.names])
+    return replace(
+        directions,
+        names=(*directions.names, *new.names),
+        kinds=(*directions.kinds, *new.kinds),
+        units=(*directions.units, *new.units),
+        B=np.concatenate([directions.B, new.B]),
+        offset=np.concatenate([directions.offset, new.offset]),
+        spread=np.concatenate([directions.spread, new.spread]),
+        r2=np.concatenate([directions.r2, new.r2]),
+    )
+
+
+def rebuild(directions: Directions, names: Sequence[str], over: Sequence[str], beside: Sequence[str]) -> Directions:
+    """Return the directions with `names` made anew of `over`: what `beside` accounts for is taken off.
+
+    The line of each is regressed on the lines of both over draws, b ~ (b Sigma X^T) (X Sigma X^T + ridge)^-1 X, and of
+    that only the part of `over` is kept (method.md, section 6): an attribute's line over the atoms of a face, freed of
+    light, view and the scene that come with it. R² becomes the share of the semantic's variance that is left.
+
+    Raises
+    ------
+    UsageError
+        When a name is not known or is on both sides, or nothing is left of a semantic.
+    """
+    if both := sorted({*names, *over} & set(beside) or set(names) & set(over)):
+        raise UsageError(f"{both[0]!r} stands on both sides: a direction is made of others than itself")
+    made, apart = directions.index(names), directions.index([*over, *beside])
+    covariance, x = directions.covariance, directions.B[apart]
+    length = np.sqrt(np.maximum(np.einsum("kd,de,ke->k", x, covariance, x), 1e-300))
+    x = x / length[:, None]
+    inner = x @ covariance @ x.T + RIDGE * np.eye(len(x))
+    weights = np.linalg.solve(inner, x @ covariance @ directions.B[made].T).T  # [names, over + beside]
+    slopes, r2 = directions.B.copy(), directions.r2.copy()
+    slopes[made] = weights[:, : len(over)] @ x[: len(over)]
+    explained = np.einsum("kd,de,ke->k", slopes[made], covariance, slopes[made])
+    for name, left in zip(names, explained, strict=True):
+        if not left > 0:
+            raise UsageError(f"nothing of {name!r} is left over {len(over)} others: find other directions")
+    r2[made] = explained / np.maximum(directions.spread[made] ** 2, 1e-300)
+    return replace(directions, B=slopes, r2=np.minimum(r2, 1.0))
+
+
+def covariance_given(directions: Directions, names: Sequence[str], slack: float) -> Floats:
+    """Return the covariance [D, D] of w where semantics stay, each to `slack` of its spread along w.
+
+    Sigma - Sigma X^T (X Sigma X^T + slack^2)^-1 X Sigma: the likeliest edit in this covariance is one that leaves them
+    nearly alone, and gives way where the asked cannot be had otherwise.
+    """
+    x, covariance = directions.B[directions.index(names)], directions.covariance
+    length = np.sqrt(np.maximum(np.einsum("kd,de,ke->k", x, covariance, x), 1e-300))
+    x = x / length[:, None]
+    spanned = covariance @ x.T
+    rest = covariance - spanned @ np.linalg.solve(x @ spanned + slack**2 * np.eye(len(x)), spanned.T)
+    return np.asarray((rest + rest.T) / 2, np.float64)
 
 
 def edit(

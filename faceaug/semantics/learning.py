@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,12 @@ FEWEST_VALUES = 30
 
 @dataclass(frozen=True)
 class Learnt:
-    """The two probes with their figures on held-out pictures (a dict for each attribute)."""
+    """The two probes with their figures on held-out pictures (a dict for each attribute).
 
-    steering: Probe
+    There is no steering probe where all attributes were measured: what measured them steers.
+    """
+
+    steering: Probe | None
     judge: Probe
     figures: dict[str, list[dict[str, Any]]]
 
@@ -79,6 +82,7 @@ def learn(
     labels: Sequence[Floats],
     *,
     seed: int,
+    measured: Collection[str] = (),
     device: str = "cpu",
     schedule: Schedule | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -93,35 +97,40 @@ def learn(
     images : uint8 [N, 64, 64, 3]
     tasks, labels
         From `tasks_of`; labels are float64 [N] each.
+    measured : names
+        Of attributes that only the judge learns, for what measured them steers.
     progress : callable (steps done of both, steps of both), optional
     """
     schedule = schedule or Schedule.for_size(len(images))
-    plans = [("residual", seed * 2), ("plain", seed * 2 + 1)]
-    nets = [new_net(trunk, tasks, own) for trunk, own in plans]
+    labelled = [k for k, task in enumerate(tasks) if task.name not in measured]
+    plans = [("residual", seed * 2, labelled), ("plain", seed * 2 + 1, list(range(len(tasks))))]
+    plans = [plan for plan in plans if plan[2]]
+    nets = [new_net(trunk, [tasks[k] for k in which], own) for trunk, own, which in plans]
     strata = _strata(tasks, labels)
-    done = [0, 0]
+    done = [0] * len(plans)
 
     def train(which: int) -> tuple[Probe, list[dict[str, Any]]]:
         torch.set_num_threads(1)
-        trunk, own = plans[which]
+        trunk, own, learnt = plans[which]
+        own_tasks, own_labels = [tasks[k] for k in learnt], [labels[k] for k in learnt]
         train_rows, calibration_rows, test_rows = _split(strata, own)
 
         def told(step: int, _: float) -> None:
             done[which] = step
             if progress:
-                progress(sum(done), 2 * schedule.steps)
+                progress(sum(done), len(plans) * schedule.steps)
 
-        seen = [y[train_rows] for y in labels]
-        train_net(nets[which], tasks, images[train_rows], seen, schedule, own, device, told)
+        seen = [y[train_rows] for y in own_labels]
+        train_net(nets[which], own_tasks, images[train_rows], seen, schedule, own, device, told)
         nets[which].to("cpu")
-        probe = calibrate(
-            nets[which], trunk, tasks, seen, images[calibration_rows], [y[calibration_rows] for y in labels], schedule
-        )
-        return probe, evaluate(probe, images[test_rows], [y[test_rows] for y in labels])
+        known = [y[calibration_rows] for y in own_labels]
+        probe = calibrate(nets[which], trunk, own_tasks, seen, images[calibration_rows], known, schedule)
+        return probe, evaluate(probe, images[test_rows], [y[test_rows] for y in own_labels])
 
     with ThreadPoolExecutor(2 if device == "cpu" else 1) as pool:
-        (steering, one), (judge, two) = pool.map(train, range(2))
-    return Learnt(steering, judge, {"steering": one, "judge": two})
+        *steering, (judge, figures) = pool.map(train, range(len(plans)))
+    told = {"steering": steering[0][1] if steering else [], "judge": figures}
+    return Learnt(steering[0][0] if steering else None, judge, told)
 
 
 def _strata(tasks: Sequence[Task], labels: Sequence[Floats]) -> NDArray[np.int64]:

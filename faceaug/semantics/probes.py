@@ -98,6 +98,10 @@ class Probe:
         """Names of the columns of `read`."""
         return tuple(name for task in self.tasks for name in task.semantics)
 
+    def sigma(self, attribute: str) -> float:
+        """Return the standard deviation of the error of an attribute that is a value, in the label's unit."""
+        return self.calibrations[[task.name for task in self.tasks].index(attribute)].sigma
+
     def read(self, images: Tensor) -> tuple[Floats, NDArray[np.float32]]:
         """Read pictures, `TOGETHER` at once.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from faceaug.axes import Axis
 from faceaug.semantics import scene
 from faceaug.semantics.directions import Directions
-from faceaug.semantics.probes import Probe, Task
+from faceaug.semantics.probes import Task
 from faceaug.semantics.reading import kept_scene
 from faceaug.synthesis.extrapolate import Ask
 from faceaug.synthesis.survey import Survey
@@ -86,13 +86,17 @@ def aims(parts: Sequence[Wanted], found: Survey, u: Floats, confidence: float = 
     return np.stack(columns, 1)
 
 
-def ask_for(parts: Sequence[Wanted], aim: Floats, directions: Directions, keep: Sequence[str]) -> Ask:
+def ask_for(
+    parts: Sequence[Wanted], aim: Floats, directions: Directions, keep: Sequence[str], surroundings: Sequence[str] = ()
+) -> Ask:
     """Return the request for the closed loop: the cell's semantics at `aim` [N, A], the scene and `keep` held.
 
-    What no draw changes, such as a background that is white in all of them, needs no holding.
+    `surroundings` are the view and light that are read. What no draw changes, such as a background that is white in all
+    of them, needs no holding.
     """
     spreads = dict(zip(directions.names, directions.spread.tolist(), strict=True))
-    held = tuple(name for name in (*kept_scene([p.task for p in parts]), *keep) if not spreads[name] <= STILL)
+    scene_held = [name for name in kept_scene([p.task for p in parts], surroundings) if name not in keep]
+    held = tuple(name for name in (*scene_held, *keep) if not spreads[name] <= STILL)
     spread = np.array([spreads[name] for name in held])
     return Ask(
         names=tuple(p.semantic for p in parts),
@@ -104,7 +108,18 @@ def ask_for(parts: Sequence[Wanted], aim: Floats, directions: Directions, keep: 
     )
 
 
-def out_of_reach(parts: Sequence[Wanted], directions: Directions, probes: Sequence[tuple[Probe, float]]) -> str:
+class Readings(Protocol):
+    """What reads a cell's semantics: a probe, or the reader that steers."""
+
+    @property
+    def semantics(self) -> tuple[str, ...]:
+        """Names of what is read, in the order of its columns."""
+
+    def sigma(self, attribute: str) -> float:
+        """Return the standard deviation of the error of an attribute that is a value."""
+
+
+def out_of_reach(parts: Sequence[Wanted], directions: Directions, probes: Sequence[tuple[Readings, float]]) -> str:
     """Return why no attempt at a cell could ever be accepted, or "" where one could.
 
     Parameters
@@ -121,10 +136,9 @@ def out_of_reach(parts: Sequence[Wanted], directions: Directions, probes: Sequen
             middle = np.zeros((1, len(probe.semantics)))
             middle[:, probe.semantics.index(part.semantic)] = (part.low + part.high) / 2
             if part.task.kind != "classes" and np.isfinite(middle).all() and confidences([part], probe, middle) < least:
-                sigma = probe.calibrations[[t.name for t in probe.tasks].index(part.task.name)].sigma
                 return (
-                    f"the bin {part.level} of {part.task.name!r} is too narrow for the probe, which errs by "
-                    f"{sigma:.3g}: no reading could be sure of it; ask for wider bins"
+                    f"the bin {part.level} of {part.task.name!r} is too narrow for what reads it, which errs by "
+                    f"{probe.sigma(part.task.name):.3g}: no reading could be sure of it; ask for wider bins"
                 )
     return ""
 
@@ -151,10 +165,10 @@ def _tolerance(part: Wanted, directions: Directions) -> float:
     return VALUE_TOLERANCE * min(part.high - part.low, 4 * spread)
 
 
-def confidences(parts: Sequence[Wanted], probe: Probe, values: Floats) -> Floats:
-    """Return the calibrated probability [N, A] of what is asked, from a probe's reading [N, S].
+def confidences(parts: Sequence[Wanted], probe: Readings, values: Floats) -> Floats:
+    """Return the calibrated probability [N, A] of what is asked, from what was read [N, S].
 
-    For a class its probability; for a value, of lying in the bin, with the probe's error taken as normal.
+    For a class its probability; for a value, of lying in the bin, with the reading's error taken as normal.
     """
     names, columns = list(probe.semantics), []
     for part in parts:
@@ -162,12 +176,14 @@ def confidences(parts: Sequence[Wanted], probe: Probe, values: Floats) -> Floats
         if part.task.kind == "classes":
             columns.append(1 / (1 + np.exp(-read)))
         else:
-            sigma = probe.calibrations[[t.name for t in probe.tasks].index(part.task.name)].sigma
+            sigma = probe.sigma(part.task.name)
             columns.append(_normal((part.high - read) / sigma) - _normal((part.low - read) / sigma))
     return np.stack(columns, 1)
 
 
-def labels(parts: Sequence[Wanted], steering: Probe, judge: Probe, one: Floats, two: Floats) -> list[dict[str, Any]]:
+def labels(
+    parts: Sequence[Wanted], steering: Readings, judge: Readings, one: Floats, two: Floats
+) -> list[dict[str, Any]]:
     """Return the label that each sample gets: the cell's class, or the mean of both probes' readings, in the bin."""
     rows: list[dict[str, Any]] = [{} for _ in range(len(one))]
     for part in parts:

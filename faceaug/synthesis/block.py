@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.generators.base import Generator
-from faceaug.images import Codec, decode, encode, resize
+from faceaug.images import Codec, decode, encode
+from faceaug.reconstruction.measurer import NAMES
 from faceaug.semantics import scene
 from faceaug.semantics.calibration import as_tensor
 from faceaug.semantics.probes import fit
@@ -27,7 +28,7 @@ from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, w
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate
 from faceaug.synthesis.gates import Batch, Gate, Limits, refuse
-from faceaug.synthesis.guide import Guide, to_uint8
+from faceaug.synthesis.guide import Guide, to_uint8, unsqueezed
 from faceaug.synthesis.search import (
     GENERATIONS,
     OFFSPRING,
@@ -46,6 +47,8 @@ from faceaug.synthesis.survey import BLOCK
 Floats = NDArray[np.float64]
 LOST = "judge agrees once finished"
 """The reason of samples in which the judge no longer finds what is asked after the target's blur, noise and codec."""
+ELSEWHERE = "measured again"
+"""The reason of samples that are not measured as asked, once finished, by what measured the target's photographs."""
 
 REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
 SEARCHING = 2  # corrections of an edit while parents are searched
@@ -82,12 +85,21 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Final:
-    """A finished picture, how it was finished, and what the judge says of it (probability of each asked attribute)."""
+    """A finished picture, how it was finished, and what was read off it.
+
+    Attributes
+    ----------
+    confidence
+        The judge's probability of each asked attribute.
+    measured
+        Asked attributes that were measured on the target's photographs, measured on it as on those.
+    """
 
     image: NDArray[np.uint8]
     parameters: dict[str, float]
     quality: int | None
     confidence: dict[str, float]
+    measured: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,7 @@ class Workshop:
             aims(parts, found, np.full((1, len(parts)), 0.5), self.limits.confidence),
             guide.directions,
             guide.kept(),
+            guide.reader.surroundings,
         )
         near = nearest_draws(guide, middle, self._inverse)
         standard = standard_of(guide, self.limits, cell, near)
@@ -174,16 +187,18 @@ class Workshop:
         guide = self.guide
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(room.parts)) for s in seeds])
         ask = ask_for(
-            room.parts, aims(room.parts, guide.survey, uniform, self.limits.confidence), guide.directions, guide.kept()
-        )
+            room.parts, aims(room.parts, guide.survey, uniform, self.limits.confidence), guide.directions, guide.kept(),
+            guide.reader.surroundings,
+        )  # fmt: skip
         ask = within(ask, room.standard.bright, room.standard.sound)
         w, line = origins(
             self.generator, guide, room.parents, seeds, ask, self._inverse,
             candidates=self.candidates, truncation=self.truncation,
         )  # fmt: skip
         edited = extrapolate(
-            self.generator, guide.directions, guide.reader, w.astype(np.float32), ask, corrections=corrections,
-            reach=REACH * guide.reach, batch_size=self.batch_size,
+            self.generator, guide.edits, guide.reader, w.astype(np.float32), ask,
+            covariance=guide.covariance(room.parts), corrections=corrections, reach=REACH * guide.reach,
+            batch_size=self.batch_size,
         )  # fmt: skip
         return ask, edited, line
 
@@ -192,15 +207,15 @@ class Workshop:
         guide, directions = self.guide, self.guide.directions
         viewed = guide.reader.view(edited.images)
         judged, features = guide.judge.read(viewed)
-        steered = edited.measured[:, : len(guide.reader.probe.semantics)]
+        steered = edited.measured
         # Pose and light change the scene by nature; attributes that are to be kept are kept all the same.
-        exempt = any(kind_of(p.task) != "attribute" for p in parts)
+        exempt = any(kind_of(p.task.name) != "attribute" for p in parts)
         held = directions.index([name for name in ask.keep if not exempt or name not in scene.NAMES])
         drift = np.abs(edited.measured - edited.origin_measured)[:, held] / np.maximum(directions.spread[held], 1e-9)
         spill = scene.spill(edited.origin_images, edited.images, guide.reader.ellipse).double().numpy()
         batch = Batch(
             images=edited.images, origin_images=edited.origin_images,
-            confidence=confidences(parts, guide.reader.probe, steered), judged=confidences(parts, guide.judge, judged),
+            confidence=confidences(parts, guide.reader, steered), judged=confidences(parts, guide.judge, judged),
             drift=drift.max(1, initial=0.0),
             spill=np.zeros_like(spill) if exempt else spill,
             plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
@@ -212,13 +227,13 @@ class Workshop:
         reasons = refuse(batch, self.gates)
         nearest = {p.task.name: float(np.nan_to_num(batch.judged[:, k]).max()) for k, p in enumerate(parts)}
         finals = self._finished(viewed, reasons, parts, seeds)
-        given = labels(parts, guide.reader.probe, guide.judge, steered, judged)
+        given = labels(parts, guide.reader, guide.judge, steered, judged)
         marks = hashes(viewed)
         candidates = tuple(
             Candidate(
                 attempt=attempts[i], seed=_number(seeds[i]),
                 image=final.image, quality=final.quality, finish=final.parameters,
-                w=edited.w[i], origin_w=edited.origin_w[i], attr=given[i], confidence=final.confidence,
+                w=edited.w[i], origin_w=edited.origin_w[i], attr=given[i] | final.measured, confidence=final.confidence,
                 semantic=dict(zip(directions.names, edited.measured[i].tolist(), strict=True)),
                 plausibility=float(batch.plausibility[i]), realism=float(batch.realism[i]), hash=marks[i],
             ) for i, final in sorted(finals.items()) if reasons[i] is None
@@ -238,18 +253,40 @@ class Workshop:
         pictures = to_uint8(viewed[passed]) if passed else ()
         finisher = self.guide.finisher
         finals: dict[int, Final] = {}
+        written: dict[int, NDArray[np.uint8]] = {}
         for i, picture in zip(passed, pictures, strict=True):
             image, parameters, quality = (
                 finisher(picture, _number(seeds[i])) if finisher else (self._unsqueezed(picture), {}, None)
             )
-            small = fit(as_tensor(self._written(image, quality)[None]))
+            written[i] = self._written(image, quality)
+            small = fit(as_tensor(written[i][None]))
             judged = confidences(parts, self.guide.judge, self.guide.judge.read(small)[0])[0]
             if (judged < self.limits.judge).any():
                 reasons[i] = LOST
             finals[i] = Final(
-                image, parameters, quality, {p.task.name: float(c) for p, c in zip(parts, judged, strict=True)}
+                image, parameters, quality, {p.task.name: float(c) for p, c in zip(parts, judged, strict=True)}, {}
             )
+        self._measure_again(finals, written, reasons, parts)
         return finals
+
+    def _measure_again(
+        self,
+        finals: dict[int, Final],
+        written: dict[int, NDArray[np.uint8]],
+        reasons: list[str | None],
+        parts: Sequence[Wanted],
+    ) -> None:
+        """Measure finished samples as the target's photographs were, where that is what their cells count."""
+        found, rows = self.guide.found, [i for i in finals if reasons[i] is None]
+        asked = [part for part in parts if found and part.task.name in found.measured]
+        if found is None or not asked or not rows:
+            return
+        values = found.measure([written[i] for i in rows])
+        for i, value in zip(rows, values, strict=True):
+            told = {part.task.name: float(value[NAMES.index(part.task.name)]) for part in asked}
+            finals[i] = replace(finals[i], measured=told)
+            if not all(part.low <= told[part.task.name] < part.high for part in asked):  # NaN is nowhere
+                reasons[i] = ELSEWHERE
 
     def _written(self, image: NDArray[np.uint8], quality: int | None) -> NDArray[np.uint8]:
         """Return a picture as it will be read back from the shard."""
@@ -258,10 +295,7 @@ class Workshop:
         return decode(encode(image, self.codec, DEFAULT_QUALITY if quality is None else quality))
 
     def _unsqueezed(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return a raw picture in the target's proportions, its longer side as the generator made it."""
-        aspect, side = self.guide.reader.framing.aspect, len(picture)
-        shape = (round(side * min(1, 1 / aspect)), round(side * min(1, aspect)))
-        return picture.copy() if shape == (side, side) else resize(picture, shape)
+        return unsqueezed(picture, self.guide.reader.framing.aspect)
 
 
 def _number(seed: np.random.SeedSequence) -> int:

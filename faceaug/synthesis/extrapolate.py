@@ -112,6 +112,7 @@ def extrapolate(
     w: NDArray[np.float32],
     ask: Ask,
     *,
+    covariance: Floats | None = None,
     corrections: int = 5,
     reach: float = np.inf,
     batch_size: int = 64,
@@ -126,6 +127,8 @@ def extrapolate(
         Latents to begin with.
     ask : Ask
         What to reach and what to keep.
+    covariance : float64 [D, D], optional
+        Of w, by which edits are likely; the draws' when None. `algebra.covariance_given` gives one that spares atoms.
     corrections : int
         Corrections after the first, straight step.
     reach : float
@@ -141,6 +144,7 @@ def extrapolate(
     columns = directions.index(ask.axes)
     slopes = np.repeat(directions.B[columns][None], len(w), 0)  # [N, K + L, D]: each latent comes to know its own
     whiten = directions.precision
+    likely = directions.covariance if covariance is None else covariance
     origin = np.asarray(w, np.float64)
     images = synthesize(generator, origin, batch_size)
     first = measure(images)
@@ -164,7 +168,7 @@ def extrapolate(
         if not len(active) or step == corrections + 1:
             break
         rows = slopes[active] * (bound | (missing != 0))[:, :, None]
-        edit = (1.0 if step == 0 else GAIN) * _least_edit(rows, missing, directions.covariance)
+        edit = (1.0 if step == 0 else GAIN) * _least_edit(rows, missing, likely)
         moved = current[active] + _shortened(edit, whiten)
         moved = _within_reach(moved, rows, directions, whiten, reach)
         images = synthesize(generator, moved, batch_size)

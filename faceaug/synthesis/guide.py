@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,19 @@ from faceaug.files import read_json, write_json
 from faceaug.finishing import ColourMatch, Finisher, match_colour
 from faceaug.framing import Framing, apply_framing, measure_framing
 from faceaug.generators.base import Generator
-from faceaug.images import Codec
+from faceaug.images import Codec, resize
 from faceaug.photometry import Photometry, measure_photometry, target_photometry
+from faceaug.semantics import scene
+from faceaug.semantics.algebra import covariance_given, joined, rebuild, select
+from faceaug.semantics.bundle import Bundle
 from faceaug.semantics.directions import Directions
 from faceaug.semantics.learning import learn, tasks_of
 from faceaug.semantics.probes import Probe, Task
-from faceaug.semantics.reading import Reader
+from faceaug.semantics.reading import Reader, kind_of
 from faceaug.semantics.scene import FaceEllipse
 from faceaug.semantics.soundness import FAR, MODERATE, train_soundness
+from faceaug.synthesis.asks import STILL, Wanted
+from faceaug.synthesis.environment import Environment, Found
 from faceaug.synthesis.extrapolate import synthesize
 from faceaug.synthesis.gates import Limits
 from faceaug.synthesis.survey import DIRECTIONS, DRAWS, Progress, RealFaces, Survey, draw, draw_seeds, survey
@@ -37,7 +43,10 @@ FRAMING_DRAWS = 1024
 PROBES = ("steering.safetensors", "judge.safetensors", "probes.json")
 LAST = "guide.json"
 FILES = (*PROBES, "soundness.safetensors", DIRECTIONS, DRAWS, LAST)
-"""What `prepare` leaves in its folder; guide.json comes last and says that the others are whole."""
+"""What `prepare` leaves in its folder; guide.json comes last and says that the others are whole. There is no steering
+probe where every attribute was measured."""
+COMPARED = 512  # draws on which readings of the generator's pictures are put in the terms of measurements
+ATOMS_STAY = 0.5  # of their spread: how firmly edits of view and light hold the atoms
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Guide:
     Attributes
     ----------
     reader : Reader
-        The steering probe with the framing, the overall colour and the scene.
+        The steering probe with the framing, the overall colour, view and light where they can be read, and the scene.
     judge : Probe
         Trained apart from the steering probe.
     axes, tasks
@@ -61,6 +70,8 @@ class Guide:
         Gives accepted faces the target's size and look; None leaves them raw.
     figures : dict
         What was measured on the way, as JSON values.
+    found : Found, optional
+        Directions found without labels.
     """
 
     reader: Reader
@@ -72,11 +83,33 @@ class Guide:
     real: RealFaces
     finisher: Finisher | None
     figures: dict[str, Any]
+    found: Found | None = None
 
     @property
     def directions(self) -> Directions:
         """Of everything that the reader reads."""
         return self.survey.directions
+
+    @cached_property
+    def edits(self) -> Directions:
+        """Along which edits move: attributes over the atoms of the face where they are known (method.md, section 6)."""
+        return over_atoms(self.directions, self.found.bundle) if self.found else self.directions
+
+    @cached_property
+    def _sparing(self) -> Floats | None:
+        if self.found is None or not self.found.bundle.atoms:
+            return None
+        return covariance_given(self.found.bundle.directions, self.found.bundle.atoms, ATOMS_STAY)
+
+    def covariance(self, parts: Sequence[Wanted]) -> Floats | None:
+        """Return by which edits of a cell are likely: those of view and light alone spare the atoms, too."""
+        free = any(kind_of(part.task.name) == "attribute" for part in parts)
+        return None if free else self._sparing
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Attributes that were measured and are read by what measured them."""
+        return self.found.measured if self.found else ()
 
     def kept(self) -> tuple[str, ...]:
         """Names of the semantics of attributes that are kept and not asked for."""
@@ -100,6 +133,7 @@ def prepare(
     batch_size: int,
     device: str,
     progress: Progress,
+    found: Found | None = None,
 ) -> Guide:
     """Learn everything that a run needs, or read what an interrupted run has learnt already in `folder`.
 
@@ -115,22 +149,28 @@ def prepare(
         Of the samples to be written.
     folder : Path
         Where probes and directions are kept (`FILES`).
+    found : Found, optional
+        Directions found without labels; attributes that they measured need no steering probe.
     """
     tasks, labels = tasks_of(target.table, [*axes, *keep])
     if not (folder / LAST).exists():
         clock = [time.perf_counter()]
         if not (folder / PROBES[-1]).exists():
             learnt = learn(
-                arrays, tasks, labels, seed=seed, device=device, progress=lambda d, n: progress("probes", d, n)
-            )
-            learnt.steering.save(folder / PROBES[0])
+                arrays, tasks, labels, seed=seed, measured=found.measured if found else (), device=device,
+                progress=lambda d, n: progress("probes", d, n),
+            )  # fmt: skip
+            if learnt.steering is not None:
+                learnt.steering.save(folder / PROBES[0])
             learnt.judge.save(folder / PROBES[1])
             write_json(folder / PROBES[2], learnt.figures)
-        steering, judge = Probe.load(folder / PROBES[0]), Probe.load(folder / PROBES[1])
+        steering, judge = _steering(folder), Probe.load(folder / PROBES[1])
         clock.append(time.perf_counter())
         reader, photometry = _looks(
-            target, arrays, axes, generator, steering, seed, min(draws, FRAMING_DRAWS), finish, batch_size
+            target, arrays, axes, generator, judge, seed, min(draws, FRAMING_DRAWS), finish, batch_size
         )
+        environment = _environment(found, generator, reader, seed, batch_size) if found else None
+        reader = replace(reader, probe=steering, environment=environment)
         clock.append(time.perf_counter())
         cells = cells_of(target, axes)
         real = RealFaces.seen_by(judge, arrays, cells, seed)
@@ -138,7 +178,7 @@ def prepare(
             reader, soundness=_soundness(arrays, generator, reader, seed, draws, batch_size, device, progress)
         )
         clock.append(time.perf_counter())
-        found = survey(
+        drawn = survey(
             generator, reader, judge, real, seed=seed, draws=draws, workers=workers, batch_size=batch_size,
             progress=progress,
         )  # fmt: skip
@@ -146,24 +186,26 @@ def prepare(
         stages = ("probes", "framing and photometry", "soundness", "directions")
         figures = dict(
             probes=read_json(folder / PROBES[2], "the probes' figures"), framing=reader.framing.to_dict(),
-            draws=len(found.w), photometry=photometry.summary() if photometry else None,
-            r2=dict(zip(reader.names, np.round(found.directions.r2, 4).tolist(), strict=True)),
+            draws=len(drawn.w), photometry=photometry.summary() if photometry else None,
+            r2=dict(zip(reader.semantics, np.round(drawn.directions.r2, 4).tolist(), strict=True)),
+            found=_summary(found, drawn.directions, environment) if found and environment else None,
             seconds=dict(zip(stages, np.round(np.diff(clock), 2).tolist(), strict=True)),
         )  # fmt: skip
         reader.soundness.save(folder / FILES[3])
-        found.save(folder)
+        drawn.save(folder)
         known = dict(
             framing=reader.framing.to_dict(), ellipse=asdict(reader.ellipse),
+            environment=environment.state() if environment else None,
             colour=asdict(reader.colour) if reader.colour else None,
             photometry=photometry.to_dict() if photometry else None, figures=figures,
         )  # fmt: skip
         write_json(folder / LAST, known)
-    return _reopened(folder, target, arrays, axes, tasks, generator, seed, limits, codec)
+    return _reopened(folder, target, arrays, axes, tasks, generator, seed, limits, codec, found)
 
 
 def _looks(
     target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], generator: Generator,
-    steering: Probe, seed: int, draws: int, finish: bool, batch_size: int,
+    judge: Probe, seed: int, draws: int, finish: bool, batch_size: int,
 ) -> tuple[Reader, Photometry | None]:  # fmt: skip
     """Measure how the target frames faces and, where samples are to be finished, what its photographs look like."""
     pictures = synthesize(generator, draw(generator, draw_seeds(seed, 0, draws)), batch_size)
@@ -173,27 +215,67 @@ def _looks(
         photometry = target_photometry(target, seed=seed, weights=cell_weights(target, axes).tolist())
         framed = to_uint8(apply_framing(pictures, framing))
         colour = match_colour(measure_photometry([(picture, None) for picture in framed]), photometry)
-    # No soundness is known yet; the steering probe stands in until `prepare` has trained it.
-    return Reader(steering, framing, getattr(generator, "ellipse", FaceEllipse()), steering, colour), photometry
+    # No soundness is known yet; the judge stands in until `prepare` has trained it.
+    return Reader(None, framing, getattr(generator, "ellipse", FaceEllipse()), judge, colour), photometry
+
+
+def _steering(folder: Path) -> Probe | None:
+    return Probe.load(folder / PROBES[0]) if (folder / PROBES[0]).exists() else None
+
+
+def _environment(found: Found, generator: Generator, reader: Reader, seed: int, batch_size: int) -> Environment:
+    """Put readings of the generator's pictures in the terms of measurements, where attributes were measured."""
+    if not found.measured:
+        return found.environment
+    images = synthesize(generator, draw(generator, draw_seeds(seed, 2**25, COMPARED)), batch_size)
+    pictures = [unsqueezed(picture, reader.framing.aspect) for picture in to_uint8(reader.view(images))]
+    return found.environment.in_terms_of(found.environment(images), found.measure(pictures))
+
+
+def _summary(found: Found, directions: Directions, environment: Environment) -> dict[str, Any]:
+    """Say what was found without labels, in whose terms it reads, and how much of each attribute the atoms hold."""
+    edits = over_atoms(directions, found.bundle)
+    kept = {
+        name: round(float(after / before), 4) if before > 0 else None
+        for name, kind, after, before in zip(
+            directions.names, directions.kinds, edits.r2 * edits.spread**2, directions.r2 * directions.spread**2,
+            strict=True,
+        ) if kind == "attribute"
+    }  # fmt: skip
+    return dict(generator=found.bundle.directions.generator, reconstruction=found.bundle.reconstruction,
+                made_by=found.bundle.made_by, measured=list(found.measured), over_atoms=kept,
+                **environment.state())  # fmt: skip
+
+
+def over_atoms(directions: Directions, bundle: Bundle) -> Directions:
+    """Return a run's directions with its attributes rebuilt over a bundle's atoms, freed of view, light and scene."""
+    attributes = [n for n, kind in zip(directions.names, directions.kinds, strict=True) if kind == "attribute"]
+    if not attributes or not bundle.atoms:
+        return directions
+    beside = [n for n, kind in zip(directions.names, directions.kinds, strict=True) if kind in ("view", "light")]
+    outside = [n for n in scene.NAMES if directions.spread[directions.index([n])[0]] > STILL]
+    whole = joined(directions, select(bundle.directions, bundle.atoms))
+    return select(rebuild(whole, attributes, bundle.atoms, [*beside, *outside]), directions.names)
 
 
 def _reopened(
     folder: Path, target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task],
-    generator: Generator, seed: int, limits: Limits, codec: Codec,
+    generator: Generator, seed: int, limits: Limits, codec: Codec, found: Found | None,
 ) -> Guide:  # fmt: skip
     """Read back what `prepare` has written: a run and its continuation work with the very same numbers."""
     known = read_json(folder / LAST, "what the run has learnt")
-    judge, found = Probe.load(folder / PROBES[1]), Survey.load(folder)
-    found.directions.check_generator(generator.sha256)
+    judge, drawn = Probe.load(folder / PROBES[1]), Survey.load(folder)
+    drawn.directions.check_generator(generator.sha256)
     framing = Framing.from_dict(known["framing"])
     colour = ColourMatch(**{k: tuple(v) for k, v in known["colour"].items()}) if known["colour"] else None
     reader = Reader(
-        Probe.load(folder / PROBES[0]), framing, FaceEllipse(**known["ellipse"]), Probe.load(folder / FILES[3]), colour
-    )
+        _steering(folder), framing, FaceEllipse(**known["ellipse"]), Probe.load(folder / FILES[3]), colour,
+        found.environment.with_state(known["environment"]) if found else None,
+    )  # fmt: skip
     photometry = Photometry.from_dict(known["photometry"]) if known["photometry"] else None
     return Guide(
-        reader=reader, judge=judge, axes=tuple(axes), tasks=tuple(tasks),
-        survey=found, reach=float(np.quantile(found.distance, limits.plausible)),
+        found=found, reader=reader, judge=judge, axes=tuple(axes), tasks=tuple(tasks),
+        survey=drawn, reach=float(np.quantile(drawn.distance, limits.plausible)),
         real=RealFaces.seen_by(judge, arrays, cells_of(target, axes), seed),
         finisher=Finisher(photometry, aspect=framing.aspect, codec=codec) if photometry else None,
         figures=known["figures"],
@@ -229,6 +311,13 @@ def cell_weights(target: Target, axes: Sequence[Axis]) -> Floats:
 
 def _evenly(arrays: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
     return arrays[:: max(1, -(-len(arrays) // most))]
+
+
+def unsqueezed(picture: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
+    """Return a square picture in the target's proportions, its longer side as it was."""
+    side = len(picture)
+    shape = (round(side * min(1, 1 / aspect)), round(side * min(1, aspect)))
+    return picture.copy() if shape == (side, side) else resize(picture, shape)
 
 
 def thumbnails(images: Tensor, side: int = 64) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from faceaug.errors import TargetError, UsageError, nearest
 from faceaug.files import sha256_file
 from faceaug.generators.base import Generator, load_generator
 from faceaug.planning import Plan, PlannedCell
+from faceaug.reconstruction.measurer import NAMES
 from faceaug.report import PAGE, report_run
 from faceaug.semantics.learning import tasks_of
 from faceaug.semantics.probes import Task
@@ -32,8 +33,9 @@ from faceaug.shards.folder import OutputFolder
 from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Manifest, Reference, TargetRecord
 from faceaug.shards.writer import Codec, Layout
 from faceaug.synthesis.account import columns_of
-from faceaug.synthesis.asks import out_of_reach, wanted
+from faceaug.synthesis.asks import Readings, out_of_reach, wanted
 from faceaug.synthesis.block import BlockResult, Workshop, attempts_for
+from faceaug.synthesis.environment import Found, at_work, find_directions
 from faceaug.synthesis.gates import Limits, all_gates
 from faceaug.synthesis.guide import FILES, PROBES, Guide, prepare
 from faceaug.synthesis.ledger import Ledger
@@ -146,6 +148,8 @@ def balance(
     *,
     plan: Plan,
     generator: str | Path | Generator = "embedded",
+    directions: str | Path | None = None,
+    reconstruction: str | Path | None = None,
     settings: Settings | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -163,6 +167,12 @@ def balance(
     plan : Plan
         From `faceaug.plan`.
     generator : name, path of a .safetensors file, or a Generator
+    directions : path, optional
+        What `discover` found in this generator: view and light are then read, kept and steered by it, and attributes
+        are changed along the atoms of the face. By default `reconstruction`, or what comes with faceaug, where it was
+        found in this generator.
+    reconstruction : path, optional
+        What measured the target's columns, where those did not come from labels.
     settings : Settings, optional
     progress : callable (stage, done, total), optional
     command, recipe : str
@@ -193,9 +203,10 @@ def balance(
         )
     keep = _kept_axes(target, plan, settings.keep)
     _check_names([axis.name for axis in (*plan.axes, *keep)])
+    found = _found(made, target, directions, reconstruction)
     if plan.total:
         tasks_of(target.table, [*plan.axes, *keep])  # what cannot be learnt is refused before anything is written
-    folder = OutputFolder.open(out, fingerprint(target, plan, made, settings), resume=resume)
+    folder = OutputFolder.open(out, fingerprint(target, plan, made, settings, found), resume=resume)
     with folder, _one_thread():
         if folder.started and folder.complete:
             if settings.report and not (Path(out) / PAGE).exists():
@@ -215,7 +226,7 @@ def balance(
         if not folder.started:
             codec = settings.image_format or Counter(info.codec for info in infos).most_common(1)[0][0]
             folder.begin(
-                _header(target, plan, made, settings, keep, codec, command, recipe), _cells(plan), plan.to_dict()
+                _header(target, plan, made, settings, keep, codec, command, recipe, found), _cells(plan), plan.to_dict()
             )
         if not plan.total:
             return RunResult(folder.finish(measured={"seconds": dict(clock.seconds)}), clock.seconds)
@@ -224,13 +235,15 @@ def balance(
         guide = prepare(
             target, arrays, plan.axes, made, models, seed=settings.seed, keep=keep, draws=settings.draws,
             limits=settings.limits, finish=settings.finish, codec=folder.manifest.codec, workers=workers_of(settings),
-            batch_size=settings.batch_size, device=settings.device, progress=told,
+            batch_size=settings.batch_size, device=settings.device, progress=told, found=found,
         )  # fmt: skip
         clock.lap("learning")
-        steering, judge, directions = (
-            Reference(name=Path(name).stem, sha256=sha256_file(models / name)) for name in (*PROBES[:2], DIRECTIONS)
-        )
-        folder.describe(files=[f"{MODELS}/{name}" for name in FILES], directions=directions, probes=(steering, judge))
+        files = [name for name in FILES if (models / name).exists()]
+        *probes, lines = (
+            Reference(name=Path(name).stem, sha256=sha256_file(models / name))
+            for name in (*PROBES[:2], DIRECTIONS) if name in files
+        )  # fmt: skip
+        folder.describe(files=[f"{MODELS}/{name}" for name in files], directions=lines, probes=tuple(probes))
         making = _make(folder, plan, made, guide, settings, told)
         clock.lap("making")
         # Learning and making as long as they took, also where the run was interrupted in between.
@@ -247,12 +260,28 @@ def balance(
     return RunResult(manifest, clock.seconds)
 
 
-def fingerprint(target: Target, plan: Plan, generator: Generator, settings: Settings) -> str:
+def _found(
+    generator: Generator, target: Target, directions: str | Path | None, reconstruction: str | Path | None
+) -> Found | None:
+    """Put directions found without labels to work; columns count as measured where their own network measured them."""
+    bundle = find_directions(generator, directions, reconstruction)
+    if bundle is None:
+        return None
+    told = target.measured
+    if told is None or told.by != bundle.reconstruction:
+        return at_work(bundle)
+    return at_work(bundle, [name for name in told.names if name in NAMES], told.aligned)
+
+
+def fingerprint(
+    target: Target, plan: Plan, generator: Generator, settings: Settings, found: Found | None = None
+) -> str:
     """Return a hash of all that decides which samples are made; only a run with the same one may continue."""
     free = {"workers", "batch_size", "report"}
     parts = dict(
         target=target.fingerprint(), plan=plan.to_dict(), generator=generator.sha256,
-        settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=sorted(all_gates()), rules=1,
+        settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=sorted(all_gates()), rules=2,
+        found=found and [found.bundle.directions.sha256(), found.bundle.reconstruction, found.measured, found.aligned],
     )  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -272,7 +301,10 @@ def _make(
     cells = [cell for cell in plan.cells if cell.planned]
     ledger = Ledger.continued(folder, generator, guide, settings.limits.duplicate_bits, settings.batch_size)
     total, workers = sum(cell.planned for cell in cells), workers_of(settings)
-    judges = ((guide.reader.probe, settings.limits.confidence), (guide.judge, settings.limits.judge))
+    judges: tuple[tuple[Readings, float], ...] = (
+        (guide.reader, settings.limits.confidence),
+        (guide.judge, settings.limits.judge),
+    )
     for cell in cells:
         why = out_of_reach(wanted(guide.axes, cell.levels, guide.tasks), guide.directions, judges)
         if why:
@@ -327,7 +359,7 @@ def _kept_axes(target: Target, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis,
 
 def _header(
     target: Target, plan: Plan, generator: Generator, settings: Settings, keep: tuple[Axis, ...], codec: Codec,
-    command: str, recipe: str | None,
+    command: str, recipe: str | None, found: Found | None,
 ) -> Header:  # fmt: skip
     axes = (*plan.axes, *keep)
     tasks = [Task(a.name, "value" if a.edges else "classes", () if a.edges else a.levels) for a in axes]
@@ -341,7 +373,7 @@ def _header(
             name=target.name, fingerprint=target.fingerprint(), rows=len(target),
             reader=target.reader, split=target.split,
         ),
-        layout=settings.layout, codec=codec, columns=columns_of(plan.axes, tasks, settings.finish),
+        layout=settings.layout, codec=codec, columns=columns_of(plan.axes, tasks, settings.finish, found),
         settings=json.loads(json.dumps(asdict(settings), default=str)),
     )  # fmt: skip
 

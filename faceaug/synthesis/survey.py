@@ -223,7 +223,7 @@ def survey(
     GeneratorError
         When the generator draws pictures that cannot be read.
     """
-    d, names = generator.w_dim, reader.names
+    d, names = generator.w_dim, reader.semantics
     fitted, held_out = StreamingRegression(d, len(names), ridge=1e-6), StreamingRegression(d, len(names))
     blocks = max(2, -(-draws // BLOCK))
     every = min(8, blocks)

@@ -28,6 +28,15 @@ _log = logging.getLogger(__name__)
 _PART = 100_000  # values that are turned into text at once for the fingerprint
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """Which columns of a target were measured on its pictures, by what (SHA-256 of its weights), and how framed."""
+
+    names: tuple[str, ...]
+    by: str
+    aligned: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """A data set whose images were found sound, or the part of it that is used.
@@ -48,6 +57,8 @@ class Target:
         The split that the table was narrowed to; None when it is the whole.
     max_pixels
         Most pixels of an image that is decoded.
+    measured
+        Columns that were measured and not labelled; None where there are none.
     """
 
     name: str
@@ -58,6 +69,7 @@ class Target:
     problems: tuple[Problem, ...] = ()
     split: str | None = None
     max_pixels: int = MAX_PIXELS
+    measured: Measurement | None = None
 
     def __len__(self) -> int:
         return len(self.table)

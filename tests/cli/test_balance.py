@@ -269,7 +269,8 @@ def test_a_fault_of_our_own_is_not_hidden(faceaug_cli, faces, tmp_path, calls):
 def test_the_stand_in_has_the_real_thing_s_parameters():
     """What the command line passes on is what `run.balance` takes."""
     names = list(inspect.signature(run.balance).parameters)
-    assert names == ["target", "out", "plan", "generator", "settings", "resume", "progress", "command", "recipe"]
+    paths = ["generator", "directions", "reconstruction"]
+    assert names == ["target", "out", "plan", *paths, "settings", "resume", "progress", "command", "recipe"]
 
 
 SLOW = f"""{IN_PROCESS}

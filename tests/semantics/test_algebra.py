@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceaug import semantics
-from faceaug.errors import UsageError
+from faceaug.errors import GeneratorError, UsageError
 from faceaug.semantics import algebra
 from faceaug.semantics.directions import Directions
 
@@ -90,6 +91,43 @@ def test_orthogonalise(directions, draws):
     # What is taken off is read in the others: the rest and theirs give the first back.
     rest = np.linalg.lstsq(np.stack([freed.B[0], directions.B[1], directions.B[2]], 1), directions.B[0], rcond=None)
     assert rest[1][0] == pytest.approx(0, abs=1e-18)
+
+
+def test_a_direction_is_rebuilt_over_others(directions, draws):
+    """What the others and those beside say together is the least squares over draws; only the others' part is kept."""
+    made = algebra.rebuild(directions, ["s0"], ["s1", "s2"], ["s3"])
+    read = directions.predict(draws)
+    centred = read - read.mean(0)
+    weights = np.linalg.lstsq(centred[:, 1:], centred[:, 0], rcond=None)[0]
+    np.testing.assert_allclose(made.B[0], weights[:2] @ directions.B[1:3], atol=0.03)
+    np.testing.assert_array_equal(made.B[1:], directions.B[1:])
+    assert made.r2[0] == pytest.approx((centred[:, 1:3] @ weights[:2]).var() / directions.spread[0] ** 2, rel=0.05)
+    with pytest.raises(UsageError, match="both sides"):
+        algebra.rebuild(directions, ["s0"], ["s1"], ["s1"])
+
+
+def test_joined_keeps_the_first_of_a_name(directions):
+    other = algebra.invert(algebra.combine(directions, "sum", {"s0": 1.0, "s3": 1.0}), ["s0"])
+    both = algebra.joined(directions, other)
+    assert both.names == ("s0", "s1", "s2", "s3", "sum")
+    np.testing.assert_array_equal(both.B[0], directions.B[0])
+    np.testing.assert_array_equal(both.B[4], other.B[4])
+    with pytest.raises(GeneratorError, match="made for the generator"):
+        algebra.joined(directions, replace(other, generator="0" * 64))
+
+
+def test_what_stays_is_spared_by_the_covariance(directions, draws):
+    """It is the covariance of draws given noisy readings of what stays."""
+    slack = 0.5
+    x = (directions.predict(draws) - directions.offset)[:, 1:3] / np.sqrt(
+        np.einsum("kd,de,ke->k", directions.B[1:3], directions.covariance, directions.B[1:3])
+    )
+    noisy = x + slack * np.random.default_rng(1).normal(size=x.shape)
+    w = draws - draws.mean(0)
+    rest = w - noisy @ np.linalg.lstsq(noisy, w, rcond=None)[0]
+    found = algebra.covariance_given(directions, ["s1", "s2"], slack)
+    np.testing.assert_allclose(found, np.cov(rest.T), atol=0.03)
+    np.testing.assert_array_equal(found, found.T)
 
 
 def test_nothing_is_left_of_what_others_say(directions):

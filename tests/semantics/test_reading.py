@@ -35,7 +35,7 @@ def images():
 
 def test_names_kinds_and_units_go_together(probe, sound):
     reader = Reader(probe, Framing(), scene.FaceEllipse(), sound)
-    assert reader.names == ("hair=dark", "hair=fair", "Yaw", "light_x", *SCENE)
+    assert reader.semantics == ("hair=dark", "hair=fair", "Yaw", "light_x", *SCENE)
     assert (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE) == SCENE
     assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 6)
     assert reader.units == (
@@ -72,13 +72,44 @@ def test_colour_is_matched_for_what_the_target_would_show(probe, sound, images):
     np.testing.assert_allclose(two[:, 9] - one[:, 9], 30 / 127.5, atol=1e-2)
 
 
+class Around:
+    """Reads the mean of the red channel as yaw and of the green one as the light's side."""
+
+    names, units, sigma = ("yaw", "light_x"), ("degrees", "share"), np.array([2.0, 0.5])
+
+    def __call__(self, images):
+        return images[:, :2].mean((2, 3)).double().numpy()
+
+
+def test_view_and_light_are_read_beside_what_is_labelled(probe, sound, images):
+    """The label light_x wins over the reading of that name; yaw is another than the label Yaw."""
+    reader = Reader(probe, Framing(), scene.FaceEllipse(), sound, environment=Around())
+    assert reader.surroundings == ("yaw",)
+    assert reader.semantics == (*probe.semantics, "yaw", *SCENE)
+    assert reader.kinds[4:6] == ("view", "scene")
+    assert reader.units[4] == "degrees"
+    np.testing.assert_allclose(reader(images)[:, 4], images[:, 0].mean((1, 2)), atol=1e-6)
+    assert (reader.sigma("yaw"), reader.sigma("light_x")) == (2.0, 1.0)
+    alone = Reader(None, Framing(), scene.FaceEllipse(), sound, environment=Around())
+    assert alone.semantics == ("yaw", "light_x", *SCENE)
+    np.testing.assert_allclose(alone(images)[:, :2], Around()(images))
+
+
+def test_edits_keep_the_view_and_light_that_are_read():
+    around = ("yaw", "pitch", "light_x")
+    age, yaw = Task("age", "value"), Task("yaw", "value")
+    assert kept_scene([age], around) == (*around, *scene.NAMES[:3])
+    assert kept_scene([yaw], around) == ("pitch", "light_x")
+    assert kept_scene([yaw, age], around) == ("pitch", "light_x", *scene.NAMES[:3])
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("yaw", "view"), ("Pitch", "view"), ("ROLL", "view"), ("light_x", "light"), ("light", "light"),
      ("age", "attribute"), ("skylight", "attribute")],
 )  # fmt: skip
 def test_kinds_by_name(name, kind):
-    assert kind_of(Task(name, "value")) == kind
+    assert kind_of(name) == kind
 
 
 def test_light_edits_do_not_keep_the_light():

@@ -24,9 +24,10 @@ def _patched(monkeypatch: pytest.MonkeyPatch) -> None:
     from faceaug.shards.folder import OutputFolder
     from faceaug.synthesis import block, guide
 
-    def learn(arrays, tasks, labels, *, seed, device, progress):
+    def learn(arrays, tasks, labels, *, seed, measured, device, progress):
         progress(1, 1)
-        steering = toy_probe("residual", tasks, 4.0, 0.0, seed)
+        labelled = [task for task in tasks if task.name not in measured]
+        steering = toy_probe("residual", labelled, 4.0, 0.0, seed) if labelled else None
         return Learnt(steering, toy_probe("plain", tasks, 3.0, 0.05, seed + 1), {"steering": [], "judge": []})
 
     def untrained(real, moderate, far, seed, device, progress):

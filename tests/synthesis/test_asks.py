@@ -190,7 +190,7 @@ def test_a_bin_narrower_than_the_probe_errs_is_out_of_reach(sigma, least, fits):
     why = out_of_reach([parts()[1]], directions(), [(unsure, least)])
     assert (why == "") == fits
     if not fits:
-        assert why.startswith(f"the bin 20 to 60 of 'age' is too narrow for the probe, which errs by {sigma:.3g}")
+        assert why.startswith(f"the bin 20 to 60 of 'age' is too narrow for what reads it, which errs by {sigma:.3g}")
 
 
 def test_a_class_that_no_draw_shows_is_out_of_reach(probe):

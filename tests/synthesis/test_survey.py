@@ -98,7 +98,7 @@ def test_draws_are_those_of_their_seeds():
 class Reading:
     """A reader of three semantics off blocks; `spoil` makes some of them NaN."""
 
-    names, kinds, units = ("s0", "s1", "s2"), ("attribute", "view", "scene"), ("a", "b", "c")
+    semantics, kinds, units = ("s0", "s1", "s2"), ("attribute", "view", "scene"), ("a", "b", "c")
 
     def __init__(self, generator, spoil=False):
         self.inner, self.spoil = block_reader(generator, 3), spoil
@@ -146,7 +146,7 @@ def test_directions_are_those_of_the_generator(found):
     np.testing.assert_allclose(directions.B, truth.B, atol=1e-6)
     np.testing.assert_allclose(directions.offset, truth.offset, atol=1e-6)  # at the generator's mean, not the draws'
     np.testing.assert_allclose(directions.r2, 1, atol=1e-6)
-    assert (directions.names, directions.kinds, directions.units) == (Reading.names, Reading.kinds, Reading.units)
+    assert (directions.names, directions.kinds, directions.units) == (Reading.semantics, Reading.kinds, Reading.units)
     assert directions.generator == generator.sha256
     np.testing.assert_array_equal(directions.covariance, generator.w_covariance)
 

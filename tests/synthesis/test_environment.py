@@ -1,0 +1,222 @@
+"""Directions found without labels, put to work: they are read, kept and steered by, and samples are measured again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from bundles import small_bundle
+from fake_measurer import fake_measurer, reconstruct, slope
+from fakes import BlockGenerator, ToyFaces
+
+from faceaug.analysis import analyze
+from faceaug.errors import GeneratorError
+from faceaug.planning import Limits as PlanLimits
+from faceaug.planning import plan
+from faceaug.reconstruction.measurer import NAMES, UNITS
+from faceaug.semantics.reading import SCENE
+from faceaug.shards.manifest import read_manifest
+from faceaug.shards.reader import ShardReader
+from faceaug.shards.verify import verify
+from faceaug.synthesis import environment, run
+from faceaug.synthesis.block import ELSEWHERE
+from faceaug.synthesis.environment import Environment, Found, find_directions
+from faceaug.synthesis.gates import Limits
+from faceaug.synthesis.guide import over_atoms
+from faceaug.synthesis.run import Settings, balance
+
+YAW, LIGHT_X = NAMES.index("yaw"), NAMES.index("light_x")
+
+
+def pictures(strengths: list[float]) -> torch.Tensor:
+    stacked = np.stack([slope(strength, 32) for strength in strengths])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def test_pictures_are_read_in_the_units_of_measurements():
+    images = pictures(np.linspace(-0.8, 0.8, 70).tolist())  # more than go through the network at once
+    read = Environment(reconstruct)(images)
+    assert read.shape == (70, len(NAMES))
+    assert (np.diff(read[:, YAW]) > 0).all()
+    np.testing.assert_allclose(read[:, YAW], -Environment(reconstruct)(images.flip(-1))[:, YAW], atol=1e-4)
+    scaled = Environment(reconstruct, slope=np.full(6, 2.0), offset=np.full(6, 3.0))(images)
+    np.testing.assert_allclose(scaled, 3 + 2 * read)
+    assert Environment(reconstruct)(images[:0]).shape == (0, 6)
+
+
+def test_readings_are_put_in_the_terms_of_measurements():
+    rng = np.random.default_rng(0)
+    read = rng.normal(size=(400, 6)) * [10, 5, 3, 8, 8, 0.1]
+    measured = 4 + 1.2 * read + rng.normal(size=read.shape) * [1, 1, 1, 1, 1, 0.01]
+    measured[:, 1] = rng.normal(size=400) * 5  # has nothing to do with the reading
+    measured[:, 2] *= 5  # is of another scale
+    measured[::7] = np.nan
+    fitted = Environment(reconstruct).in_terms_of(read, measured)
+    np.testing.assert_allclose(fitted.slope, [1.2, 1, 1, 1.2, 1.2, 1.2], rtol=0.05)
+    assert fitted.offset[0] == pytest.approx(4, abs=0.3)
+    assert fitted.sigma[0] == pytest.approx(1, rel=0.2)
+    assert fitted.sigma[1] > 5
+    again = Environment(reconstruct).with_state(fitted.state())
+    np.testing.assert_array_equal(again.sigma, fitted.sigma)
+
+
+def test_few_measurements_say_nothing():
+    read = np.random.default_rng(0).normal(size=(60, 6))
+    measured = np.full_like(read, np.nan)
+    measured[:20] = 2 * read[:20]
+    fitted = Environment(reconstruct).in_terms_of(read, measured)
+    np.testing.assert_array_equal(fitted.slope, 1)
+    assert (fitted.sigma > 0).all()
+
+
+def test_finished_pictures_are_measured_as_photographs():
+    found = Found(small_bundle(), Environment(reconstruct), fake_measurer(), ("yaw",))
+    values = found.measure([slope(0.5, 60, 48), slope(-0.5, 48), slope(0.2, 48, red=1.0)])
+    assert values.shape == (3, 6)
+    assert values[0, YAW] > 0 > values[1, YAW]
+    assert np.isnan(values[2]).all()  # of which nothing is explained
+    assert found.measure([]).shape == (0, 6)
+
+
+def test_directions_must_fit_the_generator(tmp_path, monkeypatch):
+    here, there = BlockGenerator(6), BlockGenerator(6, seed=1)
+    own, other = tmp_path / "own.safetensors", tmp_path / "other.safetensors"
+    small_bundle(here).save(own)
+    small_bundle(there).save(other)
+    monkeypatch.setattr(environment, "SHIPPED", other)
+    assert find_directions(here, own).directions.generator == here.sha256
+    with pytest.raises(GeneratorError, match="made for the generator"):
+        find_directions(here, other)
+    assert find_directions(here, None, own).directions.generator == here.sha256
+    assert find_directions(here, None, other) is None  # it measured the target, and cannot edit
+    assert find_directions(there, None).directions.generator == there.sha256
+    monkeypatch.setattr(environment, "SHIPPED", tmp_path / "none.safetensors")
+    assert find_directions(there, None) is None
+
+
+def test_attributes_are_rebuilt_over_the_atoms(toy_guide):
+    """An attribute that is partly light keeps what atoms say of it and loses what light says."""
+    directions = toy_guide.directions
+    width = len(directions.w_mean)
+    bar, light = np.eye(width)[ToyFaces.BAR], np.eye(width)[4]
+    b = directions.B.copy()
+    b[1] = bar + 2 * light
+    mixed = replace(directions, B=b, kinds=("attribute", "attribute", "light", *directions.kinds[3:]))
+    mixed.B[2] = light
+    atoms = replace(
+        directions, names=("a", "b"), kinds=("shape atom", "texture atom"), units=("", ""),
+        B=np.stack([bar, np.eye(width)[9]]), offset=np.zeros(2), spread=np.ones(2), r2=np.ones(2),
+    )  # fmt: skip
+    edits = over_atoms(mixed, SimpleNamespace(atoms=atoms.names, directions=atoms))
+    assert edits.names == mixed.names
+    assert edits.B[1, ToyFaces.BAR] == pytest.approx(1, abs=0.05)
+    assert abs(edits.B[1, 4]) < 0.01
+    np.testing.assert_array_equal(edits.B[2:], mixed.B[2:])
+    assert over_atoms(mixed, SimpleNamespace(atoms=())) is mixed
+
+
+class ToyEnvironment:
+    """Reads coordinates of toy faces exactly: yaw is the spot's, light from the side its own."""
+
+    names, units = NAMES, tuple(UNITS.values())
+    sigma = np.full(len(NAMES), 0.1)
+    slope, offset = np.ones(len(NAMES)), np.zeros(len(NAMES))
+
+    def __init__(self) -> None:
+        faces = ToyFaces()
+        self._plain = faces._plain.double().numpy().ravel()
+        self._exact = np.linalg.pinv(faces._parts.double().numpy())
+
+    def __call__(self, images: torch.Tensor) -> np.ndarray:
+        w = (images.double().numpy().reshape(len(images), -1) - self._plain) @ self._exact
+        values = np.zeros((len(images), len(NAMES)))
+        values[:, YAW], values[:, LIGHT_X] = w[:, ToyFaces.SPOT], w[:, 4]
+        return values
+
+    def in_terms_of(self, read: np.ndarray, measured: np.ndarray) -> ToyEnvironment:
+        assert np.abs(read - measured).max() < 0.5  # the same pictures were read and measured
+        return self
+
+    def state(self) -> dict[str, list[float]]:
+        return {"slope": [1.0], "offset": [0.0], "sigma": [0.1]}
+
+    def with_state(self, state: dict[str, list[float]]) -> ToyEnvironment:
+        assert state == self.state()
+        return self
+
+
+class ToyFound(SimpleNamespace):
+    """Measures finished toy faces by the same coordinates, `off` by so much."""
+
+    def measure(self, pictures: list[np.ndarray]) -> np.ndarray:
+        images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        values = self.environment(images)
+        values[:, YAW] += self.off
+        return values
+
+
+def toy_found(off: float = 0.0) -> ToyFound:
+    nothing = SimpleNamespace(atoms=(), reconstruction="r" * 64, made_by="a test",
+                              directions=SimpleNamespace(generator="g", sha256=lambda: "d" * 64))  # fmt: skip
+    return ToyFound(bundle=nothing, environment=ToyEnvironment(), measured=("yaw",), aligned=False, off=off)
+
+
+@pytest.fixture
+def measured_target(toy_target):
+    return replace(toy_target, table=toy_target.table.rename(columns={"spot": "yaw"}))
+
+
+def made(target, out, monkeypatch, by, **found):
+    monkeypatch.setattr(run, "_found", lambda *_: toy_found(**found))
+    wish = plan(analyze(target, by), "min:200", PlanLimits(max_total=24))
+    loose = Limits(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=4)
+    settings = Settings(draws=256, workers=1, limits=loose, report=False, corrections=2, candidates=4, finish=False,
+                        image_format="png")  # fmt: skip
+    return balance(target, out, plan=wish, generator=ToyFaces(), settings=settings)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_measured_attribute_is_steered_by_what_measured_it(measured_target, tmp_path, monkeypatch):
+    result = made(measured_target, tmp_path / "out", monkeypatch, "yaw:-3/0/3")
+    assert result.accepted > 6
+    verify(tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert not (tmp_path / "out" / "models" / "steering.safetensors").exists()  # nothing had to be learnt to steer
+    assert [probe.name for probe in manifest.probes] == ["judge"]
+    (column,) = [c for c in manifest.columns if c.group == "attr"]
+    assert (column.name, column.unit) == ("yaw", "degrees")
+    exact = ToyEnvironment()
+    for entry in manifest.shards:
+        with ShardReader(tmp_path / "out" / entry.name) as shard:
+            for name in (*NAMES, *SCENE):
+                assert f"semantic/{name}" in shard.keys
+            images = torch.from_numpy(np.stack([shard.image(i) for i in range(len(shard))])).permute(0, 3, 1, 2)
+            again = exact(images.float() / 127.5 - 1)[:, YAW]
+            np.testing.assert_allclose(shard.column("attr/yaw"), again, atol=1e-6)  # the label is the measurement
+            for value, cell in zip(again, shard.column("cell"), strict=True):
+                assert (-3, 0)[cell] <= value < (0, 3)[cell]
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_measured_elsewhere_once_finished_is_refused(measured_target, tmp_path, monkeypatch):
+    result = made(measured_target, tmp_path / "out", monkeypatch, "yaw:-3/0/3", off=0.45)
+    refused = [cell.rejected.get(ELSEWHERE, 0) for cell in read_manifest(tmp_path / "out").cells]
+    assert sum(refused) > 0
+    assert result.accepted + result.short == result.planned
+
+
+@pytest.mark.usefixtures("quick")
+def test_labels_and_measurements_together_keep_the_light(measured_target, tmp_path, monkeypatch):
+    result = made(measured_target, tmp_path / "out", monkeypatch, "bar,yaw:-3/0/3")
+    assert result.accepted > 6
+    assert (tmp_path / "out" / "models" / "steering.safetensors").exists()
+    manifest = read_manifest(tmp_path / "out")
+    assert [probe.name for probe in manifest.probes] == ["steering", "judge"]
+    drift = []
+    for entry in manifest.shards:
+        with ShardReader(tmp_path / "out" / entry.name) as shard:
+            drift.append((shard.column("w") - shard.column("origin_w"))[:, 4])
+    assert np.abs(np.concatenate(drift)).max() < 1.05  # light_x is a kept semantic, to the gate's one deviation
