@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,16 +24,18 @@ from faceaug.files import output_error, write_bytes
 from faceaug.generators.base import Generator, sample_z
 from faceaug.images import Rgb, encode, resize
 from faceaug.page import number
+from faceaug.semantics.algebra import covariance_given
 from faceaug.semantics.bundle import ATOM_KINDS, Bundle
 from faceaug.semantics.directions import Directions, Floats, inverse_of
 
 PAGE = "index.html"
 STRETCH = (-3, -2, -1, 0, 1, 2, 3)  # standard deviations
 CALM = 0.7  # how far from the mean the shown faces are drawn, as a share: an edit is judged best on a plain face
+STAY = 0.5  # of their spread: how firmly what is to stay is held
 _TILE, _GAP, _HEAD, _FOOT = 96, 10, 44, 22
 _INK, _FAINT = (34, 40, 49), (120, 128, 138)
 _MORE, _LESS = np.array([236, 120, 20.0]), np.array([42, 120, 214.0])
-_STAY: dict[str, set[str]] = {"attribute": {"scene"}, "scene": set()}  # beside view and light; atoms for other kinds
+_STAYING: dict[str, set[str]] = {"attribute": {"scene"}, "scene": set()}  # beside view and light; atoms for other kinds
 _TITLE = "<title>Atlas of directions</title>"  # by which a page is known to be an atlas
 _PICTURE = re.compile(r'<img src="([^"]+)"')
 _OURS = re.compile(r"\d{3}-[\w=+-]*\.png")
@@ -72,7 +74,7 @@ def kept_with(directions: Directions, name: str) -> list[str]:
     all can neither move nor stay.
     """
     (row,) = directions.index([name])
-    kept = {"view", "light"} | _STAY.get(directions.kinds[row], set(ATOM_KINDS))
+    kept = {"view", "light"} | _STAYING.get(directions.kinds[row], set(ATOM_KINDS))
     moves = np.einsum("sd,de,se->s", directions.B, directions.covariance, directions.B) > 0
     everything = zip(directions.names, directions.kinds, moves, strict=True)
     return [other for other, kind, varies in everything if other != name and kind in kept and varies]
@@ -150,7 +152,7 @@ def plate(bundle: Bundle, generator: Generator, w: Floats, name: str) -> tuple[R
     flat = float(directions.B[row] @ directions.covariance @ directions.B[row]) <= 0
     step = np.zeros(len(directions.w_mean))
     if not flat:
-        step = directions.steps([name, *kept_with(directions, name)])[:, 0] * directions.spread[row]
+        step = _step(directions, name) * directions.spread[row]
     moved = w[:, None] + np.array(STRETCH, np.float64)[None, :, None] * step  # [faces, stretch, D]
     with torch.inference_mode():
         latents = torch.from_numpy(moved.reshape(-1, len(step))).float().to(generator.device)
@@ -160,6 +162,15 @@ def plate(bundle: Bundle, generator: Generator, w: Floats, name: str) -> tuple[R
     facts = f"{directions.kinds[row]}, {directions.units[row]}; R2 {directions.r2[row]:.2f}"
     maps = [(_shape_map(bundle, step), "shape"), (_texture_map(bundle, step), "texture")]
     return _laid_out(list(tiles), maps, name, facts), length
+
+
+def _step(directions: Directions, name: str) -> Floats:
+    """Return the likeliest edit [D] that moves `name` by one and leaves the others nearly alone.
+
+    Held exactly, dozens of readings, many of which say much the same, leave an edit only where no draw ever was.
+    """
+    given = covariance_given(directions, kept_with(directions, name), STAY)
+    return np.asarray(replace(directions, covariance=given).steps([name])[:, 0], np.float64)
 
 
 def _laid_out(tiles: list[Rgb], maps: list[tuple[Rgb, str]], name: str, facts: str) -> Rgb:

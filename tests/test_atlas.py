@@ -50,7 +50,7 @@ def test_the_tiles_are_the_edited_faces(generator):
     directions = bundle.directions
     w = np.random.default_rng(0).normal(size=(2, 6)) * 0.3
     picture, length = atlas.plate(bundle, generator, w, "yaw")
-    step = directions.steps(["yaw", *NAMES[2:]])[:, 0] * directions.spread[0]
+    step = atlas._step(directions, "yaw") * directions.spread[0]
     assert length == pytest.approx(np.sqrt(step @ np.linalg.inv(directions.covariance) @ step))
     for row, column, amount in ((0, 0, -3), (1, 3, 0), (1, 6, 3), (0, 5, 2)):
         expected = generator.synthesize(torch.from_numpy(w[row : row + 1] + amount * step))[0, 0]
@@ -59,6 +59,26 @@ def test_the_tiles_are_the_edited_faces(generator):
         at_centres = shown[six // 2 :: six, six // 2 :: six]
         inner = np.s_[1::4, 1::4]  # in the middle of a block, where resizing changes nothing much
         assert np.abs(at_centres - (expected.numpy() + 1) * 127.5)[inner].max() < 6
+
+
+def test_one_direction_moves_and_the_others_nearly_stay():
+    directions = small_bundle().directions
+    names = ["yaw", *NAMES[2:]]
+    effect = directions.B @ atlas._step(directions, "yaw") * directions.spread[0] / directions.spread
+    free = directions.B @ directions.steps(["yaw"])[:, 0] * directions.spread[0] / directions.spread
+    assert effect[0] == pytest.approx(1)
+    rows = directions.index(names[1:])
+    assert np.abs(effect[rows]).max() < np.abs(free[rows]).max()
+
+
+def test_readings_that_say_the_same_do_not_throw_an_edit_out_of_the_draws():
+    directions = small_bundle().directions
+    rows = directions.B.copy()
+    rows[2] = rows[0] / directions.spread[0] * directions.spread[2] * 0.99  # an atom that is the view, but for a trace
+    rows[2, 5] += 0.01 * np.abs(rows[2]).max()
+    near = replace(directions, B=rows)
+    assert np.linalg.norm(near.steps(["yaw", NAMES[2]])[:, 0]) > 20 * np.linalg.norm(near.steps(["yaw"])[:, 0])
+    assert np.linalg.norm(atlas._step(near, "yaw")) < 5 * np.linalg.norm(near.steps(["yaw"])[:, 0])
 
 
 def test_what_stays():
