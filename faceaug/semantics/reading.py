@@ -18,8 +18,12 @@ from faceaug.semantics.probes import Probe, Task
 Floats = NDArray[np.float64]
 
 VIEW = ("yaw", "pitch", "roll")
+OUTSIDE = tuple(name for name in scene.NAMES if name != "light_side")
 SCENE = (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE)
 LIGHT = ("light_x", "light_y", "light")
+LIKE_SKIN = ("light_y", "light")
+"""Light that a reconstruction does not tell from skin: a darker skin reads as a dimmer light from below. Edits of an
+attribute that held it would leave the skin as it is (benchmarks/skin.py)."""
 
 
 class Surroundings(Protocol):
@@ -136,12 +140,14 @@ def kind_of(name: str) -> str:
 def kept_scene(tasks: Sequence[Task], surroundings: Sequence[str] = ()) -> tuple[str, ...]:
     """Return what of the photograph an edit of these attributes keeps.
 
-    Where view and light are read (`surroundings`), an edit keeps all of them that it is not asked to change, and the
-    colour outside the face unless it changes view and light alone. Elsewhere it keeps the scene as far as that can be
+    Where view and light are read (`surroundings`), an edit of those alone keeps the others of them; one of an attribute
+    keeps them but for `LIKE_SKIN`, and the colour outside the face. Elsewhere it keeps the scene as far as that can be
     measured without; light from one side changes what is measured as the light's side, so it does not keep that.
     """
     names, kinds = {task.name for task in tasks}, {kind_of(task.name) for task in tasks}
     if surroundings:
-        outside = [name for name in scene.NAMES if name != "light_side"] if "attribute" in kinds else []
-        return (*(name for name in surroundings if name not in names), *outside)
+        others = [name for name in surroundings if name not in names]
+        if "attribute" not in kinds:
+            return tuple(others)
+        return (*(name for name in others if name not in LIKE_SKIN), *OUTSIDE)
     return tuple(name for name in scene.NAMES if not (kinds & {"light"} and name == "light_side"))

@@ -21,13 +21,12 @@ from faceaug.framing import Framing, apply_framing, measure_framing
 from faceaug.generators.base import Generator
 from faceaug.images import Codec, resize
 from faceaug.photometry import Photometry, measure_photometry, target_photometry
-from faceaug.semantics import scene
 from faceaug.semantics.algebra import covariance_given, joined, rebuild, select
 from faceaug.semantics.bundle import Bundle
 from faceaug.semantics.directions import Directions
 from faceaug.semantics.learning import learn, tasks_of
 from faceaug.semantics.probes import Probe, Task
-from faceaug.semantics.reading import Reader, kind_of
+from faceaug.semantics.reading import LIKE_SKIN, OUTSIDE, Reader, kind_of
 from faceaug.semantics.scene import FaceEllipse
 from faceaug.semantics.soundness import FAR, MODERATE, train_soundness
 from faceaug.synthesis.asks import STILL, Wanted
@@ -252,8 +251,11 @@ def over_atoms(directions: Directions, bundle: Bundle) -> Directions:
     attributes = [n for n, kind in zip(directions.names, directions.kinds, strict=True) if kind == "attribute"]
     if not attributes or not bundle.atoms:
         return directions
-    beside = [n for n, kind in zip(directions.names, directions.kinds, strict=True) if kind in ("view", "light")]
-    outside = [n for n in scene.NAMES if directions.spread[directions.index([n])[0]] > STILL]
+    beside = [
+        n for n, kind in zip(directions.names, directions.kinds, strict=True)
+        if kind in ("view", "light") and n not in LIKE_SKIN
+    ]  # fmt: skip
+    outside = [n for n in OUTSIDE if directions.spread[directions.index([n])[0]] > STILL]
     whole = joined(directions, select(bundle.directions, bundle.atoms))
     return select(rebuild(whole, attributes, bundle.atoms, [*beside, *outside]), directions.names)
 
