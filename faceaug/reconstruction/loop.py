@@ -99,8 +99,8 @@ def run(
         over = trainer.step >= trainer.steps or (until is not None and now >= until)
         if not math.isfinite(said["loss"]):
             raise FaceaugError(
-                f"the training fell apart at step {trainer.step}: run again with another --seed, or go on from the "
-                "last checkpoint with --resume"
+                f"the training fell apart at step {trainer.step}, as it would again: run it with another --seed and a "
+                "fresh --work folder"
             )
         if folder is not None:
             if over or trainer.step % LOG_EVERY == 0:
