@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -147,8 +148,13 @@ output_options = decorated(
 
 def read_target(options: dict[str, Any], console: Console) -> Target:
     """Read the data set that the options name, and measure what they ask for beyond its labels."""
+    needed, measurer = _columns(options), cache(lambda: load_measurer(options))
+    if needed and _without_labels(options):
+        from faceaug.measuring import require_measured
+
+        require_measured(options["source"], needed, measurer)
     target = read_unmeasured(options, console)
-    names = [name for name in _columns(options) if name not in target.table.columns]
+    names = [name for name in needed if name not in target.table.columns]
     if not names:
         return target
     from faceaug.measuring import with_measured
@@ -157,7 +163,7 @@ def read_target(options: dict[str, Any], console: Console) -> Target:
         return with_measured(
             target,
             names,
-            lambda: load_measurer(options),
+            measurer,
             aligned=options["aligned"],
             workers=options["workers"],
             progress=progress,
@@ -181,6 +187,16 @@ def read_unmeasured(options: dict[str, Any], console: Console) -> Target:
             needs_labels=False,
             progress=progress,
         )
+
+
+def _without_labels(options: dict[str, Any]) -> bool:
+    """Tell whether the data set will be read as images of which nothing is known."""
+    from faceaug.targets.registry import AUTO, UNLABELLED, detect_reader
+
+    reader = options["reader"]
+    if reader == AUTO:
+        reader = detect_reader(options["source"], options["labels"], needs_labels=False)
+    return bool(reader == UNLABELLED)
 
 
 def load_measurer(options: dict[str, Any]) -> Measurer:

@@ -121,21 +121,10 @@ def with_measured(
     wanted = [name for name in names if name not in target.table.columns and name not in NOT_ATTRIBUTES]
     if not wanted:
         return target
-    try:
-        found = measurer()
-    except TargetError:
-        if set(wanted) & set(NAMES):
-            raise
-        found = None  # a name that nobody knows, most likely: whoever looks for it says so
-    known = NAMES if found is None else found.names
-    unknown = [name for name in wanted if name not in known]
-    if unknown and target.reader == UNLABELLED:
-        hint = nearest(unknown[0], known)
-        raise TargetError(
-            f"{target.location} has images but no labels, and {unknown[0]!r} is not measured ({hint}): give a CSV, TSV "
-            "or Parquet file of labels with --labels"
-        )
-    if found is None or len(unknown) == len(wanted):
+    if target.reader == UNLABELLED:
+        require_measured(target.location, wanted, measurer)
+    found = _loaded(wanted, measurer)
+    if found is None or not set(wanted) & set(found.names):
         return target
     table = _measured(target.keys, target.encoded, target.max_pixels, found, aligned, workers, progress)
     reasons = Counter(why for why in table[WHY] if why)
@@ -148,9 +137,47 @@ def with_measured(
     if lost:
         _log.warning("%s: nothing can be measured on %s of %s images (%s)", target.name, f"{lost:,}",
                      f"{len(table):,}", _counted(reasons))  # fmt: skip
-    new = {name: table[name] for name in known if name in wanted}
+    new = {name: table[name] for name in found.names if name in wanted}
     told = Measurement(tuple(new), found.sha256, aligned)
     return replace(target, table=target.table.assign(**new), measured=told)
+
+
+def require_measured(location: str | Path, names: Sequence[str], measurer: Callable[[], Measurer]) -> None:
+    """Refuse names that are not measured, before images without labels are looked at one by one for nothing.
+
+    Parameters
+    ----------
+    location
+        Where the images are, as the error is to say.
+    names : sequence of str
+        Columns that are needed.
+    measurer : callable returning a Measurer
+
+    Raises
+    ------
+    TargetError
+        When one of them is not measured.
+    """
+    wanted = [name for name in names if name not in NOT_ATTRIBUTES]
+    found = _loaded(wanted, measurer) if wanted else None
+    known = NAMES if found is None else found.names
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        hint = nearest(unknown[0], known)
+        raise TargetError(
+            f"{location} has images but no labels, and {unknown[0]!r} is not measured ({hint}): give a CSV, TSV or "
+            "Parquet file of labels with --labels"
+        )
+
+
+def _loaded(wanted: Sequence[str], measurer: Callable[[], Measurer]) -> Measurer | None:
+    """Return what measures, or None where nothing does and none of `wanted` is known to be measured."""
+    try:
+        return measurer()
+    except TargetError:
+        if set(wanted) & set(NAMES):
+            raise
+        return None  # a name that nobody knows, most likely: whoever looks for it says so
 
 
 def summary(table: pd.DataFrame, measurer: Measurer) -> dict[str, Any]:

@@ -126,11 +126,16 @@ def test_aligned_is_passed_on_also_from_a_recipe(faceaug_cli, pictures, asked, t
     assert asked[2][0] == tmp_path / "own.safetensors"
 
 
-def test_other_columns_still_need_labels(faceaug_cli, pictures, asked):
+def test_other_columns_still_need_labels_which_is_said_before_any_image_is_read(
+    faceaug_cli, pictures, asked, monkeypatch
+):
+    monkeypatch.setattr("faceaug.targets.table.check_images", lambda *_, **__: pytest.fail("images were read"))
     outcome = faceaug_cli("analyze", pictures, "--by", "gender")
     assert outcome.status == 1
     assert "has images but no labels" in outcome.err
     assert "--labels" in outcome.err
+    named = faceaug_cli("analyze", pictures, "--by", "yaw:5,gender", "--reader", "unlabelled")
+    assert (named.status, named.err) == (1, outcome.err)
 
 
 def test_what_is_labelled_is_not_measured(faceaug_cli, faces, asked):
