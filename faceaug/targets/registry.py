@@ -26,7 +26,7 @@ OWN: dict[str, ReaderModule] = {
 
 def reader_names() -> tuple[str, ...]:
     """Names that `find_reader` knows: faceaug's own first, then registered ones by name."""
-    return (*OWN, *sorted(_registered()))
+    return (*OWN, UNLABELLED, *sorted(_registered()))
 
 
 def find_reader(name: str) -> Reader:
@@ -82,4 +82,4 @@ def detect_reader(path: Path, labels: Path | None, *, needs_labels: bool = True)
 
 
 def _registered() -> dict[str, EntryPoint]:
-    return {found.name: found for found in entry_points(group=GROUP) if found.name not in OWN}
+    return {found.name: found for found in entry_points(group=GROUP) if found.name not in (*OWN, UNLABELLED)}

@@ -40,6 +40,7 @@ def registered(monkeypatch):
     targets = {
         "memory": f"{here}:read",
         "folder": f"{here}:read",  # the name of one of faceaug's own
+        "unlabelled": f"{here}:read",  # another
         "repeats": f"{here}:repeats",
         "seven": f"{here}:NOT_CALLABLE",
         "gone": "no_such_module_anywhere:read",
@@ -54,17 +55,20 @@ def test_a_registered_reader_is_used(tmp_path):
     assert target.attributes == ("kind", "file")
     assert np.array_equal(target.image(1), face(4))
     assert list(target.table["file"]) == [str(tmp_path), "anything"]
-    assert registry.reader_names()[-4:] == ("gone", "memory", "repeats", "seven")
+    assert registry.reader_names()[-5:] == ("unlabelled", "gone", "memory", "repeats", "seven")
 
 
 def test_our_own_names_cannot_be_taken():
     assert registry.find_reader("folder") is registry.OWN["folder"].read
+    assert registry.find_reader("unlabelled") is registry.unlabelled.read
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("memmory", r"no reader 'memmory'; did you mean 'memory'\?"),
+        ("unlabeled", "did you mean 'unlabelled'"),
+        ("nothing like it", "there are: 'auto', 'shards', .*'classes', 'unlabelled', 'gone'"),
         ("gone", "'gone' .* cannot be loaded: No module named"),
         ("seven", "is not callable"),
         ("repeats", "no table with a column of unique keys"),
