@@ -69,7 +69,7 @@ _OF_A_PLAN = {
     "--keep",
     metavar="ATTRIBUTE",
     multiple=True,
-    help="A labelled attribute that edits must leave alone. May be repeated.",
+    help="An attribute, labelled or measured, that edits must leave alone. May be repeated.",
 )
 @click.option("--tries", metavar="N", type=click.IntRange(min=1), help="Attempts for each planned face.  [default: 8]")
 @click.option(
