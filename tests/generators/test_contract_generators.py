@@ -15,8 +15,9 @@ from faceaug.errors import GeneratorError
 from faceaug.generators import Generator, load_generator, sample_z
 from faceaug.generators.base import statistics
 from faceaug.generators.stylegan2 import save
+from faceaug.reconstruction.scenes import Scenes
 
-NAMES = ("digiface", "embedded", "stylegan2", "stylegan2 truncated", "stylegan2 from a file")
+NAMES = ("digiface", "embedded", "stylegan2", "stylegan2 truncated", "stylegan2 from a file", "scenes")
 BATCHES = (1, 3, 7, 9)  # beside the whole, 20
 
 
@@ -25,6 +26,8 @@ def generator(request, tmp_path_factory):
     if request.param in ("digiface", "embedded"):
         request.getfixturevalue("faces")  # skips when the weights are not there
         return load_generator(request.param)
+    if request.param == "scenes":
+        return Scenes(16)
     small = request.getfixturevalue("small")
     if request.param == "stylegan2 truncated":
         return small.with_settings(psi=0.6, noise="none")
@@ -143,7 +146,7 @@ with open(sys.argv[2], "wb") as file:
 
 def test_another_process_draws_the_same(small, request, tmp_path):
     """As worker processes do: the generator is pickled and the child, started afresh, gives the same bits."""
-    generators = [small, small.with_settings(psi=0.6)]
+    generators = [small, small.with_settings(psi=0.6), Scenes(16)]
     with contextlib.suppress(pytest.skip.Exception):  # without the package the others are still tested
         generators.append(request.getfixturevalue("faces"))
     jobs = [(generator, latents(generator)) for generator in generators]
