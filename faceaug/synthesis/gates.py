@@ -6,9 +6,10 @@ and are asked after the built-in ones. Gates that compare samples with each othe
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +177,7 @@ DUPLICATE = "no near-copy"
 def all_gates() -> dict[str, Gate]:
     """Return the built-in gates and those of the entry point group `faceaug.gates`, in the order they are asked."""
     others: dict[str, Gate] = {}
-    for point in sorted(entry_points(group="faceaug.gates"), key=lambda p: p.name):
+    for point in _plugged_in():
         if point.name in (*BUILT_IN, DUPLICATE):
             raise UsageError(f"a plug-in brings a gate called {point.name!r}, which faceaug has; it must be renamed")
         try:
@@ -184,6 +185,23 @@ def all_gates() -> dict[str, Gate]:
         except Exception as error:
             raise FaceaugError(f"the gate {point.name!r} of a plug-in failed to load: {error}") from error
     return {**BUILT_IN, **others}
+
+
+def gate_marks() -> list[str]:
+    """Return what tells these gates from others: their names, and of a plug-in's where it is and of what version."""
+    return sorted([*all_gates(), *(f"{point.name}: {point.value} {_version(point)}" for point in _plugged_in())])
+
+
+def _plugged_in() -> list[EntryPoint]:
+    return sorted(entry_points(group="faceaug.gates"), key=lambda point: point.name)
+
+
+def _version(point: EntryPoint) -> str:
+    """Return the version of the distribution that registered a gate, or else of the package that holds it."""
+    if point.dist is not None:
+        return f"{point.dist.name} {point.dist.version}"
+    package = sys.modules.get(point.module.partition(".")[0])
+    return str(getattr(package, "__version__", ""))
 
 
 def refuse(batch: Batch, gates: dict[str, Gate]) -> list[str | None]:

@@ -36,7 +36,7 @@ from faceaug.synthesis.account import columns_of
 from faceaug.synthesis.asks import Readings, out_of_reach, wanted
 from faceaug.synthesis.block import BlockResult, Workshop, attempts_for
 from faceaug.synthesis.environment import Found, at_work, find_directions
-from faceaug.synthesis.gates import Limits, all_gates
+from faceaug.synthesis.gates import Limits, all_gates, gate_marks
 from faceaug.synthesis.guide import FILES, PROBES, Guide, prepare
 from faceaug.synthesis.ledger import Ledger
 from faceaug.synthesis.survey import DIRECTIONS, Progress, in_order
@@ -280,7 +280,7 @@ def fingerprint(
     free = {"workers", "batch_size", "report"}
     parts = dict(
         target=target.fingerprint(), plan=plan.to_dict(), generator=generator.sha256,
-        settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=sorted(all_gates()), rules=2,
+        settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=gate_marks(), rules=2,
         found=found and [found.bundle.directions.sha256(), found.bundle.reconstruction, found.measured, found.aligned],
     )  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

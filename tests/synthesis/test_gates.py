@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from faceaug.errors import FaceaugError
 from faceaug.synthesis import gates
-from faceaug.synthesis.gates import BUILT_IN, Batch, Limits, all_gates, refuse
+from faceaug.synthesis.gates import BUILT_IN, Batch, Limits, all_gates, gate_marks, refuse
 
 LIMITS = Limits(confidence=0.7, judge=0.5, drift=0.4, spill=0.6)
 
@@ -129,6 +130,28 @@ def test_any_truth_values_will_do(answer):
 def test_a_gate_that_does_not_answer_for_each_sample_is_named(answer):
     with pytest.raises(FaceaugError, match="the gate 'odd' answered"):
         refuse(batch(), {"odd": lambda found: answer})
+
+
+def test_a_plug_in_of_another_version_is_another_gate(monkeypatch):
+    class Distribution:
+        name, version = "shades", "1.0"
+
+    point = EntryPoint("dark", "json:loads", "faceaug.gates")
+    monkeypatch.setattr(gates, "entry_points", lambda group: [point])
+    monkeypatch.setattr("json.__version__", "7", raising=False)
+    marks = [gate_marks()]
+    monkeypatch.setattr("json.__version__", "8")
+    marks.append(gate_marks())
+    point = EntryPoint("dark", "json:dumps", "faceaug.gates")
+    marks.append(gate_marks())
+    vars(point)["dist"] = Distribution
+    marks.append(gate_marks())
+    Distribution.version = "1.1"
+    marks.append(gate_marks())
+    assert all("dark" in found for found in marks)
+    assert len({tuple(found) for found in marks}) == 5
+    monkeypatch.setattr(gates, "entry_points", lambda group: [])
+    assert gate_marks() == sorted(BUILT_IN)
 
 
 def test_without_others_the_built_in_ones_are_all(monkeypatch):
