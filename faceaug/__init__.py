@@ -19,8 +19,11 @@ from faceaug.errors import FaceaugError
 if TYPE_CHECKING:
     from faceaug.analysis import analyze
     from faceaug.data import BalancedDataset, ShardDataset, group_weights
+    from faceaug.discovery import discover
     from faceaug.generators import load_generator
+    from faceaug.measuring import load_measurer, measure
     from faceaug.planning import plan
+    from faceaug.semantics.bundle import Bundle, read_bundle
     from faceaug.shards.verify import verify
     from faceaug.synthesis.run import balance
     from faceaug.targets.table import load_target
@@ -28,26 +31,36 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "BalancedDataset",
+    "Bundle",
     "FaceaugError",
     "ShardDataset",
     "analyze",
     "balance",
+    "discover",
     "group_weights",
     "load_generator",
+    "load_measurer",
     "load_target",
+    "measure",
     "plan",
+    "read_bundle",
     "verify",
 ]
 
 _HOMES = {
     "BalancedDataset": "faceaug.data",
+    "Bundle": "faceaug.semantics.bundle",
     "ShardDataset": "faceaug.data",
     "analyze": "faceaug.analysis",
     "balance": "faceaug.synthesis.run",
+    "discover": "faceaug.discovery",
     "group_weights": "faceaug.data",
     "load_generator": "faceaug.generators",
+    "load_measurer": "faceaug.measuring",
     "load_target": "faceaug.targets.table",
+    "measure": "faceaug.measuring",
     "plan": "faceaug.planning",
+    "read_bundle": "faceaug.semantics.bundle",
     "verify": "faceaug.shards.verify",
 }
 

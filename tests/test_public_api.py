@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import doctest
+import importlib.util
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
+from fake_measurer import fake_measurer, write_slopes
 
 import faceaug
 
 PUBLIC = [
-    "BalancedDataset", "FaceaugError", "ShardDataset", "analyze", "balance", "group_weights", "load_generator",
-    "load_target", "plan", "verify",
+    "BalancedDataset", "Bundle", "FaceaugError", "ShardDataset", "analyze", "balance", "discover", "group_weights",
+    "load_generator", "load_measurer", "load_target", "measure", "plan", "read_bundle", "verify",
 ]  # fmt: skip
 
 
@@ -25,6 +27,19 @@ def test_the_public_names_are_these():
         assert callable(found)
         assert found.__doc__
         assert found.__module__.startswith("faceaug.")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_each_can_be_had_first(name):
+    """A name is no module of the package, which would take its place once that is imported."""
+    assert importlib.util.find_spec(f"faceaug.{name}") is None
+
+
+def test_pictures_without_labels_are_measured_by_public_names_alone(tmp_path):
+    faces = faceaug.load_target(write_slopes(tmp_path, [-0.5, 0.5]), needs_labels=False)
+    assert faceaug.measure(faces, fake_measurer())["yaw"].is_monotonic_increasing
+    with pytest.raises(faceaug.FaceaugError, match=r"none\.safetensors"):
+        faceaug.load_measurer(tmp_path / "none.safetensors")
 
 
 def test_other_names_are_refused():
