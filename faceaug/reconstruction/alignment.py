@@ -201,7 +201,7 @@ def train_alignment(
     steps, batch
         Length of the training, and pictures a step.
     pool
-        Draws that the lessons are made of.
+        Draws that the lessons are made of; no more than there are lessons.
     seed
         Of the draws, the lessons and the first weights.
     progress : callable (steps done, steps, loss), optional
@@ -212,6 +212,7 @@ def train_alignment(
         On the CPU.
     """
     rng = torch.Generator().manual_seed(seed)
+    pool = min(pool, steps * batch)
     faces = torch.cat(
         [
             _bytes(pictures(generator, latents(generator, min(256, pool - start), (seed, 0xA1, start)), SIDE))
