@@ -2,4 +2,5 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy are imported; also for processes that tests start
+# Before torch and numpy are imported; processes that tests start inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
