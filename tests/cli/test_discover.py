@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from faceaug import discovery, generators
@@ -29,10 +31,11 @@ def small(monkeypatch):
 
 
 @pytest.mark.usefixtures("small")
-def test_it_writes_the_file_and_tells_r2(faceaug_cli, tmp_path):
-    out = tmp_path / "d.safetensors"
-    told = faceaug_cli("discover", "-o", out, "--steps", 4, "--draws", 420, "--json")
+def test_it_writes_the_file_and_tells_r2_also_when_the_time_is_up_and_then_goes_on(faceaug_cli, tmp_path):
+    out, log = tmp_path / "d.safetensors", tmp_path / "d.work" / "network" / "log.jsonl"
+    told = faceaug_cli("discover", "-o", out, "--steps", 4, "--draws", 420, "--minutes", 0, "--json")
     assert told.status == 0, told.err
+    assert json.loads(log.read_text().splitlines()[-1])["step"] == 1  # at least one is done
     assert told.json["atoms"] == 4
     assert told.json["semantics"] == len(told.json["r2"]) == 15
     assert "directions show" in told.err
@@ -44,6 +47,7 @@ def test_it_writes_the_file_and_tells_r2(faceaug_cli, tmp_path):
     assert resumed.status == 0
     assert "held-out R²: yaw" in resumed.out
     assert resumed.err == ""
+    assert json.loads(log.read_text().splitlines()[-1])["step"] == 4
 
 
 def test_an_interruption_says_how_to_go_on(faceaug_cli, tmp_path, monkeypatch):

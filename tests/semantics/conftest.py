@@ -1,17 +1,6 @@
-"""Fixtures: one thread, and probes that are quickly taught."""
-
-from collections.abc import Iterator
+"""Fixtures: probes that are quickly taught."""
 
 import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,18 +1,8 @@
-"""Fixtures: one thread, and runs on toy faces that are quick."""
+"""Fixtures: runs on toy faces that are quick."""
 
 import functools
-from collections.abc import Iterator
 
 import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _patched(monkeypatch: pytest.MonkeyPatch) -> None:
