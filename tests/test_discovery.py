@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -99,29 +98,21 @@ def test_the_log_stays_and_the_draws_go(found):
     assert {"loss", "l1", "seconds_left"} <= set(last)
 
 
-@pytest.mark.parametrize("at", [("drawing faces", 400), ("learning to read faces", 6)])
-def test_an_interrupted_discovery_ends_as_if_it_had_not_been(found, at, tmp_path, monkeypatch):
+def test_a_discovery_that_was_interrupted_twice_ends_as_if_it_had_not_been(found, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-
-    def stop(stage, done, total, said):
-        if (stage, done) >= at and stage == at[0]:
-            raise KeyboardInterrupt
-
     out = tmp_path / "d.safetensors"
-    with pytest.raises(KeyboardInterrupt):
-        discover(Scenes(16), out, QUICK, progress=stop)
-    assert not out.exists()
+    for resume, *at in ((False, "drawing faces", 400), (True, "learning to read faces", 6)):
+
+        def stop(stage, done, total, said, at=at):
+            if stage == at[0] and done >= at[1]:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            discover(Scenes(16), out, QUICK, resume=resume, progress=stop)
+        assert not out.exists()
     bundle = discover(Scenes(16), out, QUICK, resume=True)
     assert bundle.directions.sha256() == found[1].directions.sha256()
     assert bundle.reconstruction == found[1].reconstruction
-
-
-def test_a_limit_of_time_ends_the_training_and_a_file_is_left(tmp_path):
-    out = tmp_path / "d.safetensors"
-    discover(Scenes(16), out, QUICK, until=time.monotonic())
-    assert out.exists()
-    last = json.loads((tmp_path / "d.work" / "network" / "log.jsonl").read_text().splitlines()[-1])
-    assert last["step"] == 1
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(found, tmp_path):
