@@ -1,4 +1,4 @@
-"""`faceaug generator`: what is known of a generator, and what it draws."""
+"""`faceaug generator`: other people's generators made readable, what is known of one, and what it draws."""
 
 from __future__ import annotations
 
@@ -25,12 +25,65 @@ _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no re
 def generator() -> None:
     """Look at generators, the networks that draw faces.
 
-    NAME is always embedded, digiface, one that another package registers, or a .safetensors file.
+    NAME is embedded, digiface, one that another package registers, or a .safetensors file.
 
     \b
     Example:
       faceaug generator info embedded
     """
+
+
+@generator.command("import")
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("-o", "--output", "out", metavar="FILE", type=PATH, required=True, help="What to write: .safetensors.")
+@click.option("--name", metavar="NAME", help="What the generator is called.  [default: the file's name]")
+@click.option("--licence", metavar="TEXT", help="What is known of the licence of the weights; the file does not say.")
+@click.option(
+    "--psi",
+    metavar="P",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Truncation of what is drawn: 1 for none, less for plainer faces.",
+)
+@click.option(
+    "--cutoff", metavar="LAYER", type=int, help="Layers from this one on are not truncated.  [default: all are]"
+)
+@click.option(
+    "--noise",
+    type=click.Choice(["const", "none"]),
+    default="const",
+    show_default=True,
+    help="The stored noise, or none.",
+)
+@click.option(
+    "--class",
+    "label",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    help="The class, if it draws several.  [default: 0]",
+)
+@click.option("--half", is_flag=True, help="Write half precision: half the size, pictures the same to a grey level.")
+@_quiet
+def import_(file: Path, out: Path, quiet: bool, **settings: Any) -> None:
+    """Make a generator of FILE, somebody else's checkpoint.
+
+    FILE is of NVIDIA's StyleGAN2, StyleGAN2-ADA or StyleGAN3 in PyTorch (.pkl), or of rosinality's stylegan2-pytorch
+    (.pt). Nothing in it is run. Mean and covariance of the latents are measured on draws, the same for the same file.
+
+    \b
+    Example:
+      faceaug generator import ffhq.pkl -o ffhq.safetensors
+    """
+    from faceaug.files import check_writable
+    from faceaug.generators.checkpoints import write_import
+
+    if out.suffix != ".safetensors":
+        raise click.UsageError(f"{out} is no name of a generator's file; let it end in .safetensors")
+    check_writable(out)
+    write_import(file, out, **settings)
+    Console(quiet=quiet).remark(f"The generator is in {out}; faceaug generator sample {out} -o grid.png draws faces")
 
 
 @generator.command()

@@ -7,6 +7,7 @@ entry point group ``faceaug.generators`` (a callable ``load(device) -> Generator
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -32,6 +33,8 @@ BUILT_IN = {
 # batch, so a fixed shape is what makes an image the same bit for bit in any batch (see `in_tiles`).
 CPU_TILE = 8
 GPU_TILE = 64
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -257,17 +260,56 @@ def check_latents(latents: Tensor, width: int, device: torch.device, what: str) 
     return latents.to(device, torch.float32)
 
 
-def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
+def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor, tile: int | None = None) -> Tensor:
     """Apply `synthesize` to latents [N, D] in tiles of one fixed size, the last one filled up with zeros.
 
     Libraries pick another order of summation for another batch size, which changes the last bits of an image. With one
-    shape for every call an image depends on its latent alone, not on the company it is computed in.
+    shape for every call an image depends on its latent alone, not on the company it is computed in. A tile that does
+    not fit into memory is halved, which changes those last bits, until a single image does not fit.
+
+    Parameters
+    ----------
+    synthesize
+        Draws the images of latents [tile, D].
+    latents
+        Any number of latents.
+    tile
+        Images that are drawn together; without it what small pictures take (`tile_of`).
     """
-    tile = CPU_TILE if latents.device.type == "cpu" else GPU_TILE
-    images = []
-    for start in range(0, max(len(latents), 1), tile):
+    tile = tile or tile_of(0, latents.device)
+    images: list[Tensor] = []
+    start = 0
+    while start < max(len(latents), 1):
         part = latents[start : start + tile]
         missing = tile - len(part)
         filled = torch.cat([part, part.new_zeros(missing, part.shape[1])]) if missing else part
-        images.append(synthesize(filled)[: len(part)])
+        try:
+            images.append(synthesize(filled)[: len(part)])
+        except RuntimeError as error:
+            if tile == 1 or not _lacks_memory(error):
+                raise
+            tile //= 2
+            log.warning("%d images do not fit into memory together; %d are drawn at a time", 2 * tile, tile)
+            continue
+        start += tile
     return torch.cat(images).contiguous()
+
+
+def tile_of(values: int, device: torch.device) -> int:
+    """Return how many images are drawn together, a power of two, so that what lies between layers fits into memory.
+
+    Parameters
+    ----------
+    values
+        Numbers that the largest layer holds for one image. A few layers are held at a time: about 16 bytes a number.
+    device
+        A gigabyte is planned with on a CPU, eight on a GPU.
+    """
+    most, room = (CPU_TILE, 2**30) if device.type == "cpu" else (GPU_TILE, 2**33)
+    fitting = max(1, room // (16 * max(values, 1)))
+    return min(most, 1 << (fitting.bit_length() - 1))
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    """Tell whether torch failed for want of memory: it says so by a class on a GPU, by its words on a CPU."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -42,6 +42,8 @@ class StyleGAN2Config:
         A block of side r has ``min(channel_base // r, channel_max)`` channels.
     conv_clamp
         Activations and RGB are clamped to plus and minus this (256 in networks trained in fp16), or not at all.
+    classes
+        Classes that the mapping is told of, 0 where it is told of none.
     """
 
     resolution: int = 64
@@ -51,6 +53,7 @@ class StyleGAN2Config:
     channel_base: int = 4096
     channel_max: int = 128
     conv_clamp: float | None = None
+    classes: int = 0
 
     def __post_init__(self) -> None:
         if self.resolution not in {8 << k for k in range(9)}:
@@ -66,6 +69,8 @@ class StyleGAN2Config:
             )
         if self.conv_clamp is not None and not self.conv_clamp > 0:
             raise GeneratorError(f"conv_clamp is {self.conv_clamp}; it must be above 0, or null for none")
+        if not 0 <= self.classes <= 1 << 16:
+            raise GeneratorError(f"classes is {self.classes}; it must be from 0 to {1 << 16}")
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -77,12 +82,22 @@ class StyleGAN2Config:
         """Number of layers that take a w of their own (RGB layers share the next block's first)."""
         return 2 * len(self.sides)
 
+    @property
+    def largest(self) -> int:
+        """Numbers that the largest layer holds for one image."""
+        return max(self.channels(side) * side**2 for side in self.sides)
+
     def channels(self, side: int) -> int:
         return min(self.channel_base // side, self.channel_max)
 
 
 def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, LEAK) * GAIN
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Scale each row of x [N, D] so that the mean of its squares is 1."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + EPSILON)
 
 
 def blur(x: Tensor, pad: int) -> Tensor:
@@ -127,20 +142,27 @@ class Mapping(nn.Module):
     """z to w; `w_avg` is the running mean of w, toward which truncation pulls."""
 
     w_avg: Tensor
+    embed: FullyConnected
 
-    def __init__(self, config: StyleGAN2Config) -> None:
+    def __init__(self, z_dim: int, w_dim: int, layers: int, classes: int) -> None:
         super().__init__()
-        self.layers = config.mapping_layers
-        self.register_buffer("w_avg", torch.empty(config.w_dim))
-        for index in range(self.layers):
-            width = config.z_dim if index == 0 else config.w_dim
-            self.add_module(f"fc{index}", FullyConnected(width, config.w_dim, rate=0.01, active=True))
+        self.layers, self.classes = layers, classes
+        self.register_buffer("w_avg", torch.empty(w_dim))
+        if classes:
+            self.embed = FullyConnected(classes, w_dim)
+        for index in range(layers):
+            width = z_dim + (w_dim if classes else 0) if index == 0 else w_dim
+            self.add_module(f"fc{index}", FullyConnected(width, w_dim, rate=0.01, active=True))
 
     def reset(self, rng: torch.Generator) -> None:
         self.w_avg.zero_()
 
-    def forward(self, z: Tensor) -> Tensor:
-        x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + EPSILON)
+    def forward(self, z: Tensor, label: int = 0) -> Tensor:
+        """Map z [N, Z] to w [N, W]; `label` is the class, where there are any."""
+        x = normalised(z)
+        if self.classes:
+            one = F.one_hot(torch.tensor([label], device=z.device), self.classes).to(z.dtype)
+            x = torch.cat([x, normalised(self.embed(one)).expand(len(x), -1)], 1)
         for index in range(self.layers):
             x = self.get_submodule(f"fc{index}")(x)
         return x  # [N, W]
@@ -271,7 +293,7 @@ class StyleGAN2Network(nn.Module):
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
         self.config = config
-        self.mapping = Mapping(config)
+        self.mapping = Mapping(config.z_dim, config.w_dim, config.mapping_layers, config.classes)
         self.synthesis = Synthesis(config)
 
 

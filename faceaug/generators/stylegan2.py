@@ -1,4 +1,4 @@
-"""The StyleGAN2 generator: the networks with their statistics, read from and written to one ``.safetensors`` file."""
+"""The StyleGAN2 and StyleGAN3 generators: networks with their statistics, in one ``.safetensors`` file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,25 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.files import write_bytes
-from faceaug.generators.base import check_device, check_latents, in_tiles, read_only, statistics
-from faceaug.generators.networks import StyleGAN2Config, StyleGAN2Network, reset_parameters
-from faceaug.generators.weights import COVARIANCE, MEAN, Header, made_by, pack, unpack
+from faceaug.generators.base import check_device, check_latents, in_tiles, read_only, statistics, tile_of
+from faceaug.generators.networks import StyleGAN2Config, reset_parameters
+from faceaug.generators.weights import (
+    COVARIANCE,
+    MEAN,
+    Header,
+    Network,
+    check_settings,
+    described,
+    made_by,
+    new_network,
+    pack,
+    unpack,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class StyleGAN2:
-    """A StyleGAN2 with its settings.
+    """A StyleGAN2, or a StyleGAN3, with its settings.
 
     Parameters
     ----------
@@ -37,21 +48,25 @@ class StyleGAN2:
         Truncation: w is pulled toward the running mean of training, ``w_avg + psi (w - w_avg)``; 1 leaves it.
     noise
         ``"const"`` adds the stored noise, ``"none"`` adds none. Both always give the same image for the same w.
+    cutoff
+        Layers from this one on are drawn from w as it was before truncation; None truncates for all.
     """
 
-    network: StyleGAN2Network
+    network: Network
     header: Header
     sha256: str
     full_mean: npt.NDArray[np.float64]
     full_covariance: npt.NDArray[np.float64]
     psi: float
     noise: Literal["const", "none"]
+    cutoff: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.psi <= 2:
             raise GeneratorError(f"truncation psi is {self.psi}; it must be above 0 and at most 2, 1 for none")
         if self.noise not in ("const", "none"):
             raise GeneratorError(f"the noise {self.noise!r} is not known: it is 'const' or 'none'")
+        check_settings(self.network.config, self.cutoff, self.header.label)
 
     @property
     def name(self) -> str:
@@ -96,30 +111,43 @@ class StyleGAN2:
 
     def synthesize(self, w: Tensor) -> Tensor:
         """Draw the images of w [N, D], the same w for every layer: float32 [N, 3, R, R], clamped to [-1, 1]."""
-        return in_tiles(self._synthesize, check_latents(w, self.w_dim, self.device, "w"))
+        tile = tile_of(self.network.config.largest, self.device)
+        return in_tiles(self._synthesize, check_latents(w, self.w_dim, self.device, "w"), tile)
 
     def to(self, device: str | torch.device) -> StyleGAN2:
         """Move the weights to `device` and return the generator itself."""
         self.network.to(check_device(device))
         return self
 
-    def with_settings(self, *, psi: float | None = None, noise: Literal["const", "none"] | None = None) -> StyleGAN2:
+    def with_settings(
+        self, *, psi: float | None = None, noise: Literal["const", "none"] | None = None, cutoff: int | None = None
+    ) -> StyleGAN2:
         """Return the same weights with another truncation or noise."""
-        return replace(self, psi=self.psi if psi is None else psi, noise=self.noise if noise is None else noise)
+        return replace(
+            self,
+            psi=self.psi if psi is None else psi,
+            noise=self.noise if noise is None else noise,
+            cutoff=self.cutoff if cutoff is None else cutoff,
+        )
 
     def _map(self, z: Tensor) -> Tensor:
         mapping = self.network.mapping
-        w: Tensor = mapping(z)
+        w: Tensor = mapping(z, self.header.label)
         return w if self.psi == 1 else mapping.w_avg + self.psi * (w - mapping.w_avg)
 
     def _synthesize(self, w: Tensor) -> Tensor:
-        ws = w[:, None].expand(-1, self.network.config.num_ws, -1)
+        layers = self.network.config.num_ws
+        ws = w[:, None].expand(-1, layers, -1)
+        if self.psi != 1 and self.cutoff is not None and self.cutoff < layers:
+            centre = self.network.mapping.w_avg
+            whole = centre + (w - centre) / self.psi
+            ws = torch.cat([ws[:, : self.cutoff], whole[:, None].expand(-1, layers - self.cutoff, -1)], 1)
         images: Tensor = self.network.synthesis(ws, self.noise)
         return images.clamp(-1, 1)
 
 
 def build(
-    network: StyleGAN2Network,
+    network: Network,
     *,
     name: str,
     licence: str,
@@ -127,6 +155,8 @@ def build(
     source_sha256: str | None = None,
     psi: float = 1.0,
     noise: Literal["const", "none"] = "const",
+    cutoff: int | None = None,
+    label: int = 0,
     samples: int = 50_000,
     seed: int = 0,
     half: bool = False,
@@ -139,8 +169,8 @@ def build(
         The network to write; it stays as it is.
     name, licence, origin, source_sha256
         What the file tells of itself (`Header`).
-    psi, noise
-        Settings that the generator has when the file is loaded without others.
+    psi, noise, cutoff, label
+        Settings that the generator has when the file is loaded without others; `label` is the class, if it has any.
     samples, seed
         Draws from which mean and covariance of w are estimated.
     half
@@ -150,9 +180,11 @@ def build(
     tensors = {key: value.detach().to(dtype) for key, value in network.state_dict().items()}
     header = Header(
         name=name,
-        **{field: getattr(network.config, field) for field in StyleGAN2Config.__dataclass_fields__},
+        **described(network.config),
         truncation_psi=psi,
+        truncation_cutoff=cutoff,
         noise=noise,
+        label=label,
         statistics_samples=samples,
         licence=licence,
         origin=origin,
@@ -174,7 +206,8 @@ def from_bytes(data: bytes, where: str | Path, device: str | torch.device = "cpu
     header, tensors, sha256 = unpack(data, where)
     mean, covariance = (read_only(tensors.pop(key).numpy()) for key in (MEAN, COVARIANCE))
     network = _network(header, tensors).to(target)
-    return StyleGAN2(network, header, sha256, mean, covariance, psi=header.truncation_psi, noise=header.noise)
+    psi, cutoff = header.truncation_psi, header.truncation_cutoff
+    return StyleGAN2(network, header, sha256, mean, covariance, psi=psi, noise=header.noise, cutoff=cutoff)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> StyleGAN2:
@@ -203,7 +236,8 @@ def save(generator: StyleGAN2, path: str | Path) -> str:
     OutputError
         When the file cannot be written; nothing is left then.
     """
-    header = generator.header.model_copy(update={"truncation_psi": generator.psi, "noise": generator.noise})
+    settings = {"truncation_psi": generator.psi, "noise": generator.noise, "truncation_cutoff": generator.cutoff}
+    header = generator.header.model_copy(update=settings)
     tensors = dict(generator.network.state_dict())
     tensors[MEAN] = torch.tensor(generator.full_mean)
     tensors[COVARIANCE] = torch.tensor(generator.full_covariance)
@@ -217,7 +251,7 @@ def initialise(config: StyleGAN2Config, seed: int, samples: int = 4096) -> Style
 
     Its running mean is set to the mean of its w, so that truncation means the same as in a trained one.
     """
-    network = StyleGAN2Network(config)
+    network = new_network(config, "cpu")
     reset_parameters(network, seed)
     with torch.no_grad():
         z = torch.randn(samples, config.z_dim, generator=torch.Generator().manual_seed(seed))
@@ -227,9 +261,8 @@ def initialise(config: StyleGAN2Config, seed: int, samples: int = 4096) -> Style
     return from_bytes(data, text)
 
 
-def _network(header: Header, tensors: dict[str, Tensor]) -> StyleGAN2Network:
+def _network(header: Header, tensors: dict[str, Tensor]) -> Network:
     """Return a frozen network that uses the given tensors as they are, without a copy."""
-    with torch.device("meta"):
-        network = StyleGAN2Network(header.config)
+    network = new_network(header.config)
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)

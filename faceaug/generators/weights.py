@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -22,11 +23,30 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.networks import StyleGAN2Config, StyleGAN2Network
+from faceaug.generators.stylegan3 import Filters, StyleGAN3Config, StyleGAN3Network
 
 FORMAT: Final = "faceaug-generator"
 VERSION: Final = 1
 LARGEST_HEADER = 10_000_000  # bytes; a 1024-pixel network needs about thirty thousand
 MEAN, COVARIANCE = "statistics.w_mean", "statistics.w_covariance"
+
+
+class FilterHeader(BaseModel):
+    """The fields of `Filters`, as a file has them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    layers: int
+    critical: int
+    first_cutoff: float
+    first_stopband: float
+    last_stopband: float
+    margin: int
+    output_scale: float
+    kernel: int
+    taps: int
+    oversampling: int
+    radial: bool
 
 
 class Header(BaseModel):
@@ -36,7 +56,7 @@ class Header(BaseModel):
 
     format: Literal["faceaug-generator"] = FORMAT
     version: Literal[1] = VERSION
-    architecture: Literal["stylegan2"] = "stylegan2"
+    architecture: Literal["stylegan2", "stylegan3"] = "stylegan2"
     name: str = Field(min_length=1, max_length=200)
     resolution: int
     z_dim: int
@@ -45,7 +65,11 @@ class Header(BaseModel):
     channel_base: int
     channel_max: int
     conv_clamp: float | None = None
+    classes: int = 0
+    filters: FilterHeader | None = None  # of a StyleGAN3
     truncation_psi: float = Field(default=1.0, gt=0, le=2)
+    truncation_cutoff: int | None = Field(default=None, ge=0)
+    label: int = Field(default=0, ge=0)
     noise: Literal["const", "none"] = "const"
     statistics_samples: int = Field(ge=2)
     licence: str
@@ -55,7 +79,27 @@ class Header(BaseModel):
 
     @property
     def config(self) -> StyleGAN2Config:
-        return StyleGAN2Config(**{name: getattr(self, name) for name in StyleGAN2Config.__dataclass_fields__})
+        shared = {name: getattr(self, name) for name in StyleGAN2Config.__dataclass_fields__}
+        if self.architecture == "stylegan2":
+            return StyleGAN2Config(**shared)
+        return StyleGAN3Config(**shared, filters=Filters(**self.filters.model_dump()) if self.filters else Filters())
+
+
+Network = StyleGAN2Network | StyleGAN3Network
+
+
+def new_network(config: StyleGAN2Config, device: str = "meta") -> Network:
+    """Return the network of a configuration; without a device it has names and shapes, but no memory behind it."""
+    with torch.device(device):
+        return StyleGAN3Network(config) if isinstance(config, StyleGAN3Config) else StyleGAN2Network(config)
+
+
+def described(config: StyleGAN2Config) -> dict[str, Any]:
+    """Return the fields by which a header tells of a configuration."""
+    fields = {name: getattr(config, name) for name in StyleGAN2Config.__dataclass_fields__}
+    if isinstance(config, StyleGAN3Config):
+        return {**fields, "architecture": "stylegan3", "filters": FilterHeader(**asdict(config.filters))}
+    return fields
 
 
 def made_by() -> str:
@@ -98,7 +142,7 @@ def unpack(data: bytes, where: str | Path) -> tuple[Header, dict[str, Tensor], s
         shape or type, or not finite.
     """
     header = _read_header(data, where)
-    expected = {name: tuple(tensor.shape) for name, tensor in _shapes(header.config).items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in new_network(header.config).state_dict().items()}
     expected |= {MEAN: (header.w_dim,), COVARIANCE: (header.w_dim, header.w_dim)}
     try:
         tensors = safetensors.torch.load(data)
@@ -114,6 +158,17 @@ def unpack(data: bytes, where: str | Path) -> tuple[Header, dict[str, Tensor], s
     _check_covariance(tensors[COVARIANCE].numpy(), where)
     weights = {name: t if name in (MEAN, COVARIANCE) else t.float() for name, t in tensors.items()}
     return header, weights, hashlib.sha256(data).hexdigest()
+
+
+def check_settings(config: StyleGAN2Config, cutoff: int | None, label: int) -> None:
+    """Raise GeneratorError where a truncation's cut-off or a class is not one that the network has."""
+    if cutoff is not None and not 0 <= cutoff <= config.num_ws:
+        raise GeneratorError(
+            f"truncation_cutoff is {cutoff}; it must be from 0 to {config.num_ws}, the layers there are"
+        )
+    if label and label >= config.classes:
+        has = f"it has the classes 0 to {config.classes - 1}" if config.classes else "it knows no classes"
+        raise GeneratorError(f"the class {label} is not one of this generator's: {has}")
 
 
 def _read_header(data: bytes, where: str | Path) -> Header:
@@ -134,7 +189,7 @@ def _read_header(data: bytes, where: str | Path) -> Header:
         raise GeneratorError(f"{where} is of version {number!r}; this faceaug reads version {VERSION}: update faceaug")
     try:
         header = Header.model_validate(raw)
-        _ = header.config
+        check_settings(header.config, header.truncation_cutoff, header.label)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -142,12 +197,6 @@ def _read_header(data: bytes, where: str | Path) -> Header:
     except GeneratorError as error:
         raise GeneratorError(f"the header of {where} is wrong: {error}") from error
     return header
-
-
-def _shapes(config: StyleGAN2Config) -> dict[str, Tensor]:
-    """Return the state of a network without memory behind it: names and shapes only."""
-    with torch.device("meta"):
-        return StyleGAN2Network(config).state_dict()
 
 
 def _compare(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], where: str | Path) -> None:

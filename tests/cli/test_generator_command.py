@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from foreign_files import network, nvidia_bytes, nvidia_module
 
+from faceaug.generators import checkpoints
 from faceaug.generators.networks import StyleGAN2Config
 from faceaug.generators.stylegan2 import initialise, save
 from faceaug.images import decode
@@ -68,3 +70,63 @@ def test_refusals(faceaug_cli, file, tmp_path, monkeypatch, words, status, told)
     assert (outcome.status, outcome.out) == (status, "")
     assert told in outcome.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """A pickle as NVIDIA's training writes it."""
+    monkeypatch.setattr(checkpoints, "SAMPLES", 1000)
+    config = StyleGAN2Config(8, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4, classes=2)
+    (tmp_path / "faces.pkl").write_bytes(nvidia_bytes(nvidia_module(network(config))))
+    return tmp_path / "faces.pkl"
+
+
+def test_import(faceaug_cli, foreign, tmp_path):
+    out = tmp_path / "faces.safetensors"
+    words = [
+        "--psi",
+        "0.7",
+        "--cutoff",
+        "2",
+        "--class",
+        "1",
+        "--licence",
+        "CC BY 4.0",
+        "--noise",
+        "none",
+        "--name",
+        "mine",
+    ]
+    outcome = faceaug_cli("generator", "import", foreign, "-o", out, *words)
+    assert (outcome.status, outcome.out) == (0, "")
+    assert outcome.err.startswith(f"The generator is in {out}")
+    found = faceaug_cli("generator", "info", out, "--json").json
+    told = {
+        key: found[key]
+        for key in ("name", "truncation_psi", "truncation_cutoff", "label", "classes", "noise", "licence")
+    }
+    assert told == {
+        "name": "mine", "truncation_psi": 0.7, "truncation_cutoff": 2, "label": 1, "classes": 2, "noise": "none",
+        "licence": "CC BY 4.0",
+    }  # fmt: skip
+    assert len(found["source_sha256"]) == 64
+    assert faceaug_cli("generator", "sample", out, "-n", 1, "-q", "-o", tmp_path / "one.png").status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (["faces.pkl", "-o", "x.pkl"], 2, "let it end in .safetensors"),
+        (["nothing.pkl", "-o", "x.safetensors"], 1, "cannot be read"),
+        (["faces.pkl", "-o", "x.safetensors", "--class", "2"], 1, "it has the classes 0 to 1"),
+        (["faces.pkl", "-o", "x.safetensors", "--psi", "3"], 1, "truncation psi is 3"),
+        (["faces.pkl", "-o", "x.safetensors", "--name", " "], 1, "no name"),
+        (["faces.pkl", "-o", "nowhere/x.safetensors"], 1, "could not be written"),
+    ],
+)
+def test_imports_that_cannot_be(faceaug_cli, foreign, tmp_path, monkeypatch, words, status, told):
+    monkeypatch.chdir(tmp_path)
+    outcome = faceaug_cli("generator", "import", *words)
+    assert (outcome.status, outcome.out) == (status, "")
+    assert told in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["faces.pkl"]

@@ -10,6 +10,7 @@ import torch
 
 from faceaug.errors import GeneratorError
 from faceaug.generators import base, load_generator, sample_z
+from faceaug.generators.base import in_tiles, tile_of
 
 GOLDEN = ["0x1.c3ce8c0000000p-2", "-0x1.389d480000000p+0", "0x1.d8ba3a0000000p-6", "-0x1.798bf60000000p-2"]
 
@@ -137,3 +138,35 @@ def test_statistics_do_not_cancel_far_from_zero():
     np.testing.assert_allclose(np.diag(covariance), 1e-4, rtol=0.1)
     with pytest.raises(GeneratorError, match="at least 2"):
         base.statistics(generator, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "tile"),
+    [(0, 8), (64 * 128**2, 8), (128 * 256**2, 8), (64 * 512**2, 4), (32 * 1024**2, 2), (512 * 1024**2, 1), (10**12, 1)],
+)
+def test_tiles_are_planned_from_what_an_image_takes(values, tile):
+    assert tile_of(values, torch.device("cpu")) == tile
+
+
+def test_a_tile_that_does_not_fit_is_halved(caplog):
+    sizes = []
+
+    def draw(part):
+        sizes.append(len(part))
+        if len(part) > 2:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: ...")
+        return part * 2
+
+    latents = torch.arange(7.0)[:, None]
+    assert torch.equal(in_tiles(draw, latents), 2 * latents)
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    assert "4 images do not fit into memory together; 2 are drawn at a time" in caplog.text
+
+
+@pytest.mark.parametrize("words", ["can't allocate memory", "shapes do not match"])
+def test_what_halving_cannot_help_is_raised(words):
+    def draw(part):
+        raise RuntimeError(words)
+
+    with pytest.raises(RuntimeError, match=words):
+        in_tiles(draw, torch.zeros(3, 1), tile=1 if "memory" in words else 8)

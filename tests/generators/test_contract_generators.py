@@ -10,14 +10,20 @@ import sys
 import numpy as np
 import pytest
 import torch
+from foreign_files import nvidia_bytes, nvidia_module
 
 from faceaug.errors import GeneratorError
 from faceaug.generators import Generator, load_generator, sample_z
 from faceaug.generators.base import statistics
-from faceaug.generators.stylegan2 import save
+from faceaug.generators.checkpoints import import_generator
+from faceaug.generators.stylegan2 import from_bytes, initialise, save
+from faceaug.generators.stylegan3 import Filters, StyleGAN3Config
 from faceaug.reconstruction.scenes import Scenes
 
-NAMES = ("digiface", "embedded", "stylegan2", "stylegan2 truncated", "stylegan2 from a file", "scenes")
+NAMES = (
+    *("digiface", "embedded", "stylegan2", "stylegan2 truncated", "stylegan2 from a file", "imported", "stylegan3"),
+    "scenes",
+)
 BATCHES = (1, 3, 7, 9)  # beside the whole, 20
 
 
@@ -30,11 +36,18 @@ def generator(request, tmp_path_factory):
         return Scenes(16)
     small = request.getfixturevalue("small")
     if request.param == "stylegan2 truncated":
-        return small.with_settings(psi=0.6, noise="none")
+        return small.with_settings(psi=0.6, noise="none", cutoff=3)
     if request.param == "stylegan2 from a file":
         path = tmp_path_factory.mktemp("weights") / "small.safetensors"
         save(small, path)
         return load_generator(path)
+    if request.param == "imported":
+        path = tmp_path_factory.mktemp("weights") / "small.pkl"
+        path.write_bytes(nvidia_bytes(nvidia_module(small.network)))
+        return from_bytes(import_generator(path), path)
+    if request.param == "stylegan3":
+        filters = Filters(layers=4, margin=3, output_scale=1.0)
+        return initialise(StyleGAN3Config(16, 12, 10, 2, 64, 8, filters=filters), seed=0, samples=20_000)
     return small
 
 

@@ -130,7 +130,8 @@ FC = "mapping.fc0.weight"
     [
         (edit("version", 2), "of version 2; this faceaug reads version 1: update faceaug"),
         (edit("format", "faceaug-directions"), "of the format 'faceaug-directions'"),
-        (edit("architecture", "stylegan3"), "wrong at 'architecture'"),
+        (edit("architecture", "dcgan"), "wrong at 'architecture'"),
+        (edit("architecture", "stylegan3"), "lacks .* tensors"),
         (edit("resolution", 1 << 40), "power of two"),
         (edit("resolution", "16"), "wrong at 'resolution'"),
         (edit("z_dim", 13), "shape .*its header asks for"),
