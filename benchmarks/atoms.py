@@ -1,15 +1,17 @@
 """How local, how faithful and how stable localised atoms are, beside scikit-learn's sparse decompositions.
 
 Two regressions from other draws are decomposed by every method; the atoms of the second are matched to those of the
-first. Maps come from `--slopes` (two .npz files with slopes [C, S, S, D], covariance [D, D], albedo [3, S, S] and,
-if C is 4, depth [S, S]); without, the generator's own pictures stand in for canonical maps. Run it from the root of the
+first. Maps come from `--directions`, whose network reads the draws; or from `--slopes` (two .npz files with slopes
+[C, S, S, D], covariance [D, D], albedo [3, S, S] and, if C is 4, depth [S, S]), which `--keep` writes; without either,
+the generator's own pictures stand in for canonical maps. Run it from the root of the
 repository: `python benchmarks/atoms.py`. The result goes to benchmarks/results/atoms.json.
 
-What is told of each method: `local` is the share of atoms with 60% or more of their map's energy in one region, the
-same for what moving the atom really changes (`local_effects`), and among the atoms that are not outside the face;
-`kept` is the share of the energy of J that maps and readings give back (and the readings alone, at best);
-`found_again` is the share of atoms whose cosine to their match is 0.8 or more; `effort` is the distance in the latent
-space of moving one atom by one standard deviation with the others kept.
+What is told of each method: `local` is the share of atoms with 60% or more of their map's energy in one region, also
+among the atoms that are not outside the face; `local_effects` is the same for what moving an atom really changes with
+the others held exactly, also with regard to the face only; `effects_in_the_face` is the median share of that change
+which is in the face; `..._held_softly` lets the others go as the atlas does; `kept` is the share of the energy of J
+that maps and readings give back (and the readings alone, at best); `found_again` is the share of atoms whose cosine to
+their match is 0.8 or more; `effort` is the distance in the latent space of moving one atom by one standard deviation.
 """
 
 from __future__ import annotations
@@ -28,10 +30,15 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from sklearn.decomposition import MiniBatchDictionaryLearning, MiniBatchSparsePCA
 
+from faceaug.atlas import STAY
+from faceaug.discovery import maps_of, read_faces
 from faceaug.generators import load_generator, sample_z
-from faceaug.semantics.bundle import LOCAL
+from faceaug.reconstruction.draws import BLOCK, latents
+from faceaug.reconstruction.draws import pictures as images_of
+from faceaug.reconstruction.networks import network_of
+from faceaug.semantics.bundle import LOCAL, read_bundle
 from faceaug.semantics.localize import ATOMS, EVENNESS, agreement, localize
-from faceaug.semantics.regions import REGIONS, face_regions, find_landmarks, shares
+from faceaug.semantics.regions import REGIONS, face_regions, face_weight, find_landmarks, shares
 from faceaug.semantics.regression import StreamingRegression
 
 Floats = NDArray[np.float64]
@@ -47,16 +54,22 @@ class Problem:
     regions: NDArray[np.uint8]
 
     @property
+    def weight(self) -> Floats:
+        """How much a pixel counts: [S, S]."""
+        return face_weight(self.regions)
+
+    @property
     def rows(self) -> Floats:
-        """The right half of the maps, which says it all: [C * S * S / 2, D]."""
+        """The right half of the weighted maps, which says it all: [C * S * S / 2, D]."""
         side = self.white.shape[2]
-        return np.asarray(self.white[:, :, side // 2 :].reshape(-1, self.white.shape[3]), np.float64)
+        weighted = self.white * self.weight[..., None]
+        return np.asarray(weighted[:, :, side // 2 :].reshape(-1, self.white.shape[3]), np.float64)
 
     def whole(self, half: Floats) -> Floats:
-        """Return maps [K, C, S, S] of right halves [C * S * S / 2, K]."""
+        """Return maps [K, C, S, S] of weighted right halves [C * S * S / 2, K]."""
         channels, side = self.white.shape[0], self.white.shape[1]
         right = half.T.reshape(-1, channels, side, side // 2)
-        return np.concatenate([right[..., ::-1], right], 3)
+        return np.asarray(np.concatenate([right[..., ::-1], right], 3) / self.weight, np.float64)
 
 
 Found = tuple[Floats, Floats]
@@ -66,9 +79,10 @@ Found = tuple[Floats, Floats]
 def ours(evenness: float, count: int) -> Callable[[Problem, int], Found]:
     def find(problem: Problem, seed: int) -> Found:
         atoms = localize(
-            problem.white, np.eye(problem.white.shape[3]), count=count, groups=problem.groups, evenness=evenness
-        )
-        return atoms.reading, atoms.maps * atoms.scale[:, None, None]
+            problem.white, np.eye(problem.white.shape[3]), weight=problem.weight, count=count, groups=problem.groups,
+            evenness=evenness,
+        )  # fmt: skip
+        return atoms.reading, atoms.maps
 
     return find
 
@@ -116,18 +130,22 @@ def judge(problem: Problem, first: Found, second: Found) -> dict[str, Any]:
     (reading, maps), (other_reading, other_maps) = first, second
     flat = problem.white.reshape(-1, problem.white.shape[3])
     steps = np.linalg.pinv(reading).T
-    effects = (flat @ steps).T.reshape(maps.shape)
-    total = float((flat**2).sum())
-    found, really = (shares((part**2).sum(1), problem.regions) for part in (maps, effects))
-    inside = found.argmax(1) != REGIONS.index("outside")
+    effects, gentle = ((flat @ part).T.reshape(maps.shape) for part in (steps, softly(reading)))
+    found, really, softened = (shares((part**2).sum(1), problem.regions) for part in (maps, effects, gentle))
+    outside = REGIONS.index("outside")
+    inside = found.argmax(1) != outside
+    face = really[:, :outside] / np.maximum(really[:, :outside].sum(1, keepdims=True), 1e-300)
     count = min(len(maps), len(other_maps))
+    weighted = (problem.white * problem.weight[..., None]).reshape(flat.shape)
+    total = float((weighted**2).sum())
     again = {
         name: round(float((agreement(a[:count], b[:count]) >= ALIKE).mean()), 3)
         for name, a, b in (("maps", maps, other_maps), ("readings", reading.T, other_reading.T))
     }
     effort = np.linalg.norm(steps, axis=0)
     kept = [
-        1 - float(((flat - part.reshape(len(part), -1).T @ reading.T) ** 2).sum()) / total for part in (maps, effects)
+        1 - float(((weighted - (part * problem.weight).reshape(len(part), -1).T @ reading.T) ** 2).sum()) / total
+        for part in (maps, effects)
     ]
     return {
         "atoms": len(maps),
@@ -135,13 +153,30 @@ def judge(problem: Problem, first: Found, second: Found) -> dict[str, Any]:
         "local": round(float((found.max(1) >= LOCAL).mean()), 3),
         "local_in_the_face": round(float((found[inside].max(1) >= LOCAL).mean()), 3),
         "local_effects": round(float((really.max(1) >= LOCAL).mean()), 3),
+        "local_effects_in_the_face": round(float((face[inside].max(1) >= LOCAL).mean()), 3),
+        "effects_in_the_face": round(float(np.median(1 - really[inside, outside])), 3),
+        "local_effects_held_softly": round(float((softened.max(1) >= LOCAL).mean()), 3),
         "pixels_used": round(float((maps != 0).any(1).mean()), 3),
         "kept": round(kept[0], 4),
         "kept_at_best": round(kept[1], 4),
         "found_again": again,
         "effort_median": round(float(np.median(effort)), 2),
         "effort_largest": round(float(effort.max()), 2),
+        "effort_held_softly": round(float(np.median(np.linalg.norm(softly(reading), axis=0))), 2),
     }
+
+
+def softly(reading: Floats) -> Floats:
+    """Return the steps [D, K] that move one atom by one and let the others go by degrees."""
+    steps = np.empty_like(reading)
+    for k in range(reading.shape[1]):
+        others = np.delete(reading, k, 1)
+        given = np.eye(len(reading)) - others @ np.linalg.solve(
+            others.T @ others + STAY**2 * np.eye(others.shape[1]), others.T
+        )
+        spanned = given @ reading[:, k]
+        steps[:, k] = spanned / (reading[:, k] @ spanned)
+    return steps
 
 
 def pictures(name: str, draws: int, seed: int) -> dict[str, Floats]:
@@ -163,6 +198,28 @@ def pictures(name: str, draws: int, seed: int) -> dict[str, Floats]:
     }
 
 
+def canonical(file: Path, draws: int, seed: int) -> dict[str, Floats]:
+    """Return slopes and mean of the canonical maps that the network in a file of directions reads off fresh draws."""
+    bundle = read_bundle(file)
+    generator = load_generator(bundle.generator_name)
+    bundle.directions.check_generator(generator.sha256)
+    own = {name: part for name, part in bundle.weights.items() if not name.startswith(("alignment.", "calibration."))}
+    network = network_of(own)
+    side = network.side
+    sums = StreamingRegression(generator.w_dim, 4 * side * side)
+    for start in range(0, draws, BLOCK):
+        w = latents(generator, min(BLOCK, draws - start), (seed, 0xA7, start))
+        sums.update(w, maps_of(read_faces(network, images_of(generator, w, side))).flatten(1))
+    fit = sums.solve()
+    face = fit.predict(np.array(generator.w_mean, np.float64)[None])[0].reshape(4, side, side)
+    return {
+        "slopes": fit.B.reshape(4, side, side, -1),
+        "depth": face[0],
+        "albedo": face[1:],
+        "covariance": np.array(generator.w_covariance, np.float64),
+    }
+
+
 def pose(given: dict[str, Floats]) -> Problem:
     """Return the problem of one regression."""
     slopes = np.asarray(given["slopes"], np.float64)
@@ -178,6 +235,8 @@ def pose(given: dict[str, Floats]) -> Problem:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--directions", type=Path, metavar="FILE", help="of faceaug discover")
+    parser.add_argument("--keep", type=Path, nargs=2, metavar="FILE", help="where the regressions are kept, as .npz")
     parser.add_argument("--slopes", type=Path, nargs=2, metavar="FILE", help="two regressions from other draws")
     parser.add_argument("--generator", default="digiface", help="whose pictures stand in without --slopes")
     parser.add_argument("--draws", type=int, default=50_000, help="of each regression of pictures")
@@ -191,8 +250,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     if options.slopes:
         given = [dict(np.load(file)) for file in options.slopes]
+    elif options.directions:
+        given = [canonical(options.directions, options.draws, options.seed + k) for k in range(2)]
     else:
         given = [pictures(options.generator, options.draws, options.seed + k) for k in range(2)]
+    for file, part in zip(options.keep or (), given, strict=False):
+        np.savez(file, **part)
     problems = [pose(part) for part in given]
     methods = {f"faceaug, evenness {a}": ours(a, options.atoms) for a in options.evenness}
     methods |= {f"MiniBatchDictionaryLearning, alpha {a}": dictionary(a, options.atoms) for a in options.dictionary}

@@ -36,7 +36,7 @@ from faceaug.reconstruction.training import NetworkTrainer, Schedule
 from faceaug.semantics.bundle import Bundle, range_seen, with_atoms
 from faceaug.semantics.directions import Directions
 from faceaug.semantics.localize import ATOMS, Atoms, localize
-from faceaug.semantics.regions import face_regions, find_landmarks
+from faceaug.semantics.regions import face_regions, face_weight, find_landmarks
 from faceaug.semantics.regression import StreamingRegression
 
 Floats = NDArray[np.float64]
@@ -280,10 +280,10 @@ def _bundle(
         generator=generator.sha256,
     )
     face = maps.predict(mean[None])[0].reshape(4, side, side)
-    atoms = localize(maps.B.reshape(4, side, side, d), covariance, count=count)
+    regions = face_regions(side, find_landmarks(face[0], face[1:]))
+    atoms = localize(maps.B.reshape(4, side, side, d), covariance, weight=face_weight(regions), count=count)
     read = np.concatenate([_atoms_of(network, atoms, face, images) for _, images in held])
     told = (np.concatenate([w.cpu().double().numpy() for w, _ in held]) - mean) @ atoms.reading
-    regions = face_regions(side, find_landmarks(face[0], face[1:]))
     directions, shares = with_atoms(directions, atoms, regions, _r2(read, told))
     weights = weights_of(network)
     return Bundle(

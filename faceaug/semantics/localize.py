@@ -10,7 +10,8 @@ analysis, over groups of channels, climbed by polar steps, which never descend).
 readings are uncorrelated and the few components that carry most variance (how bright is the picture?) take part in
 every map; with 0 maps are the most local, and moving one alone asks for extreme latents. The result is made sparse and
 compact by a lasso over the same groups, whose penalty grows with the distance from the atom's centre (after the idea
-of Neumann et al., "Sparse Localized Deformation Components", SIGGRAPH Asia 2013). Nothing is drawn at random: another
+of Neumann et al., "Sparse Localized Deformation Components", SIGGRAPH Asia 2013). Hair, clothes and background change
+more than faces do and would take half of the atoms, so pixels can weigh less there. Nothing is drawn at random: another
 seed means other draws for the regression.
 
 The canonical face has a mirror: atoms are sought in the mirror-even part of J, so that both eyes are one atom, and what
@@ -38,8 +39,8 @@ GROUPS = ((0,), (1, 2, 3))
 """Channels that belong together in a pixel: depth by itself, the three of albedo. An atom tends to one or the other."""
 ATOMS = 48
 EVENNESS = 0.2  # the exponent a
-SPARSITY = 0.05  # of an atom's peak: what is fainter, at the atom's radius, is taken off its map
-RADIUS = 0.15  # of the side: where the penalty is SPARSITY; it goes from a fifth of that to three times as much
+SPARSITY = 0.1  # of an atom's peak: what is fainter, at the atom's radius, is taken off its map
+RADIUS = 0.1  # of the side: where the penalty is SPARSITY; it goes from a fifth of that to three times as much
 TURNS, LASSO_STEPS = 300, 60
 _RANK = 1e-7  # singular values below this share of the largest are rounding
 
@@ -60,11 +61,12 @@ class Atoms:
     effects : float64 [K, C, S, S]
         What `steps` really change, by the regression: dense, and not as compact as the maps.
     explained : float64 [K]
-        Energy of an atom's map over that of J, both with `scale`. Readings are correlated, so these do not add up to 1.
+        Energy of an atom's map over that of J, both with `scale` and weights. Readings are correlated, so these do not
+        add up to 1.
     scale : float64 [C]
-        Factors by which channels are comparable: each group's part of J, so scaled, has the energy 1.
+        Factors by which channels are comparable: each group's part of J, so scaled and weighted, has the energy 1.
     reconstruction, dense_reconstruction : float
-        Share of the energy of the even part of J that maps (effects) and readings give back.
+        Share of the energy of the even part of J, weighted, that maps (effects) and readings give back.
     odd : float
         Share of the energy of J that is mirror-odd and therefore left out.
     """
@@ -97,6 +99,7 @@ def localize(
     slopes: Floats,
     covariance: Floats,
     *,
+    weight: Floats | None = None,
     count: int = ATOMS,
     groups: Groups = GROUPS,
     evenness: float = EVENNESS,
@@ -111,6 +114,8 @@ def localize(
         J: change of the canonical maps per unit of w, from a regression.
     covariance : float [D, D]
         Sigma, of w over draws.
+    weight : float [S, S] above 0, optional
+        How much a pixel's change counts; its mirror-even part is used. 1 everywhere when None.
     count : int
         K. At most the number of independent mirror-even changes.
     groups : sequences of channels
@@ -125,12 +130,12 @@ def localize(
     UsageError
         When the shapes do not fit, a number is not finite, or fewer than `count` independent changes are there.
     """
-    slopes, covariance = _checked(slopes, covariance, groups, count)
+    slopes, covariance, weight = _checked(slopes, covariance, weight, groups, count)
     channels, side, _, width = slopes.shape
     root, back = _roots(covariance)  # Sigma^1/2 and its pseudo-inverse
     even = (slopes + slopes[:, :, ::-1]) / 2
     odd = 1 - float((even**2).sum() / max((slopes**2).sum(), 1e-300))
-    white = even.reshape(-1, width) @ root
+    white = (even * weight[..., None]).reshape(-1, width) @ root
     scale = _comparable(white.reshape(channels, -1, width), groups)
     white = (white.reshape(channels, -1) * scale[:, None]).reshape(-1, width)
     half, mirrored = _half(channels, side)
@@ -152,6 +157,7 @@ def localize(
     sparse = _lasso(
         rows, reading, effects, _penalty(effects, half, channels, side, groups, sparsity, radius), channels, groups
     )
+    sparse = sparse * _sizes(rows, reading, sparse)
     total = float((rows**2).sum())
     energy = (sparse**2).sum(0)
     order = np.argsort(-energy, kind="stable")
@@ -159,6 +165,7 @@ def localize(
     full[half] = sparse / mirrored[:, None]
     maps = _unfolded(full, channels, side)
     dense = (white @ steps).T.reshape(count, channels, side, side)
+    maps, dense = maps / weight, dense / weight
     peak = np.abs(maps).reshape(count, -1).argmax(1)
     sign = np.where(maps.reshape(count, -1)[np.arange(count), peak] < 0, -1.0, 1.0)
     return Atoms(
@@ -260,6 +267,12 @@ def _lasso(rows: Floats, reading: Floats, start: Floats, penalty: Floats, channe
     return now
 
 
+def _sizes(rows: Floats, reading: Floats, sparse: Floats) -> Floats:
+    """Return factors [K] that make up, by least squares, for what the penalty took off each map as a whole."""
+    gram = (sparse.T @ sparse) * (reading.T @ reading)
+    return np.asarray(np.linalg.pinv(gram, hermitian=True) @ ((rows @ reading) * sparse).sum(0), np.float64)
+
+
 def _penalty(
     effects: Floats, half: NDArray[np.int64], channels: int, side: int, groups: Groups, sparsity: float, radius: float
 ) -> Floats:  # fmt: skip
@@ -316,7 +329,9 @@ def _roots(covariance: Floats) -> tuple[Floats, Floats]:
     return (basis * root) @ basis.T, (basis * inverse) @ basis.T
 
 
-def _checked(slopes: Floats, covariance: Floats, groups: Groups, count: int) -> tuple[Floats, Floats]:
+def _checked(
+    slopes: Floats, covariance: Floats, weight: Floats | None, groups: Groups, count: int
+) -> tuple[Floats, Floats, Floats]:
     slopes, covariance = np.asarray(slopes, np.float64), np.asarray(covariance, np.float64)
     channels = sorted(channel for group in groups for channel in group)
     if slopes.ndim != 4 or slopes.shape[1] != slopes.shape[2] or channels != list(range(len(slopes))):
@@ -329,4 +344,7 @@ def _checked(slopes: Floats, covariance: Floats, groups: Groups, count: int) -> 
         raise UsageError("the slopes or the covariance hold NaN or infinite numbers: find them again")
     if not 1 <= count <= slopes.shape[3]:
         raise UsageError(f"{count} atoms of {slopes.shape[3]} latents were asked for: between 1 and that many can be")
-    return slopes, covariance
+    weight = np.ones(slopes.shape[1:3]) if weight is None else np.asarray(weight, np.float64)
+    if weight.shape != slopes.shape[1:3] or not (np.isfinite(weight).all() and (weight > 0).all()):
+        raise UsageError(f"the weight of {slopes.shape[1:3]} pixels must be that many numbers above 0: {weight.shape}")
+    return slopes, covariance, (weight + weight[:, ::-1]) / 2

@@ -23,6 +23,7 @@ REGIONS = ("brows", "eyes", "nose", "cheeks", "mouth", "jaw", "forehead", "outsi
 
 FOUND = 0.01  # contrast, on [0, 1], from which a dark spot is an eye or a mouth and no accident
 FLAT = 2e-6  # a fiftieth of the smallest range of depth that is a relief
+OUTSIDE = 0.1  # of the face: what a change of hair, neck or background counts where parts of the face are sought
 SMALLEST = 16  # side of the smallest map; on a smaller one an eye is not a pixel
 
 
@@ -127,6 +128,11 @@ def face_regions(side: int, at: Landmarks) -> NDArray[np.uint8]:
     paint("eyes", np.hypot((x - unit) / (0.66 * unit), (y - eyes) / (0.42 * unit)) <= 1)
     paint("brows", (np.abs(y - brow_y) < 0.28 * unit) & (np.abs(x - 1.05 * unit) < 0.85 * unit))
     return labels
+
+
+def face_weight(regions: NDArray[np.uint8]) -> Floats:
+    """Return how much every pixel counts when parts of the face are sought: float64 [S, S], less outside the face."""
+    return np.where(regions == REGIONS.index("outside"), OUTSIDE, 1.0)
 
 
 def shares(energy: Floats, regions: NDArray[np.uint8]) -> Floats:

@@ -234,6 +234,26 @@ def test_agreement_matches_whatever_order_and_sign():
         agreement(vectors, vectors[:, :5])
 
 
+def test_what_weighs_little_gets_fewer_atoms_and_its_maps_keep_their_units():
+    slopes, covariance, _ = problem()
+    low = grid(SIDE)[1] > 0.55  # where four of the planted ones are
+    weight = np.where(low, 0.03, 1.0)
+    even, weighted = (localize(slopes, covariance, count=5, weight=given) for given in (None, weight))
+
+    def below(atoms: Atoms) -> int:
+        energy = atoms.energy()
+        return int(((energy * low).sum((1, 2)) > 0.5 * energy.sum((1, 2))).sum())
+
+    assert below(weighted) < below(even)
+    np.testing.assert_allclose(
+        weighted.effects, np.einsum("cyxd,dk->kcyx", slopes, weighted.steps), atol=1e-6 * np.abs(weighted.effects).max()
+    )
+    whole = localize(slopes, covariance, count=PLANTED, weight=weight)  # the border runs through one of them
+    assert (agreement(scaled(whole, planted_maps()), scaled(whole, whole.maps)) > 0.9).sum() >= PLANTED - 1
+    same = localize(slopes, covariance, count=5, weight=np.full((SIDE, SIDE), 7.0))
+    np.testing.assert_allclose(same.maps, even.maps, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -246,6 +266,8 @@ def test_agreement_matches_whatever_order_and_sign():
         (dict(slopes=np.zeros((4, 8, 8, 5))), "change in only 0 ways"),
         (dict(slopes=np.ones((4, 8, 8, 5))), "change in only 1 ways"),
         (dict(groups=((0,), (0, 1, 2, 3))), "every channel in one group"),
+        (dict(weight=np.ones((8, 7))), "the weight of"),
+        (dict(weight=np.zeros((8, 8))), "numbers above 0"),
     ],
 )
 def test_what_cannot_be_decomposed_is_refused(change, said):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceaug.errors import UsageError
-from faceaug.semantics.regions import REGIONS, Landmarks, face_regions, find_landmarks, grid, shares
+from faceaug.semantics.regions import REGIONS, Landmarks, face_regions, face_weight, find_landmarks, grid, shares
 
 
 def drawn(side=64, eye_x=0.17, eye_y=0.42, nose_y=0.64, mouth_y=0.80, noise=0.0):
@@ -77,6 +77,13 @@ def test_regions_are_symmetric_and_all_there(side, eye_x, eye_y, nose, ratio):
     assert labels.dtype == np.uint8
     present = {REGIONS[k] for k in np.unique(labels)}
     assert {"eyes", "nose", "mouth", "cheeks", "outside"} <= present
+
+
+def test_the_face_weighs_more_than_what_is_around_it():
+    labels = face_regions(32, find_landmarks(None, np.full((3, 32, 32), 0.5)))
+    weight = face_weight(labels)
+    assert set(weight[labels != REGIONS.index("outside")]) == {1.0}
+    assert 0 < weight[labels == REGIONS.index("outside")].max() < 1
 
 
 def test_shares_are_of_the_whole():
