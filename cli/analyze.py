@@ -1,14 +1,32 @@
-"""`faceaug analyze`: how many faces are in each cell, and how uneven that is."""
+"""`faceaug analyze`: how many faces are in each cell, how uneven that is, and what in a face carries an attribute."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import Console
-from .options import PATH, by_option, count, output_options, read_target, require_by, target_options
+from .options import (
+    PATH,
+    by_option,
+    count,
+    counted_columns,
+    load_measurer,
+    measure_columns,
+    output_options,
+    read_target,
+    read_unmeasured,
+    require_by,
+    target_options,
+)
+
+if TYPE_CHECKING:
+    from faceaug.explaining import Explanation
+    from faceaug.semantics.bundle import Bundle
+    from faceaug.targets.table import Target
 
 
 @click.command(short_help="Count faces in cells; measure the imbalance.")
@@ -28,22 +46,85 @@ from .options import PATH, by_option, count, output_options, read_target, requir
     type=PATH,
     help="Shares to compare with (JSON or YAML, nested as {female: {asian: 0.1}}).  [default: uniform]",
 )
+@click.option(
+    "--explain",
+    metavar="ATTRIBUTES",
+    multiple=True,
+    help="Which parts of the face carry these labels, measured without labels: gender,age. May be repeated.",
+)
+@click.option("--explain-map", metavar="FILE", type=PATH, help="Draw where on the mean face they lie, as .png.")
 @output_options
 def analyze(**options: Any) -> None:
     """Count the faces of a data set in cells and measure how uneven they are.
 
     TARGET is a folder of images, an HDF5 file, or an output folder of faceaug.
 
+    With --explain, labels are regressed sparsely on localised parts of the face's shape and colour, which are measured
+    on every photograph (or are columns of the labels, from faceaug measure); view and light are taken off, and the
+    result is judged on held-out faces: those of other splits, or folds in turn.
+
     \b
     Example:
       faceaug analyze faces/ --labels labels.csv --by gender,ethnicity
       faceaug analyze faces/ --labels labels.csv --by gender --by age:q4 --json
+      faceaug analyze faces/ --labels labels.csv --explain gender --explain-map gender.png
     """
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
+    if options["explain"]:
+        _explain(options, console)
+        return
+    if options["explain_map"]:
+        raise click.UsageError("--explain-map draws what --explain finds: say what to explain, as --explain gender")
     by = require_by(options)
     wished = _read_wished(options["wished"])
     analysis = count(read_target(options, console), by, minimum=options["minimum"], wished=wished)
     console.show(analysis.to_text(), analysis.to_dict())
+
+
+def _explain(options: dict[str, Any], console: Console) -> None:
+    """Show which parts of the face carry attributes; and count by others, where that is asked for as well."""
+    from faceaug.explaining import columns_for, explain, face_of
+    from faceaug.files import check_writable
+
+    file, attributes = options["explain_map"], list(options["explain"])
+    if file is not None:
+        if file.suffix.lower() != ".png":
+            raise click.UsageError(f"{file} must end in .png, which tells its kind")
+        check_writable(file)
+    wished = _read_wished(options["wished"])
+    measurer = load_measurer(options)
+    bundle = face_of(measurer)
+    target = read_unmeasured(options | {"split": options["split"] or "all"}, console)
+    needed = dict.fromkeys([*columns_for(target, attributes, bundle), *counted_columns(options)])
+    target = measure_columns(target, needed, lambda: measurer, options, console)
+    text, facts = [], {}
+    if options["by"]:
+        analysis = count(_narrowed(target, options), list(options["by"]), minimum=options["minimum"], wished=wished)
+        text, facts = [analysis.to_text()], analysis.to_dict()
+    found = explain(target, attributes, bundle, use_splits=options["split"] is None)
+    if file is not None:
+        _draw(file, found, bundle)
+        console.remark(f"The maps are in {file}")
+    console.show(
+        "\n\n".join([*text, *(one.to_text() for one in found)]),
+        facts | {"explanations": [one.to_dict() for one in found]},
+    )
+
+
+def _narrowed(target: Target, options: dict[str, Any]) -> Target:
+    """Return the part that is counted when no split is named, of a target that was read whole."""
+    from faceaug.targets.splits import choose
+
+    table, split = choose(target.table, options["split"], target.name)
+    return replace(target, table=table, split=split)
+
+
+def _draw(file: Path, found: list[Explanation], bundle: Bundle) -> None:
+    from faceaug.explain_map import explanation_picture
+    from faceaug.files import write_bytes
+    from faceaug.images import encode
+
+    write_bytes(file, encode(explanation_picture(found, bundle), "png"))
 
 
 def _read_wished(path: Path | None) -> Any:

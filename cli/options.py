@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -148,12 +148,18 @@ output_options = decorated(
 
 def read_target(options: dict[str, Any], console: Console) -> Target:
     """Read the data set that the options name, and measure what they ask for beyond its labels."""
-    needed, measurer = _columns(options), cache(lambda: load_measurer(options))
+    needed, measurer = counted_columns(options), cache(lambda: load_measurer(options))
     if needed and _without_labels(options):
         from faceaug.measuring import require_measured
 
         require_measured(options["source"], needed, measurer)
-    target = read_unmeasured(options, console)
+    return measure_columns(read_unmeasured(options, console), needed, measurer, options, console)
+
+
+def measure_columns(
+    target: Target, needed: Iterable[str], measurer: Callable[[], Measurer], options: dict[str, Any], console: Console
+) -> Target:
+    """Measure those columns of `needed` that the labels lack and that can be measured."""
     names = [name for name in needed if name not in target.table.columns]
     if not names:
         return target
@@ -206,7 +212,7 @@ def load_measurer(options: dict[str, Any]) -> Measurer:
     return load_measurer(options["reconstruction"], options.get("device", "cpu"))
 
 
-def _columns(options: dict[str, Any]) -> list[str]:
+def counted_columns(options: dict[str, Any]) -> list[str]:
     """Return the columns that a command needs: what it counts by, also in a plan that it carries out, and keeps."""
     from faceaug.axes import parse_by
 

@@ -232,6 +232,14 @@ def attribute(table: pd.DataFrame, name: str) -> pd.Series[Any]:
     return column.iloc[:, 0]
 
 
+def is_continuous(values: pd.Series[Any]) -> bool:
+    """Tell whether a column holds so many distinct numbers that they are no categories."""
+    if _kind(values) != "number" or isinstance(values.dtype, pd.CategoricalDtype):
+        return False
+    known = numbers(values, str(values.name))
+    return len(pd.unique(known[~np.isnan(known)])) > MAX_CATEGORIES
+
+
 def label(value: object) -> str:
     """Return the level that a value belongs to: text as it is, 3.0 as "3", True as "True", "" for none or infinity."""
     if isinstance(value, (float, np.floating)):
