@@ -3,10 +3,11 @@
     python benchmarks/skin.py OUT SEMANTIC [--directions FILE] [--sheet FILE.png]
 
 takes the probes and directions that a finished run of `faceaug balance` left in OUT, moves moderate draws of its
-generator toward SEMANTIC (such as "ethnicity=black") in four ways, and writes benchmarks/results/skin.json:
+generator toward SEMANTIC (such as "ethnicity=black") in five ways, and writes benchmarks/results/skin.json:
 
     alone        the probe's own line, nothing kept
     scene kept   the probe's line, colour outside the face and the light's side kept
+    view and light kept   the probe's line; view, light from the side and colour outside kept: what a run does
     over atoms   the line rebuilt over the atoms of the face; view, light from the side and colour outside kept
     all light kept   the same with light from above and its strength kept, which a reconstruction takes skin for
 
@@ -36,15 +37,16 @@ from faceaug.generators.base import Generator
 from faceaug.images import contact_sheet, encode
 from faceaug.reconstruction.measurer import NAMES
 from faceaug.semantics import scene
-from faceaug.semantics.algebra import joined, select
+from faceaug.semantics.algebra import joined, rebuild, select
+from faceaug.semantics.bundle import Bundle
 from faceaug.semantics.directions import Directions
 from faceaug.semantics.probes import Probe, Task
-from faceaug.semantics.reading import OUTSIDE, Reader, kept_scene
+from faceaug.semantics.reading import LIKE_SKIN, OUTSIDE, Reader, kept_scene
 from faceaug.shards.manifest import read_manifest
 from faceaug.synthesis.asks import AIM
 from faceaug.synthesis.environment import at_work, find_directions
 from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate, synthesize
-from faceaug.synthesis.guide import FILES, LAST, PROBES, over_atoms, to_uint8
+from faceaug.synthesis.guide import FILES, LAST, PROBES, to_uint8
 from faceaug.synthesis.run import MODELS
 from faceaug.synthesis.survey import Survey, draw, draw_seeds
 
@@ -72,6 +74,7 @@ def main() -> None:
     ways: dict[str, tuple[Directions, Sequence[str]]] = {
         "alone": (lines, ()),
         "scene kept": (lines, kept_scene([task])),
+        "view and light kept": (lines, kept_scene([task], NAMES)),
         "over atoms": (over_atoms(lines, bundle), kept_scene([task], NAMES)),
         "all light kept": (over_atoms(lines, bundle), (*NAMES, *OUTSIDE)),
     }
@@ -92,6 +95,15 @@ def main() -> None:
         "skin", {**environment(seed=11, packages=("torch", "numpy")), "semantic": given.semantic, "draws": DRAWS,
                  "truncation": TRUNCATION, "step": STEP, "aim": AIM, "ways": figures},
     )  # fmt: skip
+
+
+def over_atoms(lines: Directions, bundle: Bundle) -> Directions:
+    """Return directions with the attributes rebuilt over a bundle's atoms, freed of view, side light and scene."""
+    of = dict(zip(lines.names, lines.kinds, strict=True))
+    beside = [name for name, kind in of.items() if kind in ("view", "light") and name not in LIKE_SKIN]
+    whole = joined(lines, select(bundle.directions, bundle.atoms))
+    attributes = [name for name, kind in of.items() if kind == "attribute"]
+    return select(rebuild(whole, attributes, bundle.atoms, [*beside, *OUTSIDE]), lines.names)
 
 
 def opened(models: Path) -> tuple[Reader, Survey]:

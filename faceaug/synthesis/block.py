@@ -196,7 +196,7 @@ class Workshop:
             candidates=self.candidates, truncation=self.truncation,
         )  # fmt: skip
         edited = extrapolate(
-            self.generator, guide.edits, guide.reader, w.astype(np.float32), ask,
+            self.generator, guide.directions, guide.reader, w.astype(np.float32), ask,
             covariance=guide.covariance(room.parts), corrections=corrections, reach=REACH * guide.reach,
             batch_size=self.batch_size,
         )  # fmt: skip

@@ -21,15 +21,14 @@ from faceaug.framing import Framing, apply_framing, measure_framing
 from faceaug.generators.base import Generator
 from faceaug.images import Codec, resize
 from faceaug.photometry import Photometry, measure_photometry, target_photometry
-from faceaug.semantics.algebra import covariance_given, joined, rebuild, select
-from faceaug.semantics.bundle import Bundle
+from faceaug.semantics.algebra import covariance_given
 from faceaug.semantics.directions import Directions
 from faceaug.semantics.learning import learn, tasks_of
 from faceaug.semantics.probes import Probe, Task
-from faceaug.semantics.reading import LIKE_SKIN, OUTSIDE, Reader, kind_of
+from faceaug.semantics.reading import Reader, kind_of
 from faceaug.semantics.scene import FaceEllipse
 from faceaug.semantics.soundness import FAR, MODERATE, train_soundness
-from faceaug.synthesis.asks import STILL, Wanted
+from faceaug.synthesis.asks import Wanted
 from faceaug.synthesis.environment import Environment, Found
 from faceaug.synthesis.extrapolate import synthesize
 from faceaug.synthesis.gates import Limits
@@ -88,11 +87,6 @@ class Guide:
     def directions(self) -> Directions:
         """Of everything that the reader reads."""
         return self.survey.directions
-
-    @cached_property
-    def edits(self) -> Directions:
-        """Along which edits move: attributes over the atoms of the face where they are known (method.md, section 6)."""
-        return over_atoms(self.directions, self.found.bundle) if self.found else self.directions
 
     @cached_property
     def _sparing(self) -> Floats | None:
@@ -187,7 +181,7 @@ def prepare(
             probes=read_json(folder / PROBES[2], "the probes' figures"), framing=reader.framing.to_dict(),
             draws=len(drawn.w), photometry=photometry.summary() if photometry else None,
             r2=dict(zip(reader.semantics, np.round(drawn.directions.r2, 4).tolist(), strict=True)),
-            found=_summary(found, drawn.directions, environment) if found and environment else None,
+            found=_summary(found, environment) if found and environment else None,
             seconds=dict(zip(stages, np.round(np.diff(clock), 2).tolist(), strict=True)),
         )  # fmt: skip
         reader.soundness.save(folder / FILES[3])
@@ -231,33 +225,10 @@ def _environment(found: Found, generator: Generator, reader: Reader, seed: int, 
     return found.environment.in_terms_of(found.environment(images), found.measure(pictures))
 
 
-def _summary(found: Found, directions: Directions, environment: Environment) -> dict[str, Any]:
-    """Say what was found without labels, in whose terms it reads, and how much of each attribute the atoms hold."""
-    edits = over_atoms(directions, found.bundle)
-    kept = {
-        name: round(float(after / before), 4) if before > 0 else None
-        for name, kind, after, before in zip(
-            directions.names, directions.kinds, edits.r2 * edits.spread**2, directions.r2 * directions.spread**2,
-            strict=True,
-        ) if kind == "attribute"
-    }  # fmt: skip
+def _summary(found: Found, environment: Environment) -> dict[str, Any]:
+    """Say what was found without labels, and in whose terms it reads."""
     return dict(generator=found.bundle.directions.generator, reconstruction=found.bundle.reconstruction,
-                made_by=found.bundle.made_by, measured=list(found.measured), over_atoms=kept,
-                **environment.state())  # fmt: skip
-
-
-def over_atoms(directions: Directions, bundle: Bundle) -> Directions:
-    """Return a run's directions with its attributes rebuilt over a bundle's atoms, freed of view, light and scene."""
-    attributes = [n for n, kind in zip(directions.names, directions.kinds, strict=True) if kind == "attribute"]
-    if not attributes or not bundle.atoms:
-        return directions
-    beside = [
-        n for n, kind in zip(directions.names, directions.kinds, strict=True)
-        if kind in ("view", "light") and n not in LIKE_SKIN
-    ]  # fmt: skip
-    outside = [n for n in OUTSIDE if directions.spread[directions.index([n])[0]] > STILL]
-    whole = joined(directions, select(bundle.directions, bundle.atoms))
-    return select(rebuild(whole, attributes, bundle.atoms, [*beside, *outside]), directions.names)
+                made_by=found.bundle.made_by, measured=list(found.measured), **environment.state())  # fmt: skip
 
 
 def _reopened(

@@ -168,8 +168,8 @@ def balance(
         From `faceaug.plan`.
     generator : name, path of a .safetensors file, or a Generator
     directions : path, optional
-        What `discover` found in this generator: view and light are then read, kept and steered by it, and attributes
-        are changed along the atoms of the face. By default `reconstruction`, or what comes with faceaug, where it was
+        What `discover` found in this generator: view and light are then read, kept and steered by it, and edits of
+        those alone spare the atoms of the face. By default `reconstruction`, or what comes with faceaug, where it was
         found in this generator.
     reconstruction : path, optional
         What measured the target's columns, where those did not come from labels.

@@ -106,7 +106,7 @@ def nearest_draws(guide: Guide, ask: Ask, inverse: Floats) -> NDArray[np.int64]:
 def edit_length(guide: Guide, ask: Ask, missing: Floats, inverse: Floats) -> Floats:
     """Return the Mahalanobis length [N] of the edits that would make up for what is missing [N, K]."""
     missing = np.where(ask.at_least, np.maximum(missing, 0), missing)
-    steps = guide.edits.steps([*ask.names, *ask.keep])[:, : len(ask.names)]
+    steps = guide.directions.steps([*ask.names, *ask.keep])[:, : len(ask.names)]
     return distance(missing @ steps.T, np.zeros(len(guide.directions.w_mean)), inverse)
 
 

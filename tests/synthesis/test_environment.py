@@ -25,7 +25,6 @@ from faceaug.synthesis import environment, run
 from faceaug.synthesis.block import ELSEWHERE
 from faceaug.synthesis.environment import Environment, Found, find_directions
 from faceaug.synthesis.gates import Limits
-from faceaug.synthesis.guide import over_atoms
 from faceaug.synthesis.run import Settings, balance
 
 YAW, LIGHT_X = NAMES.index("yaw"), NAMES.index("light_x")
@@ -95,27 +94,6 @@ def test_directions_must_fit_the_generator(tmp_path, monkeypatch):
     assert find_directions(there, None).directions.generator == there.sha256
     monkeypatch.setattr(environment, "SHIPPED", tmp_path / "none.safetensors")
     assert find_directions(there, None) is None
-
-
-def test_attributes_are_rebuilt_over_the_atoms(toy_guide):
-    """An attribute that is partly light keeps what atoms say of it and loses what light says."""
-    directions = toy_guide.directions
-    width = len(directions.w_mean)
-    bar, light = np.eye(width)[ToyFaces.BAR], np.eye(width)[4]
-    b = directions.B.copy()
-    b[1] = bar + 2 * light
-    mixed = replace(directions, B=b, kinds=("attribute", "attribute", "light", *directions.kinds[3:]))
-    mixed.B[2] = light
-    atoms = replace(
-        directions, names=("a", "b"), kinds=("shape atom", "texture atom"), units=("", ""),
-        B=np.stack([bar, np.eye(width)[9]]), offset=np.zeros(2), spread=np.ones(2), r2=np.ones(2),
-    )  # fmt: skip
-    edits = over_atoms(mixed, SimpleNamespace(atoms=atoms.names, directions=atoms))
-    assert edits.names == mixed.names
-    assert edits.B[1, ToyFaces.BAR] == pytest.approx(1, abs=0.05)
-    assert abs(edits.B[1, 4]) < 0.01
-    np.testing.assert_array_equal(edits.B[2:], mixed.B[2:])
-    assert over_atoms(mixed, SimpleNamespace(atoms=())) is mixed
 
 
 class ToyEnvironment:
