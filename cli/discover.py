@@ -72,7 +72,7 @@ from .options import PATH
 def discover(context: click.Context, /, **options: Any) -> None:
     """Find the directions of a generator with no labels: view, light, and localised parts of the face.
 
-    FILE also holds the network that found them, which measures photographs. It takes about an hour on two cores. An
+    FILE also holds the network that found them, which measures photographs. It takes half an hour on two cores. An
     interrupted search is continued by the same command with --resume; log.jsonl in the working folder tells the loss
     and R² of yaw on the latent as it goes.
 

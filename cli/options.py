@@ -91,7 +91,8 @@ _check_options = decorated(
         "--reconstruction",
         metavar="FILE",
         type=PATH,
-        help="What measures pose and light where they are not labelled: a file of faceaug discover.",
+        help="What measures pose and light where they are not labelled: a file of faceaug discover.  [default: what "
+        "comes with faceaug]",
     ),
     click.option(
         "--aligned/--no-aligned",
@@ -117,7 +118,7 @@ by_option = click.option(
     metavar="ATTRIBUTES",
     multiple=True,
     help="What to count by: gender,ethnicity or age:5 (equal width), age:q4 (quantiles), yaw:-90/-25/25/90 (edges). "
-    "With --reconstruction, yaw, pitch, roll, light_x, light_y and light are measured. May be repeated.",
+    "yaw, pitch, roll, light_x, light_y and light are measured where they are not labelled. May be repeated.",
 )
 
 plan_options = decorated(
@@ -196,13 +197,14 @@ def read_unmeasured(options: dict[str, Any], console: Console) -> Target:
 
 
 def _without_labels(options: dict[str, Any]) -> bool:
-    """Tell whether the data set will be read as images of which nothing is known."""
+    """Tell whether the data set will be read as images of which nothing is known; a folder without any is none."""
     from faceaug.targets.registry import AUTO, UNLABELLED, detect_reader
+    from faceaug.targets.sources import Listing
 
-    reader = options["reader"]
+    reader, source = options["reader"], options["source"]
     if reader == AUTO:
-        reader = detect_reader(options["source"], options["labels"], needs_labels=False)
-    return bool(reader == UNLABELLED)
+        reader = detect_reader(source, options["labels"], needs_labels=False)
+    return reader == UNLABELLED and (source.is_file() or bool(Listing.of(source).images))
 
 
 def load_measurer(options: dict[str, Any]) -> Measurer:

@@ -163,7 +163,7 @@ def require_measured(location: str | Path, names: Sequence[str], measurer: Calla
     known = NAMES if found is None else found.names
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        hint = nearest(unknown[0], known)
+        hint = nearest(unknown[0], NAMES)  # not a list of all atoms
         raise TargetError(
             f"{location} has images but no labels, and {unknown[0]!r} is not measured ({hint}): give a CSV, TSV or "
             "Parquet file of labels with --labels"

@@ -71,7 +71,8 @@ def test_defaults_are_those_of_the_settings(faceaug_cli, faces, tmp_path, calls)
     assert len(given["target"]) == 20
 
 
-def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls):
+def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr("faceaug.measuring.SHIPPED", tmp_path / "none")  # it would be loaded to where there is no GPU
     faceaug_cli(
         "balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", "--seed", 7, "--device", "cuda", "--workers", 3,
         "--batch-size", 8, "--tries", 5, "--no-finish", "--image-format", "webp", "--layout", "raw", "--no-report",
