@@ -157,6 +157,19 @@ class Aligner:
         return cls(net)
 
 
+def extent_of(height: int, width: int, side: int = CANVAS) -> tuple[float, float, float, float]:
+    """Return where `canvas_of` lays a photograph of this size: centre (x, y) and half width and height, [-1, 1]."""
+    most = max(1, round(min(height, width) * WIDEST))
+    top, left = max(0, (height - most) // 2), max(0, (width - most) // 2)
+    rows, columns = min(height, most), min(width, most)
+    scale = side / max(rows, columns)
+    high, wide = max(1, round(rows * scale)), max(1, round(columns * scale))
+    # What was cut off lies beyond the canvas, in the same proportion.
+    y = 2 * ((side - high) // 2 + (height / 2 - top) * high / rows) / side - 1
+    x = 2 * ((side - wide) // 2 + (width / 2 - left) * wide / columns) / side - 1
+    return x, y, wide / columns * width / side, high / rows * height / side
+
+
 def canvas_of(photograph: Rgb, side: int = CANVAS) -> tuple[Rgb, float]:
     """Lay a photograph on a square canvas; what it does not cover repeats its border.
 
