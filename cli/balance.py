@@ -66,6 +66,14 @@ _OF_A_PLAN = {
     "comes with the generator]",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["generator", "rerender", "both"]),
+    default="generator",
+    show_default=True,
+    help="Draw faces; or turn and relight the data set's own, which fills bins of yaw, pitch, roll, light_x, light_y "
+    "and light and needs no generator; or this first, and draw what is still short.",
+)
+@click.option(
     "--keep",
     metavar="ATTRIBUTE",
     multiple=True,
@@ -127,7 +135,7 @@ def balance(context: click.Context, /, **options: Any) -> int:
         target = read_target(options, console)
         plan = _plan(target, options)
         if options["dry_run"] or out is None:
-            return _dry_run(console, target, plan, options["generator"], settings)
+            return _dry_run(console, target, plan, options, settings)
         with Interruptible(lambda: _kept(out)):
             result = _make(context, console, target, plan, out, settings, options)
     except KeyboardInterrupt as error:
@@ -158,7 +166,19 @@ def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
 
     chosen = {
         name: options[name]
-        for name in ("seed", "device", "workers", "batch_size", "finish", "image_format", "layout", "report", "tries")
+        for name in (
+            "seed",
+            "device",
+            "workers",
+            "batch_size",
+            "finish",
+            "image_format",
+            "layout",
+            "report",
+            "tries",
+            "engine",
+            "aligned",
+        )
         if options[name] is not None
     }
     found = recipe_of(context)
@@ -194,10 +214,10 @@ def _check_counts(target: Target, plan: Plan, path: Path) -> None:
             )
 
 
-def _dry_run(console: Console, target: Target, plan: Plan, generator: str, settings: Settings) -> int:
+def _dry_run(console: Console, target: Target, plan: Plan, options: dict[str, Any], settings: Settings) -> int:
     from faceaug.synthesis.estimate import estimate
 
-    estimated = estimate(target, plan, generator, settings)
+    estimated = estimate(target, plan, options["generator"], settings, options["reconstruction"])
     text = f"{plan.to_text()}\n\n{estimate_text(plan, estimated)}"
     console.show(text, {"plan": plan.to_dict(), "estimate": dict(estimated)})
     return 0

@@ -82,6 +82,8 @@ class GatesSection(_Section):
     sound: _Share | None = None
     exposure: _Share | None = None
     duplicate_bits: Annotated[int, pydantic.Field(ge=0, le=64)] | None = None
+    uncovered: _Share | None = None
+    melted: _Share | None = None
 
 
 class RunSection(_Section):
@@ -97,6 +99,8 @@ class RunSection(_Section):
     draws: _Positive | None = None
     keep: str | list[str] | None = None
     require_full: bool | None = None
+    engine: Literal["generator", "rerender", "both"] | None = None
+    uses: _Positive | None = None
 
 
 class OutputSection(_Section):
@@ -151,7 +155,7 @@ _OPTION_OF = {
     ("plan", "file"): "plan_file",
     ("output", "path"): "out",
 }
-_SETTINGS = ("candidates", "corrections", "draws")
+_SETTINGS = ("candidates", "corrections", "draws", "uses")
 
 
 def load(name: str) -> Recipe:

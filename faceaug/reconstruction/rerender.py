@@ -42,6 +42,7 @@ SMOOTH = 1.2  # cells of the depth's smoothing, standard deviation
 BEHIND = 0.012  # a point this much farther than what the photograph shows there is hidden by it
 DARKEST, BRIGHTEST = 0.4, 2.2  # of the ratio of shadings
 POOR, FINE = 0.2, 0.45  # source pixels a pixel: below, a place is a hole; from here on, it is as good as any
+LARGEST = 4.0  # the same the other way: a place that is squeezed so is not recognised either
 _FACE = (0.62, 0.9)  # half axes of the face in the canonical picture
 _HEAD, _AWAY = 0.8, 1.3  # from here on bending fades, and here it is gone; in half axes of `_FIELD`
 _FIELD = (1.05, 1.1)
@@ -144,7 +145,7 @@ def developed(photographs: Tensor, bent: Bent, extents: Tensor, windows: Tensor)
     Tensor [N, 3, H, W] in [-1, 1]
         Unchanged away from the face.
     """
-    n, _, height, width = photographs.shape
+    height, width = photographs.shape[2:]
     ys, xs = ((2 * torch.arange(size, device=photographs.device) + 1) / size - 1 for size in (height, width))
     grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1).to(photographs.dtype)  # [H, W, 2], (x, y)
     middle, half = extents[:, None, None, :2], extents[:, None, None, 2:]
@@ -215,13 +216,14 @@ def _areas(places: Tensor) -> Tensor:
 def _torn(offset: Tensor, grid: Tensor) -> Tensor:
     """Return where a bending turns over or changes areas beyond recognition, bool [N, G, G]."""
     area = _areas((grid + offset) / WIDE)
-    return (area < POOR) | (area > 4.0)
+    return torch.logical_or(area < POOR, area > LARGEST)
 
 
 def _bump(places: Tensor, full: float, gone: float) -> Tensor:
     """Return 1 up to a distance `full` from the middle, 0 from `gone` on, smoothly between; places [..., 2]."""
     t = ((gone - places.norm(dim=-1)) / (gone - full)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    smooth: Tensor = t * t * (3 - 2 * t)
+    return smooth
 
 
 def _blurred(maps: Tensor, sigma: float) -> Tensor:

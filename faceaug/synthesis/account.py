@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from faceaug.axes import Axis
+import pandas as pd
+
+from faceaug.axes import Axis, label, numbers
 from faceaug.finishing import PARAMETERS
-from faceaug.reconstruction.measurer import MEANINGS, UNITS
+from faceaug.reconstruction.measurer import MEANINGS, NAMES, UNITS
 from faceaug.semantics import scene
 from faceaug.semantics.probes import Task
 from faceaug.semantics.reading import SCENE
-from faceaug.shards.columns import Column
+from faceaug.shards.columns import RESERVED, Column
 from faceaug.synthesis.environment import Found
+from faceaug.targets.table import Target
 
 
 def columns_of(
@@ -49,11 +54,82 @@ def columns_of(
     return tuple(columns)
 
 
+@dataclass(frozen=True, eq=False)
+class KeptLabels:
+    """The labels that a face rendered anew keeps of its photograph.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+    values : dict of list
+        By column, a row each of the target: a level, a number, or None for none.
+    """
+
+    columns: tuple[Column, ...]
+    values: dict[str, list[str | float | None]]
+
+    def of(self, row: int) -> dict[str, Any]:
+        """Return the labels of a row, those that it lacks left out."""
+        return {name: values[row] for name, values in self.values.items() if values[row] is not None}
+
+
+def kept_labels(target: Target, axes: Sequence[Axis]) -> KeptLabels:
+    """Return all labels of a target that samples can carry; measured columns change and are none."""
+    measured = {*NAMES, *(target.measured.names if target.measured else ())}
+    by_name = {axis.name: axis for axis in axes}
+    columns, values = [], {}
+    for name in target.attributes:
+        if name in measured or name.endswith("_confidence") or (name in RESERVED and name not in by_name):
+            continue
+        raw, axis = target.table[name], by_name.get(name)
+        if axis is None and not pd.api.types.is_bool_dtype(raw) and pd.api.types.is_numeric_dtype(raw):
+            held: list[str | float | None] = [None if pd.isna(v) else float(v) for v in raw]
+            columns.append(Column(group="attr", name=name, type="float64", unit="as labelled", meaning=_KEPT))
+        elif axis is not None and axis.edges is not None:
+            held = [None if v != v else float(v) for v in numbers(raw, name).tolist()]
+            columns.append(Column(group="attr", name=name, type="float64", unit="as labelled", meaning=_KEPT))
+        else:
+            held = [None if pd.isna(v) else label(v) for v in raw]
+            known = {v for v in held if isinstance(v, str)}
+            levels = axis.levels if axis else tuple(sorted(known))
+            if not levels or len(levels) > MOST_LEVELS or "" in levels:
+                continue
+            columns.append(Column(group="attr", name=name, type="category", levels=levels, meaning=_KEPT))
+            held = [v if v in levels else None for v in held]
+        values[name] = held
+    return KeptLabels(tuple(columns), values)
+
+
+MOST_LEVELS = 1000  # of a text column that counts as a label
+_KEPT = "label of the photograph"
+
+
+def columns_of_rerendered(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Column, ...]:
+    """Return the columns of real faces rendered anew: all labels of their photographs, and what is measured on them."""
+    columns = list(labels.columns)
+    for axis in axes:
+        if axis.name in NAMES:
+            meaning = "measured on the finished picture, as on the target's"
+            columns.append(Column(group="attr", name=axis.name, type="float64", unit=UNITS[axis.name], meaning=meaning))
+    for name, unit in UNITS.items():
+        meaning = f"measured on the finished picture: {MEANINGS[name]}"
+        columns.append(Column(group="semantic", name=name, type="float32", unit=unit, meaning=meaning))
+    return tuple(columns)
+
+
+def joined_columns(*parts: Sequence[Column]) -> tuple[Column, ...]:
+    """Return the columns of several engines together; the first that tells of a key is taken."""
+    found = {column.key: column for part in reversed(parts) for column in part}
+    order = dict.fromkeys(column.key for part in parts for column in part)
+    return tuple(found[key] for key in order)
+
+
 def note_for(short: int, refused: Mapping[str, int], nearest: Mapping[str, float]) -> str:
     """Return in a sentence why a cell ended short, and the nearest that was reached."""
     reasons = ", ".join(
         f"{name} {count}" for name, count in sorted(refused.items(), key=lambda kv: (-kv[1], kv[0]))[:3]
     )
     reached = ", ".join(f"{name} {value:.2f}" for name, value in nearest.items())
+    judged = f"; the judge gave at most: {reached}" if reached else ""
     why = f"most attempts were refused by: {reasons}" if reasons else "nothing was refused, and tries ran out"
-    return f"{short} short when its tries were used up; {why}; the judge gave at most: {reached or 'nothing'}"
+    return f"{short} short when its tries were used up; {why}{judged}"

@@ -65,6 +65,14 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A real picture that was rendered anew: the SHA-256 of its file, and its perceptual hash."""
+
+    sha256: bytes
+    hash: np.uint64
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A sample that passed every gate but the one on near-copies."""
 
@@ -73,14 +81,15 @@ class Candidate:
     image: NDArray[np.uint8]  # [H, W, 3], finished
     quality: int | None  # of the codec
     finish: dict[str, float]
-    w: NDArray[np.float32]
-    origin_w: NDArray[np.float32]
+    w: NDArray[np.float32] | None
+    origin_w: NDArray[np.float32] | None
     attr: dict[str, Any]
     confidence: dict[str, float]
     semantic: dict[str, float]
     plausibility: float
     realism: float
     hash: np.uint64
+    source: Source | None = None  # of a face that was rendered anew
 
 
 @dataclass(frozen=True)

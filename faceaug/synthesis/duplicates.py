@@ -49,9 +49,12 @@ class Memory:
         self._count = len(real)
         self._within = within
 
-    def near(self, value: np.uint64) -> bool:
-        """Return whether something known differs in at most the stated number of bits."""
-        return bool(self._count) and int(differing_bits(value, self._known[: self._count]).min()) <= self._within
+    def near(self, value: np.uint64, but: np.uint64 | None = None) -> bool:
+        """Return whether something known differs in at most the stated number of bits; `but` itself does not count."""
+        known = self._known[: self._count]
+        if but is not None:
+            known = known[known != but]
+        return bool(len(known)) and int(differing_bits(value, known).min()) <= self._within
 
     def add(self, value: np.uint64) -> None:
         """Remember a hash."""

@@ -10,26 +10,32 @@ import torch
 
 from faceaug.generators.base import Generator, load_generator
 from faceaug.images import encode
+from faceaug.measuring import Measurer, load_measurer
 from faceaug.planning import Plan
+from faceaug.reconstruction.alignment import canvas_of
 from faceaug.semantics.jitter import jitter
 from faceaug.semantics.networks import INPUT_SIZE
 from faceaug.semantics.probes import Schedule, Task, new_net, train_net
 from faceaug.semantics.soundness import steps_for
 from faceaug.shards.writer import DEFAULT_QUALITY
-from faceaug.synthesis.run import Settings, workers_of
 from faceaug.synthesis.search import GENERATIONS, OFFSPRING
+from faceaug.synthesis.settings import Settings, workers_of
+from faceaug.synthesis.sources import check_axes
 from faceaug.synthesis.survey import draw, draw_seeds
 from faceaug.targets.table import Target
 
 ATTEMPTS_PER_SAMPLE = 7.0  # seen on real photographs at the default gates; cells differ a great deal
 LOOKS_PER_ATTEMPT = 5.0  # pictures synthesised and read until an edit is done
+RERENDERED_PER_SAMPLE = 2.0  # attempts
+LOOKS_PER_RERENDERED = 6.0  # measurements an attempt, with as much time again for rendering
 FINISHING = 0.01  # seconds a sample
 TRIED = 64
 
 
 def estimate(
-    target: Target, plan: Plan, generator: str | Path | Generator = "embedded", settings: Settings | None = None
-) -> dict[str, float]:
+    target: Target, plan: Plan, generator: str | Path | Generator = "embedded", settings: Settings | None = None,
+    reconstruction: str | Path | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Return the expected seconds and bytes of a run.
 
     A batch is synthesised, read, and a few steps of training are done, and the run is counted up from that. How many
@@ -41,6 +47,10 @@ def estimate(
         `seconds` and `bytes`.
     """
     settings = settings or Settings()
+    if settings.engine != "generator":
+        check_axes(plan.axes, settings.engine)
+    if settings.engine == "rerender":
+        return _rerendered(target, plan, load_measurer(reconstruction, settings.device), settings)
     made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -54,6 +64,20 @@ def estimate(
     training = (Schedule.for_size(len(target)).steps * (1 if workers > 1 else 2) + steps_for(len(target))) * step
     seconds = training + looks * look / workers + plan.total * FINISHING / workers + 0.002 * len(target)
     return {"seconds": float(seconds), "bytes": plan.total * _bytes_of_one(target, made, settings)}
+
+
+def _rerendered(target: Target, plan: Plan, measurer: Measurer, settings: Settings) -> dict[str, float]:
+    """Return the same for real faces rendered anew: a few of them are measured, as each attempt is several times."""
+    rows = np.linspace(0, len(target) - 1, min(len(target), 8)).astype(int)
+    laid = [canvas_of(target.image(int(i))) for i in rows]
+    canvases = torch.from_numpy(np.stack([canvas for canvas, _ in laid])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    shorter = torch.tensor([share for _, share in laid], dtype=torch.float32)
+    start = time.perf_counter()
+    measurer.read(canvases, shorter, aligned=settings.aligned)
+    look = (time.perf_counter() - start) / len(rows)
+    looks = plan.total * min(RERENDERED_PER_SAMPLE, settings.tries) * LOOKS_PER_RERENDERED
+    size = float(np.mean([len(target.encoded(int(i))) for i in rows])) + 300
+    return {"seconds": looks * look / workers_of(settings) + 0.002 * len(target), "bytes": plan.total * size}
 
 
 def _seconds_of(generator: Generator, settings: Settings) -> tuple[float, float]:

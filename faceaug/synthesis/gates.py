@@ -45,6 +45,9 @@ class Limits:
         Share of real faces that may be darker, brighter, more burnt out, bluer or greener than a sample.
     duplicate_bits : int
         Perceptual hashes (64 bits) that differ in at most this many are near-copies.
+    uncovered, melted : float
+        Of a real face rendered anew: largest share that no half of its photograph shows, and that is folded or
+        stretched out of recognition.
     """
 
     confidence: float = 0.75
@@ -56,9 +59,11 @@ class Limits:
     sound: float = 0.25
     exposure: float = 0.02
     duplicate_bits: int = 8
+    uncovered: float = 0.03
+    melted: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("confidence", "judge", "plausible", "realistic", "sound"):
+        for name in ("confidence", "judge", "plausible", "realistic", "sound", "uncovered", "melted"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"the limit {name} is {getattr(self, name)}; it must be a share between 0 and 1")
         if not 0 <= self.exposure < 0.5:

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from faceaug.generators.base import Generator
 from faceaug.planning import PlannedCell
 from faceaug.shards.folder import OutputFolder
-from faceaug.shards.reader import ShardReader
 from faceaug.shards.state import CellState
 from faceaug.shards.writer import Sample
 from faceaug.synthesis.account import note_for
 from faceaug.synthesis.block import BlockResult, Candidate, tally
-from faceaug.synthesis.duplicates import Memory, hashes
-from faceaug.synthesis.extrapolate import synthesize
+from faceaug.synthesis.duplicates import Memory
+from faceaug.synthesis.engine import Engine
 from faceaug.synthesis.gates import DUPLICATE
-from faceaug.synthesis.guide import Guide
+
+USED_UP = "source not used up"
+"""The reason of faces whose real picture has given as many samples as it may."""
 
 
 class Ledger:
     """What has been accepted and refused so far, and every hash that a new sample must differ from."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, uses: int = 1) -> None:
         self.memory = memory
+        self._uses, self._sources = uses, Counter[bytes]()  # of each real picture
         self.accepted: Counter[int] = Counter()
         self.refused: dict[int, Counter[str]] = {}
         self.nearest: dict[int, dict[str, float]] = {}
@@ -34,14 +35,14 @@ class Ledger:
         self._before, self._start = 0.0, time.perf_counter()
 
     @classmethod
-    def continued(
-        cls, folder: OutputFolder, generator: Generator, guide: Guide, duplicate_bits: int, batch_size: int
-    ) -> Ledger:
+    def continued(cls, folder: OutputFolder, engine: Engine, duplicate_bits: int, uses: int) -> Ledger:
         """Return the ledger as an interrupted run left it with its last whole shard, or a fresh one."""
-        ledger = cls(Memory(guide.real.hashes, duplicate_bits))
+        ledger = cls(Memory(engine.real, duplicate_bits), uses)
         for reader in folder.readers():
-            for value in _hashes_of(reader, generator, guide, batch_size):
+            for value in engine.marks(reader):
                 ledger.memory.add(value)
+            if "source_sha256" in reader.keys:
+                ledger._sources.update(row.tobytes() for row in reader.column("source_sha256") if row.any())
         ledger.accepted = folder.accepted()
         ledger.refused = {cell.index: Counter(cell.rejected) for cell in folder.manifest.cells}
         state = folder.manifest.progress
@@ -64,11 +65,16 @@ class Ledger:
         for candidate in result.candidates:
             if self.accepted[cell.index] + len(samples) >= cell.planned:
                 break
-            last = candidate.attempt
-            if self.memory.near(candidate.hash):
+            last, source = candidate.attempt, candidate.source
+            if source and self._sources[source.sha256] >= self._uses:
+                refused[USED_UP] += 1
+                continue
+            if self.memory.near(candidate.hash, source.hash if source else None):
                 refused[DUPLICATE] += 1
                 continue
             self.memory.add(candidate.hash)
+            if source:
+                self._sources[source.sha256] += 1
             samples.append(_sample(cell.index, candidate))
         self.accepted[cell.index] += len(samples)
         full = self.accepted[cell.index] >= cell.planned
@@ -101,17 +107,10 @@ class Ledger:
         )
 
 
-def _hashes_of(reader: ShardReader, generator: Generator, guide: Guide, batch_size: int) -> Iterator[Any]:
-    """Yield the hash of each sample of a shard, from its latent: as it was before finishing."""
-    w = reader.column("w")
-    for start in range(0, len(w), 256):
-        yield from hashes(guide.reader.view(synthesize(generator, w[start : start + 256], batch_size)))
-
-
 def _sample(cell: int, found: Candidate) -> Sample:
     return Sample(
-        image=found.image, w=found.w, origin_w=found.origin_w, engine="generator", source_sha256=None,
-        finish=found.finish,
-        cell=cell, attr=found.attr, attr_confidence=found.confidence, semantic=found.semantic,
+        image=found.image, w=found.w, origin_w=found.origin_w, engine="rerender" if found.source else "generator",
+        source_sha256=found.source.sha256 if found.source else None, finish=found.finish, cell=cell,
+        attr=found.attr, attr_confidence=found.confidence, semantic=found.semantic,
         plausibility=found.plausibility, realism=found.realism, seed=found.seed, quality=found.quality,
     )  # fmt: skip

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceaug.planning import PlannedCell
-from faceaug.synthesis import ledger as ledgers
 from faceaug.synthesis.block import BlockResult, Candidate
 from faceaug.synthesis.duplicates import Memory
 from faceaug.synthesis.gates import DUPLICATE
@@ -134,19 +133,17 @@ class Folder:
         self.manifest = SimpleNamespace(cells=cells, progress=progress)
 
     def readers(self):
-        return [SimpleNamespace(column={"w": part}.__getitem__) for part in self._w]
+        return [SimpleNamespace(column={"w": part}.__getitem__, keys=("w",)) for part in self._w]
 
     def accepted(self):
         return Counter(self._accepted)
 
 
 @pytest.fixture
-def by_latent(monkeypatch):
-    """A sample's hash is its latent's first number."""
-    monkeypatch.setattr(ledgers, "synthesize", lambda generator, w, batch_size: w)
-    monkeypatch.setattr(ledgers, "hashes", lambda views: views[:, 0].astype(np.uint64))
-    real = SimpleNamespace(hashes=np.array([900], np.uint64))
-    return SimpleNamespace(real=real, reader=SimpleNamespace(view=lambda images: images))
+def by_latent():
+    """An engine of which a sample's hash is its latent's first number."""
+    marks = lambda reader: reader.column("w")[:, 0].astype(np.uint64)  # noqa: E731
+    return SimpleNamespace(real=np.array([900], np.uint64), marks=marks)
 
 
 def test_a_continued_ledger_knows_what_the_first_one_did(by_latent):
@@ -158,7 +155,7 @@ def test_a_continued_ledger_knows_what_the_first_one_did(by_latent):
     w = np.stack([sample.w for sample in samples])
     progress = json.loads(json.dumps(book.progress()))
     folder = Folder([w[:2], w[2:]], {2: 3}, {2: dict(book.refused[2])}, progress)
-    again = Ledger.continued(folder, None, by_latent, 0, 64)
+    again = Ledger.continued(folder, by_latent, 0, 1)
     for name in ("accepted", "refused", "nearest", "blocks"):
         assert getattr(again, name) == getattr(book, name)
     third = result({16: 11, 17: 12, 18: 900, 19: 13})
@@ -167,7 +164,7 @@ def test_a_continued_ledger_knows_what_the_first_one_did(by_latent):
 
 
 def test_a_fresh_folder_gives_a_fresh_ledger(by_latent):
-    book = Ledger.continued(Folder([], {}, {2: {}}, None), None, by_latent, 0, 64)
+    book = Ledger.continued(Folder([], {}, {2: {}}, None), by_latent, 0, 1)
     assert (book.accepted, book.blocks, book.nearest) == ({}, {}, {})
     assert book.next_block(2) == 0
     assert book.take(cell(2), 0, result({0: 900, 1: 901}))[0].seed == 1001  # real faces are known from the start
