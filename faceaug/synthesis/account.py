@@ -10,6 +10,7 @@ import pandas as pd
 
 from faceaug.axes import Axis, label, numbers
 from faceaug.finishing import PARAMETERS
+from faceaug.measuring import CONFIDENCE, WHY
 from faceaug.reconstruction.measurer import MEANINGS, NAMES, UNITS
 from faceaug.semantics import scene
 from faceaug.semantics.probes import Task
@@ -76,10 +77,13 @@ class KeptLabels:
 def kept_labels(target: Target, axes: Sequence[Axis]) -> KeptLabels:
     """Return all labels of a target that samples can carry; measured columns change and are none."""
     measured = {*NAMES, *(target.measured.names if target.measured else ())}
+    # A table that `faceaug measure` wrote has a confidence beside everything that it measured.
+    measured |= {part for name in target.attributes for part in (name, f"{name}{CONFIDENCE}")
+                 if f"{name}{CONFIDENCE}" in target.attributes} | {WHY}  # fmt: skip
     by_name = {axis.name: axis for axis in axes}
     columns, values = [], {}
     for name in target.attributes:
-        if name in measured or name.endswith("_confidence") or (name in RESERVED and name not in by_name):
+        if name in measured or (name in RESERVED and name not in by_name):
             continue
         raw, axis = target.table[name], by_name.get(name)
         if axis is None and not pd.api.types.is_bool_dtype(raw) and pd.api.types.is_numeric_dtype(raw):

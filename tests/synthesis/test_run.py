@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import ToyFaces
+from finished_runs import columns, interrupt, same
 
 from faceaug.analysis import analyze
 from faceaug.errors import FaceaugError, OutputError, UsageError
@@ -35,29 +36,6 @@ SETTINGS = Settings(draws=256, workers=1, limits=LOOSE, report=False, correction
 @pytest.fixture(scope="module")
 def wish(toy_target) -> Plan:
     return plan(analyze(toy_target, BY), "min:200", PlanLimits(max_total=PLANNED))
-
-
-def columns(out: Path) -> dict[str, np.ndarray]:
-    """Every column of every sample, and the bytes of every image, in order."""
-    parts: dict[str, list] = {}
-    for entry in read_manifest(out).shards:
-        with ShardReader(out / entry.name) as reader:
-            for key in reader.keys:
-                parts.setdefault(key, []).extend(reader.column(key))
-            parts.setdefault("bytes", []).extend(np.frombuffer(reader.encoded(i), np.uint8) for i in range(len(reader)))
-    return {key: np.array(value, object if key == "bytes" else None) for key, value in parts.items()}
-
-
-def same(one: Path, two: Path) -> None:
-    """Fail unless two folders hold the same samples, bit for bit, and account for the same refusals."""
-    first, second = columns(one), columns(two)
-    assert first.keys() == second.keys()
-    for key, values in first.items():
-        if key == "bytes":
-            assert [v.tobytes() for v in values] == [v.tobytes() for v in second[key]]
-        else:
-            np.testing.assert_array_equal(values, second[key], err_msg=key)
-    assert read_manifest(one).cells == read_manifest(two).cells
 
 
 @pytest.fixture(scope="module")
@@ -137,18 +115,6 @@ def test_workers_and_batches_do_not_change_a_bit(base, toy_target, wish, tmp_pat
     settings = replace(SETTINGS, workers=2, batch_size=7)
     balance(toy_target, tmp_path / "other", plan=wish, generator=ToyFaces(), settings=settings)
     same(base[0], tmp_path / "other")
-
-
-def interrupt(stage: str, times: int):
-    """Return a progress callback that interrupts when a stage is told of for the given time."""
-    calls = []
-
-    def told(name, done, total):
-        calls.append(name)
-        if calls.count(stage) == times and name == stage:
-            raise KeyboardInterrupt
-
-    return told
 
 
 def test_interruptions_do_not_change_a_bit(base, toy_target, wish, tmp_path, module_quick):
