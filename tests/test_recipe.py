@@ -117,11 +117,12 @@ def test_gates_and_settings_are_those_of_the_run():
 
     assert list(GatesSection.model_fields) == [field.name for field in dataclasses.fields(Limits)]
     everything = {
+        "target": {"aligned": False},
         "generator": {"name": "embedded", "truncation": 0.5},
         "gates": {field.name: getattr(Limits(), field.name) for field in dataclasses.fields(Limits)},
         "run": {
             "seed": 1, "device": "cpu", "workers": 1, "batch_size": 1, "tries": 1, "candidates": 1,
-            "corrections": 1, "draws": 256, "keep": "age",
+            "corrections": 1, "draws": 256, "keep": "age", "engine": "both", "uses": 2,
         },
         "output": {"layout": "raw", "image_format": "png", "finish": False, "report": False},
     }  # fmt: skip

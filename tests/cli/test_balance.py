@@ -77,13 +77,22 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
         "balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", "--seed", 7, "--device", "cuda", "--workers", 3,
         "--batch-size", 8, "--tries", 5, "--no-finish", "--image-format", "webp", "--layout", "raw", "--no-report",
         "--keep", "age,gender", "--keep", "glasses", "--generator", "digiface", "--resume", "--max-total", 2,
+        "--engine", "both", "--aligned",
     )  # fmt: skip
     (given,) = calls.given
     assert given["settings"] == Settings(
         seed=7, device="cuda", workers=3, batch_size=8, tries=5, finish=False, image_format="webp", layout="raw",
-        report=False, keep=("age", "gender", "glasses"),
+        report=False, keep=("age", "gender", "glasses"), engine="both", aligned=True,
     )  # fmt: skip
     assert (given["generator"], given["resume"], given["plan"].total) == ("digiface", True, 2)
+
+
+def test_real_faces_cannot_fill_labels(faceaug_cli, faces, tmp_path):
+    for more in ((), ("--dry-run",)):
+        outcome = faceaug_cli("balance", faces, "--by", "gender", "--engine", "rerender", "-o", tmp_path / "out", *more)
+        assert outcome.status == 2
+        assert "--by gender has none of them: add one, such as yaw:5, or use --engine generator" in outcome.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_table_at_the_end(faceaug_cli, faces, tmp_path, calls):
@@ -205,7 +214,7 @@ def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces,
     assert value["estimate"] == {"seconds": 754.0, "bytes": 2_500_000.0}
     assert value["plan"]["totals"]["planned"] == 12
     assert not (tmp_path / "out").exists()
-    assert seen[0][1:] == (Plan.from_dict(value["plan"]), "embedded", Settings(seed=9))
+    assert seen[0][1:] == (Plan.from_dict(value["plan"]), "embedded", Settings(seed=9), None)
 
 
 def test_interruption_is_status_130_and_names_resume(faceaug_cli, faces, tmp_path, calls):
@@ -271,7 +280,7 @@ def test_the_stand_in_has_the_real_thing_s_parameters():
     """What the command line passes on is what `run.balance` takes."""
     names = list(inspect.signature(run.balance).parameters)
     paths = ["generator", "directions", "reconstruction"]
-    assert names == ["target", "out", "plan", *paths, "settings", "resume", "progress", "command", "recipe"]
+    assert names == ["target", "out", "plan", *paths, "measurer", "settings", "resume", "progress", "command", "recipe"]
 
 
 SLOW = f"""{IN_PROCESS}
