@@ -90,6 +90,49 @@ def real_run(record: Record) -> str:
     return "\n".join(lines)
 
 
+def unlabelled(record: Record) -> str:
+    """Return what was measured without labels, and the account of a run that counted by it (measured_faces.py)."""
+    measured, totals, seconds = record["measured"], record["totals"], record["seconds"]
+    learning = sum(seconds[name] for name in ("probes", "framing and photometry", "soundness", "directions"))
+    at = measured["quantiles_at"]
+    shown = [at.index(q) for q in (0.05, 0.5, 0.95)]
+    rows = [
+        [name, *(f"{each['quantiles'][k]:g}" for k in shown), f"{each['confidence']:.2f}", each["unit"]]
+        for name, each in measured["semantics"].items()
+    ]
+    beyond = measured["semantics"]["yaw"]["share_beyond"]["20"]
+    reasons = ", ".join(f"{why} {count:,}" for why, count in measured["cannot_tell"].items())
+    judge = record["probes"]["judge"][0]
+    return "\n".join([
+        *table(["measured", "5%", "median", "95%", "confidence", "unit"], rows, right=range(1, 5)),
+        "",
+        f"{measured['told']:,} of {measured['images']:,} are measured ({reasons}); {sum(beyond):.1%} are turned by "
+        "more than 20 degrees. Another network that learnt these values of yaw reads them on held-out photographs with "
+        f"a correlation of {judge['correlation']:.2f}.",
+        "",
+        f"`{record['run']}`: {totals['planned']:,} planned, {totals['accepted']:,} accepted, "
+        f"{learning / 60:.0f} minutes of learning and {seconds['making'] / 60:.0f} of making.",
+    ])  # fmt: skip
+
+
+def skin(record: Record) -> str:
+    """Return what edits of an attribute did to the rest of the photograph (skin.py)."""
+    rows = []
+    for name, both in record["ways"].items():
+        one, two = both["straight"], both["closed"]
+        rows.append([
+            name, f"{one['outside_luminance_a_unit']:+.3f}", f"{one['face_luminance_a_unit']:+.3f}",
+            *(f"{two['drift'][k]:.2f}" for k in ("yaw", "pitch", "light_x")), f"{two['arrived']:.0%}",
+        ])  # fmt: skip
+    head = ["line and what is held", "outside, a unit", "face, a unit", "yaw", "pitch", "light_x", "arrive"]
+    return "\n".join([
+        *table(head, rows, right=range(1, 7)),
+        "",
+        "Luminance on [-1, 1] for a unit of log-odds, by a straight step; drift in standard deviations, and the share "
+        "that reaches 75%, after the closed loop.",
+    ])  # fmt: skip
+
+
 def cell_row(cell: Record) -> list[str]:
     """Return a cell's account, with the two gates that refused most attempts at it."""
     most = sorted(cell["rejected"].items(), key=lambda kv: -kv[1])[:2]
@@ -110,7 +153,7 @@ def table(head: list[str], rows: list[list[str]], right: range) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (head, marks, *rows)]
 
 
-AS_TEXT: dict[str, Callable[[Record], str]] = {"utkface": real_run}
+AS_TEXT: dict[str, Callable[[Record], str]] = {"utkface": real_run, "unlabelled": unlabelled, "skin": skin}
 
 if __name__ == "__main__":
     main()
