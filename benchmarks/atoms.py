@@ -2,9 +2,9 @@
 
 Two regressions from other draws are decomposed by every method; the atoms of the second are matched to those of the
 first. Maps come from `--directions`, whose network reads the draws; or from `--slopes` (two .npz files with slopes
-[C, S, S, D], covariance [D, D], albedo [3, S, S] and, if C is 4, depth [S, S]), which `--keep` writes; without either,
-the generator's own pictures stand in for canonical maps. Run it from the root of the
-repository: `python benchmarks/atoms.py`. The result goes to benchmarks/results/atoms.json.
+[C, S, S, D], covariance [D, D], albedo [3, S, S], draws and, if C is 4, depth [S, S]), which `--keep` wrote; without
+either, the generator's own pictures stand in for canonical maps. Run it from the root of the repository:
+`python benchmarks/atoms.py --directions FILE`. The result goes to benchmarks/results/atoms.json.
 
 What is told of each method: `local` is the share of atoms with 60% or more of their map's energy in one region, also
 among the atoms that are not outside the face; `local_effects` is the same for what moving an atom really changes with
@@ -217,6 +217,7 @@ def canonical(file: Path, draws: int, seed: int) -> dict[str, Floats]:
         "depth": face[0],
         "albedo": face[1:],
         "covariance": np.array(generator.w_covariance, np.float64),
+        "draws": np.array(draws),
     }
 
 
@@ -271,7 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(name, results[name], flush=True)
     record = {
         **environment(options.seed, ["numpy", "scikit-learn", "torch"]),
-        "maps": "canonical maps" if options.slopes else f"pictures of {options.generator}, {options.draws} draws",
+        "maps": "canonical maps" if options.slopes or options.directions else f"pictures of {options.generator}",
+        "draws": int(given[0].get("draws", options.draws)),
         "methods": results,
     }
     print(write_result("atoms", record, options.out))

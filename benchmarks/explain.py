@@ -1,0 +1,76 @@
+"""Which parts of the face carry the labels of a data set: figures, as `faceaug analyze --explain` gives them.
+
+    python benchmarks/explain.py IMAGES TABLE DIRECTIONS --explain gender,ethnicity,age
+
+TABLE is what `faceaug measure IMAGES --labels ... --reconstruction DIRECTIONS -o TABLE` wrote: labels and measurements.
+Run it from the root of the repository. The result, figures only, goes to benchmarks/results/explain.json, the maps to
+--map FILE.png where that is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _record import environment, write_result
+
+from faceaug.explain_map import explanation_picture
+from faceaug.explaining import Explanation, columns_for, explain
+from faceaug.files import write_bytes
+from faceaug.images import encode
+from faceaug.measuring import WHY
+from faceaug.semantics.bundle import read_bundle
+from faceaug.targets import load_target
+
+STRONGEST = 8  # parts that are recorded of each explanation
+
+
+def shortened(found: Explanation) -> dict[str, Any]:
+    """Return an explanation with its strongest parts only, and how stable all of them are."""
+    record = found.to_dict()
+    parts = [part for part in found.parts if part.share is not None]
+    record["parts"] = record["parts"][: min(STRONGEST, len(parts))]
+    record["parts_used"] = len(parts)
+    stable = [part.stable >= 0.9 * found.fit.resamples for part in parts]
+    record["stable_in_nine_of_ten"] = round(float(np.mean(stable)), 3) if stable else None
+    return record
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("images", type=Path, help="folder of photographs")
+    parser.add_argument("table", type=Path, help="their labels and measurements, from faceaug measure")
+    parser.add_argument("directions", type=Path, help="the file that measured them")
+    parser.add_argument("--explain", default="gender,ethnicity,age", help="labels")
+    parser.add_argument("--map", type=Path, metavar="FILE.png", help="draw the maps there")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="another place for the result")
+    given = parser.parse_args(arguments)
+    bundle = read_bundle(given.directions)
+    target = load_target(given.images, given.table, check="none")
+    missing = set(columns_for(target, given.explain, bundle)) - set(target.table.columns)
+    if missing:
+        parser.error(f"{given.table} lacks {min(missing)!r}: write it with faceaug measure")
+    start = time.process_time()
+    found = explain(target, given.explain, bundle, seed=given.seed)
+    seconds = time.process_time() - start
+    if given.map:
+        write_bytes(given.map, encode(explanation_picture(found, bundle), "png"))
+    record = {
+        **environment(given.seed, ["numpy", "scikit-learn"]),
+        "data": f"{target.location.rstrip('/').split('/')[-2]}, {len(target):,} photographs",
+        "cannot_tell": int((target.table[WHY].fillna("") != "").sum()) if WHY in target.table else None,
+        "directions": bundle.directions.sha256(),
+        "made_by": bundle.made_by,
+        "cpu_seconds": round(seconds, 1),
+        "explanations": [shortened(one) for one in found],
+    }
+    print(write_result("explain", record, given.out))
+
+
+if __name__ == "__main__":
+    main()
