@@ -249,14 +249,16 @@ def _choose(model: _Model, x: Floats, y: Floats, seed: int) -> float:
     """Return the penalty, as a share of the strongest, by cross-validation and the rule of one standard error."""
     shares = np.geomspace(1, WEAKEST, PENALTIES)
     strongest = model.strongest(x, y)
-    losses = np.empty((FOLDS, PENALTIES))
-    for fold, (a, b) in enumerate(_folds(model, y, seed + 1)):
-        for k, share in enumerate(shares):
-            weights, bias = model.fit(x[a], y[a], share * strongest)
-            losses[fold, k] = model.loss(y[b], x[b] @ weights + bias)
-    mean = losses.mean(0)
+    folds = _folds(model, y, seed + 1)
+    losses: list[list[float]] = []
+    for share in shares:  # from strong to weak: the weak ones take longest, and need not be tried once it gets worse
+        fits = [(model.fit(x[a], y[a], share * strongest), b) for a, b in folds]
+        losses.append([model.loss(y[b], x[b] @ weights + bias) for (weights, bias), b in fits])
+        mean = np.mean(losses, 1)
+        if len(mean) > 2 and mean[-1] > mean[-2] > mean[-3]:
+            break
     best = int(mean.argmin())
-    near = mean <= mean[best] + losses[:, best].std(ddof=1) / np.sqrt(FOLDS)
+    near = mean <= mean[best] + np.std(losses[best], ddof=1) / np.sqrt(FOLDS)
     return float(shares[int(np.argmax(near))])
 
 
