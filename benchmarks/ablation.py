@@ -1,0 +1,173 @@
+"""What each coupling buys: the network trained with none, the paper's, the mirror and both, over several seeds.
+
+    python benchmarks/ablation.py [--generator digiface --pose pose.npz] [--work work/ablation]
+
+Every run has the same pool of draws, steps and batches; only coupling and seed differ. `none` and `paper` begin at
+random but for the encoder, which has learnt to read latents in all of them; `mirror` and `both` begin with the linear
+model's readings, whose own steps come on top. A run has found the view when its mean face is right side out (its middle
+nearer than its sides) and its yaw follows the truth: a correlation above 0.5, with the sign. On the test renderer
+(`scenes`) the truth is known; on `digiface` it is an independent landmark model's (--pose, as for semantics.py), which
+only judges. Runs that the work folder holds are not made again. Writes benchmarks/results/ablation.json, also when only
+a part of the runs is done (--report makes none).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from _record import environment, write_result
+from numpy.typing import NDArray
+from semantics import nose_nearest
+
+from faceaug.discovery import read_faces
+from faceaug.errors import UsageError
+from faceaug.files import read_json, write_json
+from faceaug.generators import load_generator
+from faceaug.generators.base import Generator
+from faceaug.reconstruction.draws import Pool, draw_pool, latents, pictures
+from faceaug.reconstruction.linear import LinearTrainer
+from faceaug.reconstruction.loop import run
+from faceaug.reconstruction.mirror import mirror_split
+from faceaug.reconstruction.perceptual import LatentTrainer
+from faceaug.reconstruction.reading import VIEW, Reading, joined
+from faceaug.reconstruction.scenes import Scenes
+from faceaug.reconstruction.training import Coupling, NetworkTrainer, Schedule
+
+COUPLINGS: tuple[Coupling, ...] = get_args(Coupling)
+FOLLOWS = 0.5
+"""Correlation with the true yaw above which yaw is said to follow it."""
+JUDGED = 500  # fresh faces on which a run is judged
+DISTIL, PAIRS = 0.2, 0.25  # of the steps, and of a batch: the same shares as by default
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--generator", choices=("digiface", "scenes"), default="digiface")
+    parser.add_argument("--pose", type=Path, help="needed for digiface")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--linear-steps", type=int, default=300)
+    parser.add_argument("--reader-steps", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--side", type=int, default=16)
+    parser.add_argument("--draws", type=int, default=4000)
+    parser.add_argument("--work", type=Path, default=Path("work/ablation"))
+    parser.add_argument("--report", action="store_true", help="make no further runs")
+    parser.add_argument("--out", type=Path, help="another place for the result")
+    given = parser.parse_args()
+    if given.generator == "digiface" and given.pose is None:
+        parser.error("digiface has no truth of its own: give --pose")
+    asked = [(seed, coupling) for seed in range(given.seeds) for coupling in COUPLINGS]
+    names = ("generator", "steps", "linear_steps", "reader_steps", "batch", "side", "draws")
+    setup = {name: getattr(given, name) for name in names}
+    made = {pair: done for pair in asked if (done := finished(given.work, *pair, setup)) is not None}
+    if not given.report and len(made) < len(asked):
+        bench = Bench(given, setup)
+        for seed, coupling in asked:
+            if (seed, coupling) not in made:
+                made[seed, coupling] = bench.run(seed, coupling)
+                print(made[seed, coupling], flush=True)
+    by_coupling = {name: [made[pair] for pair in asked if pair in made and pair[1] == name] for name in COUPLINGS}
+    record = {
+        **environment(seed=0, packages=("torch", "numpy")), **setup, "follows_from": FOLLOWS,
+        "couplings": {name: summary(runs) for name, runs in by_coupling.items() if runs},
+    }  # fmt: skip
+    print(write_result("ablation", record, given.out))
+
+
+def file_of(work: Path, seed: int, coupling: str) -> Path:
+    """Return the file of a run's outcome."""
+    return work / f"{coupling}-{seed}.json"
+
+
+def finished(work: Path, seed: int, coupling: str, setup: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the outcome of a run that was made before, or None.
+
+    Raises
+    ------
+    UsageError
+        When the folder's run was made otherwise.
+    """
+    path = file_of(work, seed, coupling)
+    if not path.exists():
+        return None
+    read = read_json(path, "an outcome")
+    if read["setup"] != setup:
+        raise UsageError(f"{path} was made with {read['setup']}, not with {setup}: name another folder with --work")
+    outcome: dict[str, Any] = read["outcome"]
+    return outcome
+
+
+class Bench:
+    """What all runs share: draws, the mirror split, and faces whose yaw is known."""
+
+    def __init__(self, given: argparse.Namespace, setup: dict[str, Any]) -> None:
+        self.given, self.setup, self.work = given, setup, given.work
+        self.generator: Generator = Scenes(32) if given.generator == "scenes" else load_generator("digiface")
+        self.pool: Pool = draw_pool(self.generator, given.draws, 0, given.side, self.work / "draws")
+        self.split = mirror_split(self.generator, self.pool, given.side)
+        self.faces, self.yaw = self._known()
+
+    def _known(self) -> tuple[torch.Tensor, NDArray[np.float64]]:
+        """Return fresh pictures, and their true yaw in radians."""
+        if isinstance(self.generator, Scenes):
+            w = latents(self.generator, JUDGED, (1, 0xE))
+            truth = self.generator.truth(w)
+            return pictures(self.generator, w, self.given.side), truth.view[:, 1].double().numpy()
+        judged = np.load(self.given.pose)
+        seen = np.flatnonzero(np.isfinite(judged["pose"]).all(1))[:JUDGED]
+        w = self.generator.map(torch.from_numpy(judged["z"][seen]))
+        return pictures(self.generator, w, self.given.side), -np.radians(judged["pose"][seen, 1])
+
+    def run(self, seed: int, coupling: Coupling) -> dict[str, Any]:
+        """Train once; write and return the outcome."""
+        given, folder = self.given, self.work / f"{coupling}-{seed}"
+        start = time.process_time()
+        reader = LatentTrainer(self.pool, self.split, seed, given.reader_steps, side=given.side)
+        run(reader, self.work / f"reader-{seed}", self.setup)
+        linear = None
+        if coupling in ("mirror", "both"):
+            trainer = LinearTrainer(self.pool, self.split, seed, given.linear_steps, side=given.side)
+            run(trainer, self.work / f"linear-{seed}", self.setup)
+            linear = trainer.model
+        distil, pairs = round(DISTIL * given.steps), round(PAIRS * given.batch)
+        schedule = Schedule(coupling, given.side, given.steps, distil, given.batch, pairs, seed=seed)
+        network = NetworkTrainer(self.generator, self.pool, self.split, reader.model, linear, schedule)
+        run(network, folder, {**self.setup, **asdict(schedule)})
+        found = joined([read_faces(network.average, part) for part in self.faces.split(250)])
+        outcome = {"seed": seed, "coupling": coupling, "seconds": round(time.process_time() - start, 1)}
+        outcome |= self.judge(found)
+        write_json(file_of(self.work, seed, coupling), {"setup": self.setup, "outcome": outcome})
+        return outcome
+
+    def judge(self, found: Reading) -> dict[str, Any]:
+        """Return what a run is worth."""
+        yaw = found.view[:, VIEW.index("yaw")].double().numpy()
+        correlation = float(np.corrcoef(yaw, self.yaw)[0, 1]) if yaw.std() > 0 else 0.0
+        out = nose_nearest(found)
+        return {"right_side_out": out, "yaw_correlation": round(correlation, 3), "found": out and correlation > FOLLOWS,
+                "yaw_spread_degrees": round(float(np.degrees(yaw.std())), 2),
+                "relief": round(float(found.depth.mean(0).max() - found.depth.mean(0).min()), 4)}  # fmt: skip
+
+
+def summary(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the runs of a coupling with their counts and medians."""
+    runs = list(runs)
+    correlations = [one["yaw_correlation"] for one in runs]
+    return {"seeds": len(runs), "right_side_out": sum(one["right_side_out"] for one in runs),
+            "found": sum(one["found"] for one in runs),
+            "yaw_correlation": {"median": round(statistics.median(correlations), 3), "least": min(correlations),
+                                "most": max(correlations)},
+            "runs": runs}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
