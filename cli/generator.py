@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import Console
+from .generator_evaluate import evaluate
+from .generator_train import train
 from .options import PATH
 
 if TYPE_CHECKING:
@@ -21,9 +23,9 @@ _device = click.option(
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks.")
 
 
-@click.group(short_help="Look at generators: what they are, and what they draw.")
+@click.group(short_help="Look at generators, train one, and tell how good it is.")
 def generator() -> None:
-    """Look at generators, the networks that draw faces.
+    """Look at generators, the networks that draw faces, and make one of one's own.
 
     NAME is embedded, digiface, one that another package registers, or a .safetensors file.
 
@@ -147,6 +149,10 @@ def sample(
         grid = draw_grid(found, number, psi=psi, seed=seed, side=side, progress=progress)
     write_bytes(out, encode(grid, codec, 95))  # type: ignore[arg-type]
     console.remark(f"{number} faces are in {out}")
+
+
+for command in (train, evaluate):
+    generator.add_command(command)
 
 
 def _facts(found: Generator) -> dict[str, Any]:

@@ -12,12 +12,45 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from faceaug.errors import GeneratorError
-from faceaug.files import write_bytes
+from faceaug.errors import GeneratorError, OutputError
+from faceaug.files import check_writable, output_error, write_bytes
 from faceaug.images import contact_sheet, encode
 
 FORMAT, VERSION = "faceaug-training", 1
 CHECKPOINT, LOG, GRID, EXPORT = "checkpoint.safetensors", "log.jsonl", "grid.png", "generator.safetensors"
+GRIDS, BEST = "grids", "best.safetensors"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a run's folder if it is not there.
+
+    Raises
+    ------
+    OutputError
+        When it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    check_writable(folder / CHECKPOINT)
+
+
+def check_folder(folder: Path, *, resume: bool) -> None:
+    """Say before hours are spent on reading images that a run cannot be begun, or gone on with, in a folder.
+
+    Raises
+    ------
+    OutputError
+        When it holds a run and none is to be resumed.
+    GeneratorError
+        When one is to be resumed, and there is none.
+    """
+    there = (folder / CHECKPOINT).exists()
+    if there and not resume:
+        raise OutputError(f"{folder} holds a run already: resume it, or choose another folder")
+    if resume and not there:
+        raise GeneratorError(f"{folder} holds no run that could be resumed: leave --resume out to begin one")
 
 
 def write_checkpoint(
@@ -126,13 +159,24 @@ def cut_log(folder: Path, step: int) -> None:
         write_bytes(path, "".join(f"{line}\n" for line in kept).encode())
 
 
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of the run's log, those that are whole."""
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
 def append_log(folder: Path, row: Mapping[str, Any]) -> None:
     """Add one line of JSON to the run's log."""
     with open(folder / LOG, "a", encoding="utf-8") as file:
         file.write(json.dumps(dict(row)) + "\n")
 
 
-def write_grid(folder: Path, images: Tensor) -> None:
-    """Write images [N, 3, R, R] in [-1, 1] as one PNG, sixteen in a row."""
+def write_grid(folder: Path, images: Tensor, seen: int | None = None) -> None:
+    """Write images [N, 3, R, R] in [-1, 1] as one PNG, sixteen in a row; with `seen`, among those that are kept."""
     pixels = images.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    write_bytes(folder / GRID, encode(contact_sheet(list(pixels), columns=16), "png"))
+    path = folder / GRID
+    if seen is not None:
+        path = folder / GRIDS / f"{seen:09d}.png"
+        path.parent.mkdir(exist_ok=True)
+    write_bytes(path, encode(contact_sheet(list(pixels), columns=16), "png"))

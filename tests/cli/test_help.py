@@ -34,8 +34,8 @@ def examples(command: click.Command) -> list[list[str]]:
 def test_the_commands_are_these():
     assert [name.removeprefix("faceaug ") for name, _ in commands()] == [
         "faceaug", "analyze", "plan", "balance", "verify", "export", "measure", "generator",
-        "generator import", "generator info", "generator sample", "discover", "directions",
-        "directions show", "directions atlas",
+        "generator import", "generator info", "generator sample", "generator train", "generator evaluate",
+        "discover", "directions", "directions show", "directions atlas",
     ]  # fmt: skip
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +11,15 @@ import safetensors.torch
 import torch
 
 from faceaug.errors import GeneratorError, OutputError
-from faceaug.generators import load_generator, snapshots, training
-from faceaug.generators.training import PRESETS, Draws, Trainer, main, train
+from faceaug.generators import load_generator, training
+from faceaug.generators.networks import StyleGAN2Config
+from faceaug.generators.training import PRESETS, Draws, Pictures, Trainer, preset, train
 from faceaug.images import decode
 
-TINY = replace(PRESETS["tiny"], statistics_samples=500)
+TINY = replace(
+    preset("tiny", 16)[1], batch=8, critic_base=128, critic_max=16, warmup=10, log_every=1, statistics_samples=500,
+    network=StyleGAN2Config(16, z_dim=16, w_dim=16, mapping_layers=2, channel_base=128, channel_max=16),
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -78,7 +80,10 @@ def test_learns_to_draw_one_grey(tmp_path):
         def draw(self, n, resolution, rng):
             return torch.full((n, 3, resolution, resolution), 0.8)
 
-    trainer = Trainer(TINY, Grey(), torch.device("cpu"))
+        def held_out(self, n, resolution, rng):
+            return None
+
+    trainer = Trainer(replace(TINY, augment=False), Grey(), torch.device("cpu"))
     z = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
 
     def distance():
@@ -184,19 +189,91 @@ def test_the_export_at_the_64_preset_is_small():
     assert 2 * numbers + 8 * (256 + 256**2) < 12e6, "bytes, in half precision, statistics in double"
 
 
-def test_command_line(faces, tmp_path, capsys):
-    arguments = ["--out", str(tmp_path / "run"), "--preset", "tiny", "--steps", "1", "--device", "cpu", "--batch", "4"]
-    assert main(arguments) == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "run" / snapshots.EXPORT)
-    assert "digiface" in load_generator(tmp_path / "run" / snapshots.EXPORT).origin
-    assert main(arguments) == 1
-    assert "holds a run already" in capsys.readouterr().err
-    assert main([*arguments[:2], "--source", "digifaec"]) == 1
-    assert "did you mean 'digiface'" in capsys.readouterr().err
+def pixels(n=80, side=16):
+    """Pictures with something to learn: a bright disc somewhere on a grey of its own."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:side, :side]
+    at, grey = rng.uniform(4, side - 4, (2, n, 1, 1)), rng.integers(20, 120, (n, 1, 1, 1))
+    disc = ((x - at[0]) ** 2 + (y - at[1]) ** 2 < 9)[..., None]
+    return np.where(disc, 230, grey).repeat(3, 3).astype(np.uint8)
 
 
-def test_help_of_the_module():
-    command = [sys.executable, "-m", "faceaug.generators.training", "--help"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "--resume" in found.stdout
-    assert found.stderr == ""
+def test_a_folder_of_pictures_is_resumed_with_its_augmentation(tmp_path):
+    """The strength and what was observed go on too."""
+    config = replace(TINY, adapt_images=200, overfit=0.0)
+    whole = train(config, Pictures(pixels(), "x"), tmp_path / "whole", steps=22)
+    train(config, Pictures(pixels(), "x"), tmp_path / "parts", steps=9)
+    parts = train(config, Pictures(pixels(), "x"), tmp_path / "parts", steps=22, resume=True)
+    first, second = (safetensors.torch.load_file(path.parent / "checkpoint.safetensors") for path in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert without_time(whole.parent) == without_time(parts.parent)
+    strengths = [row["strength"] for row in rows(whole.parent)]
+    assert len(set(strengths)) > 2, "it moved"
+    assert all(0 <= strength <= config.strongest for strength in strengths)
+
+
+def test_no_augmentation_where_none_is_asked_for(tmp_path):
+    path = train(replace(TINY, augment=False), Pictures(pixels(), "x"), tmp_path, steps=5)
+    assert "strength" not in rows(path.parent)[-1]
+    checkpoint = safetensors.torch.load_file(tmp_path / "checkpoint.safetensors")
+    assert float(checkpoint["adaptation/strength"]) == 0
+
+
+def test_snapshots_keep_grids_and_the_best_of_the_curve(tmp_path):
+    asked = iter([5.0, 3.0, 4.0])
+    path = train(
+        TINY, Pictures(pixels(), "x"), tmp_path, steps=6, snapshot_every=2, watch=lambda _: {"frechet": next(asked)}
+    )  # fmt: skip
+    curve = [(row["step"], row["frechet"]) for row in rows(tmp_path) if "frechet" in row]
+    assert curve == [(2, 5.0), (4, 3.0), (6, 4.0)]
+    assert sorted(file.name for file in (tmp_path / "grids").iterdir()) == [
+        "000000016.png",
+        "000000032.png",
+        "000000048.png",
+    ]
+    assert "for 32 images" in load_generator(tmp_path / "best.safetensors").origin
+    assert "for 48 images" in load_generator(path).origin
+
+
+def test_learning_by_heart_is_warned_of_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(training.Adaptation, "memorised", property(lambda self: 0.9))
+    train(TINY, Pictures(pixels(), "x"), tmp_path, steps=3)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "held-out ones look to it 90% like drawn ones (step 1)" in warnings[0]
+    assert rows(tmp_path)[0]["memorised"] == 0.9
+
+
+def test_beginning_with_a_generator_the_critic_leads(small, tmp_path):
+    config = replace(TINY, network=small.header.config, lead=3)
+    trainer = Trainer(config, Draws(small), torch.device("cpu"), start=small)
+    for step in range(4):
+        before = trainer.generator.synthesis.b8.conv1.weight.clone()
+        losses = trainer.advance()
+        moved = not torch.equal(before, trainer.generator.synthesis.b8.conv1.weight)
+        assert moved == ("generator" in losses) == (step >= 3)
+        if step == 0:
+            assert torch.equal(before, small.network.synthesis.b8.conv1.weight)
+    with pytest.raises(GeneratorError, match="has another shape"):
+        Trainer(TINY, Draws(small), torch.device("cpu"), start=small)
+    path = train(config, Draws(small), tmp_path, steps=1, start=small)
+    assert f"begun from {small.sha256[:16]}" in load_generator(path).origin
+    with pytest.raises(GeneratorError, match="start was"):
+        train(config, Draws(small), tmp_path, steps=2, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "expected"),
+    [(None, None, ("64", 64)), (None, 32, ("64", 32)), (None, 128, ("128", 128)), (None, 512, ("256", 512)),
+     ("tiny", None, ("tiny", 32)), ("tiny", 64, ("tiny", 64))],
+)  # fmt: skip
+def test_presets(name, resolution, expected):
+    found, config = preset(name, resolution, seed=5)
+    assert (found, config.network.resolution) == expected
+    assert config.seed == 5
+    assert config.steps(1) == round(1000 / config.batch)
+
+
+def test_an_end_is_asked_for(tmp_path):
+    with pytest.raises(GeneratorError, match="without end"):
+        train(TINY, Pictures(pixels(), "x"), tmp_path)
