@@ -145,7 +145,8 @@ def rebuild(directions: Directions, names: Sequence[str], over: Sequence[str], b
 
     The line of each is regressed on the lines of both over draws, b ~ (b Sigma X^T) (X Sigma X^T + ridge)^-1 X, and of
     that only the part of `over` is kept (method.md, section 6): an attribute's line over the atoms of a face, freed of
-    light, view and the scene that come with it. R² becomes the share of the semantic's variance that is left.
+    light, view and the scene that come with it. R² becomes the share of the semantic's variance that is left. A run of
+    `balance` does not steer by such lines: benchmarks/skin.py tells what they buy.
 
     Raises
     ------

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator
 from faceaug.measuring import SHIPPED, Measurer, measurer_of, network_in
 from faceaug.reconstruction.alignment import canvas_of
@@ -60,13 +61,24 @@ class Environment:
     def in_terms_of(self, read: Floats, measured: Floats) -> Environment:
         """Return the same in the terms of what was measured [N, 6] (NaN for nothing) where this reads [N, 6].
 
-        A line is fitted through both by its standard deviations (neither is without error); too few measurements, or
-        ones that have little to do with the readings, leave readings as they are, and their difference is the error.
+        A line is fitted through both by its standard deviations (neither is without error); measurements that have
+        little to do with the readings leave their slope as it is, and their difference is the error.
+
+        Raises
+        ------
+        GeneratorError
+            When too few pictures could be measured.
         """
         slope, offset, sigma = np.ones(len(NAMES)), np.zeros(len(NAMES)), np.zeros(len(NAMES))
         told = np.isfinite(measured).all(1)
+        if told.sum() < LEAST_TOLD:
+            raise GeneratorError(
+                f"{told.sum()} of {len(told)} drawn faces can be measured in the framing of the data set, and at least "
+                f"{LEAST_TOLD} are needed to steer by what is measured: use --aligned where its images are framed as "
+                "the generator's, or label them"
+            )
         x, y = read[told], measured[told]
-        for k in range(len(NAMES)) if told.sum() >= LEAST_TOLD else ():
+        for k in range(len(NAMES)):
             ratio = float(y[:, k].std() / max(x[:, k].std(), 1e-9))
             if np.corrcoef(x[:, k], y[:, k])[0, 1] > 0.5 and 1 / WIDEST <= ratio <= WIDEST:
                 slope[k] = ratio
