@@ -142,7 +142,7 @@ class Bench:
         schedule = Schedule(coupling, given.side, given.steps, distil, given.batch, pairs, seed=seed)
         network = NetworkTrainer(self.generator, self.pool, self.split, reader.model, linear, schedule)
         run(network, folder, {**self.setup, **asdict(schedule)})
-        found = joined([read_faces(network.average, part) for part in self.faces.split(250)])
+        found = joined([read_faces(network.average, part) for part in torch.split(self.faces, 250)])
         outcome = {"seed": seed, "coupling": coupling, "seconds": round(time.process_time() - start, 1)}
         outcome |= self.judge(found)
         write_json(file_of(self.work, seed, coupling), {"setup": self.setup, "outcome": outcome})

@@ -59,7 +59,7 @@ class Judge(nn.Module):
         """Read pictures and their mirrors, and return the means in float64."""
         mirror = images.new_tensor(_MIRROR)
         with torch.no_grad():
-            parts = [(self(part) + self(part.flip(-1)) * mirror) / 2 for part in images.split(256)]
+            parts = [(self(part) + self(part.flip(-1)) * mirror) / 2 for part in torch.split(images, 256)]
         return np.asarray(torch.cat(parts).double().cpu().numpy())
 
 
@@ -78,7 +78,7 @@ def read_pose(path: Path) -> tuple[NDArray[np.float32], Floats]:
 def draws_of(generator: Generator, w: NDArray[np.floating[Any]], batch: int = 256) -> Tensor:
     """Return the pictures [N, 3, R, R] of latents."""
     with torch.no_grad():
-        parts = torch.from_numpy(np.asarray(w, np.float32)).split(batch)
+        parts = torch.split(torch.from_numpy(np.asarray(w, np.float32)), batch)
         return torch.cat([generator.synthesize(part) for part in parts])
 
 
@@ -99,7 +99,7 @@ def train(images: Tensor, pose: Floats, seed: int, steps: int, said: int = 100) 
         aim = torch.where(turned[:, None], aim * mirror, aim)
         loss = F.smooth_l1_loss(judge(batch) / UNIT, aim / UNIT, beta=0.2)
         adam.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
         plan.step()
         if step % said == 0:

@@ -124,7 +124,7 @@ def scores(scenes: Scenes, w: Tensor, read: Reader) -> dict[str, Any]:
     """Return what readings of the scenes of w [N, 40] are worth."""
     readings, truths, shapes = [], [], []
     with torch.no_grad():
-        for part in w.split(TOGETHER):
+        for part in torch.split(w, TOGETHER):
             found, truth, seen = read(scenes, part), scenes.truth(part), scenes.observe(part)
             readings.append(torch.cat([found.view, found.light, found.depth.flatten(1)], 1))
             truths.append(torch.cat([truth.view, truth.light], 1))

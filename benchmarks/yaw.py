@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from _record import environment, write_result
 from judge import ANGLES, Floats, Judge, draws_of, load_judge
 from numpy.typing import NDArray
@@ -111,7 +112,7 @@ class Bench:
     def measure(self, images: Tensor) -> Floats:
         """Read pictures [N, 3, R, R] as the directions are named: [N, S]."""
         values = []
-        for part in images.split(250):
+        for part in torch.split(images, 250):
             reading = read_faces(self.network, part)
             maps = maps_of(reading).cpu().double().numpy()
             atoms = self.bundle.values(maps[:, 0], maps[:, 1:])
