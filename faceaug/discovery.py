@@ -46,7 +46,7 @@ Progress = Callable[[str, int, int, Mapping[str, float]], None]
 SEMANTICS = dict(UNITS, tx="half pictures", ty="half pictures", tz="share", ambient="share", diffuse="share")
 """Every scalar that is read off a picture, with its unit; the first ones are those that `faceaug measure` gives."""
 _LIGHTS = ("light_x", "light_y", "light", "ambient", "diffuse")
-_DRAWN, _ALIGNED = "draws", "alignment.safetensors"
+DRAWN, _ALIGNED = "draws", "alignment.safetensors"
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ def discover(
     settings = settings or Settings()
     whitening(generator)  # what it lacks is told before anything is drawn
     work = working_folder(out, work)
-    _prepare(out, work, resume)
+    prepare(out, work, resume)
     setup = {"generator": generator.sha256, **asdict(settings)}
-    tell = progress or _silent
+    tell = progress or silent
     device = generator.device
     side = settings.schedule.side
     done = 0
@@ -142,7 +142,7 @@ def discover(
         done += n
         tell("drawing faces", done, settings.draws, {})
 
-    pool = draw_pool(generator, settings.draws, settings.seed, side, work / _DRAWN, drawn)
+    pool = draw_pool(generator, settings.draws, settings.seed, side, work / DRAWN, drawn)
     split = mirror_split(generator, pool, min(side, 32))
 
     def train(name: str, what: str, trainer: Trainer, end: float | None = None) -> None:
@@ -157,18 +157,18 @@ def discover(
     count = max(1, min(settings.atoms, 2 * split.even.shape[1] // 3))
     # Half precision, as it is kept: what is measured here is what the file holds.
     reads = network_of(weights_of(network.average)).to(device)
-    bundle = _bundle(generator, reads, pool, settings, count, command, tell)
+    bundle = bundle_of(generator, reads, pool, settings, count, command, tell)
     measurer = calibrate(
         reads, _aligner(generator, settings, work / _ALIGNED, tell), generator, atoms=bundle, draws=settings.weighed,
         seed=settings.seed, progress=lambda k, of: tell("weighing readings", k, of, {}),
     )  # fmt: skip
     bundle = replace(bundle, weights={**bundle.weights, **measurer_state(measurer)})
     bundle.save(out)
-    shutil.rmtree(work / _DRAWN, ignore_errors=True)  # large, and drawn again if it is wanted
+    shutil.rmtree(work / DRAWN, ignore_errors=True)  # large, and drawn again if it is wanted
     return bundle
 
 
-def _silent(stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
+def silent(stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
     """Tell nobody."""
 
 
@@ -177,7 +177,7 @@ def working_folder(out: Path, work: Path | None = None) -> Path:
     return work or out.with_name(f"{out.stem}.work")
 
 
-def _prepare(out: Path, work: Path, resume: bool) -> None:
+def prepare(out: Path, work: Path, resume: bool) -> None:
     if out.suffix != ".safetensors":
         raise UsageError(f"{out} must end in .safetensors, which tells its kind")
     check_writable(out)
@@ -244,7 +244,7 @@ def _aligner(generator: Generator, settings: Settings, file: Path, tell: Progres
     return Aligner.from_state(load_file(file)).to(generator.device)
 
 
-def _bundle(
+def bundle_of(
     generator: Generator,
     network: Reconstructor,
     pool: Pool,

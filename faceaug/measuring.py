@@ -281,7 +281,7 @@ def _measured(
     rows: list[int] = []
 
     def task(index: int) -> tuple[Any, float] | str:
-        return _canvas(encoded, index, names[index], max_pixels)
+        return laid(encoded, index, names[index], max_pixels)
 
     def flush() -> None:
         n = len(rows)
@@ -309,7 +309,7 @@ def _measured(
     return pd.DataFrame(columns | {WHY: pd.Series(reasons, dtype=object)})
 
 
-def _canvas(encoded: Callable[[int], bytes], index: int, name: str, max_pixels: int) -> tuple[Any, float] | str:
+def laid(encoded: Callable[[int], bytes], index: int, name: str, max_pixels: int) -> tuple[Any, float] | str:
     """Return a picture on its canvas and half of its shorter side there, or why nothing can be told of it."""
     try:
         picture = decode(encoded(index), name=name, max_pixels=max_pixels)

@@ -23,7 +23,10 @@ class Trainer(Protocol):
     """What is trained: what a step does depends on the seed, the step's number and the state alone."""
 
     step: int
-    steps: int
+
+    @property
+    def steps(self) -> int:
+        """How many there are in all; a trainer that ends early says so here."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
