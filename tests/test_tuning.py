@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     """Pictures of faces, a little dark; and one that is none."""
     place = tmp_path_factory.mktemp("pictures") / "faces"
     place.mkdir()
-    for k, image in enumerate((draw_pool(Scenes(64), 40, 9, 64).images * 0.8).byte().permute(0, 2, 3, 1).numpy()):
+    for k, image in enumerate((draw_pool(Scenes(32), 30, 9, 32).images * 0.8).byte().permute(0, 2, 3, 1).numpy()):
         (place / f"{k:02d}.png").write_bytes(encode(image, "png"))
     (place / "blank.png").write_bytes(encode(np.zeros((40, 40, 3), np.uint8), "png"))
     return place
@@ -74,7 +74,7 @@ def test_it_leaves_a_file_that_takes_the_place_of_the_one_it_began_with(folder, 
     assert load_measurer(out).names[:6] == NAMES
     figures = json.loads((tmp_path / "tuned.work" / "tuning.json").read_text())
     assert figures == found.figures
-    assert (figures["pictures"], figures["faces"], figures["steps"]) == (41, 40, 5)
+    assert (figures["pictures"], figures["faces"], figures["steps"]) == (31, 30, 5)
     assert figures["error_on_photographs"][1] <= figures["error_on_photographs"][0]
     # What frames photographs is kept as it was.
     for name, value in load_measurer(out).aligner.state().items():
@@ -109,7 +109,7 @@ def test_an_interrupted_one_goes_on(folder, begin, tmp_path, monkeypatch):
 
 def test_what_cannot_be_tuned_on_is_one_sentence(folder, begin, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "FEWEST", 64)
-    with pytest.raises(TargetError, match="40 faces were found on the 41 pictures of faces: to be tuned on"):
+    with pytest.raises(TargetError, match="30 faces were found on the 31 pictures of faces: to be tuned on"):
         tuned(folder, begin, tmp_path / "few.safetensors")
     with pytest.raises(GeneratorError):
         tuning.tune(Scenes(32), tmp_path / "x.safetensors", load_target(folder, needs_labels=False), begin, QUICK)

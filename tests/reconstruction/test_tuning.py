@@ -16,7 +16,7 @@ from faceaug.reconstruction.tuning import DRIFTED, GOES_ON, SETTLED, WORSENED, T
 
 @pytest.fixture(scope="module")
 def pool() -> torch.Tensor:
-    return draw_pool(Scenes(16), 160, 0, 16).images
+    return draw_pool(Scenes(16), 100, 0, 16).images
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def darker(pool) -> torch.Tensor:
 
 def trainer(pool, darker, steps=12, seed=0) -> TuneTrainer:
     network = Reconstructor(16, 3)
-    return TuneTrainer(network, darker[:120], darker[120:], pool[:120], pool[120:], steps=steps, batch=8, seed=seed)
+    return TuneTrainer(network, darker[:70], darker[70:], pool[:70], pool[70:], steps=steps, batch=8, seed=seed)
 
 
 @pytest.fixture(autouse=True)
