@@ -220,6 +220,36 @@ def found_yaw(record: Record) -> str:
     return "\n".join([told, "", *table(head, rows, right=range(1, 6))])
 
 
+def atoms(record: Record) -> str:
+    """Return how local and how stable the atoms are (atoms.py)."""
+    own = next(each for name, each in record["methods"].items() if name == "faceaug, evenness 0.2")
+    return (
+        f"{own['atoms']} atoms, {own['atoms_in_the_face']} of them in the face: {own['local']:.0%} have 60% of their "
+        f"energy in one region ({own['local_effects_held_softly']:.0%} by what moving one changes while the others are "
+        f"held softly), {own['found_again']['maps']:.0%} of the maps and {own['found_again']['readings']:.0%} of the "
+        "readings are found again on other draws."
+    )
+
+
+def explained(record: Record) -> str:
+    """Return which parts of the face carry labels (explain.py)."""
+    rows = []
+    for each in record["explanations"]:
+        regions = sorted(each["regions"].items(), key=lambda kv: -kv[1])[:3]
+        label = f"{each['level']}" if each["level"] else each["attribute"]
+        low, high = each["interval"]
+        rows.append([
+            label, f"{each['score']:.2f} ({low:.2f} to {high:.2f})", f"{each['view_and_light_alone']:.2f}",
+            f"{each['shuffled']['mean']:.2f}", ", ".join(f"{name} {share:.0%}" for name, share in regions),
+        ])  # fmt: skip
+    head = ["label", "held-out score", "by view and light alone", "labels shuffled", "most in"]
+    return "\n".join([
+        *table(head, rows, right=range(1, 4)),
+        "",
+        f"Balanced accuracy (R² for age) on {record['data']}.",
+    ])  # fmt: skip
+
+
 AS_TEXT: dict[str, Callable[[Record], str]] = {
     "utkface": real_run,
     "unlabelled": unlabelled,
@@ -227,6 +257,8 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "yaw": found_yaw,
     "reconstruction": scenes,
     "ablation": couplings,
+    "atoms": atoms,
+    "explain": explained,
 }
 
 if __name__ == "__main__":
