@@ -115,6 +115,20 @@ def unlabelled(record: Record) -> str:
     ])  # fmt: skip
 
 
+def rerendered(record: Record) -> str:
+    """Return the account of a run on real faces turned (measured_faces.py)."""
+    totals = record["totals"]
+    cells = [
+        f"{cell['attributes']['yaw']}: {cell['accepted']} of {cell['planned']} ({cell['real']} real)"
+        for cell in record["cells"] if cell["planned"]
+    ]  # fmt: skip
+    refused = ", ".join(f"{name} {count}" for name, count in totals["rejected"].items())
+    return (
+        f"`{record['run']}`: {totals['accepted']} of {totals['planned']} accepted after {totals['tried']} attempts "
+        f"(refused: {refused}). Yaw {'; '.join(cells)}."
+    )
+
+
 def skin(record: Record) -> str:
     """Return what edits of an attribute did to the rest of the photograph (skin.py)."""
     rows = []
@@ -254,6 +268,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "utkface": real_run,
     "unlabelled": unlabelled,
     "skin": skin,
+    "rerender": rerendered,
     "yaw": found_yaw,
     "reconstruction": scenes,
     "ablation": couplings,
