@@ -70,7 +70,7 @@ class Environment:
             When too few pictures could be measured.
         """
         slope, offset, sigma = np.ones(len(NAMES)), np.zeros(len(NAMES)), np.zeros(len(NAMES))
-        told = np.isfinite(measured).all(1)
+        told = np.asarray(np.isfinite(measured).all(1))
         if told.sum() < LEAST_TOLD:
             raise GeneratorError(
                 f"{told.sum()} of {len(told)} drawn faces can be measured in the framing of the data set, and at least "
