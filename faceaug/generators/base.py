@@ -260,12 +260,16 @@ def check_latents(latents: Tensor, width: int, device: torch.device, what: str) 
     return latents.to(device, torch.float32)
 
 
+_FITTING: dict[tuple[str, str, int], int] = {}  # what fitted into memory, by who draws, device and planned tile
+
+
 def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor, tile: int | None = None) -> Tensor:
     """Apply `synthesize` to latents [N, D] in tiles of one fixed size, the last one filled up with zeros.
 
     Libraries pick another order of summation for another batch size, which changes the last bits of an image. With one
     shape for every call an image depends on its latent alone, not on the company it is computed in. A tile that does
-    not fit into memory is halved, which changes those last bits, until a single image does not fit.
+    not fit into memory is halved, which changes those last bits, until a single image does not fit; the size that
+    fitted is kept for later calls of this process.
 
     Parameters
     ----------
@@ -276,7 +280,9 @@ def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor, tile: int 
     tile
         Images that are drawn together; without it what small pictures take (`tile_of`).
     """
-    tile = tile or tile_of(0, latents.device)
+    planned = tile or tile_of(0, latents.device)
+    kept = getattr(synthesize, "__qualname__", ""), str(latents.device), planned
+    tile = _FITTING.get(kept, planned)
     images: list[Tensor] = []
     start = 0
     while start < max(len(latents), 1):
@@ -289,6 +295,7 @@ def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor, tile: int 
             if tile == 1 or not _lacks_memory(error):
                 raise
             tile //= 2
+            _FITTING[kept] = tile
             log.warning("%d images do not fit into memory together; %d are drawn at a time", 2 * tile, tile)
             continue
         start += tile

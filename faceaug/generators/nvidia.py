@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ ALLOWED = frozenset(
         "numpy._core.multiarray.scalar", "numpy.ndarray", "numpy.dtype", "_codecs.encode",
     }
 )  # fmt: skip
-MOST_TENSORS, DEEPEST = 4096, 8
+MOST_TENSORS, MOST_MODULES, DEEPEST = 4096, 4096, 8
 
 
 def hint(name: str) -> str:
@@ -46,6 +47,16 @@ def hint(name: str) -> str:
 
 
 def read_nvidia(path: Path) -> Foreign:
+    """Find the generator in one of NVIDIA's pickles, as `_read` does; refuse impossible numbers."""
+    try:
+        return _read(path)
+    except (ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
+        raise GeneratorError(
+            f"{path} describes a network that cannot be: {shown(error)}; get the file again"
+        ) from error
+
+
+def _read(path: Path) -> Foreign:
     """Find the generator in one of NVIDIA's pickles.
 
     Raises
@@ -81,22 +92,32 @@ def _state(record: Any, path: Path, name: str) -> dict[Any, Any]:
     return state
 
 
-def _tensors(state: dict[Any, Any], path: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _tensors(
+    state: dict[Any, Any], path: Path, prefix: str = "", depth: int = 0, seen: Iterator[int] | None = None
+) -> Iterator[tuple[str, Any]]:
     """Yield name and tensor for all of a module's parameters and buffers, and for those of the modules in it."""
     if depth > DEEPEST:
         raise GeneratorError(f"{path} is refused: its modules lie more than {DEEPEST} deep in each other")
-    count = 0
+    seen = seen or count()  # one for the whole walk: a module may be named in many places, and is visited in each
+    if next(seen) >= MOST_MODULES:
+        raise GeneratorError(f"{path} is refused: it has more than {MOST_MODULES} modules")
     for kind in ("_parameters", "_buffers"):
         for name, value in entries(state.get(kind)).items():
-            yield f"{prefix}{name}", value
+            yield f"{prefix}{_key(name, path)}", value
     for name, child in entries(state.get("_modules")).items():
         if child is None:
             continue
-        for inner in _tensors(_state(child, path, f"{prefix}{name}"), path, f"{prefix}{name}.", depth + 1):
-            count += 1
-            if count > MOST_TENSORS:
+        place = f"{prefix}{_key(name, path)}"
+        for tensors, inner in enumerate(_tensors(_state(child, path, place), path, f"{place}.", depth + 1, seen)):
+            if tensors >= MOST_TENSORS:
                 raise GeneratorError(f"{path} is refused: it has more than {MOST_TENSORS} tensors")
             yield inner
+
+
+def _key(name: Any, path: Path) -> str:
+    if not isinstance(name, str):
+        raise GeneratorError(f"{path} names a module or tensor by a {shown(name)}; expected text")
+    return name
 
 
 def _inner(state: dict[Any, Any], path: Path, name: str) -> dict[Any, Any]:
@@ -106,10 +127,18 @@ def _inner(state: dict[Any, Any], path: Path, name: str) -> dict[Any, Any]:
     return state
 
 
+def _told(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > 2**63:
+        return f"a number of {value.bit_length()} bits"
+    return shown(repr(value)) if isinstance(value, (int, float, str)) else f"a {shown(value)}"
+
+
 def _setting(state: Mapping[Any, Any], name: str, kinds: tuple[type, ...], path: Path, default: Any) -> Any:
     value = state.get(name, default)
     if type(value) not in (*kinds, type(default)):
-        raise GeneratorError(f"{path} has a {shown(value)} as {name}; expected a number or text")
+        raise GeneratorError(f"{path} has {_told(value)} as {name}; expected another kind of value")
+    if isinstance(value, (int, float)) and not abs(value) <= 2**31:  # NaN compares as false
+        raise GeneratorError(f"{path} has {_told(value)} as {name}; expected a finite number within +-2^31")
     return value
 
 

@@ -188,6 +188,8 @@ class _Machine:
         for key, value in zip(values[::2], values[1::2], strict=True):
             if not isinstance(key, KEYS):
                 raise ValueError(f"a {type(key).__name__} as a key")
+            if isinstance(key, (int, float)) and not abs(key) <= 2**31:  # chosen well, they all hash to the same
+                raise ValueError("a number beyond 2^31 as a key")
             entries[key] = value
 
     def dict_of(self, _: Any) -> None:

@@ -79,6 +79,8 @@ def draw_grid(
     -------
     uint8 [rows * side, columns * side, 3]
     """
+    if psi is not None and isinstance(generator, StyleGAN2):  # layers behind a cut-off undo the same psi
+        generator = generator.with_settings(psi=psi)
     faces = []
     for face in draw_faces(generator, draw_latents(generator, n, seed, psi), side):
         faces.append(face)

@@ -191,6 +191,9 @@ def build(
         source_sha256=source_sha256,
         made_by=made_by(),
     )
+    for key, value in network.state_dict().items():
+        if half and value.isfinite().all() and not tensors[key].isfinite().all():
+            raise GeneratorError(f"half precision cannot hold the weights {key} (beyond 65504); leave out --half")
     # The statistics are those of the weights as they are written, so that half precision is accounted for.
     rounded = {key: value.float() for key, value in tensors.items()}
     nothing = np.zeros(header.w_dim)

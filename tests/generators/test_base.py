@@ -170,3 +170,17 @@ def test_what_halving_cannot_help_is_raised(words):
 
     with pytest.raises(RuntimeError, match=words):
         in_tiles(draw, torch.zeros(3, 1), tile=1 if "memory" in words else 8)
+
+
+def test_a_halved_tile_is_remembered():
+    sizes = []
+
+    def draw(part):
+        sizes.append(len(part))
+        if len(part) > 2:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return part
+
+    for _ in range(2):
+        in_tiles(draw, torch.zeros(2, 3), 8)
+    assert sizes == [8, 4, 2, 2]

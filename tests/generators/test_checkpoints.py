@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +13,10 @@ import torch
 from foreign_files import network, nvidia_bytes, nvidia_module, rosinality_file, rosinality_state
 
 from faceaug.errors import GeneratorError
-from faceaug.generators import checkpoints
+from faceaug.generators import checkpoints, nvidia
 from faceaug.generators.checkpoints import import_generator, read_foreign, write_import
 from faceaug.generators.networks import StyleGAN2Config
+from faceaug.generators.pickles import Made, read_pickle
 from faceaug.generators.stylegan2 import from_bytes, load
 from faceaug.generators.stylegan3 import Filters, StyleGAN3Config
 
@@ -108,6 +111,9 @@ def test_half_precision_is_nearly_the_same(tmp_path):
     assert len(half) < 0.75 * len(whole)
     same_mean = from_bytes(whole, path).w_mean, from_bytes(half, path).w_mean
     np.testing.assert_allclose(*same_mean, atol=0.05)
+    z = torch.randn(4, TINY.z_dim, generator=torch.Generator().manual_seed(0))
+    drawn = [made.synthesize(made.map(z)) for made in (from_bytes(whole, path), from_bytes(half, path))]
+    torch.testing.assert_close(*drawn, rtol=0, atol=2 / 255)
 
 
 def test_truncation_up_to_a_layer(tmp_path):
@@ -270,3 +276,33 @@ def test_a_file_of_early_versions_without_noise(tmp_path):
     found = imported(tmp_path / "r.pt")
     ws = torch.randn(2, TINY.num_ws, TINY.w_dim)
     torch.testing.assert_close(found.network.synthesis(ws, "const"), found.network.synthesis(ws, "none"))
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), 10**5000], ids=["big", "inf", "nan", "huge"])
+def test_numbers_that_cannot_be_end_in_a_sentence(tmp_path, value):
+    for name in ("conv_clamp", "bias_gain"):
+        with pytest.raises(GeneratorError, match=name):
+            nvidia._setting({name: value}, name, (int, float), tmp_path, None)
+
+
+def test_names_are_text_and_shared_modules_are_counted(tmp_path):
+    with pytest.raises(GeneratorError, match="expected text"):
+        list(nvidia._tensors({"_parameters": {7: None}}, tmp_path))
+    state = {}
+    for _ in range(5):
+        made = Made(nvidia.RECORD, ({"state": {"_modules": state, "x": 1}},))
+        state = {str(k): made for k in range(60)}
+    with pytest.raises(GeneratorError, match="more than 4096 modules"):
+        list(nvidia._tensors({"_modules": state}, tmp_path))
+
+
+def test_keys_that_all_hash_to_the_same_are_refused(tmp_path):
+    with pytest.raises(GeneratorError, match="key"):
+        read_pickle(io.BytesIO(pickle.dumps({2**61 - 1: 0}, 2)), tmp_path, (), str)
+
+
+def test_half_precision_says_what_it_cannot_hold(tmp_path):
+    made = network(TINY)
+    made.mapping.w_avg[0] = 70000
+    with pytest.raises(GeneratorError, match="leave out --half"):
+        import_generator(rosinality_file(tmp_path / "r.pt", made), half=True)

@@ -53,3 +53,9 @@ def test_pixels_are_rounded_bytes(small):
     for face, image in zip(draw_faces(small, w), images, strict=True):
         expected = (image.permute(1, 2, 0).numpy().astype(np.float64) + 1) * 127.5
         assert np.abs(face - expected).max() <= 0.5 + 1e-4
+
+
+def test_a_grid_cuts_off_with_the_psi_it_is_given(small):
+    generator = small.with_settings(psi=0.5, cutoff=1)
+    asked = generator.with_settings(psi=0.8)
+    assert np.array_equal(draw_grid(generator, 4, psi=0.8), draw_grid(asked, 4))
