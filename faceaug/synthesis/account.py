@@ -75,8 +75,12 @@ class KeptLabels:
 
 
 def kept_labels(target: Target, axes: Sequence[Axis]) -> KeptLabels:
-    """Return all labels of a target that samples can carry; measured columns change and are none."""
-    measured = {*NAMES, *(target.measured.names if target.measured else ())}
+    """Return all labels of a target that samples can carry; measured columns change and are none.
+
+    A column that is called like a measurement and holds classes is a label; so is none whose values are no scalars.
+    """
+    classes = {axis.name for axis in axes if axis.edges is None}
+    measured = {*(name for name in NAMES if name not in classes), *(target.measured.names if target.measured else ())}
     # A table that `faceaug measure` wrote has a confidence beside everything that it measured.
     measured |= {part for name in target.attributes for part in (name, f"{name}{CONFIDENCE}")
                  if f"{name}{CONFIDENCE}" in target.attributes} | {WHY}  # fmt: skip
@@ -86,6 +90,8 @@ def kept_labels(target: Target, axes: Sequence[Axis]) -> KeptLabels:
         if name in measured or (name in RESERVED and name not in by_name):
             continue
         raw, axis = target.table[name], by_name.get(name)
+        if not raw.map(pd.api.types.is_scalar).all():
+            continue
         if axis is None and not pd.api.types.is_bool_dtype(raw) and pd.api.types.is_numeric_dtype(raw):
             held: list[str | float | None] = [None if pd.isna(v) else float(v) for v in raw]
             columns.append(Column(group="attr", name=name, type="float64", unit="as labelled", meaning=_KEPT))
@@ -112,7 +118,7 @@ def columns_of_rerendered(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Col
     """Return the columns of real faces rendered anew: all labels of their photographs, and what is measured on them."""
     columns = list(labels.columns)
     for axis in axes:
-        if axis.name in NAMES:
+        if axis.name in NAMES and axis.edges is not None:
             meaning = "measured on the finished picture, as on the target's"
             columns.append(Column(group="attr", name=axis.name, type="float64", unit=UNITS[axis.name], meaning=meaning))
     for name, unit in UNITS.items():

@@ -46,14 +46,17 @@ class Memory:
 
     def __init__(self, real: NDArray[np.uint64], within: int) -> None:
         self._known = real.copy()
-        self._count = len(real)
+        self._real = self._count = len(real)
         self._within = within
 
     def near(self, value: np.uint64, but: np.uint64 | None = None) -> bool:
-        """Return whether something known differs in at most the stated number of bits; `but` itself does not count."""
+        """Return whether something known differs in at most the stated number of bits.
+
+        Real faces with the hash `but`, such as the photograph that a picture was made of, do not count.
+        """
         known = self._known[: self._count]
         if but is not None:
-            known = known[known != but]
+            known = np.concatenate([known[: self._real][known[: self._real] != but], known[self._real :]])
         return bool(len(known)) and int(differing_bits(value, known).min()) <= self._within
 
     def add(self, value: np.uint64) -> None:

@@ -136,10 +136,17 @@ def balance(
     settings, told = settings or Settings(), progress or (lambda stage, done, total: None)
     keep = _kept_axes(target, plan, settings.keep)
     _check_names([axis.name for axis in (*plan.axes, *keep)])
+    if settings.engine == "rerender" and directions is not None:
+        raise UsageError("--engine rerender edits no generator: leave out --directions, or use --engine both")
+    if settings.engine == "both" and settings.layout == "raw" and not settings.finish:
+        raise UsageError(
+            "drawn faces have the generator's size and re-rendered ones that of their photographs, and --layout raw "
+            "holds pictures of one size: finish them, or use the layout blob"
+        )
     made = found = eye = None
     if settings.engine != "generator":
         check_axes(plan.axes, settings.engine)
-        eye = measurer or load_measurer(reconstruction, settings.device)
+        eye = measurer or load_measurer(reconstruction)  # photographs are rendered on the processor
     if settings.engine != "rerender":
         made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
         _check_draws(settings, made)

@@ -126,11 +126,17 @@ class Sources:
                 right &= gap < REACH[part.name]
         for axis in self._axes:
             if _rendered(axis):
-                far += np.abs(self._codes[axis.name] - axis.levels.index(levels[axis.name]))
+                far += np.abs(self._bins(axis) - axis.levels.index(levels[axis.name]))
         found = np.flatnonzero(right & (far > 0))
         order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self._seed, spawn_key=(cell, _ORDER))))
         shuffled = order.permutation(found)
         return np.asarray(shuffled[np.argsort(far[shuffled], kind="stable")], np.int64)
+
+    def _bins(self, axis: Axis) -> NDArray[np.int64]:
+        """Return the bin of every face, those outside of all bins beside the first or the last."""
+        assert axis.edges is not None
+        codes, above = self._codes[axis.name], self._values[axis.name] >= axis.edges[-1]
+        return np.where((codes < 0) & above, len(axis.levels), codes)
 
     def none_for(self, levels: Mapping[str, str]) -> str:
         """Say why a cell has no rows."""

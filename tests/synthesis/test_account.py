@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from faceaug.axes import Axis
@@ -9,7 +11,7 @@ from faceaug.finishing import PARAMETERS
 from faceaug.semantics.probes import Task
 from faceaug.semantics.reading import SCENE
 from faceaug.shards.columns import complete_columns
-from faceaug.synthesis.account import columns_of, note_for
+from faceaug.synthesis.account import columns_of, columns_of_rerendered, kept_labels, note_for
 
 AXES = (Axis("hair", "categorical", ("dark", "fair")), Axis("age", "continuous", ("0 to 20", "20 to 60"), (0, 20, 60)))
 TASKS = (Task("hair", "classes", ("dark", "fair")), Task("age", "value"), Task("glasses", "classes", ("no", "yes")))
@@ -49,3 +51,17 @@ def test_a_note_where_nothing_was_refused():
 
 def test_notes_do_not_depend_on_the_order_of_counts():
     assert note_for(1, {"b": 2, "a": 2}, {}) == note_for(1, {"a": 2, "b": 2}, {})
+
+
+def test_a_label_called_like_a_measurement_is_kept_where_it_has_classes(toy_target):
+    """Day and night are no share of light; numbers of that name are measured anew; lists are no labels."""
+    table = toy_target.table.assign(
+        light=["day", "night"] * (len(toy_target) // 2), roll=1.0, boxes=[[1, 2]] * len(toy_target)
+    )
+    light = Axis("light", "categorical", ("day", "night"))
+    roll = Axis("roll", "continuous", ("0 to 2",), (0, 2))
+    labels = kept_labels(replace(toy_target, table=table), [light, roll])
+    assert labels.of(1)["light"] == "night"
+    assert set(labels.of(0)) == {"bar", "spot", "light"}
+    kinds = {column.key: column.type for column in columns_of_rerendered([light, roll], labels)}
+    assert (kinds["light"], kinds["roll"]) == ("category", "float64")

@@ -118,3 +118,11 @@ def test_memory_grows_and_forgets_nothing():
         memory.add(value)
     assert all(memory.near(value) for value in values)
     assert not memory.near(values[0] ^ np.uint64(1))
+
+
+def test_two_pictures_of_one_photograph_are_near_copies_of_each_other():
+    """Only the photograph itself is passed over, not what was accepted with the same hash."""
+    memory = Memory(np.array([0b1111, 0xFF << 40], np.uint64), 2)
+    assert not memory.near(np.uint64(0b1111), np.uint64(0b1111))
+    memory.add(np.uint64(0b1111))
+    assert memory.near(np.uint64(0b1111), np.uint64(0b1111))

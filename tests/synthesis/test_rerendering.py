@@ -175,3 +175,13 @@ def test_what_the_table_says_wrongly_is_no_source(target, tmp_path, module_quick
     short = next(cell for cell in result.manifest.cells if cell.short)
     assert "source measured as its table says" in short.note
     assert Path(tmp_path / "out" / "report.html").exists()
+
+
+def test_what_cannot_be_is_refused_before_anything_is_written(target, wish, tmp_path):
+    for settings, more, said in (
+        (replace(SETTINGS, layout="raw", finish=False, engine="both"), {}, "pictures of one size"),
+        (SETTINGS, {"directions": tmp_path / "any.safetensors"}, "edits no generator"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            balance(target, tmp_path / "out", plan=wish, settings=settings, **more)
+    assert not (tmp_path / "out").exists()

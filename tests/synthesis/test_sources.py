@@ -88,3 +88,12 @@ def test_it_is_said_why_there_are_no_sources(target):
     assert sources.none_for(levels) == (
         "no real face of (shape=round) is near enough to be turned or relit into it (at most yaw 25)"
     )
+
+
+def test_faces_beyond_the_last_bin_are_near_to_that(target):
+    """A face outside of all bins counts as one of the bin beside them."""
+    axes = axes_of(target, "yaw:-12/-4/4/12")
+    rows = Sources(target, axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[2]})
+    yaw = target.table["yaw"].to_numpy()[rows]
+    assert (yaw >= 12).any()
+    assert (np.diff(np.abs(np.digitize(yaw, [-12, -4, 4, 12]) - 3)) >= 0).all()
