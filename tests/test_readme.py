@@ -33,7 +33,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     for block in blocks[:2]:
         exec(compile(block, "README.md", "exec"), space)
     result = space["result"]
-    assert result.accepted + result.short == result.planned == 40
+    assert result.accepted + result.short == result.planned == 20
     assert result.accepted > 0
     exec(compile(blocks[2], "README.md", "exec"), space)
 
