@@ -10,7 +10,7 @@ scaled and turned on purpose, and from pictures without a face that were made of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,6 +168,13 @@ def extent_of(height: int, width: int, side: int = CANVAS) -> tuple[float, float
     y = 2 * ((side - high) // 2 + (height / 2 - top) * high / rows) / side - 1
     x = 2 * ((side - wide) // 2 + (width / 2 - left) * wide / columns) / side - 1
     return x, y, wide / columns * width / side, high / rows * height / side
+
+
+def canvases_of(photographs: Sequence[Rgb]) -> tuple[Tensor, Tensor]:
+    """Lay photographs on canvases, as `align` takes them: [N, 3, C, C] in [-1, 1], half of their shorter sides [N]."""
+    laid = [canvas_of(photograph) for photograph in photographs]
+    canvases = torch.from_numpy(np.stack([canvas for canvas, _ in laid])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return canvases, torch.tensor([share for _, share in laid], dtype=torch.float32)
 
 
 def canvas_of(photograph: Rgb, side: int = CANVAS) -> tuple[Rgb, float]:

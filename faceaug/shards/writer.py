@@ -104,6 +104,13 @@ def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> Record:
     return Record(data, shape, hashlib.sha256(data).digest(), bare)
 
 
+def read_back(image: NDArray[np.uint8], codec: Codec | None, quality: int | None) -> NDArray[np.uint8]:
+    """Return a picture as a reader of the shard will see it; `codec` is None where pixels are stored as they are."""
+    if codec is None or codec == "png":
+        return image
+    return images.decode(images.encode(image, codec, DEFAULT_QUALITY if quality is None else quality))
+
+
 def split(records: Sequence[Record], *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> Iterator[list[Record]]:
     """Cut `records` into runs that fit a shard each, in order; a record larger than a shard gets one of its own."""
     part: list[Record] = []

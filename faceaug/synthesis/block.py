@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.generators.base import Generator
-from faceaug.images import Codec, decode, encode
+from faceaug.images import Codec
 from faceaug.reconstruction.measurer import NAMES
 from faceaug.semantics import scene
 from faceaug.semantics.calibration import as_tensor
 from faceaug.semantics.probes import fit
 from faceaug.semantics.reading import kind_of
-from faceaug.shards.writer import DEFAULT_QUALITY
+from faceaug.shards.writer import read_back
 from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, wanted, within
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate
@@ -216,7 +216,6 @@ class Workshop:
         guide, directions = self.guide, self.guide.directions
         viewed = guide.reader.view(edited.images)
         judged, features = guide.judge.read(viewed)
-        steered = edited.measured
         # Pose and light change the scene by nature; attributes that are to be kept are kept all the same.
         exempt = any(kind_of(p.task.name) != "attribute" for p in parts)
         held = directions.index([name for name in ask.keep if not exempt or name not in scene.NAMES])
@@ -224,7 +223,8 @@ class Workshop:
         spill = scene.spill(edited.origin_images, edited.images, guide.reader.ellipse).double().numpy()
         batch = Batch(
             images=edited.images, origin_images=edited.origin_images,
-            confidence=confidences(parts, guide.reader, steered), judged=confidences(parts, guide.judge, judged),
+            confidence=confidences(parts, guide.reader, edited.measured),
+            judged=confidences(parts, guide.judge, judged),
             drift=drift.max(1, initial=0.0),
             spill=np.zeros_like(spill) if exempt else spill,
             plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
@@ -236,7 +236,7 @@ class Workshop:
         reasons = refuse(batch, self.gates)
         nearest = {p.task.name: float(np.nan_to_num(batch.judged[:, k]).max()) for k, p in enumerate(parts)}
         finals = self._finished(viewed, reasons, parts, seeds)
-        given = labels(parts, guide.reader, guide.judge, steered, judged)
+        given = labels(parts, guide.reader, guide.judge, edited.measured, judged)
         marks = hashes(viewed)
         candidates = tuple(
             Candidate(
@@ -264,10 +264,11 @@ class Workshop:
         finals: dict[int, Final] = {}
         written: dict[int, NDArray[np.uint8]] = {}
         for i, picture in zip(passed, pictures, strict=True):
-            image, parameters, quality = (
-                finisher(picture, _number(seeds[i])) if finisher else (self._unsqueezed(picture), {}, None)
-            )
-            written[i] = self._written(image, quality)
+            if finisher:
+                image, parameters, quality = finisher(picture, _number(seeds[i]))
+            else:
+                image, parameters, quality = unsqueezed(picture, self.guide.reader.framing.aspect), {}, None
+            written[i] = read_back(image, self.codec, quality)
             small = fit(as_tensor(written[i][None]))
             judged = confidences(parts, self.guide.judge, self.guide.judge.read(small)[0])[0]
             if (judged < self.limits.judge).any():
@@ -296,15 +297,6 @@ class Workshop:
             finals[i] = replace(finals[i], measured=told)
             if not all(part.low <= told[part.task.name] < part.high for part in asked):  # NaN is nowhere
                 reasons[i] = ELSEWHERE
-
-    def _written(self, image: NDArray[np.uint8], quality: int | None) -> NDArray[np.uint8]:
-        """Return a picture as it will be read back from the shard."""
-        if self.codec is None or self.codec == "png":
-            return image
-        return decode(encode(image, self.codec, DEFAULT_QUALITY if quality is None else quality))
-
-    def _unsqueezed(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return unsqueezed(picture, self.guide.reader.framing.aspect)
 
 
 def _number(seed: np.random.SeedSequence) -> int:

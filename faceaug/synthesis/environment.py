@@ -7,7 +7,7 @@ measurements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator
-from faceaug.measuring import SHIPPED, Measurer, measurer_of, network_in
-from faceaug.reconstruction.alignment import canvas_of
+from faceaug.measuring import SHIPPED, Measurer, measurer_of
+from faceaug.reconstruction.alignment import canvases_of
 from faceaug.reconstruction.measurer import NAMES, UNITS, values_of
-from faceaug.reconstruction.networks import Reconstructor
+from faceaug.reconstruction.reading import Reading
 from faceaug.semantics.bundle import Bundle, read_bundle
 
 Floats = NDArray[np.float64]
@@ -36,14 +36,14 @@ class Environment:
 
     Attributes
     ----------
-    network : Reconstructor
+    network : callable, Tensor [N, 3, R, R] in [-1, 1] -> Reading
     slope, offset : float64 [6]
         What is measured on the finished picture, by what is read here: offset + slope * reading.
     sigma : float64 [6]
         Standard deviation of the rest; 0 where nothing is measured.
     """
 
-    network: Reconstructor
+    network: Callable[[Tensor], Reading]
     slope: Floats = field(default_factory=lambda: np.ones(len(NAMES)))
     offset: Floats = field(default_factory=lambda: np.zeros(len(NAMES)))
     sigma: Floats = field(default_factory=lambda: np.zeros(len(NAMES)))
@@ -123,10 +123,8 @@ class Found:
         """Measure pictures, uint8 [H, W, 3] each, as photographs are: float64 [N, 6], NaN where nothing can be told."""
         values = [np.empty((0, len(NAMES)))]
         for start in range(0, len(pictures), TOGETHER):
-            laid = [canvas_of(picture) for picture in pictures[start : start + TOGETHER]]
-            canvases = torch.from_numpy(np.stack([canvas for canvas, _ in laid])).permute(0, 3, 1, 2).float()
-            shorter = torch.tensor([share for _, share in laid], dtype=torch.float32)
-            found = self.instrument.read(canvases / 127.5 - 1, shorter, aligned=self.aligned)
+            laid = canvases_of(pictures[start : start + TOGETHER])
+            found = self.instrument.read(*laid, aligned=self.aligned)
             values.append(found.values[:, : len(NAMES)])
         return np.concatenate(values)
 
@@ -157,5 +155,5 @@ def find_directions(
 
 def at_work(bundle: Bundle, measured: Sequence[str] = (), aligned: bool = False) -> Found:
     """Return directions put to work; they must hold what `faceaug discover` writes."""
-    environment = Environment(network_in(bundle))
-    return Found(bundle, environment, measurer_of(bundle), tuple(measured), aligned)
+    instrument = measurer_of(bundle)
+    return Found(bundle, Environment(instrument.reconstruct), instrument, tuple(measured), aligned)

@@ -12,7 +12,7 @@ from faceaug.generators.base import Generator, load_generator
 from faceaug.images import encode
 from faceaug.measuring import Measurer, load_measurer
 from faceaug.planning import Plan
-from faceaug.reconstruction.alignment import canvas_of
+from faceaug.reconstruction.alignment import canvases_of
 from faceaug.semantics.jitter import jitter
 from faceaug.semantics.networks import INPUT_SIZE
 from faceaug.semantics.probes import Schedule, Task, new_net, train_net
@@ -50,7 +50,7 @@ def estimate(
     if settings.engine != "generator":
         check_axes(plan.axes, settings.engine)
     if settings.engine == "rerender":
-        return _rerendered(target, plan, load_measurer(reconstruction, settings.device), settings)
+        return _rerendered(target, plan, load_measurer(reconstruction), settings)  # as a run does
     made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -69,9 +69,7 @@ def estimate(
 def _rerendered(target: Target, plan: Plan, measurer: Measurer, settings: Settings) -> dict[str, float]:
     """Return the same for real faces rendered anew: a few of them are measured, as each attempt is several times."""
     rows = np.linspace(0, len(target) - 1, min(len(target), 8)).astype(int)
-    laid = [canvas_of(target.image(int(i))) for i in rows]
-    canvases = torch.from_numpy(np.stack([canvas for canvas, _ in laid])).permute(0, 3, 1, 2).float() / 127.5 - 1
-    shorter = torch.tensor([share for _, share in laid], dtype=torch.float32)
+    canvases, shorter = canvases_of([target.image(int(i)) for i in rows])
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has
     try:

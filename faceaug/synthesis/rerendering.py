@@ -19,16 +19,16 @@ from torch import Tensor
 
 from faceaug.axes import Axis
 from faceaug.errors import FaceaugError
-from faceaug.images import Codec, decode, decode_with_info, encode, resize
+from faceaug.images import Codec, decode_with_info, resize
 from faceaug.planning import PlannedCell
-from faceaug.reconstruction.alignment import canvas_of, extent_of
+from faceaug.reconstruction.alignment import canvases_of, extent_of
 from faceaug.reconstruction.measurer import NAMES, Measured, Measurer
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.rerender import Bent, bend, developed
 from faceaug.semantics.calibration import as_tensor
 from faceaug.shards.columns import ENGINES
 from faceaug.shards.reader import ShardReader
-from faceaug.shards.writer import DEFAULT_QUALITY
+from faceaug.shards.writer import read_back
 from faceaug.synthesis.account import kept_labels
 from faceaug.synthesis.block import BlockResult, Candidate, Source
 from faceaug.synthesis.duplicates import hashes
@@ -147,7 +147,7 @@ class Rerendering:
     ) -> list[Candidate]:  # fmt: skip
         attempts = list(photographs)
         rows = np.array([photographs[a].row for a in attempts], np.int64)
-        canvases, shorter = _laid([photographs[a].pixels for a in attempts])
+        canvases, shorter = canvases_of([photographs[a].pixels for a in attempts])
         before = self._measurer.read(canvases, shorter, aligned=self._aligned)
         columns = [part.column for part in asked]
         values = before.values[:, columns]
@@ -205,8 +205,8 @@ class Rerendering:
     ) -> tuple[str, NDArray[np.uint8], Measured]:  # fmt: skip
         """Return why a picture is refused ("" where it is not), the picture, and what is measured on it as stored."""
         image = ((made[0] + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
-        stored = self._stored(image, source.quality)
-        after = self._measurer.read(*_laid([stored]), aligned=self._aligned)
+        stored = read_back(image, self._codec, source.quality)
+        after = self._measurer.read(*canvases_of([stored]), aligned=self._aligned)
         burnt = [float(((part + 1) / 2 > BURNT).float().mean()) for part in (photograph, made)]
         reasons = (
             (COVERED, float(bent.holes[0]) > self._limits.uncovered),
@@ -230,26 +230,13 @@ class Rerendering:
             attr={**self._labels.of(photograph.row), **{name: semantic[name] for name in names}},
             confidence={name: sure[name] for name in names}, semantic=semantic,
             plausibility=float("nan"), realism=float("nan"),
-            hash=self._hashes([self._stored(image, photograph.quality)])[0],
+            hash=self._hashes([read_back(image, self._codec, photograph.quality)])[0],
             source=Source(photograph.sha256, self._real[photograph.row]),
         )  # fmt: skip
-
-    def _stored(self, image: NDArray[np.uint8], quality: int | None) -> NDArray[np.uint8]:
-        """Return a picture as it will be read back from the shard."""
-        if self._codec is None or self._codec == "png":
-            return image
-        return decode(encode(image, self._codec, DEFAULT_QUALITY if quality is None else quality))
 
     def _hashes(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint64]:
         small = np.stack([resize(cut_to(image, self._aspect), (64, 64)) for image in images])
         return hashes(as_tensor(small))
-
-
-def _laid(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-    """Lay pictures on canvases: [N, 3, C, C] in [-1, 1], and half of their shorter sides [N]."""
-    laid = [canvas_of(image) for image in images]
-    canvases = torch.from_numpy(np.stack([canvas for canvas, _ in laid])).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return canvases, torch.tensor([share for _, share in laid], dtype=torch.float32)
 
 
 def _bent(reading: Reading, asked: Sequence[Asked], change: Floats) -> Bent:
