@@ -6,6 +6,7 @@ weights stay the same everywhere. Only the first process writes files.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -102,6 +103,9 @@ def join(device: str | torch.device) -> tuple[Workers, torch.device]:
     if found.type == "cuda":
         torch.cuda.set_device(found)
     if not dist.is_initialized():
+        # Its functions take the group of all processes as a default argument. Imported later (an optimiser does that),
+        # they would hold the group for ever: its threads would outlive `leave`, and abort the interpreter as it ends.
+        importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
     return Workers(rank, world), found
 

@@ -25,7 +25,7 @@ CONFIG = replace(
 )  # fmt: skip
 
 WORKER = """
-import sys, torch, hashlib, json
+import glob, hashlib, json, pathlib, sys, torch
 sys.path.insert(0, {tests!r})
 torch.set_num_threads(1)
 from test_parallel import CONFIG, pictures
@@ -40,8 +40,11 @@ digest = hashlib.sha256()
 for network in trainer.networks.values():
     for value in network.state_dict().values():
         digest.update(value.numpy().tobytes())
-print(json.dumps([workers.rank, workers.world, digest.hexdigest(), workers.agree(workers.first, device)]), flush=True)
+agreed = workers.agree(workers.first, device)
 parallel.leave()
+threads = [pathlib.Path(name).read_text().strip() for name in glob.glob("/proc/self/task/*/comm")]  # none but on Linux
+left = [name for name in threads if "gloo" in name]
+print(json.dumps([workers.rank, workers.world, digest.hexdigest(), agreed, left]), flush=True)
 """
 
 
@@ -68,11 +71,14 @@ def test_two_processes_hold_the_same_weights_and_one_writes(tmp_path):
         for process in running:
             process.kill()
     assert [process.returncode for process in running] == [0, 0], told
-    (rank0, world, weights0, agreed0), (rank1, _, weights1, agreed1) = (json.loads(out) for out, _ in told)
+    (rank0, world, weights0, agreed0, left0), (rank1, _, weights1, agreed1, left1) = (
+        json.loads(out) for out, _ in told
+    )
     assert (rank0, rank1, world) == (0, 1, 2)
     assert weights0 == weights1
     assert agreed0
     assert agreed1, "the first one's wish"
+    assert not left0 + left1, "threads that outlive the group may abort the interpreter as it ends"
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [row["seen"] for row in log] == [8, 16, 24, 32, 40, 48], "the batch is that of both together"
     assert safetensors.torch.load_file(tmp_path / "run" / "generator.safetensors")
