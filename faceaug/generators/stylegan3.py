@@ -19,10 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.filters import Resampler, lowpass, round_lowpass, separated
+from faceaug.generators.filters import Bend, Sampling, lowpass, round_lowpass, separated
 from faceaug.generators.networks import EPSILON, GAIN, LEAK, FullyConnected, Mapping, Noise, StyleGAN2Config
-
-AT_ONCE = 2**20  # samples between the filters that are held at a time; more do not stay near the processor
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ class FourierInput(nn.Module):
         angles = along[:, :, None] + across[:, None] + phases[:, None, None]  # [N, H, W, C]
         waves = torch.sin(2 * math.pi * angles) * amplitudes[:, None, None]
         mixed: Tensor = waves @ (self.weight.T / math.sqrt(band.channels))
-        return mixed.permute(0, 3, 1, 2)
+        return mixed  # [N, H, W, C], as the layers want it
 
 
 Design = npt.NDArray[np.float64] | None
@@ -205,31 +203,31 @@ class AliasFreeLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(after.channels))
         self.register_buffer("magnitude_ema", torch.empty([]))
         self.designs: tuple[Design, Design] = (None, None)
+        self.bend: Bend | None = None
         if not colours:
             self._design(before, after, f, critical)
 
     def _design(self, before: Band, after: Band, f: Filters, critical: bool) -> None:
         """Make the filters: up from the rate before to one that the nonlinearity can live with, down to that after."""
-        between = f.oversampling * max(before.rate, after.rate)
-        up, down = between // before.rate, between // after.rate
+        rate = f.oversampling * max(before.rate, after.rate)
+        up, down = rate // before.rate, rate // after.rate
         rising, falling = f.taps * up if up > 1 else 1, f.taps * down if down > 1 else 1
-        self.between = (after.side - 1) * down + falling  # samples a side where the nonlinearity is applied
-        missing = self.between + rising - 1 - (before.side + f.kernel - 1) * up
-        line = lowpass(rising, before.cutoff, 2 * before.half_width, between) if up > 1 else np.ones(1)
+        given, between = before.side + f.kernel - 1, (after.side - 1) * down + falling
+        missing = between + rising - 1 - given * up
+        line = lowpass(rising, before.cutoff, 2 * before.half_width, rate) if up > 1 else np.ones(1)
         # The gain makes good for the zeros between the samples, and goes through the nonlinearity, which wants one too.
         # Samples stay where they are (appendix C.3).
-        self.designs = (line if up > 1 else None, None)
-        self.rise = Resampler(math.sqrt(GAIN) * up * line, up=up, low=(missing + up) // 2)
-        pairs = np.ones((1, 2, 1))
+        rise = Sampling(tuple(math.sqrt(GAIN) * up * line), up=up, low=(missing + up) // 2)
+        pairs, fall = np.ones((1, 2, 1)), None
         if down > 1 and f.radial and not critical:
-            kernel = round_lowpass(falling, after.cutoff, 2 * after.half_width, between)
-            pairs = separated(kernel)
-            self.designs = (self.designs[0], kernel)
+            fall = round_lowpass(falling, after.cutoff, 2 * after.half_width, rate)
+            pairs = separated(fall)
         elif down > 1:
-            line = lowpass(falling, after.cutoff, 2 * after.half_width, between)
-            pairs = np.stack([line, line])[None]
-            self.designs = (self.designs[0], line)
-        self.fall = nn.ModuleList(Resampler(line, down=down) for pair in pairs for line in pair)
+            fall = lowpass(falling, after.cutoff, 2 * after.half_width, rate)
+            pairs = np.stack([fall, fall])[None]
+        self.designs = (line if up > 1 else None, fall)
+        falls = tuple((Sampling(tuple(a), down=down), Sampling(tuple(b), down=down)) for a, b in pairs)
+        self.bend = Bend(rise, falls, given, between, after.side)
 
     def reset(self, rng: torch.Generator) -> None:
         self.weight.copy_(torch.randn(self.weight.shape, generator=rng))
@@ -237,37 +235,35 @@ class AliasFreeLayer(nn.Module):
         self.magnitude_ema.fill_(1.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Take x [N, H, W, in], contiguous, to [N, side, side, out]."""
         style = self.affine(w)  # [N, in]
         if self.colours:
+            factors = torch.ones_like(self.bias).expand(len(x), -1)
             style = style / math.sqrt(self.weight.shape[1])
-        # The paper normalises weights and styles before they meet; behind the demodulation that is without effect.
-        x = x * (style * torch.rsqrt(self.magnitude_ema))[:, :, None, None]
-        x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] - 1)
-        if not self.colours:
-            x = x * torch.rsqrt(style.square() @ self.weight.square().sum((2, 3)).T + EPSILON)[:, :, None, None]
-        x = x + self.bias[:, None, None]
-        if self.colours:
-            return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
-        return self._activated(x)
+        else:
+            # The paper normalises weights and styles before they meet; behind the demodulation that is without effect.
+            factors = torch.rsqrt(style.square() @ self.weight.square().sum((2, 3)).T + EPSILON)  # [N, out]
+        x = self._convolved(x, style * torch.rsqrt(self.magnitude_ema), factors)
+        return self._bounded(x) if self.bend is None else self.bend(x, self._bent)
 
-    def _activated(self, x: Tensor) -> Tensor:
-        """Apply the nonlinearity to x [N, C, H, W], a few channels at a time: the higher rate takes much memory."""
-        n, channels, height, width = x.shape
-        step = max(1, AT_ONCE // self.between**2)
-        x = x.reshape(n * channels, height, width)
-        parts = [self._filtered(x[start : start + step]) for start in range(0, n * channels, step)]
-        return torch.cat(parts).view(n, channels, self.side, self.side)
+    def _convolved(self, x: Tensor, style: Tensor, factors: Tensor) -> Tensor:
+        """Convolve x, scaled by `style` [N, in] before and by `factors` [N, out] behind, and add the bias."""
+        if self.weight.shape[-1] == 1:  # a kernel an image costs nothing here
+            kernels = (self.weight[:, :, 0, 0] * style[:, None] * factors[:, :, None]).transpose(1, 2)
+            flat = torch.baddbmm(self.bias.expand(len(x), 1, -1), x.flatten(1, 2), kernels)
+            return flat.view(*x.shape[:3], -1)
+        x = (x * style[:, None, None]).permute(0, 3, 1, 2)
+        x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] - 1).permute(0, 2, 3, 1).contiguous()
+        return torch.addcmul(self.bias, x, factors[:, None, None])
 
-    def _filtered(self, x: Tensor) -> Tensor:
-        x = self.rise.along_width(self.rise.along_height(x, self.between), self.between)
-        x = F.leaky_relu_(x, LEAK)
-        if self.clamp is not None:
-            x = x.clamp(-self.clamp, self.clamp)
-        whole = x.new_zeros([])
-        for down, across in zip(self.fall[::2], self.fall[1::2], strict=True):
-            part = cast("Resampler", down).along_height(x, self.side)
-            whole = whole + cast("Resampler", across).along_width(part, self.side)
-        return whole
+    def _bent(self, x: Tensor) -> Tensor:
+        return self._bounded(F.leaky_relu_(x, LEAK))
+
+    def _bounded(self, x: Tensor) -> Tensor:
+        if self.clamp is None:
+            return x
+        # Gradients want to know what a leaky ReLU gave.
+        return x.clamp(-self.clamp, self.clamp) if x.requires_grad else x.clamp_(-self.clamp, self.clamp)
 
 
 class AliasFreeSynthesis(nn.Module):
@@ -293,7 +289,7 @@ class AliasFreeSynthesis(nn.Module):
         x: Tensor = self.input(ws[:, 0])
         for index, name in enumerate(self.names):
             x = self.get_submodule(name)(x, ws[:, index + 1])
-        return x * self.scale
+        return (x * self.scale).permute(0, 3, 1, 2).contiguous()
 
 
 class StyleGAN3Network(nn.Module):

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from foreign_files import network
 
 from faceaug.errors import GeneratorError
-from faceaug.generators import stylegan3
-from faceaug.generators.filters import Resampler, lowpass, round_lowpass, separated
+from faceaug.generators import filters
+from faceaug.generators.filters import Bend, Sampling, lowpass, round_lowpass, separated
 from faceaug.generators.stylegan2 import initialise, load, save
 from faceaug.generators.stylegan3 import Filters, StyleGAN3Config
 
@@ -91,12 +91,12 @@ def plain_layer(layer, config, x, w, index):
 @torch.no_grad()
 @pytest.mark.parametrize("config", [SMALL, ROUND, replace(SMALL, conv_clamp=0.3)], ids=["T", "R", "clamp"])
 def test_synthesis_equals_the_formulas(config, monkeypatch):
-    monkeypatch.setattr(stylegan3, "AT_ONCE", 20_000)  # several parts a layer
+    monkeypatch.setattr(filters, "CPU_HELD", 2_000)  # an image at a time
     made = network(config, seed=4)
     ws = torch.randn(2, config.num_ws, config.w_dim, generator=torch.Generator().manual_seed(0))
     x = plain_input(made.synthesis.input, config, ws[:, 0])
     scale = float(x.abs().max())
-    torch.testing.assert_close(made.synthesis.input(ws[:, 0]).double(), x, rtol=0, atol=2e-5 * scale)
+    torch.testing.assert_close(made.synthesis.input(ws[:, 0]).movedim(3, 1).double(), x, rtol=0, atol=2e-5 * scale)
     for index, name in enumerate(config.names):
         x = plain_layer(made.synthesis.get_submodule(name), config, x, ws[:, index + 1], index)
     expected = config.filters.output_scale * x
@@ -139,24 +139,36 @@ def test_round_filters_are_sums_of_outer_products():
     np.testing.assert_allclose(summed, kernel, atol=2e-5 * np.abs(kernel).max())
 
 
+def sampled(x, line, up, down, low, length):
+    """Sample rows x [..., L] with zeros written out and a plain convolution."""
+    spread = torch.zeros(*x.shape, up, dtype=x.dtype)
+    spread[..., 0] = x
+    padded = F.pad(spread.flatten(-2), (low, length * down + len(line)))
+    kernel = torch.tensor(line, dtype=x.dtype)[None, None]
+    return F.conv1d(padded.flatten(0, -2)[:, None], kernel, stride=down).view(*x.shape[:-1], -1)[..., :length]
+
+
 @pytest.mark.parametrize(
-    ("up", "down", "low", "taps"),
-    [(2, 1, 9, 12), (4, 1, 3, 24), (1, 2, 0, 12), (1, 4, 0, 24), (2, 1, -7, 12), (1, 1, 0, 1)],
+    ("up", "down", "low", "taps", "pairs"),
+    [(2, 2, 9, 12, 1), (4, 2, 3, 24, 2), (2, 4, 3, 12, 3), (2, 1, -7, 12, 1), (1, 1, 0, 1, 1), (1, 2, 5, 1, 2)],
 )
-def test_resampling_equals_zeros_and_a_convolution(up, down, low, taps):
+@pytest.mark.parametrize("span", [5, 64])
+def test_bending_equals_zeros_and_convolutions(up, down, low, taps, pairs, span, monkeypatch):
+    monkeypatch.setattr(filters, "CPU_SPAN", span)
+    monkeypatch.setattr(filters, "CPU_HELD", 1)
     rng = np.random.default_rng(taps + up)
-    x, line = torch.from_numpy(rng.normal(size=(2, 37, 41))).float(), rng.normal(size=taps)
-    sampler = Resampler(line, up=up, down=down, low=low)
-    for turn in (False, True):
-        rows = x.transpose(1, 2) if turn else x
-        spread = torch.zeros(*rows.shape, up).double()
-        spread[..., 0] = rows
-        spread = F.pad(spread.flatten(-2), (low, 60))
-        expected = F.conv1d(spread.flatten(0, 1)[:, None], torch.from_numpy(line)[None, None], stride=down)[:, 0]
-        length = (rows.shape[-1] * up + low - taps) // down
-        expected = expected.view(*rows.shape[:2], -1)[..., :length].float()
-        found = sampler.along_height(x, length).transpose(1, 2) if turn else sampler.along_width(x, length)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    x = torch.from_numpy(rng.normal(size=(2, 17, 17, 3)))
+    rise, falls = rng.normal(size=taps), rng.normal(size=(pairs, 2, 6 * down if down > 1 else 1))
+    side = 13
+    between = (side - 1) * down + falls.shape[-1]
+    bend = Bend(
+        Sampling(tuple(rise), up=up, low=low),
+        tuple((Sampling(tuple(a), down=down), Sampling(tuple(b), down=down)) for a, b in falls),
+        *(17, between, side),
+    )
+    y = sampled(sampled(x.movedim(3, 1), rise, up, 1, low, between).mT, rise, up, 1, low, between).mT.relu()
+    parts = [sampled(sampled(y, b, 1, down, 0, side).mT, a, 1, down, 0, side).mT for a, b in falls]
+    torch.testing.assert_close(bend(x, torch.relu_), sum(parts).movedim(1, 3))
 
 
 def test_file_and_settings(tmp_path):
