@@ -172,7 +172,11 @@ def extent_of(height: int, width: int, side: int = CANVAS) -> tuple[float, float
 
 def canvases_of(photographs: Sequence[Rgb]) -> tuple[Tensor, Tensor]:
     """Lay photographs on canvases, as `align` takes them: [N, 3, C, C] in [-1, 1], half of their shorter sides [N]."""
-    laid = [canvas_of(photograph) for photograph in photographs]
+    return stacked([canvas_of(photograph) for photograph in photographs])
+
+
+def stacked(laid: Sequence[tuple[Rgb, float]]) -> tuple[Tensor, Tensor]:
+    """Return what `canvas_of` returned of several photographs as `canvases_of` would."""
     canvases = torch.from_numpy(np.stack([canvas for canvas, _ in laid])).permute(0, 3, 1, 2).float() / 127.5 - 1
     return canvases, torch.tensor([share for _, share in laid], dtype=torch.float32)
 

@@ -39,7 +39,7 @@ class Sample:
 
     Attributes
     ----------
-    image : uint8 [H, W, 3]
+    image : uint8 [H, W, 3], or bytes of a file in the shard's codec and `quality`, where images are kept encoded
     w, origin_w : float32 [D], or None for a re-rendered face
     engine : "generator" or "rerender"
     source_sha256 : 32 bytes, the real picture of a re-rendered face, else None
@@ -50,7 +50,7 @@ class Sample:
     quality : codec quality, or None for the codec's default
     """
 
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | bytes
     w: NDArray[np.float32] | None
     origin_w: NDArray[np.float32] | None
     engine: str
@@ -88,19 +88,22 @@ NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
 def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> Record:
     """Encode a sample's image (or take its pixels when `layout` is raw) and hash it."""
-    image = sample.image
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+    image, shape = sample.image, None
+    quality = None if codec == "png" else (DEFAULT_QUALITY if sample.quality is None else sample.quality)
+    if isinstance(image, bytes):
+        if layout == "raw":
+            raise FaceaugError("a sample's image is encoded; expected uint8 [H, W, 3], as the layout is raw")
+        data = image
+    elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise FaceaugError(f"a sample's image is {image.dtype} {image.shape}; expected uint8 [H, W, 3]")
-    if layout == "raw":
-        data, quality = np.ascontiguousarray(image).tobytes(), None
+    elif layout == "raw":
+        data, quality, shape = np.ascontiguousarray(image).tobytes(), None, (image.shape[0], image.shape[1])
     else:
-        quality = None if codec == "png" else (DEFAULT_QUALITY if sample.quality is None else sample.quality)
-        data = images.encode(image, codec, DEFAULT_QUALITY if quality is None else quality)
+        data = encoded(image, codec, quality)
     w, origin = (
         None if v is None else np.array(v, np.float32) for v in (sample.w, sample.origin_w)
     )  # no view of a block
     bare = dataclasses.replace(sample, image=NO_IMAGE, quality=quality, w=w, origin_w=origin)
-    shape = (image.shape[0], image.shape[1]) if layout == "raw" else None
     return Record(data, shape, hashlib.sha256(data).digest(), bare)
 
 
@@ -108,7 +111,12 @@ def read_back(image: NDArray[np.uint8], codec: Codec | None, quality: int | None
     """Return a picture as a reader of the shard will see it; `codec` is None where pixels are stored as they are."""
     if codec is None or codec == "png":
         return image
-    return images.decode(images.encode(image, codec, DEFAULT_QUALITY if quality is None else quality))
+    return images.decode(encoded(image, codec, quality))
+
+
+def encoded(image: NDArray[np.uint8], codec: Codec, quality: int | None) -> bytes:
+    """Return a picture as a shard holds it; the codec's default quality where None is given."""
+    return images.encode(image, codec, DEFAULT_QUALITY if quality is None else quality)
 
 
 def split(records: Sequence[Record], *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> Iterator[list[Record]]:

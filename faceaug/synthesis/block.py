@@ -78,7 +78,7 @@ class Candidate:
 
     attempt: int
     seed: int
-    image: NDArray[np.uint8]  # [H, W, 3], finished
+    image: NDArray[np.uint8] | bytes  # [H, W, 3], finished; or encoded as it is to be stored
     quality: int | None  # of the codec
     finish: dict[str, float]
     w: NDArray[np.float32] | None

@@ -19,16 +19,16 @@ from torch import Tensor
 
 from faceaug.axes import Axis
 from faceaug.errors import FaceaugError
-from faceaug.images import Codec, decode_with_info, resize
+from faceaug.images import Codec, ImageInfo, decode, decode_with_info, resize
 from faceaug.planning import PlannedCell
-from faceaug.reconstruction.alignment import canvases_of, extent_of
+from faceaug.reconstruction.alignment import canvas_of, canvases_of, extent_of, stacked
 from faceaug.reconstruction.measurer import NAMES, Measured, Measurer
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.rerender import Bent, bend, developed
 from faceaug.semantics.calibration import as_tensor
 from faceaug.shards.columns import ENGINES
 from faceaug.shards.reader import ShardReader
-from faceaug.shards.writer import read_back
+from faceaug.shards.writer import encoded
 from faceaug.synthesis.account import kept_labels
 from faceaug.synthesis.block import BlockResult, Candidate, Source
 from faceaug.synthesis.duplicates import hashes
@@ -53,11 +53,13 @@ _SEEDS = 2**32 - 3  # third number of the seeds' spawn key: the generator's atte
 
 @dataclass(frozen=True, eq=False)
 class _Photograph:
-    """A source as it was read from its file."""
+    """A source as its file holds it: decoded, a block of large ones would not fit into memory."""
 
     row: int
-    pixels: NDArray[np.uint8]
-    sha256: bytes
+    data: bytes
+    size: tuple[int, int]
+    canvas: NDArray[np.uint8]
+    shorter: float
     quality: int | None
 
 
@@ -138,16 +140,19 @@ class Rerendering:
 
     def _photograph(self, row: int) -> _Photograph:
         data = self._target.encoded(row)
-        pixels, info = decode_with_info(data, name=self._target.keys[row], max_pixels=self._target.max_pixels)
-        same = self._codec == info.codec
-        return _Photograph(row, pixels, hashlib.sha256(data).digest(), info.quality if same else None)
+        pixels, info = self._decoded(row, data)
+        quality = info.quality if self._codec == info.codec else None
+        return _Photograph(row, data, pixels.shape[:2], *canvas_of(pixels), quality)
+
+    def _decoded(self, row: int, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
+        return decode_with_info(data, name=self._target.keys[row], max_pixels=self._target.max_pixels)
 
     def _attempted(
         self, cell: PlannedCell, asked: Sequence[Asked], photographs: dict[int, _Photograph], refused: dict[int, str]
     ) -> list[Candidate]:  # fmt: skip
         attempts = list(photographs)
         rows = np.array([photographs[a].row for a in attempts], np.int64)
-        canvases, shorter = canvases_of([photographs[a].pixels for a in attempts])
+        canvases, shorter = stacked([(photographs[a].canvas, photographs[a].shorter) for a in attempts])
         before = self._measurer.read(canvases, shorter, aligned=self._aligned)
         columns = [part.column for part in asked]
         values = before.values[:, columns]
@@ -156,7 +161,7 @@ class Rerendering:
         as_told = (np.abs(values - told) <= room).all(1)  # NaN is not
         for k in np.flatnonzero(~as_told):
             refused[attempts[k]] = OTHERWISE
-        extents = torch.tensor([extent_of(*photographs[a].pixels.shape[:2]) for a in attempts])
+        extents = torch.tensor([extent_of(*photographs[a].size) for a in attempts])
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(attempts), -1)  # canvases lie on themselves
         seeds = [np.random.SeedSequence(self._seed, spawn_key=(cell.index, a, _SEEDS)) for a in attempts]
         u = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(asked)) for s in seeds])
@@ -166,13 +171,17 @@ class Rerendering:
         for k in np.flatnonzero(as_told):
             photograph = photographs[attempts[k]]
             bent = _bent(before.reading[k : k + 1], asked, change[k : k + 1])
-            pixels = torch.from_numpy(photograph.pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+            decoded, _ = self._decoded(photograph.row, photograph.data)
+            pixels = torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 127.5 - 1
             made = developed(pixels, bent, extents[k : k + 1], before.faces.windows[k : k + 1])
-            reason, image, after = self._judged(asked, rows[k : k + 1], pixels, made, bent, photograph)
+            data, stored = self._stored(made, photograph.quality)
+            after = self._measurer.read(*canvases_of([stored]), aligned=self._aligned)
+            reason = self._judged(asked, rows[k : k + 1], pixels, made, bent, after)
             if reason:
                 refused[attempts[k]] = reason
                 continue
-            found.append(self._candidate(cell, asked, attempts[k], seeds[k], photograph, image, after))
+            mark = self._hashes([stored])[0]
+            found.append(self._candidate(cell, asked, attempts[k], seeds[k], photograph, data, after, mark))
         return found
 
     def _steered(
@@ -199,14 +208,19 @@ class Rerendering:
             active = active[~inside & np.isfinite(values).all(1)]
         return change
 
+    def _stored(self, made: Tensor, quality: int | None) -> tuple[NDArray[np.uint8] | bytes, NDArray[np.uint8]]:
+        """Return what of a picture [1, 3, H, W] is kept, and what a reader of the shard will see: uint8 [H, W, 3]."""
+        image = ((made[0] + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
+        if self._codec is None:
+            return image, image
+        data = encoded(image, self._codec, quality)
+        return data, image if self._codec == "png" else decode(data)
+
     def _judged(
         self, asked: Sequence[Asked], row: NDArray[np.int64], photograph: Tensor, made: Tensor, bent: Bent,
-        source: _Photograph,
-    ) -> tuple[str, NDArray[np.uint8], Measured]:  # fmt: skip
-        """Return why a picture is refused ("" where it is not), the picture, and what is measured on it as stored."""
-        image = ((made[0] + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
-        stored = read_back(image, self._codec, source.quality)
-        after = self._measurer.read(*canvases_of([stored]), aligned=self._aligned)
+        after: Measured,
+    ) -> str:  # fmt: skip
+        """Return why a picture is refused, "" where it is not."""
         burnt = [float(((part + 1) / 2 > BURNT).float().mean()) for part in (photograph, made)]
         reasons = (
             (COVERED, float(bent.holes[0]) > self._limits.uncovered),
@@ -215,11 +229,11 @@ class Rerendering:
             (FACE, bool(after.refusals[0])),
             (REACHED, not all(bool(part.holds(after.values[:, part.column], row).all()) for part in asked)),
         )
-        return next((why for why, bad in reasons if bad), ""), image, after
+        return next((why for why, bad in reasons if bad), "")
 
     def _candidate(
         self, cell: PlannedCell, asked: Sequence[Asked], attempt: int, seed: np.random.SeedSequence,
-        photograph: _Photograph, image: NDArray[np.uint8], after: Measured,
+        photograph: _Photograph, image: NDArray[np.uint8] | bytes, after: Measured, mark: np.uint64,
     ) -> Candidate:  # fmt: skip
         semantic = dict(zip(NAMES, after.values[0, : len(NAMES)].tolist(), strict=True))
         sure = dict(zip(NAMES, after.confidence[0, : len(NAMES)].tolist(), strict=True))
@@ -230,8 +244,8 @@ class Rerendering:
             attr={**self._labels.of(photograph.row), **{name: semantic[name] for name in names}},
             confidence={name: sure[name] for name in names}, semantic=semantic,
             plausibility=float("nan"), realism=float("nan"),
-            hash=self._hashes([read_back(image, self._codec, photograph.quality)])[0],
-            source=Source(photograph.sha256, self._real[photograph.row]),
+            hash=mark,
+            source=Source(hashlib.sha256(photograph.data).digest(), self._real[photograph.row]),
         )  # fmt: skip
 
     def _hashes(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint64]:

@@ -10,7 +10,7 @@ from shard_samples import COLUMNS, sample
 from faceaug.errors import FaceaugError
 from faceaug.shards import writer
 from faceaug.shards.reader import ShardReader
-from faceaug.shards.writer import prepare, split, write_shard
+from faceaug.shards.writer import encoded, prepare, split, write_shard
 
 
 def write(path, samples, **options):
@@ -165,3 +165,12 @@ def test_quality_is_used_and_stored(tmp_path):
         low, high, default = map(len, reader.encoded_many([0, 1, 2]))
         assert low < default < high
         assert reader.column("quality").tolist() == [30, 95, writer.DEFAULT_QUALITY]
+
+
+def test_encoded_images_are_stored_as_they_are(tmp_path):
+    pixels = sample(0)
+    given = dataclasses.replace(pixels, image=encoded(pixels.image, "jpeg", pixels.quality))
+    one, other = (prepare(part, codec="jpeg", layout="blob") for part in (pixels, given))
+    assert (one.data, one.digest, one.sample.quality) == (other.data, other.digest, other.sample.quality)
+    with pytest.raises(FaceaugError, match="image is encoded; expected uint8"):
+        prepare(given, codec="jpeg", layout="raw")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from faceaug.planning import plan
 from faceaug.shards.columns import ENGINES
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
+from faceaug.synthesis import rerendering
 from faceaug.synthesis.gates import DUPLICATE, Limits
 from faceaug.synthesis.ledger import USED_UP
 from faceaug.synthesis.rerendering import EXPOSED, FACE, OTHERWISE, REACHED, UNREADABLE, WHOLE
@@ -147,6 +149,29 @@ def test_a_picture_that_is_gone_is_counted(tmp_path, module_quick):
     result = run(gone, small, tmp_path / "out", progress=told, settings=replace(SETTINGS, report=False))
     assert result.manifest.totals.rejected[UNREADABLE] > 0
     assert result.planned == result.accepted + result.short
+
+
+def test_photographs_are_not_held_decoded(target, wish, tmp_path, monkeypatch, module_quick):
+    """One at a time is, however many attempts are computed together."""
+    held, most = [], []
+    decode = rerendering.decode_with_info
+
+    def counted(*args, **given):
+        pixels, info = decode(*args, **given)
+        held.append(weakref.ref(pixels))
+        most.append(sum(ref() is not None for ref in held))
+        return pixels, info
+
+    monkeypatch.setattr(rerendering, "decode_with_info", counted)
+    small = plan(analyze(target, BY), "uniform", PlanLimits(max_total=3))
+    candidates = []
+    work = rerendering.Rerendering.make
+    monkeypatch.setattr(
+        rerendering.Rerendering, "make", lambda self, *job: candidates.append(work(self, *job)) or candidates[-1]
+    )
+    assert run(target, small, tmp_path / "out").accepted == 3
+    assert max(most) <= 2  # the one before may live until the next has its name
+    assert all(isinstance(found.image, bytes) for result in candidates for found in result.candidates)
 
 
 def test_both_engines_write_one_folder(target, tmp_path, module_quick):
