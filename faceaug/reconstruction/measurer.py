@@ -122,12 +122,22 @@ class Measurer:
             From `alignment.canvas_of`; [N, 3, C, C] in [-1, 1] and [N].
         aligned : bool
             The pictures are framed as the generator's: the square of the shorter side is read as it is.
+
+        Returns
+        -------
+        Measured
+            Its tensors where the canvases are, wherever this computes.
         """
         faces = self.aligner.framed(canvases, shorter) if aligned else self.aligner.align(canvases, shorter)
         values, signs, reading = sensed(self.reconstruct, self.atoms, faces)
         refusals = tuple(self.trust.refusals(signs))
         told = np.array([not why for why in refusals], bool).reshape(-1, 1)
-        return Measured(np.where(told, values, np.nan), self.trust.confidence(signs), refusals, faces, reading)
+        here = canvases.device
+        return Measured(
+            np.where(told, values, np.nan), self.trust.confidence(signs), refusals,
+            Aligned(faces.images.to(here), faces.windows.to(here), faces.face.to(here), faces.unrest.to(here)),
+            reading.map(lambda part: part.to(here)),
+        )  # fmt: skip
 
 
 def semantics_of(reading: Reading) -> Tensor:

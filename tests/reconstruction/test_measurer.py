@@ -91,6 +91,28 @@ def test_the_error_says_how_much_is_left_unexplained():
     assert np.isinf(sensed(gone, None, faces)[1].error).all()
 
 
+class Elsewhere(torch.Tensor):
+    """A tensor that stands for one on another device: what is computed from it is there too, until it is moved."""
+
+    def to(self, *args, **kwargs):
+        return self.as_subclass(torch.Tensor)
+
+
+def test_what_was_read_is_where_the_canvases_are(monkeypatch):
+    measurer = fake_measurer()
+    at = type(measurer.aligner)._at
+    monkeypatch.setattr(
+        type(measurer.aligner),
+        "_at",
+        lambda self, canvases, windows: at(self, canvases.as_subclass(Elsewhere), windows),
+    )
+    canvases, shorter = torch.zeros(2, 3, 96, 96), torch.ones(2)
+    assert type(measurer.aligner.framed(canvases, shorter).images) is Elsewhere
+    found = measurer.read(canvases, shorter, aligned=True)
+    for part in (found.faces, found.reading):
+        assert {type(getattr(part, name)) for name in part.__dataclass_fields__} == {torch.Tensor}
+
+
 def test_refused_pictures_have_no_values():
     measurer = fake_measurer()
     canvases = pictures(3)
