@@ -55,6 +55,18 @@ def test_bytes_are_those_of_the_targets_files_or_of_pixels(toy_target, steady, l
         assert found["bytes"] / 100 == pytest.approx(files + 8 * ToyFaces().w_dim, rel=0.3)
 
 
+def test_both_engines_take_as_long_as_each(toy_target, steady, monkeypatch):
+    monkeypatch.setattr(estimates, "_rerendered", lambda *_: {"seconds": 7.0, "bytes": 10.0})
+    monkeypatch.setattr(estimates, "load_measurer", lambda path: None)
+    monkeypatch.setattr(estimates, "check_axes", lambda axes, engine: None)
+    turned, drawn, both = (
+        estimate(toy_target, wish(toy_target, 100), ToyFaces(), replace(SETTINGS, engine=engine))
+        for engine in ("rerender", "generator", "both")
+    )
+    assert turned["seconds"] == 7
+    assert both == {"seconds": pytest.approx(drawn["seconds"] + 7), "bytes": drawn["bytes"]}
+
+
 def test_it_measures_and_leaves_everything_as_it_was(toy_target):
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     torch.set_num_threads(threads + 1)
