@@ -130,6 +130,7 @@ def balance(context: click.Context, /, **options: Any) -> int:
     if out is None and not options["dry_run"]:
         raise click.UsageError("say where to write, as -o out/ (or look first with --dry-run)")
     _check_plan_options(context, options)
+    _check_engine(context, options)
     try:
         settings = _settings(context, options)
         target = read_target(options, console)
@@ -158,6 +159,15 @@ def _check_plan_options(context: click.Context, options: dict[str, Any]) -> None
         options["plan_file"] = None
     elif typed:
         raise click.UsageError(f"--plan says already what to make; leave out {', '.join(typed)}, or leave out --plan")
+
+
+def _check_engine(context: click.Context, options: dict[str, Any]) -> None:
+    if options["engine"] == "rerender":
+        from faceaug.synthesis.run import check_no_generator
+
+        default = click.core.ParameterSource.DEFAULT  # what a recipe says is not
+        named = [name for name in ("generator", "directions") if context.get_parameter_source(name) is not default]
+        check_no_generator(named)
 
 
 def _settings(context: click.Context, options: dict[str, Any]) -> Settings:

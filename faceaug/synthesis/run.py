@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +51,7 @@ from faceaug.targets.table import Target
 
 __all__ = ["Limits", "RunResult", "Settings", "balance", "fingerprint", "workers_of"]
 
+EMBEDDED = "embedded"
 MODELS = "models"
 DRAWS_PER_COORDINATE = 2  # fewer draws than this give directions that are mostly chance
 
@@ -83,7 +84,7 @@ def balance(
     out: Path | str,
     *,
     plan: Plan,
-    generator: str | Path | Generator = "embedded",
+    generator: str | Path | Generator = EMBEDDED,
     directions: str | Path | None = None,
     reconstruction: str | Path | None = None,
     measurer: Measurer | None = None,
@@ -136,13 +137,9 @@ def balance(
     settings, told = settings or Settings(), progress or (lambda stage, done, total: None)
     keep = _kept_axes(target, plan, settings.keep)
     _check_names([axis.name for axis in (*plan.axes, *keep)])
-    if settings.engine == "rerender" and directions is not None:
-        raise UsageError("--engine rerender edits no generator: leave out --directions, or use --engine both")
-    if settings.engine == "both" and settings.layout == "raw" and not settings.finish:
-        raise UsageError(
-            "drawn faces have the generator's size and re-rendered ones that of their photographs, and --layout raw "
-            "holds pictures of one size: finish them, or use the layout blob"
-        )
+    if settings.engine == "rerender":
+        drawing = {"generator": not isinstance(generator, str) or generator != EMBEDDED, "directions": directions}
+        check_no_generator([name for name, given in drawing.items() if given])
     made = found = eye = None
     if settings.engine != "generator":
         check_axes(plan.axes, settings.engine)
@@ -168,7 +165,7 @@ def balance(
         if settings.layout == "raw" and (settings.finish or eye) and len(sizes) > 1:
             raise UsageError(
                 f"the images of {target.name} have {len(sizes)} different sizes, and --layout raw holds pictures of "
-                "one size: use the layout blob, or --no-finish"
+                f"one size: use the layout blob{'' if eye else ', or --no-finish'}"
             )
         if not folder.started:
             codec = settings.image_format or Counter(info.codec for info in infos).most_common(1)[0][0]
@@ -216,6 +213,13 @@ def balance(
             told("report", 1, 1)
         clock.lap("writing")
     return RunResult(manifest, clock.seconds)
+
+
+def check_no_generator(given: Sequence[str]) -> None:
+    """Refuse options, by their names, that say what draws faces where none are drawn."""
+    if given:
+        options = " and ".join(f"--{name}" for name in given)
+        raise UsageError(f"--engine rerender edits no generator: leave out {options}, or use --engine both")
 
 
 def _found(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from faceaug.errors import UsageError
@@ -11,6 +11,8 @@ from faceaug.shards.writer import Codec, Layout
 from faceaug.synthesis.gates import Limits
 
 EngineName = Literal["generator", "rerender", "both"]
+_DRAWING = ("device", "batch_size", "candidates", "truncation", "corrections", "finish", "draws")
+_TURNING = ("uses",)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Settings:
         Edited draws; real faces turned and relit (bins of pose and light only); or these first, and draws for what
         they leave short.
     uses : int
-        Samples that one real face may give.
+        Samples that one real face may give when it is turned or relit.
     aligned : bool
         Real faces are framed as the generator's faces are (where their columns were measured, this is known).
     """
@@ -95,6 +97,18 @@ class Settings:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(map(str, known))}")
+        idle = {"rerender": _DRAWING, "generator": _TURNING}.get(self.engine, ())
+        for part in (part for part in fields(self) if part.name in idle):
+            if getattr(self, part.name) != part.default:
+                raise UsageError(
+                    f"{part.name} is {getattr(self, part.name)!r}, which does nothing with the engine {self.engine}: "
+                    "leave it out, or use the engine both"
+                )
+        if self.engine == "both" and self.layout == "raw" and not self.finish:
+            raise UsageError(
+                "drawn faces have the generator's size and re-rendered ones that of their photographs, and --layout "
+                "raw holds pictures of one size: finish them, or use the layout blob"
+            )
 
 
 def workers_of(settings: Settings) -> int:

@@ -75,16 +75,39 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
     monkeypatch.setattr("faceaug.measuring.SHIPPED", tmp_path / "none")  # it would be loaded to where there is no GPU
     faceaug_cli(
         "balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", "--seed", 7, "--device", "cuda", "--workers", 3,
-        "--batch-size", 8, "--tries", 5, "--no-finish", "--image-format", "webp", "--layout", "raw", "--no-report",
+        "--batch-size", 8, "--tries", 5, "--no-finish", "--image-format", "webp", "--no-report",
         "--keep", "age,gender", "--keep", "glasses", "--generator", "digiface", "--resume", "--max-total", 2,
         "--engine", "both", "--aligned",
     )  # fmt: skip
     (given,) = calls.given
     assert given["settings"] == Settings(
-        seed=7, device="cuda", workers=3, batch_size=8, tries=5, finish=False, image_format="webp", layout="raw",
-        report=False, keep=("age", "gender", "glasses"), engine="both", aligned=True,
+        seed=7, device="cuda", workers=3, batch_size=8, tries=5, finish=False, image_format="webp", report=False,
+        keep=("age", "gender", "glasses"), engine="both", aligned=True,
     )  # fmt: skip
     assert (given["generator"], given["resume"], given["plan"].total) == ("digiface", True, 2)
+
+
+def test_what_would_do_nothing_is_refused(faceaug_cli, faces, tmp_path, calls):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("generator:\n  name: embedded\nrun:\n  engine: rerender\n")
+    used = tmp_path / "uses.yaml"
+    used.write_text("run:\n  uses: 2\n")
+    turned = ("--engine", "rerender")
+    for words, said in (
+        ((*turned, "--generator", "embedded"), "leave out --generator, or use --engine both"),
+        ((*turned, "--directions", "any.safetensors"), "leave out --directions, or use --engine both"),
+        (("--recipe", recipe), "leave out --generator, or use --engine both"),
+        ((*turned, "--no-finish"), "finish is False, which does nothing with the engine rerender"),
+        (("--recipe", used), "uses is 2, which does nothing with the engine generator"),
+        (("--engine", "both", "--layout", "raw", "--no-finish"), "holds pictures of one size"),
+    ):
+        for more in ((), ("--dry-run",)):
+            outcome = faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out", *words, *more)
+            assert (outcome.status, outcome.out) == (2, "")
+            assert said in outcome.err
+    assert calls.given == []
+    faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out", "--layout", "raw")
+    assert calls.given[0]["settings"] == Settings(layout="raw")
 
 
 def test_real_faces_cannot_fill_labels(faceaug_cli, faces, tmp_path):

@@ -107,7 +107,7 @@ def test_workers_and_interruptions_do_not_change_a_bit(base, target, wish, tmp_p
     assert verify(out).problems == ()
     assert 0 < read_manifest(out).totals.accepted < base[1].accepted
     with pytest.raises(OutputError, match="another configuration"):
-        run(target, wish, out, settings=replace(two, engine="generator"), generator=ToyFaces(), resume=True)
+        run(target, wish, out, settings=replace(two, engine="generator", uses=3), generator=ToyFaces(), resume=True)
     result = run(target, wish, out, settings=two, resume=True)
     assert result.accepted == base[1].accepted
     same(base[0], out)
@@ -120,7 +120,7 @@ def test_no_generator_is_loaded_and_nothing_is_learnt(target, wish, tmp_path, mo
     for name in ("load_generator", "prepare", "tasks_of"):
         monkeypatch.setattr(f"faceaug.synthesis.run.{name}", never)
     small = plan(analyze(target, BY), "uniform", PlanLimits(max_total=2))
-    assert run(target, small, tmp_path / "out", generator="no such").planned == 2
+    assert run(target, small, tmp_path / "out").planned == 2
 
 
 def test_labels_alone_write_nothing(target, tmp_path):
@@ -203,10 +203,11 @@ def test_what_the_table_says_wrongly_is_no_source(target, tmp_path, module_quick
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(target, wish, tmp_path):
-    for settings, more, said in (
-        (replace(SETTINGS, layout="raw", finish=False, engine="both"), {}, "pictures of one size"),
-        (SETTINGS, {"directions": tmp_path / "any.safetensors"}, "edits no generator"),
+    for more, said in (
+        ({"directions": tmp_path / "any.safetensors"}, "edits no generator: leave out --directions, or"),
+        ({"generator": "digiface"}, "edits no generator: leave out --generator, or"),
+        ({"generator": ToyFaces()}, "edits no generator: leave out --generator, or"),
     ):
         with pytest.raises(UsageError, match=said):
-            balance(target, tmp_path / "out", plan=wish, settings=settings, **more)
+            run(target, wish, tmp_path / "out", **more)
     assert not (tmp_path / "out").exists()

@@ -274,6 +274,23 @@ def test_settings_that_make_no_sense_are_refused(wrong):
         Settings(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("given", "idle"),
+    [({"engine": "rerender", "finish": False}, "finish"), ({"engine": "rerender", "draws": 300}, "draws"),
+     ({"engine": "rerender", "device": "cuda"}, "device"), ({"uses": 2}, "uses")],
+)  # fmt: skip
+def test_settings_that_would_do_nothing_are_refused(given, idle):
+    engine = given.get("engine", "generator")
+    with pytest.raises(UsageError, match=f"{idle} is .*does nothing with the engine {engine}: leave it out"):
+        Settings(**given)
+    Settings(**{**given, "engine": "both"})
+
+
+def test_pictures_of_two_sizes_do_not_go_into_raw_pixels():
+    with pytest.raises(UsageError, match="pictures of one size"):
+        Settings(engine="both", layout="raw", finish=False)
+
+
 def test_an_attribute_that_cannot_be_kept_is_refused(toy_target, wish, tmp_path):
     for keep, found in (("spott", "'spott' cannot be kept"), ("bar", "'bar' cannot be kept")):
         with pytest.raises(UsageError, match=found):
