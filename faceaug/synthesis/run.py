@@ -112,7 +112,7 @@ def balance(
     reconstruction : path, optional
         What measured the target's columns, where those did not come from labels; also what real faces are turned by.
     measurer : Measurer, optional
-        In place of `reconstruction`, for real faces.
+        In place of `reconstruction`, for real faces; to resume, it needs its `sha256`.
     settings : Settings, optional
     progress : callable (stage, done, total), optional
     command, recipe : str
@@ -144,6 +144,11 @@ def balance(
     if settings.engine != "generator":
         check_axes(plan.axes, settings.engine)
         eye = measurer or load_measurer(reconstruction)  # photographs are rendered on the processor
+        if resume and not eye.sha256:
+            raise UsageError(
+                "the measurer has no sha256, so it cannot be told whether it is the one that the run began with: give "
+                "it one, load it from a file with load_measurer, or run without resume in another folder"
+            )
     if settings.engine != "rerender":
         made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
         _check_draws(settings, made)

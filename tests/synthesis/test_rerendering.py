@@ -174,6 +174,14 @@ def test_photographs_are_not_held_decoded(target, wish, tmp_path, monkeypatch, m
     assert all(isinstance(found.image, bytes) for result in candidates for found in result.candidates)
 
 
+def test_an_unknown_measurer_resumes_nothing(target, wish, tmp_path):
+    """Two without a hash look alike, and the second would go on where the first began."""
+    nameless = replace(nosy_measurer(), sha256="")
+    with pytest.raises(UsageError, match="the measurer has no sha256"):
+        balance(target, tmp_path / "out", plan=wish, measurer=nameless, settings=SETTINGS, resume=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_both_engines_write_one_folder(target, tmp_path, module_quick):
     """Real faces first; what they leave short is the generator's, which knows no noses here."""
     small = plan(analyze(target, "yaw:-25/-10/10/25"), "uniform", PlanLimits(max_total=10))
