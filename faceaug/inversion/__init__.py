@@ -1,0 +1,1 @@
+"""Inversion: the latent whose picture comes nearest to a photograph, and how near that is."""
