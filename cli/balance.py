@@ -74,6 +74,12 @@ _OF_A_PLAN = {
     "and light and needs no generator; or this first, and draw what is still short.",
 )
 @click.option(
+    "--from-real",
+    is_flag=True,
+    help="Begin with real faces of the labels that are short: what the generator can draw of them is turned and relit, "
+    "and keeps their labels.",
+)
+@click.option(
     "--keep",
     metavar="ATTRIBUTE",
     multiple=True,
@@ -187,6 +193,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
             "report",
             "tries",
             "engine",
+            "from_real",
             "aligned",
         )
         if options[name] is not None

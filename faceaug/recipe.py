@@ -84,6 +84,7 @@ class GatesSection(_Section):
     duplicate_bits: Annotated[int, pydantic.Field(ge=0, le=64)] | None = None
     uncovered: _Share | None = None
     melted: _Share | None = None
+    inversion: _NotNegative | None = None
 
 
 class RunSection(_Section):
@@ -101,6 +102,7 @@ class RunSection(_Section):
     require_full: bool | None = None
     engine: Literal["generator", "rerender", "both"] | None = None
     uses: _Positive | None = None
+    from_real: bool | None = None
 
 
 class OutputSection(_Section):

@@ -23,7 +23,6 @@ RATE = 2e-3
 TOGETHER = 256  # draws that are looked at together
 COARSE = 16  # pixels at which it is found out what of a latent shows in its picture
 UNSEEN = 0.2  # weight of errors that show no more than others, beside those weighed by what shows
-SPREAD = 0.8  # length of a guess, in that of a draw: regression shrinks towards the mean, where nothing is drawn well
 _COUNTER = "num_batches_tracked"  # of use while training only
 
 View = Callable[[Tensor], Tensor]
@@ -48,10 +47,10 @@ class EncoderNet(nn.Module):
         return found
 
     def guess(self, photographs: Tensor) -> Tensor:
-        """Return white latents [N, K] at the distance from the mean where draws are drawn well; no graph."""
+        """Return white latents [N, K], with no graph."""
         with torch.no_grad():
             found: Tensor = self(photographs.contiguous(memory_format=torch.channels_last))
-        return found * (SPREAD / found.square().mean(1, keepdim=True).clamp(min=1e-12).sqrt())
+        return found
 
     def state(self) -> dict[str, Tensor]:
         """Return the weights by name."""

@@ -44,6 +44,8 @@ def people(manifest: Manifest) -> str:
     """Say whether the pictures show real people."""
     made = "Faces of engine 'generator' are drawn, not photographed, and near-copies of real images were refused."
     turned = "Faces of engine 'rerender' are photographs of that data set, turned or relit: they show real people."
+    if manifest.settings.get("from_real"):
+        turned += " Drawn faces begin with real ones, named by source_sha256, and may resemble these people."
     return turned if manifest.generator is None else f"{made} {turned}"
 
 

@@ -129,12 +129,12 @@ def _check_values(dataset: h5py.Dataset, column: Column, values: NDArray[Any], c
 
 
 def _check_sources(content: Content) -> None:
-    """A re-rendered face names its real picture, and nothing else does."""
+    """A re-rendered face names its real picture; a drawn one may, where it began with one."""
     engine = content.columns.get("engine")
     if engine is None:
         return
     source = content.columns.get("source_sha256", np.zeros((len(engine), 32), np.uint8))
-    for row in np.flatnonzero(source.any(axis=1) != (engine == ENGINES.index("rerender"))):
+    for row in np.flatnonzero(~source.any(axis=1) & (engine == ENGINES.index("rerender"))):
         content.add("its engine and source_sha256 do not go together", row)
 
 

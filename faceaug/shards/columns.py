@@ -101,7 +101,7 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column(group="sample", name="quality", type="int16", meaning="quality of the image codec, -1 when it has none"),
     Column(group="sample", name="seed", type="uint64", meaning="the sample's own seed"),
     Column(group="sample", name="sha256", type="sha256", meaning="of the encoded image (of the pixels when raw)"),
-    Column(group="sample", name="source_sha256", type="sha256", meaning="of the real picture that was re-rendered"),
+    Column(group="sample", name="source_sha256", type="sha256", meaning="of the real picture that it was made of"),
     Column(group="sample", name="w", type="latent", meaning="latent that gives the image before finishing"),
     Column(group="sample", name="origin_w", type="latent", meaning="latent before the edits"),
 )

@@ -42,7 +42,7 @@ class Sample:
     image : uint8 [H, W, 3], or bytes of a file in the shard's codec and `quality`, where images are kept encoded
     w, origin_w : float32 [D], or None for a re-rendered face
     engine : "generator" or "rerender"
-    source_sha256 : 32 bytes, the real picture of a re-rendered face, else None
+    source_sha256 : 32 bytes, the real picture that a face was made of, else None
     finish, semantic, attr_confidence : value by name; names that are left out are stored as NaN
     attr : level or number by name; names that are left out are stored as missing
     plausibility, realism : float, NaN where there is none
@@ -282,9 +282,9 @@ def check_records(columns: Sequence[Column], records: Iterable[Record]) -> None:
                     _code(known[name], value)
         _code(engine, sample.engine)
         source = sample.source_sha256
-        if (source is not None) != (sample.engine == ENGINES[1]) or len(source or bytes(32)) != 32:
+        if (source is None and sample.engine == ENGINES[1]) or len(source or bytes(32)) != 32:
             raise FaceaugError(
-                f"a sample of engine {sample.engine!r} has source_sha256 {source!r}; 32 bytes go with 'rerender' only"
+                f"a sample of engine {sample.engine!r} has source_sha256 {source!r}; 32 bytes were expected"
             )
         if not 0 <= sample.seed < 2**64:
             raise FaceaugError(f"a sample has the seed {sample.seed}; give one from 0 to 2**64 - 1")

@@ -127,6 +127,16 @@ def columns_of_rerendered(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Col
     return tuple(columns)
 
 
+ERROR = "inversion_error"
+"""Column of how far a photograph is from the picture drawn of it."""
+
+
+def columns_from_real(labels: KeptLabels) -> tuple[Column, ...]:
+    """Return what edits that begin with real faces have besides: their photographs' labels, and how near they began."""
+    meaning = "distance of the photograph to the picture drawn of it, before the edit: 0 the same, 1 as two people's"
+    return (*labels.columns, Column(group="semantic", name=ERROR, type="float32", meaning=meaning))
+
+
 def joined_columns(*parts: Sequence[Column]) -> tuple[Column, ...]:
     """Return the columns of several engines together; the first that tells of a key is taken."""
     found = {column.key: column for part in reversed(parts) for column in part}

@@ -66,7 +66,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Source:
-    """A real picture that was rendered anew: the SHA-256 of its file, and its perceptual hash."""
+    """A real picture that a sample was made of: the SHA-256 of its file, and its perceptual hash."""
 
     sha256: bytes
     hash: np.uint64
@@ -89,7 +89,7 @@ class Candidate:
     plausibility: float
     realism: float
     hash: np.uint64
-    source: Source | None = None  # of a face that was rendered anew
+    source: Source | None = None  # of a face that was rendered anew, or inverted and edited
 
 
 @dataclass(frozen=True)
@@ -151,21 +151,21 @@ class Workshop:
         attempts = range(block * BLOCK, (block + 1) * BLOCK)
         seeds = [sample_seed(self.seed, cell, a) for a in attempts]
         ask, edited, _ = self._edited(room, seeds, self.corrections)
-        return self._judge(room, ask, edited, attempts, seeds)
+        return self.judge(room.parts, room.standard, ask, edited, attempts, seeds)
+
+    def standing(self, cell: int, levels: dict[str, str]) -> tuple[tuple[Wanted, ...], Standard, NDArray[np.int64]]:
+        """Return what a cell asks, what its samples are held to, and the surveyed draws that are near it."""
+        guide = self.guide
+        parts = wanted(guide.axes, levels, guide.tasks)
+        half = aims(parts, guide.survey, np.full((1, len(parts)), 0.5), self.limits.confidence)
+        middle = ask_for(parts, half, guide.directions, guide.kept(), guide.reader.surroundings)
+        near = nearest_draws(guide, middle, self._inverse)
+        return parts, standard_of(guide, self.limits, cell, near), near
 
     def _searched(self, cell: int, levels: dict[str, str]) -> Room:
         """Search a few generations of mixtures for faces near the cell (search.py)."""
         guide, found = self.guide, self.guide.survey
-        parts = wanted(guide.axes, levels, guide.tasks)
-        middle = ask_for(
-            parts,
-            aims(parts, found, np.full((1, len(parts)), 0.5), self.limits.confidence),
-            guide.directions,
-            guide.kept(),
-            guide.reader.surroundings,
-        )
-        near = nearest_draws(guide, middle, self._inverse)
-        standard = standard_of(guide, self.limits, cell, near)
+        parts, standard, near = self.standing(cell, levels)
         w_mean, drawn = guide.directions.w_mean, found.w[near].astype(np.float64)
         w = w_mean + self.truncation * (drawn - w_mean)
         read = found.read[near] + (w - drawn) @ guide.directions.B.T
@@ -211,13 +211,16 @@ class Workshop:
         )  # fmt: skip
         return ask, edited, line
 
-    def _judge(self, room: Room, ask: Ask, edited: Edited, attempts: range, seeds: Seeds) -> BlockResult:
-        parts, standard = room.parts, room.standard
+    def judge(
+        self, parts: tuple[Wanted, ...], standard: Standard, ask: Ask, edited: Edited, attempts: Sequence[int],
+        seeds: Seeds,
+    ) -> BlockResult:  # fmt: skip
+        """Ask the gates about edited latents, finish those that pass, and let the judge look again."""
         guide, directions = self.guide, self.guide.directions
         viewed = guide.reader.view(edited.images)
         judged, features = guide.judge.read(viewed)
         # Pose and light change the scene by nature; attributes that are to be kept are kept all the same.
-        exempt = any(kind_of(p.task.name) != "attribute" for p in parts)
+        exempt = any(kind_of(name) != "attribute" for name in (*ask.names, *(p.task.name for p in parts)))
         held = directions.index([name for name in ask.keep if not exempt or name not in scene.NAMES])
         drift = np.abs(edited.measured - edited.origin_measured)[:, held] / np.maximum(directions.spread[held], 1e-9)
         spill = scene.spill(edited.origin_images, edited.images, guide.reader.ellipse).double().numpy()

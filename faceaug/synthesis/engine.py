@@ -60,14 +60,7 @@ class Drawing:
         return self._workshop.make(cell.index, cell.levels, block)
 
     def marks(self, reader: ShardReader) -> Iterator[np.uint64]:
-        """Yield hashes of pictures as they were before finishing, drawn again from their latents."""
-        if "w" not in reader.keys:
-            return
-        w = _rows(reader, "w", "generator")
-        for start in range(0, len(w), 256):
-            yield from hashes(
-                self._guide.reader.view(synthesize(self._generator, w[start : start + 256], self._workshop.batch_size))
-            )
+        return drawn_marks(self._workshop, reader)
 
 
 class Relay:
@@ -100,6 +93,16 @@ class Relay:
 
     def _turns(self, cell: PlannedCell) -> list[tuple[Engine, int]]:
         return [(engine, 0 if engine.beyond(cell) else engine.blocks(cell)) for engine in self._engines]
+
+
+def drawn_marks(workshop: Workshop, reader: ShardReader) -> Iterator[np.uint64]:
+    """Yield hashes of a shard's drawn pictures as they were before finishing, drawn again from their latents."""
+    if "w" not in reader.keys:
+        return
+    w = _rows(reader, "w", "generator")
+    for start in range(0, len(w), 256):
+        images = synthesize(workshop.generator, w[start : start + 256], workshop.batch_size)
+        yield from hashes(workshop.guide.reader.view(images))
 
 
 def _rows(reader: ShardReader, key: str, engine: str) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import torch
 
 from faceaug.generators.base import Generator, load_generator
 from faceaug.images import encode
+from faceaug.inversion import encoder, inverter
 from faceaug.measuring import Measurer, load_measurer
 from faceaug.planning import Plan
 from faceaug.reconstruction.alignment import canvases_of
@@ -28,6 +29,8 @@ ATTEMPTS_PER_SAMPLE = 7.0  # seen on real photographs at the default gates; cell
 LOOKS_PER_ATTEMPT = 5.0  # pictures synthesised and read until an edit is done
 RERENDERED_PER_SAMPLE = 2.0  # attempts
 LOOKS_PER_RERENDERED = 6.0  # measurements an attempt, with as much time again for rendering
+FROM_REAL_PER_SAMPLE = 5.0  # attempts that begin with real faces
+INVERTING = 3.0  # times as long as a look takes a step downhill, with its gradient
 FINISHING = 0.01  # seconds a sample
 TRIED = 64
 
@@ -67,9 +70,15 @@ def _drawn(target: Target, plan: Plan, generator: str | Path | Generator, settin
     finally:
         torch.set_num_threads(before)
     workers, cells = workers_of(settings), sum(1 for cell in plan.cells if cell.planned)
-    looks = settings.draws + plan.total * min(ATTEMPTS_PER_SAMPLE, settings.tries) * LOOKS_PER_ATTEMPT
-    looks += cells * GENERATIONS * OFFSPRING * 3
+    usual = FROM_REAL_PER_SAMPLE if settings.from_real else ATTEMPTS_PER_SAMPLE
+    attempts = plan.total * min(usual, settings.tries)
+    looks = settings.draws + attempts * LOOKS_PER_ATTEMPT
     training = (Schedule.for_size(len(target)).steps * (1 if workers > 1 else 2) + steps_for(len(target))) * step
+    if settings.from_real:
+        looks += min(attempts, len(target)) * inverter.STEPS * INVERTING
+        training += encoder.STEPS * step + encoder.POOL * look
+    else:
+        looks += cells * GENERATIONS * OFFSPRING * 3
     seconds = training + looks * look / workers + plan.total * FINISHING / workers + 0.002 * len(target)
     return {"seconds": float(seconds), "bytes": plan.total * _bytes_of_one(target, made, settings)}
 

@@ -48,6 +48,9 @@ class Limits:
     uncovered, melted : float
         Of a real face rendered anew: largest share that no half of its photograph shows, and that is folded or
         stretched out of recognition.
+    inversion : float
+        Of a real face that an edit begins with: largest distance of its photograph to what the generator draws of it;
+        0 is the same picture, 1 as far apart as the photographs of two people are on average.
     """
 
     confidence: float = 0.75
@@ -61,6 +64,7 @@ class Limits:
     duplicate_bits: int = 8
     uncovered: float = 0.03
     melted: float = 0.02
+    inversion: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("confidence", "judge", "plausible", "realistic", "sound", "uncovered", "melted"):
@@ -68,6 +72,8 @@ class Limits:
                 raise UsageError(f"the limit {name} is {getattr(self, name)}; it must be a share between 0 and 1")
         if not 0 <= self.exposure < 0.5:
             raise UsageError(f"the limit exposure is {self.exposure}; it must be a share of faces below 0.5")
+        if not self.inversion >= 0:
+            raise UsageError(f"the limit inversion is {self.inversion}; it must not be negative")
         if not (self.drift >= 0 and self.spill >= 0 and 0 <= self.duplicate_bits <= 64):
             raise UsageError(
                 f"the limits drift {self.drift} and spill {self.spill} must not be negative, and duplicate_bits "

@@ -109,7 +109,7 @@ class Ledger:
 
 def _sample(cell: int, found: Candidate) -> Sample:
     return Sample(
-        image=found.image, w=found.w, origin_w=found.origin_w, engine="rerender" if found.source else "generator",
+        image=found.image, w=found.w, origin_w=found.origin_w, engine="rerender" if found.w is None else "generator",
         source_sha256=found.source.sha256 if found.source else None, finish=found.finish, cell=cell,
         attr=found.attr, attr_confidence=found.confidence, semantic=found.semantic,
         plausibility=found.plausibility, realism=found.realism, seed=found.seed, quality=found.quality,

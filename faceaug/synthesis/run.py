@@ -34,13 +34,21 @@ from faceaug.shards.columns import RESERVED, Column
 from faceaug.shards.folder import OutputFolder
 from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Manifest, Reference, TargetRecord
 from faceaug.shards.writer import Codec
-from faceaug.synthesis.account import columns_of, columns_of_rerendered, joined_columns, kept_labels
+from faceaug.synthesis.account import (
+    ERROR,
+    columns_from_real,
+    columns_of,
+    columns_of_rerendered,
+    joined_columns,
+    kept_labels,
+)
 from faceaug.synthesis.block import Workshop
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.engine import Drawing, Engine, Relay
 from faceaug.synthesis.environment import Found, at_work, find_directions
 from faceaug.synthesis.gates import Limits, all_gates, gate_marks
 from faceaug.synthesis.guide import FILES, PROBES, Guide, prepare
+from faceaug.synthesis.learnt_originals import ENCODER, FIGURES, check_turning, originals_for
 from faceaug.synthesis.making import make
 from faceaug.synthesis.rerendering import Rerendering
 from faceaug.synthesis.settings import Settings, workers_of
@@ -153,6 +161,8 @@ def balance(
         made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
         _check_draws(settings, made)
         found = _found(made, target, directions, reconstruction)
+        if settings.from_real:
+            check_turning(plan.axes, made, found)
         if plan.total:
             tasks_of(target.table, [*plan.axes, *keep])  # what cannot be learnt is refused before anything is written
     folder = OutputFolder.open(out, fingerprint(target, plan, made, settings, found, eye), resume=resume)
@@ -198,13 +208,18 @@ def balance(
                 limits=settings.limits, finish=settings.finish, codec=codec, workers=workers_of(settings),
                 batch_size=settings.batch_size, device=settings.device, progress=told, found=found,
             )  # fmt: skip
-            files = [name for name in FILES if (models / name).exists()]
+            if settings.from_real:
+                engines.append(
+                    originals_for(target, plan, _workshop(made, guide, settings, stored), models, settings, told)
+                )
+            else:
+                engines.append(Drawing(_workshop(made, guide, settings, stored), settings.tries))
+            files = [name for name in (*FILES, ENCODER, FIGURES) if (models / name).exists()]
             *more, lines = (
                 Reference(name=Path(name).stem, sha256=sha256_file(models / name))
                 for name in (*PROBES[:2], DIRECTIONS) if name in files
             )  # fmt: skip
             probes, figures = [*more, *probes], guide.figures
-            engines.append(_drawing(made, guide, settings, stored))
         clock.lap("learning")
         folder.describe(files=[f"{MODELS}/{name}" for name in files], directions=lines, probes=tuple(probes))
         making = make(folder, plan, engines[0] if len(engines) == 1 else Relay(engines), settings, told)
@@ -255,13 +270,12 @@ def fingerprint(
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _drawing(generator: Generator, guide: Guide, settings: Settings, codec: Codec | None) -> Drawing:
-    workshop = Workshop(
+def _workshop(generator: Generator, guide: Guide, settings: Settings, codec: Codec | None) -> Workshop:
+    return Workshop(
         generator, guide, settings.limits, all_gates(), seed=settings.seed, candidates=settings.candidates,
         truncation=settings.truncation, corrections=settings.corrections, batch_size=settings.batch_size,
         codec=codec, workers=workers_of(settings),
     )  # fmt: skip
-    return Drawing(workshop, settings.tries)
 
 
 def _rerendering(
@@ -287,7 +301,7 @@ def _check_draws(settings: Settings, generator: Generator) -> None:
 def _check_names(names: list[str]) -> None:
     """Refuse attributes whose names mean something else in an output folder."""
     for name in names:
-        if name in (*RESERVED, *SCENE):
+        if name in (*RESERVED, *SCENE, ERROR):
             raise UsageError(f"an attribute is called {name!r}, a name that faceaug uses itself: rename the column")
         if names.count(name) > 1:
             raise UsageError(f"the attribute {name!r} is named twice: name it once")
@@ -314,6 +328,8 @@ def _header(
     axes = (*plan.axes, *keep)
     tasks = [Task(a.name, "value" if a.edges else "classes", () if a.edges else a.levels) for a in axes]
     columns: list[tuple[Column, ...]] = []
+    if settings.from_real:
+        columns.append(columns_from_real(kept_labels(target, plan.axes)))
     if generator is not None:
         columns.append(columns_of(plan.axes, tasks, settings.finish, found))
     if settings.engine != "generator":

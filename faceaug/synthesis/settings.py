@@ -57,7 +57,10 @@ class Settings:
         Edited draws; real faces turned and relit (bins of pose and light only); or these first, and draws for what
         they leave short.
     uses : int
-        Samples that one real face may give when it is turned or relit.
+        Samples that one real face may give when it is turned or relit, or an edit begins with it.
+    from_real : bool
+        Edits of the generator begin with real faces of the cell's labels, inverted, which keep their labels; a cell of
+        labels alone has them turned and relit.
     aligned : bool
         Real faces are framed as the generator's faces are (where their columns were measured, this is known).
     """
@@ -79,6 +82,7 @@ class Settings:
     report: bool = True
     engine: EngineName = "generator"
     uses: int = 3
+    from_real: bool = False
     aligned: bool = False
 
     def __post_init__(self) -> None:
@@ -86,6 +90,11 @@ class Settings:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
+        if self.from_real and self.engine == "rerender":
+            raise UsageError(
+                "--from-real inverts real faces into the latent of a generator, and --engine rerender has none: leave "
+                "out one of the two, or use --engine both"
+            )
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers is {self.workers}; it must be at least 1")
         if not 0 < self.truncation <= 1:

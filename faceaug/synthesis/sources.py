@@ -56,7 +56,7 @@ class Asked:
 
 def check_axes(axes: Sequence[Axis], engine: str) -> None:
     """Refuse axes of which none can be filled by rendering real faces anew."""
-    if any(_rendered(axis) for axis in axes):
+    if any(is_rendered(axis) for axis in axes):
         return
     named = ", ".join(axis.name for axis in axes)
     raise UsageError(
@@ -65,7 +65,7 @@ def check_axes(axes: Sequence[Axis], engine: str) -> None:
     )
 
 
-def _rendered(axis: Axis) -> bool:
+def is_rendered(axis: Axis) -> bool:
     return axis.name in NAMES and axis.edges is not None
 
 
@@ -82,12 +82,16 @@ class Sources:
     drift : float
         How far a kept measurement may move, in its standard deviations.
     seed : int
+    own : bool
+        A cell's own faces are sources of it, too.
     """
 
-    def __init__(self, target: Target, axes: Sequence[Axis], keep: Sequence[str], drift: float, seed: int) -> None:
-        self._axes, self._seed, self._size = tuple(axes), seed, len(target)
+    def __init__(
+        self, target: Target, axes: Sequence[Axis], keep: Sequence[str], drift: float, seed: int, own: bool = False
+    ) -> None:
+        self._axes, self._seed, self._size, self._own = tuple(axes), seed, len(target), own
         self._codes = {axis.name: axis.assign(attribute(target.table, axis.name)) for axis in axes}
-        wanted = [*(axis.name for axis in axes if _rendered(axis)), *(name for name in keep if name in NAMES)]
+        wanted = [*(axis.name for axis in axes if is_rendered(axis)), *(name for name in keep if name in NAMES)]
         self._values = {name: numbers(attribute(target.table, name), name) for name in wanted}
         self._keep = {name: drift * float(np.nanstd(self._values[name])) for name in keep if name in self._values}
 
@@ -99,7 +103,7 @@ class Sources:
         """Return what is asked of a cell's faces, bins first, then what is to be kept."""
         found = []
         for axis in self._axes:
-            if _rendered(axis):
+            if is_rendered(axis):
                 assert axis.edges is not None
                 k = axis.levels.index(levels[axis.name])
                 # The last bin is closed.
@@ -116,7 +120,7 @@ class Sources:
         right, far = np.ones(self._size, bool), np.zeros(self._size, np.int64)
         for axis in self._axes:
             code = axis.levels.index(levels[axis.name])
-            if not _rendered(axis):
+            if not is_rendered(axis):
                 right &= self._codes[axis.name] == code
         for part in self.asked(levels):
             values = self._values[part.name]
@@ -125,9 +129,9 @@ class Sources:
                 gap = np.maximum(np.maximum(part.low - values, values - part.high), 0.0)
                 right &= gap < REACH[part.name]
         for axis in self._axes:
-            if _rendered(axis):
+            if is_rendered(axis):
                 far += np.abs(self._bins(axis) - axis.levels.index(levels[axis.name]))
-        found = np.flatnonzero(right & (far > 0))
+        found = np.flatnonzero(right & ((far > 0) | self._own))
         order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self._seed, spawn_key=(cell, _ORDER))))
         shuffled = order.permutation(found)
         return np.asarray(shuffled[np.argsort(far[shuffled], kind="stable")], np.int64)
@@ -140,9 +144,11 @@ class Sources:
 
     def none_for(self, levels: Mapping[str, str]) -> str:
         """Say why a cell has no rows."""
-        labels = {axis.name: levels[axis.name] for axis in self._axes if not _rendered(axis)}
+        labels = {axis.name: levels[axis.name] for axis in self._axes if not is_rendered(axis)}
         whose = f" of ({describe(labels)})" if labels else ""
         reach = ", ".join(f"{part.name} {REACH[part.name]:g}" for part in self.asked(levels))
+        if not reach:
+            return f"there is no real face{whose} to begin with"
         return f"no real face{whose} is near enough to be turned or relit into it (at most {reach})"
 
 

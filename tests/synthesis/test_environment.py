@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +10,13 @@ import torch
 from bundles import small_bundle
 from fake_measurer import fake_measurer, reconstruct, slope
 from fakes import BlockGenerator, ToyFaces
+from toy_found import ToyEnvironment, toy_found
 
 from faceaug.analysis import analyze
 from faceaug.errors import GeneratorError
 from faceaug.planning import Limits as PlanLimits
 from faceaug.planning import plan
-from faceaug.reconstruction.measurer import NAMES, UNITS
+from faceaug.reconstruction.measurer import NAMES
 from faceaug.semantics.reading import SCENE
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.reader import ShardReader
@@ -94,52 +94,6 @@ def test_directions_must_fit_the_generator(tmp_path, monkeypatch):
     assert find_directions(there, None).directions.generator == there.sha256
     monkeypatch.setattr(environment, "SHIPPED", tmp_path / "none.safetensors")
     assert find_directions(there, None) is None
-
-
-class ToyEnvironment:
-    """Reads coordinates of toy faces exactly: yaw is the spot's, light from the side its own."""
-
-    names, units = NAMES, tuple(UNITS.values())
-    sigma = np.full(len(NAMES), 0.1)
-    slope, offset = np.ones(len(NAMES)), np.zeros(len(NAMES))
-
-    def __init__(self) -> None:
-        faces = ToyFaces()
-        self._plain = faces._plain.double().numpy().ravel()
-        self._exact = np.linalg.pinv(faces._parts.double().numpy())
-
-    def __call__(self, images: torch.Tensor) -> np.ndarray:
-        w = (images.double().numpy().reshape(len(images), -1) - self._plain) @ self._exact
-        values = np.zeros((len(images), len(NAMES)))
-        values[:, YAW], values[:, LIGHT_X] = w[:, ToyFaces.SPOT], w[:, 4]
-        return values
-
-    def in_terms_of(self, read: np.ndarray, measured: np.ndarray) -> ToyEnvironment:
-        assert np.abs(read - measured).max() < 0.5  # the same pictures were read and measured
-        return self
-
-    def state(self) -> dict[str, list[float]]:
-        return {"slope": [1.0], "offset": [0.0], "sigma": [0.1]}
-
-    def with_state(self, state: dict[str, list[float]]) -> ToyEnvironment:
-        assert state == self.state()
-        return self
-
-
-class ToyFound(SimpleNamespace):
-    """Measures finished toy faces by the same coordinates, `off` by so much."""
-
-    def measure(self, pictures: list[np.ndarray]) -> np.ndarray:
-        images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        values = self.environment(images)
-        values[:, YAW] += self.off
-        return values
-
-
-def toy_found(off: float = 0.0) -> ToyFound:
-    nothing = SimpleNamespace(atoms=(), reconstruction="r" * 64, made_by="a test",
-                              directions=SimpleNamespace(generator="g", sha256=lambda: "d" * 64))  # fmt: skip
-    return ToyFound(bundle=nothing, environment=ToyEnvironment(), measured=("yaw",), aligned=False, off=off)
 
 
 @pytest.fixture

@@ -1,0 +1,109 @@
+"""What edits of real faces have to know before the first one: an encoder, a unit of errors, common views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceaug.axes import Axis
+from faceaug.errors import TargetError, UsageError
+from faceaug.files import read_json, write_json
+from faceaug.generators.base import Generator
+from faceaug.inversion.inverter import Inverter, learn_inverter
+from faceaug.planning import Plan
+from faceaug.reconstruction.measurer import NAMES
+from faceaug.synthesis.account import kept_labels
+from faceaug.synthesis.block import Workshop
+from faceaug.synthesis.environment import Found
+from faceaug.synthesis.originals import TURNED, Originals
+from faceaug.synthesis.portraits import Studio
+from faceaug.synthesis.settings import Settings
+from faceaug.synthesis.sources import Sources, is_rendered
+from faceaug.synthesis.survey import Progress, draw, draw_seeds
+from faceaug.targets.arrays import common_aspect
+from faceaug.targets.table import Target
+
+Floats = NDArray[np.float64]
+ENCODER, FIGURES = "encoder.safetensors", "inversion.json"
+"""What `originals_for` leaves in the folder of a run's models; the figures come last and say that the rest is whole."""
+LOOKED_AT = 384  # photographs that tell how different people look, and what view and light are common
+TRIED = 24  # photographs, and draws, that are inverted to say how near that comes
+QUANTILES = (0.1, 0.5, 0.9)
+_HELD_OUT = 2**26  # first number of the draws that are inverted; the survey and the encoder know others
+
+
+def check_turning(axes: Sequence[Axis], generator: Generator, found: Found | None) -> None:
+    """Refuse runs in which nothing could turn or relight a face."""
+    if found is None and not any(is_rendered(axis) for axis in axes):
+        raise UsageError(
+            f"--from-real turns and relights real faces, and no directions of view and light are known in "
+            f"{generator.name!r}: find them with faceaug discover and name the file as --directions FILE"
+        )
+
+
+def originals_for(
+    target: Target, plan: Plan, workshop: Workshop, folder: Path, settings: Settings, told: Progress
+) -> Originals:
+    """Learn to invert the target's photographs, or read what an interrupted run has learnt already in `folder`.
+
+    The figures, a dict "inversion" of the guide's own, are completed.
+    """
+    guide, measured = workshop.guide, target.measured
+    studio = Studio(
+        target, guide.reader.framing, common_aspect(target), guide.found.instrument if guide.found else None,
+        measured.aligned if measured else settings.aligned,
+    )  # fmt: skip
+    if not (folder / FIGURES).exists():
+        rows = np.unique(np.linspace(0, len(target) - 1, min(len(target), LOOKED_AT)).astype(int)).tolist()
+        taken = studio.take(rows)
+        usable = [k for k, why in enumerate(taken.refused) if not why]
+        columns = [NAMES.index(name) for name in TURNED]
+        common = taken.measured[usable][:, columns]
+        common = common[np.isfinite(common).all(1)]
+        if not len(common) and not any(is_rendered(axis) for axis in plan.axes):
+            raise TargetError(
+                f"view and light could be measured on none of {len(rows)} photographs of {target.name}, so nothing "
+                "tells how faces are to be turned: count by yaw as well, or leave out --from-real"
+            )
+        inverter = learn_inverter(
+            workshop.generator, guide.reader.view, taken.images[usable], seed=settings.seed,
+            progress=lambda done, of: told("inversion", done, of),
+        )  # fmt: skip
+        inverter.save(folder / ENCODER)
+        write_json(
+            folder / FIGURES, dict(common=common.tolist(), figures=_tried(inverter, taken.images[usable], settings))
+        )
+    known = read_json(folder / FIGURES, "what is known of inverting photographs")
+    inverter = Inverter.load(folder / ENCODER, workshop.generator, guide.reader.view)
+    guide.figures["inversion"] = known["figures"]
+    sources = Sources(target, plan.axes, (), settings.limits.drift, settings.seed, own=True)
+    return Originals(
+        workshop, inverter, studio, sources, kept_labels(target, plan.axes),
+        np.array(known["common"], np.float64).reshape(-1, len(TURNED)), tries=settings.tries, uses=settings.uses,
+    )  # fmt: skip
+
+
+def _tried(inverter: Inverter, photographs: Tensor, settings: Settings) -> dict[str, Any]:
+    """Say how near photographs come, and draws that nobody has seen, beside the mean face."""
+    pick = np.unique(np.linspace(0, len(photographs) - 1, min(len(photographs), TRIED)).astype(int))
+    drawn = draw(inverter.generator, draw_seeds(settings.seed, _HELD_OUT, TRIED))
+    with torch.no_grad():
+        draws = inverter.drawn(torch.from_numpy(drawn.astype(np.float32)))
+        mean = inverter.drawn(torch.from_numpy(np.asarray(inverter.generator.w_mean, np.float32))[None])
+        plain = inverter.likeness(mean.expand_as(photographs[pick]), photographs[pick])
+    found = inverter(photographs[pick]).error
+    return dict(
+        quantiles=QUANTILES, photographs=_quantiles(found), draws=_quantiles(inverter(draws).error),
+        photographs_by_the_mean_face=_quantiles(plain.double().numpy()),
+        within_limit=round(float((found <= settings.limits.inversion).mean()), 3),
+    )  # fmt: skip
+
+
+def _quantiles(errors: Floats) -> list[float]:
+    return [round(float(value), 3) for value in np.quantile(errors, QUANTILES)]

@@ -1,0 +1,207 @@
+"""Real faces as the origins of edits: each is inverted, then turned and relit in the latent, and keeps its labels.
+
+What a cell asks of labels, its photographs have; what it asks of view and light, the edit reaches. In a cell of labels
+alone a face takes the yaw and the light from the side of another photograph of the data set, as far as that is not far.
+Where the picture drawn of a photograph lost a label, the edit gives it back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faceaug.inversion.inverter import Inverter
+from faceaug.planning import PlannedCell
+from faceaug.reconstruction.measurer import NAMES
+from faceaug.semantics.probes import Task
+from faceaug.shards.reader import ShardReader
+from faceaug.synthesis.account import ERROR, KeptLabels
+from faceaug.synthesis.asks import Readings, Wanted, aims, ask_for, out_of_reach, wanted, within
+from faceaug.synthesis.block import REACH, BlockResult, Candidate, Source, Workshop, sample_seed
+from faceaug.synthesis.engine import drawn_marks
+from faceaug.synthesis.extrapolate import Ask, Edited, extrapolate, synthesize
+from faceaug.synthesis.portraits import Studio
+from faceaug.synthesis.search import Seeds, Standard
+from faceaug.synthesis.sources import Sources
+
+Floats = NDArray[np.float64]
+BLOCK = 16
+"""Attempts that are computed together, whatever the number of workers."""
+UNLIKE = "photograph drawn alike"
+"""The reason of real faces of which the generator draws too little for an edit to begin with."""
+UNMOVED = "turned or relit"
+"""The reason of those of which no edit came nearer to what was asked than the picture drawn of the photograph."""
+TURNED = dict(yaw=20.0, light_x=30.0)
+"""What is given to faces where their cell asks for labels alone, and by how many degrees at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """A photograph, inverted."""
+
+    w: NDArray[np.float32]
+    error: float
+    sha256: bytes
+    refused: str  # why it cannot be begun with, or ""
+
+
+class Originals:
+    """Makes samples of inverted real faces; an `Engine`.
+
+    Parameters
+    ----------
+    workshop : Workshop
+        Of the run; it judges and finishes.
+    inverter : Inverter
+    studio : Studio
+    sources : Sources
+        Of the plan's cells, a cell's own faces among them.
+    labels : KeptLabels
+    common : float64 [M, 2]
+        Yaw and light_x of photographs of the data set; may be empty where all cells ask for view or light.
+    tries, uses : int
+        Attempts for each planned sample; samples that one photograph may give.
+    """
+
+    def __init__(
+        self, workshop: Workshop, inverter: Inverter, studio: Studio, sources: Sources, labels: KeptLabels,
+        common: Floats, *, tries: int, uses: int,
+    ) -> None:  # fmt: skip
+        self._workshop, self._guide, self._inverter, self._studio = workshop, workshop.guide, inverter, studio
+        self._sources, self._labels, self._common, self._tries, self._uses = sources, labels, common, tries, uses
+        self._rows: dict[int, NDArray[np.int64]] = {}
+        self._standing: dict[int, tuple[tuple[Wanted, ...], Standard]] = {}
+        self._origins: dict[int, Origin] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def real(self) -> NDArray[np.uint64]:
+        return self._guide.real.hashes
+
+    def beyond(self, cell: PlannedCell) -> str:
+        guide, limits = self._guide, self._workshop.limits
+        judges: tuple[tuple[Readings, float], ...] = ((guide.reader, limits.confidence), (guide.judge, limits.judge))
+        if not len(self._rows_of(cell)):
+            return self._sources.none_for(cell.levels)
+        return out_of_reach(wanted(guide.axes, cell.levels, guide.tasks), guide.directions, judges)
+
+    def blocks(self, cell: PlannedCell) -> int:
+        return -(-self._attempts(cell) // BLOCK)
+
+    def make(self, cell: PlannedCell, block: int) -> BlockResult:
+        """Return block number `block` of attempts at a cell."""
+        torch.set_num_threads(1)
+        rows, first = self._rows_of(cell), block * BLOCK
+        attempts = list(range(first, min(first + BLOCK, self._attempts(cell))))
+        sources = [int(rows[attempt % len(rows)]) for attempt in attempts]
+        origins = self._inverted(sources)
+        refused = {a: origins[row].refused for a, row in zip(attempts, sources, strict=True) if origins[row].refused}
+        left = [k for k, attempt in enumerate(attempts) if attempt not in refused]
+        if not left:
+            return BlockResult((), refused, {})
+        attempts, sources = [attempts[k] for k in left], [sources[k] for k in left]
+        seeds = [sample_seed(self._workshop.seed, cell.index, attempt) for attempt in attempts]
+        parts, standard = self._standing_of(cell)
+        ask, edited = self._edited(parts, standard, sources, [origins[row] for row in sources], seeds)
+        made = self._workshop.judge(parts, standard, ask, edited, attempts, seeds)
+        still = {a for a, steps in zip(attempts, edited.steps.tolist(), strict=True) if not steps}
+        refused |= dict.fromkeys(still, UNMOVED)
+        made = replace(made, candidates=tuple(found for found in made.candidates if found.attempt not in still))
+        of = dict(zip(attempts, sources, strict=True))
+        candidates = tuple(self._labelled(cell, found, of[found.attempt], origins) for found in made.candidates)
+        return BlockResult(candidates, {**made.refused, **refused}, made.nearest)
+
+    def marks(self, reader: ShardReader) -> Iterator[np.uint64]:
+        return drawn_marks(self._workshop, reader)
+
+    def _attempts(self, cell: PlannedCell) -> int:
+        """As many as are allowed, or until every photograph was begun with as often as it may be used."""
+        return min(len(self._rows_of(cell)) * self._uses, max(2 * BLOCK, cell.planned * self._tries))
+
+    def _rows_of(self, cell: PlannedCell) -> NDArray[np.int64]:
+        with self._lock:
+            if cell.index not in self._rows:
+                self._rows[cell.index] = self._sources.rows(cell.index, cell.levels)
+            return self._rows[cell.index]
+
+    def _standing_of(self, cell: PlannedCell) -> tuple[tuple[Wanted, ...], Standard]:
+        with self._lock:
+            if cell.index not in self._standing:
+                self._standing[cell.index] = self._workshop.standing(cell.index, cell.levels)[:2]
+            return self._standing[cell.index]
+
+    def _inverted(self, rows: Sequence[int]) -> dict[int, Origin]:
+        """Return these photographs inverted; of one that was met before, what was found then."""
+        new = [row for row in dict.fromkeys(rows) if row not in self._origins]
+        taken = self._studio.take(new)
+        usable = [k for k, why in enumerate(taken.refused) if not why]
+        found = self._inverter(taken.images[usable])
+        most = self._workshop.limits.inversion
+        for k, row in enumerate(new):
+            if taken.refused[k]:
+                nothing = np.zeros(self._workshop.generator.w_dim, np.float32)
+                self._origins[row] = Origin(nothing, float("nan"), taken.sha256[k], taken.refused[k])
+                continue
+            at = usable.index(k)
+            error = float(found.error[at])
+            self._origins[row] = Origin(found.w[at], error, taken.sha256[k], "" if error <= most else UNLIKE)
+        return {row: self._origins[row] for row in rows}
+
+    def _edited(
+        self, parts: Sequence[Wanted], standard: Standard, rows: Sequence[int], origins: Sequence[Origin], seeds: Seeds
+    ) -> tuple[Ask, Edited]:
+        """Edit origins towards what their cell asks."""
+        workshop, guide = self._workshop, self._guide
+        w = np.stack([origin.w for origin in origins])
+        read = guide.reader(synthesize(workshop.generator, w, workshop.batch_size))
+        ask = within(self._ask(parts, read, rows, seeds), standard.bright, standard.sound)
+        moving = [part for part in parts if _moves(part)]
+        edited = extrapolate(
+            workshop.generator, guide.directions, guide.reader, w, ask, covariance=guide.covariance(moving),
+            corrections=workshop.corrections, reach=REACH * guide.reach, batch_size=workshop.batch_size,
+        )  # fmt: skip
+        return ask, edited
+
+    def _ask(self, parts: Sequence[Wanted], read: Floats, rows: Sequence[int], seeds: Seeds) -> Ask:
+        """Return what is asked of faces that read as `read` [N, S] now."""
+        guide, least = self._guide, self._workshop.limits.confidence
+        streams = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
+        moving, held = [part for part in parts if _moves(part)], [part for part in parts if not _moves(part)]
+        if moving:
+            aim = aims(moving, guide.survey, np.stack([stream.random(len(moving)) for stream in streams]), least)
+        else:
+            moving = [Wanted(Task(name, "value", ()), name, "") for name in TURNED]
+            others = self._common[[int(stream.integers(len(self._common))) for stream in streams]]
+            now, most = read[:, guide.directions.index(list(TURNED))], np.array(list(TURNED.values()))
+            aim = np.clip(others, now - most, now + most)
+        ask = ask_for(moving, aim, guide.directions, guide.kept(), guide.reader.surroundings)
+        if not held:
+            return ask
+        label = aims(held, guide.survey, np.full((len(rows), len(held)), 0.5), least)
+        for k, part in enumerate(held):
+            if part.task.kind != "classes":  # a number that the photograph is labelled with
+                label[:, k] = [self._labels.of(row)[part.task.name] for row in rows]
+        also = ask_for(held, label, guide.directions, ())
+        return replace(
+            ask, names=(*ask.names, *also.names), aim=np.concatenate([ask.aim, also.aim], 1),
+            at_least=np.concatenate([ask.at_least, also.at_least]),
+            tolerance=np.concatenate([ask.tolerance, also.tolerance]),
+        )  # fmt: skip
+
+    def _labelled(self, cell: PlannedCell, found: Candidate, row: int, origins: dict[int, Origin]) -> Candidate:
+        """Give a sample the labels of its photograph, and say which it is."""
+        origin, labels = origins[row], self._labels.of(row)
+        reached = {name: value for name, value in found.attr.items() if name not in self._labels.values}
+        return replace(
+            found, attr={**labels, **reached}, semantic={**found.semantic, ERROR: origin.error},
+            source=Source(origin.sha256, self.real[row]),
+        )  # fmt: skip
+
+
+def _moves(part: Wanted) -> bool:
+    return part.task.kind != "classes" and part.task.name in NAMES
