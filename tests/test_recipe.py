@@ -122,7 +122,7 @@ def test_gates_and_settings_are_those_of_the_run():
         "gates": {field.name: getattr(Limits(), field.name) for field in dataclasses.fields(Limits)},
         "run": {
             "seed": 1, "device": "cpu", "workers": 1, "batch_size": 1, "tries": 1, "candidates": 1,
-            "corrections": 1, "draws": 256, "keep": "age", "engine": "both", "uses": 2,
+            "corrections": 1, "draws": 256, "keep": "age", "engine": "both", "uses": 2, "from_real": True,
         },
         "output": {"layout": "raw", "image_format": "png", "finish": False, "report": False},
     }  # fmt: skip

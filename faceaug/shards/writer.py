@@ -282,9 +282,10 @@ def check_records(columns: Sequence[Column], records: Iterable[Record]) -> None:
                     _code(known[name], value)
         _code(engine, sample.engine)
         source = sample.source_sha256
-        if (source is None and sample.engine == ENGINES[1]) or len(source or bytes(32)) != 32:
+        if (sample.engine == ENGINES[1]) if source is None else (len(source) != 32 or not any(source)):
             raise FaceaugError(
-                f"a sample of engine {sample.engine!r} has source_sha256 {source!r}; 32 bytes were expected"
+                f"a sample of engine {sample.engine!r} has source_sha256 {source!r}; the 32 bytes of a picture's hash "
+                "were expected"
             )
         if not 0 <= sample.seed < 2**64:
             raise FaceaugError(f"a sample has the seed {sample.seed}; give one from 0 to 2**64 - 1")

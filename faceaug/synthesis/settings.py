@@ -13,6 +13,7 @@ from faceaug.synthesis.gates import Limits
 EngineName = Literal["generator", "rerender", "both"]
 _DRAWING = ("device", "batch_size", "candidates", "truncation", "corrections", "finish", "draws")
 _TURNING = ("uses",)
+_MIXING = ("candidates", "truncation")  # of draws, to begin edits with
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,13 @@ class Settings:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(map(str, known))}")
-        idle = {"rerender": _DRAWING, "generator": _TURNING}.get(self.engine, ())
+        idle = _MIXING if self.from_real else {"rerender": _DRAWING, "generator": _TURNING}.get(self.engine, ())
+        where = "with from_real" if self.from_real else f"with the engine {self.engine}"
         for part in (part for part in fields(self) if part.name in idle):
             if getattr(self, part.name) != part.default:
                 raise UsageError(
-                    f"{part.name} is {getattr(self, part.name)!r}, which does nothing with the engine {self.engine}: "
-                    "leave it out, or use the engine both"
+                    f"{part.name} is {getattr(self, part.name)!r}, which does nothing {where}: leave it out"
+                    + ("" if self.from_real else ", or use the engine both")
                 )
         if self.engine == "both" and self.layout == "raw" and not self.finish:
             raise UsageError(

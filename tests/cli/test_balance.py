@@ -77,12 +77,12 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
         "balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", "--seed", 7, "--device", "cuda", "--workers", 3,
         "--batch-size", 8, "--tries", 5, "--no-finish", "--image-format", "webp", "--no-report",
         "--keep", "age,gender", "--keep", "glasses", "--generator", "digiface", "--resume", "--max-total", 2,
-        "--engine", "both", "--aligned",
+        "--engine", "both", "--aligned", "--from-real",
     )  # fmt: skip
     (given,) = calls.given
     assert given["settings"] == Settings(
         seed=7, device="cuda", workers=3, batch_size=8, tries=5, finish=False, image_format="webp", report=False,
-        keep=("age", "gender", "glasses"), engine="both", aligned=True,
+        keep=("age", "gender", "glasses"), engine="both", aligned=True, from_real=True,
     )  # fmt: skip
     assert (given["generator"], given["resume"], given["plan"].total) == ("digiface", True, 2)
 
@@ -115,6 +115,16 @@ def test_real_faces_cannot_fill_labels(faceaug_cli, faces, tmp_path):
         outcome = faceaug_cli("balance", faces, "--by", "gender", "--engine", "rerender", "-o", tmp_path / "out", *more)
         assert outcome.status == 2
         assert "--by gender has none of them: add one, such as yaw:5, or use --engine generator" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_real_faces_begin_edits_of_a_generator_alone(faceaug_cli, faces, tmp_path):
+    for more in ((), ("--dry-run",)):
+        outcome = faceaug_cli(
+            "balance", faces, "--by", "gender", "--from-real", "--engine", "rerender", "-o", tmp_path / "out", *more
+        )
+        assert outcome.status == 2
+        assert "--engine rerender has none: leave out one of the two, or use --engine both" in outcome.err
     assert not (tmp_path / "out").exists()
 
 

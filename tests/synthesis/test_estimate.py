@@ -37,6 +37,9 @@ def test_more_samples_take_longer_and_more_workers_less(toy_target, steady):
     assert seconds(0) < seconds(100) < seconds(1000)
     assert seconds(1000, workers=4) < seconds(1000, workers=2) < seconds(1000)
     assert seconds(1000, tries=2) < seconds(1000)
+    encoder = (seconds(0, from_real=True) - seconds(0)) / 0.1
+    assert 500 < encoder < 5000  # as many steps of training, and no search of cells
+    assert seconds(1000, from_real=True) > 2 * seconds(1000) > 2 * seconds(0, from_real=True)
     assert seconds(100, draws=20_000) - seconds(100, draws=10_000) == pytest.approx(100, rel=1e-6)
 
 

@@ -42,7 +42,7 @@ def _small():
     with pytest.MonkeyPatch.context() as patched:
         for name, small in (("POOL", 200), ("STEPS", 8), ("BATCH", 16)):
             patched.setattr(encoder, name, small)
-        patched.setattr(inverter, "STEPS", 25)
+        patched.setattr(inverter, "STEPS", 40)
         patched.setattr(learnt_originals, "LOOKED_AT", 40)
         patched.setattr(learnt_originals, "TRIED", 4)
         patched.setattr("faceaug.synthesis.originals.BLOCK", 8)
@@ -204,6 +204,8 @@ def _whole():
 def test_what_cannot_be_is_refused_in_a_sentence(target, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="--engine rerender has none"):
         Settings(from_real=True, engine="rerender")
+    with pytest.raises(UsageError, match=r"candidates is 3, which does nothing with from_real: leave it out$"):
+        Settings(from_real=True, candidates=3)
     with pytest.raises(UsageError, match="the limit inversion is -1"):
         Limits(inversion=-1)
     monkeypatch.setattr(run, "_found", lambda *_: None)
