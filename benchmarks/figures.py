@@ -264,12 +264,27 @@ def explained(record: Record) -> str:
     ])  # fmt: skip
 
 
+def degrees(record: Record) -> str:
+    """Return where found degrees of yaw are right and where they are too small (yaw_scale.py)."""
+    per = record["found_degree_per_landmark_degree"]
+    found, told = (", ".join(f"{one[who]:.0f}" for one in record["read_alike"]) for who in ("found", "landmarks"))
+    before, after = record["errors"]["as found"], record["errors"]["scaled"]
+    return (
+        f"On {record['faces']:,} faces a degree of the landmark model is {per['up to 10 degrees']:.2f} found ones up "
+        f"to 10°, and {per['over all faces']:.2f} over all of them: faces read as {found} are turned by {told}. "
+        f"No factor is applied: that of the linear model, {record['scale_from_the_linear_model']:.2f}, takes the error "
+        f"beyond 20° from {before['beyond 20']:.1f}° to {after['beyond 20']:.1f}°, but that up to 10° from "
+        f"{before['up to 10']:.1f}° to {after['up to 10']:.1f}°."
+    )
+
+
 AS_TEXT: dict[str, Callable[[Record], str]] = {
     "utkface": real_run,
     "unlabelled": unlabelled,
     "skin": skin,
     "rerender": rerendered,
     "yaw": found_yaw,
+    "yaw_scale": degrees,
     "reconstruction": scenes,
     "ablation": couplings,
     "atoms": atoms,

@@ -89,3 +89,26 @@ def test_a_coupling_is_summed_up():
     told = summary(runs)
     assert (told["seeds"], told["right_side_out"], told["found"]) == (3, 2, 1)
     assert told["yaw_correlation"] == {"median": 0.1, "least": -0.7, "most": 0.8}
+
+
+def test_a_reading_that_saturates_is_no_matter_of_scale():
+    """Right near the front and too small far out: a factor mends the far faces only by spoiling the near ones."""
+    from yaw_scale import compared
+
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(4000, 5))
+    true = 20 * w[:, 0]
+    found = compared(w, 22 * np.tanh(true / 22), 0.9 * true, true)
+    moved = found["degrees_per_standard_deviation_of_w"]
+    assert moved["landmarks"] == pytest.approx(20, rel=0.03)
+    assert moved["linear"] == pytest.approx(18, rel=0.03)
+    assert found["scale_from_the_linear_model"] == pytest.approx(moved["linear"] / moved["network"], abs=2e-3)
+    slopes = found["found_degree_per_landmark_degree"]
+    assert slopes["over all faces"] < 0.8
+    assert slopes["up to 10 degrees"] > 0.9
+    first, *_, last = found["read_alike"]
+    assert first["landmarks"] == pytest.approx(first["found"], abs=0.5)
+    assert last["landmarks"] > last["found"] + 5
+    before, after = found["errors"]["as found"], found["errors"]["scaled"]
+    assert after["up to 10"] > before["up to 10"]
+    assert after["beyond 20"] < before["beyond 20"]
