@@ -19,7 +19,7 @@ from faceaug.generators.pieces import Foreign
 from faceaug.generators.rosinality import read_rosinality
 from faceaug.generators.stylegan2 import build
 from faceaug.generators.torchfiles import STREAM_START
-from faceaug.generators.weights import Network, check_settings, new_network
+from faceaug.generators.weights import Network, believing, check_settings, new_network
 
 LICENCE = "not stated in the file; ask where it comes from (NVIDIA's own networks: non-commercial use only)"
 SAMPLES = 50_000
@@ -33,6 +33,11 @@ def read_foreign(path: Path) -> Foreign:
     GeneratorError
         When there is no such file, or it is none of these.
     """
+    with believing(path):
+        return _read_foreign(path)
+
+
+def _read_foreign(path: Path) -> Foreign:
     try:
         with open(path, "rb") as file:
             start = file.read(len(STREAM_START))
@@ -85,26 +90,30 @@ def import_generator(
         raise GeneratorError(f"truncation psi is {psi}; it must be above 0 and at most 2, 1 for none")
     if not name.strip() or len(name) > 200:
         raise GeneratorError(f"{name!r:.50} is no name for a generator; give 1 to 200 letters as --name")
+    if licence is not None and len(licence) > 10_000:
+        raise GeneratorError(f"a licence of {len(licence):,} letters is too long: name it, and where it is to be read")
     foreign = read_foreign(path)
+    sha256 = sha256_file(path)
     check_settings(foreign.config, cutoff, label)
-    network = new_network(foreign.config)
-    network.load_state_dict(foreign.tensors(), strict=True, assign=True)
-    network.eval().requires_grad_(False)
-    if not foreign.has_mean:
-        network.mapping.w_avg.copy_(_sampled_mean(network, label))
-    return build(
-        network,
-        name=name,
-        licence=licence or LICENCE,
-        origin=f"imported from {path.name}, a {foreign.kind}",
-        source_sha256=sha256_file(path),
-        psi=psi,
-        noise=noise,
-        cutoff=cutoff,
-        label=label,
-        samples=SAMPLES,
-        half=half,
-    )
+    with believing(path):
+        network = new_network(foreign.config)
+        network.load_state_dict(foreign.tensors(), strict=True, assign=True)
+        network.eval().requires_grad_(False)
+        if not foreign.has_mean:
+            network.mapping.w_avg.copy_(_sampled_mean(network, label))
+        return build(
+            network,
+            name=name,
+            licence=licence or LICENCE,
+            origin=f"imported from {path.name}, a {foreign.kind}",
+            source_sha256=sha256,
+            psi=psi,
+            noise=noise,
+            cutoff=cutoff,
+            label=label,
+            samples=SAMPLES,
+            half=half,
+        )
 
 
 @torch.no_grad()

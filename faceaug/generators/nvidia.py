@@ -47,16 +47,6 @@ def hint(name: str) -> str:
 
 
 def read_nvidia(path: Path) -> Foreign:
-    """Find the generator in one of NVIDIA's pickles, as `_read` does; refuse impossible numbers."""
-    try:
-        return _read(path)
-    except (ValueError, OverflowError) as error:  # pydantic's ValidationError is a ValueError
-        raise GeneratorError(
-            f"{path} describes a network that cannot be: {shown(error)}; get the file again"
-        ) from error
-
-
-def _read(path: Path) -> Foreign:
     """Find the generator in one of NVIDIA's pickles.
 
     Raises

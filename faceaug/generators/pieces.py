@@ -15,7 +15,7 @@ from faceaug.errors import GeneratorError
 from faceaug.generators.networks import StyleGAN2Config
 from faceaug.generators.pickles import shown
 from faceaug.generators.torchfiles import TorchFile
-from faceaug.generators.weights import new_network
+from faceaug.generators.weights import believing, new_network
 
 MEAN_NAME = "mapping.w_avg"
 
@@ -69,6 +69,10 @@ class Foreign:
         GeneratorError
             When one is missing or too many, of another shape, or holds NaN.
         """
+        with believing(self.where):
+            return self._tensors()
+
+    def _tensors(self) -> dict[str, Tensor]:
         expected = {name: tuple(tensor.shape) for name, tensor in new_network(self.config).state_dict().items()}
         for name in sorted(set(expected) - set(self.pieces)):
             raise GeneratorError(f"{self.where} lacks {name}, which {self._shape()} has")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import safetensors.torch
@@ -21,14 +23,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from faceaug.errors import GeneratorError
+from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators.networks import StyleGAN2Config, StyleGAN2Network
+from faceaug.generators.pickles import shown
 from faceaug.generators.stylegan3 import Filters, StyleGAN3Config, StyleGAN3Network
 
 FORMAT: Final = "faceaug-generator"
 VERSION: Final = 1
 LARGEST_HEADER = 10_000_000  # bytes; a 1024-pixel network needs about thirty thousand
 MEAN, COVARIANCE = "statistics.w_mean", "statistics.w_covariance"
+Count = Annotated[int, Field(ge=0, le=2**31)]
+Text = Annotated[str, Field(max_length=10_000)]
 
 
 class FilterHeader(BaseModel):
@@ -36,16 +41,16 @@ class FilterHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    layers: int
-    critical: int
+    layers: Count
+    critical: Count
     first_cutoff: float
     first_stopband: float
     last_stopband: float
-    margin: int
+    margin: Count
     output_scale: float
-    kernel: int
-    taps: int
-    oversampling: int
+    kernel: Count
+    taps: Count
+    oversampling: Count
     radial: bool
 
 
@@ -58,24 +63,24 @@ class Header(BaseModel):
     version: Literal[1] = VERSION
     architecture: Literal["stylegan2", "stylegan3"] = "stylegan2"
     name: str = Field(min_length=1, max_length=200)
-    resolution: int
-    z_dim: int
-    w_dim: int
-    mapping_layers: int
-    channel_base: int
-    channel_max: int
+    resolution: Count
+    z_dim: Count
+    w_dim: Count
+    mapping_layers: Count
+    channel_base: Count
+    channel_max: Count
     conv_clamp: float | None = None
-    classes: int = 0
+    classes: Count = 0
     filters: FilterHeader | None = None  # of a StyleGAN3
     truncation_psi: float = Field(default=1.0, gt=0, le=2)
-    truncation_cutoff: int | None = Field(default=None, ge=0)
-    label: int = Field(default=0, ge=0)
+    truncation_cutoff: Count | None = None
+    label: Count = 0
     noise: Literal["const", "none"] = "const"
-    statistics_samples: int = Field(ge=2)
-    licence: str
-    origin: str
+    statistics_samples: int = Field(ge=2, le=2**63)
+    licence: Text
+    origin: Text
     source_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    made_by: str
+    made_by: Text
 
     @property
     def config(self) -> StyleGAN2Config:
@@ -86,6 +91,27 @@ class Header(BaseModel):
 
 
 Network = StyleGAN2Network | StyleGAN3Network
+
+
+@contextmanager
+def believing(where: str | Path) -> Iterator[None]:
+    """While a network is made as a file says, turn whatever goes wrong into one sentence that names the file.
+
+    Raises
+    ------
+    GeneratorError
+        In place of anything else: what a file may say is endless, and no list of what goes wrong then is complete.
+    """
+    try:
+        yield
+    except FaceaugError as error:
+        if str(where) in str(error):
+            raise
+        raise GeneratorError(f"{where} cannot be used: {error}") from error
+    except Exception as error:
+        raise GeneratorError(
+            f"{where} describes a network that cannot be ({type(error).__name__}: {shown(error)}); get the file again"
+        ) from error
 
 
 def new_network(config: StyleGAN2Config, device: str = "meta") -> Network:
@@ -141,13 +167,18 @@ def unpack(data: bytes, where: str | Path) -> tuple[Header, dict[str, Tensor], s
         When it is no such file, of an unknown version, truncated, or when a tensor is missing, too many, of the wrong
         shape or type, or not finite.
     """
+    with believing(where):
+        return _unpack(data, where)
+
+
+def _unpack(data: bytes, where: str | Path) -> tuple[Header, dict[str, Tensor], str]:
     header = _read_header(data, where)
     expected = {name: tuple(tensor.shape) for name, tensor in new_network(header.config).state_dict().items()}
     expected |= {MEAN: (header.w_dim,), COVARIANCE: (header.w_dim, header.w_dim)}
     try:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise GeneratorError(f"{where} is damaged: {error}; get the file again") from error
+        raise GeneratorError(f"{where} is damaged: {shown(error)}; get the file again") from error
     _compare(tensors, expected, where)
     for name, tensor in tensors.items():
         allowed = (torch.float64,) if name in (MEAN, COVARIANCE) else (torch.float32, torch.float16, torch.bfloat16)
@@ -184,15 +215,17 @@ def _read_header(data: bytes, where: str | Path) -> Header:
             f"{where} carries no readable faceaug header: it is not a generator that faceaug wrote"
         ) from error
     if stated != FORMAT:
-        raise GeneratorError(f"{where} is of the format {stated!r}; a generator has {FORMAT!r}")
+        raise GeneratorError(f"{where} is of the format {shown(repr(stated))}; a generator has {FORMAT!r}")
     if number != VERSION:
-        raise GeneratorError(f"{where} is of version {number!r}; this faceaug reads version {VERSION}: update faceaug")
+        raise GeneratorError(
+            f"{where} is of version {shown(repr(number))}; this faceaug reads version {VERSION}: update faceaug"
+        )
     try:
         header = Header.model_validate(raw)
         check_settings(header.config, header.truncation_cutoff, header.label)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = shown(".".join(map(str, first["loc"])))
         raise GeneratorError(f"the header of {where} is wrong at {place!r}: {first['msg']}") from error
     except GeneratorError as error:
         raise GeneratorError(f"the header of {where} is wrong: {error}") from error
@@ -205,7 +238,9 @@ def _compare(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], w
         raise GeneratorError(f"{where} lacks {len(missing)} of {len(expected)} tensors, the first is {missing[0]!r}")
     extra = sorted(set(tensors) - set(expected))
     if extra:
-        raise GeneratorError(f"{where} has {len(extra)} tensors that its header does not ask for, as {extra[0]!r}")
+        raise GeneratorError(
+            f"{where} has {len(extra)} tensors that its header does not ask for, as {shown(extra[0])!r}"
+        )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
             raise GeneratorError(

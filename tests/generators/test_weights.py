@@ -132,7 +132,7 @@ FC = "mapping.fc0.weight"
         (edit("format", "faceaug-directions"), "of the format 'faceaug-directions'"),
         (edit("architecture", "dcgan"), "wrong at 'architecture'"),
         (edit("architecture", "stylegan3"), "lacks .* tensors"),
-        (edit("resolution", 1 << 40), "power of two"),
+        (edit("resolution", 1 << 40), "power of two|less than or equal"),
         (edit("resolution", "16"), "wrong at 'resolution'"),
         (edit("z_dim", 13), "shape .*its header asks for"),
         (edit("w_dim", 1 << 31), "w_dim is"),
