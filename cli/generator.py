@@ -14,6 +14,7 @@ from .options import PATH
 
 if TYPE_CHECKING:
     from faceaug.generators import Generator
+    from faceaug.generators.stylegan2 import Precision
 
 _name = click.argument("name", metavar="NAME", default="embedded")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -119,10 +120,25 @@ def info(name: str, as_json: bool) -> None:
 @click.option(
     "--side", metavar="PIXELS", type=click.IntRange(8, 2048), help="Size of a face.  [default: the generator's]"
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="In what a StyleGAN computes; bfloat16 is for GPUs and changes pictures by a few grey levels.",
+)
 @_device
 @_quiet
 def sample(
-    name: str, out: Path, number: int, psi: float | None, seed: int, side: int | None, device: str, quiet: bool
+    name: str,
+    out: Path,
+    number: int,
+    psi: float | None,
+    seed: int,
+    side: int | None,
+    precision: Precision,
+    device: str,
+    quiet: bool,
 ) -> None:
     """Draw faces and lay them out in one picture.
 
@@ -146,7 +162,7 @@ def sample(
     if number > columns**2:
         raise click.UsageError(f"{number} faces of {side or found.resolution} pixels are no one picture; give a --side")
     with console.counter("drawing", "face", number) as progress:
-        grid = draw_grid(found, number, psi=psi, seed=seed, side=side, progress=progress)
+        grid = draw_grid(found, number, psi=psi, seed=seed, side=side, precision=precision, progress=progress)
     write_bytes(out, encode(grid, codec, 95))  # type: ignore[arg-type]
     console.remark(f"{number} faces are in {out}")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator, sample_z
-from faceaug.generators.stylegan2 import StyleGAN2
+from faceaug.generators.stylegan2 import Precision, StyleGAN2
 from faceaug.images import Rgb, contact_sheet, resize
 
 AT_ONCE = 2**22  # pixels that are drawn before they are turned to bytes and, where asked, made smaller
@@ -62,6 +62,7 @@ def draw_grid(
     psi: float | None = None,
     seed: int = 0,
     side: int | None = None,
+    precision: Precision = "float32",
     progress: Callable[[int], None] | None = None,
 ) -> Rgb:
     """Draw n faces and lay them out in a square, or as near to one as n allows.
@@ -72,13 +73,24 @@ def draw_grid(
         As for `draw_latents`.
     side : int, optional
         Pixels of a face; the generator's resolution without it.
+    precision : str
+        In what a StyleGAN computes (`StyleGAN2`).
     progress : callable, optional
         Told how many faces more have been drawn.
 
     Returns
     -------
     uint8 [rows * side, columns * side, 3]
+
+    Raises
+    ------
+    GeneratorError
+        When the generator cannot be truncated so or does not compute in that precision.
     """
+    if precision != "float32":
+        if not isinstance(generator, StyleGAN2):
+            raise GeneratorError(f"{generator.name} computes in float32 alone; {precision} is for StyleGANs")
+        generator = generator.with_settings(precision=precision)
     if psi is not None and isinstance(generator, StyleGAN2):  # layers behind a cut-off undo the same psi
         generator = generator.with_settings(psi=psi)
     faces = []

@@ -29,6 +29,10 @@ from faceaug.generators.weights import (
     unpack,
 )
 
+Noise = Literal["const", "none"]
+Precision = Literal["float32", "bfloat16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 @dataclass(frozen=True, eq=False)
 class StyleGAN2:
@@ -50,6 +54,9 @@ class StyleGAN2:
         ``"const"`` adds the stored noise, ``"none"`` adds none. Both always give the same image for the same w.
     cutoff
         Layers from this one on are drawn from w as it was before truncation; None truncates for all.
+    precision
+        In what the layers compute: ``"bfloat16"`` is for pictures to look at, on a GPU; it changes them by a few grey
+        levels, so whatever is measured or kept is drawn in ``"float32"``. No file and no run sets it.
     """
 
     network: Network
@@ -58,14 +65,17 @@ class StyleGAN2:
     full_mean: npt.NDArray[np.float64]
     full_covariance: npt.NDArray[np.float64]
     psi: float
-    noise: Literal["const", "none"]
+    noise: Noise
     cutoff: int | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if not 0 < self.psi <= 2:
             raise GeneratorError(f"truncation psi is {self.psi}; it must be above 0 and at most 2, 1 for none")
         if self.noise not in ("const", "none"):
             raise GeneratorError(f"the noise {self.noise!r} is not known: it is 'const' or 'none'")
+        if self.precision not in DTYPES:
+            raise GeneratorError(f"the precision {self.precision!r} is not known: it is {' or '.join(DTYPES)}")
         check_settings(self.network.config, self.cutoff, self.header.label)
 
     @property
@@ -120,14 +130,20 @@ class StyleGAN2:
         return self
 
     def with_settings(
-        self, *, psi: float | None = None, noise: Literal["const", "none"] | None = None, cutoff: int | None = None
+        self,
+        *,
+        psi: float | None = None,
+        noise: Noise | None = None,
+        cutoff: int | None = None,
+        precision: Precision | None = None,
     ) -> StyleGAN2:
-        """Return the same weights with another truncation or noise."""
+        """Return the same weights with another truncation, noise or precision."""
         return replace(
             self,
             psi=self.psi if psi is None else psi,
             noise=self.noise if noise is None else noise,
             cutoff=self.cutoff if cutoff is None else cutoff,
+            precision=self.precision if precision is None else precision,
         )
 
     def _map(self, z: Tensor) -> Tensor:
@@ -142,7 +158,7 @@ class StyleGAN2:
             centre = self.network.mapping.w_avg
             whole = centre + (w - centre) / self.psi
             ws = torch.cat([ws[:, : self.cutoff], whole[:, None].expand(-1, layers - self.cutoff, -1)], 1)
-        images: Tensor = self.network.synthesis(ws, self.noise)
+        images: Tensor = self.network.synthesis(ws, self.noise, DTYPES[self.precision])
         return images.clamp(-1, 1)
 
 
@@ -154,7 +170,7 @@ def build(
     origin: str,
     source_sha256: str | None = None,
     psi: float = 1.0,
-    noise: Literal["const", "none"] = "const",
+    noise: Noise = "const",
     cutoff: int | None = None,
     label: int = 0,
     samples: int = 50_000,

@@ -248,13 +248,14 @@ class AliasFreeLayer(nn.Module):
 
     def _convolved(self, x: Tensor, style: Tensor, factors: Tensor) -> Tensor:
         """Convolve x, scaled by `style` [N, in] before and by `factors` [N, out] behind, and add the bias."""
+        bias = self.bias.to(x.dtype)
         if self.weight.shape[-1] == 1:  # a kernel an image costs nothing here
-            kernels = (self.weight[:, :, 0, 0] * style[:, None] * factors[:, :, None]).transpose(1, 2)
-            flat = torch.baddbmm(self.bias.expand(len(x), 1, -1), x.flatten(1, 2), kernels)
+            kernels = (self.weight[:, :, 0, 0] * style[:, None] * factors[:, :, None]).transpose(1, 2).to(x.dtype)
+            flat = torch.baddbmm(bias.expand(len(x), 1, -1), x.flatten(1, 2), kernels)
             return flat.view(*x.shape[:3], -1)
-        x = (x * style[:, None, None]).permute(0, 3, 1, 2)
-        x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] - 1).permute(0, 2, 3, 1).contiguous()
-        return torch.addcmul(self.bias, x, factors[:, None, None])
+        x = (x * style[:, None, None].to(x.dtype)).permute(0, 3, 1, 2)
+        x = F.conv2d(x, self.weight.to(x.dtype), padding=self.weight.shape[-1] - 1).permute(0, 2, 3, 1).contiguous()
+        return torch.addcmul(bias, x, factors[:, None, None].to(x.dtype))
 
     def _bent(self, x: Tensor) -> Tensor:
         return self._bounded(F.leaky_relu_(x, LEAK))
@@ -284,11 +285,14 @@ class AliasFreeSynthesis(nn.Module):
         """Return for each layer its filters up, float64 [T], and down, [T] or [T, T]; None where there is none."""
         return {name: cast("AliasFreeLayer", self.get_submodule(name)).designs for name in self.names}
 
-    def forward(self, ws: Tensor, noise: Noise = "const") -> Tensor:
-        """Draw images [N, 3, R, R] from a w for every layer, ws [N, num_ws, W]; there is no noise in these networks."""
-        x: Tensor = self.input(ws[:, 0])
+    def forward(self, ws: Tensor, noise: Noise = "const", dtype: torch.dtype = torch.float32) -> Tensor:
+        """Draw images [N, 3, R, R] from a w for every layer, ws [N, num_ws, W]; there is no noise in these networks.
+
+        `dtype` is that of the activations; the waves at the input and the colours are float32.
+        """
+        x: Tensor = self.input(ws[:, 0]).to(dtype)
         for index, name in enumerate(self.names):
-            x = self.get_submodule(name)(x, ws[:, index + 1])
+            x = self.get_submodule(name)(x if index < len(self.names) - 1 else x.float(), ws[:, index + 1])
         return (x * self.scale).permute(0, 3, 1, 2).contiguous()
 
 

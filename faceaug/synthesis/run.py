@@ -159,7 +159,7 @@ def balance(
             )
     if settings.engine != "rerender":
         made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
-        _check_draws(settings, made)
+        _check_generator(settings, made)
         found = _found(made, target, directions, reconstruction)
         if settings.from_real:
             check_turning(plan.axes, made, found)
@@ -290,7 +290,12 @@ def _rerendering(
     )  # fmt: skip
 
 
-def _check_draws(settings: Settings, generator: Generator) -> None:
+def _check_generator(settings: Settings, generator: Generator) -> None:
+    precision = getattr(generator, "precision", "float32")
+    if precision != "float32":
+        raise UsageError(
+            f"{generator.name!r} computes in {precision}, which changes pictures: faces are made in float32"
+        )
     if settings.draws < DRAWS_PER_COORDINATE * generator.w_dim:
         raise UsageError(
             f"draws is {settings.draws}, but directions in the {generator.w_dim} coordinates of {generator.name!r} "

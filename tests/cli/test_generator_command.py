@@ -53,6 +53,8 @@ def test_sample_truncated_smaller_and_of_another_seed(faceaug_cli, file, tmp_pat
     assert abs(drawn("c.png", "--psi", "0.5") - mean).sum() < abs(plain - mean).sum()
     assert (drawn("d.png", "--seed", "7") != plain).any()
     assert drawn("e.jpg", "--side", "16").shape == (16, 16, 3)
+    rough = drawn("f.png", "--precision", "bfloat16")
+    assert 0 < abs(rough - plain).mean() < 2, "grey levels"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,7 @@ def test_sample_truncated_smaller_and_of_another_seed(faceaug_cli, file, tmp_pat
     [
         (["-o", "grid.txt"], 2, "let it end in .png"),
         (["-o", "grid.png", "--psi", "0"], 1, "truncation psi is 0.0"),
+        (["-o", "grid.png", "--precision", "float8"], 2, "'float8' is not one of"),
         (["-o", "nowhere/grid.png"], 1, "could not be written"),
         (["-o", "grid.png", "-n", "400", "--side", "2048"], 2, "give a --side"),
     ],

@@ -27,3 +27,20 @@ def test_writes_its_record(faces, tmp_path):
         assert found["largest_difference"] < 1e-4, f"{name} and its alternative draw the same pictures"
         assert found["images_changed_by_the_batch"]["faceaug"] == {"1": 0, "7": 0, "32": 0}
         assert all(speed["times_the_alternative"] > 0 for speed in found["speed"])
+
+
+def test_the_benchmark_for_gpus_runs_without_one(tmp_path):
+    out = tmp_path / "gpu.json"
+    quick = ["--device", "cpu", "--resolutions", "32", "--narrower", "64", "--rounds", "1", "--repeats", "1"]
+    run = subprocess.run(
+        [sys.executable, "benchmarks/speed_gpu.py", *quick, "--out", str(out)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    networks = json.loads(out.read_text())["networks"]
+    assert list(networks) == ["StyleGAN2, 32 px", "StyleGAN3-T, 32 px", "StyleGAN3-R, 32 px"]
+    for name, found in networks.items():
+        assert found["planned_batch"] == 8
+        exact, rough = (found["ways"][way]["mean_difference_in_standard_deviations"] for way in ("float32", "bfloat16"))
+        assert exact == 0, name
+        assert 0 < rough < 0.05, name

@@ -55,6 +55,11 @@ def test_pixels_are_rounded_bytes(small):
         assert np.abs(face - expected).max() <= 0.5 + 1e-4
 
 
+def test_only_stylegans_choose_their_precision():
+    with pytest.raises(GeneratorError, match="float32 alone"):
+        draw_grid(BlockGenerator(6), 1, precision="bfloat16")
+
+
 def test_a_grid_cuts_off_with_the_psi_it_is_given(small):
     generator = small.with_settings(psi=0.5, cutoff=1)
     asked = generator.with_settings(psi=0.8)

@@ -14,6 +14,7 @@ from foreign_files import network
 from faceaug.errors import GeneratorError
 from faceaug.generators import filters
 from faceaug.generators.filters import Bend, Sampling, lowpass, round_lowpass, separated
+from faceaug.generators.networks import StyleGAN2Config
 from faceaug.generators.stylegan2 import initialise, load, save
 from faceaug.generators.stylegan3 import Filters, StyleGAN3Config
 
@@ -180,6 +181,23 @@ def test_file_and_settings(tmp_path):
     w = found.map(torch.ones(2, 6))
     assert torch.equal(found.synthesize(w), made.synthesize(w))
     assert found.synthesize(w).std() > 0.01
+
+
+@pytest.mark.parametrize("config", [SMALL, ROUND, StyleGAN2Config(32, 6, 5, 2, 256, 16)], ids=["T", "R", "StyleGAN2"])
+def test_bfloat16_draws_nearly_the_same(config):
+    made = initialise(config, 1, samples=500)
+    rough = made.with_settings(precision="bfloat16")
+    w = made.map(torch.randn(8, 6, generator=torch.Generator().manual_seed(0)))
+    exact, found = made.synthesize(w), rough.synthesize(w)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    assert (found - exact).square().mean().sqrt() < 0.03 * exact.std(), "eight bits a number"
+    assert torch.equal(rough.with_settings(precision="float32").synthesize(w), exact)
+
+
+def test_a_precision_that_is_not_known():
+    with pytest.raises(GeneratorError, match="'float8' is not known: it is float32 or bfloat16"):
+        initialise(SMALL, 1, samples=500).with_settings(precision="float8")
 
 
 def test_gradients_reach_the_latent():

@@ -300,6 +300,14 @@ def test_an_attribute_that_cannot_be_kept_is_refused(toy_target, wish, tmp_path)
     assert not (tmp_path / "o").exists()
 
 
+def test_faces_are_not_made_in_low_precision(toy_target, wish, tmp_path):
+    rough = ToyFaces()
+    rough.precision = "bfloat16"
+    with pytest.raises(UsageError, match="computes in bfloat16"):
+        balance(toy_target, tmp_path / "o", plan=wish, generator=rough, settings=SETTINGS)
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_foreign_folder_is_left_alone(toy_target, wish, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(FaceaugError):
