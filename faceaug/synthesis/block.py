@@ -213,9 +213,12 @@ class Workshop:
 
     def judge(
         self, parts: tuple[Wanted, ...], standard: Standard, ask: Ask, edited: Edited, attempts: Sequence[int],
-        seeds: Seeds,
+        seeds: Seeds, least: tuple[Floats, Floats] | None = None,
     ) -> BlockResult:  # fmt: skip
-        """Ask the gates about edited latents, finish those that pass, and let the judge look again."""
+        """Ask the gates about edited latents, finish those that pass, and let the judge look again.
+
+        `least` [N, A] each is what the steering probe and the judge must say of what is asked, where not the limits.
+        """
         guide, directions = self.guide, self.guide.directions
         viewed = guide.reader.view(edited.images)
         judged, features = guide.judge.read(viewed)
@@ -235,10 +238,12 @@ class Workshop:
             soundness=edited.measured[:, directions.index([scene.SOUNDNESS])[0]] - standard.sound,
             misexposure=guide.real.misexposure(viewed, self.limits.exposure),
             discolouring=guide.real.discolouring(viewed, self.limits.exposure), limits=self.limits,
+            least_confidence=least and least[0], least_judged=least and least[1],
         )  # fmt: skip
         reasons = refuse(batch, self.gates)
         nearest = {p.task.name: float(np.nan_to_num(batch.judged[:, k]).max()) for k, p in enumerate(parts)}
-        finals = self._finished(viewed, reasons, parts, seeds)
+        agreed = least[1] if least else np.full(batch.judged.shape, self.limits.judge)
+        finals = self._finished(viewed, reasons, parts, seeds, agreed)
         given = labels(parts, guide.reader, guide.judge, edited.measured, judged)
         marks = hashes(viewed)
         candidates = tuple(
@@ -259,6 +264,7 @@ class Workshop:
         reasons: list[str | None],
         parts: Sequence[Wanted],
         seeds: Sequence[np.random.SeedSequence],
+        agreed: Floats,
     ) -> dict[int, Final]:
         """Finish the samples that passed, and let the judge look at what would be written; `reasons` is completed."""
         passed = [i for i, reason in enumerate(reasons) if reason is None]
@@ -274,7 +280,7 @@ class Workshop:
             written[i] = read_back(image, self.codec, quality)
             small = fit(as_tensor(written[i][None]))
             judged = confidences(parts, self.guide.judge, self.guide.judge.read(small)[0])[0]
-            if (judged < self.limits.judge).any():
+            if (judged < agreed[i]).any():
                 reasons[i] = LOST
             finals[i] = Final(
                 image, parameters, quality, {p.task.name: float(c) for p, c in zip(parts, judged, strict=True)}, {}

@@ -106,6 +106,9 @@ class Batch:
     discolouring : float64 [N]
         How blue or green the face is against real ones; at most 1 is as `Limits.exposure` allows.
     limits : Limits
+    least_confidence, least_judged : float64 [N, A], optional
+        What is asked of `confidence` and `judged` instead of the limits: of a real face's label no more than its
+        photograph is given.
     """
 
     images: Tensor
@@ -120,6 +123,8 @@ class Batch:
     misexposure: Floats
     discolouring: Floats
     limits: Limits
+    least_confidence: Floats | None = None
+    least_judged: Floats | None = None
 
 
 Gate = Callable[[Batch], Bools]
@@ -127,12 +132,14 @@ Gate = Callable[[Batch], Bools]
 
 def attribute_reached(batch: Batch) -> Bools:
     """The steering probe is confident of every asked attribute."""
-    return np.asarray((batch.confidence >= batch.limits.confidence).all(1))
+    least = batch.limits.confidence if batch.least_confidence is None else batch.least_confidence
+    return np.asarray((batch.confidence >= least).all(1))
 
 
 def judge_agrees(batch: Batch) -> Bools:
     """The judge, trained apart, finds every asked attribute too."""
-    return np.asarray((batch.judged >= batch.limits.judge).all(1))
+    least = batch.limits.judge if batch.least_judged is None else batch.least_judged
+    return np.asarray((batch.judged >= least).all(1))
 
 
 def scene_kept(batch: Batch) -> Bools:

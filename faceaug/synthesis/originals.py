@@ -2,7 +2,8 @@
 
 What a cell asks of labels, its photographs have; what it asks of view and light, the edit reaches. In a cell of labels
 alone a face takes the yaw and the light from the side of another photograph of the data set, as far as that is not far.
-Where the picture drawn of a photograph lost a label, the edit gives it back.
+Its labels are those of its photograph: where the picture drawn of it lost one, the edit gives it back, and of the
+probes it is asked that they find it as they find it in the photograph, or as surely as they are asked of a draw.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from faceaug.inversion.inverter import Inverter
 from faceaug.planning import PlannedCell
 from faceaug.reconstruction.measurer import NAMES
+from faceaug.semantics import scene
 from faceaug.semantics.probes import Task
 from faceaug.shards.reader import ShardReader
 from faceaug.synthesis.account import ERROR, KeptLabels
-from faceaug.synthesis.asks import Readings, Wanted, aims, ask_for, out_of_reach, wanted, within
+from faceaug.synthesis.asks import CLEAR, SOUND_ROOM, Readings, Wanted, aims, ask_for, confidences, out_of_reach, wanted
 from faceaug.synthesis.block import REACH, BlockResult, Candidate, Source, Workshop, sample_seed
 from faceaug.synthesis.engine import drawn_marks
 from faceaug.synthesis.extrapolate import Ask, Edited, extrapolate, synthesize
@@ -48,6 +51,8 @@ class Origin:
     error: float
     sha256: bytes
     refused: str  # why it cannot be begun with, or ""
+    steering: Floats  # what the steering probe reads off the photograph, and the judge
+    judged: Floats
 
 
 class Originals:
@@ -107,8 +112,10 @@ class Originals:
         attempts, sources = [attempts[k] for k in left], [sources[k] for k in left]
         seeds = [sample_seed(self._workshop.seed, cell.index, attempt) for attempt in attempts]
         parts, standard = self._standing_of(cell)
-        ask, edited = self._edited(parts, standard, sources, [origins[row] for row in sources], seeds)
-        made = self._workshop.judge(parts, standard, ask, edited, attempts, seeds)
+        begun = [origins[row] for row in sources]
+        least = self._least(parts, begun)
+        ask, edited = self._edited(parts, standard, sources, begun, least[0], seeds)
+        made = self._workshop.judge(parts, standard, ask, edited, attempts, seeds, least)
         still = {a for a, steps in zip(attempts, edited.steps.tolist(), strict=True) if not steps}
         refused |= dict.fromkeys(still, UNMOVED)
         made = replace(made, candidates=tuple(found for found in made.candidates if found.attempt not in still))
@@ -141,25 +148,57 @@ class Originals:
         taken = self._studio.take(new)
         usable = [k for k, why in enumerate(taken.refused) if not why]
         found = self._inverter(taken.images[usable])
+        steering, judged = self._read(taken.images)
         most = self._workshop.limits.inversion
         for k, row in enumerate(new):
             if taken.refused[k]:
                 nothing = np.zeros(self._workshop.generator.w_dim, np.float32)
-                self._origins[row] = Origin(nothing, float("nan"), taken.sha256[k], taken.refused[k])
-                continue
-            at = usable.index(k)
-            error = float(found.error[at])
-            self._origins[row] = Origin(found.w[at], error, taken.sha256[k], "" if error <= most else UNLIKE)
+                w, error, why = nothing, float("nan"), taken.refused[k]
+            else:
+                at = usable.index(k)
+                w, error = found.w[at], float(found.error[at])
+                why = "" if error <= most else UNLIKE
+            self._origins[row] = Origin(w, error, taken.sha256[k], why, steering[k], judged[k])
         return {row: self._origins[row] for row in rows}
 
+    def _read(self, photographs: Tensor) -> tuple[Floats, Floats]:
+        """Return what the probes read off photographs, each on its own: company changes the last bits."""
+        judge = self._guide.judge
+        probe = self._guide.reader.probe or judge
+        steering = [probe.read(photograph[None])[0] for photograph in photographs]
+        judged = [judge.read(photograph[None])[0] for photograph in photographs]
+        return (np.concatenate(steering), np.concatenate(judged)) if steering else (np.empty((0, 0)), np.empty((0, 0)))
+
+    def _least(self, parts: Sequence[Wanted], origins: Sequence[Origin]) -> tuple[Floats, Floats]:
+        """Return what must be read of what is asked [N, A], by the steering probe and by the judge.
+
+        Of labels no more than the photograph is given: they are known, and no probe is right about every face.
+        """
+        guide, limits = self._guide, self._workshop.limits
+        both = []
+        for probe, most, read in (
+            (guide.reader.probe or guide.judge, limits.confidence, [origin.steering for origin in origins]),
+            (guide.judge, limits.judge, [origin.judged for origin in origins]),
+        ):
+            least = np.full((len(origins), len(parts)), most)
+            for k, part in enumerate(parts):
+                if not _moves(part):
+                    least[:, k] = np.minimum(most, confidences([part], probe, np.stack(read))[:, 0])
+            both.append(least)
+        return both[0], both[1]
+
     def _edited(
-        self, parts: Sequence[Wanted], standard: Standard, rows: Sequence[int], origins: Sequence[Origin], seeds: Seeds
-    ) -> tuple[Ask, Edited]:
+        self, parts: Sequence[Wanted], standard: Standard, rows: Sequence[int], origins: Sequence[Origin],
+        least: Floats, seeds: Seeds,
+    ) -> tuple[Ask, Edited]:  # fmt: skip
         """Edit origins towards what their cell asks."""
         workshop, guide = self._workshop, self._guide
         w = np.stack([origin.w for origin in origins])
         read = guide.reader(synthesize(workshop.generator, w, workshop.batch_size))
-        ask = within(self._ask(parts, read, rows, seeds), standard.bright, standard.sound)
+        ask = replace(
+            self._ask(parts, read, rows, least, seeds), within=(scene.SOUNDNESS,),
+            bounds=np.array([[standard.sound, standard.sound + SOUND_ROOM]]),
+        )  # fmt: skip
         moving = [part for part in parts if _moves(part)]
         edited = extrapolate(
             workshop.generator, guide.directions, guide.reader, w, ask, covariance=guide.covariance(moving),
@@ -167,24 +206,30 @@ class Originals:
         )  # fmt: skip
         return ask, edited
 
-    def _ask(self, parts: Sequence[Wanted], read: Floats, rows: Sequence[int], seeds: Seeds) -> Ask:
-        """Return what is asked of faces that read as `read` [N, S] now."""
-        guide, least = self._guide, self._workshop.limits.confidence
+    def _ask(
+        self, parts: Sequence[Wanted], read: Floats, rows: Sequence[int], least: Floats, seeds: Seeds
+    ) -> Ask:  # fmt: skip
+        """Return what is asked of faces that read as `read` [N, S] now; of labels, `least` [N, A] at least."""
+        guide = self._guide
         streams = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
         moving, held = [part for part in parts if _moves(part)], [part for part in parts if not _moves(part)]
         if moving:
-            aim = aims(moving, guide.survey, np.stack([stream.random(len(moving)) for stream in streams]), least)
+            aim = aims(moving, guide.survey, np.stack([stream.random(len(moving)) for stream in streams]))
         else:
             moving = [Wanted(Task(name, "value", ()), name, "") for name in TURNED]
             others = self._common[[int(stream.integers(len(self._common))) for stream in streams]]
             now, most = read[:, guide.directions.index(list(TURNED))], np.array(list(TURNED.values()))
             aim = np.clip(others, now - most, now + most)
-        ask = ask_for(moving, aim, guide.directions, guide.kept(), guide.reader.surroundings)
+        # The skin stays as it is: a photograph's light was the camera's choice, a darker or lighter face is nobody's.
+        ask = ask_for(moving, aim, guide.directions, (*guide.kept(), scene.EXPOSURE), guide.reader.surroundings)
         if not held:
             return ask
-        label = aims(held, guide.survey, np.full((len(rows), len(held)), 0.5), least)
+        label = np.empty((len(rows), len(held)))
         for k, part in enumerate(held):
-            if part.task.kind != "classes":  # a number that the photograph is labelled with
+            if part.task.kind == "classes":
+                share = least[:, parts.index(part)].clip(1e-3, 1 - 1e-3)
+                label[:, k] = np.log(share / (1 - share)) + CLEAR
+            else:  # a number that the photograph is labelled with
                 label[:, k] = [self._labels.of(row)[part.task.name] for row in rows]
         also = ask_for(held, label, guide.directions, ())
         return replace(

@@ -84,7 +84,7 @@ def test_the_first_that_refuses_gives_the_reason():
 
 
 def test_an_empty_batch_has_no_reasons():
-    empty = {f.name: getattr(batch(), f.name)[:0] for f in fields(Batch) if f.name != "limits"}
+    empty = {f.name: getattr(batch(), f.name)[:0] for f in fields(Batch)[:-3]}
     assert refuse(Batch(**empty, limits=LIMITS), BUILT_IN) == []
 
 
@@ -158,3 +158,13 @@ def test_without_others_the_built_in_ones_are_all(monkeypatch):
     monkeypatch.setattr(gates, "entry_points", lambda group: [])
     assert all_gates() == BUILT_IN
     assert gates.DUPLICATE not in BUILT_IN
+
+
+def test_labels_of_a_real_face_are_asked_for_as_its_photograph_has_them():
+    sure, unsure = np.array([[0.9, 0.9], [0.9, 0.2], [0.9, 0.2]]), np.array([[0.7, 0.5], [0.7, 0.1], [0.7, 0.3]])
+    for field, least, gate in (
+        ("confidence", "least_confidence", "attribute reached"),
+        ("judged", "least_judged", "judge agrees"),
+    ):
+        assert refuse(batch(**{field: sure}), BUILT_IN) == [None, gate, gate]
+        assert refuse(batch(**{field: sure, least: unsure}), BUILT_IN) == [None, None, gate]
