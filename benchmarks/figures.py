@@ -129,6 +129,35 @@ def rerendered(record: Record) -> str:
     )
 
 
+def inverted(record: Record) -> str:
+    """Return how near inverted photographs come, and the account of a run that began with them (inversion.py)."""
+    rows = [
+        [
+            f"{part['what']}, {f'{steps} steps' if (steps := part['steps']) else 'guessed'}",
+            *(f"{part['error'][k]:.2f}" for k in (1, 2, 3)),
+            f"{part['within_limit']:.0%}",
+            f"{part['told_from_all_others']:.0%}",
+        ]
+        for part in record["inverted"]
+    ]
+    run = record["run"]
+    totals, refused = run["totals"], sorted(run["totals"]["rejected"].items(), key=lambda item: -item[1])
+    lines = [
+        f"{record['faces_found']} of {record['photographs']} photographs, and as many draws; the mean face is "
+        f"{record['mean_face'][2]:.2f} from a photograph.",
+        "",
+        *table(
+            ["inverted", "error, 25%", "50%", "75%", f"within {record['limit']:g}", "told from all others"],
+            rows,
+            right=range(1, 6),
+        ),
+        "",
+        f"`{run['command']}`: {totals['accepted']} of {totals['planned']} accepted after {totals['tried']:,} attempts, "
+        f"of {run['people']} people (refused: {', '.join(f'{name} {count}' for name, count in refused)}).",
+    ]
+    return "\n".join(lines)
+
+
 def skin(record: Record) -> str:
     """Return what edits of an attribute did to the rest of the photograph (skin.py)."""
     rows = []
@@ -283,6 +312,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "unlabelled": unlabelled,
     "skin": skin,
     "rerender": rerendered,
+    "inversion": inverted,
     "yaw": found_yaw,
     "yaw_scale": degrees,
     "reconstruction": scenes,

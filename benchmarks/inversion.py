@@ -4,10 +4,10 @@
 
 reads the folder OUT of a finished `faceaug balance --from-real` and the data set that it was made for, and writes
 benchmarks/results/inversion.json. Photographs spread over the data set, and as many draws of the generator that nobody
-has seen, are inverted with what the run has learnt, after no steps, half of them and all. Besides the distance that was
-brought down, features of a network that took no part say how many photographs are told from all others by the picture
-drawn of them. `--sheet` draws rows of photographs, guesses, reconstructions, edits and finished samples, to look at;
-such pictures show real people and are not part of this repository.
+has seen, are inverted with what the run has learnt, by the guess alone and after all steps. Besides the distance that
+was brought down, features of a network that took no part say how many photographs are told from all others by the
+picture drawn of them. `--sheet` draws rows of photographs, guesses, reconstructions, edits and finished samples; such
+pictures show real people and are not part of this repository.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="output folder of a finished run with --from-real")
     parser.add_argument("images", type=Path, help="the data set that the run was made for")
     parser.add_argument("labels", type=Path, help="its table of labels")
-    parser.add_argument("--count", type=int, default=200, help="photographs, and draws, to invert")
+    parser.add_argument("--count", type=int, default=128, help="photographs, and draws, to invert")
     parser.add_argument("--sheet", type=Path, help="where to draw what came out, as PNG")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -76,7 +76,7 @@ def main() -> None:
         "inverted": [
             {"what": what, "steps": steps, **found(inverter, features, pictures, steps, limit)}
             for what, pictures in (("photographs", photographs), ("draws", draws))
-            for steps in (0, STEPS // 2, STEPS)
+            for steps in (0, STEPS)
         ],
         "run": account(given.out, manifest),
     }  # fmt: skip
@@ -129,7 +129,8 @@ def account(out: Path, manifest: Manifest) -> dict[str, Any]:
         "command": shortened(manifest.created_by.command), "totals": manifest.totals.model_dump(),
         "cells": [cell.model_dump() for cell in manifest.cells if cell.planned],
         "seconds": manifest.measured.get("seconds"), "inversion": manifest.measured.get("inversion"),
-        "verify": {"problems": len(report.problems), "rows": report.rows}, "people": int(table["source_sha256"].nunique()),
+        "verify": {"problems": len(report.problems), "rows": report.rows},
+        "people": int(table["source_sha256"].nunique()),
         "error_of_accepted": quantiles(table[f"semantic/{ERROR}"].to_numpy(np.float64)),
     }  # fmt: skip
 
