@@ -23,6 +23,7 @@ from faceaug.generators.weights import Network, believing, check_settings, new_n
 
 LICENCE = "not stated in the file; ask where it comes from (NVIDIA's own networks: non-commercial use only)"
 SAMPLES = 50_000
+WIDEST = 16  # times the file's size: the covariance of w, which grows with the square of its width
 
 
 def read_foreign(path: Path) -> Foreign:
@@ -93,7 +94,12 @@ def import_generator(
     if licence is not None and len(licence) > 10_000:
         raise GeneratorError(f"a licence of {len(licence):,} letters is too long: name it, and where it is to be read")
     foreign = read_foreign(path)
-    sha256 = sha256_file(path)
+    sha256, size = sha256_file(path), path.stat().st_size
+    if 8 * foreign.config.w_dim**2 > WIDEST * size:
+        raise GeneratorError(
+            f"{path} is refused: it says that w is {foreign.config.w_dim} wide, and has {size:,} bytes in all; no "
+            "generator of this width is so small"
+        )
     check_settings(foreign.config, cutoff, label)
     with believing(path):
         network = new_network(foreign.config)

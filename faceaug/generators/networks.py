@@ -61,8 +61,7 @@ class StyleGAN2Config:
             raise GeneratorError(
                 f"the resolution {self.resolution} cannot be made: it must be a power of two, 8 to 2048"
             )
-        # Widths of 512 are usual; the covariance of w grows with their square, however small the file is.
-        for name, highest in (("z_dim", 2048), ("w_dim", 2048), ("mapping_layers", 32), ("channel_max", 4096)):
+        for name, highest in (("z_dim", 4096), ("w_dim", 4096), ("mapping_layers", 32), ("channel_max", 4096)):
             if not 1 <= getattr(self, name) <= highest:
                 raise GeneratorError(f"{name} is {getattr(self, name)}; it must be from 1 to {highest}")
         if not self.resolution <= self.channel_base <= 1 << 20:

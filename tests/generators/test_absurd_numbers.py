@@ -142,6 +142,14 @@ def test_headers_of_our_own_files(config):
     assert refused > 20
 
 
+def test_a_latent_too_wide_for_the_file(tmp_path):
+    """What is measured of w grows with the square of its width, and a file may be narrow in everything else."""
+    wide = StyleGAN2Config(8, z_dim=1, w_dim=2048, mapping_layers=1, channel_base=8, channel_max=1)
+    path = rosinality_file(tmp_path / "r.pt", network(wide))
+    with pytest.raises(GeneratorError, match=r"w is 2048 wide, and has \d\d,\d\d\d bytes in all"):
+        import_generator(path)
+
+
 def test_whatever_else_goes_wrong_is_one_sentence(tmp_path, monkeypatch):
     path = rosinality_file(tmp_path / "r.pt", network(TINY))
     for error in (MemoryError(), RecursionError("deep"), RuntimeError("no\nway"), ZeroDivisionError(), KeyError("k")):
