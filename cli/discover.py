@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--work",
     metavar="FOLDER",
     type=PATH,
-    help="What is under way: checkpoints, log, up to 250 MB of draws.  [default: FILE with .work]",
+    help="What is under way: checkpoints, log, up to 270 MB of draws.  [default: FILE with .work]",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted search in the same folder.")
 @click.option(
@@ -110,6 +110,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
 
     from faceaug.discovery import Settings, discover, working_folder
     from faceaug.generators import load_generator
+    from faceaug.reconstruction.training import neutralised
 
     begin = time.monotonic()
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
@@ -118,12 +119,18 @@ def discover(context: click.Context, /, **options: Any) -> None:
     settings = Settings(draws=options["draws"], seed=options["seed"])
     _check_tuning(context, options)
     bars = _Bars(shown=not console.quiet and sys.stderr.isatty())
+    forecast = _Forecast(console)
+
+    def tell(stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
+        bars.tell(stage, done, total, said)
+        forecast.tell(stage, done, total)
+
     figures: dict[str, Any] = {}
     shared: dict[str, Any] = dict(
         work=work,
         resume=options["resume"],
         until=None if options["minutes"] is None else begin + 60 * options["minutes"],
-        progress=bars.tell,
+        progress=tell,
         command=shlex.join(["faceaug", *context.obj]),
     )
     try:
@@ -133,6 +140,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
                 side = int(options["side"] or (32 if options["device"] == "cpu" else 64))
                 steps = options["steps"] or settings.schedule.steps
                 schedule = replace(settings.schedule, steps=steps, side=side, seed=options["seed"])
+                forecast.later = neutralised(generator, schedule)
                 bundle = discover(generator, out, replace(settings, schedule=schedule), **shared)
             else:
                 tuned = _tuned(generator, out, settings, options, shared)
@@ -214,6 +222,35 @@ class _Bars:
         if self._bar is not None:
             self._bar.close()
             self._stage, self._bar = "", None
+
+
+class _Forecast:
+    """Says once, where it is long, how long drawing will take; learning takes no longer for larger pictures.
+
+    Attributes
+    ----------
+    later : int
+        Pictures that are drawn beside those that the stage counts.
+    """
+
+    LONG = 1800.0  # seconds
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._then, self._before, self._told = console, time.monotonic(), 0, False
+        self.later = 0
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        if stage != "drawing faces" or self._told:
+            return
+        now, count = time.monotonic(), total + self.later
+        each = (now - self._then) / max(1, done - self._before)
+        if self._before and each * (count - done) > self.LONG:  # the first is not timed: it warms up
+            self._console.remark(
+                f"Drawing {count:,} pictures at {each:.2g} s each takes about {each * count / 3600:.1f} hours; what is "
+                "drawn is kept and read back by --resume. Fewer --draws take less time."
+            )
+            self._told = True
+        self._then, self._before = now, done
 
 
 def _kept(work: Path) -> str:

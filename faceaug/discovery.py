@@ -21,15 +21,16 @@ from torch import Tensor
 from faceaug.errors import OutputError, UsageError
 from faceaug.files import atomic, check_writable
 from faceaug.generators.base import Generator
+from faceaug.generators.snapshots import check_setup
 from faceaug.measuring import measurer_state
 from faceaug.reconstruction.alignment import Aligner, train_alignment
-from faceaug.reconstruction.draws import BLOCK, Pool, draw_pool, latents, pictures, whitening
+from faceaug.reconstruction.draws import HELD_OUT, Pool, draw_pool
 from faceaug.reconstruction.geometry import FOCAL
 from faceaug.reconstruction.linear import LinearTrainer
 from faceaug.reconstruction.loop import Trainer, run
 from faceaug.reconstruction.measurer import UNITS, calibrate, semantics_of
-from faceaug.reconstruction.mirror import mirror_split
-from faceaug.reconstruction.networks import Reconstructor, network_of, weights_of
+from faceaug.reconstruction.mirror import check_draws, mirror_split
+from faceaug.reconstruction.networks import SIDE, Reconstructor, network_of, weights_of
 from faceaug.reconstruction.perceptual import LatentTrainer
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.training import NetworkTrainer, Schedule
@@ -47,6 +48,10 @@ SEMANTICS = dict(UNITS, tx="half pictures", ty="half pictures", tz="share", ambi
 """Every scalar that is read off a picture, with its unit; the first ones are those that `faceaug measure` gives."""
 _LIGHTS = ("light_x", "light_y", "light", "ambient", "diffuse")
 DRAWN, _ALIGNED = "draws", "alignment.safetensors"
+FRAMED = 4096
+"""Draws that the alignment learns from, at most."""
+READ = 200
+"""Pictures that are read together."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,13 @@ class Settings:
     draws : int
         Pictures to learn from and to regress on their latents, at least 10 for each independent direction of w.
     held_out : int
-        Further pictures, on which R² is measured.
+        Further pictures, on which R² is measured and readings are weighed.
     linear_steps, reader_steps : int
         Steps of the linear model and of the encoder that begins by reading latents.
     alignment_steps : int
         Steps of the network that frames photographs as the generator frames faces.
     weighed : int
-        Pictures on which it is found out what a reading of a photograph is worth.
+        Of these, pictures on which it is found out what a reading of a photograph is worth; at most `held_out`.
     atoms : int
         Localised atoms to look for; at most two for every three mirror-even directions of w are.
     schedule : Schedule
@@ -84,10 +89,12 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = dict(draws=100, held_out=10, linear_steps=1, reader_steps=1, alignment_steps=1, weighed=64, atoms=1)
+        least = dict(draws=100, held_out=64, linear_steps=1, reader_steps=1, alignment_steps=1, weighed=64, atoms=1)
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
+        if self.weighed > self.held_out:
+            raise UsageError(f"{self.weighed} of {self.held_out} held-out pictures cannot be weighed: hold out as many")
 
 
 def discover(
@@ -124,25 +131,22 @@ def discover(
     ------
     GeneratorError
         When the generator has no usable covariance, or `work` is of another generator or of other settings.
+    FaceaugError
+        When the draws are too few for the generator's w.
     OutputError
         When `work` holds a run and `resume` is not set.
     """
     settings = settings or Settings()
-    whitening(generator)  # what it lacks is told before anything is drawn
+    check_draws(generator, settings.draws)  # what is lacking is told before anything is made or drawn
     work = working_folder(out, work)
     prepare(out, work, resume)
     setup = {"generator": generator.sha256, **asdict(settings)}
+    for name in ("linear", "reader", "network"):
+        check_setup(work / name, setup)
     tell = progress or silent
     device = generator.device
     side = settings.schedule.side
-    done = 0
-
-    def drawn(n: int) -> None:
-        nonlocal done
-        done += n
-        tell("drawing faces", done, settings.draws, {})
-
-    pool = draw_pool(generator, settings.draws, settings.seed, side, work / DRAWN, drawn)
+    pool, held = draw_pools(generator, settings, max(side, min(SIDE, generator.resolution)), work / DRAWN, tell)
     split = mirror_split(generator, pool, min(side, 32))
 
     def train(name: str, what: str, trainer: Trainer, end: float | None = None) -> None:
@@ -157,15 +161,30 @@ def discover(
     count = max(1, min(settings.atoms, 2 * split.even.shape[1] // 3))
     # Half precision, as it is kept: what is measured here is what the file holds.
     reads = network_of(weights_of(network.average)).to(device)
-    bundle = bundle_of(generator, reads, pool, settings, count, command, tell)
+    bundle = bundle_of(generator, reads, pool, held, count, command, tell)
     measurer = calibrate(
-        reads, _aligner(generator, settings, work / _ALIGNED, tell), generator, atoms=bundle, draws=settings.weighed,
-        seed=settings.seed, progress=lambda k, of: tell("weighing readings", k, of, {}),
+        reads, _aligner(pool, settings, work / _ALIGNED, device, tell), held.images[: settings.weighed],
+        atoms=bundle, seed=settings.seed, progress=lambda k, of: tell("weighing readings", k, of, {}),
     )  # fmt: skip
     bundle = replace(bundle, weights={**bundle.weights, **measurer_state(measurer)})
     bundle.save(out)
     shutil.rmtree(work / DRAWN, ignore_errors=True)  # large, and drawn again if it is wanted
     return bundle
+
+
+def draw_pools(generator: Generator, settings: Settings, side: int, folder: Path, tell: Progress) -> tuple[Pool, Pool]:
+    """Draw all that is learnt from, and all that is held out; what is in the folder already is read back."""
+    done, total = 0, settings.draws + settings.held_out
+
+    def drawn(n: int) -> None:
+        nonlocal done
+        done += n
+        tell("drawing faces", done, total, {})
+
+    pool = draw_pool(generator, settings.draws, settings.seed, side, folder, drawn)
+    # Readings are weighed on pictures of the side that photographs are cut to.
+    held = draw_pool(generator, settings.held_out, settings.seed, max(side, SIDE), folder, drawn, HELD_OUT)
+    return pool, held
 
 
 def silent(stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
@@ -232,39 +251,37 @@ def _read(
     return _Readings(np.concatenate(values), scalars, maps)
 
 
-def _aligner(generator: Generator, settings: Settings, file: Path, tell: Progress) -> Aligner:
+def _aligner(pool: Pool, settings: Settings, file: Path, device: torch.device, tell: Progress) -> Aligner:
     """Train the alignment, or read it back where an interrupted run had done so; the folder is of one setup."""
     if not file.exists():
         trained = train_alignment(
-            generator, steps=settings.alignment_steps, seed=settings.seed, device=generator.device,
+            pool.images[:FRAMED], steps=settings.alignment_steps, seed=settings.seed, device=device,
             progress=lambda k, of, loss: tell("learning to frame", k, of, {"loss": loss}),
         )  # fmt: skip
         with atomic(file) as temporary:
             save_file(trained.state(), temporary)
-    return Aligner.from_state(load_file(file)).to(generator.device)
+    return Aligner.from_state(load_file(file)).to(device)
 
 
 def bundle_of(
     generator: Generator,
     network: Reconstructor,
     pool: Pool,
-    settings: Settings,
+    held: Pool,
     count: int,
     made_by: str,
     progress: Progress,
 ) -> Bundle:
     """Regress what a network reads on the latent, cut the maps into atoms, and put all of it together."""
     side, d = network.side, generator.w_dim
-    total, done = settings.draws + settings.held_out, 0
+    total, done = len(pool) + len(held), 0
 
     def tell(n: int) -> None:
         nonlocal done
         done += n
         progress("reading faces", done, total, {})
 
-    learnt = _read(network, _batches(pool, generator.device), d, tell)
-    held = list(_fresh(generator, settings, side))
-    fresh = _read(network, held, d, tell)
+    learnt, fresh = (_read(network, _batches(part, generator.device), d, tell) for part in (pool, held))
     scalars, maps = learnt.scalars.solve(), learnt.maps.solve()
     mean, covariance = (np.array(getattr(generator, name), np.float64) for name in ("w_mean", "w_covariance"))
     directions = Directions(
@@ -282,8 +299,8 @@ def bundle_of(
     face = maps.predict(mean[None])[0].reshape(4, side, side)
     regions = face_regions(side, find_landmarks(face[0], face[1:]))
     atoms = localize(maps.B.reshape(4, side, side, d), covariance, weight=face_weight(regions), count=count)
-    read = np.concatenate([_atoms_of(network, atoms, face, images) for _, images in held])
-    told = (np.concatenate([w.cpu().double().numpy() for w, _ in held]) - mean) @ atoms.reading
+    read = np.concatenate([_atoms_of(network, atoms, face, images) for _, images in _batches(held, generator.device)])
+    told = (held.w.double().numpy() - mean) @ atoms.reading
     directions, shares = with_atoms(directions, atoms, regions, _r2(read, told))
     weights = weights_of(network)
     return Bundle(
@@ -303,16 +320,9 @@ def bundle_of(
 
 
 def _batches(pool: Pool, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(pool), BLOCK):
-        rows = slice(start, start + BLOCK)
+    for start in range(0, len(pool), READ):
+        rows = slice(start, start + READ)
         yield pool.w[rows], pool.pictures(rows, device)
-
-
-def _fresh(generator: Generator, settings: Settings, side: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draw latents and pictures that no training has seen."""
-    for start in range(0, settings.held_out, BLOCK):
-        w = latents(generator, min(BLOCK, settings.held_out - start), (settings.seed, 0x3E, start))
-        yield w, pictures(generator, w, side)
 
 
 def _atoms_of(network: Reconstructor, atoms: Atoms, face: Floats, images: Tensor) -> Floats:

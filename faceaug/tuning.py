@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.discovery import DRAWN, Progress, Settings, bundle_of, prepare, silent, working_folder
+from faceaug.discovery import DRAWN, Progress, Settings, bundle_of, draw_pools, prepare, silent, working_folder
 from faceaug.errors import TargetError, UsageError
 from faceaug.files import atomic, write_json
 from faceaug.generators.base import Generator
 from faceaug.measuring import Measurer, laid, measurer_of, measurer_state, network_in
-from faceaug.reconstruction.draws import Pool, at_side, draw_pool, latents, pictures, whitening
+from faceaug.reconstruction.draws import Pool, at_side, draw_pool, whitening
 from faceaug.reconstruction.loop import run
 from faceaug.reconstruction.measurer import TOGETHER, calibrate
 from faceaug.reconstruction.networks import network_of, weights_of
@@ -35,6 +35,7 @@ FEWEST = 64
 """Faces that must be found on the pictures."""
 HELD = 0.1  # share of the faces, and draws beside them, that nothing is learnt from
 HELD_DRAWS = 256
+WATCHED = 0x7D  # their stream
 STEPS = 1500
 
 
@@ -118,33 +119,33 @@ def tune(
         .round()
         .byte()
     )
-    pool = draw_pool(generator, settings.draws, settings.seed, network.side, work / DRAWN, _Told(tell, settings.draws))
+    pool, judged = draw_pools(generator, settings, network.side, work / DRAWN, tell)
     held = torch.zeros(len(faces), dtype=torch.bool)
     held[:: round(1 / HELD)] = True
-    fresh = pictures(generator, latents(generator, HELD_DRAWS, (settings.seed, 0x7D)), network.side)
+    watched = draw_pool(generator, HELD_DRAWS, settings.seed, network.side, work / DRAWN, stream=WATCHED)
     trainer = TuneTrainer(
-        network, faces[~held], faces[held], pool.images, ((fresh.clamp(-1, 1) + 1) * 127.5).round().byte().cpu(),
+        network, faces[~held], faces[held], pool.images, watched.images,
         steps=steps, seed=settings.seed, device=generator.device,
     )  # fmt: skip
     run(trainer, work / "tuning", setup, until=until,
         progress=lambda step, of, said: tell("tuning", step, of, said))  # fmt: skip
     figures = _figures(trainer, len(faces), len(target))
     write_json(work / "tuning.json", figures)
-    bundle = _found(generator, trainer, pool, measurer, settings, len(begin.atoms), command, tell)
+    bundle = _found(generator, trainer, pool, judged, measurer, settings, len(begin.atoms), command, tell)
     bundle.save(out)
     shutil.rmtree(work / DRAWN, ignore_errors=True)
     return Tuned(bundle, figures)
 
 
 def _found(
-    generator: Generator, trainer: TuneTrainer, pool: Pool, measurer: Measurer, settings: Settings, atoms: int,
-    command: str, tell: Progress,
+    generator: Generator, trainer: TuneTrainer, pool: Pool, held: Pool, measurer: Measurer, settings: Settings,
+    atoms: int, command: str, tell: Progress,
 ) -> Bundle:  # fmt: skip
     """Find directions with the tuned network, and weigh its readings; half precision, as it is kept."""
     reads = network_of(weights_of(trainer.best)).to(generator.device)
-    bundle = bundle_of(generator, reads, pool, settings, max(1, atoms), command, tell)
+    bundle = bundle_of(generator, reads, pool, held, max(1, atoms), command, tell)
     weighed = calibrate(
-        reads, measurer.aligner, generator, atoms=bundle, draws=settings.weighed, seed=settings.seed,
+        reads, measurer.aligner, held.images[: settings.weighed], atoms=bundle, seed=settings.seed,
         progress=lambda k, of: tell("weighing readings", k, of, {}),
     )  # fmt: skip
     return replace(bundle, weights={**bundle.weights, **measurer_state(weighed)})
@@ -156,17 +157,6 @@ def _figures(trainer: TuneTrainer, faces: int, pictures: int) -> dict[str, Any]:
         "pictures": pictures, "faces": faces, "steps": trainer.step, "ended": trainer.reason,
         "error_on_photographs": [before[0], after[0]], "error_on_draws": [before[1], after[1]], "drift": after[2],
     }  # fmt: skip
-
-
-class _Told:
-    """Adds up pictures that were drawn."""
-
-    def __init__(self, tell: Progress, total: int) -> None:
-        self._tell, self._total, self._done = tell, total, 0
-
-    def __call__(self, n: int) -> None:
-        self._done += n
-        self._tell("drawing faces", self._done, self._total, {})
 
 
 def _faces(target: Target, measurer: Measurer, aligned: bool, file: Path, tell: Progress) -> Tensor:

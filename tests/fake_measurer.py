@@ -13,6 +13,7 @@ from torch import Tensor
 
 from faceaug.images import encode
 from faceaug.reconstruction.alignment import Aligner, AlignmentNet, train_alignment
+from faceaug.reconstruction.draws import draw_pool
 from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.measurer import NAMES, Measurer
 from faceaug.reconstruction.reading import Reading
@@ -49,7 +50,7 @@ def taught_aligner() -> Aligner:
     """Teach an alignment plain faces, in six seconds: their light is left as it is."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("faceaug.reconstruction.lessons.photometry", lambda images, rng: images)
-        return train_alignment(PlainFaces(), steps=120, batch=24, pool=256, seed=1)
+        return train_alignment(draw_pool(PlainFaces(), 256, 1).images, steps=120, batch=24, seed=1)
 
 
 def reconstruct(images: Tensor) -> Reading:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from fakes import BlockGenerator
 
 from faceaug.discovery import SEMANTICS, Settings, discover, maps_of, read_faces, scalars_of, working_folder
-from faceaug.errors import GeneratorError, OutputError, UsageError
+from faceaug.errors import FaceaugError, GeneratorError, OutputError, UsageError
 from faceaug.measuring import load_measurer
 from faceaug.reconstruction import loop
 from faceaug.reconstruction.draws import draw_pool
@@ -18,13 +19,13 @@ from faceaug.reconstruction.measurer import NAMES
 from faceaug.reconstruction.networks import Reconstructor
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.scenes import Scenes
-from faceaug.reconstruction.training import Schedule
+from faceaug.reconstruction.training import Schedule, neutralised
 from faceaug.semantics.bundle import read_bundle
 
 torch.set_num_threads(1)
 
 QUICK = Settings(
-    draws=420, held_out=60, linear_steps=40, reader_steps=4, alignment_steps=2, weighed=64, atoms=6,
+    draws=420, held_out=64, linear_steps=40, reader_steps=4, alignment_steps=2, weighed=64, atoms=6,
     schedule=Schedule(side=16, steps=8, distil=4, batch=4, pairs=1, refit_every=2),
 )  # fmt: skip
 
@@ -86,7 +87,7 @@ def test_every_stage_is_told_to_its_end(found):
     _, _, stages = found
     names = ["drawing faces", "finding the view", "learning to see", "learning to read faces", "reading faces"]
     assert [stage for stage, _, _ in stages] == [*names, "learning to frame", "weighing readings"]
-    assert [done for _, done, _ in stages] == [total for _, _, total in stages] == [420, 40, 4, 8, 480, 2, 64]
+    assert [done for _, done, _ in stages] == [total for _, _, total in stages] == [484, 40, 4, 8, 484, 2, 64]
 
 
 def test_the_log_stays_and_the_draws_go(found):
@@ -98,9 +99,19 @@ def test_the_log_stays_and_the_draws_go(found):
     assert {"loss", "l1", "seconds_left"} <= set(last)
 
 
+class Counting(Scenes):
+    """Counts the pictures that it draws."""
+
+    drawn = 0
+
+    def synthesize(self, w):
+        self.drawn += len(w)
+        return super().synthesize(w)
+
+
 def test_a_discovery_that_was_interrupted_twice_ends_as_if_it_had_not_been(found, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-    out = tmp_path / "d.safetensors"
+    out, generator = tmp_path / "d.safetensors", Counting(16)
     for resume, *at in ((False, "drawing faces", 400), (True, "learning to read faces", 6)):
 
         def stop(stage, done, total, said, at=at):
@@ -108,9 +119,11 @@ def test_a_discovery_that_was_interrupted_twice_ends_as_if_it_had_not_been(found
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            discover(Scenes(16), out, QUICK, resume=resume, progress=stop)
+            discover(generator, out, QUICK, resume=resume, progress=stop)
         assert not out.exists()
-    bundle = discover(Scenes(16), out, QUICK, resume=True)
+    bundle = discover(generator, out, QUICK, resume=True)
+    # Every picture was drawn once: those of two pools, and a pair for each step after the lessons.
+    assert generator.drawn == 420 + 64 + neutralised(generator, QUICK.schedule) == 488
     assert bundle.directions.sha256() == found[1].directions.sha256()
     assert bundle.reconstruction == found[1].reconstruction
 
@@ -119,11 +132,16 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(found, tmp_path):
     out, _, _ = found
     with pytest.raises(OutputError, match=r"directions\.work holds a run: continue it with --resume"):
         discover(Scenes(16), out, QUICK)
+    generator = Counting(16)
     with pytest.raises(GeneratorError, match="seed was 0, is 1"):
-        discover(Scenes(16), out, Settings(**{**vars(QUICK), "seed": 1}), resume=True)
+        discover(generator, out, Settings(**{**vars(QUICK), "seed": 1}), resume=True)
+    assert generator.drawn == 0
 
 
-def test_what_cannot_be_is_told_before_anything_is_drawn(tmp_path):
+def test_what_cannot_be_is_told_before_anything_is_made(tmp_path):
+    with pytest.raises(FaceaugError, match=r"100 draws are too few for the \d+ directions of 'scenes': give at least"):
+        discover(Scenes(16), tmp_path / "d.safetensors", replace(QUICK, draws=100))
+    assert not list(tmp_path.iterdir())
     bare = BlockGenerator()
     bare.w_covariance = None
     with pytest.raises(GeneratorError, match="no usable mean and covariance"):
@@ -137,6 +155,8 @@ def test_what_cannot_be_is_told_before_anything_is_drawn(tmp_path):
         discover(Scenes(16), tmp_path / "d.safetensors")
     with pytest.raises(UsageError, match="draws is 5; it must be at least 100"):
         Settings(draws=5)
+    with pytest.raises(UsageError, match="100 of 64 held-out pictures cannot be weighed"):
+        Settings(held_out=64, weighed=100)
     assert [path.name for path in tmp_path.iterdir()] == ["d.work"]
 
 

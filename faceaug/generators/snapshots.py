@@ -121,6 +121,18 @@ def read_checkpoint(
         raise GeneratorError(f"{path} does not fit the networks: {error}; start again without resuming") from error
 
 
+def check_setup(folder: Path, setup: Mapping[str, Any]) -> None:
+    """Say before hours are spent that a folder's checkpoint, if it has one, is of another setup.
+
+    Raises
+    ------
+    GeneratorError
+        When it is, or is damaged.
+    """
+    if (folder / CHECKPOINT).exists():
+        read_checkpoint(folder, setup, {}, {})
+
+
 def _same_setup(path: Path, before: Any, setup: Mapping[str, Any]) -> None:
     old, new = _flat(before), _flat(json.loads(json.dumps(dict(setup))))
     told = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]

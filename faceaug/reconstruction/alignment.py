@@ -19,9 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceaug.errors import IntegrityError
-from faceaug.generators.base import Generator
 from faceaug.images import Rgb, resize
-from faceaug.reconstruction.draws import latents, pictures
+from faceaug.reconstruction.draws import at_side
 from faceaug.reconstruction.lessons import lesson
 from faceaug.reconstruction.windows import SIDE, cut, stepped
 from faceaug.semantics.networks import Residual
@@ -207,11 +206,10 @@ def canvas_of(photograph: Rgb, side: int = CANVAS) -> tuple[Rgb, float]:
 
 
 def train_alignment(
-    generator: Generator,
+    faces: Tensor,
     *,
     steps: int = 1500,
     batch: int = 64,
-    pool: int = 4096,
     seed: int = 0,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int, float], None] | None = None,
@@ -220,14 +218,12 @@ def train_alignment(
 
     Parameters
     ----------
-    generator
-        Its framing is what faces are brought into.
+    faces : uint8 [N, 3, S, S]
+        Draws that the lessons are made of, a few thousand; their framing is what faces are brought into.
     steps, batch
         Length of the training, and pictures a step.
-    pool
-        Draws that the lessons are made of; no more than there are lessons.
     seed
-        Of the draws, the lessons and the first weights.
+        Of the lessons and the first weights.
     progress : callable (steps done, steps, loss), optional
 
     Returns
@@ -236,13 +232,6 @@ def train_alignment(
         On the CPU.
     """
     rng = torch.Generator().manual_seed(seed)
-    pool = min(pool, steps * batch)
-    faces = torch.cat(
-        [
-            _bytes(pictures(generator, latents(generator, min(256, pool - start), (seed, 0xA1, start)), SIDE))
-            for start in range(0, pool, 256)
-        ]
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = AlignmentNet().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -250,7 +239,7 @@ def train_alignment(
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
     for step in range(steps):
         chosen = faces[torch.randint(0, len(faces), (batch,), generator=rng)]
-        taught = lesson(chosen.float() / 127.5 - 1, rng)
+        taught = lesson(at_side(chosen.float() / 127.5 - 1, SIDE), rng)
         way, face = net(taught.images.to(device).contiguous(memory_format=torch.channels_last))
         there, home = taught.face.to(device), taught.steps.to(device)
         off = F.smooth_l1_loss(way / way.new_tensor(_UNITS), home / home.new_tensor(_UNITS), reduction="none", beta=0.3)
@@ -262,7 +251,3 @@ def train_alignment(
         if progress:
             progress(step + 1, steps, float(loss.detach()))
     return Aligner(net.cpu())
-
-
-def _bytes(images: Tensor) -> Tensor:
-    return ((images.cpu() + 1) * 127.5).round().clamp(0, 255).byte()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.files import atomic
-from faceaug.generators.base import Generator
+from faceaug.generators.base import CPU_TILE, GPU_TILE, Generator
 
 Floats = NDArray[np.float64]
 
@@ -29,10 +29,21 @@ def latents(generator: Generator, n: int, stream: Sequence[int]) -> Tensor:
         return generator.map(torch.from_numpy(z).to(generator.device))
 
 
+FULL_SIZE = 2**27
+"""Bytes of pictures in the generator's own size that are held at a time, before they are made smaller."""
+
+
+def at_once(generator: Generator) -> int:
+    """Return how many pictures are drawn before they are made smaller: a power of two, so that tiles are full."""
+    least = CPU_TILE if generator.device.type == "cpu" else GPU_TILE
+    fitting = max(1, FULL_SIZE // (12 * generator.resolution**2))
+    return max(least, 1 << (fitting.bit_length() - 1))
+
+
 def pictures(generator: Generator, w: Tensor, side: int) -> Tensor:
     """Draw the pictures of w [N, D] at `side` pixels: float32 [N, 3, side, side] in [-1, 1], with no graph."""
     with torch.no_grad():
-        return at_side(generator.synthesize(w), side)
+        return torch.cat([at_side(generator.synthesize(part), side) for part in torch.split(w, at_once(generator))])
 
 
 def at_side(images: Tensor, side: int) -> Tensor:
@@ -140,7 +151,9 @@ class Pool:
 
 
 BLOCK = 500
-"""Pictures of a pool that are drawn, and kept in a file, together."""
+"""Latents of a pool that come from one stream of numbers."""
+LEARNT, HELD_OUT = 0x3D, 0x3E
+"""Streams of a pool that is learnt from, and of one by which it is judged what was learnt."""
 
 
 def draw_pool(
@@ -150,50 +163,63 @@ def draw_pool(
     side: int = 64,
     folder: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    stream: int = LEARNT,
 ) -> Pool:
     """Draw a pool, or read what of it is in a folder and draw the rest.
 
     Parameters
     ----------
-    generator, seed
-        Same generator and seed, same draws; a longer pool begins like a shorter one.
+    generator, seed, stream
+        Same generator, seed and stream, same draws; a longer pool begins like a shorter one.
     n
         Number of pictures, at least 2.
     side
         Pixels of the pictures.
     folder
-        Where blocks of pictures are kept, under names that tell what they are; made if it is not there. A block that
-        is missing or cannot be read is drawn again.
+        Where parts of the pictures are kept, under names that tell what they are; made if it is not there. The larger
+        the generator's pictures, the fewer are a part. One that is missing or cannot be read is drawn again.
     progress : callable (pictures), optional
-        Told after each block how many it held.
+        Told after each part how many it held.
     """
     if n < 2:
         raise FaceaugError(f"{n} draws are too few to find anything: give at least 2")
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    latent, images = [], []
-    for block in range(-(-n // BLOCK)):
-        w = latents(generator, BLOCK, (seed, 0x3D, block))
-        path = folder / f"{generator.sha256[:12]}-{seed}-{side}-{block:04d}.npy" if folder is not None else None
-        found = _read_block(path, side) if path is not None else None
-        if found is None:
-            found = pictures(generator, w, side).clamp(-1, 1).add(1).mul(127.5).round().byte().cpu().numpy()
-            if path is not None:
-                with atomic(path) as temporary, open(temporary, "wb") as file:
-                    np.save(file, found)
-        latent.append(w.cpu())
-        images.append(torch.from_numpy(found))
-        if progress:
-            progress(min(BLOCK, n - block * BLOCK))
-    return Pool(torch.cat(latent)[:n], torch.cat(images)[:n])
+    latent, images = torch.empty(n, generator.w_dim), torch.empty(n, 3, side, side, dtype=torch.uint8)
+    size = min(BLOCK, at_once(generator))
+    for start in range(0, n, BLOCK):
+        w = latents(generator, BLOCK, (seed, stream, start // BLOCK))[: n - start]
+        latent[start : start + BLOCK] = w.cpu()
+        for first, part in zip(range(start, n, size), torch.split(w, size), strict=False):
+            name = f"{generator.sha256[:12]}-{seed}-{stream:x}-{side}-{first:06d}-{len(part)}.npy"
+            images[first : first + len(part)] = _part(generator, part, side, folder and folder / name)
+            if progress:
+                progress(len(part))
+    return Pool(latent, images)
 
 
-def _read_block(path: Path, side: int) -> NDArray[np.uint8] | None:
+def _part(generator: Generator, w: Tensor, side: int, path: Path | None) -> Tensor:
+    """Return the pictures of w, uint8 [N, 3, side, side], read back from `path` or drawn and kept there."""
+    found = _read_part(path, (len(w), 3, side, side)) if path is not None else None
+    if found is None:
+        found = as_bytes(pictures(generator, w, side)).numpy()
+        if path is not None:
+            with atomic(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, found)
+    return torch.from_numpy(found)
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Return pictures in [-1, 1] as uint8 on the CPU."""
+    return images.clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
+
+
+def _read_part(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     try:
-        block = np.load(path, allow_pickle=False)
+        part = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return block if block.shape == (BLOCK, 3, side, side) and block.dtype == np.uint8 else None
+    return part if part.shape == shape and part.dtype == np.uint8 else None
 
 
 def _like(array: Floats, tensor: Tensor) -> Tensor:

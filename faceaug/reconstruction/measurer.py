@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.generators.base import Generator
 from faceaug.reconstruction.alignment import CANVAS, Aligned, Aligner
-from faceaug.reconstruction.draws import at_side, latents, pictures
+from faceaug.reconstruction.draws import at_side
 from faceaug.reconstruction.lessons import around, backgrounds, exchanged, scrambled
 from faceaug.reconstruction.reading import Reading
 from faceaug.reconstruction.render import render
@@ -193,10 +192,9 @@ def _error(images: Tensor, reading: Reading) -> Tensor:
 def calibrate(
     reconstruct: Callable[[Tensor], Reading],
     aligner: Aligner,
-    generator: Generator,
+    faces: Tensor,
     *,
     atoms: Atoms | None = None,
-    draws: int = 1024,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Measurer:
@@ -209,18 +207,16 @@ def calibrate(
     ----------
     reconstruct, aligner, atoms
         As in `Measurer`; computed where they are.
-    generator
-        The one whose faces they were trained on.
-    draws
-        Pictures; a few hundred are enough.
+    faces : uint8 [N, 3, S, S]
+        Draws of the generator that they were trained on, but which they have not seen; a few hundred are enough.
     seed
-        Of the draws and the disturbances.
+        Of the disturbances.
     progress : callable (draws done, draws), optional
     """
     rng = torch.Generator().manual_seed(seed)
     truths, gaps, kinds, others = [], [], [], []
-    for start in range(0, draws, TOGETHER):
-        clean = pictures(generator, latents(generator, min(TOGETHER, draws - start), (seed, 0xCA, start)), SIDE).cpu()
+    for start in range(0, len(faces), TOGETHER):
+        clean = at_side(faces[start : start + TOGETHER].float() / 127.5 - 1, SIDE)
         whole = torch.ones(len(clean))
         truth, _, _ = sensed(reconstruct, atoms, aligner.framed(clean, whole))
         off = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_OFF)
@@ -235,7 +231,7 @@ def calibrate(
         change = (exchanged, scrambled, lambda x, rng: backgrounds(len(x), CANVAS, rng))[start // TOGETHER % 3]
         others.append(sensed(reconstruct, atoms, aligner.align(change(empty, rng), whole[: len(empty)]))[1])
         if progress:
-            progress(min(start + TOGETHER, draws), draws)
+            progress(min(start + TOGETHER, len(faces)), len(faces))
     spread = np.maximum(np.concatenate(truths).std(0), 1e-6)
     trust = fit_trust(joined(kinds), np.concatenate(gaps), spread, joined(others))
     return Measurer(reconstruct, aligner, trust, atoms)

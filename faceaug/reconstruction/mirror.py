@@ -46,6 +46,25 @@ class MirrorSplit:
     even_energy: Floats
 
 
+def check_draws(generator: Generator, n: int) -> Whitening:
+    """Return the white coordinates of a generator of whose latents n draws are enough to split them by the mirror.
+
+    Raises
+    ------
+    GeneratorError
+        When its covariance cannot be used.
+    FaceaugError
+        When the draws are too few.
+    """
+    white = whitening(generator)
+    if n < 10 * white.width:
+        raise FaceaugError(
+            f"{n} draws are too few for the {white.width} directions of {generator.name!r}: "
+            f"give at least {10 * white.width}"
+        )
+    return white
+
+
 def mirror_split(generator: Generator, pool: Pool, side: int = 32) -> MirrorSplit:
     """Split the latent of a generator by the mirror.
 
@@ -65,12 +84,7 @@ def mirror_split(generator: Generator, pool: Pool, side: int = 32) -> MirrorSpli
     FaceaugError
         When the draws are too few.
     """
-    white = whitening(generator)
-    if len(pool) < 10 * white.width:
-        raise FaceaugError(
-            f"{len(pool)} draws are too few for the {white.width} directions of {generator.name!r}: "
-            f"give at least {10 * white.width}"
-        )
+    white = check_draws(generator, len(pool))
     regression = StreamingRegression(white.width, 3 * side * side)
     for start in range(0, len(pool), BLOCK):
         rows = slice(start, start + BLOCK)

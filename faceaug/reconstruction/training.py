@@ -92,7 +92,23 @@ RATES = (1e-3, 2e-4)  # while distilling, and after
 MEMORY = 0.998  # of the running average of the weights
 COPY = 0.5  # the mirrored canonical face's picture beside the picture
 PERCEPTUAL, MIRROR, AGREE, ROUGH, SMALL_TURNS, CONVEX = 0.5, 0.1, 0.1, 10.0, 0.01, 0.2
+LARGE, SELDOM = 128, 8
+"""Where pictures have more pixels a side than LARGE, drawing them is what costs: faces are then neutralised every
+SELDOM-th step only, and what they say counts so many times."""
 _CONVEX_FOR = 0.3  # share of the photometric steps over which the convexity prior fades
+
+
+def seldom(generator: Generator) -> int:
+    """Return every how many steps faces of a generator are neutralised."""
+    return SELDOM if generator.resolution > LARGE else 1
+
+
+def neutralised(generator: Generator, schedule: Schedule) -> int:
+    """Return how many pictures a whole training draws anew."""
+    if not schedule.paired:
+        return 0
+    distil, often = min(schedule.distil, schedule.steps) if schedule.mirror else 0, seldom(generator)
+    return schedule.pairs * (-(-schedule.steps // often) - -(-distil // often))
 
 
 class NetworkTrainer:
@@ -126,6 +142,7 @@ class NetworkTrainer:
         self.generator, self.pool, self.white, self.schedule = generator, pool, split.whitening, schedule
         self.device = device or torch.device("cpu")
         self.step, self.steps = 0, schedule.steps
+        self.seldom = seldom(generator)
         self.distil = min(schedule.distil, schedule.steps) if schedule.mirror else 0
         self.u = split.whitening.white(pool.w)
         self.linear = None
@@ -200,9 +217,9 @@ class NetworkTrainer:
         if schedule.paired:
             fade = 1 - (self.step - self.distil) / max(1.0, _CONVEX_FOR * (self.steps - self.distil))
             loss = loss + CONVEX * max(0.0, fade) * losses.convexity(first.depth)
-            if self.fit.ready and schedule.pairs:
+            if self.fit.ready and schedule.pairs and self.step % self.seldom == 0:
                 apart = self._agree(first[: schedule.pairs], u[: schedule.pairs])
-                loss = loss + AGREE * apart
+                loss = loss + AGREE * self.seldom * apart
                 said["agree"] = apart.item()
         told = self.fit.take(u, first)
         if told is not None:

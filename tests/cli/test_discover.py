@@ -22,7 +22,7 @@ def small(monkeypatch):
     def short(generator, out, settings, **rest):
         schedule = Schedule(side=16, steps=settings.schedule.steps, distil=2, batch=4, pairs=1, refit_every=2)
         quick = discovery.Settings(
-            draws=settings.draws, held_out=40, linear_steps=20, reader_steps=2, alignment_steps=2, weighed=64, atoms=4,
+            draws=settings.draws, held_out=64, linear_steps=20, reader_steps=2, alignment_steps=2, weighed=64, atoms=4,
             schedule=schedule,
         )  # fmt: skip
         return whole(generator, out, quick, **rest)

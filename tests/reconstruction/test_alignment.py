@@ -9,6 +9,7 @@ from fake_measurer import PlainFaces, taught_aligner
 
 from faceaug.errors import IntegrityError
 from faceaug.reconstruction.alignment import Aligner, AlignmentNet, canvas_of, train_alignment
+from faceaug.reconstruction.draws import draw_pool
 from faceaug.reconstruction.lessons import around, exchanged, scrambled
 from faceaug.reconstruction.windows import before
 
@@ -76,9 +77,9 @@ def test_framed_takes_the_square_of_the_shorter_side(aligner):
 
 
 def test_training_repeats_and_tells_its_progress():
-    told = []
+    told, faces = [], draw_pool(PlainFaces(), 8, 0).images
     one, two, other = (
-        train_alignment(PlainFaces(), steps=2, batch=4, pool=8, seed=seed, progress=lambda *call: told.append(call))
+        train_alignment(faces, steps=2, batch=4, seed=seed, progress=lambda *call: told.append(call))
         for seed in (3, 3, 4)
     )
     assert all(torch.equal(one.state()[name], two.state()[name]) for name in one.state())

@@ -87,6 +87,49 @@ def test_a_kept_pool_is_read_again_and_damage_drawn_again(tmp_path):
     assert not torch.equal(draw_pool(generator, 20, 2, 8, tmp_path).images, whole.images)
 
 
+class Counting(BlockGenerator):
+    """Notes how many pictures it was asked for."""
+
+    def synthesize(self, w):
+        self.asked = [*getattr(self, "asked", []), len(w)]
+        return super().synthesize(w)
+
+
+def test_few_large_pictures_are_held_at_a_time(monkeypatch):
+    generator = Counting(resolution=16)
+    w = latents(generator, 40, (0,))
+    whole = pictures(generator, w, 8)
+    monkeypatch.setattr(draws, "FULL_SIZE", 12 * 16**2 * 20)
+    assert draws.at_once(generator) == 16  # a power of two
+    assert torch.equal(pictures(generator, w, 8), whole)
+    assert generator.asked == [40, 16, 16, 8]
+    monkeypatch.setattr(draws, "FULL_SIZE", 1)
+    assert draws.at_once(generator) == 8  # a tile is drawn as a whole anyhow
+
+
+def test_large_pictures_are_kept_in_small_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(draws, "BLOCK", 40)
+    generator, told = Counting(resolution=16), []
+    whole = draw_pool(generator, 50, 1, 8)
+    monkeypatch.setattr(draws, "FULL_SIZE", 1)
+
+    def stop(n):
+        told.append(n)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_pool(generator, 50, 1, 8, tmp_path, stop)
+    generator.asked = []
+    again = draw_pool(generator, 50, 1, 8, tmp_path, told.append)
+    assert generator.asked == [8, 8, 8, 2]  # of seven parts three were there
+    assert told == [8, 8, 8, 8, 8, 8, 8, 8, 8, 2]
+    assert torch.equal(again.images, whole.images)
+    assert torch.equal(again.w, whole.w)
+    held = draw_pool(generator, 50, 1, 8, tmp_path, stream=draws.HELD_OUT)
+    assert not torch.isclose(held.w, whole.w).any()
+
+
 def test_too_few_draws_are_refused():
     with pytest.raises(FaceaugError, match="1 draws are too few"):
         draw_pool(BlockGenerator(), 1, 0)

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from faceaug.errors import UsageError
-from faceaug.reconstruction import loop
+from faceaug.reconstruction import loop, training
 from faceaug.reconstruction.draws import draw_pool
 from faceaug.reconstruction.linear import LinearTrainer
 from faceaug.reconstruction.loop import run
 from faceaug.reconstruction.mirror import mirror_split
 from faceaug.reconstruction.perceptual import Features, LatentTrainer
 from faceaug.reconstruction.scenes import Scenes
-from faceaug.reconstruction.training import NetworkTrainer, Schedule
+from faceaug.reconstruction.training import NetworkTrainer, Schedule, neutralised
 
 torch.set_num_threads(1)
 
@@ -82,6 +82,19 @@ def test_couplings_switch_terms(start, coupling, said):
     assert set(told[-2]) == {"loss", *said}
     assert "r2_yaw" in {name for what in told for name in what}
     assert trainer.fit.ready
+
+
+def test_large_pictures_are_neutralised_seldom(start, monkeypatch):
+    monkeypatch.setattr(training, "LARGE", 8)
+    monkeypatch.setattr(training, "SELDOM", 4)
+    told = []
+    run(trainer_of(start, SHORT), progress=lambda step, steps, what: told.append("agree" in what))
+    assert [step for step, drew in enumerate(told) if drew] == [4, 8]
+    assert neutralised(start[0], SHORT) == 2 * SHORT.pairs
+    assert neutralised(start[0], replace(SHORT, coupling="paper")) == 3 * SHORT.pairs
+    assert neutralised(start[0], replace(SHORT, coupling="mirror")) == 0
+    monkeypatch.setattr(training, "LARGE", 16)
+    assert neutralised(start[0], SHORT) == 8 * SHORT.pairs
 
 
 def test_an_interrupted_training_goes_on_to_the_bit(start, tmp_path, monkeypatch):
