@@ -1,0 +1,165 @@
+"""What `faceaug discover` costs on large generators: memory, and seconds a stage, extrapolated to its defaults.
+
+    python benchmarks/discovery_cost.py                       # 256 and 1024 pixels, quarter of an hour
+    python benchmarks/discovery_cost.py --sizes 256:64        # one of them, with the network that reads 64 pixels
+
+The networks have the widths of StyleGAN2's configuration f and random weights: they show no faces, and what is found
+says nothing, but drawing and learning cost what they cost with any weights. Discovery asks for ten draws for each
+direction in which w varies; here the last layer of the mapping moves only a few of the 512, so that few draws will do.
+Each size runs in a process of its own, on one thread, all at once. Seconds are the processor's, so that waiting for it
+does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from _record import environment, write_result
+
+from faceaug.discovery import Settings, discover
+from faceaug.generators import Generator, load_generator, stylegan2
+from faceaug.generators.networks import FullyConnected, StyleGAN2Config, reset_parameters
+from faceaug.generators.weights import new_network
+from faceaug.reconstruction.training import Schedule, neutralised
+
+SIZES = "256:32,1024:64"
+LIVELY = 10  # coordinates of w that vary
+SHORT = Settings(
+    draws=100, held_out=64, linear_steps=20, reader_steps=10, alignment_steps=10, weighed=64, atoms=4,
+    schedule=Schedule(steps=24, distil=10, refit_every=20),
+)  # fmt: skip
+READING = "learning to read faces"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default=SIZES, help="generator's pixels : network's pixels  [default: %(default)s]")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.one is not None:
+        resolution, side = map(int, given.sizes.split(":"))
+        print(json.dumps(measured(resolution, side, given.seed, given.one)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        begun = [begin(size, given.seed, Path(folder)) for size in given.sizes.split(",")]
+        runs = [json.loads(process.communicate()[0].splitlines()[-1]) for process in begun]
+    record = environment(given.seed, ["torch", "numpy"]) | {"threads": 1, "lively_of_w": LIVELY, "runs": runs}
+    print(write_result("discovery_cost", record, given.out))
+
+
+def begin(size: str, seed: int, folder: Path) -> subprocess.Popen[str]:
+    """Begin the run of one size in a process of its own."""
+    own = folder / size.replace(":", "-")
+    own.mkdir()
+    command = [sys.executable, __file__, "--sizes", size, "--seed", str(seed), "--one", str(own)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def random_generator(resolution: int, seed: int, file: Path) -> None:
+    """Write a generator of configuration f with random weights, w of which varies in LIVELY coordinates."""
+    network = new_network(StyleGAN2Config(resolution, 512, 512, 8, 32768, 512), "cpu")
+    reset_parameters(network, seed)
+    with torch.no_grad():
+        last = cast("FullyConnected", network.mapping.get_submodule("fc7"))
+        last.weight[LIVELY:] = 0
+        last.bias[LIVELY:] = torch.randn(512 - LIVELY, generator=torch.Generator().manual_seed(seed)) / last.rate
+        w = network.mapping(torch.randn(1000, 512, generator=torch.Generator().manual_seed(seed + 1)))
+        network.mapping.w_avg.copy_(w.mean(0))
+    data = stylegan2.build(
+        network, name=f"random-{resolution}", licence="none needed: random weights", origin="benchmark", samples=2000
+    )
+    file.write_bytes(data)
+
+
+class Clock:
+    """Processor seconds and number of each stage's units; steps that drew are a stage of their own."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.units: dict[str, int] = {}
+        self._done, self._stage, self._then = 0, "", time.process_time()
+
+    def tell(self, stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
+        now = time.process_time()
+        before, self._done = (self._done if stage == self._stage else 0), done
+        # What a stage does before its first unit (its setting up) is told with the unit, and left out where it can be.
+        first = stage != self._stage and stage not in ("drawing faces", "reading faces")
+        name = stage if stage != READING else f"{stage}, {_kind(said)}"
+        if first:
+            self.seconds["between stages"] = self.seconds.get("between stages", 0.0) + now - self._then
+        else:
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._then
+            self.units[name] = self.units.get(name, 0) + done - before
+        self._stage, self._then = stage, now
+
+    def end(self) -> None:
+        self.seconds["between stages"] = self.seconds.get("between stages", 0.0) + time.process_time() - self._then
+
+
+def _kind(said: Mapping[str, float]) -> str:
+    return "with new draws" if "agree" in said else "without" if "l1" in said else "at first"
+
+
+def measured(resolution: int, side: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Run a short discovery and return what it cost and what the default would."""
+    file = folder / "random.safetensors"
+    random_generator(resolution, seed, file)
+    generator = load_generator(file)
+    clock = Clock()
+    settings = replace(SHORT, schedule=replace(SHORT.schedule, side=side))
+    bundle = discover(generator, folder / "directions.safetensors", settings, progress=clock.tell)
+    clock.end()
+    per = {name: clock.seconds[name] / n for name, n in clock.units.items() if n}
+    return {
+        "resolution": resolution,
+        "side": side,
+        "draws": settings.draws + settings.held_out,
+        "atoms": len(bundle.atoms),
+        "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "seconds_a_unit": {name: round(value, 4) for name, value in per.items()},
+        "seconds_between_stages": round(clock.seconds["between stages"], 1),
+        "default": defaults(generator, per, clock.seconds["between stages"]),
+    }
+
+
+def defaults(generator: Generator, per: Mapping[str, float], between: float) -> dict[str, Any]:
+    """Return hours of one core by stage, and pictures drawn, for the settings that `discover` has by itself."""
+    usual = Settings()
+    steps, distil = usual.schedule.steps, usual.schedule.distil
+    anew = neutralised(generator, usual.schedule)
+    paired = anew // usual.schedule.pairs
+    counts = {
+        "drawing faces": usual.draws + usual.held_out,
+        "finding the view": usual.linear_steps,
+        "learning to see": usual.reader_steps,
+        f"{READING}, at first": distil,
+        f"{READING}, without": steps - distil - paired,
+        f"{READING}, with new draws": paired,
+        "reading faces": usual.draws + usual.held_out,
+        "learning to frame": usual.alignment_steps,
+        "weighing readings": usual.weighed,
+    }
+    hours = {name: round(per[name] * n / 3600, 3) for name, n in counts.items() if name in per}
+    return {
+        "pictures": usual.draws + usual.held_out + anew,
+        "core_hours": round(sum(hours.values()) + between / 3600, 2),
+        "core_hours_by_stage": hours,
+    }
+
+
+if __name__ == "__main__":
+    main()
