@@ -85,7 +85,7 @@ def originals_for(
     sources = Sources(target, plan.axes, (), settings.limits.drift, settings.seed, own=True)
     return Originals(
         workshop, inverter, studio, sources, kept_labels(target, plan.axes),
-        np.array(known["common"], np.float64).reshape(-1, len(TURNED)), tries=settings.tries, uses=settings.uses,
+        np.array(known["common"], np.float64).reshape(-1, len(TURNED)), tries=settings.tries,
     )  # fmt: skip
 
 

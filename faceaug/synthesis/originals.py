@@ -69,16 +69,16 @@ class Originals:
     labels : KeptLabels
     common : float64 [M, 2]
         Yaw and light_x of photographs of the data set; may be empty where all cells ask for view or light.
-    tries, uses : int
-        Attempts for each planned sample; samples that one photograph may give.
+    tries : int
+        Attempts for each planned sample.
     """
 
     def __init__(
         self, workshop: Workshop, inverter: Inverter, studio: Studio, sources: Sources, labels: KeptLabels,
-        common: Floats, *, tries: int, uses: int,
+        common: Floats, *, tries: int,
     ) -> None:  # fmt: skip
         self._workshop, self._guide, self._inverter, self._studio = workshop, workshop.guide, inverter, studio
-        self._sources, self._labels, self._common, self._tries, self._uses = sources, labels, common, tries, uses
+        self._sources, self._labels, self._common, self._tries = sources, labels, common, tries
         self._rows: dict[int, NDArray[np.int64]] = {}
         self._standing: dict[int, tuple[tuple[Wanted, ...], Standard]] = {}
         self._origins: dict[int, Origin] = {}
@@ -101,9 +101,9 @@ class Originals:
     def make(self, cell: PlannedCell, block: int) -> BlockResult:
         """Return block number `block` of attempts at a cell."""
         torch.set_num_threads(1)
-        rows, first = self._rows_of(cell), block * BLOCK
-        attempts = list(range(first, min(first + BLOCK, self._attempts(cell))))
-        sources = [int(rows[attempt % len(rows)]) for attempt in attempts]
+        attempts = list(range(block * BLOCK, (block + 1) * BLOCK))
+        sources = self._sources_of(cell, attempts)
+        attempts = attempts[: len(sources)]
         origins = self._inverted(sources)
         refused = {a: origins[row].refused for a, row in zip(attempts, sources, strict=True) if origins[row].refused}
         left = [k for k, attempt in enumerate(attempts) if attempt not in refused]
@@ -127,8 +127,21 @@ class Originals:
         return drawn_marks(self._workshop, reader)
 
     def _attempts(self, cell: PlannedCell) -> int:
-        """As many as are allowed, or until every photograph was begun with as often as it may be used."""
-        return min(len(self._rows_of(cell)) * self._uses, max(2 * BLOCK, cell.planned * self._tries))
+        """Allowed are so many; of few photographs, each is turned often, until it is used up."""
+        return max(2 * BLOCK, cell.planned * self._tries)
+
+    def _sources_of(self, cell: PlannedCell, attempts: Sequence[int]) -> list[int]:
+        """Return the photograph of each attempt: every one once, and then again those that can be begun with.
+
+        There are fewer where no photograph is any good.
+        """
+        rows = self._rows_of(cell).tolist()
+        if attempts[-1] < len(rows):
+            return [rows[attempt] for attempt in attempts]
+        good = [row for row, origin in self._inverted(rows).items() if not origin.refused]
+        once = [rows[attempt] for attempt in attempts if attempt < len(rows)]
+        again = [good[(attempt - len(rows)) % len(good)] for attempt in attempts if attempt >= len(rows) and good]
+        return [*once, *again]
 
     def _rows_of(self, cell: PlannedCell) -> NDArray[np.int64]:
         with self._lock:

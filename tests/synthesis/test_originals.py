@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from faceaug.synthesis import learnt_originals, run
 from faceaug.synthesis.account import ERROR
 from faceaug.synthesis.gates import DUPLICATE, Limits
 from faceaug.synthesis.ledger import USED_UP
-from faceaug.synthesis.originals import TURNED, UNLIKE, UNMOVED
+from faceaug.synthesis.originals import TURNED, UNLIKE, UNMOVED, Originals
 from faceaug.synthesis.portraits import FACELESS, UNREADABLE, Studio
 from faceaug.synthesis.run import Settings, balance
 
@@ -233,3 +234,15 @@ def _blind(call):
 
 def test_what_faces_are_given_is_what_is_measured():
     assert set(TURNED) <= set(NAMES)
+
+
+def test_of_few_photographs_the_good_ones_are_turned_again():
+    engine, bad = Originals.__new__(Originals), {5}
+    engine._rows_of = lambda cell: np.array([4, 5, 6])
+    engine._inverted = lambda rows: {row: SimpleNamespace(refused="no face" if row in bad else "") for row in rows}
+    assert engine._sources_of(None, range(2)) == [4, 5]
+    assert engine._sources_of(None, range(8)) == [4, 5, 6, 4, 6, 4, 6, 4]
+    assert engine._sources_of(None, range(8, 11)) == [6, 4, 6]
+    bad |= {4, 6}
+    assert engine._sources_of(None, range(8)) == [4, 5, 6]
+    assert engine._sources_of(None, range(8, 11)) == []
