@@ -103,6 +103,11 @@ class StyleGAN2:
         return self.header.origin
 
     @property
+    def settings(self) -> tuple[float, Noise, int | None]:
+        """Truncation, noise and cut-off: with the file's hash, all that decides the picture of a latent."""
+        return self.psi, self.noise, self.cutoff
+
+    @property
     def w_mean(self) -> npt.NDArray[np.float64]:
         centre = self.network.mapping.w_avg.cpu().numpy().astype(np.float64)
         return read_only(centre + self.psi * (self.full_mean - centre))

@@ -262,7 +262,8 @@ def fingerprint(
     """Return a hash of all that decides which samples are made; only a run with the same one may continue."""
     free = {"workers", "batch_size", "report"}
     parts = dict(
-        target=target.fingerprint(), plan=plan.to_dict(), generator=generator and generator.sha256,
+        target=target.fingerprint(), plan=plan.to_dict(),
+        generator=generator and (generator.sha256, getattr(generator, "settings", None)),  # a file may be drawn anew
         settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=gate_marks(), rules=2,
         found=found and [found.bundle.directions.sha256(), found.bundle.reconstruction, found.measured, found.aligned],
         eye=eye and eye.sha256,

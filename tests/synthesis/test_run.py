@@ -15,6 +15,8 @@ from finished_runs import columns, interrupt, same
 
 from faceaug.analysis import analyze
 from faceaug.errors import FaceaugError, OutputError, UsageError
+from faceaug.generators.networks import StyleGAN2Config
+from faceaug.generators.stylegan2 import initialise
 from faceaug.planning import Limits as PlanLimits
 from faceaug.planning import Plan, plan
 from faceaug.semantics import learning, networks, soundness
@@ -262,6 +264,15 @@ def test_what_decides_the_samples_is_in_the_fingerprint(toy_target, wish):
                mark(tries=3), mark(keep=("spot",)), mark(finish=False), mark(image_format="png"), mark(layout="raw"),
                mark(limits=replace(LOOSE, drift=0.1))]  # fmt: skip
     assert len({mark(), *changed}) == 1 + len(changed)
+
+
+def test_a_generator_that_draws_otherwise_is_another_in_the_fingerprint(toy_target, wish):
+    drawn = initialise(StyleGAN2Config(8, 4, 4, 1, 64, 8), seed=0, samples=100)
+    ways = [drawn, *(drawn.with_settings(**way) for way in ({"psi": 0.7}, {"noise": "none"}, {"cutoff": 2}))]
+    assert len({fingerprint(toy_target, wish, way, SETTINGS) for way in ways}) == len(ways)
+    assert fingerprint(toy_target, wish, drawn.with_settings(), SETTINGS) == fingerprint(
+        toy_target, wish, drawn, SETTINGS
+    )
 
 
 @pytest.mark.parametrize(
