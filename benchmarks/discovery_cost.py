@@ -1,6 +1,7 @@
 """What `faceaug discover` costs on large generators: memory, and seconds a stage, extrapolated to its defaults.
 
-    python benchmarks/discovery_cost.py                       # 256 and 1024 pixels, quarter of an hour
+    python benchmarks/discovery_cost.py                       # a short discovery at 256 and at 1024 pixels
+    python benchmarks/discovery_cost.py --pictures 8          # only what drawing costs, without learning
     python benchmarks/discovery_cost.py --sizes 256:64        # one of them, with the network that reads 64 pixels
 
 The networks have the widths of StyleGAN2's configuration f and random weights: they show no faces, and what is found
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +33,8 @@ from faceaug.discovery import Settings, discover
 from faceaug.generators import Generator, load_generator, stylegan2
 from faceaug.generators.networks import FullyConnected, StyleGAN2Config, reset_parameters
 from faceaug.generators.weights import new_network
+from faceaug.reconstruction.draws import draw_pool
+from faceaug.reconstruction.networks import SIDE
 from faceaug.reconstruction.training import Schedule, neutralised
 
 SIZES = "256:32,1024:64"
@@ -47,25 +51,29 @@ def main() -> None:
     parser.add_argument("--sizes", default=SIZES, help="generator's pixels : network's pixels  [default: %(default)s]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--pictures", type=int, help="draw so many and learn nothing: what drawing alone costs")
     parser.add_argument("--one", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.one is not None:
         resolution, side = map(int, given.sizes.split(":"))
-        print(json.dumps(measured(resolution, side, given.seed, given.one)))
+        measure = measured if given.pictures is None else partial(drawn, given.pictures)
+        print(json.dumps(measure(resolution, side, given.seed, given.one)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        begun = [begin(size, given.seed, Path(folder)) for size in given.sizes.split(",")]
+        begun = [begin(size, given, Path(folder)) for size in given.sizes.split(",")]
         runs = [json.loads(process.communicate()[0].splitlines()[-1]) for process in begun]
     record = environment(given.seed, ["torch", "numpy"]) | {"threads": 1, "lively_of_w": LIVELY, "runs": runs}
     print(write_result("discovery_cost", record, given.out))
 
 
-def begin(size: str, seed: int, folder: Path) -> subprocess.Popen[str]:
+def begin(size: str, given: argparse.Namespace, folder: Path) -> subprocess.Popen[str]:
     """Begin the run of one size in a process of its own."""
     own = folder / size.replace(":", "-")
     own.mkdir()
-    command = [sys.executable, __file__, "--sizes", size, "--seed", str(seed), "--one", str(own)]
+    command = [sys.executable, __file__, "--sizes", size, "--seed", str(given.seed), "--one", str(own)]
+    if given.pictures is not None:
+        command += ["--pictures", str(given.pictures)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -133,6 +141,26 @@ def measured(resolution: int, side: int, seed: int, folder: Path) -> dict[str, A
         "seconds_a_unit": {name: round(value, 4) for name, value in per.items()},
         "seconds_between_stages": round(clock.seconds["between stages"], 1),
         "default": defaults(generator, per, clock.seconds["between stages"]),
+    }
+
+
+def drawn(pictures: int, resolution: int, side: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Draw some pictures as a discovery does and return what that cost, and what all of them by default would."""
+    file = folder / "random.safetensors"
+    random_generator(resolution, seed, file)
+    generator = load_generator(file)
+    begun = time.process_time()
+    draw_pool(generator, pictures, seed, max(side, SIDE), folder / "draws")
+    each = (time.process_time() - begun) / pictures
+    usual = Settings()
+    anew = neutralised(generator, usual.schedule)
+    count = usual.draws + usual.held_out + anew
+    return {
+        "resolution": resolution,
+        "draws": pictures,
+        "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "seconds_a_unit": {"drawing faces": round(each, 3)},
+        "default": {"pictures": count, "core_hours_of_drawing": round(each * count / 3600, 1)},
     }
 
 
