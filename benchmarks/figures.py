@@ -308,16 +308,25 @@ def degrees(record: Record) -> str:
 
 
 def large_generators(record: Record) -> str:
-    """Return what drawing costs a discovery where pictures are large (discovery_cost.py)."""
-    said = []
+    """Return what discovery costs where pictures are large (discovery_cost.py)."""
+    rows = []
     for run in record["runs"]:
         usual, each = run["default"], run["seconds_a_unit"]["drawing faces"]
-        said.append(
-            f"at {run['resolution']} pixels {each:.2f} s of one core a picture, so "
-            f"{each * usual['pictures'] / 3600:.1f} hours for the {usual['pictures']:,} of a whole discovery, in "
-            f"{run['peak_gigabytes']:.1f} GB"
+        drawing = each * usual["pictures"] / 3600
+        rows.append(
+            [
+                f"{run['resolution']} px, read at {run['side']}",
+                f"{each:.2f} s",
+                f"{drawing:.1f} h",
+                f"{usual['core_hours']:.1f} h",
+                f"{run['peak_gigabytes']:.1f} GB",
+            ]
         )
-    return f"Drawing with networks of StyleGAN2's configuration f and random weights takes {'; '.join(said)}."
+    head = ["generator", "drawing one", f"drawing all {usual['pictures']:,}", "whole discovery", "memory"]
+    under = (
+        "Networks of StyleGAN2's configuration f with random weights; hours of one core, extrapolated from a short run."
+    )
+    return "\n".join([*table(head, rows, right=range(1, 5)), "", under])
 
 
 AS_TEXT: dict[str, Callable[[Record], str]] = {

@@ -234,7 +234,7 @@ def _check_counts(target: Target, plan: Plan, path: Path) -> None:
 def _dry_run(console: Console, target: Target, plan: Plan, options: dict[str, Any], settings: Settings) -> int:
     from faceaug.synthesis.estimate import estimate
 
-    estimated = estimate(target, plan, options["generator"], settings, options["reconstruction"])
+    estimated = estimate(target, plan, options["generator"], settings, options["reconstruction"], options["directions"])
     text = f"{plan.to_text()}\n\n{estimate_text(plan, estimated)}"
     console.show(text, {"plan": plan.to_dict(), "estimate": dict(estimated)})
     return 0

@@ -242,12 +242,12 @@ class _Forecast:
     def tell(self, stage: str, done: int, total: int) -> None:
         if stage != "drawing faces" or self._told:
             return
-        now, count = time.monotonic(), total + self.later
+        now, left = time.monotonic(), total + self.later - done
         each = (now - self._then) / max(1, done - self._before)
-        if self._before and each * (count - done) > self.LONG:  # the first is not timed: it warms up
+        if self._before and each * left > self.LONG:  # the first is not timed: it warms up
             self._console.remark(
-                f"Drawing {count:,} pictures at {each:.2g} s each takes about {each * count / 3600:.1f} hours; what is "
-                "drawn is kept and read back by --resume. Fewer --draws take less time."
+                f"Drawing {left:,} more pictures at {each:.2g} s each takes about {each * left / 3600:.1f} hours; what "
+                "is drawn is kept and read back by --resume. Fewer --draws take less time."
             )
             self._told = True
         self._then, self._before = now, done

@@ -116,8 +116,8 @@ class Inverter:
                     )
                 length = latent.square().mean(1).clamp(min=1e-12).sqrt()
                 loss = self.likeness.squares(bands(pictures), wanted) + UNUSUAL * (length - USUAL).square()
-                adam.zero_grad(set_to_none=True)
-                loss.sum().backward()  # type: ignore[no-untyped-call]
+                # Of the latent alone: other threads invert with the same weights.
+                (latent.grad,) = torch.autograd.grad(loss.sum(), latent)
                 adam.step()
         return latent.detach()
 

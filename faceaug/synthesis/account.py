@@ -81,10 +81,11 @@ def kept_labels(target: Target, axes: Sequence[Axis]) -> KeptLabels:
     """
     classes = {axis.name for axis in axes if axis.edges is None}
     measured = {*(name for name in NAMES if name not in classes), *(target.measured.names if target.measured else ())}
-    # A table that `faceaug measure` wrote has a confidence beside everything that it measured.
-    measured |= {part for name in target.attributes for part in (name, f"{name}{CONFIDENCE}")
-                 if f"{name}{CONFIDENCE}" in target.attributes} | {WHY}  # fmt: skip
     by_name = {axis.name: axis for axis in axes}
+    # A table that `faceaug measure` wrote has a confidence beside everything that it measured; other tables may have
+    # one beside a label, and what is counted by and is neither view nor light is one.
+    sure = {name for name in target.attributes if f"{name}{CONFIDENCE}" in target.attributes}
+    measured |= {f"{name}{CONFIDENCE}" for name in sure} | (sure - set(by_name)) | {WHY}
     columns, values = [], {}
     for name in target.attributes:
         if name in measured or (name in RESERVED and name not in by_name):

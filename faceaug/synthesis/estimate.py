@@ -19,6 +19,8 @@ from faceaug.semantics.networks import INPUT_SIZE
 from faceaug.semantics.probes import Schedule, Task, new_net, train_net
 from faceaug.semantics.soundness import steps_for
 from faceaug.shards.writer import DEFAULT_QUALITY
+from faceaug.synthesis.environment import find_directions
+from faceaug.synthesis.learnt_originals import check_turning
 from faceaug.synthesis.search import GENERATIONS, OFFSPRING
 from faceaug.synthesis.settings import Settings, workers_of
 from faceaug.synthesis.sources import check_axes
@@ -37,7 +39,7 @@ TRIED = 64
 
 def estimate(
     target: Target, plan: Plan, generator: str | Path | Generator = "embedded", settings: Settings | None = None,
-    reconstruction: str | Path | None = None,
+    reconstruction: str | Path | None = None, directions: str | Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Return the expected seconds and bytes of a run.
 
@@ -56,13 +58,15 @@ def estimate(
         check_axes(plan.axes, settings.engine)
         engines.append(_rerendered(target, plan, load_measurer(reconstruction), settings))  # as a run does
     if settings.engine != "rerender":
-        engines.append(_drawn(target, plan, generator, settings))
+        made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
+        if settings.from_real:
+            check_turning(target, plan.axes, made, find_directions(made, directions, reconstruction))
+        engines.append(_drawn(target, plan, made, settings))
     return {"seconds": sum(part["seconds"] for part in engines), "bytes": max(part["bytes"] for part in engines)}
 
 
-def _drawn(target: Target, plan: Plan, generator: str | Path | Generator, settings: Settings) -> dict[str, float]:
+def _drawn(target: Target, plan: Plan, made: Generator, settings: Settings) -> dict[str, float]:
     """Return the same for draws of a generator."""
-    made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

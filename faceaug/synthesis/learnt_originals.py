@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.axes import Axis
-from faceaug.errors import TargetError, UsageError
+from faceaug.errors import IntegrityError, TargetError, UsageError
 from faceaug.files import read_json, write_json
 from faceaug.generators.base import Generator
 from faceaug.inversion.inverter import Inverter, learn_inverter
+from faceaug.inversion.likeness import LEAST_PAIRS
 from faceaug.planning import Plan
 from faceaug.reconstruction.measurer import NAMES
+from faceaug.semantics.bundle import Bundle
 from faceaug.synthesis.account import kept_labels
 from faceaug.synthesis.block import Workshop
 from faceaug.synthesis.environment import Found
@@ -38,8 +41,10 @@ QUANTILES = (0.1, 0.5, 0.9)
 _HELD_OUT = 2**26  # first number of the draws that are inverted; the survey and the encoder know others
 
 
-def check_turning(axes: Sequence[Axis], generator: Generator, found: Found | None) -> None:
-    """Refuse runs in which nothing could turn or relight a face."""
+def check_turning(target: Target, axes: Sequence[Axis], generator: Generator, found: Found | Bundle | None) -> None:
+    """Refuse runs in which nothing could turn or relight a face, or hardly a face is there."""
+    if len(target) < LEAST_PAIRS:
+        raise TargetError(_too_few(target, len(target), {}))
     if found is None and not any(is_rendered(axis) for axis in axes):
         raise UsageError(
             f"--from-real turns and relights real faces, and no directions of view and light are known in "
@@ -63,6 +68,8 @@ def originals_for(
         rows = np.unique(np.linspace(0, len(target) - 1, min(len(target), LOOKED_AT)).astype(int)).tolist()
         taken = studio.take(rows)
         usable = [k for k, why in enumerate(taken.refused) if not why]
+        if len(usable) < LEAST_PAIRS:
+            raise TargetError(_too_few(target, len(rows), Counter(why for why in taken.refused if why)))
         columns = [NAMES.index(name) for name in TURNED]
         common = taken.measured[usable][:, columns]
         common = common[np.isfinite(common).all(1)]
@@ -79,14 +86,26 @@ def originals_for(
         write_json(
             folder / FIGURES, dict(common=common.tolist(), figures=_tried(inverter, taken.images[usable], settings))
         )
-    known = read_json(folder / FIGURES, "what is known of inverting photographs")
     inverter = Inverter.load(folder / ENCODER, workshop.generator, guide.reader.view)
-    guide.figures["inversion"] = known["figures"]
+    known = read_json(folder / FIGURES, "what is known of inverting photographs")
+    try:
+        guide.figures["inversion"] = known["figures"]
+        common = np.array(known["common"], np.float64).reshape(-1, len(TURNED))
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{folder / FIGURES} is damaged; start again in another folder") from error
     sources = Sources(target, plan.axes, (), settings.limits.drift, settings.seed, own=True)
     return Originals(
         workshop, inverter, studio, sources, kept_labels(target, plan.axes),
-        np.array(known["common"], np.float64).reshape(-1, len(TURNED)), tries=settings.tries,
+        common, tries=settings.tries, uses=settings.uses,
     )  # fmt: skip
+
+
+def _too_few(target: Target, looked_at: int, refused: Mapping[str, int]) -> str:
+    why = ", ".join(f"{reason} {count}" for reason, count in refused.items())
+    return (
+        f"of {looked_at} photographs of {target.name} {looked_at - sum(refused.values())} can be inverted"
+        f"{f' ({why})' if why else ''}, and at least {LEAST_PAIRS} are needed: leave out --from-real"
+    )
 
 
 def _tried(inverter: Inverter, photographs: Tensor, settings: Settings) -> dict[str, Any]:

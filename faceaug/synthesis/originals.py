@@ -69,20 +69,20 @@ class Originals:
     labels : KeptLabels
     common : float64 [M, 2]
         Yaw and light_x of photographs of the data set; may be empty where all cells ask for view or light.
-    tries : int
-        Attempts for each planned sample.
+    tries, uses : int
+        Attempts for each planned sample; samples that one photograph may give.
     """
 
     def __init__(
         self, workshop: Workshop, inverter: Inverter, studio: Studio, sources: Sources, labels: KeptLabels,
-        common: Floats, *, tries: int,
+        common: Floats, *, tries: int, uses: int,
     ) -> None:  # fmt: skip
         self._workshop, self._guide, self._inverter, self._studio = workshop, workshop.guide, inverter, studio
-        self._sources, self._labels, self._common, self._tries = sources, labels, common, tries
+        self._sources, self._labels, self._common, self._tries, self._uses = sources, labels, common, tries, uses
         self._rows: dict[int, NDArray[np.int64]] = {}
         self._standing: dict[int, tuple[tuple[Wanted, ...], Standard]] = {}
         self._origins: dict[int, Origin] = {}
-        self._lock = threading.Lock()
+        self._lock, self._all = threading.Lock(), threading.Lock()
 
     @property
     def real(self) -> NDArray[np.uint64]:
@@ -127,8 +127,8 @@ class Originals:
         return drawn_marks(self._workshop, reader)
 
     def _attempts(self, cell: PlannedCell) -> int:
-        """Allowed are so many; of few photographs, each is turned often, until it is used up."""
-        return max(2 * BLOCK, cell.planned * self._tries)
+        """Allowed are so many for each sample that is planned, as far as its photographs may give so many samples."""
+        return max(2 * BLOCK, min(cell.planned, len(self._rows_of(cell)) * self._uses) * self._tries)
 
     def _sources_of(self, cell: PlannedCell, attempts: Sequence[int]) -> list[int]:
         """Return the photograph of each attempt: every one once, and then again those that can be begun with.
@@ -138,7 +138,8 @@ class Originals:
         rows = self._rows_of(cell).tolist()
         if attempts[-1] < len(rows):
             return [rows[attempt] for attempt in attempts]
-        good = [row for row, origin in self._inverted(rows).items() if not origin.refused]
+        with self._all:  # the first to come inverts them, for all
+            good = [row for row, origin in self._inverted(rows).items() if not origin.refused]
         once = [rows[attempt] for attempt in attempts if attempt < len(rows)]
         again = [good[(attempt - len(rows)) % len(good)] for attempt in attempts if attempt >= len(rows) and good]
         return [*once, *again]
@@ -156,10 +157,14 @@ class Originals:
             return self._standing[cell.index]
 
     def _inverted(self, rows: Sequence[int]) -> dict[int, Origin]:
-        """Return these photographs inverted; of one that was met before, what was found then."""
+        """Return these photographs inverted; of one that was met before, what was found then.
+
+        Two threads may meet one at the same time and find the same.
+        """
         new = [row for row in dict.fromkeys(rows) if row not in self._origins]
         taken = self._studio.take(new)
         usable = [k for k, why in enumerate(taken.refused) if not why]
+        place = {k: at for at, k in enumerate(usable)}
         found = self._inverter(taken.images[usable])
         steering, judged = self._read(taken.images)
         most = self._workshop.limits.inversion
@@ -168,8 +173,7 @@ class Originals:
                 nothing = np.zeros(self._workshop.generator.w_dim, np.float32)
                 w, error, why = nothing, float("nan"), taken.refused[k]
             else:
-                at = usable.index(k)
-                w, error = found.w[at], float(found.error[at])
+                w, error = found.w[place[k]], float(found.error[place[k]])
                 why = "" if error <= most else UNLIKE
             self._origins[row] = Origin(w, error, taken.sha256[k], why, steering[k], judged[k])
         return {row: self._origins[row] for row in rows}

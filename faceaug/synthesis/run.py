@@ -162,7 +162,7 @@ def balance(
         _check_generator(settings, made)
         found = _found(made, target, directions, reconstruction)
         if settings.from_real:
-            check_turning(plan.axes, made, found)
+            check_turning(target, plan.axes, made, found)
         if plan.total:
             tasks_of(target.table, [*plan.axes, *keep])  # what cannot be learnt is refused before anything is written
     folder = OutputFolder.open(out, fingerprint(target, plan, made, settings, found, eye), resume=resume)

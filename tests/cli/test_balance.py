@@ -247,7 +247,7 @@ def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces,
     assert value["estimate"] == {"seconds": 754.0, "bytes": 2_500_000.0}
     assert value["plan"]["totals"]["planned"] == 12
     assert not (tmp_path / "out").exists()
-    assert seen[0][1:] == (Plan.from_dict(value["plan"]), "embedded", Settings(seed=9), None)
+    assert seen[0][1:] == (Plan.from_dict(value["plan"]), "embedded", Settings(seed=9), None, None)
 
 
 def test_interruption_is_status_130_and_names_resume(faceaug_cli, faces, tmp_path, calls):

@@ -10,6 +10,7 @@ import torch
 from fakes import ToyFaces
 
 from faceaug.analysis import analyze
+from faceaug.errors import UsageError
 from faceaug.planning import Limits, plan
 from faceaug.synthesis import estimate as estimates
 from faceaug.synthesis.estimate import estimate
@@ -28,7 +29,7 @@ def steady(monkeypatch):
     monkeypatch.setattr(estimates, "_seconds_of", lambda generator, settings: (0.01, 0.1))
 
 
-def test_more_samples_take_longer_and_more_workers_less(toy_target, steady):
+def test_more_samples_take_longer_and_more_workers_less(toy_target, steady, monkeypatch):
     generator = ToyFaces()
 
     def seconds(total, **changes):
@@ -37,6 +38,9 @@ def test_more_samples_take_longer_and_more_workers_less(toy_target, steady):
     assert seconds(0) < seconds(100) < seconds(1000)
     assert seconds(1000, workers=4) < seconds(1000, workers=2) < seconds(1000)
     assert seconds(1000, tries=2) < seconds(1000)
+    with pytest.raises(UsageError, match="no directions of view and light are known"):
+        seconds(100, from_real=True)
+    monkeypatch.setattr(estimates, "find_directions", lambda *_: object())
     encoder = (seconds(0, from_real=True) - seconds(0)) / 0.1
     assert 500 < encoder < 5000  # as many steps of training, and no search of cells
     assert seconds(1000, from_real=True) > 2 * seconds(1000) > 2 * seconds(0, from_real=True)

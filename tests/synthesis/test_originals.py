@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,7 +16,7 @@ from finished_runs import columns, interrupt, same
 from toy_found import toy_found
 
 from faceaug.analysis import analyze
-from faceaug.errors import TargetError, UsageError
+from faceaug.errors import IntegrityError, TargetError, UsageError
 from faceaug.inversion import encoder, inverter
 from faceaug.planning import Limits as PlanLimits
 from faceaug.planning import plan
@@ -24,6 +26,7 @@ from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
 from faceaug.synthesis import learnt_originals, run
 from faceaug.synthesis.account import ERROR
+from faceaug.synthesis.estimate import estimate
 from faceaug.synthesis.gates import DUPLICATE, Limits
 from faceaug.synthesis.ledger import USED_UP
 from faceaug.synthesis.originals import TURNED, UNLIKE, UNMOVED, Originals
@@ -215,6 +218,54 @@ def test_what_cannot_be_is_refused_in_a_sentence(target, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_too_few_photographs_are_refused_before_anything_is_learnt(target, tmp_path, monkeypatch, module_quick):
+    few = target.select(range(6))
+    said = "of 6 photographs of images 6 can be inverted, and at least 8 are needed: leave out --from-real"
+    with pytest.raises(TargetError, match=said):
+        made(few, tmp_path / "out")
+    with pytest.raises(TargetError, match=said):
+        estimate(few, wished(few), ToyFaces(), SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_target_without_faces_is_refused_with_the_reason(target, tmp_path, monkeypatch, module_quick):
+    take = Studio.take
+
+    def faceless(self, rows):
+        taken = take(self, rows)
+        return replace(taken, refused=tuple("" if k < 5 else FACELESS for k in range(len(taken.refused))))
+
+    monkeypatch.setattr(Studio, "take", faceless)
+    with pytest.raises(TargetError, match=rf"of 40 photographs of images 5 can be inverted \({FACELESS} 35\), and"):
+        made(target, tmp_path / "out")
+
+
+def test_a_number_that_is_counted_by_is_the_photographs_own(target, tmp_path, module_quick):
+    """Also where somebody's table has a confidence beside it, as tables of measurements have."""
+    table = target.table.assign(weight_confidence=0.9)
+    result = made(replace(target, table=table), tmp_path / "out", by="weight:2", most=4)
+    assert result.accepted + result.short == 4
+    held, rows = columns(tmp_path / "out"), of(target)
+    assert len(held["cell"]) == result.accepted > 0
+    for source, weight in zip(held["source_sha256"], held["attr/weight"], strict=True):
+        assert weight == table.iloc[rows[source.tobytes()]]["weight"]
+
+
+def test_damaged_figures_are_told_in_a_sentence(base, target, tmp_path, module_quick):
+    out = shutil.copytree(base[0], tmp_path / "out")
+    (out / "models" / "inversion.json").write_text("{}")
+    with pytest.raises(IntegrityError, match=r"inversion.json is damaged; start again in another folder"):
+        _learnt_from(out, target)
+
+
+def _learnt_from(out, target):
+    reader = SimpleNamespace(framing=_whole(), view=lambda images: images)
+    guide = SimpleNamespace(reader=reader, found=toy_found(), figures={})
+    learnt_originals.originals_for(
+        target, wished(target), SimpleNamespace(guide=guide, generator=ToyFaces()), out / "models", SETTINGS, print
+    )
+
+
 def test_view_that_nobody_can_measure_is_refused(target, tmp_path, monkeypatch, module_quick):
     blind = toy_found()
     monkeypatch.setattr(type(blind.environment), "__call__", _blind(type(blind.environment).__call__))
@@ -238,11 +289,14 @@ def test_what_faces_are_given_is_what_is_measured():
 
 def test_of_few_photographs_the_good_ones_are_turned_again():
     engine, bad = Originals.__new__(Originals), {5}
+    engine._all, engine._tries, engine._uses = threading.Lock(), 8, 3
     engine._rows_of = lambda cell: np.array([4, 5, 6])
     engine._inverted = lambda rows: {row: SimpleNamespace(refused="no face" if row in bad else "") for row in rows}
     assert engine._sources_of(None, range(2)) == [4, 5]
     assert engine._sources_of(None, range(8)) == [4, 5, 6, 4, 6, 4, 6, 4]
     assert engine._sources_of(None, range(8, 11)) == [6, 4, 6]
+    attempts = {planned: engine._attempts(SimpleNamespace(planned=planned)) for planned in (1, 6, 1000)}
+    assert attempts == {1: 2 * 8, 6: 48, 1000: 3 * 3 * 8}, "three photographs give nine faces at most"
     bad |= {4, 6}
     assert engine._sources_of(None, range(8)) == [4, 5, 6]
     assert engine._sources_of(None, range(8, 11)) == []
