@@ -24,7 +24,7 @@ from faceaug.semantics.calibration import as_tensor
 from faceaug.semantics.probes import fit
 from faceaug.semantics.reading import kind_of
 from faceaug.shards.writer import read_back
-from faceaug.synthesis.asks import Wanted, aims, ask_for, confidences, labels, wanted, within
+from faceaug.synthesis.asks import Readings, Wanted, aims, ask_for, confidences, labels, out_of_reach, wanted, within
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate
 from faceaug.synthesis.gates import Batch, Gate, Limits, refuse
@@ -152,6 +152,12 @@ class Workshop:
         seeds = [sample_seed(self.seed, cell, a) for a in attempts]
         ask, edited, _ = self._edited(room, seeds, self.corrections)
         return self.judge(room.parts, room.standard, ask, edited, attempts, seeds)
+
+    def beyond(self, levels: dict[str, str]) -> str:
+        """Return why no attempt at a cell of these levels could ever be accepted, or an empty text where one could."""
+        guide, limits = self.guide, self.limits
+        judges: tuple[tuple[Readings, float], ...] = ((guide.reader, limits.confidence), (guide.judge, limits.judge))
+        return out_of_reach(wanted(guide.axes, levels, guide.tasks), guide.directions, judges)
 
     def standing(self, cell: int, levels: dict[str, str]) -> tuple[tuple[Wanted, ...], Standard, NDArray[np.int64]]:
         """Return what a cell asks, what its samples are held to, and the surveyed draws that are near it."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from faceaug.planning import PlannedCell
 from faceaug.shards.columns import ENGINES
 from faceaug.shards.reader import ShardReader
-from faceaug.synthesis.asks import Readings, out_of_reach, wanted
 from faceaug.synthesis.block import BlockResult, Workshop, attempts_for
 from faceaug.synthesis.duplicates import hashes
 from faceaug.synthesis.extrapolate import synthesize
@@ -49,9 +48,7 @@ class Drawing:
         return self._guide.real.hashes
 
     def beyond(self, cell: PlannedCell) -> str:
-        guide, limits = self._guide, self._workshop.limits
-        judges: tuple[tuple[Readings, float], ...] = ((guide.reader, limits.confidence), (guide.judge, limits.judge))
-        return out_of_reach(wanted(guide.axes, cell.levels, guide.tasks), guide.directions, judges)
+        return self._workshop.beyond(cell.levels)
 
     def blocks(self, cell: PlannedCell) -> int:
         return attempts_for(cell.planned, self._tries)

@@ -24,7 +24,7 @@ from faceaug.semantics import scene
 from faceaug.semantics.probes import Task
 from faceaug.shards.reader import ShardReader
 from faceaug.synthesis.account import ERROR, KeptLabels
-from faceaug.synthesis.asks import CLEAR, SOUND_ROOM, Readings, Wanted, aims, ask_for, confidences, out_of_reach, wanted
+from faceaug.synthesis.asks import CLEAR, SOUND_ROOM, Wanted, aims, ask_for, confidences
 from faceaug.synthesis.block import REACH, BlockResult, Candidate, Source, Workshop, sample_seed
 from faceaug.synthesis.engine import drawn_marks
 from faceaug.synthesis.extrapolate import Ask, Edited, extrapolate, synthesize
@@ -89,11 +89,7 @@ class Originals:
         return self._guide.real.hashes
 
     def beyond(self, cell: PlannedCell) -> str:
-        guide, limits = self._guide, self._workshop.limits
-        judges: tuple[tuple[Readings, float], ...] = ((guide.reader, limits.confidence), (guide.judge, limits.judge))
-        if not len(self._rows_of(cell)):
-            return self._sources.none_for(cell.levels)
-        return out_of_reach(wanted(guide.axes, cell.levels, guide.tasks), guide.directions, judges)
+        return self._workshop.beyond(cell.levels) if len(self._rows_of(cell)) else self._sources.none_for(cell.levels)
 
     def blocks(self, cell: PlannedCell) -> int:
         return -(-self._attempts(cell) // BLOCK)

@@ -171,7 +171,7 @@ def test_a_finished_run_resumes_at_once(base, toy_target, wish, monkeypatch):
 
 
 def test_tries_that_run_out_end_short_with_a_note(toy_target, wish, tmp_path, module_quick, monkeypatch):
-    monkeypatch.setattr("faceaug.synthesis.engine.out_of_reach", lambda *_: "")
+    monkeypatch.setattr("faceaug.synthesis.block.out_of_reach", lambda *_: "")
     impossible = replace(LOOSE, confidence=1.0)  # a probe is never that sure
     settings = replace(SETTINGS, limits=impossible, tries=1, finish=False)
     result = balance(toy_target, tmp_path / "out", plan=wish, generator=ToyFaces(), settings=settings)
@@ -192,7 +192,7 @@ def test_a_cell_out_of_reach_is_not_tried_and_says_why(toy_target, wish, tmp_pat
     def told(parts, directions, probes):
         return "too narrow" if {p.task.name: p.level for p in parts} == lost.levels else ""
 
-    monkeypatch.setattr("faceaug.synthesis.engine.out_of_reach", told)
+    monkeypatch.setattr("faceaug.synthesis.block.out_of_reach", told)
     settings = replace(SETTINGS, tries=1, finish=False)
     result = balance(toy_target, tmp_path / "out", plan=wish, generator=ToyFaces(), settings=settings)
     cells = {cell.index: cell for cell in result.manifest.cells}
