@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jinja2
 import numpy as np
@@ -22,9 +22,12 @@ from faceaug.imbalance import figures
 
 FACES_SHOWN = 36  # made faces of a cell, at most
 REAL_SHOWN = 12  # real ones: a row
+PAIRS_SHOWN = 24  # photographs and what became of them: two rows
 OPEN_SHEETS = 24  # with more cells than this, contact sheets are folded
 
 Value = str | int | float | None
+Sheets = Mapping[Literal["cell", "pairs"], str]
+"""Relative addresses of a cell's contact sheets, those that there are: its faces, and photographs beside made ones."""
 
 
 class CellRecord(Protocol):
@@ -64,6 +67,8 @@ class ReportCell:
         Why the cell ended short, and what was nearest.
     real_faces, made_faces : sequences of uint8 [H, W, 3]
         For the contact sheet; the first 12 and 36 are shown. Both may be empty.
+    pairs : sequence of (photograph, made), each uint8 [H, W, 3]
+        Made faces beside the photographs that they began with; the first 24 are shown.
     """
 
     attributes: Mapping[str, str]
@@ -76,6 +81,7 @@ class ReportCell:
     note: str = ""
     real_faces: Sequence[Rgb] = ()
     made_faces: Sequence[Rgb] = ()
+    pairs: Sequence[tuple[Rgb, Rgb]] = ()
 
     @property
     def label(self) -> str:
@@ -88,7 +94,10 @@ class ReportCell:
         return self.accepted + sum(self.rejected.values())
 
     @classmethod
-    def of(cls, record: CellRecord, *, real_faces: Sequence[Rgb] = (), made_faces: Sequence[Rgb] = ()) -> ReportCell:
+    def of(
+        cls, record: CellRecord, *, real_faces: Sequence[Rgb] = (), made_faces: Sequence[Rgb] = (),
+        pairs: Sequence[tuple[Rgb, Rgb]] = (),
+    ) -> ReportCell:  # fmt: skip
         """Return the cell that a manifest's record describes."""
         return cls(
             attributes=dict(record.attributes),
@@ -101,6 +110,7 @@ class ReportCell:
             note=record.note,
             real_faces=real_faces,
             made_faces=made_faces,
+            pairs=pairs,
         )
 
 
@@ -158,6 +168,8 @@ class Report:
         What a reader must know before using the result.
     complete : bool
         Whether the run came to its end.
+    people : str
+        Whom the made faces show: a sentence.
     """
 
     title: str
@@ -168,10 +180,11 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     complete: bool = True
+    people: str = "These made faces show nobody."
 
 
-def render(report: Report, sheets: Mapping[int, str | None] | None = None, *, real_faces: bool = True) -> str:
-    """Return the page as HTML; `sheets` maps the number of a cell to the relative address of its contact sheet."""
+def render(report: Report, sheets: Mapping[int, Sheets] | None = None, *, real_faces: bool = True) -> str:
+    """Return the page as HTML; `sheets` maps the number of a cell to its contact sheets."""
     before = np.array([cell.real for cell in report.cells], dtype=np.int64)
     after = before + np.array([cell.accepted for cell in report.cells], dtype=np.int64)
     largest = max([1, *(max(cell.real + cell.planned, cell.real + cell.accepted) for cell in report.cells)])

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from faceaug.errors import UsageError
 from faceaug.images import Rgb, contact_sheet, resize
+from faceaug.targets.arrays import cut_to
 
 BAND = (128, 128, 128)  # between real and made faces; seen on light and on dark pages
 _INK, _FAINT, _MADE = (34, 40, 49), (120, 128, 138), (42, 120, 214)
@@ -44,8 +45,41 @@ def cell_sheet(real: Sequence[Rgb], made: Sequence[Rgb], *, side: int = 96, colu
             shape = (max(1, round(side * height / width)), side)
             blocks.append(_padded(contact_sheet([resize(face, shape) for face in faces], columns), columns * side))
     if len(blocks) == 2:
-        blocks.insert(1, np.full((8, columns * side, 3), BAND, np.uint8))
+        blocks.insert(1, _band(columns * side))
     return np.concatenate(blocks)
+
+
+def pair_sheet(pairs: Sequence[tuple[Rgb, Rgb]], *, side: int = 96, columns: int = 12) -> Rgb:
+    """Lay out photographs, and below each what was made of it; a band sets rows of pairs apart.
+
+    Parameters
+    ----------
+    pairs : sequence of (photograph, made), each uint8 [H, W, 3]
+        At least one. All are shown in the proportions of the first made face, photographs cut to them.
+    side, columns : int
+        Width of a face in pixels; pairs in a row.
+
+    Returns
+    -------
+    ndarray of uint8, shape [height, columns * side, 3]
+
+    Raises
+    ------
+    UsageError
+        When there is no pair.
+    """
+    if not pairs:
+        raise UsageError("a sheet of no pairs was asked for: give at least one photograph and what was made of it")
+    height, width = pairs[0][1].shape[:2]
+    shape = (max(1, round(side * height / width)), side)
+    blocks: list[Rgb] = []
+    for start in range(0, len(pairs), columns):
+        row = pairs[start : start + columns]
+        photographs = [resize(cut_to(photograph, width / height), shape) for photograph, _ in row]
+        for faces in (photographs, [resize(made, shape) for _, made in row]):
+            blocks.append(_padded(contact_sheet(faces, columns), columns * side))
+        blocks.append(_band(columns * side))
+    return np.concatenate(blocks[:-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +172,10 @@ def _draw_row(
 def _share(count: int, largest: int, longest: int) -> int:
     """Return how many faces stand for `count`: at least one for any at all."""
     return max(round(longest * count / largest), 1 if count else 0)
+
+
+def _band(width: int) -> Rgb:
+    return np.full((8, width, 3), BAND, np.uint8)
 
 
 def _padded(sheet: Rgb, width: int) -> Rgb:

@@ -7,7 +7,7 @@ import pytest
 
 from faceaug.errors import UsageError
 from faceaug.images import Rgb
-from faceaug.pictures import BAND, Group, before_after, cell_sheet
+from faceaug.pictures import BAND, Group, before_after, cell_sheet, pair_sheet
 
 
 def plain(value: int, height: int = 20, width: int = 20) -> Rgb:
@@ -30,6 +30,22 @@ def test_a_cell_sheet_keeps_proportions_and_does_with_one_kind() -> None:
     assert cell_sheet([plain(3)], [], side=10, columns=4).shape == (10, 40, 3)
     with pytest.raises(UsageError, match="no faces"):
         cell_sheet([], [])
+
+
+def test_pairs_stand_one_above_the_other_in_rows_set_apart() -> None:
+    wide = np.concatenate([plain(90, 20, 5), plain(10), plain(90, 20, 5)], axis=1)  # its margins are cut away
+    sheet = pair_sheet([(wide, plain(200)), (plain(20), plain(210)), (plain(30), plain(220))], side=10, columns=2)
+    assert sheet.shape == (2 * 20 + 8, 20, 3)
+    assert (sheet[:10, :10] == 10).all()
+    assert (sheet[:10, 10:] == 20).all()
+    assert (sheet[10:20, :10] == 200).all()
+    assert (sheet[10:20, 10:] == 210).all()
+    assert (sheet[20:28] == BAND).all()
+    assert (sheet[28:38, :10] == 30).all()
+    assert (sheet[38:, :10] == 220).all()
+    assert (sheet[28:, 10:] == 255).all()
+    with pytest.raises(UsageError, match="no pairs"):
+        pair_sheet([])
 
 
 def test_before_after_shows_as_many_faces_as_counts_say() -> None:

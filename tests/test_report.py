@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html.parser
 import re
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from shard_samples import header, sample, write_output
 
 from faceaug.analysis import analyze
 from faceaug.errors import OutputError, UsageError
-from faceaug.images import Rgb, decode, encode
+from faceaug.images import Rgb, decode, encode, resize
 from faceaug.page import Report, ReportCell, Table, duration, number, render
 from faceaug.photometry import measure_photometry
 from faceaug.planning import plan
@@ -112,7 +113,7 @@ def test_everything_is_escaped() -> None:
             seconds={EVIL: 2.0},
             warnings=[EVIL],
         ),
-        {0: 'x" onerror="y.png'},
+        {0: {"cell": 'x" onerror="y.png', "pairs": 'z" onerror="y.png'}},
     )
     seen = Page(text)
     assert "script" not in {tag for tag, _ in seen.tags}
@@ -191,14 +192,15 @@ MEASURED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def output_folder(path: Path, target: Target) -> Path:
+def output_folder(path: Path, target: Target, **changes: Any) -> Path:
     wish = plan(analyze(target, "gender"), "min:25")
     records = [
         CellRecord.planned_only(c.index, c.levels, real=c.real, wanted=c.wanted, planned=c.planned) for c in wish.cells
     ]
     with OutputFolder.open(path, "f" * 64, max_rows=5) as folder:
         folder.begin(header(), records, wish.to_dict())
-        folder.add_shard([sample(k, cell=0) for k in range(5)], {0: CellState({"not local": 17}, note="out of tries")})
+        first = [sample(k, cell=0, **changes) for k in range(5)]
+        folder.add_shard(first, {0: CellState({"not local": 17}, note="out of tries")})
         folder.add_shard([sample(k, cell=k % 2) for k in range(5, 10)], {})
         folder.finish(measured=MEASURED)
     return path
@@ -231,6 +233,46 @@ def test_a_run_is_reported_without_real_faces(tmp_path: Path) -> None:
         assert "real ones are left out" in text
         for name in Page(text).images:
             assert decode((out / name).read_bytes()).shape[0] == 96
+
+
+def test_samples_stand_below_the_photographs_that_they_began_with(tmp_path: Path) -> None:
+    target = faces_folder(tmp_path / "real")
+    photograph = hashlib.sha256(target.encoded(3)).digest()
+    out = output_folder(tmp_path / "out", target, source_sha256=photograph)  # of a generator's and of a rerendered one
+    seen = Page(report_run(out, target).read_text(encoding="utf-8"))
+    assert seen.images == [f"report_files/{name}-000{k}.png" for k, name in ((0, "cell"), (0, "pairs"), (1, "cell"))]
+    pairs = decode((out / "report_files" / "pairs-0000.png").read_bytes())
+    assert pairs.shape == (2 * 96, 12 * 96, 3)
+    assert (pairs[:96, : 5 * 96] == 0).all()
+    assert (pairs[:, 5 * 96 :] == 255).all()
+    for k in range(5):
+        made = resize(sample(k, cell=0).image, (96, 96))
+        assert np.abs(pairs[96:, 96 * k : 96 * (k + 1)].astype(int) - made).mean() < 8, "as JPEG keeps it"
+    words = " ".join(seen.words)
+    assert "6 of the made faces began with a photograph and show, or resemble, its person; up to 24 a cell stand" in words
+    assert "nobody" not in words
+
+
+def test_photographs_that_are_gone_are_told_and_their_samples_shown_alone(tmp_path: Path) -> None:
+    target = faces_folder(tmp_path / "real")
+    out = output_folder(tmp_path / "out", target)
+    (tmp_path / "real" / "faces" / "07.png").unlink()  # what cannot be read is passed over
+    words = " ".join(Page(report_run(out, target).read_text(encoding="utf-8")).words)
+    assert "1 of the photographs that made faces began with are not in faces|old any more" in words
+    assert not list((out / "report_files").glob("pairs-*"))
+    sheet = decode((out / "report_files" / "cell-0000.png").read_bytes())
+    assert (sheet[104:, 6 * 96 : 7 * 96] != 255).any()  # the seventh of seven samples of this cell
+
+
+def test_samples_of_real_people_are_left_out_with_them(tmp_path: Path) -> None:
+    target = faces_folder(tmp_path / "real")
+    out = output_folder(tmp_path / "out", target, source_sha256=hashlib.sha256(target.encoded(3)).digest())
+    report_run(out, target)
+    words = " ".join(Page(report_run(out, target, real_faces=False).read_text(encoding="utf-8")).words)
+    assert "its person: they are left out, too." in words
+    sheet = decode((out / "report_files" / "cell-0000.png").read_bytes())
+    assert (sheet[:, 2 * 96 :] == 255).all()  # two of seven samples began with nobody
+    assert sorted(path.name for path in (out / "report_files").iterdir()) == ["cell-0000.png", "cell-0001.png"]
 
 
 def test_an_interrupted_run_has_a_report(tmp_path: Path) -> None:
