@@ -140,9 +140,12 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu")
     if name in BUILT_IN:
         return _resolve(BUILT_IN[name])(target)
     if name.endswith(".safetensors") or isinstance(name_or_path, Path) or "/" in name:
-        from faceaug.generators import stylegan2
+        from faceaug.generators import mistaken, stylegan2
 
-        return stylegan2.load(Path(name_or_path), target)
+        path = Path(name_or_path)
+        if path.suffix == ".safetensors":
+            mistaken.head_of(path, "a .safetensors file of a generator")
+        return stylegan2.load(path, target)
     others = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in others:
         raise GeneratorError(

@@ -14,6 +14,7 @@ import torch
 
 from faceaug.errors import GeneratorError
 from faceaug.files import sha256_file, write_bytes
+from faceaug.generators.mistaken import head_of, is_safetensors
 from faceaug.generators.nvidia import read_nvidia
 from faceaug.generators.pieces import Foreign
 from faceaug.generators.rosinality import read_rosinality
@@ -22,6 +23,8 @@ from faceaug.generators.torchfiles import STREAM_START
 from faceaug.generators.weights import Network, believing, check_settings, new_network
 
 LICENCE = "not stated in the file; ask where it comes from (NVIDIA's own networks: non-commercial use only)"
+EXPECTED = "a .pkl of NVIDIA's PyTorch networks or a .pt of rosinality's"
+PICKLE_START = b"\x80"  # of every protocol that torch or NVIDIA's code ever wrote
 SAMPLES = 50_000
 WIDEST = 16  # times the file's size: the covariance of w, which grows with the square of its width
 
@@ -39,17 +42,21 @@ def read_foreign(path: Path) -> Foreign:
 
 
 def _read_foreign(path: Path) -> Foreign:
-    try:
-        with open(path, "rb") as file:
-            start = file.read(len(STREAM_START))
-    except OSError as error:
-        raise GeneratorError(f"{path} cannot be read: {error.strerror or error}") from error
-    if start[:2] == b"PK" or start == STREAM_START:
+    head = head_of(path, EXPECTED)
+    if head.startswith((b"PK", STREAM_START)):
         return read_rosinality(path)
     if path.suffix == ".safetensors":
         raise GeneratorError(f"{path} needs no import: files that end in .safetensors are read as they are")
-    if not start:
-        raise GeneratorError(f"{path} is empty; get the file again")
+    if is_safetensors(head):
+        raise GeneratorError(
+            f"{path} is a safetensors file under another name, where {EXPECTED} was expected: if faceaug wrote it, let "
+            "its name end in .safetensors and use it as it is"
+        )
+    if not head.startswith(PICKLE_START):
+        raise GeneratorError(
+            f"{path} is of an unknown kind (it begins with the bytes {head[:8].hex(' ')}), where {EXPECTED} was "
+            "expected: it is damaged or another file, get it again"
+        )
     return read_nvidia(path)
 
 

@@ -133,3 +133,11 @@ def test_imports_that_cannot_be(faceaug_cli, foreign, tmp_path, monkeypatch, wor
     assert (outcome.status, outcome.out) == (status, "")
     assert told in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["faces.pkl"]
+
+
+def test_a_pointer_in_the_place_of_a_generator(faceaug_cli, tmp_path):
+    (tmp_path / "faces.pkl").write_text("version https://git-lfs.github.com/spec/v1\nsize 7\n")
+    outcome = faceaug_cli("generator", "import", tmp_path / "faces.pkl", "-o", tmp_path / "faces.safetensors")
+    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (1, "", 1)
+    assert "faces.pkl is a Git LFS pointer that stands for 7 bytes, where a .pkl" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["faces.pkl"]

@@ -121,7 +121,7 @@ def raw(body, protocol=b"\x80\x04"):
         (raw(b"h\x07"), "cannot be read"),
         (b"\x80\x04]", "truncated|cannot be read"),
         (b"\x80\x04" + b"\xff" * 9, "cannot be read"),
-        (b"hello, this is no pickle", "cannot be read"),
+        (b"hello, this is no pickle", "is a text file"),
         (raw(b"(" * 50), "."),
         (raw(b"I" + b"9" * 9000 + b"\n"), "."),
         (raw(b"F" + b"x" * 300 + b"\n"), "cannot be read"),
