@@ -26,7 +26,8 @@ from faceaug.files import write_bytes
 from faceaug.generators import snapshots
 from faceaug.generators.augmentation import EVERY, Adaptation, augmented
 from faceaug.generators.base import check_device
-from faceaug.generators.networks import Discriminator, StyleGAN2Network, reset_parameters
+from faceaug.generators.discriminator import Discriminator
+from faceaug.generators.networks import StyleGAN2Network, reset_parameters
 from faceaug.generators.parallel import Workers
 from faceaug.generators.presets import BUDGETS, PRESETS, TrainingConfig, preset
 from faceaug.generators.sources import Draws, Pictures, Source
