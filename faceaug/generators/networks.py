@@ -9,8 +9,9 @@ channels-last in memory, which is several times faster on CPU.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, cast
 
 import torch
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceaug.errors import GeneratorError
+from faceaug.generators import winograd
 
 # "const" adds the stored noise, "none" adds none, a torch.Generator draws fresh noise (for training).
 Noise = Literal["const", "none"] | torch.Generator
@@ -176,6 +178,30 @@ class Mapping(nn.Module):
         return x  # [N, W]
 
 
+class Kept:
+    """What is worked out from a frozen weight on a CPU, once, and again when the weight has changed."""
+
+    def __init__(self, work_out: Callable[[Tensor], Tensor]) -> None:
+        self.work_out = work_out
+        self._seen: tuple[Tensor, int, int] | None = None
+        self._result = torch.empty(0)
+
+    def of(self, weight: Tensor) -> Tensor:
+        if weight.requires_grad or weight.device.type != "cpu":
+            return self.work_out(weight)
+        version = 0 if weight.is_inference() else weight._version
+        seen = (weight, weight.data_ptr(), version)
+        if self._seen is None or self._seen[0] is not weight or self._seen[1:] != seen[1:]:
+            with torch.inference_mode(False):  # a later call may want gradients of other things
+                self._seen, self._result = seen, self.work_out(weight)
+        return self._result
+
+
+def energy(weight: Tensor) -> Tensor:
+    """Return the sums of squares of kernels [out, in, 3, 3], [in, out]."""
+    return weight.square().sum((2, 3)).T
+
+
 class SynthesisLayer(nn.Module):
     """Modulated 3 x 3 convolution, noise, bias, leaky ReLU.
 
@@ -193,6 +219,7 @@ class SynthesisLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         self.register_buffer("noise_const", torch.empty(side, side))
         self.noise_strength = nn.Parameter(torch.empty([]))
+        self._energy, self._kernels = Kept(energy), Kept(partial(winograd.kernels, up=up))
 
     def reset(self, rng: torch.Generator) -> None:
         self.weight.copy_(torch.randn(self.weight.shape, generator=rng))
@@ -202,20 +229,38 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
         style = self.affine(w)  # [N, in]
-        demodulation = torch.rsqrt(style.square() @ self.weight.square().sum((2, 3)).T + EPSILON)  # [N, out]
+        # The gain of the activation goes through it, so it is given to the factors beforehand: a pass less over x.
+        scale = GAIN * torch.rsqrt(style.square() @ self._energy.of(self.weight) + EPSILON)  # [N, out]: demodulation
+        bias = GAIN * self.bias[None, None]  # [1, 1, out], the order that x has in memory
+        grain = None if noise == "none" else GAIN * self.noise_strength * self.draw_noise(len(x), noise)[..., None]
+        if self._in_tiles(x, style):
+            return self._drawn(x, style, scale, bias, grain)
         x = x * style[:, :, None, None].to(x.dtype)
         kernel = self.weight.to(x.dtype)
         if self.up:  # a transposed convolution with stride 2 puts the zeros between the pixels itself
             x = blur(F.conv_transpose2d(x, 4 * kernel.transpose(0, 1), stride=2), 1)
         else:
             x = F.conv2d(x, kernel, padding=1)
-        # The gain of the activation goes through it, so it is given to the factors beforehand: a pass less over x.
-        offset = GAIN * self.bias[None, None]  # [..., H, W, out], the order that x has in memory
-        if noise != "none":
-            offset = offset + GAIN * self.noise_strength * self.draw_noise(len(x), noise)[..., None]
-        x = x * (GAIN * demodulation)[:, :, None, None].to(x.dtype)  # not addcmul, which loses channels-last
+        offset = bias if grain is None else bias + grain
+        x = x * scale[:, :, None, None].to(x.dtype)  # not addcmul, which loses channels-last
         x = F.leaky_relu_(x.add_(offset.movedim(-1, -3).to(x.dtype)), LEAK)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+    def _in_tiles(self, x: Tensor, style: Tensor) -> bool:
+        frozen = not (x.requires_grad or style.requires_grad or self.weight.requires_grad)
+        return frozen and winograd.pays(x, up=self.up)
+
+    def _drawn(self, x: Tensor, style: Tensor, scale: Tensor, bias: Tensor, grain: Tensor | None) -> Tensor:
+        """Do the same as `forward` by Winograd's convolution."""
+
+        def finish(part: Tensor, images: slice, rows: slice) -> None:
+            if grain is not None:
+                part.add_(grain.expand(len(x), *grain.shape[-3:])[images, rows])
+            F.leaky_relu_(part, LEAK)
+            if self.clamp is not None:
+                part.clamp_(-self.clamp, self.clamp)
+
+        return winograd.convolve(x, self._kernels.of(self.weight), style, scale, bias, finish, up=self.up)
 
     def draw_noise(self, n: int, noise: Noise) -> Tensor:
         if isinstance(noise, torch.Generator):
@@ -240,7 +285,8 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) / math.sqrt(self.weight.shape[1])
-        x = F.conv2d(x * style[:, :, None, None].to(x.dtype), self.weight.to(x.dtype))
+        kernels = style[:, None] * self.weight[:, :, 0, 0]  # an image's own [N, 3, in]: few beside the pixels of x
+        x = torch.bmm(kernels.to(x.dtype), x.flatten(2)).view(len(x), 3, *x.shape[2:])
         x = x.float() + self.bias[:, None, None]
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
