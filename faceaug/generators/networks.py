@@ -183,18 +183,16 @@ class Kept:
 
     def __init__(self, work_out: Callable[[Tensor], Tensor]) -> None:
         self.work_out = work_out
-        self._seen: tuple[Tensor, int, int] | None = None
-        self._result = torch.empty(0)
+        self._kept: tuple[Tensor, int, int, Tensor] | None = None  # weight, address, version and result
 
     def of(self, weight: Tensor) -> Tensor:
         if weight.requires_grad or weight.device.type != "cpu":
             return self.work_out(weight)
-        version = 0 if weight.is_inference() else weight._version
-        seen = (weight, weight.data_ptr(), version)
-        if self._seen is None or self._seen[0] is not weight or self._seen[1:] != seen[1:]:
+        address, version = weight.data_ptr(), 0 if weight.is_inference() else weight._version
+        if self._kept is None or self._kept[0] is not weight or self._kept[1:3] != (address, version):
             with torch.inference_mode(False):  # a later call may want gradients of other things
-                self._seen, self._result = seen, self.work_out(weight)
-        return self._result
+                self._kept = weight, address, version, self.work_out(weight)
+        return self._kept[3]
 
 
 def energy(weight: Tensor) -> Tensor:
@@ -233,7 +231,8 @@ class SynthesisLayer(nn.Module):
         scale = GAIN * torch.rsqrt(style.square() @ self._energy.of(self.weight) + EPSILON)  # [N, out]: demodulation
         bias = GAIN * self.bias[None, None]  # [1, 1, out], the order that x has in memory
         grain = None if noise == "none" else GAIN * self.noise_strength * self.draw_noise(len(x), noise)[..., None]
-        if self._in_tiles(x, style):
+        frozen = not any(part.requires_grad for part in (x, style, bias, self.weight))
+        if frozen and winograd.pays(x, up=self.up):
             return self._drawn(x, style, scale, bias, grain)
         x = x * style[:, :, None, None].to(x.dtype)
         kernel = self.weight.to(x.dtype)
@@ -245,10 +244,6 @@ class SynthesisLayer(nn.Module):
         x = x * scale[:, :, None, None].to(x.dtype)  # not addcmul, which loses channels-last
         x = F.leaky_relu_(x.add_(offset.movedim(-1, -3).to(x.dtype)), LEAK)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
-
-    def _in_tiles(self, x: Tensor, style: Tensor) -> bool:
-        frozen = not (x.requires_grad or style.requires_grad or self.weight.requires_grad)
-        return frozen and winograd.pays(x, up=self.up)
 
     def _drawn(self, x: Tensor, style: Tensor, scale: Tensor, bias: Tensor, grain: Tensor | None) -> Tensor:
         """Do the same as `forward` by Winograd's convolution."""
