@@ -75,9 +75,8 @@ device_option = click.option(
     "--snapshots",
     metavar="N",
     type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    help="Sample grids to keep, and points of the curve, over the run.",
+    help="Sample grids to keep, and points of the curve, over the run.  [default: 20, or as many as take a fifth of a "
+    "short run's time, at least 1]",
 )
 @click.option(
     "--curve",
@@ -107,6 +106,7 @@ def train(**options: Any) -> None:
     """
     from faceaug.generators import parallel, snapshots
     from faceaug.generators import training as library
+    from faceaug.generators.evaluation import affordable_points
 
     workers, device = parallel.join(options["device"] or default_device())
     console = Console(as_json=options["as_json"], quiet=options["quiet"] or not workers.first)
@@ -114,8 +114,9 @@ def train(**options: Any) -> None:
     start = _start(options["init"])
     name, config = _config(options, start)
     snapshots.check_folder(out, resume=options["resume"])
-    pictures, curve = _pictures(options, config, device, console, with_curve=workers.first)
+    pictures, curve, faces = _pictures(options, config, device, console, with_curve=workers.first)
     steps = config.steps(options["kimg"] or library.BUDGETS[name])
+    wanted = options["snapshots"] or affordable_points(steps * config.batch, faces)
     last = _Last()
     try:
         with Interruptible(lambda: _kept(out)), console.stages() as bars:
@@ -133,7 +134,7 @@ def train(**options: Any) -> None:
                 options["resume"],
                 device=device,
                 steps=steps,
-                snapshot_every=max(1, steps // options["snapshots"]),
+                snapshot_every=-(-steps // wanted),  # the last step is one of them
                 watch=curve,
                 start=start,
                 workers=workers,
@@ -206,8 +207,8 @@ def _config(options: dict[str, Any], start: StyleGAN2 | None) -> tuple[str, Trai
 
 def _pictures(
     options: dict[str, Any], config: TrainingConfig, device: torch.device, console: Console, *, with_curve: bool
-) -> tuple[Pictures, Curve | None]:
-    """Read the images, and make ready what the curve needs."""
+) -> tuple[Pictures, Curve | None, int]:
+    """Read the images, and make ready what the curve needs; also return of how many faces a point of it is."""
     from faceaug.errors import UsageError
     from faceaug.generators.evaluation import FEWEST, Curve
     from faceaug.generators.features import efficientnet_installed, load_efficientnet
@@ -227,9 +228,8 @@ def _pictures(
         mirror=options["mirror"],
         device=device if pixels.nbytes < 4e9 else "cpu",
     )
-    if features is None:
-        return pictures, None
-    return pictures, Curve(pixels[:: max(1, len(pixels) // count)][:count], features, device)
+    compared = pixels[:: max(1, len(pixels) // max(count, 1))][:count]
+    return pictures, None if features is None else Curve(compared, features, device), len(compared)
 
 
 def read_pictures(

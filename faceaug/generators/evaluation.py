@@ -22,6 +22,10 @@ FORMAT, VERSION = "faceaug-evaluation", 1
 FEWEST = 32
 """Pictures of each kind below which nothing is told."""
 NEIGHBOURS = 3
+PRICE = 2.5
+"""Images of training that take as long as one face of a curve's point: measured at the preset tiny
+(benchmarks/curve_cost.py); larger ones train slower and are looked at as fast."""
+MOST_POINTS, MEASURING = 20, 0.2
 _COPY = 0.01  # quantile of the real pictures' distances to each other below which a made one counts as a near-copy
 Pixels = npt.NDArray[np.uint8]
 Stages = Callable[[str, int, int], None]
@@ -168,6 +172,28 @@ class _Teller:
             tell(stage, done, total)
 
         return add
+
+
+def affordable_points(images: int, faces: int) -> int:
+    """Return how many points a curve may have by default, so that a run spends most of its time on training.
+
+    Parameters
+    ----------
+    images
+        Images that the run sees in all.
+    faces
+        Faces of each kind for a point; 0 where there is no curve.
+
+    Returns
+    -------
+    int
+        1 to `MOST_POINTS`. Above 1, all points and the look at the real faces, which takes as long as one, take at most
+        the share `MEASURING` of the time.
+    """
+    if not faces:
+        return MOST_POINTS
+    affordable = int(images * MEASURING / (1 - MEASURING) / (PRICE * faces)) - 1
+    return min(max(affordable, 1), MOST_POINTS)
 
 
 class Curve:

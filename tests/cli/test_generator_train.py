@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.generators import features, load_generator, presets
+from faceaug.generators import evaluation, features, load_generator, presets
 from faceaug.generators.features import Features
 from faceaug.generators.networks import StyleGAN2Config
 from faceaug.generators.stylegan2 import initialise, save
@@ -71,6 +71,31 @@ def test_train_evaluate_and_sample(faceaug_cli, folder, tmp_path):
     assert (saved["n"], saved["against"]) == (70, {"name": "faces", "images": 70})
     assert decode((out / "samples.png").read_bytes()).shape == decode((out / "real.png").read_bytes()).shape
     assert faceaug_cli("generator", "sample", out / "generator.safetensors", "-o", tmp_path / "s.png").status == 0
+
+
+def points(out):
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [line["step"] for line in lines if "frechet" in line]
+
+
+def test_a_short_run_is_measured_at_its_end_and_as_often_as_is_asked_for(faceaug_cli, folder, tmp_path):
+    for name, more, steps in (("a", (), [9]), ("b", ("--snapshots", 3), [3, 6, 9]), ("c", ("--snapshots", 2), [5, 9])):
+        told = tiny(faceaug_cli, folder, tmp_path / name, "--kimg", 0.072, "--curve", 40, *more)
+        assert told.status == 0, told.err
+        assert points(tmp_path / name) == steps
+        assert len(list((tmp_path / name / "grids").iterdir())) == len(steps)
+    drawn = [(tmp_path / name / "generator.safetensors").read_bytes() for name in "ab"]
+    assert drawn[0] == drawn[1], "looking changes nothing"
+
+
+def test_a_resumed_run_is_measured_where_the_whole_one_is(faceaug_cli, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "PRICE", 0.5)
+    asked = ("--kimg", 0.2, "--curve", 32)  # two points
+    assert tiny(faceaug_cli, folder, tmp_path / "whole", *asked).status == 0
+    assert points(tmp_path / "whole") == [13, 25]
+    assert tiny(faceaug_cli, folder, tmp_path / "parts", *asked, "--seconds", 0.001).status == 0
+    assert tiny(faceaug_cli, folder, tmp_path / "parts", *asked, "--resume").status == 0
+    assert points(tmp_path / "parts") == [13, 25]
 
 
 def test_it_is_resumed_and_not_overwritten(faceaug_cli, folder, tmp_path):

@@ -11,7 +11,17 @@ import torch
 
 from faceaug.errors import GeneratorError
 from faceaug.generators import features as module
-from faceaug.generators.evaluation import Curve, evaluate, grid, sample, to_pixels
+from faceaug.generators.evaluation import (
+    MEASURING,
+    MOST_POINTS,
+    PRICE,
+    Curve,
+    affordable_points,
+    evaluate,
+    grid,
+    sample,
+    to_pixels,
+)
 from faceaug.generators.features import Features, efficientnet_installed, load_efficientnet, load_inception
 
 
@@ -71,6 +81,24 @@ def test_the_curve_looks_at_the_same_draws_each_time(small):
     first, again = curve(small.network), curve(small.network)
     assert first == again
     assert first["frechet_n"] == 64
+
+
+@pytest.mark.parametrize("faces", [32, 100, 500])
+@pytest.mark.parametrize("images", [1, 999, 5_000, 20_000, 60_000, 10**7])
+def test_a_curve_takes_its_share_of_a_run_and_no_more(images, faces):
+    points = affordable_points(images, faces)
+
+    def share(count):
+        measuring = (count + 1) * PRICE * faces  # the real faces are looked at once, too
+        return measuring / (measuring + images)
+
+    assert 1 <= points <= MOST_POINTS
+    assert points == 1 or share(points) <= MEASURING
+    assert points == MOST_POINTS or share(points + 1) > MEASURING
+
+
+def test_without_a_curve_grids_are_as_many_as_ever():
+    assert affordable_points(8, 0) == MOST_POINTS
 
 
 def test_stages_are_told(small):
