@@ -3,7 +3,8 @@
 What a cell asks of labels, its photographs have; what it asks of view and light, the edit reaches. In a cell of labels
 alone a face takes the yaw and the light from the side of another photograph of the data set, as far as that is not far.
 Its labels are those of its photograph: where the picture drawn of it lost one, the edit gives it back, and of the
-probes it is asked that they find it as they find it in the photograph, or as surely as they are asked of a draw.
+probes it is asked that they find it as they find it in the photograph, or as surely as they are asked of a draw. Where
+the judge does not find it in the photograph, nothing could tell whether it was lost: no edit begins there.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ UNLIKE = "photograph drawn alike"
 """The reason of real faces of which the generator draws too little for an edit to begin with."""
 UNMOVED = "turned or relit"
 """The reason of those of which no edit came nearer to what was asked than the picture drawn of the photograph."""
+UNREAD = "label read off the photograph"
+"""The reason of those in which the judge finds their own label less surely than by chance."""
 TURNED = dict(yaw=20.0, light_x=30.0)
 """What is given to faces where their cell asks for labels alone, and by how many degrees at most."""
 
@@ -98,16 +101,17 @@ class Originals:
         """Return block number `block` of attempts at a cell."""
         torch.set_num_threads(1)
         attempts = list(range(block * BLOCK, (block + 1) * BLOCK))
-        sources = self._sources_of(cell, attempts)
+        parts, standard = self._standing_of(cell)
+        sources = self._sources_of(cell, parts, attempts)
         attempts = attempts[: len(sources)]
         origins = self._inverted(sources)
-        refused = {a: origins[row].refused for a, row in zip(attempts, sources, strict=True) if origins[row].refused}
+        reasons = [self._refusal(origins[row], parts) for row in sources]
+        refused = {attempt: why for attempt, why in zip(attempts, reasons, strict=True) if why}
         left = [k for k, attempt in enumerate(attempts) if attempt not in refused]
         if not left:
             return BlockResult((), refused, {})
         attempts, sources = [attempts[k] for k in left], [sources[k] for k in left]
         seeds = [sample_seed(self._workshop.seed, cell.index, attempt) for attempt in attempts]
-        parts, standard = self._standing_of(cell)
         begun = [origins[row] for row in sources]
         least = self._least(parts, begun)
         ask, edited = self._edited(parts, standard, sources, begun, least[0], seeds)
@@ -126,7 +130,7 @@ class Originals:
         """Allowed are so many for each sample that is planned, as far as its photographs may give so many samples."""
         return max(2 * BLOCK, min(cell.planned, len(self._rows_of(cell)) * self._uses) * self._tries)
 
-    def _sources_of(self, cell: PlannedCell, attempts: Sequence[int]) -> list[int]:
+    def _sources_of(self, cell: PlannedCell, parts: Sequence[Wanted], attempts: Sequence[int]) -> list[int]:
         """Return the photograph of each attempt: every one once, and then again those that can be begun with.
 
         There are fewer where no photograph is any good.
@@ -135,10 +139,19 @@ class Originals:
         if attempts[-1] < len(rows):
             return [rows[attempt] for attempt in attempts]
         with self._all:  # the first to come inverts them, for all
-            good = [row for row, origin in self._inverted(rows).items() if not origin.refused]
+            good = [row for row, origin in self._inverted(rows).items() if not self._refusal(origin, parts)]
         once = [rows[attempt] for attempt in attempts if attempt < len(rows)]
         again = [good[(attempt - len(rows)) % len(good)] for attempt in attempts if attempt >= len(rows) and good]
         return [*once, *again]
+
+    def _refusal(self, origin: Origin, parts: Sequence[Wanted]) -> str:
+        """Return why no edit towards a cell begins with a photograph, or an empty text."""
+        classes = [part for part in parts if part.task.kind == "classes"]
+        if origin.refused or not classes:
+            return origin.refused
+        sure = confidences(classes, self._guide.judge, origin.judged[None])[0]
+        chance = np.array([1 / len(part.task.levels) for part in classes])
+        return UNREAD if (sure < chance).any() else ""
 
     def _rows_of(self, cell: PlannedCell) -> NDArray[np.int64]:
         with self._lock:

@@ -264,7 +264,7 @@ def fingerprint(
     parts = dict(
         target=target.fingerprint(), plan=plan.to_dict(),
         generator=generator and (generator.sha256, getattr(generator, "settings", None)),  # a file may be drawn anew
-        settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=gate_marks(), rules=2,
+        settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=gate_marks(), rules=3,
         found=found and [found.bundle.directions.sha256(), found.bundle.reconstruction, found.measured, found.aligned],
         eye=eye and eye.sha256,
     )  # fmt: skip

@@ -29,7 +29,7 @@ from faceaug.synthesis.account import ERROR
 from faceaug.synthesis.estimate import estimate
 from faceaug.synthesis.gates import DUPLICATE, Limits
 from faceaug.synthesis.ledger import USED_UP
-from faceaug.synthesis.originals import TURNED, UNLIKE, UNMOVED, Originals
+from faceaug.synthesis.originals import TURNED, UNLIKE, UNMOVED, UNREAD, Originals
 from faceaug.synthesis.portraits import FACELESS, UNREADABLE, Studio
 from faceaug.synthesis.run import Settings, balance
 
@@ -163,6 +163,19 @@ def test_what_the_generator_cannot_draw_is_refused(target, tmp_path, module_quic
     assert all("photograph drawn alike" in cell.note for cell in result.manifest.cells if cell.short)
 
 
+def test_photographs_in_which_the_judge_does_not_find_their_label_are_refused(target, tmp_path, module_quick):
+    """Nothing could tell whether it was lost: of the wrongly labelled half, none becomes a sample."""
+    wrong = np.arange(len(target)) % 2 == 0
+    other = target.table["bar"].map({"yes": "no", "no": "yes"})
+    misled = replace(target, table=target.table.assign(bar=other.where(wrong, target.table["bar"])))
+    result = made(misled, tmp_path / "out", most=4)
+    assert result.manifest.totals.rejected[UNREAD] > 0
+    rows = of(misled)
+    sources = [rows[mark.tobytes()] for mark in columns(tmp_path / "out")["source_sha256"]]
+    assert result.accepted == len(sources) > 0
+    assert not wrong[sources].any()
+
+
 def test_a_cell_without_a_real_face_says_so(target, tmp_path, module_quick):
     table = target.table.assign(hat=np.where(np.arange(len(target)) % 2 == 0, "on", "off"))
     table.loc[(table["bar"] == "yes") & (table["hat"] == "on"), "hat"] = "off"
@@ -292,11 +305,11 @@ def test_of_few_photographs_the_good_ones_are_turned_again():
     engine._all, engine._tries, engine._uses = threading.Lock(), 8, 3
     engine._rows_of = lambda cell: np.array([4, 5, 6])
     engine._inverted = lambda rows: {row: SimpleNamespace(refused="no face" if row in bad else "") for row in rows}
-    assert engine._sources_of(None, range(2)) == [4, 5]
-    assert engine._sources_of(None, range(8)) == [4, 5, 6, 4, 6, 4, 6, 4]
-    assert engine._sources_of(None, range(8, 11)) == [6, 4, 6]
+    assert engine._sources_of(None, (), range(2)) == [4, 5]
+    assert engine._sources_of(None, (), range(8)) == [4, 5, 6, 4, 6, 4, 6, 4]
+    assert engine._sources_of(None, (), range(8, 11)) == [6, 4, 6]
     attempts = {planned: engine._attempts(SimpleNamespace(planned=planned)) for planned in (1, 6, 1000)}
     assert attempts == {1: 2 * 8, 6: 48, 1000: 3 * 3 * 8}, "three photographs give nine faces at most"
     bad |= {4, 6}
-    assert engine._sources_of(None, range(8)) == [4, 5, 6]
-    assert engine._sources_of(None, range(8, 11)) == []
+    assert engine._sources_of(None, (), range(8)) == [4, 5, 6]
+    assert engine._sources_of(None, (), range(8, 11)) == []
