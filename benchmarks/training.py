@@ -75,8 +75,9 @@ def run(work: Path, arm: str, pixels: Pixels, features: Features, given: argpars
     begin = time.process_time()
     steps, out = config.steps(given.kimg), work / arm.replace(" ", "-")
     source = Pictures(pixels, "draws of digiface")
+    continued = (out / snapshots.CHECKPOINT).exists()
     train(
-        config, source, out, given.seconds, (out / snapshots.CHECKPOINT).exists(), steps=steps,
+        config, source, out, given.seconds, continued, steps=steps,
         snapshot_every=max(1, steps // given.points), watch=Curve(pixels[: given.samples], features),
     )  # fmt: skip
     log = snapshots.read_log(out)
@@ -88,7 +89,7 @@ def run(work: Path, arm: str, pixels: Pixels, features: Features, given: argpars
     least = min(row["frechet"] for row in curve)
     return {
         "seen": log[-1]["seen"],
-        "processor_seconds": worked,  # with the curve's, and of the last call where the run was continued
+        "processor_seconds": None if continued else worked,  # with the curve's
         "curve_samples": given.samples,
         "curve": curve,
         "last_over_least": round(curve[-1]["frechet"] / least, 3),
