@@ -11,10 +11,16 @@ The public names are loaded when they are first used, so that importing the pack
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from faceaug import demo as demo
 from faceaug.errors import FaceaugError
+
+# MKL rounds the rows of a narrow matrix by their place in the batch on some processors, unless it is told to compute
+# reproducibly. It reads this when it first computes, so it is set before torch is imported; AUTO costs no time. A
+# setting of the user's own is kept.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
     from faceaug.analysis import analyze
