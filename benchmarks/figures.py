@@ -329,8 +329,8 @@ def degrees(record: Record) -> str:
         f"On {record['faces']:,} faces one degree of the landmark model is {per['up to 10 degrees']:.2f} degrees by "
         f"the network up to 10°, and {per['over all faces']:.2f} over all faces: faces measured as {found} are turned "
         f"by {told}. No factor is applied: that of the linear model, {record['scale_from_the_linear_model']:.2f}, "
-        f"changes the error beyond 20° from {before['beyond 20']:.1f}° to {after['beyond 20']:.1f}°, and the error up to "
-        f"10° from {before['up to 10']:.1f}° to {after['up to 10']:.1f}°."
+        f"changes the error beyond 20° from {before['beyond 20']:.1f}° to {after['beyond 20']:.1f}°, and the error "
+        f"up to 10° from {before['up to 10']:.1f}° to {after['up to 10']:.1f}°."
     )
 
 
