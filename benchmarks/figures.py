@@ -356,6 +356,30 @@ def large_generators(record: Record) -> str:
     return "\n".join([*table(head, rows, right=range(1, 5)), "", under])
 
 
+def imported(record: Record) -> str:
+    """Return how closely and how fast imported networks reproduce the official code (measured outside this repository).
+
+    Speeds are those on two threads, by the clock where the record has it.
+    """
+    networks, clock = record["networks"].values(), "times_the_official_by_the_clock"
+    ranges: dict[tuple[str, int], list[float]] = {}
+    for name, one in record["speed"]["networks"].items():
+        if one["threads"] == 2:
+            key = (name.split(",")[0].split("-")[0], one["batch"])
+            ranges.setdefault(key, []).append(one.get(clock, one["times_the_official"]))
+    rows = [
+        [name, f"{batch}", f"{min(times):.1f}" if min(times) == max(times) else f"{min(times):.1f} to {max(times):.1f}"]
+        for (name, batch), times in sorted(ranges.items())
+    ]
+    return "\n".join([
+        f"Largest difference of images in [-1, 1] from those of the official code: "
+        f"{max(one['picture'] for one in networks):.1e}, over {len(networks)} randomly initialised networks of "
+        f"{min(one['resolution'] for one in networks)} to {max(one['resolution'] for one in networks):,} pixels.",
+        "",
+        *table(["network", "batch", "speed relative to the official code"], rows, right=range(1, 3)),
+    ])  # fmt: skip
+
+
 AS_TEXT: dict[str, Callable[[Record], str]] = {
     "utkface": real_run,
     "unlabelled": unlabelled,
@@ -369,6 +393,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "atoms": atoms,
     "explain": explained,
     "discovery_cost": large_generators,
+    "parity": imported,
 }
 
 if __name__ == "__main__":
