@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, and what it links to is there."""
+"""The README's Python runs as it stands, documents link to files that exist, and figures are those of the records."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
@@ -38,9 +39,14 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     exec(compile(blocks[2], "README.md", "exec"), space)
 
 
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", TEXT):
-        assert (ROOT / link).exists(), f"README.md links to {link}, which is not there"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), f"{page.name} links to {link}, which is not there"
+
+
+def test_the_readme_is_read_in_one_sitting():
+    assert len(TEXT.splitlines()) <= 130
 
 
 def test_figures_are_those_of_the_records():
