@@ -1,0 +1,1 @@
+"""Classifiers of attributes, learnt from the data set's own labels: networks, training, calibration, and face quality."""
