@@ -1,1 +1,1 @@
-"""Classifiers of attributes, learnt from the data set's own labels: networks, training, calibration, and face quality."""
+"""Classifiers of attributes, trained on the data set's own labels, calibrated; and a classifier of face quality."""

@@ -62,8 +62,8 @@ class Bundle:
         SHA-256 of all `weights` (`hash_of`), whatever was given: the network's, and the alignment and the calibration
         where they are there. As given where no weights are kept; "" when no network took part.
     weights : mapping of str to array
-        The reconstruction network's weights, and what is stored beside them (`faceaug.measurement.measure.measurer_state`); may
-        be empty where only their hash is kept.
+        The reconstruction network's weights, and what is stored beside them
+        (`faceaug.measurement.measure.measurer_state`); may be empty where only their hash is kept.
     generator_name, made_by : str
         The generator as `load_generator` knows it; the command that found this.
     """

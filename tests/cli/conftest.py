@@ -10,8 +10,6 @@ from command_line import Outcome, Run
 
 from faceaug.utils.images import encode
 
-
-
 ROWS = (("female", "asian", 8), ("female", "black", 2), ("male", "asian", 4), ("male", "black", 6))
 
 

@@ -26,7 +26,6 @@ from faceaug.utils import train_loop as loop
 torch.set_num_threads(1)
 
 
-
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("found") / "directions.safetensors"
