@@ -36,7 +36,7 @@ lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.ready-dev
-	$(BIN)/mypy --strict faceaug cli
+	$(BIN)/mypy --strict faceaug cli recipes
 
 setup: $(VENV)/.ready
 

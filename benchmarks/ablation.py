@@ -27,19 +27,19 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from semantics import nose_nearest
 
-from faceaug.discovery import read_faces
+from faceaug.discovery.discover import read_faces
 from faceaug.errors import UsageError
-from faceaug.files import read_json, write_json
-from faceaug.generators import load_generator
 from faceaug.generators.base import Generator
-from faceaug.reconstruction.draws import Pool, draw_pool, latents, pictures
-from faceaug.reconstruction.linear import LinearTrainer
-from faceaug.reconstruction.loop import run
-from faceaug.reconstruction.mirror import mirror_split
+from faceaug.generators.draws import Pool, draw_pool, latents, pictures
+from faceaug.generators.registry import load_generator
+from faceaug.reconstruction.factors import VIEW, Reading, joined
+from faceaug.reconstruction.linear_init import LinearTrainer
 from faceaug.reconstruction.perceptual import LatentTrainer
-from faceaug.reconstruction.reading import VIEW, Reading, joined
-from faceaug.reconstruction.scenes import Scenes
+from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.reconstruction.training import Coupling, NetworkTrainer, Schedule
+from faceaug.utils.files import read_json, write_json
+from faceaug.utils.train_loop import run
 
 COUPLINGS: tuple[Coupling, ...] = get_args(Coupling)
 FOLLOWS = 0.5

@@ -30,18 +30,19 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from sklearn.decomposition import MiniBatchDictionaryLearning, MiniBatchSparsePCA
 
-from faceaug.atlas import STAY
-from faceaug.discovery import maps_of, read_faces
-from faceaug.generators import load_generator, sample_z
-from faceaug.reconstruction.draws import BLOCK, latents
-from faceaug.reconstruction.draws import pictures as images_of
+from faceaug.discovery.atlas import STAY
+from faceaug.discovery.discover import maps_of, read_faces
+from faceaug.generators.base import sample_z
+from faceaug.generators.draws import BLOCK, latents
+from faceaug.generators.draws import pictures as images_of
+from faceaug.generators.registry import load_generator
+from faceaug.latents.atoms import ATOMS, EVENNESS, agreement, localize
+from faceaug.latents.bundle import LOCAL, read_bundle
+from faceaug.latents.face_regions import REGIONS, face_regions, face_weight, find_landmarks, shares
+from faceaug.latents.regression import StreamingRegression
 from faceaug.reconstruction.networks import network_of
-from faceaug.semantics.bundle import LOCAL, read_bundle
-from faceaug.semantics.localize import ATOMS, EVENNESS, agreement, localize
-from faceaug.semantics.regions import REGIONS, face_regions, face_weight, find_landmarks, shares
-from faceaug.semantics.regression import StreamingRegression
+from faceaug.utils.typing import Floats
 
-Floats = NDArray[np.float64]
 ALIKE = 0.8  # cosine from which an atom is found again
 
 

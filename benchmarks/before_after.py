@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from faceaug import demo
-from faceaug.analysis import analyze
-from faceaug.data import ShardDataset
-from faceaug.pictures import Group, before_after
+from faceaug.analysis.analyze import analyze
+from faceaug.datasets.dataset import load_target
+from faceaug.datasets.torch_dataset import ShardDataset
+from faceaug.report.contact_sheets import Group, before_after
 from faceaug.shards.manifest import read_manifest
-from faceaug.targets.table import load_target
 
 SHOWN = 14
 

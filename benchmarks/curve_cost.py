@@ -3,7 +3,7 @@
     python benchmarks/curve_cost.py [--faces 500] [--steps 48] [--rounds 5]
 
 Trains and measures in turns, and takes the median of the rounds, in seconds of the processor. From it follows
-`faceaug.generators.evaluation.PRICE`, by which `faceaug generator train` chooses how many points a short run has.
+`faceaug.gan_training.evaluation.PRICE`, by which `faceaug generator train` chooses how many points a short run has.
 Needs the packages of the extra `evaluate`. Writes benchmarks/results/curve_cost.json.
 """
 
@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from _record import environment, write_result
 
-from faceaug.generators.evaluation import MEASURING, PRICE, Curve, affordable_points
-from faceaug.generators.features import load_efficientnet
-from faceaug.generators.training import Pictures, Trainer, preset
+from faceaug.gan_training.evaluation import MEASURING, PRICE, Curve, affordable_points
+from faceaug.gan_training.features import load_efficientnet
+from faceaug.gan_training.trainer import Pictures, Trainer, preset
 
 BUDGETS = (5, 10, 20, 60)  # thousand images
 

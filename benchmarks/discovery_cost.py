@@ -29,11 +29,13 @@ from typing import Any, cast
 import torch
 from _record import environment, write_result
 
-from faceaug.discovery import Settings, discover
-from faceaug.generators import Generator, load_generator, stylegan2
-from faceaug.generators.networks import FullyConnected, StyleGAN2Config, reset_parameters
-from faceaug.generators.weights import new_network
-from faceaug.reconstruction.draws import draw_pool
+from faceaug.discovery.discover import Settings, discover
+from faceaug.generators import stylegan as stylegan2
+from faceaug.generators.base import Generator
+from faceaug.generators.draws import draw_pool
+from faceaug.generators.registry import load_generator
+from faceaug.generators.stylegan2_networks import FullyConnected, StyleGAN2Config, reset_parameters
+from faceaug.generators.weights_file import new_network
 from faceaug.reconstruction.networks import SIDE
 from faceaug.reconstruction.training import Schedule, neutralised
 

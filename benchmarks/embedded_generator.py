@@ -26,17 +26,19 @@ import torch
 from _record import environment
 from torch import Tensor
 
+from faceaug.classifiers.classifier import Probe, fit
+from faceaug.classifiers.face_quality import FAR, MODERATE, train_soundness
 from faceaug.errors import GeneratorError
-from faceaug.files import write_bytes, write_json
-from faceaug.generators import Generator, load_generator, snapshots
-from faceaug.generators.base import check_device
-from faceaug.generators.evaluation import Curve, Pixels, evaluate, grid, to_pixels
-from faceaug.generators.features import load_efficientnet
-from faceaug.generators.sources import Draws
-from faceaug.generators.training import BUDGETS, preset, train
-from faceaug.images import encode
-from faceaug.semantics.probes import Probe, fit
-from faceaug.semantics.soundness import FAR, MODERATE, train_soundness
+from faceaug.gan_training.data import Draws
+from faceaug.gan_training.evaluation import Curve, Pixels, evaluate, grid, to_pixels
+from faceaug.gan_training.features import load_efficientnet
+from faceaug.gan_training.trainer import BUDGETS, preset, train
+from faceaug.generators.base import Generator
+from faceaug.generators.registry import load_generator
+from faceaug.utils import checkpoints as snapshots
+from faceaug.utils.device import check_device
+from faceaug.utils.files import write_bytes, write_json
+from faceaug.utils.images import encode
 
 LARGEST = 12_000_000  # bytes of a generator that is shipped
 JUDGE = "soundness.safetensors"

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from _record import environment, write_result
 
-from faceaug.explain_map import explanation_picture
-from faceaug.explaining import Explanation, columns_for, explain
-from faceaug.files import write_bytes
-from faceaug.images import encode
-from faceaug.measuring import WHY
-from faceaug.semantics.bundle import read_bundle
-from faceaug.targets import load_target
+from faceaug.datasets import load_target
+from faceaug.explain.explain import Explanation, columns_for, explain
+from faceaug.explain.figure import explanation_picture
+from faceaug.latents.bundle import read_bundle
+from faceaug.measurement.measure import WHY
+from faceaug.utils.files import write_bytes
+from faceaug.utils.images import encode
 
 STRONGEST = 8  # parts that are recorded of each explanation
 

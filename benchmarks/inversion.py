@@ -23,26 +23,27 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from real_faces import shortened
 
-from faceaug.data import ShardDataset
-from faceaug.files import read_json
-from faceaug.finishing import ColourMatch
-from faceaug.framing import Framing, apply_framing
-from faceaug.generators import load_generator
-from faceaug.generators.features import Features, load_efficientnet
-from faceaug.images import contact_sheet, encode, resize
+from faceaug.appearance.framing import Framing, apply_framing
+from faceaug.appearance.harmonize import ColourMatch
+from faceaug.datasets import load_target
+from faceaug.datasets.dataset import Target
+from faceaug.datasets.thumbnails import common_aspect
+from faceaug.datasets.torch_dataset import ShardDataset
+from faceaug.gan_training.features import Features, load_efficientnet
+from faceaug.generators.draws import latents
+from faceaug.generators.registry import load_generator
 from faceaug.inversion.inverter import STEPS, Inverter
-from faceaug.measuring import load_measurer
-from faceaug.reconstruction.draws import latents
+from faceaug.measurement.measure import load_measurer
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.verify import verify
-from faceaug.synthesis.account import ERROR
-from faceaug.synthesis.guide import LAST, to_uint8
-from faceaug.synthesis.learnt_originals import ENCODER
-from faceaug.synthesis.portraits import Studio
-from faceaug.synthesis.run import MODELS
-from faceaug.targets import load_target
-from faceaug.targets.arrays import common_aspect
-from faceaug.targets.table import Target
+from faceaug.synthesis.balance import MODELS
+from faceaug.synthesis.engines.face_crops import Studio
+from faceaug.synthesis.engines.inversion_setup import ENCODER
+from faceaug.synthesis.sample_schema import ERROR
+from faceaug.synthesis.setup import LAST
+from faceaug.utils.files import read_json
+from faceaug.utils.images import contact_sheet, encode, resize
+from faceaug.utils.tensors import to_uint8
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SEED = 0

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from faceaug.files import atomic
-from faceaug.generators import load_generator
 from faceaug.generators.base import Generator
+from faceaug.generators.registry import load_generator
+from faceaug.utils.files import atomic
+from faceaug.utils.typing import Floats
 
-Floats = NDArray[np.float64]
 ANGLES = ("pitch", "yaw", "roll")
 SIGNS = (-1.0, -1.0, 1.0)  # from the file's to ours
 _MIRROR = (1.0, -1.0, -1.0)

@@ -17,8 +17,8 @@ import pandas as pd
 from _record import environment, write_result
 from real_faces import read_all, shortened
 
-from faceaug.measuring import CONFIDENCE, WHY
-from faceaug.reconstruction.measurer import UNITS
+from faceaug.measurement.measure import CONFIDENCE, WHY
+from faceaug.reconstruction.semantics import UNITS
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
 

@@ -20,19 +20,19 @@ import torch
 from _record import environment, write_result
 from torch.utils.data import DataLoader
 
-from faceaug.data import ShardDataset
-from faceaug.generators import load_generator
-from faceaug.images import resize
-from faceaug.semantics import scene
-from faceaug.semantics.calibration import as_tensor
-from faceaug.semantics.probes import Probe
+from faceaug.appearance import scene
+from faceaug.classifiers.classifier import Probe
+from faceaug.datasets import load_target
+from faceaug.datasets.dataset import Target
+from faceaug.datasets.torch_dataset import ShardDataset
+from faceaug.generators.registry import load_generator
+from faceaug.generators.sampling import synthesize
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.verify import verify
-from faceaug.synthesis.extrapolate import synthesize
-from faceaug.synthesis.guide import PROBES
-from faceaug.synthesis.run import MODELS
-from faceaug.targets import load_target
-from faceaug.targets.table import Target
+from faceaug.synthesis.balance import MODELS
+from faceaug.synthesis.setup import PROBES
+from faceaug.utils.images import resize
+from faceaug.utils.tensors import as_tensor
 
 SAMPLED = 200  # accepted samples of a cell that are synthesised again
 

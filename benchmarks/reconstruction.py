@@ -27,17 +27,18 @@ from _record import environment, write_result
 from semantics import nose_nearest
 from torch import Tensor
 
-from faceaug.discovery import read_faces
-from faceaug.reconstruction.draws import at_side, draw_pool, latents
+from faceaug.discovery.discover import read_faces
+from faceaug.generators.draws import draw_pool, latents
+from faceaug.reconstruction.factors import LIGHT, VIEW, Reading
 from faceaug.reconstruction.geometry import normals
-from faceaug.reconstruction.linear import LinearTrainer
-from faceaug.reconstruction.loop import run
-from faceaug.reconstruction.mirror import mirror_split
+from faceaug.reconstruction.linear_init import LinearTrainer
 from faceaug.reconstruction.perceptual import LatentTrainer
-from faceaug.reconstruction.reading import LIGHT, VIEW, Reading
-from faceaug.reconstruction.render import rasterize
-from faceaug.reconstruction.scenes import Observation, Scenes
+from faceaug.reconstruction.renderer import rasterize
+from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.reconstruction.synthetic_scenes import Observation, Scenes
 from faceaug.reconstruction.training import NetworkTrainer, Schedule
+from faceaug.utils.tensors import at_side
+from faceaug.utils.train_loop import run
 
 TOGETHER = 250
 UNSUP3D = {"scale_invariant_depth_error": 0.00793, "mean_angle_deviation": 16.5}

@@ -22,14 +22,14 @@ import torch
 from _record import environment, write_result
 from torch import Tensor
 
-from faceaug.generators import load_generator
 from faceaug.generators.base import Generator
-from faceaug.reconstruction.draws import draw_pool, latents
-from faceaug.reconstruction.linear import LinearTrainer
-from faceaug.reconstruction.loop import run
-from faceaug.reconstruction.mirror import mirror_split
-from faceaug.reconstruction.reading import LIGHT, VIEW, Reading
-from faceaug.reconstruction.scenes import Scenes
+from faceaug.generators.draws import draw_pool, latents
+from faceaug.generators.registry import load_generator
+from faceaug.reconstruction.factors import LIGHT, VIEW, Reading
+from faceaug.reconstruction.linear_init import LinearTrainer
+from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.reconstruction.synthetic_scenes import Scenes
+from faceaug.utils.train_loop import run
 
 SIDE = 32
 ASKED = ("yaw", "pitch", "roll", "light_x", "light_y")

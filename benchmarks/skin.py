@@ -29,26 +29,28 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.files import read_json
-from faceaug.finishing import ColourMatch
-from faceaug.framing import Framing
-from faceaug.generators import load_generator
+from faceaug.appearance import scene
+from faceaug.appearance.framing import Framing
+from faceaug.appearance.harmonize import ColourMatch
+from faceaug.classifiers.classifier import Probe, Task
 from faceaug.generators.base import Generator
-from faceaug.images import contact_sheet, encode
-from faceaug.reconstruction.measurer import NAMES
-from faceaug.semantics import scene
-from faceaug.semantics.algebra import joined, rebuild, select
-from faceaug.semantics.bundle import Bundle
-from faceaug.semantics.directions import Directions
-from faceaug.semantics.probes import Probe, Task
-from faceaug.semantics.reading import LIKE_SKIN, OUTSIDE, Reader, kept_scene
+from faceaug.generators.registry import load_generator
+from faceaug.generators.sampling import draw, draw_seeds, synthesize
+from faceaug.latents.algebra import joined, rebuild, select
+from faceaug.latents.bundle import Bundle
+from faceaug.latents.directions import Directions
+from faceaug.reconstruction.semantics import NAMES
 from faceaug.shards.manifest import read_manifest
-from faceaug.synthesis.asks import AIM
-from faceaug.synthesis.environment import at_work, find_directions
-from faceaug.synthesis.extrapolate import Ask, Edited, distance, extrapolate, synthesize
-from faceaug.synthesis.guide import FILES, LAST, PROBES, to_uint8
-from faceaug.synthesis.run import MODELS
-from faceaug.synthesis.survey import Survey, draw, draw_seeds
+from faceaug.synthesis.balance import MODELS
+from faceaug.synthesis.editing.closed_loop import Ask, Edited, distance, extrapolate
+from faceaug.synthesis.editing.objectives import AIM
+from faceaug.synthesis.editing.pose_readout import at_work, find_directions
+from faceaug.synthesis.editing.readout import LIKE_SKIN, OUTSIDE, Reader, kept_scene
+from faceaug.synthesis.latent_survey import Survey
+from faceaug.synthesis.setup import FILES, LAST, PROBES
+from faceaug.utils.files import read_json
+from faceaug.utils.images import contact_sheet, encode
+from faceaug.utils.tensors import to_uint8
 
 DRAWS, TRUNCATION, STEP = 256, 0.8, 3.0
 

@@ -25,7 +25,7 @@ import pandas as pd
 from _record import environment, write_result
 from tqdm import tqdm
 
-from faceaug.analysis import analyze
+from faceaug.analysis.analyze import analyze
 
 BY = ["gender,ethnicity,glasses", "age:0/13/20/40/60/117", "yaw:q4"]
 EDGES = [0, 13, 20, 40, 60, 117]

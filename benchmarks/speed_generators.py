@@ -21,9 +21,10 @@ from _record import environment, write_result
 from naive_stylegan2 import synthesize
 from torch import Tensor, nn
 
-from faceaug.generators import Generator, digiface, sample_z
-from faceaug.generators.stylegan2 import StyleGAN2, initialise
-from faceaug.generators.training import PRESETS
+from faceaug.gan_training.trainer import PRESETS
+from faceaug.generators import dcgan as digiface
+from faceaug.generators.base import Generator, sample_z
+from faceaug.generators.stylegan import StyleGAN2, initialise
 
 Draw = Callable[[Tensor], Tensor]
 

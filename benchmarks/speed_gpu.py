@@ -19,10 +19,11 @@ import torch
 from _record import environment, write_result
 from torch import Tensor
 
-from faceaug.generators.base import check_device, tile_of
-from faceaug.generators.networks import StyleGAN2Config, reset_parameters
-from faceaug.generators.stylegan3 import Filters, StyleGAN3Config
-from faceaug.generators.weights import Network, new_network
+from faceaug.generators.base import tile_of
+from faceaug.generators.stylegan2_networks import StyleGAN2Config, reset_parameters
+from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
+from faceaug.generators.weights_file import Network, new_network
+from faceaug.utils.device import check_device
 
 Draw = Callable[[Tensor], Tensor]
 

@@ -22,10 +22,10 @@ import torch
 from _record import environment, write_result
 from torch import Tensor
 
-from faceaug.generators import sample_z
+from faceaug.generators.base import sample_z
 from faceaug.reconstruction.geometry import move, project, unproject
-from faceaug.reconstruction.render import FILL_DEPTH, rasterize, render
-from faceaug.reconstruction.scenes import Scenes
+from faceaug.reconstruction.renderer import FILL_DEPTH, rasterize, render
+from faceaug.reconstruction.synthetic_scenes import Scenes
 
 SIDE = 64
 ALTERNATIVE = "every triangle in the graph"

@@ -20,9 +20,9 @@ import numpy as np
 from _record import environment, write_result
 from numpy.typing import NDArray
 
-from faceaug import images
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.writer import Sample, write_shard
+from faceaug.utils import images
 
 BASELINE = "gzip, 32 images a chunk"
 BATCH = 32

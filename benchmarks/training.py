@@ -19,13 +19,14 @@ from typing import Any
 import torch
 from _record import environment, write_result
 
-from faceaug.generators import load_generator, snapshots
-from faceaug.generators.evaluation import Curve, Pixels, evaluate, to_pixels
-from faceaug.generators.features import Features, load_efficientnet
-from faceaug.generators.sources import Draws, Pictures, load_pictures
-from faceaug.generators.training import preset, train
-from faceaug.images import encode
-from faceaug.targets import load_target
+from faceaug.datasets import load_target
+from faceaug.gan_training.data import Draws, Pictures, load_pictures
+from faceaug.gan_training.evaluation import Curve, Pixels, evaluate, to_pixels
+from faceaug.gan_training.features import Features, load_efficientnet
+from faceaug.gan_training.trainer import preset, train
+from faceaug.generators.registry import load_generator
+from faceaug.utils import checkpoints as snapshots
+from faceaug.utils.images import encode
 
 END = ("n", "frechet", "kernel_distance", "precision", "recall", "near_copies", "split_half")
 ARMS = {"adaptive augmentation": True, "no augmentation": False}

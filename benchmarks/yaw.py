@@ -25,17 +25,17 @@ from judge import ANGLES, Floats, Judge, draws_of, load_judge
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.discovery import SEMANTICS, maps_of, read_faces, scalars_of
-from faceaug.generators import load_generator
+from faceaug.discovery.discover import SEMANTICS, maps_of, read_faces, scalars_of
 from faceaug.generators.base import Generator
-from faceaug.reconstruction.draws import latents
-from faceaug.reconstruction.measurer import NAMES
+from faceaug.generators.draws import latents
+from faceaug.generators.registry import load_generator
+from faceaug.latents.algebra import covariance_given, edit
+from faceaug.latents.bundle import Bundle, read_bundle
+from faceaug.latents.directions import Directions
 from faceaug.reconstruction.networks import Reconstructor, network_of
-from faceaug.semantics.algebra import covariance_given, edit
-from faceaug.semantics.bundle import Bundle, read_bundle
-from faceaug.semantics.directions import Directions
-from faceaug.synthesis.extrapolate import Ask, extrapolate
-from faceaug.synthesis.guide import ATOMS_STAY
+from faceaug.reconstruction.semantics import NAMES
+from faceaug.synthesis.editing.closed_loop import Ask, extrapolate
+from faceaug.synthesis.setup import ATOMS_STAY
 
 NEAR = 5.0  # degrees
 YAW = ANGLES.index("yaw")

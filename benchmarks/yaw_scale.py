@@ -19,20 +19,20 @@ import numpy as np
 import torch
 from _record import environment, write_result
 from judge import draws_of, read_pose
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from faceaug.generators import load_generator
 from faceaug.generators.base import Generator
-from faceaug.measuring import network_in
-from faceaug.reconstruction.draws import whitening
-from faceaug.reconstruction.linear import LinearFace
-from faceaug.reconstruction.measurer import NAMES, semantics_of, values_of
-from faceaug.reconstruction.mirror import MirrorSplit
-from faceaug.semantics.bundle import read_bundle
+from faceaug.generators.registry import load_generator
+from faceaug.latents.bundle import read_bundle
+from faceaug.latents.whitening import whitening
+from faceaug.measurement.estimator import values_of
+from faceaug.measurement.measure import network_in
+from faceaug.reconstruction.linear_init import LinearFace
+from faceaug.reconstruction.semantics import NAMES, semantics_of
+from faceaug.reconstruction.symmetry import MirrorSplit
+from faceaug.utils.typing import Floats
 
-Floats = NDArray[np.float64]
 YAW, PITCH = NAMES.index("yaw"), NAMES.index("pitch")
 WIDTH = 6.0  # degrees of found yaw that are told together
 FEWEST = 30  # faces in such a bin

@@ -24,9 +24,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from faceaug.explaining import Explanation
-    from faceaug.semantics.bundle import Bundle
-    from faceaug.targets.table import Target
+    from faceaug.datasets.dataset import Target
+    from faceaug.explain.explain import Explanation
+    from faceaug.latents.bundle import Bundle
 
 
 @click.command(short_help="Count faces in cells; measure the imbalance.")
@@ -83,8 +83,8 @@ def analyze(**options: Any) -> None:
 
 def _explain(options: dict[str, Any], console: Console) -> None:
     """Show which parts of the face carry attributes; and count by others, where that is asked for as well."""
-    from faceaug.explaining import columns_for, explain, face_of
-    from faceaug.files import check_writable
+    from faceaug.explain.explain import columns_for, explain, face_of
+    from faceaug.utils.files import check_writable
 
     file, attributes = options["explain_map"], list(options["explain"])
     if file is not None:
@@ -113,16 +113,16 @@ def _explain(options: dict[str, Any], console: Console) -> None:
 
 def _narrowed(target: Target, options: dict[str, Any]) -> Target:
     """Return the part that is counted when no split is named, of a target that was read whole."""
-    from faceaug.targets.splits import choose
+    from faceaug.datasets.splits import choose
 
     table, split = choose(target.table, options["split"], target.name)
     return replace(target, table=table, split=split)
 
 
 def _draw(file: Path, found: list[Explanation], bundle: Bundle) -> None:
-    from faceaug.explain_map import explanation_picture
-    from faceaug.files import write_bytes
-    from faceaug.images import encode
+    from faceaug.explain.figure import explanation_picture
+    from faceaug.utils.files import write_bytes
+    from faceaug.utils.images import encode
 
     write_bytes(file, encode(explanation_picture(found, bundle), "png"))
 
@@ -130,6 +130,6 @@ def _draw(file: Path, found: list[Explanation], bundle: Bundle) -> None:
 def _read_wished(path: Path | None) -> Any:
     if path is None:
         return None
-    from faceaug.cellvalues import load_document
+    from faceaug.utils.documents import load_document
 
     return load_document(path, "the wished distribution")

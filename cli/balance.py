@@ -27,9 +27,9 @@ from .options import (
 from .summary import estimate_text, outcome, outcome_text
 
 if TYPE_CHECKING:
-    from faceaug.planning import Plan
-    from faceaug.synthesis.run import RunResult, Settings
-    from faceaug.targets.table import Target
+    from faceaug.datasets.dataset import Target
+    from faceaug.planning.plan import Plan
+    from faceaug.synthesis.balance import RunResult, Settings
 
 _OF_A_PLAN = {
     "by": "--by",
@@ -169,7 +169,7 @@ def _check_plan_options(context: click.Context, options: dict[str, Any]) -> None
 
 def _check_engine(context: click.Context, options: dict[str, Any]) -> None:
     if options["engine"] == "rerender":
-        from faceaug.synthesis.run import check_no_generator
+        from faceaug.synthesis.balance import check_no_generator
 
         default = click.core.ParameterSource.DEFAULT  # what a recipe says is not
         named = [name for name in ("generator", "directions") if context.get_parameter_source(name) is not default]
@@ -177,8 +177,8 @@ def _check_engine(context: click.Context, options: dict[str, Any]) -> None:
 
 
 def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
-    from faceaug.synthesis.gates import Limits
-    from faceaug.synthesis.run import Settings
+    from faceaug.synthesis.acceptance.gates import Limits
+    from faceaug.synthesis.balance import Settings
 
     chosen = {
         name: options[name]
@@ -208,7 +208,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
 def _plan(target: Target, options: dict[str, Any]) -> Plan:
     if options["plan_file"] is None:
         return make_plan(target, options)
-    from faceaug.planning import Plan
+    from faceaug.planning.plan import Plan
 
     plan = Plan.read(options["plan_file"])
     _check_counts(target, plan, options["plan_file"])
@@ -219,7 +219,7 @@ def _check_counts(target: Target, plan: Plan, path: Path) -> None:
     """A plan is for the data set that it was made from: the real faces of each cell must be as it says."""
     import numpy as np
 
-    from faceaug.axes import attribute, cell_codes, describe
+    from faceaug.analysis.axes import attribute, cell_codes, describe
 
     codes = cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in plan.axes], plan.axes)
     counts = np.bincount(codes[codes >= 0], minlength=len(plan.cells))
@@ -249,7 +249,7 @@ def _make(
     settings: Settings,
     options: dict[str, Any],
 ) -> RunResult:
-    from faceaug.synthesis import run
+    from faceaug.synthesis import balance as run
 
     recipe = recipe_of(context)
     with console.stages() as progress:

@@ -11,8 +11,8 @@ from .console import Console
 from .options import PATH
 
 if TYPE_CHECKING:
-    from faceaug.semantics.bundle import Bundle
-    from faceaug.semantics.directions import Directions
+    from faceaug.latents.bundle import Bundle
+    from faceaug.latents.directions import Directions
 
 
 @click.group(short_help="Look at directions: what changes along the latents of a generator.")
@@ -35,8 +35,8 @@ def show(file: Path, as_json: bool) -> None:
     Example:
       faceaug directions show directions.safetensors
     """
-    from faceaug.semantics.bundle import has_face, read_bundle
-    from faceaug.semantics.directions import read_directions
+    from faceaug.latents.bundle import has_face, read_bundle
+    from faceaug.latents.directions import read_directions
 
     bundle = read_bundle(file) if has_face(file) else None
     found = bundle.directions if bundle else read_directions(file)
@@ -69,9 +69,9 @@ def atlas(file: Path, out: Path, generator: str | None, faces: int, seed: int, d
     Example:
       faceaug directions atlas directions.safetensors -o atlas/
     """
-    from faceaug.atlas import write_atlas
-    from faceaug.generators import load_generator
-    from faceaug.semantics.bundle import read_bundle
+    from faceaug.discovery.atlas import write_atlas
+    from faceaug.generators.registry import load_generator
+    from faceaug.latents.bundle import read_bundle
 
     bundle = read_bundle(file)
     name = generator or bundle.generator_name
@@ -104,8 +104,7 @@ def _semantics(found: Directions, bundle: Bundle | None) -> list[dict[str, Any]]
 
 
 def _text(facts: dict[str, Any]) -> str:
-    from faceaug.page import number
-    from faceaug.texttable import clip, render_table
+    from faceaug.utils.text_table import clip, number, render_table
 
     rows = []
     for line in facts["semantics"]:

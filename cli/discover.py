@@ -16,9 +16,9 @@ from .interrupt import Interrupted, Interruptible
 from .options import PATH, given
 
 if TYPE_CHECKING:
-    from faceaug.discovery import Settings
+    from faceaug.discovery.discover import Settings
+    from faceaug.discovery.finetune import Tuned
     from faceaug.generators.base import Generator
-    from faceaug.tuning import Tuned
 
 
 @click.command(short_help="Find yaw, light and the parts of a face in a generator, without labels.")
@@ -108,8 +108,8 @@ def discover(context: click.Context, /, **options: Any) -> None:
     """
     from dataclasses import replace
 
-    from faceaug.discovery import Settings, discover, working_folder
-    from faceaug.generators import load_generator
+    from faceaug.discovery.discover import Settings, discover, working_folder
+    from faceaug.generators.registry import load_generator
     from faceaug.reconstruction.training import neutralised
 
     begin = time.monotonic()
@@ -182,11 +182,11 @@ def _tuned(
     generator: Generator, out: Path, settings: Settings, options: dict[str, Any], shared: dict[str, Any]
 ) -> Tuned:
     """Tune the network of trained directions on the pictures of a folder."""
-    from faceaug import tuning
+    from faceaug.datasets.dataset import load_target
+    from faceaug.discovery import finetune as tuning
     from faceaug.errors import TargetError
-    from faceaug.measuring import SHIPPED
-    from faceaug.semantics.bundle import read_bundle
-    from faceaug.targets.table import load_target
+    from faceaug.latents.bundle import read_bundle
+    from faceaug.measurement.measure import SHIPPED
 
     file = options["begin"] or SHIPPED
     if options["begin"] is None and not SHIPPED.is_file():

@@ -32,7 +32,7 @@ def export(out: Path, kind: str, destination: Path | None, by: tuple[str, ...], 
     Example:
       faceaug export out/ --to imagefolder -o folders/ --by gender
     """
-    from faceaug.export import export_imagefolder
+    from faceaug.shards.export import export_imagefolder
 
     console = Console(as_json=as_json, quiet=quiet)
     if destination is None:

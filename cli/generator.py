@@ -13,8 +13,8 @@ from .generator_train import train
 from .options import PATH
 
 if TYPE_CHECKING:
-    from faceaug.generators import Generator
-    from faceaug.generators.stylegan2 import Precision
+    from faceaug.generators.base import Generator
+    from faceaug.generators.stylegan import Precision
 
 _name = click.argument("name", metavar="NAME", default="embedded")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -79,8 +79,8 @@ def import_(file: Path, out: Path, quiet: bool, **settings: Any) -> None:
     Example:
       faceaug generator import ffhq.pkl -o ffhq.safetensors
     """
-    from faceaug.files import check_writable
-    from faceaug.generators.checkpoints import write_import
+    from faceaug.generators.importers.convert import write_import
+    from faceaug.utils.files import check_writable
 
     if out.suffix != ".safetensors":
         raise click.UsageError(f"{out} is no name of a generator's file; let it end in .safetensors")
@@ -99,7 +99,7 @@ def info(name: str, as_json: bool) -> None:
     Example:
       faceaug generator info digiface
     """
-    from faceaug.generators import load_generator
+    from faceaug.generators.registry import load_generator
 
     facts = _facts(load_generator(name))
     width = max(map(len, facts))
@@ -146,10 +146,10 @@ def sample(
     Example:
       faceaug generator sample embedded -n 64 --psi 0.7 -o grid.png
     """
-    from faceaug.files import check_writable, write_bytes
-    from faceaug.generators import load_generator
+    from faceaug.generators.registry import load_generator
     from faceaug.generators.sampling import draw_grid
-    from faceaug.images import encode
+    from faceaug.utils.files import check_writable, write_bytes
+    from faceaug.utils.images import encode
 
     codecs = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
     codec = codecs.get(out.suffix.lower())

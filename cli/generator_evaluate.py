@@ -57,11 +57,12 @@ def evaluate(name: str, **options: Any) -> None:
     Example:
       faceaug generator evaluate mine/ --against faces/
     """
-    from faceaug.files import write_bytes, write_json
-    from faceaug.generators import load_generator, snapshots
-    from faceaug.generators.evaluation import evaluate, grid
-    from faceaug.generators.features import load_efficientnet, load_inception
-    from faceaug.images import encode
+    from faceaug.gan_training.evaluation import evaluate, grid
+    from faceaug.gan_training.features import load_efficientnet, load_inception
+    from faceaug.generators.registry import load_generator
+    from faceaug.utils import checkpoints as snapshots
+    from faceaug.utils.files import write_bytes, write_json
+    from faceaug.utils.images import encode
 
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     out: Path | None = options["out"]

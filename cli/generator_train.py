@@ -15,10 +15,10 @@ from .options import PATH, decorated
 if TYPE_CHECKING:
     import torch
 
-    from faceaug.generators.evaluation import Curve
-    from faceaug.generators.sources import Pictures
-    from faceaug.generators.stylegan2 import StyleGAN2
-    from faceaug.generators.training import TrainingConfig
+    from faceaug.gan_training.data import Pictures
+    from faceaug.gan_training.evaluation import Curve
+    from faceaug.gan_training.trainer import TrainingConfig
+    from faceaug.generators.stylegan import StyleGAN2
 
 picture_options = decorated(
     click.option(
@@ -104,9 +104,10 @@ def train(**options: Any) -> None:
       faceaug generator train faces/ -o mine/ --resolution 64 --kimg 2000
       faceaug generator sample mine/generator.safetensors -n 64 -o faces.png
     """
-    from faceaug.generators import parallel, snapshots
-    from faceaug.generators import training as library
-    from faceaug.generators.evaluation import affordable_points
+    from faceaug.gan_training import distributed as parallel
+    from faceaug.gan_training import trainer as library
+    from faceaug.gan_training.evaluation import affordable_points
+    from faceaug.utils import checkpoints as snapshots
 
     workers, device = parallel.join(options["device"] or default_device())
     console = Console(as_json=options["as_json"], quiet=options["quiet"] or not workers.first)
@@ -167,8 +168,8 @@ def _start(init: str | None) -> StyleGAN2 | None:
     if init is None:
         return None
     from faceaug.errors import GeneratorError
-    from faceaug.generators import load_generator
-    from faceaug.generators.stylegan2 import StyleGAN2
+    from faceaug.generators.registry import load_generator
+    from faceaug.generators.stylegan import StyleGAN2
 
     found = load_generator(init)
     if not isinstance(found, StyleGAN2):
@@ -189,7 +190,7 @@ def _config(options: dict[str, Any], start: StyleGAN2 | None) -> tuple[str, Trai
     from dataclasses import replace
 
     from faceaug.errors import UsageError
-    from faceaug.generators.presets import continued, preset
+    from faceaug.gan_training.config import continued, preset
 
     resolution = int(options["resolution"]) if options["resolution"] else None
     if start is not None:
@@ -210,9 +211,9 @@ def _pictures(
 ) -> tuple[Pictures, Curve | None, int]:
     """Read the images, and make ready what the curve needs; also return of how many faces a point of it is."""
     from faceaug.errors import UsageError
-    from faceaug.generators.evaluation import FEWEST, Curve
-    from faceaug.generators.features import efficientnet_installed, load_efficientnet
-    from faceaug.generators.sources import Pictures
+    from faceaug.gan_training.data import Pictures
+    from faceaug.gan_training.evaluation import FEWEST, Curve
+    from faceaug.gan_training.features import efficientnet_installed, load_efficientnet
 
     count = options["curve"]
     if count is None:
@@ -236,8 +237,8 @@ def read_pictures(
     options: dict[str, Any], source: Path, resolution: int, console: Console, **advice: str
 ) -> tuple[str, Any]:
     """Read a data set's images as squares of one size; return its name and uint8 [N, R, R, 3]."""
-    from faceaug.generators.sources import load_pictures
-    from faceaug.targets.table import load_target
+    from faceaug.datasets.dataset import load_target
+    from faceaug.gan_training.data import load_pictures
 
     target = load_target(
         source,
@@ -263,7 +264,7 @@ def read_pictures(
 
 
 def _kept(out: Path) -> str:
-    from faceaug.generators import snapshots
+    from faceaug.utils import checkpoints as snapshots
 
     if not (out / snapshots.CHECKPOINT).exists():
         return "Interrupted before anything was kept; run the same command again."
@@ -272,7 +273,7 @@ def _kept(out: Path) -> str:
 
 def _tell(console: Console, path: Path, steps: int, said: Mapping[str, float]) -> None:
     """Say what came out of it."""
-    from faceaug.generators import snapshots
+    from faceaug.utils import checkpoints as snapshots
 
     log = snapshots.read_log(path.parent)
     last: Mapping[str, float] = said or log[-1]

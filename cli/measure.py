@@ -38,9 +38,9 @@ def measure(file: Path | None, **options: Any) -> None:
     """
     if file is not None and file.suffix.lower() not in _SUFFIXES:
         raise click.UsageError(f"{file} must end in one of {', '.join(_SUFFIXES)}, which tells its kind")
-    from faceaug.files import check_writable
-    from faceaug.measuring import measure as measured
-    from faceaug.measuring import summary
+    from faceaug.measurement.measure import measure as measured
+    from faceaug.measurement.measure import summary
+    from faceaug.utils.files import check_writable
 
     if file is not None:
         check_writable(file)
@@ -63,7 +63,7 @@ def measure(file: Path | None, **options: Any) -> None:
 
 def write(table: pd.DataFrame, file: Path) -> None:
     """Write a table atomically, as its suffix says."""
-    from faceaug.files import atomic
+    from faceaug.utils.files import atomic
 
     with atomic(file) as temporary:
         if file.suffix.lower() == ".parquet":
@@ -74,8 +74,8 @@ def write(table: pd.DataFrame, file: Path) -> None:
 
 def as_text(found: dict[str, Any]) -> str:
     """Return the summary of a measurement for people."""
-    from faceaug.reconstruction.measurer import MEANINGS
-    from faceaug.texttable import render_table
+    from faceaug.reconstruction.semantics import MEANINGS
+    from faceaug.utils.text_table import render_table
 
     lines = [f"{found['measured']:,} of {found['images']:,} images measured"]
     lines += [f"  cannot tell: {why}, {count:,}" for why, count in found["cannot_tell"].items()]

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from faceaug.analysis import Analysis
-    from faceaug.measuring import Measurer
-    from faceaug.planning import Plan
-    from faceaug.recipe import Recipe
-    from faceaug.targets.table import Target
+    from faceaug.recipes.recipe import Recipe
+
+    from faceaug.analysis.analyze import Analysis
+    from faceaug.datasets.dataset import Target
+    from faceaug.measurement.measure import Measurer
+    from faceaug.planning.plan import Plan
 
     from .console import Console
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_RECIPE = "faceaug.recipe"  # where a context keeps the recipe that was read
+_RECIPE = "faceaug.recipes.recipe"  # where a context keeps the recipe that was read
 PATH = click.Path(path_type=Path)
 
 
@@ -37,7 +38,7 @@ def decorated(*decorators: Callable[[Any], Any]) -> Callable[[_Command], _Comman
 def _read_recipe(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is None:
         return
-    from faceaug import recipe
+    from faceaug.recipes import recipe
 
     found = recipe.load(value)
     known = {parameter.name for parameter in context.command.params}
@@ -151,7 +152,7 @@ def read_target(options: dict[str, Any], console: Console) -> Target:
     """Read the data set that the options name, and measure what they ask for beyond its labels."""
     needed, measurer = counted_columns(options), cache(lambda: load_measurer(options))
     if needed and _without_labels(options):
-        from faceaug.measuring import require_measured
+        from faceaug.measurement.measure import require_measured
 
         require_measured(options["source"], needed, measurer)
     return measure_columns(read_unmeasured(options, console), needed, measurer, options, console)
@@ -164,7 +165,7 @@ def measure_columns(
     names = [name for name in needed if name not in target.table.columns]
     if not names:
         return target
-    from faceaug.measuring import with_measured
+    from faceaug.measurement.measure import with_measured
 
     with console.counter("measuring", "image", len(target)) as progress:
         return with_measured(
@@ -179,7 +180,7 @@ def measure_columns(
 
 def read_unmeasured(options: dict[str, Any], console: Console) -> Target:
     """Read the data set that the options name, also where it has no labels."""
-    from faceaug.targets.table import load_target
+    from faceaug.datasets.dataset import load_target
 
     with console.counter("looking at images", "image") as progress:
         return load_target(
@@ -198,8 +199,8 @@ def read_unmeasured(options: dict[str, Any], console: Console) -> Target:
 
 def _without_labels(options: dict[str, Any]) -> bool:
     """Tell whether the data set will be read as images of which nothing is known; a folder without any is none."""
-    from faceaug.targets.registry import AUTO, UNLABELLED, detect_reader
-    from faceaug.targets.sources import Listing
+    from faceaug.datasets.image_tree import Listing
+    from faceaug.datasets.registry import AUTO, UNLABELLED, detect_reader
 
     reader, source = options["reader"], options["source"]
     if reader == AUTO:
@@ -209,19 +210,19 @@ def _without_labels(options: dict[str, Any]) -> bool:
 
 def load_measurer(options: dict[str, Any]) -> Measurer:
     """Load what measures photographs."""
-    from faceaug.measuring import load_measurer
+    from faceaug.measurement.measure import load_measurer
 
     return load_measurer(options["reconstruction"], options.get("device", "cpu"))
 
 
 def counted_columns(options: dict[str, Any]) -> list[str]:
     """Return the columns that a command needs: what it counts by, also in a plan that it carries out, and keeps."""
-    from faceaug.axes import parse_by
+    from faceaug.analysis.axes import parse_by
 
     names = [axis.column for axis in parse_by(options["by"])] if options.get("by") else []
     names += [name.strip() for kept in options.get("keep", ()) for name in kept.split(",")]
     if options.get("plan_file") is not None:
-        from faceaug.planning import Plan
+        from faceaug.planning.plan import Plan
 
         names += [axis.name for axis in Plan.read(options["plan_file"]).axes]
     return names
@@ -236,14 +237,14 @@ def require_by(options: dict[str, Any]) -> list[str]:
 
 def count(target: Target, by: list[str], **settings: Any) -> Analysis:
     """Count the target's cells."""
-    from faceaug.analysis import analyze
+    from faceaug.analysis.analyze import analyze
 
     return analyze(target, by, **settings)
 
 
 def make_plan(target: Target, options: dict[str, Any]) -> Plan:
     """Plan what the options ask for."""
-    from faceaug.planning import Limits, plan
+    from faceaug.planning.plan import Limits, plan
 
     limits = Limits(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
     return plan(count(target, require_by(options)), options["wish"], limits)

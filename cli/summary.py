@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from faceaug.planning import Plan
+    from faceaug.planning.plan import Plan
     from faceaug.shards.manifest import CellRecord, Manifest
-    from faceaug.synthesis.run import RunResult
+    from faceaug.synthesis.balance import RunResult
 
 _REASONS = 2  # main reasons of a cell that are named
 _CELLS = 60
@@ -66,7 +66,7 @@ def size(count: float) -> str:
 
 
 def _table(manifest: Manifest) -> str:
-    from faceaug.texttable import clip, flow, label_columns, render_table
+    from faceaug.utils.text_table import clip, flow, label_columns, render_table
 
     cells = [cell for cell in manifest.cells if cell.planned]
     unplanned = len(manifest.cells) - len(cells)

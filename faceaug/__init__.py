@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from faceaug import demo as demo
+from faceaug._version import __version__ as __version__
 from faceaug.errors import FaceaugError
 
 # MKL rounds the rows of a narrow matrix by their place in the batch on some processors, unless it is told to compute
@@ -23,18 +24,17 @@ from faceaug.errors import FaceaugError
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
-    from faceaug.analysis import analyze
-    from faceaug.data import BalancedDataset, ShardDataset, group_weights
-    from faceaug.discovery import discover
+    from faceaug.analysis.analyze import analyze
+    from faceaug.datasets.dataset import load_target
+    from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights
+    from faceaug.discovery.discover import discover
     from faceaug.generators import load_generator
-    from faceaug.measuring import load_measurer, measure
-    from faceaug.planning import plan
-    from faceaug.semantics.bundle import Bundle, read_bundle
+    from faceaug.latents.bundle import Bundle, read_bundle
+    from faceaug.measurement.measure import load_measurer, measure
+    from faceaug.planning.plan import plan
     from faceaug.shards.verify import verify
-    from faceaug.synthesis.run import balance
-    from faceaug.targets.table import load_target
+    from faceaug.synthesis.balance import balance
 
-__version__ = "0.1.0"
 __all__ = [
     "BalancedDataset",
     "Bundle",
@@ -54,19 +54,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BalancedDataset": "faceaug.data",
-    "Bundle": "faceaug.semantics.bundle",
-    "ShardDataset": "faceaug.data",
-    "analyze": "faceaug.analysis",
-    "balance": "faceaug.synthesis.run",
-    "discover": "faceaug.discovery",
-    "group_weights": "faceaug.data",
+    "BalancedDataset": "faceaug.datasets.torch_dataset",
+    "Bundle": "faceaug.latents.bundle",
+    "ShardDataset": "faceaug.datasets.torch_dataset",
+    "analyze": "faceaug.analysis.analyze",
+    "balance": "faceaug.synthesis.balance",
+    "discover": "faceaug.discovery.discover",
+    "group_weights": "faceaug.datasets.torch_dataset",
     "load_generator": "faceaug.generators",
-    "load_measurer": "faceaug.measuring",
-    "load_target": "faceaug.targets.table",
-    "measure": "faceaug.measuring",
-    "plan": "faceaug.planning",
-    "read_bundle": "faceaug.semantics.bundle",
+    "load_measurer": "faceaug.measurement.measure",
+    "load_target": "faceaug.datasets.dataset",
+    "measure": "faceaug.measurement.measure",
+    "plan": "faceaug.planning.plan",
+    "read_bundle": "faceaug.latents.bundle",
     "verify": "faceaug.shards.verify",
 }
 

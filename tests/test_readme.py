@@ -15,10 +15,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
+    from faceaug.classifiers import face_quality as soundness
+    from faceaug.classifiers.classifier import Schedule
     from faceaug.errors import GeneratorError
-    from faceaug.generators import load_generator
-    from faceaug.semantics import soundness
-    from faceaug.semantics.probes import Schedule
+    from faceaug.generators.registry import load_generator
 
     try:
         load_generator("embedded")

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from faceaug.files import write_bytes
-from faceaug.generators import load_generator
-from faceaug.images import encode
+from faceaug.generators.registry import load_generator
+from faceaug.utils.files import write_bytes
+from faceaug.utils.images import encode
 
 EDGES = (-90.0, -25.0, -10.0, 10.0, 25.0, 90.0)
 COUNTS = (30, 170, 600, 170, 30)  # turned heads are rare, as in most collections of photographs

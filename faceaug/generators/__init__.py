@@ -1,5 +1,6 @@
 """Generators: what draws a face from a latent vector, and how one is found by name or file."""
 
-from faceaug.generators.base import Generator, load_generator, sample_z
+from faceaug.generators.base import Generator, sample_z
+from faceaug.generators.registry import load_generator
 
 __all__ = ["Generator", "load_generator", "sample_z"]

@@ -6,26 +6,23 @@ entry point group ``faceaug.generators`` (a callable ``load(device) -> Generator
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
-from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from faceaug.errors import FaceaugError, GeneratorError, nearest
+from faceaug.errors import GeneratorError
 
 ENTRY_POINT_GROUP = "faceaug.generators"
 
 # Known to the code itself, so that they work from a checkout that was never installed.
 BUILT_IN = {
-    "digiface": "faceaug.generators.digiface:load",
+    "digiface": "faceaug.generators.dcgan:load",
     "embedded": "faceaug.generators.embedded:load",
 }
 
@@ -119,69 +116,6 @@ def sample_z(z_dim: int, seed: int | Sequence[int] | np.random.SeedSequence) -> 
     return np.array([quantile((int(bits) + 0.5) * 2.0**-52) for bits in raw], dtype=np.float32)
 
 
-def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """Load a generator by its name, or from a ``.safetensors`` file that faceaug wrote.
-
-    Parameters
-    ----------
-    name_or_path
-        ``"embedded"``, ``"digiface"``, the name of an entry point in the group ``faceaug.generators``, or a path.
-    device
-        Where to compute: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ...
-
-    Raises
-    ------
-    GeneratorError
-        When there is no such generator or file, when the weights are damaged, when the device is not there, or when
-        somebody else's generator does not keep to the protocol.
-    """
-    target = check_device(device)
-    name = str(name_or_path)
-    if name in BUILT_IN:
-        return _resolve(BUILT_IN[name])(target)
-    if name.endswith(".safetensors") or isinstance(name_or_path, Path) or "/" in name:
-        from faceaug.generators import mistaken, stylegan2
-
-        path = Path(name_or_path)
-        if path.suffix == ".safetensors":
-            mistaken.head_of(path, "a .safetensors file of a generator")
-        return stylegan2.load(path, target)
-    others = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in others:
-        raise GeneratorError(
-            f"there is no generator {name!r}: {nearest(name, [*BUILT_IN, *others])} "
-            "(a file of weights must end in .safetensors)"
-        )
-    return _load_plugin(name, others[name].load, target)
-
-
-def _resolve(reference: str) -> Callable[[torch.device], Generator]:
-    module, _, attribute = reference.partition(":")
-    return cast("Callable[[torch.device], Generator]", getattr(importlib.import_module(module), attribute))
-
-
-def _load_plugin(name: str, find: Callable[[], Any], device: torch.device) -> Generator:
-    """Load somebody else's generator; whatever it does wrong ends in one sentence that names it."""
-    try:
-        generator = find()(device)
-    except FaceaugError:
-        raise
-    except Exception as error:
-        raise GeneratorError(f"the generator {name!r} failed to load: {type(error).__name__}: {error}") from error
-    if not isinstance(generator, Generator):
-        wanted = [part for part in _PROTOCOL_PARTS if not hasattr(generator, part)]
-        raise GeneratorError(
-            f"the generator {name!r} does not keep to faceaug.generators.base.Generator: it lacks {', '.join(wanted)}"
-        )
-    shapes = (np.shape(generator.w_mean), np.shape(generator.w_covariance))
-    if shapes != ((generator.w_dim,), (generator.w_dim, generator.w_dim)):
-        raise GeneratorError(
-            f"the generator {name!r} has w_mean and w_covariance of the shapes {shapes[0]} and {shapes[1]}; "
-            f"its w_dim {generator.w_dim} asks for ({generator.w_dim},) and ({generator.w_dim}, {generator.w_dim})"
-        )
-    return generator
-
-
 _PROTOCOL_PARTS = (
     *("name", "z_dim", "w_dim", "resolution", "licence", "origin", "sha256", "w_mean", "w_covariance", "device"),
     *("map", "synthesize", "to"),
@@ -221,23 +155,6 @@ def statistics(
         products += (w - shift).T @ (w - shift)
     covariance = (products - np.outer(total, total) / n) / (n - 1)
     return shift + total / n, (covariance + covariance.T) / 2
-
-
-def check_device(device: str | torch.device) -> torch.device:
-    """Return `device` as torch knows it, once a value has really been stored there.
-
-    Raises
-    ------
-    GeneratorError
-        When the name means nothing or the device is not in this machine.
-    """
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        has = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        raise GeneratorError(f"the device {str(device)!r} is not available here; available: {has}") from error
-    return found
 
 
 def read_only(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

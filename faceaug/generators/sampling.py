@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator, sample_z
-from faceaug.generators.stylegan2 import Precision, StyleGAN2
-from faceaug.images import Rgb, contact_sheet, resize
+from faceaug.generators.stylegan import Precision, StyleGAN2
+from faceaug.utils.images import Rgb, contact_sheet, resize
+from faceaug.utils.typing import Floats
 
 AT_ONCE = 2**22  # pixels that are drawn before they are turned to bytes and, where asked, made smaller
 
@@ -99,3 +101,29 @@ def draw_grid(
         if progress is not None:
             progress(1)
     return contact_sheet(faces, math.ceil(math.sqrt(n)))
+
+
+def draw(generator: Generator, seeds: Sequence[np.random.SeedSequence], truncation: float = 1.0) -> Floats:
+    """Return latents w, float64 [N, D], one for each seed; truncation 1 leaves them as they are, 0 gives the mean."""
+    z = np.stack([sample_z(generator.z_dim, seed) for seed in seeds])
+    with torch.inference_mode():
+        w = generator.map(torch.from_numpy(z).to(generator.device)).double().cpu().numpy()
+    return np.asarray(generator.w_mean + truncation * (w - generator.w_mean), np.float64)
+
+
+def draw_seeds(seed: int, first: int, count: int) -> list[np.random.SeedSequence]:
+    """Return the seeds of `count` of the survey's draws from number `first` on."""
+    return [np.random.SeedSequence(seed, spawn_key=(DRAWS_KEY, first + i)) for i in range(count)]
+
+
+DRAWS_KEY = 2**32 - 1  # spawn key of the draws' seeds; cells use their index
+
+
+def synthesize(generator: Generator, w: Floats | NDArray[np.float32], batch_size: int) -> Tensor:
+    """Return the pictures [N, 3, R, R] of latents [N, D] on the CPU, at most `batch_size` at once."""
+    with torch.inference_mode():
+        parts = torch.split(torch.from_numpy(np.asarray(w, np.float32)), batch_size)
+        pictures = [generator.synthesize(part.to(generator.device)).float().cpu() for part in parts]
+    return (
+        torch.cat(pictures).clamp(-1, 1) if pictures else torch.empty(0, 3, generator.resolution, generator.resolution)
+    )

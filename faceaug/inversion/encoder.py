@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from faceaug.generators.base import Generator
-from faceaug.reconstruction.draws import Pool, Whitening, at_side, draw_pool
-from faceaug.semantics.jitter import jitter
-from faceaug.semantics.networks import Residual
+from faceaug.generators.draws import Pool, draw_pool
+from faceaug.latents.whitening import Whitening
+from faceaug.utils.augmentations import jitter
+from faceaug.utils.blocks import Residual
+from faceaug.utils.tensors import at_side
 
 SIDE = 64
 POOL, STEPS, BATCH = 4096, 800, 64

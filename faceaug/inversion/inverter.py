@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from faceaug.errors import GeneratorError, IntegrityError
-from faceaug.files import atomic
 from faceaug.generators.base import Generator
+from faceaug.inversion.distance import Likeness, bands
 from faceaug.inversion.encoder import SIDE, EncoderNet, View, train_encoder
-from faceaug.inversion.likeness import Likeness, bands
-from faceaug.reconstruction.draws import Whitening, at_side, whitening
+from faceaug.latents.whitening import Whitening, whitening
+from faceaug.utils.files import atomic
+from faceaug.utils.tensors import at_side
+from faceaug.utils.typing import Floats
 
-Floats = NDArray[np.float64]
 STEPS = 100
 RATE = 0.2  # of Adam, in white coordinates; falls to nothing over the second half
 USUAL, UNUSUAL = 0.9, 0.1

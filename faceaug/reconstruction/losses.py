@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from faceaug.reconstruction.factors import Reading
 from faceaug.reconstruction.geometry import pixel_grid
-from faceaug.reconstruction.reading import Reading
 
 DEPTH_UNIT, ALBEDO_UNIT = 0.02, 0.1
 LIGHT_UNITS = (0.1, 0.1, 0.3, 0.3)

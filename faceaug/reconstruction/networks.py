@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceaug.errors import IntegrityError
-from faceaug.reconstruction.draws import at_side
-from faceaug.reconstruction.reading import Reading
+from faceaug.reconstruction.factors import Reading
+from faceaug.utils.tensors import at_side
 
 Net = TypeVar("Net", bound=nn.Module)
 

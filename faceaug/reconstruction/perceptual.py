@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.reconstruction.disturb import degraded, disturbance
-from faceaug.reconstruction.draws import Pool, at_side
-from faceaug.reconstruction.loop import descend, rng_of
-from faceaug.reconstruction.mirror import MirrorSplit
+from faceaug.generators.draws import Pool
+from faceaug.reconstruction.augmentation import degraded, disturbance
 from faceaug.reconstruction.networks import CODE, Encoder, initialise, on_device
+from faceaug.reconstruction.symmetry import MirrorSplit
+from faceaug.utils.tensors import at_side
+from faceaug.utils.train_loop import descend, rng_of
 
 BATCH, RATE = 64, 1e-3
 EVEN = 24

@@ -19,17 +19,18 @@ from torch import Tensor, nn
 
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
+from faceaug.generators.draws import Pool, pictures
 from faceaug.reconstruction import losses
-from faceaug.reconstruction.disturb import degraded, disturbance
-from faceaug.reconstruction.draws import Pool, at_side, pictures
-from faceaug.reconstruction.linear import LinearFace, roughness
-from faceaug.reconstruction.loop import descend, rng_of
-from faceaug.reconstruction.mirror import MirrorSplit
+from faceaug.reconstruction.augmentation import degraded, disturbance
+from faceaug.reconstruction.factors import LIGHT, Reading, joined
+from faceaug.reconstruction.latent_regression import NAMES, Fit
+from faceaug.reconstruction.linear_init import LinearFace, roughness
 from faceaug.reconstruction.networks import Reconstructor, on_device
 from faceaug.reconstruction.perceptual import Features, LatentReader
-from faceaug.reconstruction.reading import LIGHT, Reading, joined
-from faceaug.reconstruction.refit import NAMES, Fit
-from faceaug.reconstruction.render import render
+from faceaug.reconstruction.renderer import render
+from faceaug.reconstruction.symmetry import MirrorSplit
+from faceaug.utils.tensors import at_side
+from faceaug.utils.train_loop import descend, rng_of
 
 Coupling = Literal["none", "paper", "mirror", "both"]
 """What stabilises the training: nothing; refit, neutralise and agree; the mirror; all of it."""

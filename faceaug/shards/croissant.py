@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from faceaug.shards.card import licence, limitations, people, summary
 from faceaug.shards.columns import Column
+from faceaug.shards.data_card import licence, limitations, people, summary
 from faceaug.shards.manifest import TABLE, FileEntry, Manifest
-from faceaug.shards.tables import table_columns
+from faceaug.shards.samples_table import table_columns
 
 FORMAT = "faceaug-croissant"
 VERSION = 1

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from faceaug.errors import IntegrityError
-from faceaug.files import write_bytes, write_json
 from faceaug.shards.columns import Column
+from faceaug.utils.files import write_bytes, write_json
 
 FORMAT = "faceaug-manifest"
 VERSION = 1

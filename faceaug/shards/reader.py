@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug import images
 from faceaug.errors import FaceaugError, IntegrityError, nearest
 from faceaug.shards.writer import FORMAT, VERSION
+from faceaug.utils import images
 
 GAP = 65536  # bytes between two wanted images that are read along rather than skipped
 SPAN = 8 << 20  # most bytes fetched in one read

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from faceaug.errors import IntegrityError
-from faceaug.files import inside, read_json, sha256_file
-from faceaug.shards.checks import Content, Problem, check_shard, check_table
 from faceaug.shards.manifest import (
     DERIVED,
     HASH_NAME,
@@ -22,7 +20,9 @@ from faceaug.shards.manifest import (
     check_hash,
     parse_manifest,
 )
-from faceaug.shards.tables import read_table
+from faceaug.shards.samples_table import read_table
+from faceaug.shards.shard_checks import Content, Problem, check_shard, check_table
+from faceaug.utils.files import inside, read_json, sha256_file
 
 Progress = Callable[[int], None]
 

@@ -17,11 +17,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug import images
 from faceaug.errors import FaceaugError, nearest
-from faceaug.files import write_bytes
 from faceaug.shards.columns import ENGINES, MISSING, SAMPLE_COLUMNS, Column, complete_columns
 from faceaug.shards.manifest import ShardEntry
+from faceaug.utils import images
+from faceaug.utils.files import write_bytes
 
 FORMAT = "faceaug-shard"
 VERSION = 1

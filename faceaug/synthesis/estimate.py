@@ -8,24 +8,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from faceaug.generators.base import Generator, load_generator
-from faceaug.images import encode
+from faceaug.classifiers.classifier import Schedule, Task, new_net, train_net
+from faceaug.classifiers.face_quality import steps_for
+from faceaug.classifiers.networks import INPUT_SIZE
+from faceaug.datasets.dataset import Target
+from faceaug.generators.base import Generator
+from faceaug.generators.registry import load_generator
+from faceaug.generators.sampling import draw, draw_seeds
 from faceaug.inversion import encoder, inverter
-from faceaug.measuring import Measurer, load_measurer
-from faceaug.planning import Plan
-from faceaug.reconstruction.alignment import canvases_of
-from faceaug.semantics.jitter import jitter
-from faceaug.semantics.networks import INPUT_SIZE
-from faceaug.semantics.probes import Schedule, Task, new_net, train_net
-from faceaug.semantics.soundness import steps_for
+from faceaug.measurement.alignment import canvases_of
+from faceaug.measurement.measure import Measurer, load_measurer
+from faceaug.planning.plan import Plan
 from faceaug.shards.writer import DEFAULT_QUALITY
-from faceaug.synthesis.environment import find_directions
-from faceaug.synthesis.learnt_originals import check_turning
-from faceaug.synthesis.search import GENERATIONS, OFFSPRING
-from faceaug.synthesis.settings import Settings, workers_of
-from faceaug.synthesis.sources import check_axes
-from faceaug.synthesis.survey import draw, draw_seeds
-from faceaug.targets.table import Target
+from faceaug.synthesis.config import Settings, workers_of
+from faceaug.synthesis.editing.origin_search import GENERATIONS, OFFSPRING
+from faceaug.synthesis.editing.pose_readout import find_directions
+from faceaug.synthesis.engines.inversion_setup import check_turning
+from faceaug.synthesis.engines.source_faces import check_axes
+from faceaug.utils.augmentations import jitter
+from faceaug.utils.images import encode
 
 ATTEMPTS_PER_SAMPLE = 7.0  # seen on real photographs at the default gates; cells differ a great deal
 LOOKS_PER_ATTEMPT = 5.0  # pictures synthesised and read until an edit is done

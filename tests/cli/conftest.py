@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import Outcome, Run
 
-from faceaug.images import encode
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for the helpers of the folder above
-
+from faceaug.utils.images import encode
 
 ROWS = (("female", "asian", 8), ("female", "black", 2), ("male", "asian", 4), ("male", "black", 6))
 

@@ -112,7 +112,7 @@ def test_a_folder_of_somebody_else_is_left_alone(faceaug_cli, faces, tmp_path):
 
 
 def test_a_folder_in_use(faceaug_cli, faces, tmp_path):
-    from faceaug.shards.folder import OutputFolder
+    from faceaug.shards.output_folder import OutputFolder
 
     with OutputFolder.open(tmp_path / "out", "f" * 64):
         outcome = faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out")

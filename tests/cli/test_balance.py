@@ -18,16 +18,16 @@ from command_line import IN_PROCESS
 from shard_samples import cells, write_output
 
 from faceaug.errors import GeneratorError
-from faceaug.planning import Plan
+from faceaug.planning.plan import Plan
 from faceaug.shards.manifest import CellRecord, Totals, read_manifest
-from faceaug.synthesis import run
-from faceaug.synthesis.gates import Limits
-from faceaug.synthesis.run import RunResult, Settings
+from faceaug.synthesis import balance as run
+from faceaug.synthesis.acceptance.gates import Limits
+from faceaug.synthesis.balance import RunResult, Settings
 
 
 @dataclass
 class Calls:
-    """Stands in for `faceaug.synthesis.run.balance`: keeps what it was given; `then` decides what comes of it."""
+    """Stands in for `faceaug.synthesis.balance.balance`: keeps what it was given; `then` decides what comes of it."""
 
     then: Callable[..., RunResult]
     given: list[dict[str, Any]] = field(default_factory=list)
@@ -72,7 +72,9 @@ def test_defaults_are_those_of_the_settings(faceaug_cli, faces, tmp_path, calls)
 
 
 def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monkeypatch):
-    monkeypatch.setattr("faceaug.measuring.SHIPPED", tmp_path / "none")  # it would be loaded to where there is no GPU
+    monkeypatch.setattr(
+        "faceaug.measurement.measure.SHIPPED", tmp_path / "none"
+    )  # it would be loaded to where there is no GPU
     faceaug_cli(
         "balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", "--seed", 7, "--device", "cuda", "--workers", 3,
         "--batch-size", 8, "--tries", 5, "--no-finish", "--image-format", "webp", "--no-report",

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from faceaug import discovery, generators
+from faceaug import generators
+from faceaug.discovery import discover as discovery
 from faceaug.errors import GeneratorError
-from faceaug.reconstruction.scenes import Scenes
+from faceaug.latents.bundle import read_bundle
+from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.reconstruction.training import Schedule
-from faceaug.semantics.bundle import read_bundle
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ import pytest
 from explainable import MOUTH, measured_table, measurer_of_parts, write_faces
 from fake_measurer import fake_measurer, slope
 
-from faceaug import explaining
-from faceaug.images import encode
+from faceaug.explain import explain as explaining
+from faceaug.utils.images import encode
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     whole = explaining.regress
     monkeypatch.setattr(explaining, "regress", lambda *a, **k: whole(*a, **k, resamples=2, shuffles=2))
-    monkeypatch.setattr("faceaug.measuring.load_measurer", lambda path, device: measurer_of_parts())
+    monkeypatch.setattr("faceaug.measurement.measure.load_measurer", lambda path, device: measurer_of_parts())
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_bad_requests_are_one_sentence(faceaug_cli, measured, words, status, sai
 
 
 def test_a_file_that_knows_no_parts(faceaug_cli, measured, monkeypatch):
-    monkeypatch.setattr("faceaug.measuring.load_measurer", lambda path, device: fake_measurer())
+    monkeypatch.setattr("faceaug.measurement.measure.load_measurer", lambda path, device: fake_measurer())
     outcome = faceaug_cli("analyze", measured, "--explain", "gender")
     assert (outcome.status, outcome.err.count("\n")) == (1, 1)
     assert "knows no localised parts" in outcome.err

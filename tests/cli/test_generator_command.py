@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from foreign_files import network, nvidia_bytes, nvidia_module
 
-from faceaug.generators import checkpoints
-from faceaug.generators.networks import StyleGAN2Config
-from faceaug.generators.stylegan2 import initialise, save
-from faceaug.images import decode
+from faceaug.generators.importers import convert as checkpoints
+from faceaug.generators.stylegan import initialise, save
+from faceaug.generators.stylegan2_networks import StyleGAN2Config
+from faceaug.utils.images import decode
 
 
 @pytest.fixture(scope="module")

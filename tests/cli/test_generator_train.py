@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.generators import evaluation, features, load_generator, presets
-from faceaug.generators.features import Features
-from faceaug.generators.networks import StyleGAN2Config
-from faceaug.generators.stylegan2 import initialise, save
-from faceaug.images import decode, encode
+from faceaug.gan_training import config as presets
+from faceaug.gan_training import evaluation, features
+from faceaug.gan_training.features import Features
+from faceaug.generators.registry import load_generator
+from faceaug.generators.stylegan import initialise, save
+from faceaug.generators.stylegan2_networks import StyleGAN2Config
+from faceaug.utils.images import decode, encode
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_evaluating_what_is_no_generator(faceaug_cli, folder, tmp_path):
 
 
 def test_an_interruption_says_how_to_go_on(faceaug_cli, folder, tmp_path, monkeypatch):
-    from faceaug.generators import training
+    from faceaug.gan_training import trainer as training
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt

@@ -11,12 +11,12 @@ from fakes import write_toy_target
 from foreign_files import network, nvidia_bytes, nvidia_module, rosinality_file
 from quick_runs import make_small
 
-from faceaug import discovery
-from faceaug.generators import checkpoints
-from faceaug.generators.networks import StyleGAN2Config
+from faceaug.discovery import discover as discovery
+from faceaug.generators.importers import convert as checkpoints
+from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.reconstruction.training import Schedule
 from faceaug.shards.manifest import read_manifest
-from faceaug.synthesis import run
+from faceaug.synthesis import balance as run
 
 CONFIG = StyleGAN2Config(16, z_dim=8, w_dim=8, mapping_layers=2, channel_base=64, channel_max=8)
 

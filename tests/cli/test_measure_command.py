@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from fake_measurer import fake_measurer, slope, write_slopes
 
-from faceaug.images import encode
+from faceaug.utils.images import encode
 
 STRENGTHS = [-0.9, -0.8, -0.3, 0.0, 0.1, 0.3, 0.8, 0.9]
 
@@ -24,7 +24,7 @@ def asked(monkeypatch):
         calls.append((path, device))
         return fake_measurer()
 
-    monkeypatch.setattr("faceaug.measuring.load_measurer", load)
+    monkeypatch.setattr("faceaug.measurement.measure.load_measurer", load)
     return calls
 
 
@@ -129,7 +129,7 @@ def test_aligned_is_passed_on_also_from_a_recipe(faceaug_cli, pictures, asked, t
 def test_other_columns_still_need_labels_which_is_said_before_any_image_is_read(
     faceaug_cli, pictures, asked, monkeypatch
 ):
-    monkeypatch.setattr("faceaug.targets.table.check_images", lambda *_, **__: pytest.fail("images were read"))
+    monkeypatch.setattr("faceaug.datasets.dataset.check_images", lambda *_, **__: pytest.fail("images were read"))
     outcome = faceaug_cli("analyze", pictures, "--by", "gender")
     assert outcome.status == 1
     assert "has images but no labels" in outcome.err
@@ -144,7 +144,7 @@ def test_what_is_labelled_is_not_measured(faceaug_cli, faces, asked):
 
 
 def test_with_nothing_that_measures_the_remedy_is_named(faceaug_cli, pictures, monkeypatch, tmp_path):
-    monkeypatch.setattr("faceaug.measuring.SHIPPED", tmp_path / "none.safetensors")
+    monkeypatch.setattr("faceaug.measurement.measure.SHIPPED", tmp_path / "none.safetensors")
     for words in (("measure", pictures), ("analyze", pictures, "--by", "yaw:5")):
         outcome = faceaug_cli(*words)
         assert outcome.status == 1

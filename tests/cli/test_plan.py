@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from faceaug.planning import Plan
+from faceaug.planning.plan import Plan
 
 
 def test_the_file_and_the_json_are_the_same_plan(faceaug_cli, faces, tmp_path):

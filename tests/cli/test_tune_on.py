@@ -7,9 +7,10 @@ import pytest
 from bundles import small_bundle
 from fakes import BlockGenerator
 
-from faceaug import generators, tuning
-from faceaug.images import encode
-from faceaug.semantics.bundle import Bundle
+from faceaug import generators
+from faceaug.discovery import finetune as tuning
+from faceaug.latents.bundle import Bundle
+from faceaug.utils.images import encode
 
 FIGURES = dict(pictures=3, faces=2, steps=40, ended="all steps were done", error_on_photographs=[0.2, 0.15],
                error_on_draws=[0.1, 0.101], drift=0.05)  # fmt: skip
@@ -80,7 +81,7 @@ def test_what_cannot_be_is_one_sentence(faceaug_cli, folder, start, tmp_path, mo
     out = tmp_path / "tuned.safetensors"
     told = faceaug_cli("discover", "--tune-on", empty, "--from", start, "-o", out)
     assert (told.status, "no images are in" in told.err) == (1, True)
-    monkeypatch.setattr("faceaug.measuring.SHIPPED", tmp_path / "none.safetensors")
+    monkeypatch.setattr("faceaug.measurement.measure.SHIPPED", tmp_path / "none.safetensors")
     told = faceaug_cli("discover", "--tune-on", folder, "-o", out)
     assert (told.status, "name their file as --from FILE" in told.err) == (1, True)
     for words, why in (

@@ -12,7 +12,7 @@ import pytest
 
 from faceaug import analyze, demo, load_target
 from faceaug.demo.make import COUNTS, EDGES, choose
-from faceaug.images import inspect
+from faceaug.utils.images import inspect
 
 
 def test_it_reads_clean_and_is_unbalanced_as_the_card_says():

@@ -17,11 +17,12 @@ from foreign_files import network, nvidia_bytes, nvidia_module, rosinality_file,
 from torch import nn
 
 from faceaug.errors import GeneratorError
-from faceaug.generators import checkpoints, weights
-from faceaug.generators.checkpoints import import_generator, read_foreign
-from faceaug.generators.networks import StyleGAN2Config
-from faceaug.generators.stylegan2 import build, from_bytes
-from faceaug.generators.stylegan3 import Filters, StyleGAN3Config
+from faceaug.generators import weights_file as weights
+from faceaug.generators.importers import convert as checkpoints
+from faceaug.generators.importers.convert import import_generator, read_foreign
+from faceaug.generators.stylegan import build, from_bytes
+from faceaug.generators.stylegan2_networks import StyleGAN2Config
+from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
 
 TINY = StyleGAN2Config(8, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4)
 ALIAS_FREE = StyleGAN3Config(

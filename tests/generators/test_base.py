@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from faceaug.errors import GeneratorError
-from faceaug.generators import base, load_generator, sample_z
-from faceaug.generators.base import in_tiles, tile_of
+from faceaug.generators import base, registry
+from faceaug.generators.base import in_tiles, sample_z, tile_of
+from faceaug.generators.registry import load_generator
 
 GOLDEN = ["0x1.c3ce8c0000000p-2", "-0x1.389d480000000p+0", "0x1.d8ba3a0000000p-6", "-0x1.798bf60000000p-2"]
 
@@ -100,7 +101,7 @@ class Point:
 def installed(monkeypatch):
     def install(value):
         monkeypatch.setattr(
-            base, "entry_points", lambda group: [Point("linear", value)] if "generators" in group else []
+            registry, "entry_points", lambda group: [Point("linear", value)] if "generators" in group else []
         )
 
     return install

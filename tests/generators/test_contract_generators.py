@@ -13,12 +13,12 @@ import torch
 from foreign_files import nvidia_bytes, nvidia_module
 
 from faceaug.errors import GeneratorError
-from faceaug.generators import Generator, load_generator, sample_z
-from faceaug.generators.base import statistics
-from faceaug.generators.checkpoints import import_generator
-from faceaug.generators.stylegan2 import from_bytes, initialise, save
-from faceaug.generators.stylegan3 import Filters, StyleGAN3Config
-from faceaug.reconstruction.scenes import Scenes
+from faceaug.generators.base import Generator, sample_z, statistics
+from faceaug.generators.importers.convert import import_generator
+from faceaug.generators.registry import load_generator
+from faceaug.generators.stylegan import from_bytes, initialise, save
+from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
+from faceaug.reconstruction.synthetic_scenes import Scenes
 
 NAMES = (
     *("digiface", "embedded", "stylegan2", "stylegan2 truncated", "stylegan2 from a file", "imported", "stylegan3"),

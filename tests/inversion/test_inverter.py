@@ -6,11 +6,12 @@ import torch
 from fakes import ToyFaces
 
 from faceaug.errors import GeneratorError, IntegrityError
-from faceaug.generators.networks import StyleGAN2Config
-from faceaug.generators.stylegan2 import initialise
+from faceaug.generators.draws import latents, pictures
+from faceaug.generators.stylegan import initialise
+from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.inversion import encoder
 from faceaug.inversion.inverter import Inverter, learn_inverter, tile_for
-from faceaug.reconstruction.draws import at_side, latents, pictures
+from faceaug.utils.tensors import at_side
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from faceaug.reconstruction.factors import Reading
 from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.losses import CONVEXITY, convexity, distance, faces_apart, gaussian, laplace, poses_apart
-from faceaug.reconstruction.reading import Reading
 
 SEEN = torch.ones(1, 8, 8, dtype=torch.bool)
 

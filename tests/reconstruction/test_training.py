@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from faceaug.errors import UsageError
-from faceaug.reconstruction import loop, training
-from faceaug.reconstruction.draws import draw_pool
-from faceaug.reconstruction.linear import LinearTrainer
-from faceaug.reconstruction.loop import run
-from faceaug.reconstruction.mirror import mirror_split
+from faceaug.generators.draws import draw_pool
+from faceaug.reconstruction import training
+from faceaug.reconstruction.linear_init import LinearTrainer
 from faceaug.reconstruction.perceptual import Features, LatentTrainer
-from faceaug.reconstruction.scenes import Scenes
+from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.reconstruction.training import NetworkTrainer, Schedule, neutralised
+from faceaug.utils import train_loop as loop
+from faceaug.utils.train_loop import run
 
 torch.set_num_threads(1)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from shard_samples import COLUMNS, sample
 
-from faceaug import images
 from faceaug.errors import FaceaugError, IntegrityError
 from faceaug.shards import reader as readers
 from faceaug.shards.reader import ShardReader, offsets_sound
 from faceaug.shards.writer import write_shard
+from faceaug.utils import images
 
 COUNT = 40
 

@@ -23,7 +23,7 @@ def toy_target(tmp_path_factory: pytest.TempPathFactory):
     """Toy faces as JPEG files, 1 in 6 with a dark bar across the eyes."""
     from fakes import write_toy_target
 
-    from faceaug.targets.table import load_target
+    from faceaug.datasets.dataset import load_target
 
     images, labels = write_toy_target(tmp_path_factory.mktemp("toys"), 200, codec="jpeg")
     return load_target(images, labels)
@@ -34,10 +34,10 @@ def toy_guide(toy_target, tmp_path_factory: pytest.TempPathFactory, module_quick
     """What a run on toy faces by bar and spot (two bins) knows before its first sample; samples are left raw."""
     from fakes import ToyFaces
 
-    from faceaug.axes import build_axis, parse_by
-    from faceaug.synthesis.gates import Limits
-    from faceaug.synthesis.guide import prepare
-    from faceaug.targets.arrays import load_arrays
+    from faceaug.analysis.axes import build_axis, parse_by
+    from faceaug.datasets.thumbnails import load_arrays
+    from faceaug.synthesis.acceptance.gates import Limits
+    from faceaug.synthesis.setup import prepare
 
     axes = [build_axis(toy_target.table, spec) for spec in parse_by("bar,spot:-3/0/3")]
     arrays, _ = load_arrays(toy_target, 64)

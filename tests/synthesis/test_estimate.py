@@ -9,12 +9,12 @@ import pytest
 import torch
 from fakes import ToyFaces
 
-from faceaug.analysis import analyze
+from faceaug.analysis.analyze import analyze
 from faceaug.errors import UsageError
-from faceaug.planning import Limits, plan
+from faceaug.planning.plan import Limits, plan
 from faceaug.synthesis import estimate as estimates
+from faceaug.synthesis.balance import Settings
 from faceaug.synthesis.estimate import estimate
-from faceaug.synthesis.run import Settings
 
 SETTINGS = Settings(workers=1)
 

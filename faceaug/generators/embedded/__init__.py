@@ -3,6 +3,6 @@
 At present it is `digiface`: faceaug ships no weights of its own.
 """
 
-from faceaug.generators.digiface import load
+from faceaug.generators.dcgan import load
 
 __all__ = ["load"]

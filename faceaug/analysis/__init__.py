@@ -1,0 +1,1 @@
+"""Analysis: how the attributes of a data set are distributed."""

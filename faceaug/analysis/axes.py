@@ -1,0 +1,320 @@
+"""The axes along which a data set is counted: which columns, cut into which levels, and the cells that they span."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from faceaug.analysis import binning
+from faceaug.errors import TargetError, UsageError, nearest
+
+Codes = npt.NDArray[np.int64]
+Binning = tuple[Literal["width", "quantile"], int] | tuple[Literal["edges"], tuple[float, ...]]
+
+MAX_CATEGORIES = 20  # a column of numbers with more distinct ones must say how it is binned
+MAX_BINS = 1_000
+NOT_ATTRIBUTES = ("key", "split")  # columns of a target's table that describe the row, not the face
+_HOW_TO_BIN = "'{0}:5' (5 bins of equal width), '{0}:q4' (4 bins of equal counts) or '{0}:{1}' (edges)"
+
+
+@dataclass(frozen=True)
+class AxisSpec:
+    """One column to count by, and how to bin it.
+
+    Attributes
+    ----------
+    column : str
+    binning : None, ("width", k), ("quantile", k) or ("edges", increasing numbers)
+    """
+
+    column: str
+    binning: Binning | None = None
+
+    def __str__(self) -> str:
+        if self.binning is None:
+            return self.column
+        if self.binning[0] == "edges":
+            return f"{self.column}:{'/'.join(map(binning.tidy, self.binning[1]))}"
+        return f"{self.column}:{'q' if self.binning[0] == 'quantile' else ''}{self.binning[1]}"
+
+
+def parse_by(specs: str | Sequence[str | AxisSpec]) -> tuple[AxisSpec, ...]:
+    """Read what `--by` was given: "gender,ethnicity", "age:5", "age:q4", "yaw:-90/-25/-10/10/25/90"; repeats add up.
+
+    An AxisSpec in the sequence is taken as it is (for column names that hold a comma or a colon).
+
+    Raises
+    ------
+    UsageError
+        When nothing is named, a column is named twice, or a binning cannot be read.
+    """
+    axes: list[AxisSpec] = []
+    for spec in [specs] if isinstance(specs, str) else specs:
+        axes += [spec] if isinstance(spec, AxisSpec) else [_parse_one(part.strip()) for part in spec.split(",")]
+    if not axes:
+        raise UsageError("--by names no attribute: say which to count by, as --by gender,ethnicity")
+    for position, axis in enumerate(axes):
+        if axis.column in {earlier.column for earlier in axes[:position]}:
+            raise UsageError(f"the column {axis.column!r} is named twice in --by; name it once")
+    return tuple(axes)
+
+
+def _parse_one(text: str) -> AxisSpec:
+    column, colon, bins = text.rpartition(":")
+    column, bins = column.strip(), bins.strip()
+    if not colon:
+        column, bins = bins, ""
+    if not column:
+        raise UsageError(f"--by holds {text!r}, which names no attribute; write for example --by gender,ethnicity")
+    if not colon:
+        return AxisSpec(column)
+    wrong = f"the bins of {text!r} cannot be read; write {_HOW_TO_BIN.format(column, '0/13/20/40/60')}"
+    if "/" in bins:
+        return AxisSpec(column, ("edges", _parse_edges(column, bins, wrong)))
+    digits = bins[1:] if bins[:1] in ("q", "Q") else bins
+    if not (digits.isascii() and digits.isdigit()):
+        raise UsageError(wrong)
+    count = int(digits[:9])
+    if not 2 <= count <= MAX_BINS:
+        raise UsageError(f"{text!r} asks for {count} bins; ask for 2 to {MAX_BINS}")
+    return AxisSpec(column, ("width" if digits == bins else "quantile", count))
+
+
+def _parse_edges(column: str, text: str, wrong: str) -> tuple[float, ...]:
+    try:
+        edges = tuple(float(part) for part in text.split("/"))
+    except ValueError as error:
+        raise UsageError(wrong) from error
+    if not all(map(math.isfinite, edges)) or any(b <= a for a, b in itertools.pairwise(edges)):
+        raise UsageError(f"the edges of {column!r} must be finite and increase from each to the next, but are {text}")
+    if len(edges) > MAX_BINS + 1:
+        raise UsageError(f"{column!r} is given {len(edges)} edges; give at most {MAX_BINS + 1}")
+    return edges
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One attribute with its levels in order.
+
+    Attributes
+    ----------
+    name : str
+        The column.
+    kind : "categorical" or "continuous"
+    levels : tuple of str
+        Such as "female", or "-10 to 10" for a bin.
+    edges : tuple of float or None
+        Of a continuous axis, one more than levels; bins are right-open, the last one is closed.
+    note : str
+        What the reader should know of the levels, such as merged bins; mostly empty.
+    """
+
+    name: str
+    kind: Literal["categorical", "continuous"]
+    levels: tuple[str, ...]
+    edges: tuple[float, ...] | None = None
+    note: str = ""
+
+    def assign(self, values: pd.Series[Any]) -> Codes:
+        """Return the level of each value.
+
+        Returns
+        -------
+        int64 [N]
+            Index into `levels`; -1 for a missing value, an unknown label, or a number outside of the edges.
+
+        Raises
+        ------
+        UsageError
+            When the axis has bins and the values are text.
+        """
+        if self.edges is not None:
+            return binning.bin_codes(numbers(values, self.name), self.edges)
+        codes, names = _factorize(values)
+        known = {level: code for code, level in enumerate(self.levels)}
+        return np.array([*(known.get(name, -1) for name in names), -1], dtype=np.int64)[codes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the axis as plain JSON values."""
+        edges = None if self.edges is None else list(self.edges)
+        return {"name": self.name, "kind": self.kind, "levels": list(self.levels), "edges": edges, "note": self.note}
+
+
+def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
+    """Look at a column and return its axis.
+
+    Text, booleans and numbers with at most 20 distinct values are categorical; other numbers need bins.
+
+    Raises
+    ------
+    UsageError
+        No such column, bins on text, or many numbers without bins.
+    TargetError
+        A column without a single value, or none within the edges.
+    """
+    values = attribute(table, spec.column)
+    kind = _kind(values)
+    categorical = isinstance(values.dtype, pd.CategoricalDtype)
+    empty = TargetError(f"the column {spec.column!r} holds no value at all; leave it out of --by or label its rows")
+    if kind == "number":
+        known = numbers(values, spec.column)
+        known = known[~np.isnan(known)]
+        if not len(known):
+            raise empty
+        if spec.binning is not None:
+            return _binned(known, spec.column, spec.binning)
+        if not categorical:
+            _check_distinct(known, spec.column)
+    seen = {name for name in _factorize(values)[1] if name}
+    if not seen:
+        raise empty
+    if spec.binning is not None:
+        examples = ", ".join(map(repr, sorted(seen)[:3]))
+        raise UsageError(
+            f"the column {spec.column!r} holds {kind} ({examples}) and cannot be binned; write {spec.column!r} alone"
+        )
+    if categorical:
+        return Axis(
+            spec.column, "categorical", tuple(name for name in map(label, values.cat.categories) if name in seen)
+        )
+    return Axis(spec.column, "categorical", tuple(sorted(seen, key=float if kind == "number" else str)))
+
+
+def _check_distinct(known: npt.NDArray[np.float64], name: str) -> None:
+    """Raise UsageError when a column of numbers has too many distinct ones to be categories."""
+    distinct = len(pd.unique(known))
+    if distinct > MAX_CATEGORIES:
+        low, high, middle = (
+            binning.tidy(known.min()),
+            binning.tidy(known.max()),
+            binning.tidy(float(np.median(known)), 2),
+        )
+        how = _HOW_TO_BIN.format(name, f"{low}/{middle}/{high}")
+        raise UsageError(
+            f"the column {name!r} holds {distinct:,} distinct numbers from {low} to {high}: bin it, as {how}"
+        )
+
+
+def _binned(known: npt.NDArray[np.float64], name: str, how: Binning) -> Axis:
+    """Return the axis of a column whose finite values are `known`, at least one."""
+    note = ""
+    if how[0] == "edges":
+        edges = how[1]
+        if not bool(np.any((known >= edges[0]) & (known <= edges[-1]))):
+            low, high, least, most = map(binning.tidy, (edges[0], edges[-1], known.min(), known.max()))
+            raise TargetError(
+                f"no {name!r} lies within the edges {low} to {high}: its values reach from {least} to {most}"
+            )
+    elif how[0] == "width":
+        edges, note = binning.equal_width(known, how[1], name)
+    else:
+        edges, note = binning.quantiles(known, how[1], name)
+    return Axis(name, "continuous", binning.edge_labels(edges), edges, note)
+
+
+def attribute(table: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """Return an attribute column, or raise UsageError naming the nearest one."""
+    known = [str(column) for column in table.columns if column not in NOT_ATTRIBUTES]
+    if name in NOT_ATTRIBUTES and name in table.columns:
+        raise UsageError(f"{name!r} tells rows apart and is no attribute to count by; {nearest('', known)}")
+    if name not in known:
+        raise UsageError(f"there is no column {name!r}; {nearest(name, known)}")
+    column = table.loc[:, [str(c) == name for c in table.columns]]
+    if column.shape[1] > 1:
+        raise TargetError(f"the table has {column.shape[1]} columns named {name!r}; rename all but one of them")
+    return column.iloc[:, 0]
+
+
+def is_continuous(values: pd.Series[Any]) -> bool:
+    """Tell whether a column holds so many distinct numbers that they are no categories."""
+    if _kind(values) != "number" or isinstance(values.dtype, pd.CategoricalDtype):
+        return False
+    known = numbers(values, str(values.name))
+    return len(pd.unique(known[~np.isnan(known)])) > MAX_CATEGORIES
+
+
+def label(value: object) -> str:
+    """Return the level that a value belongs to: text as it is, 3.0 as "3", True as "True", "" for none or infinity."""
+    if isinstance(value, (float, np.floating)):
+        if not math.isfinite(value):
+            return ""
+        return str(int(value)) if float(value).is_integer() else str(value)
+    return "" if value is None else str(value)
+
+
+def numbers(values: pd.Series[Any], name: str) -> npt.NDArray[np.float64]:
+    """Return a column of numbers as float64 [N], NaN where a value is missing or infinite; UsageError for text."""
+    if _kind(values) != "number":
+        raise UsageError(f"the column {name!r} must hold numbers to be binned, but holds {_kind(values)}")
+    if pd.api.types.is_object_dtype(values.dtype):
+        values = pd.to_numeric(values)
+    elif isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype("float64")
+    result = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(result), result, np.nan)
+
+
+def _kind(values: pd.Series[Any]) -> Literal["text", "booleans", "number"]:
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _kind(pd.Series(dtype.categories))
+    inferred = pd.api.types.infer_dtype(values, skipna=True) if pd.api.types.is_object_dtype(dtype) else ""
+    if pd.api.types.is_bool_dtype(dtype) or inferred == "boolean":
+        return "booleans"
+    real = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
+    return "number" if real or inferred in ("integer", "floating", "mixed-integer-float") else "text"
+
+
+def _factorize(values: pd.Series[Any]) -> tuple[Codes, list[str]]:
+    """Return codes [N] (-1 for missing) and the label of each code ("" counts as missing, labels may repeat)."""
+    try:
+        codes, uniques = pd.factorize(values)
+    except TypeError as error:
+        raise TargetError(f"the column {values.name!r} holds lists or the like; labels must be plain values") from error
+    # an index would widen float32, and 0.1 would print as 0.10000000149
+    plain = np.asarray(uniques) if isinstance(uniques.dtype, np.dtype) else uniques
+    return codes.astype(np.int64, copy=False), [label(unique) for unique in plain]
+
+
+def cell_count(axes: Sequence[Axis]) -> int:
+    """Return how many cells the axes span."""
+    return math.prod(len(axis.levels) for axis in axes)
+
+
+def cell_levels(axes: Sequence[Axis], index: int) -> dict[str, str]:
+    """Return the level of each axis in a cell (row-major: the last axis runs fastest)."""
+    places = np.unravel_index(index, tuple(len(axis.levels) for axis in axes))
+    return {axis.name: axis.levels[int(place)] for axis, place in zip(axes, places, strict=True)}
+
+
+def cell_codes(levels: Sequence[Codes], axes: Sequence[Axis]) -> Codes:
+    """Return the cell of each row from its level on each axis; -1 when any of them is -1.
+
+    Parameters
+    ----------
+    levels : int64 [N] for each axis
+
+    Returns
+    -------
+    int64 [N]
+    """
+    cells = np.zeros_like(levels[0])
+    outside = np.zeros(len(cells), dtype=bool)
+    for codes, axis in zip(levels, axes, strict=True):
+        cells *= len(axis.levels)
+        cells += codes
+        outside |= codes < 0
+    cells[outside] = -1
+    return cells
+
+
+def describe(levels: Mapping[str, str]) -> str:
+    """Return a cell for a sentence: "gender=female, ethnicity=asian"."""
+    return ", ".join(f"{name}={level}" for name, level in levels.items())

@@ -1,0 +1,150 @@
+"""An analysis as tables that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from faceaug.analysis.axes import describe
+from faceaug.utils.text_table import clip, flow, label_columns, percent, render_table
+
+if TYPE_CHECKING:
+    from faceaug.analysis.analyze import Analysis, Association, Cell, Marginal
+    from faceaug.analysis.imbalance import Figures
+
+MAX_ROWS = 40  # cells that are shown one by one
+_ENDS = 12  # of more cells, so many of the largest and of the smallest
+_PAIRS = 10
+_LEVELS = 30
+_BAR = 20
+
+
+def render(analysis: Analysis) -> str:
+    """Return the whole text, without a final line feed; no line is longer than 100 characters."""
+    parts = [_head(analysis), _cells(analysis), _figures(analysis), _attributes(analysis)]
+    if len(analysis.axes) > 2:
+        parts.append(_worst_pairs(analysis))
+    if analysis.associations:
+        parts.append(_associations(analysis.associations))
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _head(analysis: Analysis) -> list[str]:
+    names = " x ".join(axis.name for axis in analysis.axes)
+    counted = analysis.rows - analysis.missing
+    cells = "1 cell" if len(analysis.counts) == 1 else f"{len(analysis.counts):,} cells"
+    lines = flow([f"{counted:,} of {analysis.rows:,} rows", f"counted in {cells}", f"of {names}"], separator=" ")
+    if analysis.missing:
+        reasons = [f"{count:,} without {name}" for name, count in analysis.unlabelled.items() if count]
+        reasons += [f"{count:,} with {name} outside of its edges" for name, count in analysis.outside.items() if count]
+        lines += flow(reasons, first=f"{analysis.missing:,} left out: ")
+    for axis in analysis.axes:
+        if axis.note:
+            lines += flow(axis.note.split(" "), first=f"{clip(axis.name, 40)}: ", separator=" ")
+    return lines
+
+
+def _cells(analysis: Analysis) -> list[str]:
+    cells = analysis.cells
+    if len(cells) <= MAX_ROWS:
+        return ["Cells", *_cell_table(analysis, cells)]
+    filled = sorted((cell for cell in cells if cell.count), key=lambda cell: (-cell.count, cell.index))
+    empty = [cell for cell in cells if not cell.count]
+    if len(filled) <= 2 * _ENDS:
+        lines = [f"Cells, the {len(filled)} that are not empty, the largest first", *_cell_table(analysis, filled)]
+    else:
+        lines = [
+            f"Cells, the {_ENDS} largest",
+            *_cell_table(analysis, filled[:_ENDS]),
+            f"Cells, the {_ENDS} smallest that are not empty",
+            *_cell_table(analysis, filled[-_ENDS:]),
+        ]
+    if empty:
+        some = ["(" + describe(cell.levels) + ")" for cell in empty[:3]]
+        lines += flow(some, first=f"{len(empty):,} cells are empty, such as ")
+    return lines
+
+
+def _cell_table(analysis: Analysis, cells: Sequence[Cell]) -> list[str]:
+    total, largest = int(analysis.counts.sum()), analysis.figures.largest
+    names = label_columns([axis.name for axis in analysis.axes])
+    rows = []
+    for cell in cells:
+        bar = "#" * max(round(_BAR * cell.count / largest), cell.count > 0)
+        numbers = [f"{cell.count:,}", percent(cell.count / total), bar.ljust(_BAR)]
+        rows.append([*label_columns(list(cell.levels.values())), *numbers])
+    return render_table([*names, "count", "share", " " * _BAR], rows, left=len(names))
+
+
+def _figures(analysis: Analysis) -> list[str]:
+    figures = analysis.figures
+    rows = [
+        ["imbalance, largest over smallest that is not empty", _ratio(figures)],
+        ["Shannon evenness, 1 is even", f"{figures.evenness:.3f}"],
+        [f"effective groups, of {figures.groups:,}", f"{figures.effective_groups:.2f}"],
+        ["KL from the wished distribution, nats", f"{figures.kl_from_wished:.3f}"],
+        ["empty cells", f"{figures.empty:,}"],
+        [f"cells under {analysis.minimum:,}, with the empty ones", f"{figures.under_minimum:,}"],
+    ]
+    return ["Imbalance of the cells", *render_table(["", ""], rows)[1:]]
+
+
+def _attributes(analysis: Analysis) -> list[str]:
+    lines = ["Single attributes", *_marginals(analysis.attributes, analysis.minimum)]
+    for marginal in analysis.attributes:
+        axis, counts = marginal.axes[0], marginal.counts.tolist()
+        words = [
+            f"{clip(level, 40)}: {count:,} ({percent(count / sum(counts))})"
+            for level, count in zip(axis.levels, counts, strict=True)
+        ]
+        if len(words) > _LEVELS:
+            words = [*words[:_LEVELS], f"and {len(words) - _LEVELS:,} more"]
+        lines += flow(words, first=f"  {clip(axis.name, 40)} - ", indent="    ")
+    return lines
+
+
+def _worst_pairs(analysis: Analysis) -> list[str]:
+    pairs = sorted(analysis.pairs, key=lambda pair: pair.figures.evenness)[:_PAIRS]
+    return ["Pairs of attributes, the least even first", *_marginals(pairs, analysis.minimum)]
+
+
+def _marginals(marginals: Sequence[Marginal], minimum: int) -> list[str]:
+    header = ["", "groups", "empty", f"under {minimum:,}", "imbalance", "evenness", "effective", "KL", "missing"]
+    rows = []
+    for marginal in marginals:
+        figures = marginal.figures
+        rows.append(
+            [
+                " x ".join(marginal.names),
+                *(f"{count:,}" for count in (figures.groups, figures.empty, figures.under_minimum)),
+                _ratio(figures),
+                f"{figures.evenness:.3f}",
+                f"{figures.effective_groups:.2f}",
+                f"{figures.kl_from_wished:.3f}",
+                f"{marginal.missing:,}",
+            ]
+        )
+    return render_table(header, rows)
+
+
+def _associations(associations: Sequence[Association]) -> list[str]:
+    strongest = sorted(associations, key=lambda one: -(one.cramers_v or 0.0))[:_PAIRS]
+    rows = [
+        [
+            f"{one.first} x {one.second}",
+            _or_dash(one.cramers_v),
+            _or_dash(one.normalized_mutual_information),
+            f"{one.rows:,}",
+        ]
+        for one in strongest
+    ]
+    title = "Associations, 0 independent to 1 tied, the strongest first"
+    return [title, *render_table(["", "Cramér's V", "mutual information", "rows"], rows)]
+
+
+def _ratio(figures: Figures) -> str:
+    return f"{figures.imbalance_ratio:,.1f}"
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""Appearance: the look of photographs (framing, colour, sharpness, noise, codec), and samples given that look."""

@@ -1,0 +1,296 @@
+"""Photometry: what pictures of a data set look like as files and signals, whoever they show.
+
+Each picture of a sample gives one row: its size, codec and JPEG quality, how sharp it is, how noisy, and its colour
+statistics. Rows are kept whole rather than averaged, so that what goes together (large and sharp, small and noisy)
+is drawn together again when generated pictures are finished.
+
+Measures are taken on 8-bit luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), in units of 0 to 255:
+
+- *sharpness*: log2 of the energy in the two finest bands of a Laplacian pyramid over that in the next two, after the
+  part that noise of the measured strength would have is taken off. Contrast cancels; one step less is half the fine
+  energy. Bands are counted from the picture's own pixels, so an enlarged picture measures as soft as it is.
+- *noise*: the median, over the flattest quarter of 8 x 8 blocks (by smoothed gradient, saturated blocks left out), of
+  the RMS of a second-difference mask that ignores planes and edges along the axes (Immerkær 1996).
+- *colour*: mean and standard deviation inside the picture of Y, Cb and Cr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from faceaug.errors import TargetError, UsageError
+from faceaug.utils.images import Codec, ImageInfo, Rgb, decode_with_info
+
+Float = npt.NDArray[np.float32]
+Weights = Sequence[float] | npt.NDArray[np.float64]
+
+# RGB to Y, Cb, Cr (BT.601, full range, chroma centred on 0), one row a channel.
+YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+SUMMARY_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+_BLOCK = 8
+
+
+class EncodedImages(Protocol):
+    """What photometry needs of a target: how many images, and the bytes of each."""
+
+    def __len__(self) -> int: ...
+
+    def encoded(self, index: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """The photometry of one picture.
+
+    Attributes
+    ----------
+    height, width : int
+        Pixels.
+    codec : str or None
+        "jpeg", "png" or "webp"; None for a picture that has not been a file.
+    quality : int or None
+        JPEG quality, 1 to 100.
+    sharpness : float
+        log2 of a ratio of energies (see the module).
+    noise : float
+        Standard deviation in grey levels of 255.
+    mean, spread : tuple of 3 floats
+        Mean and standard deviation of Y, Cb, Cr.
+    """
+
+    height: int
+    width: int
+    codec: Codec | None
+    quality: int | None
+    sharpness: float
+    noise: float
+    mean: tuple[float, float, float]
+    spread: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Photometry:
+    """The looks of a sample of pictures.
+
+    Attributes
+    ----------
+    looks : tuple of Look
+        One a picture.
+    weights : tuple of float
+        How much each picture counts for `colour`; sum 1.
+    """
+
+    looks: tuple[Look, ...]
+    weights: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.looks)
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of most pictures (of equals the first by name; "png" when none has been a file)."""
+        codecs = [look.codec for look in self.looks if look.codec]
+        return max(sorted(set(codecs)), key=codecs.count) if codecs else "png"
+
+    @property
+    def aspect(self) -> float:
+        """Median of width / height."""
+        return float(np.median([look.width / look.height for look in self.looks]))
+
+    def colour(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the weighted mean over pictures and RMS spread inside them of Y, Cb, Cr: two arrays [3]."""
+        weights = np.asarray(self.weights)
+        mean = weights @ np.array([look.mean for look in self.looks])
+        spread = np.sqrt(weights @ np.square([look.spread for look in self.looks]))
+        return mean, spread
+
+    def summary(self) -> dict[str, Any]:
+        """Return a JSON-able summary: number of pictures, most common codec, quantiles of each figure, colour."""
+        figures: dict[str, Any] = {"images": len(self), "codec": self.codec, "quantiles_at": list(SUMMARY_QUANTILES)}
+        for name in ("height", "width", "quality", "sharpness", "noise"):
+            values = [value for look in self.looks if (value := getattr(look, name)) is not None]
+            figures[name] = [round(float(q), 3) for q in np.quantile(values, SUMMARY_QUANTILES)] if values else None
+        mean, spread = self.colour()
+        figures["colour"] = {
+            channel: {"mean": round(float(m), 2), "spread": round(float(s), 2)}
+            for channel, m, s in zip(("Y", "Cb", "Cr"), mean, spread, strict=True)
+        }
+        return figures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, JSON-able, a list a column."""
+        columns = {field.name: [getattr(look, field.name) for look in self.looks] for field in fields(Look)}
+        return {"looks": columns, "weights": list(self.weights)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Photometry:
+        """Return the photometry that `to_dict` described."""
+        columns = values["looks"]
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        looks = tuple(Look(**{**row, "mean": tuple(row["mean"]), "spread": tuple(row["spread"])}) for row in rows)
+        return cls(looks, tuple(values["weights"]))
+
+
+def measure_photometry(images: Iterable[tuple[Rgb, ImageInfo | None]], weights: Weights | None = None) -> Photometry:
+    """Measure pictures that are at hand.
+
+    Parameters
+    ----------
+    images : iterable of (uint8 [H, W, 3], ImageInfo or None)
+        Each picture with what its file said; None for one that has not been a file (a generator's).
+    weights : sequence of float, optional
+        How much each counts for the colour statistics, not negative; all the same by default. Give each the inverse of
+        its group's frequency, and an unbalanced data set does not pass its majority's looks on.
+
+    Raises
+    ------
+    UsageError
+        When there are no pictures, or the weights do not fit them.
+    """
+    looks = tuple(_look(rgb, info) for rgb, info in images)
+    if not looks:
+        raise UsageError("there are no images to measure photometry on: give at least one")
+    raw = np.ones(len(looks)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if raw.shape != (len(looks),) or not np.isfinite(raw).all() or (raw < 0).any() or raw.sum() <= 0:
+        raise UsageError(
+            f"the photometry weights do not fit {len(looks)} images: give one a picture, none negative, not all zero"
+        )
+    return Photometry(looks, tuple(float(w) for w in raw / raw.sum()))
+
+
+def target_photometry(
+    target: EncodedImages, *, sample: int = 1000, seed: int = 0, weights: Weights | None = None
+) -> Photometry:
+    """Measure a random sample of a target's images, without repetition; the same seed takes the same ones.
+
+    Parameters
+    ----------
+    target : Target
+        Anything with a length and `encoded(i) -> bytes`.
+    sample : int
+        How many images at most.
+    seed : int
+        Of the choice.
+    weights : sequence of float, optional
+        One for each image of the *target*, as in `measure_photometry`.
+
+    Raises
+    ------
+    TargetError
+        When the target is empty.
+    ImageError
+        When an image cannot be decoded.
+    """
+    if not len(target):
+        raise TargetError("the target has no images to measure photometry on: give one with at least one image")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(target))[:sample])
+    picked = None if weights is None else np.asarray(weights, dtype=np.float64)[chosen]
+    decoded = (decode_with_info(target.encoded(int(i)), name=f"image {int(i)} of the target") for i in chosen)
+    return measure_photometry(decoded, None if picked is None else list(picked))
+
+
+def luma(rgb: npt.NDArray[Any]) -> Float:
+    """Return Y of uint8 (or float in 0 to 255) [H, W, 3] as float32 [H, W]."""
+    return cast("Float", rgb.astype(np.float32) @ YCBCR[0].astype(np.float32))
+
+
+def noise_level(y: Float) -> float:
+    """Return the standard deviation of the noise in luma [H, W]; 0 where no block is flat and unsaturated enough."""
+    if min(y.shape) < _BLOCK + 2:
+        return 0.0
+    # [1 -2 1] across and down: blind to planes and to edges along the axes; its gain on white noise is 6.
+    second = np.diff(np.diff(y, 2, axis=0), 2, axis=1) / 6
+    smooth = _blur(y)
+    slope = np.abs(smooth[1:-1, 2:] - smooth[1:-1, :-2]) + np.abs(smooth[2:, 1:-1] - smooth[:-2, 1:-1])
+    inner = y[1:-1, 1:-1]
+    usable = _blocks((inner > 4) & (inner < 251)).mean(1) > 0.9  # clipped noise is not what it was
+    squares, slopes = _blocks(second**2)[usable].mean(1), _blocks(slope)[usable].mean(1)
+    if not len(squares):
+        return 0.0
+    flattest = np.argsort(slopes, kind="stable")[: max(1, len(slopes) // 4)]
+    return float(np.sqrt(np.median(squares[flattest])))
+
+
+def sharpness(y: Float, noise: float | None = None) -> float:
+    """Return the sharpness of luma [H, W] (see the module); `noise` is measured when not given."""
+    return sharpness_of(band_energies(y, y), noise_level(y) if noise is None else noise)
+
+
+def sharpness_of(energies: npt.NDArray[np.float64], noise: float) -> float:
+    """Return the sharpness that the energies [4] of the bands, finest first, make with white noise taken off."""
+    clean = energies - noise**2 * _NOISE_GAIN
+    # The floors, far below what 8 bits can show, keep the logarithm finite and call a blank picture soft.
+    return float(np.log2(max(clean[:2].sum(), 1e-4) / max(clean[2:].sum(), 0.1)))
+
+
+def band_energies(a: Float, b: Float) -> npt.NDArray[np.float64]:
+    """Return the mean product of two pictures' Laplacian pyramid bands, finest first: [4]. With itself: the energy."""
+    energies = []
+    for _ in range(4):
+        low_a = _blur(a)
+        low_b = low_a if b is a else _blur(b)
+        energies.append(float(np.mean((a - low_a) * (b - low_b), dtype=np.float64)))
+        a, b = (low_a[::2, ::2], low_b[::2, ::2]) if b is not a else (low_a[::2, ::2],) * 2
+    return np.array(energies)
+
+
+def _look(rgb: Rgb, info: ImageInfo | None) -> Look:
+    y = luma(rgb)
+    noise = noise_level(y)
+    channels = rgb.reshape(-1, 3).astype(np.float32) @ YCBCR.T.astype(np.float32)
+    mean, spread = channels.mean(0, dtype=np.float64), channels.std(0, dtype=np.float64)
+    return Look(
+        height=rgb.shape[0],
+        width=rgb.shape[1],
+        codec=info.codec if info else None,
+        quality=info.quality if info else None,
+        sharpness=round(sharpness(y, noise), 5),
+        noise=round(noise, 5),
+        mean=cast("tuple[float, float, float]", tuple(round(float(m), 4) for m in mean)),
+        spread=cast("tuple[float, float, float]", tuple(round(float(s), 4) for s in spread)),
+    )
+
+
+def _blur(y: Float) -> Float:
+    """Binomial blur, five taps each way, reflected at the border."""
+    padded = np.pad(y, 2, mode="reflect")
+    height, width = y.shape
+    rows = np.zeros((height, width + 4), y.dtype)
+    for i, k in enumerate(_BINOMIAL):
+        rows += k * padded[i : i + height]
+    blurred = np.zeros_like(y)
+    for j, k in enumerate(_BINOMIAL):
+        blurred += k * rows[:, j : j + width]
+    return blurred
+
+
+def _blocks(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Cut a plane into 8 x 8 blocks, what is left over at the right and below dropped. [blocks, 64]"""
+    rows, columns = plane.shape[0] // _BLOCK, plane.shape[1] // _BLOCK
+    cut = plane[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
+    return cut.transpose(0, 2, 1, 3).reshape(rows * columns, _BLOCK * _BLOCK)
+
+
+def _noise_gain() -> npt.NDArray[np.float64]:
+    """Return the energy that white noise of variance 1 has in each band, from the impulse response. [4]"""
+    kernel = np.outer(_BINOMIAL, _BINOMIAL)
+    impulse = np.zeros((129, 129))
+    impulse[64, 64] = 1
+    gains, low = [], impulse
+    for level in range(4):
+        spread = np.zeros((129, 129))
+        step = 2**level  # the same filters as on the halved picture, without the halving
+        for (i, j), k in np.ndenumerate(kernel):
+            spread += k * np.roll(low, ((i - 2) * step, (j - 2) * step), axis=(0, 1))
+        gains.append(float(np.square(low - spread).sum()))
+        low = spread
+    return np.array(gains)
+
+
+_NOISE_GAIN = _noise_gain()

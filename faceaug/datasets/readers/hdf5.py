@@ -1,0 +1,84 @@
+"""HDF5: images in one data set, attributes in one-dimensional data sets of the same length."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from faceaug.datasets.base import RawTarget, one_line
+from faceaug.datasets.label_file import UNKNOWN, refuse_reserved
+from faceaug.datasets.readers.hdf5_images import OFFSET, H5Images, datasets, find_images, open_h5
+from faceaug.errors import TargetError
+
+SUFFIXES = (".h5", ".hdf5", ".he5")
+
+
+def detect(path: Path, labels: Path | None) -> bool:
+    """A file whose name ends like an HDF5 file's."""
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+
+
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+    """Read one HDF5 file: pixels uint8, or encoded images; a shard of faceaug's is such a file too.
+
+    A key is a row number. The columns are the file's one-dimensional data sets of numbers or text, by the last part of
+    their path where that tells them apart (what lies in the group "attr" comes first), else by all of it. Numbers
+    with an attribute "levels" are places in that list of texts.
+
+    Raises
+    ------
+    TargetError
+        When the file cannot be opened, holds no images, or labels are given besides.
+    """
+    if labels is not None or file_column is not None:
+        raise TargetError("an HDF5 file holds its labels itself: leave the labels out, or put them into the file")
+    with open_h5(path) as file:
+        try:
+            layout = find_images(file, path)
+            if layout.count == 0:
+                raise TargetError(f"{path} has no images: its data set {layout.dataset!r} is empty")
+            used = (layout.dataset, OFFSET)
+            columns = {n: read_column(d) for n, d in datasets(file) if n not in used and is_column(d, layout.count)}
+        except (OSError, RuntimeError, KeyError) as error:
+            raise TargetError(f"{path} is damaged ({one_line(error)}); get it anew") from error
+    names = short_names(list(columns))
+    refuse_reserved(names)
+    table = pd.DataFrame({"key": [str(row) for row in range(layout.count)]})
+    columns_by_name = dict(zip(names, columns.values(), strict=True))
+    return RawTarget(table.assign(**columns_by_name), H5Images(path.resolve(), layout))
+
+
+def short_names(paths: list[str]) -> list[str]:
+    """Call each data set by the last part of its path where no other claims it; "attr/..." has the first claim."""
+    short = [PurePosixPath(path).name for path in paths]
+    attributes = {own for own, path in zip(short, paths, strict=True) if path == f"attr/{own}"}
+    return [
+        own if path == f"attr/{own}" or (own not in attributes and short.count(own) == 1) else path
+        for own, path in zip(short, paths, strict=True)
+    ]
+
+
+def is_column(data: Any, rows: int) -> bool:
+    """Tell whether a data set holds one number, truth value or text per row."""
+    return data.shape == (rows,) and (data.dtype.kind in "iufbS" or h5py.check_string_dtype(data.dtype) is not None)
+
+
+def read_column(data: Any) -> Any:
+    """Read a column; text is UTF-8, and what means "unknown" in a label file becomes NaN."""
+    levels = data.attrs.get("levels")
+    if levels is not None and data.dtype.kind in "iu":
+        texts = [_text(level) for level in levels]
+        values = [texts[code] if 0 <= code < len(texts) else np.nan for code in data[:].tolist()]
+    elif data.dtype.kind in "iufb":
+        return data[:]
+    else:
+        values = [_text(value) for value in data[:]]
+    return pd.Series([np.nan if value in UNKNOWN else value for value in values], dtype=object)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

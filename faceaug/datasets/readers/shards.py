@@ -1,0 +1,118 @@
+"""faceaug's own output folders, read as a data set again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from faceaug.datasets.base import RawTarget
+from faceaug.datasets.label_file import refuse_reserved
+from faceaug.errors import FaceaugError, ImageError, IntegrityError, TargetError
+from faceaug.shards.columns import Column
+from faceaug.shards.manifest import FORMAT, NAME, read_manifest
+from faceaug.shards.reader import ShardReader
+from faceaug.utils.files import inside, sha256_file
+
+GROUPS = ("attr", "semantic")  # what says something of the face; the rest says how the sample was made
+MAX_OPEN = 16  # shards
+
+
+class ShardImages:
+    """An ImageSource over the shards of a folder; a key is the shard's name, a colon, and the row.
+
+    A folder may have thousands of shards: only the last few that were read stay open.
+    """
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = dict(paths)
+        self._open: OrderedDict[str, ShardReader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, key: str) -> bytes:
+        """Return the encoded image of a row, raw pixels as PNG."""
+        name, _, row = key.rpartition(":")
+        try:
+            with self._lock:  # HDF5 reads one at a time anyhow
+                return self._reader(name).encoded(int(row))
+        except (KeyError, ValueError, IndexError) as error:
+            raise ImageError(f"no image is called {key!r}: a key is a shard's name, a colon and a row") from error
+        except FaceaugError as error:
+            raise ImageError(str(error)) from error
+
+    def close(self) -> None:
+        """Close all shards; a later read opens its own again."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+    def _reader(self, name: str) -> ShardReader:
+        reader = self._open.pop(name, None) or ShardReader(self._paths[name])
+        self._open[name] = reader
+        if len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
+        return reader
+
+    def __reduce__(self) -> tuple[type[ShardImages], tuple[dict[str, Path]]]:
+        return ShardImages, (self._paths,)
+
+
+def detect(path: Path, labels: Path | None) -> bool:
+    """A folder with a manifest.json of faceaug's, whatever its version."""
+    try:
+        manifest = json.loads((path / NAME).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format") == FORMAT
+
+
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+    """Read an output folder; its columns are the attributes (by their name) and semantics ("semantic/yaw").
+
+    Raises
+    ------
+    TargetError
+        When the run that wrote it did not finish, or wrote no sample, or labels are given besides.
+    IntegrityError
+        When the manifest or a shard does not match its hash, has an unknown version, or a name leads elsewhere.
+    """
+    if labels is not None or file_column is not None:
+        raise TargetError("faceaug's shards hold their labels themselves: leave the labels out")
+    manifest = read_manifest(path)
+    if not manifest.complete:
+        raise TargetError(f"the run that writes {path} has not finished: let it finish, or continue it with --resume")
+    if not manifest.shards:
+        raise TargetError(f"{path} holds no samples: no cell of its plan could be filled, so there is nothing to read")
+    columns = [column for column in manifest.columns if column.group in GROUPS]
+    refuse_reserved([column.key for column in columns])
+    paths: dict[str, Path] = {}
+    parts = []
+    for entry in manifest.shards:
+        file = inside(path, entry.name)
+        if not file.is_file() or sha256_file(file) != entry.sha256:
+            raise IntegrityError(f"the shard {file} is missing or does not match its hash: run faceaug verify {path}")
+        paths[entry.name] = file.resolve()
+        parts.append(_rows(entry.name, ShardReader(file), columns))
+    return RawTarget(pd.concat(parts, ignore_index=True), ShardImages(paths))
+
+
+def _rows(name: str, reader: ShardReader, columns: list[Column]) -> pd.DataFrame:
+    with reader:
+        there = set(reader.keys)
+        table: dict[str, Any] = {"key": [f"{name}:{row}" for row in range(reader.rows)]}
+        for column in columns:
+            if column.dataset not in there:  # a shard without the column: nothing is known
+                table[column.key] = np.full(reader.rows, np.nan)
+                continue
+            values = reader.column(column.dataset)
+            if column.type == "category":
+                levels = np.array([*column.levels, np.nan], dtype=object)
+                values = levels[np.where((values >= 0) & (values < len(column.levels)), values, -1)]
+            table[column.key] = values
+    return pd.DataFrame(table)

@@ -1,0 +1,1 @@
+"""Discovery: latent directions found in a generator without labels."""

@@ -1,0 +1,1 @@
+"""Explanation: which parts of the face carry a label."""

@@ -1,0 +1,1 @@
+"""Training of generators: StyleGAN2 with adaptive discriminator augmentation, and its evaluation."""

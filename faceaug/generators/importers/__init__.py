@@ -1,0 +1,1 @@
+"""Importers: official and other checkpoints of generators, read without running their code."""

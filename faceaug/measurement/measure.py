@@ -1,0 +1,326 @@
+"""Pose and light of a data set's photographs, with no labels at all: as a table, or as columns of a target.
+
+What measures is a file that `faceaug discover` writes: the reconstruction's weights, and, beside them under names of
+their own, the alignment and the calibration (see `measurer_state`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceaug.analysis.axes import NOT_ATTRIBUTES
+from faceaug.datasets.dataset import Measurement, Target
+from faceaug.datasets.registry import UNLABELLED
+from faceaug.errors import FaceaugError, IntegrityError, TargetError, nearest
+from faceaug.latents.bundle import Bundle, read_bundle
+from faceaug.measurement.alignment import CANVAS, Aligner, canvas_of
+from faceaug.measurement.confidence import Trust
+from faceaug.measurement.estimator import Atoms, Measurer
+from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.networks import Reconstructor, network_of
+from faceaug.reconstruction.semantics import NAMES, TOGETHER
+from faceaug.utils.device import check_device
+from faceaug.utils.images import decode
+from faceaug.utils.threads import Progress, map_in_threads
+
+__all__ = ["Measurer", "measure", "measurer_from", "measurer_state", "summary", "with_measured"]
+
+FILE, WHY, CONFIDENCE = "file", "cannot_tell", "_confidence"
+SMALLEST = 24
+"""Pixels of a picture's shorter side below which nothing is told."""
+UNREADABLE, TOO_SMALL, BLANK = "unreadable", f"smaller than {SMALLEST} pixels", "blank"
+_FLAT = 4.0  # standard deviation of all values in 0 to 255 below which a picture is blank
+_DECIMALS = {"degrees": 2}  # 3 for other units: no reading is that fine, and last bits shall not decide a bin
+_ALIGNMENT, _CALIBRATION = "alignment.", "calibration."
+SHIPPED = Path(__file__).parents[1] / "generators" / "embedded" / "directions.safetensors"
+"""What measures where no file is named."""
+_log = logging.getLogger(__name__)
+
+
+def measure(
+    source: Target | Sequence[str | Path],
+    measurer: Measurer,
+    *,
+    aligned: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Measure every picture of a data set.
+
+    Parameters
+    ----------
+    source : Target, or paths of image files
+    measurer : Measurer
+    aligned : bool
+        The pictures are framed as the generator's pictures are: read the middle square as it is.
+    workers : int, optional
+        Threads that decode; as many as there are processors when None.
+    progress : callable, optional
+        Called with the number of images that were just measured.
+
+    Returns
+    -------
+    DataFrame
+        A row per picture, in order: "file"; the target's own columns, but for those whose names are measured; a column
+        for each of `measurer.names` (NaN where nothing can be told) and its "_confidence" in [0, 1]; "cannot_tell",
+        the reason for that or an empty text. Written to a file, it can be given as labels.
+    """
+    if isinstance(source, Target):
+        names, encoded, most = source.keys, source.encoded, source.max_pixels
+        kept = source.table.drop(columns="key")
+    else:
+        paths = [Path(path) for path in source]
+        names, most = tuple(map(str, paths)), Target.max_pixels
+        kept = pd.DataFrame(index=range(len(paths)))
+
+        def encoded(index: int) -> bytes:
+            return paths[index].read_bytes()
+
+    table = _measured(names, encoded, most, measurer, aligned, workers, progress)
+    kept = kept[[name for name in kept.columns if name not in (FILE, *table.columns)]]
+    return pd.concat([pd.DataFrame({FILE: list(names)}), kept, table], axis=1)
+
+
+def with_measured(
+    target: Target,
+    names: Sequence[str],
+    measurer: Callable[[], Measurer],
+    *,
+    aligned: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Target:
+    """Return a target in whose table those of `names` that it lacks and that can be measured are columns.
+
+    A column of the labels wins over a measurement of the same name. Names that are neither are left to whoever looks
+    for them, except where there are no labels at all.
+
+    Parameters
+    ----------
+    target : Target
+    names : sequence of str
+        Columns that are needed.
+    measurer : callable returning a Measurer
+        Called only when a name is no column.
+
+    Raises
+    ------
+    TargetError
+        When a name is needed of pictures that have no labels and it is not measured, or no picture can be measured.
+    """
+    wanted = [name for name in names if name not in target.table.columns and name not in NOT_ATTRIBUTES]
+    if not wanted:
+        return target
+    if target.reader == UNLABELLED:
+        require_measured(target.location, wanted, measurer)
+    found = _loaded(wanted, measurer)
+    if found is None or not set(wanted) & set(found.names):
+        return target
+    table = _measured(target.keys, target.encoded, target.max_pixels, found, aligned, workers, progress)
+    reasons = Counter(why for why in table[WHY] if why)
+    lost = sum(reasons.values())
+    if lost == len(table):
+        raise TargetError(
+            f"nothing can be measured on the {lost:,} images of {target.name} ({_counted(reasons)}): give photographs "
+            "of faces, or label them"
+        )
+    if lost:
+        _log.warning("%s: nothing can be measured on %s of %s images (%s)", target.name, f"{lost:,}",
+                     f"{len(table):,}", _counted(reasons))  # fmt: skip
+    new = {name: table[name] for name in found.names if name in wanted}
+    told = Measurement(tuple(new), found.sha256, aligned)
+    return replace(target, table=target.table.assign(**new), measured=told)
+
+
+def require_measured(location: str | Path, names: Sequence[str], measurer: Callable[[], Measurer]) -> None:
+    """Refuse names that are not measured, before images without labels are looked at one by one for nothing.
+
+    Parameters
+    ----------
+    location
+        Where the images are, as the error is to say.
+    names : sequence of str
+        Columns that are needed.
+    measurer : callable returning a Measurer
+
+    Raises
+    ------
+    TargetError
+        When one of them is not measured.
+    """
+    wanted = [name for name in names if name not in NOT_ATTRIBUTES]
+    found = _loaded(wanted, measurer) if wanted else None
+    known = NAMES if found is None else found.names
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        hint = nearest(unknown[0], NAMES)  # not a list of all atoms
+        raise TargetError(
+            f"{location} has images but no labels, and {unknown[0]!r} is not measured ({hint}): give a CSV, TSV or "
+            "Parquet file of labels with --labels"
+        )
+
+
+def _loaded(wanted: Sequence[str], measurer: Callable[[], Measurer]) -> Measurer | None:
+    """Return what measures, or None where nothing does and none of `wanted` is known to be measured."""
+    try:
+        return measurer()
+    except TargetError:
+        if set(wanted) & set(NAMES):
+            raise
+        return None  # a name that nobody knows, most likely: whoever looks for it says so
+
+
+def summary(table: pd.DataFrame, measurer: Measurer) -> dict[str, Any]:
+    """Return what a table of `measure` says as a whole, JSON-able: counts, reasons, and quantiles of each semantic."""
+    reasons = Counter(why for why in table[WHY] if why)
+    told = table[table[WHY] == ""]
+    semantics = {
+        name: {
+            "unit": unit,
+            "quantiles": [round(float(q), 3) for q in np.quantile(told[name], (0.05, 0.5, 0.95))]
+            if len(told)
+            else None,
+            "confidence": round(float(told[name + CONFIDENCE].median()), 3) if len(told) else None,
+        }
+        for name, unit in zip(measurer.names, measurer.units, strict=True)
+    }
+    return dict(images=len(table), measured=len(told), cannot_tell=dict(reasons.most_common()),
+                quantiles_at=[0.05, 0.5, 0.95], semantics=semantics)  # fmt: skip
+
+
+def load_measurer(path: str | Path | None = None, device: str | torch.device = "cpu") -> Measurer:
+    """Load what measures photographs from a file of `faceaug discover`, or what comes with faceaug.
+
+    Raises
+    ------
+    TargetError
+        When no file is named and none comes with this faceaug.
+    IntegrityError
+        When the file is missing, damaged or of another kind.
+    """
+    if path is None and not SHIPPED.is_file():
+        raise TargetError(
+            "nothing that measures pictures comes with this faceaug: make it with faceaug discover and name the file "
+            "as --reconstruction FILE, or label the images"
+        )
+    file = SHIPPED if path is None else Path(path)
+    return measurer_of(read_bundle(file), str(file), device)
+
+
+def measurer_of(bundle: Bundle, where: str = "these directions", device: str | torch.device = "cpu") -> Measurer:
+    """Return what measures photographs from a bundle; IntegrityError, naming `where`, when it holds no such thing."""
+    if not any(name.startswith(_ALIGNMENT) for name in bundle.weights):
+        raise IntegrityError(
+            f"{where} holds directions, but nothing that measures pictures: make it with faceaug discover"
+        )
+    place = check_device(device)
+    found = measurer_from(
+        bundle.weights, network_in(bundle, where).to(place), bundle if bundle.atoms else None, bundle.reconstruction
+    )
+    found.aligner.to(place)
+    return found
+
+
+def network_in(bundle: Bundle, where: str = "these directions") -> Reconstructor:
+    """Return the reconstruction network of a bundle."""
+    beside = (_ALIGNMENT, _CALIBRATION)
+    return network_of({name: value for name, value in bundle.weights.items() if not name.startswith(beside)}, where)
+
+
+def measurer_state(measurer: Measurer) -> dict[str, NDArray[Any]]:
+    """Return the alignment and the calibration as arrays, to be stored in a bundle among the reconstruction's."""
+    parts = ((_ALIGNMENT, measurer.aligner.state()), (_CALIBRATION, measurer.trust.state()))
+    return {prefix + name: value.numpy() for prefix, state in parts for name, value in state.items()}
+
+
+def measurer_from(
+    state: Mapping[str, NDArray[Any]],
+    reconstruct: Callable[[Tensor], Reading],
+    atoms: Atoms | None = None,
+    sha256: str = "",
+) -> Measurer:
+    """Return the measurer whose arrays `measurer_state` returned; others in `state` are passed over.
+
+    Raises
+    ------
+    IntegrityError
+        When they are damaged, or are for other semantics.
+    """
+    alignment, calibration = (
+        {
+            n.removeprefix(prefix): torch.from_numpy(np.array(value))
+            for n, value in state.items()
+            if n.startswith(prefix)
+        }
+        for prefix in (_ALIGNMENT, _CALIBRATION)
+    )
+    count = len(NAMES) + (len(atoms.atoms) if atoms else 0)
+    return Measurer(reconstruct, Aligner.from_state(alignment), Trust.from_state(calibration, count), atoms, sha256)
+
+
+def _measured(
+    names: Sequence[str], encoded: Callable[[int], bytes], max_pixels: int, measurer: Measurer, aligned: bool,
+    workers: int | None, progress: Progress | None,
+) -> pd.DataFrame:  # fmt: skip
+    """Return the columns that are measured, a row for each name."""
+    canvases = np.zeros((TOGETHER, CANVAS, CANVAS, 3), np.uint8)
+    shorter = np.ones(TOGETHER, np.float32)
+    values, confidence = (np.zeros((len(names), len(measurer.names))) for _ in range(2))
+    values[:] = np.nan
+    reasons: list[str] = []
+    rows: list[int] = []
+
+    def task(index: int) -> tuple[Any, float] | str:
+        return laid(encoded, index, names[index], max_pixels)
+
+    def flush() -> None:
+        n = len(rows)
+        if n:
+            pixels = torch.from_numpy(canvases[:n]).permute(0, 3, 1, 2).float() / 127.5 - 1
+            found = measurer.read(pixels, torch.from_numpy(shorter[:n]), aligned=aligned)
+            values[rows], confidence[rows] = found.values, found.confidence
+            for row, why in zip(rows, found.refusals, strict=True):
+                reasons[row] = why
+            rows.clear()
+
+    for row, looked in enumerate(map_in_threads(task, len(names), workers=workers)):
+        reasons.append(looked if isinstance(looked, str) else "")
+        if not isinstance(looked, str):
+            canvases[len(rows)], shorter[len(rows)] = looked
+            rows.append(row)
+        if len(rows) == TOGETHER or row + 1 == len(names):
+            flush()
+        if progress:
+            progress(1)
+    columns: dict[str, Any] = {}
+    for k, (name, unit) in enumerate(zip(measurer.names, measurer.units, strict=True)):
+        columns[name] = values[:, k].round(_DECIMALS.get(unit, 3)) + 0.0  # no -0.0
+        columns[name + CONFIDENCE] = confidence[:, k].round(3)
+    return pd.DataFrame(columns | {WHY: pd.Series(reasons, dtype=object)})
+
+
+def laid(encoded: Callable[[int], bytes], index: int, name: str, max_pixels: int) -> tuple[Any, float] | str:
+    """Return a picture on its canvas and half of its shorter side there, or why nothing can be told of it."""
+    try:
+        picture = decode(encoded(index), name=name, max_pixels=max_pixels)
+    except (FaceaugError, OSError):
+        return UNREADABLE
+    if min(picture.shape[:2]) < SMALLEST:
+        return TOO_SMALL
+    canvas, shorter = canvas_of(picture)
+    return BLANK if canvas.std() < _FLAT else (canvas, shorter)
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{why} {count:,}" for why, count in reasons.most_common())

@@ -1,0 +1,245 @@
+"""Guided extrapolation: edit latents until the pictures measure what was asked (method.md, section 5).
+
+A straight step along the directions is exact where semantics are linear. Where they are not, the loop is closed:
+synthesise, measure, correct by the remaining error, a few times, and the nearest try is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceaug.generators.base import Generator
+from faceaug.generators.sampling import synthesize
+from faceaug.latents.directions import Directions
+from faceaug.utils.typing import Floats
+
+Measure = Callable[[Tensor], Floats]
+"""Pictures [N, 3, R, R] in [-1, 1] -> semantics [N, S] in the order of the directions' names."""
+
+LONGEST = 6.0  # Mahalanobis length of one step; draws of 100 coordinates lie at about 10 from the mean
+GAIN = 0.8  # of the remaining error after the first, straight step: full steps swing where semantics bend
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of each of N latents: K semantics to reach, and others to keep where they are.
+
+    Attributes
+    ----------
+    names : tuple of str, length K
+        Semantics to move.
+    aim : float64 [N, K]
+        Values to reach.
+    at_least : bool [K]
+        Whether a value beyond the aim is as good as the aim (the log-odds of a class) or is to be corrected (an angle).
+    tolerance : float64 [K]
+        How near is near enough.
+    keep : tuple of str, length L
+        Semantics that stay at what the unedited picture measures.
+    keep_tolerance : float64 [L]
+        How far they may drift.
+    within : tuple of str, length M
+        Semantics that are free between bounds and brought back from beyond them.
+    bounds : float64 [M, 2]
+        Least and most of each; a fiftieth of the room between them is the tolerance.
+    """
+
+    names: tuple[str, ...]
+    aim: Floats
+    at_least: NDArray[np.bool_]
+    tolerance: Floats
+    keep: tuple[str, ...]
+    keep_tolerance: Floats
+    within: tuple[str, ...] = ()
+    bounds: Floats = field(default_factory=lambda: np.empty((0, 2)))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """All semantics that take part, in the order of the columns of `missing`."""
+        return (*self.names, *self.keep, *self.within)
+
+    @property
+    def tolerances(self) -> Floats:
+        """Tolerance of each axis."""
+        room = np.maximum((self.bounds[:, 1] - self.bounds[:, 0]) / 50, 1e-9)
+        return np.concatenate([self.tolerance, self.keep_tolerance, room])
+
+    def missing(self, measured: Floats, kept_at: Floats, rows: NDArray[np.int64]) -> Floats:
+        """Return what is missing [n, K + L + M] where latents `rows` measure [n, K + L + M]; `kept_at` is [N, L]."""
+        k, m = len(self.names), len(self.within)
+        asked = self.aim[rows] - measured[:, :k]
+        asked = np.where(self.at_least, np.maximum(asked, 0), asked)
+        free = measured[:, measured.shape[1] - m :]
+        back = np.clip(free, self.bounds[:, 0], self.bounds[:, 1]) - free
+        return np.concatenate([asked, kept_at[rows] - measured[:, k : measured.shape[1] - m], back], 1)
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Latents after the edit, and what was seen on the way.
+
+    Attributes
+    ----------
+    w, origin_w : float32 [N, D]
+    images, origin_images : Tensor [N, 3, R, R]
+    measured, origin_measured : float64 [N, S]
+        In the order of the directions' names.
+    error : float64 [N]
+        Largest remaining error in units of its tolerance; at most 1 where all that was asked is met.
+    steps : int64 [N]
+        Edits made until the kept try.
+    """
+
+    w: NDArray[np.float32]
+    origin_w: NDArray[np.float32]
+    images: Tensor
+    origin_images: Tensor
+    measured: Floats
+    origin_measured: Floats
+    error: Floats
+    steps: NDArray[np.int64]
+
+
+def extrapolate(
+    generator: Generator,
+    directions: Directions,
+    measure: Measure,
+    w: NDArray[np.float32],
+    ask: Ask,
+    *,
+    covariance: Floats | None = None,
+    corrections: int = 5,
+    reach: float = np.inf,
+    batch_size: int = 64,
+) -> Edited:
+    """Edit latents so that their pictures measure what is asked.
+
+    Parameters
+    ----------
+    generator, directions, measure
+        Directions must be the generator's; `measure` reads pictures in the order of `directions.names`.
+    w : float32 [N, D]
+        Latents to begin with.
+    ask : Ask
+        What to reach and what to keep.
+    covariance : float64 [D, D], optional
+        Of w, by which edits are likely; the draws' when None. `algebra.covariance_given` gives one that spares atoms.
+    corrections : int
+        Corrections after the first, straight step.
+    reach : float
+        Largest Mahalanobis distance of w from the mean. Beyond it, what nobody asked about is pulled towards the mean.
+    batch_size : int
+        Pictures synthesised at once.
+
+    Returns
+    -------
+    Edited
+    """
+    directions.check_generator(generator.sha256)
+    columns = directions.index(ask.axes)
+    slopes = np.repeat(directions.B[columns][None], len(w), 0)  # [N, K + L, D]: each latent comes to know its own
+    whiten = directions.precision
+    likely = directions.covariance if covariance is None else covariance
+    origin = np.asarray(w, np.float64)
+    images = synthesize(generator, origin, batch_size)
+    first = measure(images)
+    kept_at, tolerance = first[:, directions.index(ask.keep)], ask.tolerances
+    bound = np.arange(len(columns)) < len(ask.names) + len(ask.keep)  # the others move freely while within bounds
+
+    best = Edited(w, w, images, images, first, first, np.full(len(w), np.inf), np.zeros(len(w), np.int64))
+    best_images, best_measured, best_w = images.clone(), first.copy(), origin.copy()
+    error, steps = best.error.copy(), best.steps.copy()
+    current, measured = origin.copy(), first.copy()
+    active = np.arange(len(w))
+    for step in range(corrections + 2):
+        missing = ask.missing(measured[:, columns], kept_at, active)
+        now = np.abs(missing / tolerance).max(1, initial=0)
+        better = now < error[active]
+        index = active[better]
+        error[index], steps[index], best_w[index] = now[better], step, current[index]
+        best_measured[index], best_images[torch.from_numpy(index)] = measured[better], images[torch.from_numpy(better)]
+        going = now > 1
+        active, missing = active[going], missing[going]
+        if not len(active) or step == corrections + 1:
+            break
+        rows = slopes[active] * (bound | (missing != 0))[:, :, None]
+        edit = (1.0 if step == 0 else GAIN) * _least_edit(rows, missing, likely)
+        moved = current[active] + _shortened(edit, whiten)
+        moved = _within_reach(moved, rows, directions, whiten, reach)
+        images = synthesize(generator, moved, batch_size)
+        before, measured = measured[going][:, columns], measure(images)
+        slopes[active] = _learnt(slopes[active], moved - current[active], measured[:, columns] - before, whiten)
+        current[active] = moved
+    return Edited(
+        best_w.astype(np.float32), best.w, best_images, best.origin_images, best_measured, first, error, steps
+    )
+
+
+def distance(w: Floats, w_mean: Floats, inverse: Floats) -> Floats:
+    """Return the Mahalanobis distance [N] of latents [N, D]; `inverse` is the (pseudo-)inverse of the covariance."""
+    centred = w - w_mean
+    return np.asarray(np.sqrt(np.maximum(np.einsum("nd,de,ne->n", centred, inverse, centred), 0)), np.float64)
+
+
+def _spanned(slopes: Floats, covariance: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return B Sigma [N, K, D], (B Sigma B^T)^-1 [N, K, K] and the scale [N, K] of the rows of slopes B [N, K, D].
+
+    Rows are scaled to unit spread before the inverse, so that units do not matter.
+    """
+    scale = np.sqrt(np.maximum(np.einsum("nkd,de,nke->nk", slopes, covariance, slopes), 1e-24))
+    rows = slopes / scale[:, :, None]
+    spanned = rows @ covariance
+    return spanned, np.linalg.pinv(spanned @ rows.transpose(0, 2, 1), rcond=1e-10, hermitian=True), scale
+
+
+def _least_edit(slopes: Floats, missing: Floats, covariance: Floats) -> Floats:
+    """Return Sigma B^T (B Sigma B^T)^-1 delta [N, D] for each latent's slopes [N, K, D] and missing [N, K]."""
+    spanned, inverse, scale = _spanned(slopes, covariance)
+    return np.asarray(np.einsum("nkd,nkl,nl->nd", spanned, inverse, missing / scale), np.float64)
+
+
+def _learnt(slopes: Floats, step: Floats, change: Floats, inverse: Floats) -> Floats:
+    """Return slopes corrected by what a step really changed (Broyden's update, in the metric of the draws).
+
+    Only the slope along the step is known better, so only that changes: semantics bend, and a slope fitted over all
+    draws is not the slope here.
+    """
+    along = step @ inverse  # [N, D]
+    length = np.einsum("nd,nd->n", along, step)
+    surprise = change - np.einsum("nkd,nd->nk", slopes, step)
+    update = np.einsum("nk,nd->nkd", surprise, along / np.maximum(length, 1e-12)[:, None])
+    return np.asarray(slopes + np.where(length > 1e-12, 1.0, 0.0)[:, None, None] * update, np.float64)
+
+
+def _shortened(edit: Floats, inverse: Floats) -> Floats:
+    """Return edits cut to the longest step: a slope that came out too flat must not throw a latent away."""
+    length = distance(edit, np.zeros(edit.shape[1]), inverse)
+    return np.asarray(edit * np.minimum(1, LONGEST / np.maximum(length, 1e-12))[:, None], np.float64)
+
+
+def _within_reach(moved: Floats, slopes: Floats, directions: Directions, inverse: Floats, reach: float) -> Floats:
+    """Bring latents beyond the reach back to it, giving up first what no axis of the edit reads.
+
+    The part that the axes read is Sigma B^T (B Sigma B^T)^-1 B (w - mean); the rest is orthogonal to it in the metric
+    of the draws, and is pulled towards the mean. Where the first part alone is too long, it is cut as well.
+    """
+    if not np.isfinite(reach):
+        return moved
+    centred = moved - directions.w_mean
+    far = np.flatnonzero(distance(moved, directions.w_mean, inverse) > reach)
+    if not len(far):
+        return moved
+    read = _least_edit(slopes[far], np.einsum("nkd,nd->nk", slopes[far], centred[far]), directions.covariance)
+    zero = np.zeros(moved.shape[1])
+    length, rest = distance(read, zero, inverse), distance(centred[far] - read, zero, inverse)
+    left = np.sqrt(np.maximum(reach**2 - length**2, 0)) / np.maximum(rest, 1e-12)
+    shorter = np.minimum(1, reach / np.maximum(length, 1e-12))[:, None]
+    result = moved.copy()
+    result[far] = directions.w_mean + shorter * read + left[:, None] * (centred[far] - read)
+    return result

@@ -1,0 +1,151 @@
+"""One reading of a picture for everything that edits steer by: attributes, view and light, and the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from faceaug.appearance import scene
+from faceaug.appearance.framing import Framing, apply_framing
+from faceaug.appearance.harmonize import ColourMatch
+from faceaug.classifiers.classifier import Probe, Task
+from faceaug.utils.typing import Floats
+
+VIEW = ("yaw", "pitch", "roll")
+OUTSIDE = tuple(name for name in scene.NAMES if name != "light_side")
+SCENE = (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE)
+LIGHT = ("light_x", "light_y", "light")
+LIKE_SKIN = ("light_y", "light")
+"""Light that a reconstruction does not tell from skin: a darker skin reads as a dimmer light from below. Edits of an
+attribute that held it would leave the skin as it is (benchmarks/skin.py)."""
+
+
+class Surroundings(Protocol):
+    """What reads view and light off a generator's own pictures."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the semantics read."""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Of each."""
+
+    @property
+    def sigma(self) -> Floats:
+        """Standard deviation of the error of each."""
+
+    def __call__(self, images: Tensor) -> Floats:
+        """Read pictures [N, 3, R, R] in [-1, 1] in the generator's framing: float64 [N, S]."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads pictures in the generator's own framing: the probe sees them as the target would.
+
+    Attributes
+    ----------
+    probe : Probe or None
+        None where every attribute was measured, and is read by `environment`.
+    framing : Framing
+        The window that gives the target's framing.
+    ellipse : FaceEllipse
+        Where the generator's faces are.
+    soundness : Probe
+        Tells sound faces from melted ones.
+    colour : ColourMatch, optional
+        The fixed mapping toward the target's overall colour, where samples are to be finished: what is written is read.
+    environment : Surroundings, optional
+        Reads view and light, where directions found without labels are there. A label of the same name wins.
+    """
+
+    probe: Probe | None
+    framing: Framing
+    ellipse: scene.FaceEllipse
+    soundness: Probe
+    colour: ColourMatch | None = None
+    environment: Surroundings | None = None
+
+    @property
+    def semantics(self) -> tuple[str, ...]:
+        """Names of the S columns."""
+        return (*self._attributes, *self.surroundings, *SCENE)
+
+    @property
+    def surroundings(self) -> tuple[str, ...]:
+        """Names of those that the environment reads."""
+        return (
+            tuple(name for name in self.environment.names if name not in self._attributes) if self.environment else ()
+        )
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kind of each column: "attribute", "view", "light" or "scene"."""
+        tasks = self.probe.tasks if self.probe else ()
+        return (
+            *(kind_of(task.name) for task in tasks for _ in task.semantics),
+            *map(kind_of, self.surroundings),
+            *("scene" for _ in SCENE),
+        )
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Unit of each column."""
+        tasks = self.probe.tasks if self.probe else ()
+        units = ["log-odds" if t.kind == "classes" else "as labelled" for t in tasks for _ in t.semantics]
+        if self.environment:
+            known = dict(zip(self.environment.names, self.environment.units, strict=True))
+            units += [known[name] for name in self.surroundings]
+        return (*units, *("log-odds" if name == scene.SOUNDNESS else "[-1, 1]" for name in SCENE))
+
+    @property
+    def _attributes(self) -> tuple[str, ...]:
+        return self.probe.semantics if self.probe else ()
+
+    def sigma(self, attribute: str) -> float:
+        """Return the standard deviation of the error of an attribute that is a value, in its unit."""
+        if self.environment and attribute in self.surroundings:
+            return float(self.environment.sigma[self.environment.names.index(attribute)])
+        assert self.probe is not None
+        return self.probe.sigma(attribute)
+
+    def view(self, images: Tensor) -> Tensor:
+        """Return pictures [N, 3, R, R] in the target's framing and overall colour."""
+        framed = apply_framing(images, self.framing)
+        return framed if self.colour is None else self.colour.apply(framed)
+
+    def __call__(self, images: Tensor) -> Floats:
+        """Read pictures [N, 3, R, R] in [-1, 1]: float64 [N, S]."""
+        views = self.view(images)
+        columns = [self.probe.read(views)[0]] if self.probe else []
+        if self.environment:
+            rows = [self.environment.names.index(name) for name in self.surroundings]
+            columns.append(self.environment(images)[:, rows])
+        around = scene.measure(images, self.ellipse).double().numpy()
+        sound = self.soundness.read(views)[0][:, 1:]
+        return np.concatenate([*columns, around, sound, scene.exposure(views)[:, :1].double().numpy()], 1)
+
+
+def kind_of(name: str) -> str:
+    """Return what kind of semantic an attribute is, by its name: pose and light change the picture's rest by nature."""
+    return "view" if name.lower() in VIEW else "light" if name.lower() in LIGHT else "attribute"
+
+
+def kept_scene(tasks: Sequence[Task], surroundings: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what of the photograph an edit of these attributes keeps.
+
+    Where view and light are read (`surroundings`), an edit of those alone keeps the others of them; one of an attribute
+    keeps them but for `LIKE_SKIN`, and the colour outside the face. Elsewhere it keeps the scene as far as that can be
+    measured without; light from one side changes what is measured as the light's side, so it does not keep that.
+    """
+    names, kinds = {task.name for task in tasks}, {kind_of(task.name) for task in tasks}
+    if surroundings:
+        others = [name for name in surroundings if name not in names]
+        if "attribute" not in kinds:
+            return tuple(others)
+        return (*(name for name in others if name not in LIKE_SKIN), *OUTSIDE)
+    return tuple(name for name in scene.NAMES if not (kinds & {"light"} and name == "light_side"))

@@ -1,0 +1,1 @@
+"""Engines: what makes candidates for the cells of a plan."""

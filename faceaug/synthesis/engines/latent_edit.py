@@ -1,0 +1,338 @@
+"""A block of attempts at one cell: draw near the cell, edit, measure, and ask the gates. It depends on seeds alone."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceaug.appearance import scene
+from faceaug.classifiers.classifier import fit
+from faceaug.generators.base import Generator
+from faceaug.reconstruction.semantics import NAMES
+from faceaug.shards.writer import read_back
+from faceaug.synthesis.acceptance.gates import Batch, Gate, Limits, refuse
+from faceaug.synthesis.acceptance.near_duplicates import hashes
+from faceaug.synthesis.editing.closed_loop import Ask, Edited, distance, extrapolate
+from faceaug.synthesis.editing.objectives import (
+    Readings,
+    Wanted,
+    aims,
+    ask_for,
+    confidences,
+    labels,
+    out_of_reach,
+    wanted,
+    within,
+)
+from faceaug.synthesis.editing.origin_search import (
+    GENERATIONS,
+    OFFSPRING,
+    PARENTS,
+    SEARCH_KEY,
+    Parents,
+    Seeds,
+    Standard,
+    cost,
+    nearest_draws,
+    origins,
+    standard_of,
+)
+from faceaug.synthesis.editing.readout import kind_of
+from faceaug.synthesis.latent_survey import BLOCK
+from faceaug.synthesis.setup import Guide
+from faceaug.utils.images import Codec
+from faceaug.utils.tensors import as_tensor, to_uint8, unsqueezed
+from faceaug.utils.typing import Floats
+
+LOST = "judge agrees once finished"
+"""The reason of samples in which the judge no longer finds what is asked after the target's blur, noise and codec."""
+ELSEWHERE = "measured again"
+"""The reason of samples that are not measured as asked, once finished, by what measured the target's photographs."""
+
+REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
+SEARCHING = 2  # corrections of an edit while parents are searched
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is known of a cell before its first attempt."""
+
+    index: int
+    parts: tuple[Wanted, ...]
+    standard: Standard
+    parents: Parents
+
+
+@dataclass(frozen=True)
+class Source:
+    """A real picture that a sample was made of: the SHA-256 of its file, and its perceptual hash."""
+
+    sha256: bytes
+    hash: np.uint64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sample that passed every gate but the one on near-copies."""
+
+    attempt: int
+    seed: int
+    image: NDArray[np.uint8] | bytes  # [H, W, 3], finished; or encoded as it is to be stored
+    quality: int | None  # of the codec
+    finish: dict[str, float]
+    w: NDArray[np.float32] | None
+    origin_w: NDArray[np.float32] | None
+    attr: dict[str, Any]
+    confidence: dict[str, float]
+    semantic: dict[str, float]
+    plausibility: float
+    realism: float
+    hash: np.uint64
+    source: Source | None = None  # of a face that was rendered anew, or inverted and edited
+
+
+@dataclass(frozen=True)
+class Final:
+    """A finished picture, how it was finished, and what was read off it.
+
+    Attributes
+    ----------
+    confidence
+        The judge's probability of each asked attribute.
+    measured
+        Asked attributes that were measured on the target's photographs, measured on it as on those.
+    """
+
+    image: NDArray[np.uint8]
+    parameters: dict[str, float]
+    quality: int | None
+    confidence: dict[str, float]
+    measured: dict[str, float]
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What a block gave: candidates in the order of attempts, refusals by reason, and what came nearest."""
+
+    candidates: tuple[Candidate, ...]
+    refused: dict[int, str]  # attempt -> the gate that refused it
+    nearest: dict[str, float]  # attribute -> best probability of what is asked, by the judge
+
+
+def sample_seed(seed: int, cell: int, attempt: int) -> np.random.SeedSequence:
+    """Return the seed sequence of one attempt, the same for any block, batch or worker."""
+    return np.random.SeedSequence(seed, spawn_key=(cell, attempt))
+
+
+class Workshop:
+    """Makes blocks for a run. What it keeps, the rooms of cells, depends on seeds alone."""
+
+    def __init__(
+        self, generator: Generator, guide: Guide, limits: Limits, gates: dict[str, Gate], *,
+        seed: int, candidates: int, truncation: float, corrections: int, batch_size: int, codec: Codec | None = None,
+        workers: int = 1,
+    ) -> None:  # fmt: skip
+        self.codec = codec  # None where pixels are kept as they are
+        self.generator, self.guide, self.limits, self.gates = generator, guide, limits, gates
+        self.seed, self.candidates, self.truncation = seed, candidates, truncation
+        self.corrections, self.batch_size, self.workers = corrections, batch_size, workers
+        self._inverse = guide.directions.precision
+        self._rooms: dict[int, Room] = {}
+        self._lock = threading.Lock()
+
+    def make(self, cell: int, levels: dict[str, str], block: int) -> BlockResult:
+        """Return block number `block` of attempts at the cell with these levels."""
+        torch.set_num_threads(1)
+        with self._lock:  # the first worker to come searches, the others wait for its room
+            room = self._rooms.get(cell)
+            if room is None:
+                room = self._rooms[cell] = self._searched(cell, levels)
+        attempts = range(block * BLOCK, (block + 1) * BLOCK)
+        seeds = [sample_seed(self.seed, cell, a) for a in attempts]
+        ask, edited, _ = self._edited(room, seeds, self.corrections)
+        return self.judge(room.parts, room.standard, ask, edited, attempts, seeds)
+
+    def beyond(self, levels: dict[str, str]) -> str:
+        """Return why no attempt at a cell of these levels could ever be accepted, or an empty text where one could."""
+        guide, limits = self.guide, self.limits
+        judges: tuple[tuple[Readings, float], ...] = ((guide.reader, limits.confidence), (guide.judge, limits.judge))
+        return out_of_reach(wanted(guide.axes, levels, guide.tasks), guide.directions, judges)
+
+    def standing(self, cell: int, levels: dict[str, str]) -> tuple[tuple[Wanted, ...], Standard, NDArray[np.int64]]:
+        """Return what a cell asks, what its samples are held to, and the surveyed draws that are near it."""
+        guide = self.guide
+        parts = wanted(guide.axes, levels, guide.tasks)
+        half = aims(parts, guide.survey, np.full((1, len(parts)), 0.5), self.limits.confidence)
+        middle = ask_for(parts, half, guide.directions, guide.kept(), guide.reader.surroundings)
+        near = nearest_draws(guide, middle, self._inverse)
+        return parts, standard_of(guide, self.limits, cell, near), near
+
+    def _searched(self, cell: int, levels: dict[str, str]) -> Room:
+        """Search a few generations of mixtures for faces near the cell (search.py)."""
+        guide, found = self.guide, self.guide.survey
+        parts, standard, near = self.standing(cell, levels)
+        w_mean, drawn = guide.directions.w_mean, found.w[near].astype(np.float64)
+        w = w_mean + self.truncation * (drawn - w_mean)
+        read = found.read[near] + (w - drawn) @ guide.directions.B.T
+        costs = cost(guide, parts, standard, self.limits, read, found.remoteness[near])
+        room = Room(cell, parts, standard, Parents(w, read, costs, near).best(PARENTS))
+        for generation in range(GENERATIONS):
+            first = SEARCH_KEY + generation * OFFSPRING
+            parents = room.parents
+            # The other workers wait for this room, so as many threads as there are workers search it.
+            with ThreadPoolExecutor(self.workers) as pool:
+                for more in pool.map(partial(self._offspring, room), range(first, first + OFFSPRING, BLOCK)):
+                    parents = parents.joined(more)
+            room = replace(room, parents=parents.best(PARENTS))
+        return room
+
+    def _offspring(self, room: Room, start: int) -> Parents:
+        """Return a block of mixtures of a room's parents with fresh draws, edited towards its cell."""
+        torch.set_num_threads(1)
+        guide = self.guide
+        seeds = [sample_seed(self.seed, room.index, start + i) for i in range(BLOCK)]
+        _, edited, line = self._edited(room, seeds, SEARCHING)
+        remote = guide.real.remoteness(guide.judge.read(guide.reader.view(edited.images))[1])
+        costs = cost(guide, room.parts, room.standard, self.limits, edited.measured, remote)
+        return Parents(edited.w.astype(np.float64), edited.measured, costs, line)
+
+    def _edited(self, room: Room, seeds: Seeds, corrections: int) -> tuple[Ask, Edited, NDArray[np.int64]]:
+        """Draw a latent for each seed near the cell and edit it to what the cell asks; say which line each is of."""
+        guide = self.guide
+        uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(room.parts)) for s in seeds])
+        ask = ask_for(
+            room.parts, aims(room.parts, guide.survey, uniform, self.limits.confidence), guide.directions, guide.kept(),
+            guide.reader.surroundings,
+        )  # fmt: skip
+        ask = within(ask, room.standard.bright, room.standard.sound)
+        w, line = origins(
+            self.generator, guide, room.parents, seeds, ask, self._inverse,
+            candidates=self.candidates, truncation=self.truncation,
+        )  # fmt: skip
+        edited = extrapolate(
+            self.generator, guide.directions, guide.reader, w.astype(np.float32), ask,
+            covariance=guide.covariance(room.parts), corrections=corrections, reach=REACH * guide.reach,
+            batch_size=self.batch_size,
+        )  # fmt: skip
+        return ask, edited, line
+
+    def judge(
+        self, parts: tuple[Wanted, ...], standard: Standard, ask: Ask, edited: Edited, attempts: Sequence[int],
+        seeds: Seeds, least: tuple[Floats, Floats] | None = None,
+    ) -> BlockResult:  # fmt: skip
+        """Ask the gates about edited latents, finish those that pass, and let the judge look again.
+
+        `least` [N, A] each is what the steering probe and the judge must say of what is asked, where not the limits.
+        """
+        guide, directions = self.guide, self.guide.directions
+        viewed = guide.reader.view(edited.images)
+        judged, features = guide.judge.read(viewed)
+        # Pose and light change the scene by nature; attributes that are to be kept are kept all the same.
+        exempt = any(kind_of(name) != "attribute" for name in (*ask.names, *(p.task.name for p in parts)))
+        held = directions.index([name for name in ask.keep if not exempt or name not in scene.NAMES])
+        drift = np.abs(edited.measured - edited.origin_measured)[:, held] / np.maximum(directions.spread[held], 1e-9)
+        spill = scene.spill(edited.origin_images, edited.images, guide.reader.ellipse).double().numpy()
+        batch = Batch(
+            images=edited.images, origin_images=edited.origin_images,
+            confidence=confidences(parts, guide.reader, edited.measured),
+            judged=confidences(parts, guide.judge, judged),
+            drift=drift.max(1, initial=0.0),
+            spill=np.zeros_like(spill) if exempt else spill,
+            plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
+            realism=guide.real.remoteness(features) / standard.remote,
+            soundness=edited.measured[:, directions.index([scene.SOUNDNESS])[0]] - standard.sound,
+            misexposure=guide.real.misexposure(viewed, self.limits.exposure),
+            discolouring=guide.real.discolouring(viewed, self.limits.exposure), limits=self.limits,
+            least_confidence=least and least[0], least_judged=least and least[1],
+        )  # fmt: skip
+        reasons = refuse(batch, self.gates)
+        nearest = {p.task.name: float(np.nan_to_num(batch.judged[:, k]).max()) for k, p in enumerate(parts)}
+        agreed = least[1] if least else np.full(batch.judged.shape, self.limits.judge)
+        finals = self._finished(viewed, reasons, parts, seeds, agreed)
+        given = labels(parts, guide.reader, guide.judge, edited.measured, judged)
+        marks = hashes(viewed)
+        candidates = tuple(
+            Candidate(
+                attempt=attempts[i], seed=_number(seeds[i]),
+                image=final.image, quality=final.quality, finish=final.parameters,
+                w=edited.w[i], origin_w=edited.origin_w[i], attr=given[i] | final.measured, confidence=final.confidence,
+                semantic=dict(zip(directions.names, edited.measured[i].tolist(), strict=True)),
+                plausibility=float(batch.plausibility[i]), realism=float(batch.realism[i]), hash=marks[i],
+            ) for i, final in sorted(finals.items()) if reasons[i] is None
+        )  # fmt: skip
+        refused = {attempts[i]: reason for i, reason in enumerate(reasons) if reason is not None}
+        return BlockResult(candidates, refused, nearest)
+
+    def _finished(
+        self,
+        viewed: Tensor,
+        reasons: list[str | None],
+        parts: Sequence[Wanted],
+        seeds: Sequence[np.random.SeedSequence],
+        agreed: Floats,
+    ) -> dict[int, Final]:
+        """Finish the samples that passed, and let the judge look at what would be written; `reasons` is completed."""
+        passed = [i for i, reason in enumerate(reasons) if reason is None]
+        pictures = to_uint8(viewed[passed]) if passed else ()
+        finisher = self.guide.finisher
+        finals: dict[int, Final] = {}
+        written: dict[int, NDArray[np.uint8]] = {}
+        for i, picture in zip(passed, pictures, strict=True):
+            if finisher:
+                image, parameters, quality = finisher(picture, _number(seeds[i]))
+            else:
+                image, parameters, quality = unsqueezed(picture, self.guide.reader.framing.aspect), {}, None
+            written[i] = read_back(image, self.codec, quality)
+            small = fit(as_tensor(written[i][None]))
+            judged = confidences(parts, self.guide.judge, self.guide.judge.read(small)[0])[0]
+            if (judged < agreed[i]).any():
+                reasons[i] = LOST
+            finals[i] = Final(
+                image, parameters, quality, {p.task.name: float(c) for p, c in zip(parts, judged, strict=True)}, {}
+            )
+        self._measure_again(finals, written, reasons, parts)
+        return finals
+
+    def _measure_again(
+        self,
+        finals: dict[int, Final],
+        written: dict[int, NDArray[np.uint8]],
+        reasons: list[str | None],
+        parts: Sequence[Wanted],
+    ) -> None:
+        """Measure finished samples as the target's photographs were, where that is what their cells count."""
+        found, rows = self.guide.found, [i for i in finals if reasons[i] is None]
+        asked = [part for part in parts if found and part.task.name in found.measured]
+        if found is None or not asked or not rows:
+            return
+        values = found.measure([written[i] for i in rows])
+        for i, value in zip(rows, values, strict=True):
+            told = {part.task.name: float(value[NAMES.index(part.task.name)]) for part in asked}
+            finals[i] = replace(finals[i], measured=told)
+            if not all(part.low <= told[part.task.name] < part.high for part in asked):  # NaN is nowhere
+                reasons[i] = ELSEWHERE
+
+
+def _number(seed: np.random.SeedSequence) -> int:
+    return int(seed.generate_state(1, np.uint64)[0])
+
+
+def tally(result: BlockResult, until: int | None = None) -> Counter[str]:
+    """Return refusals by reason, of attempts before `until`."""
+    return Counter(reason for attempt, reason in result.refused.items() if until is None or attempt < until)
+
+
+def attempts_for(planned: int, tries: int) -> int:
+    """Return how many blocks a cell may take: `tries` attempts for each planned sample, at least two blocks."""
+    return max(2, math.ceil(planned * tries / BLOCK))

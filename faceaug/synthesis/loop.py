@@ -1,0 +1,50 @@
+"""Filling the cells of a plan with whatever engine: blocks are made ahead by workers, and accounted for in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from faceaug.planning.plan import Plan, PlannedCell
+from faceaug.shards.output_folder import OutputFolder
+from faceaug.synthesis.accounting import Ledger
+from faceaug.synthesis.config import Settings, workers_of
+from faceaug.synthesis.engines.base import Engine
+from faceaug.synthesis.engines.latent_edit import BlockResult
+from faceaug.utils.threads import StageProgress, in_order
+
+
+def make(folder: OutputFolder, plan: Plan, engine: Engine, settings: Settings, told: StageProgress) -> float:
+    """Fill the cells in order; return the seconds that this took, those before an interruption included.
+
+    Workers compute blocks ahead; what is accepted is decided here, in order of attempts.
+    """
+    cells = [cell for cell in plan.cells if cell.planned]
+    ledger = Ledger.continued(folder, engine, settings.limits.duplicate_bits, settings.uses)
+    total, workers = sum(cell.planned for cell in cells), workers_of(settings)
+    for cell in cells:
+        why = engine.beyond(cell)
+        if why:
+            ledger.beyond[cell.index] = why
+    told("making", sum(ledger.accepted.values()), total)
+
+    def jobs() -> Iterator[tuple[PlannedCell, int]]:
+        for cell in cells:
+            if cell.index in ledger.beyond:
+                continue
+            for block in range(ledger.next_block(cell.index), engine.blocks(cell)):
+                if ledger.accepted[cell.index] >= cell.planned:
+                    break
+                yield cell, block
+
+    def work(job: tuple[PlannedCell, int]) -> tuple[PlannedCell, int, BlockResult]:
+        return (*job, engine.make(*job))
+
+    with ThreadPoolExecutor(workers) as pool:
+        for cell, block, result in in_order(pool, work, jobs(), workers + 1):
+            if ledger.accepted[cell.index] < cell.planned:  # else it was computed ahead and is not needed
+                samples = ledger.take(cell, block, result)
+                folder.append(samples, {cell.index: ledger.state(cell)}, ledger.progress())
+                told("making", sum(ledger.accepted.values()), total)
+    folder.update({cell.index: ledger.state(cell, ended=True) for cell in cells}, ledger.progress())
+    return ledger.seconds()

@@ -1,0 +1,286 @@
+"""Everything that has to be known before the first sample: framing, probes, directions, and what draws are like."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceaug.analysis.axes import Axis, attribute, cell_codes
+from faceaug.appearance.framing import Framing, apply_framing, measure_framing
+from faceaug.appearance.harmonize import ColourMatch, Finisher, match_colour
+from faceaug.appearance.image_stats import Photometry, measure_photometry, target_photometry
+from faceaug.appearance.scene import FaceEllipse
+from faceaug.classifiers.classifier import Probe, Task
+from faceaug.classifiers.face_quality import FAR, MODERATE, train_soundness
+from faceaug.classifiers.training import learn, tasks_of
+from faceaug.datasets.dataset import Target
+from faceaug.datasets.thumbnails import common_aspect
+from faceaug.generators.base import Generator
+from faceaug.generators.sampling import draw, draw_seeds, synthesize
+from faceaug.latents.algebra import covariance_given
+from faceaug.latents.directions import Directions
+from faceaug.synthesis.acceptance.gates import Limits
+from faceaug.synthesis.editing.objectives import Wanted
+from faceaug.synthesis.editing.pose_readout import Environment, Found
+from faceaug.synthesis.editing.readout import Reader, kind_of
+from faceaug.synthesis.latent_survey import DIRECTIONS, DRAWS, RealFaces, Survey, survey
+from faceaug.utils.files import read_json, write_json
+from faceaug.utils.images import Codec
+from faceaug.utils.tensors import thumbnails, to_uint8, unsqueezed
+from faceaug.utils.threads import StageProgress
+from faceaug.utils.typing import Floats
+
+FRAMING_DRAWS = 1024
+PROBES = ("steering.safetensors", "judge.safetensors", "probes.json")
+LAST = "guide.json"
+FILES = (*PROBES, "soundness.safetensors", DIRECTIONS, DRAWS, LAST)
+"""What `prepare` leaves in its folder; guide.json comes last and says that the others are whole. There is no steering
+probe where every attribute was measured."""
+COMPARED = 512  # draws on which readings of the generator's pictures are put in the terms of measurements
+ATOMS_STAY = 0.5  # of their spread: how firmly edits of view and light hold the atoms
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What steers and judges a run.
+
+    Attributes
+    ----------
+    reader : Reader
+        The steering probe with the framing, the overall colour, view and light where they can be read, and the scene.
+    judge : Probe
+        Trained apart from the steering probe.
+    axes, tasks
+        The plan's axes, and a task for each, followed by tasks of attributes that are only kept.
+    survey : Survey
+        What draws are like, with the directions.
+    reach : float
+        Mahalanobis distance that the stated quantile of draws stays within.
+    real : RealFaces
+    finisher : Finisher or None
+        Gives accepted faces the target's size and look; None leaves them raw.
+    figures : dict
+        What was measured on the way, as JSON values.
+    found : Found, optional
+        Directions found without labels.
+    """
+
+    reader: Reader
+    judge: Probe
+    axes: tuple[Axis, ...]
+    tasks: tuple[Task, ...]
+    survey: Survey
+    reach: float
+    real: RealFaces
+    finisher: Finisher | None
+    figures: dict[str, Any]
+    found: Found | None = None
+
+    @property
+    def directions(self) -> Directions:
+        """Of everything that the reader reads."""
+        return self.survey.directions
+
+    @cached_property
+    def _sparing(self) -> Floats | None:
+        if self.found is None or not self.found.bundle.atoms:
+            return None
+        return covariance_given(self.found.bundle.directions, self.found.bundle.atoms, ATOMS_STAY)
+
+    def covariance(self, parts: Sequence[Wanted]) -> Floats | None:
+        """Return by which edits of a cell are likely: those of view and light alone spare the atoms, too."""
+        free = any(kind_of(part.task.name) == "attribute" for part in parts)
+        return None if free else self._sparing
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Attributes that were measured and are read by what measured them."""
+        return self.found.measured if self.found else ()
+
+    def kept(self) -> tuple[str, ...]:
+        """Names of the semantics of attributes that are kept and not asked for."""
+        return tuple(name for task in self.tasks[len(self.axes) :] for name in task.semantics)
+
+
+def prepare(
+    target: Target,
+    arrays: NDArray[np.uint8],
+    axes: Sequence[Axis],
+    generator: Generator,
+    folder: Path,
+    *,
+    seed: int,
+    keep: Sequence[Axis],
+    draws: int,
+    limits: Limits,
+    finish: bool,
+    codec: Codec,
+    workers: int,
+    batch_size: int,
+    device: str,
+    progress: StageProgress,
+    found: Found | None = None,
+) -> Guide:
+    """Learn everything that a run needs, or read what an interrupted run has learnt already in `folder`.
+
+    Parameters
+    ----------
+    arrays : uint8 [N, 64, 64, 3]
+        The target's pictures, squeezed into squares.
+    axes, keep : sequences of Axis
+        Attributes to steer, and attributes only to be kept.
+    draws : int
+        Generated samples that directions are fitted on.
+    codec : Codec
+        Of the samples to be written.
+    folder : Path
+        Where probes and directions are kept (`FILES`).
+    found : Found, optional
+        Directions found without labels; attributes that they measured need no steering probe.
+    """
+    tasks, labels = tasks_of(target.table, [*axes, *keep])
+    if not (folder / LAST).exists():
+        clock = [time.perf_counter()]
+        if not (folder / PROBES[-1]).exists():
+            learnt = learn(
+                arrays, tasks, labels, seed=seed, measured=found.measured if found else (), device=device,
+                progress=lambda d, n: progress("probes", d, n),
+            )  # fmt: skip
+            if learnt.steering is not None:
+                learnt.steering.save(folder / PROBES[0])
+            learnt.judge.save(folder / PROBES[1])
+            write_json(folder / PROBES[2], learnt.figures)
+        steering, judge = _steering(folder), Probe.load(folder / PROBES[1])
+        clock.append(time.perf_counter())
+        reader, photometry = _looks(
+            target, arrays, axes, generator, judge, seed, min(draws, FRAMING_DRAWS), finish, batch_size
+        )
+        environment = _environment(found, generator, reader, seed, batch_size) if found else None
+        reader = replace(reader, probe=steering, environment=environment)
+        clock.append(time.perf_counter())
+        cells = cells_of(target, axes)
+        real = RealFaces.seen_by(judge, arrays, cells, seed)
+        reader = replace(
+            reader, soundness=_soundness(arrays, generator, reader, seed, draws, batch_size, device, progress)
+        )
+        clock.append(time.perf_counter())
+        drawn = survey(
+            generator, reader, judge, real, seed=seed, draws=draws, workers=workers, batch_size=batch_size,
+            progress=progress,
+        )  # fmt: skip
+        clock.append(time.perf_counter())
+        stages = ("probes", "framing and photometry", "soundness", "directions")
+        figures = dict(
+            probes=read_json(folder / PROBES[2], "the probes' figures"), framing=reader.framing.to_dict(),
+            draws=len(drawn.w), photometry=photometry.summary() if photometry else None,
+            r2=dict(zip(reader.semantics, np.round(drawn.directions.r2, 4).tolist(), strict=True)),
+            found=_summary(found, environment) if found and environment else None,
+            seconds=dict(zip(stages, np.round(np.diff(clock), 2).tolist(), strict=True)),
+        )  # fmt: skip
+        reader.soundness.save(folder / FILES[3])
+        drawn.save(folder)
+        known = dict(
+            framing=reader.framing.to_dict(), ellipse=asdict(reader.ellipse),
+            environment=environment.state() if environment else None,
+            colour=asdict(reader.colour) if reader.colour else None,
+            photometry=photometry.to_dict() if photometry else None, figures=figures,
+        )  # fmt: skip
+        write_json(folder / LAST, known)
+    return _reopened(folder, target, arrays, axes, tasks, generator, seed, limits, codec, found)
+
+
+def _looks(
+    target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], generator: Generator,
+    judge: Probe, seed: int, draws: int, finish: bool, batch_size: int,
+) -> tuple[Reader, Photometry | None]:  # fmt: skip
+    """Measure how the target frames faces and, where samples are to be finished, what its photographs look like."""
+    pictures = synthesize(generator, draw(generator, draw_seeds(seed, 0, draws)), batch_size)
+    framing = measure_framing(_evenly(arrays, 2000), thumbnails(pictures), common_aspect(target))
+    photometry = colour = None
+    if finish:
+        photometry = target_photometry(target, seed=seed, weights=cell_weights(target, axes).tolist())
+        framed = to_uint8(apply_framing(pictures, framing))
+        colour = match_colour(measure_photometry([(picture, None) for picture in framed]), photometry)
+    # No soundness is known yet; the judge stands in until `prepare` has trained it.
+    return Reader(None, framing, getattr(generator, "ellipse", FaceEllipse()), judge, colour), photometry
+
+
+def _steering(folder: Path) -> Probe | None:
+    return Probe.load(folder / PROBES[0]) if (folder / PROBES[0]).exists() else None
+
+
+def _environment(found: Found, generator: Generator, reader: Reader, seed: int, batch_size: int) -> Environment:
+    """Put readings of the generator's pictures in the terms of measurements, where attributes were measured."""
+    if not found.measured:
+        return found.environment
+    images = synthesize(generator, draw(generator, draw_seeds(seed, 2**25, COMPARED)), batch_size)
+    pictures = [unsqueezed(picture, reader.framing.aspect) for picture in to_uint8(reader.view(images))]
+    return found.environment.in_terms_of(found.environment(images), found.measure(pictures))
+
+
+def _summary(found: Found, environment: Environment) -> dict[str, Any]:
+    """Say what was found without labels, and in whose terms it reads."""
+    return dict(generator=found.bundle.directions.generator, reconstruction=found.bundle.reconstruction,
+                made_by=found.bundle.made_by, measured=list(found.measured), **environment.state())  # fmt: skip
+
+
+def _reopened(
+    folder: Path, target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task],
+    generator: Generator, seed: int, limits: Limits, codec: Codec, found: Found | None,
+) -> Guide:  # fmt: skip
+    """Read back what `prepare` has written: a run and its continuation work with the very same numbers."""
+    known = read_json(folder / LAST, "what the run has learnt")
+    judge, drawn = Probe.load(folder / PROBES[1]), Survey.load(folder)
+    drawn.directions.check_generator(generator.sha256)
+    framing = Framing.from_dict(known["framing"])
+    colour = ColourMatch(**{k: tuple(v) for k, v in known["colour"].items()}) if known["colour"] else None
+    reader = Reader(
+        _steering(folder), framing, FaceEllipse(**known["ellipse"]), Probe.load(folder / FILES[3]), colour,
+        found.environment.with_state(known["environment"]) if found else None,
+    )  # fmt: skip
+    photometry = Photometry.from_dict(known["photometry"]) if known["photometry"] else None
+    return Guide(
+        found=found, reader=reader, judge=judge, axes=tuple(axes), tasks=tuple(tasks),
+        survey=drawn, reach=float(np.quantile(drawn.distance, limits.plausible)),
+        real=RealFaces.seen_by(judge, arrays, cells_of(target, axes), seed),
+        finisher=Finisher(photometry, aspect=framing.aspect, codec=codec) if photometry else None,
+        figures=known["figures"],
+    )  # fmt: skip
+
+
+def _soundness(
+    arrays: NDArray[np.uint8], generator: Generator, reader: Reader, seed: int, draws: int, batch_size: int,
+    device: str, progress: StageProgress,
+) -> Probe:  # fmt: skip
+    """Train the network that knows melted faces, on draws of its own seeds."""
+    count = int(np.clip(draws // 4, 64, 2048))
+
+    def seen(first: int, stretch: float) -> NDArray[np.uint8]:
+        w = draw(generator, draw_seeds(seed, 2**24 + first, count), stretch)
+        return thumbnails(reader.view(synthesize(generator, w, batch_size)))
+
+    moderate, far = seen(0, MODERATE), seen(count, FAR)
+    return train_soundness(arrays, moderate, far, seed, device, lambda done, of: progress("soundness", done, of))
+
+
+def cells_of(target: Target, axes: Sequence[Axis]) -> NDArray[np.int64]:
+    """Return the cell [N] of each picture of the target, -1 where a label is missing."""
+    return cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in axes], axes)
+
+
+def cell_weights(target: Target, axes: Sequence[Axis]) -> Floats:
+    """Return a weight for each picture, the inverse of its cell's count: the majority's looks are not everybody's."""
+    codes = cells_of(target, axes)
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    return np.asarray(np.where(codes >= 0, 1 / np.maximum(counts[np.maximum(codes, 0)], 1), 0.0), np.float64)
+
+
+def _evenly(arrays: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    return arrays[:: max(1, -(-len(arrays) // most))]

@@ -1,0 +1,1 @@
+"""What every package may use: images, tensors, files, threads, text."""

@@ -1,0 +1,51 @@
+"""FairFace: two label files, whose names are the splits."""
+
+from __future__ import annotations
+
+import pytest
+
+from faceaug.datasets import load_target
+from faceaug.errors import TargetError
+
+
+@pytest.fixture
+def fairface(make):
+    return make("fairface")["path"]
+
+
+def test_the_label_files_are_the_splits(fairface):
+    train = load_target(fairface)
+    assert train.split == "train"
+    assert train.attributes == ("age", "gender", "race", "service_test")
+    assert list(train.table["key"]) == [f"train/{i}.jpg" for i in range(1, 7)]
+    assert set(train.table["age"]) == {"20-29"}
+    validation = load_target(fairface, split="val")
+    assert validation.table.iloc[0].to_dict() == {
+        "key": "val/1.jpg",
+        "age": "more than 70",
+        "gender": "male",
+        "race": "Black",
+        "service_test": "True",
+        "split": "val",
+    }
+
+
+def test_only_one_label_file(fairface):
+    (fairface / "fairface_label_val.csv").unlink()
+    target = load_target(fairface)
+    assert len(target) == 6
+    assert [(p.kind, p.name) for p in target.problems] == [("image without label", "val/1.jpg")]
+
+
+def test_a_label_file_without_its_column(fairface):
+    path = fairface / "fairface_label_val.csv"
+    path.write_text(path.read_text().replace("file,", "fil,"))
+    with pytest.raises(TargetError, match=r"no column 'file'; did you mean 'fil'\?"):
+        load_target(fairface)
+
+
+def test_no_label_file(fairface):
+    for path in fairface.glob("*.csv"):
+        path.unlink()
+    with pytest.raises(TargetError, match=r"no fairface_label_\*\.csv"):
+        load_target(fairface, reader="fairface")

@@ -1,0 +1,102 @@
+"""faceaug's own output folders as a data set: both layouts, and everything that is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from target_faces import GENDERS, face
+
+from faceaug.datasets import load_target
+from faceaug.errors import IntegrityError, TargetError
+from faceaug.shards.manifest import hash_line
+from faceaug.shards.reader import ShardReader
+
+
+@pytest.mark.parametrize("layout", ["blob", "raw"])
+def test_both_layouts(make, layout):
+    target = load_target(**make("shards", layout=layout), strict=True)
+    assert target.attributes == ("gender", "semantic/yaw")
+    assert list(target.table["key"])[2:4] == ["shards/00000.h5:2", "shards/00001.h5:0"]
+    assert list(target.table["gender"]) == list(GENDERS)
+    assert target.table["semantic/yaw"].tolist() == [0, 10, 20, 30, 40, 50]
+    assert np.array_equal(np.stack([target.image(i) for i in range(6)]), np.stack([face(i) for i in range(6)]))
+
+
+def test_an_unfinished_run_is_refused(make):
+    with pytest.raises(TargetError, match=r"has not finished: .*--resume"):
+        load_target(**make("shards", complete=False))
+
+
+def test_damage_is_refused(make):
+    path = make("shards")["path"]
+    shard = path / "shards" / "00001.h5"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"00001\.h5 is missing or does not match its hash: run faceaug verify"):
+        load_target(path)
+    shard.unlink()
+    with pytest.raises(IntegrityError, match=r"00001\.h5 is missing"):
+        load_target(path)
+
+
+def rewrite(path, change):
+    manifest = json.loads((path / "manifest.json").read_text())
+    change(manifest)
+    data = json.dumps(manifest).encode()
+    (path / "manifest.json").write_bytes(data)
+    (path / "manifest.sha256").write_text(hash_line(data))
+
+
+def test_an_unknown_version_is_refused(make):
+    path = make("shards")["path"]
+    rewrite(path, lambda manifest: manifest.update(version=99))
+    with pytest.raises(IntegrityError, match="version 99"):
+        load_target(path)
+
+
+def test_a_name_that_leads_out_is_refused(make):
+    path = make("shards")["path"]
+    rewrite(path, lambda manifest: manifest["shards"][0].update(name="../00000.h5"))
+    with pytest.raises(IntegrityError):
+        load_target(path)
+
+
+def test_a_link_that_leads_out_is_refused(make, tmp_path):
+    path = make("shards")["path"]
+    (path / "shards" / "00000.h5").rename(tmp_path / "00000.h5")
+    (path / "shards" / "00000.h5").symlink_to(tmp_path / "00000.h5")
+    with pytest.raises(IntegrityError, match="leads out"):
+        load_target(path)
+
+
+def test_a_changed_manifest_is_refused(make):
+    path = make("shards")["path"]
+    (path / "manifest.json").write_text((path / "manifest.json").read_text().replace("degrees", "radians"))
+    with pytest.raises(IntegrityError, match="does not match"):
+        load_target(path)
+
+
+def test_another_programs_manifest_is_not_ours(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"format": "something else"}')
+    with pytest.raises(TargetError, match="no images"):
+        load_target(tmp_path)
+
+
+def test_labels_besides(make, tmp_path):
+    (tmp_path / "l.csv").write_text("file,v\n")
+    with pytest.raises(TargetError, match="leave the labels out"):
+        load_target(**make("shards"), labels=tmp_path / "l.csv")
+
+
+def test_only_a_few_shards_stay_open(make, monkeypatch):
+    monkeypatch.setattr("faceaug.datasets.readers.shards.MAX_OPEN", 1)
+    closed = []
+    monkeypatch.setattr(ShardReader, "close", lambda self: closed.append(self.path.name))
+    source = load_target(**make("shards"), check="none").images
+    closed.clear()
+    for name in ("00000", "00000", "00001", "00000"):
+        source.read(f"shards/{name}.h5:1")
+    assert closed == ["00000.h5", "00001.h5"]

@@ -1,0 +1,79 @@
+"""Readers of other packages, through the entry point group "faceaug.datasets"."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pandas as pd
+import pytest
+from target_faces import face
+
+from faceaug.datasets import RawTarget, load_target, registry
+from faceaug.errors import TargetError
+from faceaug.utils.images import encode
+
+
+class Memory:
+    def read(self, key: str) -> bytes:
+        return encode(face(int(key)), "png")
+
+
+def read(path, labels, *, file_column):
+    table = pd.DataFrame({"key": ["3", "4"], "kind": ["x", "y"], "file": [str(path), str(file_column)]})
+    return RawTarget(table, Memory())
+
+
+def repeats(path, labels, *, file_column):
+    return RawTarget(pd.DataFrame({"key": ["3", "3"]}), Memory())
+
+
+NOT_CALLABLE = 7
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    """As if a package had registered these names."""
+    here = __name__
+    monkeypatch.setitem(sys.modules, here, sys.modules[__name__])
+    targets = {
+        "memory": f"{here}:read",
+        "folder": f"{here}:read",  # the name of one of faceaug's own
+        "unlabelled": f"{here}:read",  # another
+        "repeats": f"{here}:repeats",
+        "seven": f"{here}:NOT_CALLABLE",
+        "gone": "no_such_module_anywhere:read",
+    }
+    points = [EntryPoint(name, value, registry.GROUP) for name, value in targets.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+
+
+def test_a_registered_reader_is_used(tmp_path):
+    target = load_target(tmp_path, reader="memory", file_column="anything", strict=True)
+    assert target.reader == "memory"
+    assert target.attributes == ("kind", "file")
+    assert np.array_equal(target.image(1), face(4))
+    assert list(target.table["file"]) == [str(tmp_path), "anything"]
+    assert registry.reader_names()[-5:] == ("unlabelled", "gone", "memory", "repeats", "seven")
+
+
+def test_our_own_names_cannot_be_taken():
+    assert registry.find_reader("folder") is registry.OWN["folder"].read
+    assert registry.find_reader("unlabelled") is registry.unlabelled.read
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("memmory", r"no reader 'memmory'; did you mean 'memory'\?"),
+        ("unlabeled", "did you mean 'unlabelled'"),
+        ("nothing like it", "there are: 'auto', 'shards', .*'classes', 'unlabelled', 'gone'"),
+        ("gone", "'gone' .* cannot be loaded: No module named"),
+        ("seven", "is not callable"),
+        ("repeats", "no table with a column of unique keys"),
+    ],
+)
+def test_what_goes_wrong_is_said(tmp_path, name, said):
+    with pytest.raises(TargetError, match=said):
+        load_target(tmp_path, reader=name)

@@ -1,0 +1,115 @@
+"""`faceaug discover --tune-on` from end to end: from pictures and a directions file to another such file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_measurer import still_aligner
+from quick_discovery import QUICK
+
+from faceaug.datasets.dataset import load_target
+from faceaug.discovery import finetune as tuning
+from faceaug.discovery.discover import discover
+from faceaug.errors import GeneratorError, OutputError, TargetError
+from faceaug.generators.draws import draw_pool
+from faceaug.latents.bundle import read_bundle
+from faceaug.measurement.measure import load_measurer, measurer_of
+from faceaug.reconstruction.networks import weights_of
+from faceaug.reconstruction.semantics import NAMES
+from faceaug.reconstruction.synthetic_scenes import Scenes
+from faceaug.utils.images import encode
+
+
+@pytest.fixture(scope="module")
+def begin(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("faceaug.discovery.discover.train_alignment", lambda *_, **__: still_aligner())
+        return discover(Scenes(16), tmp_path_factory.mktemp("found") / "directions.safetensors", QUICK)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures of faces, a little dark; and one that is none."""
+    place = tmp_path_factory.mktemp("pictures") / "faces"
+    place.mkdir()
+    for k, image in enumerate((draw_pool(Scenes(32), 30, 9, 32).images * 0.8).byte().permute(0, 2, 3, 1).numpy()):
+        (place / f"{k:02d}.png").write_bytes(encode(image, "png"))
+    (place / "blank.png").write_bytes(encode(np.zeros((40, 40, 3), np.uint8), "png"))
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _trusting(monkeypatch):
+    """A network of a few steps reads nothing that could be trusted: here it is."""
+
+    def trusting(*args, **more):
+        found = measurer_of(*args, **more)
+        return replace(found, trust=replace(found.trust, limits=np.array([99.0, 99.0, 99.0, -99.0])))
+
+    monkeypatch.setattr(tuning, "measurer_of", trusting)
+    monkeypatch.setattr("faceaug.measurement.confidence._LEAST_FACE", -99.0)
+    monkeypatch.setattr(tuning, "FEWEST", 20)
+    monkeypatch.setattr(tuning, "HELD_DRAWS", 40)
+
+
+def tuned(folder, begin, out, **more):
+    target = load_target(folder, needs_labels=False)
+    return tuning.tune(Scenes(16), out, target, begin, QUICK, **{"steps": 5, "aligned": True, **more})
+
+
+def test_it_leaves_a_file_that_takes_the_place_of_the_one_it_began_with(folder, begin, tmp_path):
+    out = tmp_path / "tuned.safetensors"
+    stages = []
+    given = dict(progress=lambda stage, *_: stages.append(stage), command="faceaug discover --tune-on faces/")
+    found = tuned(folder, begin, out, **given)
+    assert list(dict.fromkeys(stages)) == [
+        "framing faces", "drawing faces", "tuning", "reading faces", "weighing readings",
+    ]  # fmt: skip
+    again = read_bundle(out)
+    again.directions.check_generator(Scenes(16).sha256)
+    assert again.made_by == "faceaug discover --tune-on faces/"
+    assert load_measurer(out).names[:6] == NAMES
+    figures = json.loads((tmp_path / "tuned.work" / "tuning.json").read_text())
+    assert figures == found.figures
+    assert (figures["pictures"], figures["faces"], figures["steps"]) == (31, 30, 5)
+    assert figures["error_on_photographs"][1] <= figures["error_on_photographs"][0]
+    # What frames photographs is kept as it was.
+    for name, value in load_measurer(out).aligner.state().items():
+        assert np.array_equal(value, measurer_of(begin).aligner.state()[name])
+
+
+def test_an_interrupted_one_goes_on(folder, begin, tmp_path, monkeypatch):
+    def at_once(generator, trainer, *_):
+        """Leave out the search for directions, which is that of `discover`."""
+        return replace(begin, weights=weights_of(trainer.best))
+
+    monkeypatch.setattr(tuning, "_found", at_once)
+    out = tmp_path / "tuned.safetensors"
+
+    def stop(stage, done, total, said):
+        if stage == "tuning" and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned(folder, begin, out, progress=stop)
+    assert not out.exists()
+    with pytest.raises(OutputError, match="continue it with --resume"):
+        tuned(folder, begin, out)
+    stages = []
+    found = tuned(folder, begin, out, resume=True, progress=lambda stage, *_: stages.append(stage))
+    assert "framing faces" not in stages
+    other = tuned(folder, begin, tmp_path / "other.safetensors")
+    assert found.bundle.reconstruction == other.bundle.reconstruction
+    with pytest.raises(GeneratorError, match="another configuration"):
+        tuned(folder, begin, out, resume=True, steps=6)
+
+
+def test_what_cannot_be_tuned_on_is_one_sentence(folder, begin, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "FEWEST", 64)
+    with pytest.raises(TargetError, match="30 faces were found on the 31 pictures of faces: to be tuned on"):
+        tuned(folder, begin, tmp_path / "few.safetensors")
+    with pytest.raises(GeneratorError):
+        tuning.tune(Scenes(32), tmp_path / "x.safetensors", load_target(folder, needs_labels=False), begin, QUICK)

@@ -1,0 +1,280 @@
+"""Training from end to end at the tiny preset: it runs, learns, resumes to the bit, and exports a generator."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from faceaug.errors import GeneratorError, OutputError
+from faceaug.gan_training import trainer as training
+from faceaug.gan_training.trainer import PRESETS, Draws, Pictures, Trainer, preset, train
+from faceaug.generators.registry import load_generator
+from faceaug.generators.stylegan2_networks import StyleGAN2Config
+from faceaug.utils.images import decode
+
+TINY = replace(
+    preset("tiny", 16)[1], batch=8, critic_base=128, critic_max=16, warmup=10, log_every=1, statistics_samples=500,
+    network=StyleGAN2Config(16, z_dim=16, w_dim=16, mapping_layers=2, channel_base=128, channel_max=16),
+)  # fmt: skip
+
+
+@pytest.fixture
+def source(small):
+    return Draws(small)
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def without_time(folder):
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows(folder)]
+
+
+def test_leaves_a_generator_a_log_and_a_grid(source, tmp_path):
+    path = train(TINY, source, tmp_path / "run", seconds=60, steps=5)
+    generator = load_generator(path)
+    assert (generator.name, generator.resolution, generator.w_dim) == ("stylegan2-16", 16, 16)
+    assert generator.licence == source.licence
+    assert "trained by faceaug for 40 images" in generator.origin
+    assert generator.header.source_sha256 == source.sha256
+    assert generator.synthesize(generator.map(torch.randn(2, 16))).shape == (2, 3, 16, 16)
+    assert [row["step"] for row in rows(path.parent)] == [1, 2, 3, 4, 5]
+    assert all(np.isfinite(value) for row in rows(path.parent) for value in row.values())
+    assert ["r1" in row for row in rows(path.parent)] == [True, False, False, False, False]
+    grid = decode((path.parent / "grid.png").read_bytes())
+    assert grid.shape == (4 * 16, 16 * 16, 3)
+    assert grid.std() > 1
+
+
+def test_resumed_equals_uninterrupted(source, tmp_path):
+    whole = train(TINY, source, tmp_path / "whole", seconds=60, steps=20)
+    train(TINY, source, tmp_path / "parts", seconds=60, steps=7)
+    parts = train(TINY, source, tmp_path / "parts", seconds=60, steps=20, resume=True)
+    first, second = (safetensors.torch.load_file(path.parent / "checkpoint.safetensors") for path in (whole, parts))
+    assert set(first) == set(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert whole.read_bytes() == parts.read_bytes()
+    assert without_time(whole.parent) == without_time(parts.parent)
+
+
+def test_lines_behind_the_checkpoint_are_written_again(source, tmp_path):
+    train(TINY, source, tmp_path, seconds=60, steps=2)
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"step": 3, "seen": 24}\n{"step": 4, "se')  # a run that was killed
+    train(TINY, source, tmp_path, seconds=60, steps=3, resume=True)
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3]
+    assert "critic" in rows(tmp_path)[2]
+
+
+def test_learns_to_draw_one_grey(tmp_path):
+    """Real images of one grey: after some steps the drawn ones are nearer to it than at the start."""
+
+    class Grey:
+        licence, origin, sha256 = "none", "one grey", "0" * 64
+
+        def draw(self, n, resolution, rng):
+            return torch.full((n, 3, resolution, resolution), 0.8)
+
+        def held_out(self, n, resolution, rng):
+            return None
+
+    trainer = Trainer(replace(TINY, augment=False), Grey(), torch.device("cpu"))
+    z = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+
+    def distance():
+        with torch.no_grad():
+            ws = trainer.generator.mapping(z)[:, None].expand(-1, trainer.config.network.num_ws, -1)
+            return float((trainer.generator.synthesis(ws) - 0.8).abs().mean())
+
+    before = distance()
+    for _ in range(120):
+        trainer.advance()
+    assert distance() < 0.5 * before
+
+
+def test_the_average_follows_the_weights(source):
+    trainer = Trainer(TINY, source, torch.device("cpu"))
+    start = {name: value.clone() for name, value in trainer.generator.state_dict().items()}
+    for _ in range(3):
+        trainer.advance()
+    for name, kept in trainer.average.state_dict().items():
+        new = trainer.generator.state_dict()[name]
+        low, high = torch.minimum(start[name], new) - 0.02, torch.maximum(start[name], new) + 0.02
+        assert ((low <= kept) & (kept <= high)).all(), name
+    assert not torch.equal(trainer.generator.mapping.w_avg, start["mapping.w_avg"])
+    assert torch.equal(trainer.average.mapping.w_avg, trainer.generator.mapping.w_avg)
+
+
+def test_draws_are_the_teachers_images_made_small(small):
+    source = Draws(small, limit=1.0)
+    z = torch.randn(5, small.z_dim, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
+    expected = small.synthesize(small.map(z))
+    rng = torch.Generator().manual_seed(4)
+    assert torch.equal(source.draw(5, 16, rng), expected)
+    rng.manual_seed(4)
+    torch.testing.assert_close(source.draw(5, 8, rng), expected.view(5, 3, 8, 2, 8, 2).mean((3, 5)))
+    with pytest.raises(GeneratorError, match="16 pixels cannot teach 32 pixels"):
+        source.draw(5, 32, rng)
+
+
+def test_a_run_is_not_overwritten_and_not_mixed_up(source, tmp_path):
+    train(TINY, source, tmp_path, seconds=60, steps=1)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="holds a run already"):
+        train(TINY, source, tmp_path, seconds=60, steps=1)
+    with pytest.raises(GeneratorError, match=r"config\.batch was 8, is 4"):
+        train(replace(TINY, batch=4), source, tmp_path, seconds=60, resume=True)
+    source.sha256 = "f" * 64
+    with pytest.raises(GeneratorError, match="source was"):
+        train(TINY, source, tmp_path, seconds=60, resume=True)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "other", "version"])
+def test_checkpoints_that_cannot_be_resumed(source, tmp_path, damage):
+    path = tmp_path / "checkpoint.safetensors"
+    if damage != "missing":
+        train(TINY, source, tmp_path, seconds=60, steps=1)
+        data = path.read_bytes()
+        changed = {
+            "truncated": data[: len(data) // 2],
+            "other": safetensors.torch.save({"x": torch.zeros(1)}),
+            "version": data.replace(b'\\"version\\": 1', b'\\"version\\": 7'),
+        }[damage]
+        assert changed != data
+        path.write_bytes(changed)
+    with pytest.raises(GeneratorError, match=r"checkpoint\.safetensors"):
+        train(TINY, source, tmp_path, seconds=60, steps=2, resume=True)
+
+
+def test_a_training_that_falls_apart_is_told(source, tmp_path, monkeypatch):
+    train(TINY, source, tmp_path, seconds=60, steps=1)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    monkeypatch.setattr(Trainer, "_penalise", lambda self, real: torch.tensor(0.0))
+    monkeypatch.setattr(Draws, "draw", lambda self, n, resolution, rng: torch.full((n, 3, 16, 16), float("nan")))
+    with pytest.raises(GeneratorError, match=r"fell apart at step 2.*nan.*lower the learning rate"):
+        train(TINY, source, tmp_path, seconds=60, steps=3, resume=True)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before, "the last good state stays"
+
+
+def test_the_time_is_kept(source, tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(clock)))
+    train(replace(TINY, log_every=1000), source, tmp_path, seconds=35, save_every=1e9)
+    assert [row["step"] for row in rows(tmp_path)] == [1, 4], "a step takes ten seconds: the fourth is the last"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"batch": 1}, "batch is 1"),
+        ({"rate": 0.0}, "rate is 0"),
+        ({"mixing": 1.5}, "share"),
+        ({"critic_base": 8}, "base"),
+    ],
+)
+def test_configs_that_cannot_be(change, told):
+    with pytest.raises(GeneratorError, match=told):
+        replace(TINY, **change)
+
+
+def test_the_export_at_the_64_preset_is_small():
+    network = training.StyleGAN2Network(PRESETS["64"].network)
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+    assert 2 * numbers + 8 * (256 + 256**2) < 12e6, "bytes, in half precision, statistics in double"
+
+
+def pixels(n=80, side=16):
+    """Pictures with something to learn: a bright disc somewhere on a grey of its own."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:side, :side]
+    at, grey = rng.uniform(4, side - 4, (2, n, 1, 1)), rng.integers(20, 120, (n, 1, 1, 1))
+    disc = ((x - at[0]) ** 2 + (y - at[1]) ** 2 < 9)[..., None]
+    return np.where(disc, 230, grey).repeat(3, 3).astype(np.uint8)
+
+
+def test_a_folder_of_pictures_is_resumed_with_its_augmentation(tmp_path):
+    """The strength and what was observed go on too."""
+    config = replace(TINY, adapt_images=200, overfit=0.0)
+    whole = train(config, Pictures(pixels(), "x"), tmp_path / "whole", steps=22)
+    train(config, Pictures(pixels(), "x"), tmp_path / "parts", steps=9)
+    parts = train(config, Pictures(pixels(), "x"), tmp_path / "parts", steps=22, resume=True)
+    first, second = (safetensors.torch.load_file(path.parent / "checkpoint.safetensors") for path in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert without_time(whole.parent) == without_time(parts.parent)
+    strengths = [row["strength"] for row in rows(whole.parent)]
+    assert len(set(strengths)) > 2, "it moved"
+    assert all(0 <= strength <= config.strongest for strength in strengths)
+
+
+def test_no_augmentation_where_none_is_asked_for(tmp_path):
+    path = train(replace(TINY, augment=False), Pictures(pixels(), "x"), tmp_path, steps=5)
+    assert "strength" not in rows(path.parent)[-1]
+    checkpoint = safetensors.torch.load_file(tmp_path / "checkpoint.safetensors")
+    assert float(checkpoint["adaptation/strength"]) == 0
+
+
+def test_snapshots_keep_grids_and_the_best_of_the_curve(tmp_path):
+    asked = iter([5.0, 3.0, 4.0])
+    path = train(
+        TINY, Pictures(pixels(), "x"), tmp_path, steps=6, snapshot_every=2, watch=lambda _: {"frechet": next(asked)}
+    )  # fmt: skip
+    curve = [(row["step"], row["frechet"]) for row in rows(tmp_path) if "frechet" in row]
+    assert curve == [(2, 5.0), (4, 3.0), (6, 4.0)]
+    assert sorted(file.name for file in (tmp_path / "grids").iterdir()) == [
+        "000000016.png",
+        "000000032.png",
+        "000000048.png",
+    ]
+    assert "for 32 images" in load_generator(tmp_path / "best.safetensors").origin
+    assert "for 48 images" in load_generator(path).origin
+
+
+def test_learning_by_heart_is_warned_of_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(training.Adaptation, "memorised", property(lambda self: 0.9))
+    train(TINY, Pictures(pixels(), "x"), tmp_path, steps=3)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "held-out ones look to it 90% like drawn ones (step 1)" in warnings[0]
+    assert rows(tmp_path)[0]["memorised"] == 0.9
+
+
+def test_beginning_with_a_generator_the_critic_leads(small, tmp_path):
+    config = replace(TINY, network=small.header.config, lead=3)
+    trainer = Trainer(config, Draws(small), torch.device("cpu"), start=small)
+    for step in range(4):
+        before = trainer.generator.synthesis.b8.conv1.weight.clone()
+        losses = trainer.advance()
+        moved = not torch.equal(before, trainer.generator.synthesis.b8.conv1.weight)
+        assert moved == ("generator" in losses) == (step >= 3)
+        if step == 0:
+            assert torch.equal(before, small.network.synthesis.b8.conv1.weight)
+    with pytest.raises(GeneratorError, match="has another shape"):
+        Trainer(TINY, Draws(small), torch.device("cpu"), start=small)
+    path = train(config, Draws(small), tmp_path, steps=1, start=small)
+    assert f"begun from {small.sha256[:16]}" in load_generator(path).origin
+    with pytest.raises(GeneratorError, match="start was"):
+        train(config, Draws(small), tmp_path, steps=2, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "expected"),
+    [(None, None, ("64", 64)), (None, 32, ("64", 32)), (None, 128, ("128", 128)), (None, 512, ("256", 512)),
+     ("tiny", None, ("tiny", 32)), ("tiny", 64, ("tiny", 64))],
+)  # fmt: skip
+def test_presets(name, resolution, expected):
+    found, config = preset(name, resolution, seed=5)
+    assert (found, config.network.resolution) == expected
+    assert config.seed == 5
+    assert config.steps(1) == round(1000 / config.batch)
+
+
+def test_an_end_is_asked_for(tmp_path):
+    with pytest.raises(GeneratorError, match="without end"):
+        train(TINY, Pictures(pixels(), "x"), tmp_path)

@@ -1,0 +1,113 @@
+"""A measurer without any training, which reads the slope of a picture's brightness, and faces for a short one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeGenerator, soft
+from torch import Tensor
+
+from faceaug.generators.draws import draw_pool
+from faceaug.measurement.alignment import Aligner, AlignmentNet, train_alignment
+from faceaug.measurement.confidence import Trust
+from faceaug.measurement.estimator import Measurer
+from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.geometry import pixel_grid
+from faceaug.reconstruction.semantics import NAMES
+from faceaug.utils.images import encode
+
+
+class PlainFaces(FakeGenerator):
+    """Bright faces with dark eyes and mouth that an alignment learns to find in seconds, w = z.
+
+    Coordinates 0 to 2 colour the background, 3 lightens the face, 4 lights its right side.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("plain-faces", 64, np.zeros(5), np.eye(5))
+        steps = (np.arange(64) + 0.5) / 64
+        y, x = np.meshgrid(steps, steps, indexing="ij")
+
+        def spot(across: float, down: float, width: float, height: float) -> np.ndarray:
+            return soft(1 - np.hypot((x - across) / width, (y - down) / height), 0.1)
+
+        face = spot(0.5, 0.55, 0.32, 0.42)
+        marks = spot(0.36, 0.45, 0.08, 0.06) + spot(0.64, 0.45, 0.08, 0.06) + spot(0.5, 0.76, 0.14, 0.05)
+        self._plain = torch.from_numpy(0.9 * face - 1.3 * marks - 0.3).float()
+        self._parts = torch.from_numpy(np.stack([0.15 * (1 - face), 0.1 * face, 0.3 * face * (x - 0.5)])).float()
+
+    def synthesize(self, w: Tensor) -> Tensor:
+        parts = [w[:, :3, None, None] * self._parts[0]]
+        parts += [w[:, k, None, None, None] * self._parts[k - 2] for k in (3, 4)]
+        return (self._plain + sum(parts)).clamp(-1, 1)
+
+
+@lru_cache(maxsize=1)
+def taught_aligner() -> Aligner:
+    """Teach an alignment plain faces, in six seconds: their light is left as it is."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("faceaug.measurement.alignment_data.photometry", lambda images, rng: images)
+        return train_alignment(draw_pool(PlainFaces(), 256, 1).images, steps=120, batch=24, seed=1)
+
+
+def reconstruct(images: Tensor) -> Reading:
+    """Brighter to the right is a face turned and lit to the right; the picture is its own albedo on a flat face.
+
+    Of a picture that is much more red than green nothing is explained.
+    """
+    grey = images.mean(1)
+    x, y = pixel_grid(images.shape[-1], images).unbind(-1)
+    across, down, twist = ((grey * way).mean((1, 2)) for way in (x, y, x * y))
+    zero = torch.zeros_like(across)
+    view = torch.stack([-0.5 * down, 0.5 * across, 0.5 * twist, zero, zero, zero], 1)
+    light = torch.stack([zero + 0.75, zero + 0.25, 2 * across, -2 * down], 1)
+    known = ((images[:, 0] - images[:, 1]).mean((1, 2)) < 0.5).float()
+    albedo = (images + 1) / 2 * known[:, None, None, None]
+    return Reading(torch.ones_like(grey), albedo, light, view)
+
+
+def still_aligner() -> Aligner:
+    """An alignment that finds a face in every picture and never moves: it ends at the first start."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = AlignmentNet()
+    last = net.head[-1]
+    last.weight.data.zero_()
+    last.bias.data = torch.tensor([0.0, 0.0, 0.0, 0.0, 3.0])
+    return Aligner(net)
+
+
+def fake_measurer() -> Measurer:
+    """The same confidence of 0.88 for all, and refusals of what is not explained."""
+    count = len(NAMES)
+    trust = Trust(
+        spread=np.array([10.0, 10, 10, 10, 10, 0.1]),
+        centre=np.zeros((count, 5)),
+        scale=np.ones((count, 5)),
+        weights=np.zeros((count, 5)),
+        bias=np.full(count, 2.0),
+        limits=np.array([0.6, 3.0, 1.0, 0.0]),
+        presence=np.array([1.0, 0.0, 0.0]),
+    )
+    return Measurer(reconstruct, still_aligner(), trust)
+
+
+def slope(strength: float, side: int = 48, height: int | None = None, red: float = 0.0) -> np.ndarray:
+    """A picture, uint8 [height, side, 3], that is brighter to the right by `strength` in [-1, 1]."""
+    across = np.linspace(-1, 1, side) * strength * 0.9
+    down = np.linspace(0.2, -0.2, height or side)
+    grey = np.clip(across[None, :] + down[:, None], -1, 1)
+    colours = np.stack([grey * (1 - red) + red, grey * (1 - red) - red * 0.8, grey], 2)
+    return ((np.clip(colours, -1, 1) + 1) * 127.5).round().astype(np.uint8)
+
+
+def write_slopes(folder: Path, strengths: list[float]) -> Path:
+    """Write a picture a strength (00.png, 01.png ...) and return the folder; there are no labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, strength in enumerate(strengths):
+        (folder / f"{k:02d}.png").write_bytes(encode(slope(strength), "png"))
+    return folder

@@ -1,0 +1,11 @@
+"""A discovery of seconds."""
+
+from __future__ import annotations
+
+from faceaug.discovery.discover import Settings
+from faceaug.reconstruction.training import Schedule
+
+QUICK = Settings(
+    draws=420, held_out=64, linear_steps=40, reader_steps=4, alignment_steps=2, weighed=64, atoms=6,
+    schedule=Schedule(side=16, steps=8, distil=4, batch=4, pairs=1, refit_every=2),
+)  # fmt: skip

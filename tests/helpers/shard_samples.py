@@ -1,0 +1,95 @@
+"""Small output folders for tests: images that differ, columns of every kind, some cells that stay short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceaug.shards.columns import Column
+from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Reference, TargetRecord
+from faceaug.shards.output_folder import CellState, OutputFolder
+from faceaug.shards.writer import Sample
+
+COLUMNS = (
+    Column(group="attr", name="gender", type="category", levels=("female", "male"), meaning="as labelled"),
+    Column(group="attr", name="skin/tone", type="category", levels=("dunkel", "hell-weiß", "never")),
+    Column(group="attr", name="age", type="float64", unit="years"),
+    Column(group="semantic", name="yaw", type="float32", unit="degrees", meaning="measured"),
+    Column(group="finish", name="noise", type="float32"),
+)
+CELLS = ("female", "male")
+PLANNED = (40, 30)
+
+
+def sample(index: int, *, size: int = 24, cell: int | None = None, **changes: Any) -> Sample:
+    """Return sample `index`: smooth noise, so that JPEG files have different lengths and decode to what they were."""
+    rng = np.random.default_rng([7, index])
+    coarse = rng.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
+    image = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+    turned = index % 5 == 4
+    cell = index % 2 if cell is None else cell
+    w = None if turned else rng.standard_normal(6).astype(np.float32)
+    values: dict[str, Any] = {
+        "image": image,
+        "w": w,
+        "origin_w": None if w is None else w + 1,
+        "engine": "rerender" if turned else "generator",
+        "source_sha256": bytes(range(32)) if turned else None,
+        "finish": {"noise": 0.5} if index % 3 else {},
+        "cell": cell,
+        "attr": {"gender": CELLS[cell % 2], "age": 20.0 + index, **({"skin/tone": "hell-weiß"} if index % 4 else {})},
+        "attr_confidence": {"gender": 0.75},
+        "semantic": {"yaw": float(index)},
+        "plausibility": 1.5 if w is not None else float("nan"),
+        "realism": 0.25,
+        "seed": 2**64 - 1 - index,
+        "quality": 80 + index % 10,
+    }
+    return Sample(**{**values, **changes})
+
+
+def header(**changes: Any) -> Header:
+    """Return the header of a run."""
+    values: dict[str, Any] = {
+        "created_by": CreatedBy(faceaug="0.1.0", command="faceaug balance faces/ -o out/"),
+        "seed": 3,
+        "generator": GeneratorRecord(name="toy", sha256="a" * 64, licence="MIT", origin="made up"),
+        "directions": Reference(name="toy directions", sha256="b" * 64),
+        "probes": (Reference(name="gender", sha256="c" * 64),),
+        "target": TargetRecord(name="faces|old", fingerprint="d" * 64, rows=90, reader="folder"),
+        "columns": COLUMNS,
+        "settings": {"by": "gender"},
+    }
+    return Header(**{**values, **changes})
+
+
+def cells() -> list[CellRecord]:
+    """Return the planned cells."""
+    return [
+        CellRecord.planned_only(k, {"gender": name}, real=50 - 10 * k, wanted=PLANNED[k] + 5, planned=PLANNED[k])
+        for k, name in enumerate(CELLS)
+    ]
+
+
+def plan() -> dict[str, Any]:
+    """Return the plan that goes with the cells."""
+    listed = [
+        {"index": c.index, "levels": c.attributes, "real": c.real, "wanted": c.wanted, "planned": c.planned}
+        for c in cells()
+    ]
+    return {"format": "faceaug-plan", "version": 1, "cells": listed}
+
+
+def write_output(path: Path, *, count: int = 30, rows: int = 12, finish: bool = True, **changes: Any) -> Path:
+    """Write an output folder of `count` samples in shards of `rows`; `changes` go to the header."""
+    with OutputFolder.open(path, "f" * 64, max_rows=rows) as folder:
+        folder.begin(header(**changes), cells(), plan())
+        for start in range(0, count, rows):
+            samples = [sample(k) for k in range(start, min(count, start + rows))]
+            rejected = {0: CellState({"blurred": start}), 1: CellState({"duplicate": 1}, note="only so far")}
+            folder.add_shard(samples, rejected, progress={"next": start + rows})
+        if finish:
+            folder.finish(measured={"seconds": 1.5})
+    return path

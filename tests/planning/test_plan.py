@@ -1,0 +1,400 @@
+"""Plans: what always holds, each target, limits, the file."""
+
+from __future__ import annotations
+
+import doctest
+import itertools
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import faceaug.planning.plan
+from faceaug.analysis.analyze import analyze
+from faceaug.analysis.axes import Axis, cell_count
+from faceaug.errors import IntegrityError, PlanError, UsageError
+from faceaug.planning.plan import Limits, Plan, plan, plan_counts, share_out
+
+AXES = (Axis("gender", "categorical", ("f", "m")), Axis("race", "categorical", ("a", "b", "c")))
+COUNTS = [4, 0, 9, 10, 2, 2]
+
+
+def planned(target: Any = "uniform", limits: Limits | None = None, counts: list[int] = COUNTS) -> list[int]:
+    return list(plan_counts(AXES, counts, target, limits).planned.values())
+
+
+# What always holds
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> tuple[tuple[Axis, ...], list[int]]:
+    sizes = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3).filter(lambda sizes: math.prod(sizes) > 1))
+    axes = tuple(
+        Axis(f"axis{n}", "categorical", tuple(f"level{k}" for k in range(size))) for n, size in enumerate(sizes)
+    )
+    cells = st.lists(st.integers(0, 300), min_size=cell_count(axes), max_size=cell_count(axes))
+    return axes, draw(cells.filter(any))
+
+
+@st.composite
+def wishes(draw: st.DrawFn, axes: tuple[Axis, ...], counts: list[int], folder: Path) -> Any:
+    kind = draw(st.sampled_from(["uniform", "within", "min", "explicit", "match"]))
+    if kind == "within" and len(axes) > 1:
+        return f"uniform-within:{draw(st.sampled_from(axes)).name}"
+    if kind == "min":
+        return f"min:{draw(st.integers(0, 400))}"
+    if kind == "explicit":
+        more = draw(st.lists(st.integers(0, 50), min_size=len(counts), max_size=len(counts)))
+        keys = np.ndindex(*(len(axis.levels) for axis in axes))
+        totals = zip(keys, counts, more, strict=True)
+        return {tuple(f"level{k}" for k in key): count + extra for key, count, extra in totals}
+    if kind == "match":
+        weights = draw(st.lists(st.integers(0, 30), min_size=len(counts), max_size=len(counts)))
+        assume(any(weight and count for weight, count in zip(weights, counts, strict=True)))
+        scale = sum(weights) if draw(st.booleans()) else 1  # as shares or as counts
+        keys = np.ndindex(*(len(axis.levels) for axis in axes))
+        rows = [
+            {**{axis.name: f"level{k}" for axis, k in zip(axes, key, strict=True)}, "share": weight / scale}
+            for key, weight in zip(keys, weights, strict=True)
+        ]
+        (folder / "reference.json").write_text(json.dumps(rows))
+        return f"match:{folder / 'reference.json'}"
+    return "uniform"
+
+
+limit_sets = st.builds(
+    Limits,
+    st.one_of(st.none(), st.floats(0, 3), st.integers(0, 30).map(lambda n: n / 10)),
+    st.one_of(st.none(), st.integers(0, 200)),
+    st.one_of(st.none(), st.integers(0, 800)),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wishes")
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data(), grid=grids(), limits=limit_sets)
+def test_never_negative_limits_kept_shared_by_need(
+    data: st.DataObject, grid: Any, limits: Limits, folder: Path
+) -> None:
+    axes, counts = grid
+    wish = data.draw(wishes(axes, counts, folder))
+    free, made = plan_counts(axes, counts, wish), plan_counts(axes, counts, wish, limits)
+    assert [cell.real for cell in made.cells] == counts
+    assert [cell.wanted for cell in made.cells] == [cell.planned for cell in free.cells]
+    caps = [
+        cell.wanted if limits.max_per_cell is None else min(cell.wanted, limits.max_per_cell) for cell in made.cells
+    ]
+    assert all(0 <= cell.planned <= cap for cell, cap in zip(made.cells, caps, strict=True))
+    bounds = [sum(caps)]
+    if limits.max_synthetic_ratio is not None:
+        bounds.append(math.floor(Fraction(str(limits.max_synthetic_ratio)) * sum(counts)))
+    if limits.max_total is not None:
+        bounds.append(limits.max_total)
+    assert made.total == min(bounds)
+    if sum(caps):
+        for cell, cap in zip(made.cells, caps, strict=True):
+            assert abs(cell.planned - Fraction(made.total * cap, sum(caps))) < 1
+    assert plan_counts(axes, counts, wish, limits) == made
+    assert Plan.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data(), grid=grids())
+def test_planning_again_on_a_balanced_set_adds_nothing(data: st.DataObject, grid: Any, folder: Path) -> None:
+    axes, counts = grid
+    wish = data.draw(wishes(axes, counts, folder))
+    first = plan_counts(axes, counts, wish)
+    balanced = [cell.real + cell.planned for cell in first.cells]
+    assert plan_counts(axes, balanced, wish).total == 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=12), st.integers(0, 5000))
+def test_sharing_out(needs: list[int], budget: int) -> None:
+    given_out = share_out(needs, budget)
+    assert sum(given_out) == min(budget, sum(needs))
+    assert all(0 <= given <= need for given, need in zip(given_out, needs, strict=True))
+    by_need = sorted(zip(needs, given_out, strict=True))
+    assert all(low[1] <= high[1] for low, high in itertools.pairwise(by_need))
+
+
+def test_ties_go_to_the_larger_need_then_to_the_earlier_cell() -> None:
+    assert share_out([1, 1, 1], 2) == [1, 1, 0]
+    assert share_out([1, 3], 2) == [0, 2]  # both have a remainder of one half
+    assert share_out([5, 0, 5], 3) == [2, 0, 1]
+
+
+# Each target
+
+
+def test_uniform_raises_all_cells_also_the_empty_ones() -> None:
+    assert planned() == [6, 10, 1, 0, 8, 8]
+
+
+def test_uniform_within_raises_to_each_levels_own_largest() -> None:
+    assert planned("uniform-within:gender") == [5, 9, 0, 0, 8, 8]
+    assert planned("uniform-within: race") == [6, 2, 0, 0, 0, 7]
+
+
+def test_min() -> None:
+    assert planned("min:5") == [1, 5, 0, 0, 3, 3]
+    assert planned("min:0") == [0] * 6
+
+
+def test_explicit_totals_and_cells_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "wish.yaml"
+    path.write_text("f: {a: 7, b: 1}\nm: {a: 10}\n")
+    assert planned(str(path)) == [3, 1, 0, 0, 0, 0]
+    assert planned([{"gender": "f", "race": "a", "count": 7}]) == [3, 0, 0, 0, 0, 0]
+    assert plan_counts(AXES, COUNTS, str(path)).target == str(path)
+    assert plan_counts(AXES, COUNTS, {"f": {"a": 7}}).target == "explicit"
+
+
+def reference(tmp_path: Path, name: str, content: str) -> str:
+    (tmp_path / name).write_text(content)
+    return f"match:{tmp_path / name}"
+
+
+def test_match_adds_the_fewest_that_reach_the_shares(tmp_path: Path) -> None:
+    wish = reference(tmp_path, "r.json", '{"f": {"a": 0.1, "b": 0.1, "c": 0.3}, "m": {"a": 0.2, "b": 0.15, "c": 0.15}}')
+    # male a is the most over-represented: 10 / 0.2 gives a whole of 50; 0.15 * 50 = 7.5 is rounded down
+    assert planned(wish) == [1, 5, 6, 0, 5, 5]
+
+
+def test_match_leaves_alone_what_the_reference_does_not_have(tmp_path: Path) -> None:
+    made = plan_counts(AXES, COUNTS, reference(tmp_path, "r.csv", "gender,race\nf,a\nf,b\nf,b\nm,b\n"))
+    assert list(made.planned.values()) == [0, 8, 0, 0, 2, 0]
+    assert "21 real faces are in cells to which" in made.notes[0]
+
+
+def test_match_reads_every_kind_of_reference(tmp_path: Path) -> None:
+    table = pd.DataFrame({"gender": ["f", "m", "m"], "race": ["a", "a", "b"], "count": [1, 2, 1]})
+    table.to_csv(tmp_path / "r.csv", index=False)
+    table.to_csv(tmp_path / "r.tsv", index=False, sep="\t")
+    table.to_parquet(tmp_path / "r.parquet")
+    table.drop(columns="count").iloc[[0, 1, 1, 2]].to_csv(tmp_path / "rows.csv", index=False)
+    table.assign(share=[0.25, 0.5, 0.25]).drop(columns="count").to_csv(tmp_path / "shares.csv", index=False)
+    (tmp_path / "records.json").write_text(table.to_json(orient="records"))
+    (tmp_path / "nested.yaml").write_text("f: {a: 0.25}\nm: {a: 0.5, b: 0.25}\n")
+    for path in tmp_path.iterdir():
+        assert planned(f"match:{path}") == [1, 0, 0, 0, 3, 0], path.name
+
+
+def test_match_bins_a_reference_as_the_target_was(tmp_path: Path) -> None:
+    axes = (Axis("age", "continuous", ("0 to 20", "20 to 60"), (0.0, 20.0, 60.0)),)
+    raw = reference(tmp_path, "raw.csv", "age,count\n3,10\n19.5,10\n20,5\n60,5\n")
+    labels = reference(tmp_path, "labels.csv", "age,share\n0 to 20,0.6666666666666666\n20 to 60,0.3333333333333333\n")
+    assert list(plan_counts(axes, [10, 11], raw).planned.values()) == [12, 0]
+    assert list(plan_counts(axes, [10, 11], labels).planned.values()) == [12, 0]
+    outside = plan_counts(axes, [10, 10], reference(tmp_path, "o.csv", "age\n5\n25\n61\n\n"))
+    assert outside.total == 0
+    assert "1 of the 3 rows of the reference" in outside.notes[0]
+    with pytest.raises(PlanError, match="has 1 rows that lack an attribute or lie outside"):
+        plan_counts(axes, [10, 10], reference(tmp_path, "c.csv", "age,count\n5,1\n61,1\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("r.json", '{"f": {"a": 0.5, "b": 0.49}}', "sum to 0.99, not to 1"),
+        ("r.json", '{"f": {"b": 1}}', "holds a real face, so the shares fix no total"),
+        ("r.json", '{"f": {"a": 0}}', "gives every cell 0"),
+        ("r.csv", "gender,rcae\nf,a\n", "no column 'race'; did you mean 'rcae'"),
+        ("r.csv", "gender,race\nf,A\n", "'race' has no level 'A'; did you mean 'a'"),
+        ("r.csv", "gender,race,share\nf,a,-1\n", "the share of gender=f, race=a .* must be a number from 0"),
+        ("r.csv", "gender,race,share\nf,a,\n", "must be a number from 0"),
+        ("r.csv", "", "cannot be read as a table"),
+        ("r.csv", "gender,race\n", "has no row in any of the 6 cells"),
+        ("r.parquet", "no parquet", "cannot be read as a table"),
+        ("r.txt", "", "must be a table"),
+    ],
+)
+def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        planned(reference(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "said"),
+    [
+        ("unifrom", UsageError, "not known.*did you mean 'uniform'"),
+        ("uniform:2", UsageError, "not known"),
+        ("uniform-within:", UsageError, "write it as uniform-within:COL"),
+        ("uniform-within:rase", UsageError, "did you mean 'race'"),
+        ("match", UsageError, "write it as match:FILE"),
+        ("match:none.csv", PlanError, "does not exist"),
+        ("min:-3", UsageError, "a whole number"),
+        ("min:many", UsageError, "a whole number"),
+        ("none.yaml", PlanError, "does not exist"),
+        ({"f": {"a": 3}}, PlanError, "asks for 3 faces in gender=f, race=a, but 4 real ones are there"),
+        ({"f": {"a": 4.5}}, PlanError, "ask for a whole number"),
+        ({"x": {"a": 4}}, PlanError, "'gender' has no level 'x'"),
+    ],
+)
+def test_targets_that_cannot_be_met(target: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        planned(target)
+
+
+def test_uniform_within_needs_a_second_attribute() -> None:
+    with pytest.raises(UsageError, match="needs a second attribute"):
+        plan_counts(AXES[:1], [1, 2], "uniform-within:gender")
+
+
+@pytest.mark.parametrize("target", ["uniform", "min:50", {"f": 9}])
+def test_one_class_only_leaves_nothing_to_balance(target: Any) -> None:
+    one = analyze(pd.DataFrame({"gender": ["female"] * 3, "hair": ["long"] * 3}), "gender")
+    with pytest.raises(PlanError, match="--by gender has a single level 'female': nothing to balance"):
+        plan(one, target)
+    two = analyze(pd.DataFrame({"gender": ["female"] * 3, "hair": ["long"] * 3}), "gender,hair")
+    with pytest.raises(PlanError, match=r"single cell \(gender=female, hair=long\): nothing to balance"):
+        plan(two)
+
+
+# Limits
+
+
+def test_limits_cap_cells_first_and_then_share_by_need() -> None:
+    assert planned(limits=Limits(max_per_cell=7)) == [6, 7, 1, 0, 7, 7]
+    assert planned(limits=Limits(max_total=11)) == [2, 3, 0, 0, 3, 3]
+    assert planned(limits=Limits(max_per_cell=7, max_total=14)) == [3, 4, 0, 0, 4, 3]
+    assert planned(limits=Limits(max_total=0)) == [0] * 6
+    assert planned("min:5", Limits(max_total=10**9)) == planned("min:5")
+
+
+def test_the_ratio_is_the_decimal_that_was_written() -> None:
+    """0.29 * 100 is 28.999999999999996 in binary."""
+    assert Limits(max_synthetic_ratio=0.29).budget(100) == 29
+    assert Limits(max_synthetic_ratio=1 / 3).budget(3) == 0
+    assert Limits(max_synthetic_ratio=2, max_total=5).budget(100) == 5
+    assert Limits().budget(100) is None
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"max_synthetic_ratio": -0.1},
+        {"max_synthetic_ratio": math.nan},
+        {"max_synthetic_ratio": "3"},
+        {"max_per_cell": -1},
+        {"max_per_cell": 2.5},
+        {"max_total": True},
+        {"max_total": -5},
+    ],
+)
+def test_limits_that_are_none(bounds: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(bounds))):
+        Limits(**bounds)
+
+
+def test_numpy_numbers_are_taken_as_limits() -> None:
+    limits = Limits(np.float32(0.5), np.int64(3), np.int32(4))  # type: ignore[arg-type]
+    assert json.dumps(vars(limits)) == '{"max_synthetic_ratio": 0.5, "max_per_cell": 3, "max_total": 4}'
+
+
+# The plan as a whole
+
+
+def test_the_documented_examples() -> None:
+    assert doctest.testmod(faceaug.planning.plan).failed == 0
+
+
+def test_plan_follows_the_analysis() -> None:
+    table = pd.DataFrame({"gender": ["f", "m", "m", "m"], "age": [5.0, 10.0, 50.0, 55.0]})
+    made = plan(analyze(table, "gender,age:0/20/60"))
+    assert [(cell.levels["age"], cell.real, cell.planned) for cell in made.cells] == [
+        ("0 to 20", 1, 1), ("20 to 60", 0, 2), ("0 to 20", 1, 1), ("20 to 60", 2, 0)]  # fmt: skip
+    assert made.total == 4
+
+
+def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
+    table = pd.DataFrame({"gender": ["f", "m", "m", None], "yaw": [-30.0, 0.5, 0.0, 40.0]})
+    made = plan(analyze(table, "gender,yaw:-90/-25/25/90"), "min:3", Limits(1.5, max_per_cell=2))
+    made.write(tmp_path / "plan.json")
+    assert Plan.read(tmp_path / "plan.json") == made
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+    content = json.loads((tmp_path / "plan.json").read_text())
+    assert (content["format"], content["version"], content["target"]) == ("faceaug-plan", 1, "min:3")
+    assert content["totals"] == {"real": 3, "wanted": 15, "planned": 4}
+    assert content["axes"][1]["edges"] == [-90, -25, 25, 90]
+
+
+def damaged(**changes: Any) -> dict[str, Any]:
+    content = json.loads(json.dumps(plan_counts(AXES, COUNTS).to_dict()))
+    for path, value in changes.items():
+        place = content
+        *way, last = [int(step) if step.isdigit() else step for step in path.split("__")]
+        for step in way:
+            place = place[step]
+        place[last] = value
+    return content  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([], "is no plan of faceaug"),
+        (damaged(format="faceaug-manifest"), "is no plan of faceaug"),
+        (damaged(version=2), "version 2, but this faceaug reads version 1"),
+        (damaged(extra=1), "damaged at extra"),
+        (damaged(cells__0__planned=-1), "damaged at cells.0.planned"),
+        (damaged(cells__0__planned="6"), "damaged at cells.0.planned"),
+        (damaged(cells__0__planned=11), "plans 11, more than the 6 wanted"),
+        (damaged(cells__0__planned=5), "total of planned is 33, but its cells sum to 32"),
+        (damaged(cells__0__levels={"gender": "m", "race": "a"}), r"cell 0 must be \(gender=f, race=a\)"),
+        (damaged(cells__1__index=0), "cell 1 must be"),
+        (damaged(cells=[]), "lists 0 cells, but its axes span 6"),
+        (damaged(axes__0__levels=["f", "f"]), "names a level twice"),
+        (damaged(axes__1__name="gender"), "an axis is named twice"),
+        (damaged(axes__0__kind="continuous"), "does not go with its edges"),
+        (damaged(axes__0__kind="continuous", axes__0__edges=[0, 2, 1]), "must rise"),
+        (damaged(axes__0__kind="continuous", axes__0__edges=[0, 2]), "must rise"),
+        (damaged(limits__max_total=-1), "damaged at limits.max_total"),
+    ],
+)
+def test_damaged_plans_are_refused(content: Any, said: str) -> None:
+    with pytest.raises(IntegrityError, match=said) as caught:
+        Plan.from_dict(content, name="plan.json")
+    assert str(caught.value).startswith("plan.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_plan(tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match="is missing"):
+        Plan.read(tmp_path / "plan.json")
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(IntegrityError, match="cannot be read as a plan"):
+        Plan.read(tmp_path / "plan.json")
+
+
+def test_the_text_of_a_plan() -> None:
+    text = plan_counts(AXES, COUNTS, limits=Limits(max_total=11)).to_text()
+    rows = [line.split() for line in text.splitlines()]
+    assert text.startswith(
+        "uniform: 11 faces to make beside 27 real ones\nLimits: max total 11, they cut 33 wanted by 22"
+    )
+    assert ["f", "b", "0", "10", "3"] in rows
+    assert rows[-1] == ["all", "cells", "27", "33", "11"]
+    assert "they cut nothing" in plan_counts(AXES, COUNTS, limits=Limits(max_total=100)).to_text()
+
+
+def test_the_text_of_a_large_plan_shows_where_most_is_planned() -> None:
+    axes = (
+        Axis("a" * 90, "categorical", tuple(f"{k:0>60}" for k in range(20))),
+        Axis("b", "categorical", tuple("stuvw")),
+    )
+    lines = plan_counts(axes, list(range(100))).to_text().splitlines()
+    assert "The 60 cells of 100 where most is planned:" in lines
+    assert lines[4].split()[-3:] == ["0", "99", "99"]
+    assert max(map(len, lines)) <= 100

@@ -1,0 +1,128 @@
+"""Near-copies: hashes that hold under small changes and tell pictures apart, and a memory in which the first stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fakes import ToyFaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faceaug.synthesis.acceptance.near_duplicates import Memory, differing_bits, hashes
+
+NEAR = 6
+
+
+@pytest.fixture(scope="module")
+def faces():
+    generator = ToyFaces()
+    return generator.synthesize(torch.from_numpy(generator.draw(60, seed=2)))
+
+
+def test_identical_pictures_hash_alike_in_any_company(faces):
+    marks = hashes(faces)
+    assert marks.dtype == np.uint64
+    assert marks.shape == (60,)
+    np.testing.assert_array_equal(hashes(faces[[7, 3]]), marks[[7, 3]])
+    np.testing.assert_array_equal(hashes(faces.clone()), marks)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x + 0.02 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)),
+        lambda x: 0.9 * x,
+        lambda x: x + 0.05,
+        lambda x: torch.nn.functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
+        lambda x: torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+    ],
+    ids=["noise", "contrast", "brightness", "half size", "blur"],
+)
+def test_near_copies_hash_near(faces, change):
+    pairs = zip(hashes(change(faces)), hashes(faces), strict=True)
+    bits = np.array([differing_bits(a, np.array([b]))[0] for a, b in pairs])
+    assert np.median(bits) <= 2
+    assert (bits <= NEAR).mean() > 0.9
+
+
+def test_unrelated_pictures_hash_far(faces):
+    noise = torch.nn.functional.interpolate(
+        torch.rand(80, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1, size=(64, 64), mode="bilinear"
+    )
+    marks = hashes(noise)
+    others = np.concatenate([differing_bits(a, np.delete(marks, i)) for i, a in enumerate(marks)])
+    assert 28 < others.mean() < 36  # as random bits do
+    assert (others > NEAR).all()
+
+
+def test_half_of_the_bits_are_set(faces):
+    ones = np.unpackbits(hashes(faces).view(np.uint8).reshape(-1, 8), axis=1).sum(1)
+    assert ((ones >= 31) & (ones <= 33)).all()
+
+
+def test_no_pictures_no_hashes():
+    assert hashes(torch.empty(0, 3, 64, 64)).shape == (0,)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**64 - 1), st.lists(st.integers(0, 2**64 - 1), max_size=20))
+def test_differing_bits_are_counted(one, others):
+    found = differing_bits(np.uint64(one), np.array(others, np.uint64))
+    assert found.tolist() == [bin(one ^ other).count("1") for other in others]
+
+
+def test_memory_starts_with_the_real_faces():
+    real = np.array([0b1111, 0xFF << 40], np.uint64)
+    memory = Memory(real, 2)
+    assert memory.near(np.uint64(0b1111))
+    assert memory.near(np.uint64(0b0011))
+    assert not memory.near(np.uint64(0b0001))
+    memory.add(np.uint64(0b0001))
+    assert memory.near(np.uint64(0b0001))
+    np.testing.assert_array_equal(real, [0b1111, 0xFF << 40])  # the caller's array is left alone
+
+
+def test_an_empty_memory_knows_nothing():
+    memory = Memory(np.empty(0, np.uint64), 64)
+    assert not memory.near(np.uint64(5))
+    memory.add(np.uint64(0))
+    assert memory.near(np.uint64(5))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 30), st.integers(0, 5))
+def test_the_first_stays(seed, within, real_count):
+    """What is taken in an order is what remembering everything and comparing one by one would take."""
+    rng = np.random.default_rng(seed)
+    values = [int(v) for v in rng.integers(0, 2**64, 8, dtype=np.uint64)]
+    stream = [values[rng.integers(8)] ^ (1 << int(rng.integers(64))) * int(rng.integers(2)) for _ in range(40)]
+    real, made = stream[:real_count], stream[real_count:]
+    memory, taken = Memory(np.array(real, np.uint64), within), []
+    for value in made:
+        if not memory.near(np.uint64(value)):
+            memory.add(np.uint64(value))
+            taken.append(value)
+    expected = []
+    for value in made:
+        if all(bin(value ^ known).count("1") > within for known in [*real, *expected]):
+            expected.append(value)
+    assert taken == expected
+
+
+def test_memory_grows_and_forgets_nothing():
+    values = np.random.default_rng(0).integers(0, 2**64, 2500, dtype=np.uint64)
+    memory = Memory(values[:3], 0)
+    for value in values[3:]:
+        assert not memory.near(value)
+        memory.add(value)
+    assert all(memory.near(value) for value in values)
+    assert not memory.near(values[0] ^ np.uint64(1))
+
+
+def test_two_pictures_of_one_photograph_are_near_copies_of_each_other():
+    """Only the photograph itself is passed over, not what was accepted with the same hash."""
+    memory = Memory(np.array([0b1111, 0xFF << 40], np.uint64), 2)
+    assert not memory.near(np.uint64(0b1111), np.uint64(0b1111))
+    memory.add(np.uint64(0b1111))
+    assert memory.near(np.uint64(0b1111), np.uint64(0b1111))

@@ -1,0 +1,209 @@
+"""What a cell asks: aims that lie in its bins, and probabilities that a reading meets it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fakes import BlockGenerator, block_reader
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faceaug.analysis.axes import Axis
+from faceaug.appearance import scene
+from faceaug.classifiers.classifier import Calibration, Probe, Task, new_net
+from faceaug.synthesis.editing.objectives import (
+    AIM,
+    Wanted,
+    aims,
+    ask_for,
+    confidences,
+    labels,
+    out_of_reach,
+    wanted,
+    within,
+)
+
+HAIR = Task("hair", "classes", ("dark", "fair", "red"))
+AGE = Task("age", "value", (), 40.0, 15.0)
+BINS = ("0 to 20", "20 to 60", "60 to 90")
+AXES = (Axis("hair", "categorical", HAIR.levels), Axis("age", "continuous", BINS, (0, 20, 60, 90)))
+KEPT = Task("glasses", "classes", ("no", "yes"))
+NAMES = ("hair=dark", "hair=fair", "hair=red", "age", "glasses=no", "glasses=yes", *scene.NAMES)
+
+
+def directions():
+    reader = block_reader(BlockGenerator(12), len(NAMES))
+    return reader.directions(names=NAMES, spread=np.arange(1.0, 1 + len(NAMES)))
+
+
+def reaching(low, high):
+    """What a survey says of a generator whose draws read from low to high."""
+    return SimpleNamespace(range_of=lambda semantic: {"age": (low, high)}[semantic])
+
+
+@pytest.fixture(scope="module")
+def probe():
+    tasks = (HAIR, AGE)
+    return Probe(new_net("plain", tasks, 0), "plain", tasks, [Calibration(bias=(0.0,) * 3), Calibration(sigma=4.0)])
+
+
+def parts(hair="fair", age="20 to 60"):
+    return wanted(AXES, {"hair": hair, "age": age}, (HAIR, AGE, KEPT))
+
+
+def test_a_cell_names_what_it_wants():
+    one, two = parts()
+    assert one == Wanted(HAIR, "hair=fair", "fair")
+    assert two == Wanted(AGE, "age", "20 to 60", 20.0, 60.0)
+    assert parts(age="60 to 90")[1].high == 90
+
+
+bins = st.tuples(st.floats(-100, 100), st.floats(0.5, 200)).map(lambda t: (t[0], t[0] + t[1]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(bins, bins, st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=8))
+def test_aims_of_values_lie_in_their_bin(part_of, reached, u):
+    """Wherever the generator's draws are: an aim is clear of the bin's edges."""
+    (low, high), u = part_of, np.array(u)[:, None]
+    found = aims([Wanted(AGE, "age", "bin", low, high)], reaching(*reached), u)[:, 0]
+    assert ((found > low) & (found < high)).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(bins, bins)
+def test_aims_stay_near_what_the_generator_reaches(part_of, reached):
+    """Within a quarter more than the range of draws; where the bin lies beyond that, at its near edge."""
+    (low, high), (least, most) = part_of, reached
+    part = Wanted(AGE, "age", "bin", low, high)
+    found = aims([part], reaching(*reached), np.linspace(0, 0.999, 9)[:, None])[:, 0]
+    room, margin = 0.25 * (most - least), 0.1 * min(high - low, most - least)
+    if low + margin > most + room:
+        np.testing.assert_allclose(found, low + margin)
+    elif high - margin < least - room:
+        np.testing.assert_allclose(found, high - margin)
+    else:
+        assert (found >= least - room - 1e-9).all()
+        assert (found <= most + room + 1e-9).all()
+        assert (np.diff(found) >= 0).all()
+        inside = min(high, most) - max(low, least)
+        assert np.ptp(found) > 0.5 * inside  # spread over what bin and draws have in common
+
+
+def test_a_bin_out_of_reach_asks_for_its_near_edge():
+    u = np.array([[0.1], [0.9]])
+    above = aims([Wanted(AGE, "age", "bin", 50.0, 60.0)], reaching(0.0, 20.0), u)
+    below = aims([Wanted(AGE, "age", "bin", -60.0, -50.0)], reaching(0.0, 20.0), u)
+    np.testing.assert_allclose(above, 51)
+    np.testing.assert_allclose(below, -51)
+
+
+def test_each_attribute_has_its_own_column_and_number():
+    found = aims(parts(), reaching(0.0, 90.0), np.array([[0.9, 0.0], [0.1, 0.5]]))
+    np.testing.assert_allclose(found[:, 0], math.log(AIM / (1 - AIM)))
+    np.testing.assert_allclose(found[:, 1], [24, 40])
+
+
+def request(cell, keep=KEPT.semantics):
+    aim = np.zeros((2, len(cell)))
+    return ask_for(cell, aim, directions(), keep)
+
+
+def test_what_is_asked_and_what_is_held():
+    ask = request(parts())
+    assert ask.names == ("hair=fair", "age")
+    assert ask.at_least.tolist() == [True, False]
+    assert ask.keep == (*scene.NAMES[:4], "glasses=no", "glasses=yes")
+    spread = dict(zip(NAMES, directions().spread, strict=True))
+    np.testing.assert_allclose(ask.keep_tolerance, [0.3 * spread[name] for name in ask.keep])
+    # A value may miss by a part of its bin; where the bin is wide, of what draws spread.
+    np.testing.assert_allclose(ask.tolerance, [0.25, 0.15 * min(40, 4 * spread["age"])])
+    assert request(parts(age="0 to 20")).tolerance[1] < 20
+    assert ask.within == ()
+
+
+def test_what_never_changes_is_not_held():
+    """A generator whose background is always white: there is no direction along which it could be kept."""
+    spread = directions().spread.copy()
+    spread[NAMES.index("outside_green")], spread[NAMES.index("glasses=no")] = 0.0, 1e-9
+    ask = ask_for(parts(), np.zeros((2, 2)), replace(directions(), spread=spread), KEPT.semantics)
+    assert ask.keep == ("outside_red", "outside_blue", "light_side", "glasses=yes")
+    assert len(ask.keep_tolerance) == 4
+
+
+def test_light_and_soundness_are_bounded():
+    ask = within(request(parts()), (-0.4, 0.3), -1.0)
+    bounds = dict(zip(ask.within, ask.bounds.tolist(), strict=True))
+    assert bounds[scene.EXPOSURE] == [-0.4, 0.3]
+    assert -1 < bounds[scene.SOUNDNESS][0] < 1  # clear of what the gate refuses
+    assert bounds[scene.SOUNDNESS][1] > 16  # more than any reading gives
+    assert (ask.names, ask.keep) == (request(parts()).names, request(parts()).keep)
+
+
+def test_a_light_edit_does_not_hold_the_light():
+    lit = Task("light_x", "value", (), 0.0, 1.0)
+    ask = ask_for([Wanted(lit, "age", "bin", 0.0, 1.0)], np.zeros((1, 1)), directions(), ())
+    assert ask.keep == scene.NAMES[:3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-50, 150), min_size=1, max_size=6))
+def test_confidences_of_a_partition_sum_to_one(probe, read):
+    edges = [-math.inf, 0.0, 20.0, 60.0, 90.0, math.inf]
+    values = np.zeros((len(read), 4))
+    values[:, 3] = read
+    found = [confidences([Wanted(AGE, "age", "bin", a, b)], probe, values) for a, b in pairwise(edges)]
+    np.testing.assert_allclose(np.sum(found, 0), 1, atol=1e-12)
+    assert (np.array(found) >= 0).all()
+
+
+def test_confidence_of_a_value_follows_the_probes_error(probe):
+    values = np.array([[0, 0, 0, 40.0], [0, 0, 0, 20.0], [0, 0, 0, 16.0], [0, 0, 0, 64.0]])
+    found = confidences(parts()[1:], probe, values)[:, 0]
+    normal = [0.5 * (1 + math.erf(x / math.sqrt(2))) for x in (-1, 1)]
+    np.testing.assert_allclose(found, [1, 0.5, normal[0], normal[0]], atol=1e-6)  # sigma is 4
+
+
+def test_confidence_of_a_class_is_its_probability(probe):
+    p = np.array([0.1, 0.5, 0.999])
+    values = np.zeros((3, 4))
+    values[:, 1] = np.log(p / (1 - p))
+    np.testing.assert_allclose(confidences(parts()[:1], probe, values)[:, 0], p, atol=1e-12)
+    assert confidences(parts(), probe, values).shape == (3, 2)
+
+
+def test_labels_are_the_cells_class_and_the_mean_of_both_readings(probe):
+    one, two = np.zeros((4, 4)), np.zeros((4, 4))
+    one[:, 3], two[:, 3] = [30, 10, 80, 55], [40, 20, 90, 75]
+    found = labels(parts(), probe, probe, one, two)
+    assert [row["hair"] for row in found] == ["fair"] * 4
+    ages = [row["age"] for row in found]
+    assert ages[:2] == [35.0, 20.0]
+    assert all(20 <= age < 60 for age in ages)
+    assert ages[2] == ages[3] == pytest.approx(60)
+    # Counted again, each lies in the cell that it was made for.
+    import pandas as pd
+
+    assert AXES[1].assign(pd.Series(ages)).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("sigma", "least", "fits"), [(4.0, 0.75, True), (4.0, 0.9999999, False), (30.0, 0.6, False), (20.0, 0.6, True)]
+)
+def test_a_bin_narrower_than_the_probe_errs_is_out_of_reach(sigma, least, fits):
+    unsure = Probe(new_net("plain", (AGE,), 0), "plain", (AGE,), [Calibration(sigma=sigma)])
+    why = out_of_reach([parts()[1]], directions(), [(unsure, least)])
+    assert (why == "") == fits
+    if not fits:
+        assert why.startswith(f"the bin 20 to 60 of 'age' is too narrow for what reads it, which errs by {sigma:.3g}")
+
+
+def test_a_class_that_no_draw_shows_is_out_of_reach(probe):
+    still = replace(directions(), spread=np.where(np.array(NAMES) == "hair=fair", 0.0, 1.0))
+    assert "'hair=fair'" in out_of_reach(parts(), still, [(probe, 0.75)])
+    assert out_of_reach(parts(hair="dark"), still, [(probe, 0.75)]) == ""

@@ -1,0 +1,155 @@
+"""Directions found without labels, put to work: they are read, kept and steered by, and samples are measured again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from bundles import small_bundle
+from fake_measurer import fake_measurer, reconstruct, slope
+from fakes import BlockGenerator, ToyFaces
+from toy_found import ToyEnvironment, toy_found
+
+from faceaug.analysis.analyze import analyze
+from faceaug.errors import GeneratorError
+from faceaug.planning.plan import Limits as PlanLimits
+from faceaug.planning.plan import plan
+from faceaug.reconstruction.semantics import NAMES
+from faceaug.shards.manifest import read_manifest
+from faceaug.shards.reader import ShardReader
+from faceaug.shards.verify import verify
+from faceaug.synthesis import balance as run
+from faceaug.synthesis.acceptance.gates import Limits
+from faceaug.synthesis.balance import Settings, balance
+from faceaug.synthesis.editing import pose_readout as environment
+from faceaug.synthesis.editing.pose_readout import Environment, Found, find_directions
+from faceaug.synthesis.editing.readout import SCENE
+from faceaug.synthesis.engines.latent_edit import ELSEWHERE
+
+YAW, LIGHT_X = NAMES.index("yaw"), NAMES.index("light_x")
+
+
+def pictures(strengths: list[float]) -> torch.Tensor:
+    stacked = np.stack([slope(strength, 32) for strength in strengths])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def test_pictures_are_read_in_the_units_of_measurements():
+    images = pictures(np.linspace(-0.8, 0.8, 70).tolist())  # more than go through the network at once
+    read = Environment(reconstruct)(images)
+    assert read.shape == (70, len(NAMES))
+    assert (np.diff(read[:, YAW]) > 0).all()
+    np.testing.assert_allclose(read[:, YAW], -Environment(reconstruct)(images.flip(-1))[:, YAW], atol=1e-4)
+    scaled = Environment(reconstruct, slope=np.full(6, 2.0), offset=np.full(6, 3.0))(images)
+    np.testing.assert_allclose(scaled, 3 + 2 * read)
+    assert Environment(reconstruct)(images[:0]).shape == (0, 6)
+
+
+def test_readings_are_put_in_the_terms_of_measurements():
+    rng = np.random.default_rng(0)
+    read = rng.normal(size=(400, 6)) * [10, 5, 3, 8, 8, 0.1]
+    measured = 4 + 1.2 * read + rng.normal(size=read.shape) * [1, 1, 1, 1, 1, 0.01]
+    measured[:, 1] = rng.normal(size=400) * 5  # has nothing to do with the reading
+    measured[:, 2] *= 5  # is of another scale
+    measured[::7] = np.nan
+    fitted = Environment(reconstruct).in_terms_of(read, measured)
+    np.testing.assert_allclose(fitted.slope, [1.2, 1, 1, 1.2, 1.2, 1.2], rtol=0.05)
+    assert fitted.offset[0] == pytest.approx(4, abs=0.3)
+    assert fitted.sigma[0] == pytest.approx(1, rel=0.2)
+    assert fitted.sigma[1] > 5
+    again = Environment(reconstruct).with_state(fitted.state())
+    np.testing.assert_array_equal(again.sigma, fitted.sigma)
+
+
+@pytest.mark.parametrize("told", [0, 20])
+def test_few_measurements_are_no_terms(told):
+    read = np.random.default_rng(0).normal(size=(60, 6))
+    measured = np.full_like(read, np.nan)
+    measured[:told] = 2 * read[:told]
+    with pytest.raises(GeneratorError, match=f"{told} of 60 drawn faces can be measured"):
+        Environment(reconstruct).in_terms_of(read, measured)
+
+
+def test_finished_pictures_are_measured_as_photographs():
+    found = Found(small_bundle(), Environment(reconstruct), fake_measurer(), ("yaw",))
+    values = found.measure([slope(0.5, 60, 48), slope(-0.5, 48), slope(0.2, 48, red=1.0)])
+    assert values.shape == (3, 6)
+    assert values[0, YAW] > 0 > values[1, YAW]
+    assert np.isnan(values[2]).all()  # of which nothing is explained
+    assert found.measure([]).shape == (0, 6)
+
+
+def test_directions_must_fit_the_generator(tmp_path, monkeypatch):
+    here, there = BlockGenerator(6), BlockGenerator(6, seed=1)
+    own, other = tmp_path / "own.safetensors", tmp_path / "other.safetensors"
+    small_bundle(here).save(own)
+    small_bundle(there).save(other)
+    monkeypatch.setattr(environment, "SHIPPED", other)
+    assert find_directions(here, own).directions.generator == here.sha256
+    with pytest.raises(GeneratorError, match="made for the generator"):
+        find_directions(here, other)
+    assert find_directions(here, None, own).directions.generator == here.sha256
+    assert find_directions(here, None, other) is None  # it measured the target, and cannot edit
+    assert find_directions(there, None).directions.generator == there.sha256
+    monkeypatch.setattr(environment, "SHIPPED", tmp_path / "none.safetensors")
+    assert find_directions(there, None) is None
+
+
+@pytest.fixture
+def measured_target(toy_target):
+    return replace(toy_target, table=toy_target.table.rename(columns={"spot": "yaw"}))
+
+
+def made(target, out, monkeypatch, by, **found):
+    monkeypatch.setattr(run, "_found", lambda *_: toy_found(**found))
+    wish = plan(analyze(target, by), "min:200", PlanLimits(max_total=24))
+    loose = Limits(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=4)
+    settings = Settings(draws=256, workers=1, limits=loose, report=False, corrections=2, candidates=4, finish=False,
+                        image_format="png")  # fmt: skip
+    return balance(target, out, plan=wish, generator=ToyFaces(), settings=settings)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_measured_attribute_is_steered_by_what_measured_it(measured_target, tmp_path, monkeypatch):
+    result = made(measured_target, tmp_path / "out", monkeypatch, "yaw:-3/0/3")
+    assert result.accepted > 6
+    assert verify(tmp_path / "out").problems == ()
+    manifest = read_manifest(tmp_path / "out")
+    assert not (tmp_path / "out" / "models" / "steering.safetensors").exists()  # nothing had to be learnt to steer
+    assert [probe.name for probe in manifest.probes] == ["judge"]
+    (column,) = [c for c in manifest.columns if c.group == "attr"]
+    assert (column.name, column.unit) == ("yaw", "degrees")
+    exact = ToyEnvironment()
+    for entry in manifest.shards:
+        with ShardReader(tmp_path / "out" / entry.name) as shard:
+            for name in (*NAMES, *SCENE):
+                assert f"semantic/{name}" in shard.keys
+            images = torch.from_numpy(np.stack([shard.image(i) for i in range(len(shard))])).permute(0, 3, 1, 2)
+            again = exact(images.float() / 127.5 - 1)[:, YAW]
+            np.testing.assert_allclose(shard.column("attr/yaw"), again, atol=1e-6)  # the label is the measurement
+            for value, cell in zip(again, shard.column("cell"), strict=True):
+                assert (-3, 0)[cell] <= value < (0, 3)[cell]
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_measured_elsewhere_once_finished_is_refused(measured_target, tmp_path, monkeypatch):
+    result = made(measured_target, tmp_path / "out", monkeypatch, "yaw:-3/0/3", off=0.45)
+    refused = [cell.rejected.get(ELSEWHERE, 0) for cell in read_manifest(tmp_path / "out").cells]
+    assert sum(refused) > 0
+    assert result.accepted + result.short == result.planned
+
+
+@pytest.mark.usefixtures("quick")
+def test_labels_and_measurements_together_keep_the_light(measured_target, tmp_path, monkeypatch):
+    result = made(measured_target, tmp_path / "out", monkeypatch, "bar,yaw:-3/0/3")
+    assert result.accepted > 6
+    assert (tmp_path / "out" / "models" / "steering.safetensors").exists()
+    manifest = read_manifest(tmp_path / "out")
+    assert [probe.name for probe in manifest.probes] == ["steering", "judge"]
+    drift = []
+    for entry in manifest.shards:
+        with ShardReader(tmp_path / "out" / entry.name) as shard:
+            drift.append((shard.column("w") - shard.column("origin_w"))[:, 4])
+    assert np.abs(np.concatenate(drift)).max() < 1.05  # light_x is a kept semantic, to the gate's one deviation

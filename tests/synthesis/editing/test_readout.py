@@ -1,0 +1,119 @@
+"""The reader: the probe sees what the target would show, the scene is read off the generator's own picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from faceaug.appearance import scene
+from faceaug.appearance.framing import Framing, apply_framing
+from faceaug.appearance.harmonize import ColourMatch
+from faceaug.classifiers.classifier import Calibration, Probe, Task, new_net
+from faceaug.classifiers.face_quality import TASK
+from faceaug.synthesis.editing.readout import SCENE, Reader, kept_scene, kind_of
+
+TASKS = (Task("hair", "classes", ("dark", "fair")), Task("Yaw", "value", (), 0.0, 20.0), Task("light_x", "value"))
+LIGHTER = ColourMatch((1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (30.0, 30.0, 30.0))
+
+
+@pytest.fixture(scope="module")
+def probe():
+    calibrations = [Calibration(bias=(0.0, 0.0)), Calibration(), Calibration()]
+    return Probe(new_net("plain", TASKS, 0), "plain", TASKS, calibrations)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return Probe(new_net("plain", [TASK], 1), "plain", [TASK], [Calibration(bias=(0.0, 0.0))])
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.6
+
+
+def test_names_kinds_and_units_go_together(probe, sound):
+    reader = Reader(probe, Framing(), scene.FaceEllipse(), sound)
+    assert reader.semantics == ("hair=dark", "hair=fair", "Yaw", "light_x", *SCENE)
+    assert (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE) == SCENE
+    assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 6)
+    assert reader.units == (
+        "log-odds",
+        "log-odds",
+        "as labelled",
+        "as labelled",
+        *["[-1, 1]"] * 4,
+        "log-odds",
+        "[-1, 1]",
+    )
+
+
+def test_the_probe_reads_the_window_and_the_scene_is_whole(probe, sound, images):
+    ellipse, framing = scene.FaceEllipse(), Framing(scale=0.75, dx=0.05)
+    values = Reader(probe, framing, ellipse, sound)(images)
+    assert values.shape == (3, 10)
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(values[:, :4], probe.read(apply_framing(images, framing))[0], atol=1e-6)
+    np.testing.assert_allclose(values[:, 4:8], scene.measure(images, ellipse).numpy(), atol=1e-6)
+    luminance = scene.exposure(apply_framing(images, framing))[:, 0].numpy()
+    np.testing.assert_allclose(values[:, 8], sound.read(apply_framing(images, framing))[0][:, 1], atol=1e-6)
+    np.testing.assert_allclose(values[:, 9], luminance, atol=1e-6)
+    assert not np.allclose(values[:, :4], probe.read(images)[0], atol=1e-3)
+
+
+def test_colour_is_matched_for_what_the_target_would_show(probe, sound, images):
+    plain, matched = (Reader(probe, Framing(), scene.FaceEllipse(), sound, colour) for colour in (None, LIGHTER))
+    torch.testing.assert_close(matched.view(images), LIGHTER.apply(images))
+    assert plain.view(images) is images
+    one, two = plain(images), matched(images)
+    assert not np.allclose(one[:, :4], two[:, :4], atol=1e-3)
+    np.testing.assert_array_equal(one[:, 4:8], two[:, 4:8])  # the scene is that of the generator's own picture
+    np.testing.assert_allclose(two[:, 9] - one[:, 9], 30 / 127.5, atol=1e-2)
+
+
+class Around:
+    """Reads the mean of the red channel as yaw and of the green one as the light's side."""
+
+    names, units, sigma = ("yaw", "light_x"), ("degrees", "share"), np.array([2.0, 0.5])
+
+    def __call__(self, images):
+        return images[:, :2].mean((2, 3)).double().numpy()
+
+
+def test_view_and_light_are_read_beside_what_is_labelled(probe, sound, images):
+    """The label light_x wins over the reading of that name; yaw is another than the label Yaw."""
+    reader = Reader(probe, Framing(), scene.FaceEllipse(), sound, environment=Around())
+    assert reader.surroundings == ("yaw",)
+    assert reader.semantics == (*probe.semantics, "yaw", *SCENE)
+    assert reader.kinds[4:6] == ("view", "scene")
+    assert reader.units[4] == "degrees"
+    np.testing.assert_allclose(reader(images)[:, 4], images[:, 0].mean((1, 2)), atol=1e-6)
+    assert (reader.sigma("yaw"), reader.sigma("light_x")) == (2.0, 1.0)
+    alone = Reader(None, Framing(), scene.FaceEllipse(), sound, environment=Around())
+    assert alone.semantics == ("yaw", "light_x", *SCENE)
+    np.testing.assert_allclose(alone(images)[:, :2], Around()(images))
+
+
+def test_edits_keep_the_view_and_light_that_are_read():
+    around = ("yaw", "pitch", "light_x", "light_y")
+    age, yaw = Task("age", "value"), Task("yaw", "value")
+    assert kept_scene([yaw], around) == ("pitch", "light_x", "light_y")
+    # Light from above is not told from skin, so edits of what people are do not hold it.
+    assert kept_scene([age], around) == ("yaw", "pitch", "light_x", *scene.NAMES[:3])
+    assert kept_scene([yaw, age], around) == ("pitch", "light_x", *scene.NAMES[:3])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("yaw", "view"), ("Pitch", "view"), ("ROLL", "view"), ("light_x", "light"), ("light", "light"),
+     ("age", "attribute"), ("skylight", "attribute")],
+)  # fmt: skip
+def test_kinds_by_name(name, kind):
+    assert kind_of(name) == kind
+
+
+def test_light_edits_do_not_keep_the_light():
+    assert kept_scene([Task("age", "value")]) == scene.NAMES
+    assert kept_scene([Task("yaw", "value")]) == scene.NAMES
+    assert kept_scene([Task("age", "value"), Task("light_x", "value")]) == scene.NAMES[:3]
