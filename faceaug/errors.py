@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from faceaug.utils.text import shown
+
 
 class FaceaugError(Exception):
     """Bad input or a failed step, told in one sentence. The command line prints it and exits with status 1."""
@@ -44,5 +46,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     lowered = {k.lower(): k for k in known}
     close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
     if close:
-        return f"did you mean {lowered[close[0]]!r}?"
-    return f"there are: {', '.join(map(repr, known[:20]))}" if known else "there are none"
+        return f"did you mean {shown(lowered[close[0]])}?"
+    return f"there are: {', '.join(map(shown, known[:20]))}" if known else "there are none"

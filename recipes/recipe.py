@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from faceaug.analysis.cell_values import DOCUMENTS
+from faceaug.utils.documents import DOCUMENTS
 from faceaug.errors import UsageError, nearest
 from faceaug.utils.documents import load_document
+from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -184,7 +185,9 @@ def find(name: str) -> Path:
     own = {found.stem: found for folder in _own_folders() for found in folder.glob("*.yaml")}
     if name in own:
         return own[name]
-    raise UsageError(f"there is no recipe {name!r}; {nearest(name, sorted(own))} (or give the path of a .yaml file)")
+    raise UsageError(
+        f"there is no recipe {shown(name)}; {nearest(name, sorted(own))} (or give the path of a .yaml file)"
+    )
 
 
 def parse(content: Any, what: str) -> Recipe:
@@ -200,11 +203,12 @@ def parse(content: Any, what: str) -> Recipe:
 
 
 def _sentence(error: Any) -> str:
-    place = [str(part) for part in error["loc"]]
+    place = [one_line(part, MOST_SHOWN) for part in error["loc"]]
     if error["type"] != "extra_forbidden":
         # pydantic names the branches of a union after the key; two levels are all that a recipe has
         where = ".".join(place[:2])
-        return f"is wrong at {where}: {error['msg'][:1].lower()}{error['msg'][1:]}, but found {error['input']!r}"
+        said = error["msg"][:1].lower() + one_line(error["msg"][1:])
+        return f"is wrong at {where}: {said}, but found {shown(error['input'])}"
     key, section = place[-1], place[:-1]
     known = list(_sections()[section[0]].model_fields) if section else list(Recipe.model_fields)
     hint = nearest(key, known)
@@ -223,7 +227,7 @@ def _sections() -> dict[str, type[_Section]]:
 
 
 def _kind(content: Any) -> str:
-    return {"list": "a list", "str": "a text"}.get(type(content).__name__, f"{content!r}")
+    return {"list": "a list", "str": "a text"}.get(type(content).__name__, shown(content))
 
 
 def _own_folders() -> list[Path]:

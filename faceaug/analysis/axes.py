@@ -14,6 +14,7 @@ import pandas as pd
 
 from faceaug.analysis import binning
 from faceaug.errors import TargetError, UsageError, nearest
+from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 Codes = npt.NDArray[np.int64]
 Binning = tuple[Literal["width", "quantile"], int] | tuple[Literal["edges"], tuple[float, ...]]
@@ -62,7 +63,7 @@ def parse_by(specs: str | Sequence[str | AxisSpec]) -> tuple[AxisSpec, ...]:
         raise UsageError("--by names no attribute: say which to count by, as --by gender,ethnicity")
     for position, axis in enumerate(axes):
         if axis.column in {earlier.column for earlier in axes[:position]}:
-            raise UsageError(f"the column {axis.column!r} is named twice in --by; name it once")
+            raise UsageError(f"the column {shown(axis.column)} is named twice in --by; name it once")
     return tuple(axes)
 
 
@@ -72,10 +73,11 @@ def _parse_one(text: str) -> AxisSpec:
     if not colon:
         column, bins = bins, ""
     if not column:
-        raise UsageError(f"--by holds {text!r}, which names no attribute; write for example --by gender,ethnicity")
+        raise UsageError(f"--by holds {shown(text)}, which names no attribute; write for example --by gender,ethnicity")
     if not colon:
         return AxisSpec(column)
-    wrong = f"the bins of {text!r} cannot be read; write {_HOW_TO_BIN.format(column, '0/13/20/40/60')}"
+    how = _HOW_TO_BIN.format(one_line(column, MOST_SHOWN), "0/13/20/40/60")
+    wrong = f"the bins of {shown(text)} cannot be read; write {how}"
     if "/" in bins:
         return AxisSpec(column, ("edges", _parse_edges(column, bins, wrong)))
     digits = bins[1:] if bins[:1] in ("q", "Q") else bins
@@ -83,7 +85,7 @@ def _parse_one(text: str) -> AxisSpec:
         raise UsageError(wrong)
     count = int(digits[:9])
     if not 2 <= count <= MAX_BINS:
-        raise UsageError(f"{text!r} asks for {count} bins; ask for 2 to {MAX_BINS}")
+        raise UsageError(f"{shown(text)} asks for {count} bins; ask for 2 to {MAX_BINS}")
     return AxisSpec(column, ("width" if digits == bins else "quantile", count))
 
 
@@ -93,9 +95,11 @@ def _parse_edges(column: str, text: str, wrong: str) -> tuple[float, ...]:
     except ValueError as error:
         raise UsageError(wrong) from error
     if not all(map(math.isfinite, edges)) or any(b <= a for a, b in itertools.pairwise(edges)):
-        raise UsageError(f"the edges of {column!r} must be finite and increase from each to the next, but are {text}")
+        raise UsageError(
+            f"the edges of {shown(column)} must be finite and increase from each to the next, but are {shown(text)}"
+        )
     if len(edges) > MAX_BINS + 1:
-        raise UsageError(f"{column!r} is given {len(edges)} edges; give at most {MAX_BINS + 1}")
+        raise UsageError(f"{shown(column)} is given {len(edges)} edges; give at most {MAX_BINS + 1}")
     return edges
 
 
@@ -162,7 +166,9 @@ def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
     values = attribute(table, spec.column)
     kind = _kind(values)
     categorical = isinstance(values.dtype, pd.CategoricalDtype)
-    empty = TargetError(f"the column {spec.column!r} holds no value at all; leave it out of --by or label its rows")
+    empty = TargetError(
+        f"the column {shown(spec.column)} holds no value at all; leave it out of --by or label its rows"
+    )
     if kind == "number":
         known = numbers(values, spec.column)
         known = known[~np.isnan(known)]
@@ -176,9 +182,10 @@ def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
     if not seen:
         raise empty
     if spec.binning is not None:
-        examples = ", ".join(map(repr, sorted(seen)[:3]))
+        examples = ", ".join(map(shown, sorted(seen)[:3]))
         raise UsageError(
-            f"the column {spec.column!r} holds {kind} ({examples}) and cannot be binned; write {spec.column!r} alone"
+            f"the column {shown(spec.column)} holds {kind} ({examples}) and cannot be binned; "
+            f"write {shown(spec.column)} alone"
         )
     if categorical:
         return Axis(
@@ -196,9 +203,9 @@ def _check_distinct(known: npt.NDArray[np.float64], name: str) -> None:
             binning.tidy(known.max()),
             binning.tidy(float(np.median(known)), 2),
         )
-        how = _HOW_TO_BIN.format(name, f"{low}/{middle}/{high}")
+        how = _HOW_TO_BIN.format(one_line(name, MOST_SHOWN), f"{low}/{middle}/{high}")
         raise UsageError(
-            f"the column {name!r} holds {distinct:,} distinct numbers from {low} to {high}: bin it, as {how}"
+            f"the column {shown(name)} holds {distinct:,} distinct numbers from {low} to {high}: bin it, as {how}"
         )
 
 
@@ -210,7 +217,7 @@ def _binned(known: npt.NDArray[np.float64], name: str, how: Binning) -> Axis:
         if not bool(np.any((known >= edges[0]) & (known <= edges[-1]))):
             low, high, least, most = map(binning.tidy, (edges[0], edges[-1], known.min(), known.max()))
             raise TargetError(
-                f"no {name!r} lies within the edges {low} to {high}: its values reach from {least} to {most}"
+                f"no {shown(name)} lies within the edges {low} to {high}: its values reach from {least} to {most}"
             )
     elif how[0] == "width":
         edges, note = binning.equal_width(known, how[1], name)
@@ -223,12 +230,12 @@ def attribute(table: pd.DataFrame, name: str) -> pd.Series[Any]:
     """Return an attribute column, or raise UsageError naming the nearest one."""
     known = [str(column) for column in table.columns if column not in NOT_ATTRIBUTES]
     if name in NOT_ATTRIBUTES and name in table.columns:
-        raise UsageError(f"{name!r} tells rows apart and is no attribute to count by; {nearest('', known)}")
+        raise UsageError(f"{shown(name)} tells rows apart and is no attribute to count by; {nearest('', known)}")
     if name not in known:
-        raise UsageError(f"there is no column {name!r}; {nearest(name, known)}")
+        raise UsageError(f"there is no column {shown(name)}; {nearest(name, known)}")
     column = table.loc[:, [str(c) == name for c in table.columns]]
     if column.shape[1] > 1:
-        raise TargetError(f"the table has {column.shape[1]} columns named {name!r}; rename all but one of them")
+        raise TargetError(f"the table has {column.shape[1]} columns named {shown(name)}; rename all but one of them")
     return column.iloc[:, 0]
 
 
@@ -252,7 +259,7 @@ def label(value: object) -> str:
 def numbers(values: pd.Series[Any], name: str) -> npt.NDArray[np.float64]:
     """Return a column of numbers as float64 [N], NaN where a value is missing or infinite; UsageError for text."""
     if _kind(values) != "number":
-        raise UsageError(f"the column {name!r} must hold numbers to be binned, but holds {_kind(values)}")
+        raise UsageError(f"the column {shown(name)} must hold numbers to be binned, but holds {_kind(values)}")
     if pd.api.types.is_object_dtype(values.dtype):
         values = pd.to_numeric(values)
     elif isinstance(values.dtype, pd.CategoricalDtype):
@@ -277,7 +284,9 @@ def _factorize(values: pd.Series[Any]) -> tuple[Codes, list[str]]:
     try:
         codes, uniques = pd.factorize(values)
     except TypeError as error:
-        raise TargetError(f"the column {values.name!r} holds lists or the like; labels must be plain values") from error
+        raise TargetError(
+            f"the column {shown(values.name)} holds lists or the like; labels must be plain values"
+        ) from error
     # an index would widen float32, and 0.1 would print as 0.10000000149
     plain = np.asarray(uniques) if isinstance(uniques.dtype, np.dtype) else uniques
     return codes.astype(np.int64, copy=False), [label(unique) for unique in plain]

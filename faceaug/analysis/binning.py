@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from faceaug.errors import UsageError
+from faceaug.utils.text import shown
 
 Edges = tuple[float, ...]
 
@@ -102,10 +103,13 @@ def _range(values: npt.NDArray[np.float64], name: str) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise UsageError(
-            f"the column {name!r} holds the single value {tidy(low)} and cannot be cut into bins; write {name!r} alone"
+            f"the column {shown(name)} holds the single value {tidy(low)} and cannot be cut into bins; "
+            f"write {shown(name)} alone"
         )
     if not math.isfinite(high - low):
-        raise UsageError(f"the column {name!r} reaches from {low:g} to {high:g}, too far to cut; give edges instead")
+        raise UsageError(
+            f"the column {shown(name)} reaches from {low:g} to {high:g}, too far to cut; give edges instead"
+        )
     return low, high
 
 

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import pandas as pd
 
+from faceaug.utils.text import one_line as one_line
+
 UNREADABLE = "unreadable image"
 MISSING = "missing file"
 NO_IMAGE = "label without image"
@@ -88,9 +90,3 @@ def summarize(problems: Sequence[Problem]) -> str:
     """Count problems by kind in words: "2 missing file, 1 unreadable image"; the most frequent first."""
     counts = Counter(problem.kind for problem in problems)
     return ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def one_line(error: Exception) -> str:
-    """What an exception of another library says, in one line of at most 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -13,6 +13,9 @@ import pandas as pd
 from faceaug.datasets.base import DUPLICATE, MISSING, NO_IMAGE, NO_LABEL, Problem, RawTarget, one_line
 from faceaug.datasets.image_tree import FolderImages, Listing, base_of
 from faceaug.errors import TargetError, nearest
+from faceaug.datasets.base import DUPLICATE, MISSING, NO_IMAGE, NO_LABEL, Problem, RawTarget, one_line
+from faceaug.datasets.image_tree import FolderImages, Listing, base_of
+from faceaug.utils.text import shown
 
 FILE_COLUMNS = (
     *("file", "filename", "file_name", "filepath", "file_path", "path", "key"),
@@ -69,7 +72,7 @@ def find_file_column(table: pd.DataFrame, listing: Listing, labels: Path, file_c
     columns = [str(column) for column in table.columns]
     if file_column is not None:
         if file_column not in columns:
-            raise TargetError(f"{labels} has no column {file_column!r}; {nearest(file_column, columns)}")
+            raise TargetError(f"{labels} has no column {shown(file_column)}; {nearest(file_column, columns)}")
         return file_column
     base = base_of(labels, listing.root)
     lowered = {column.lower(): column for column in reversed(columns)}
@@ -81,10 +84,10 @@ def find_file_column(table: pd.DataFrame, listing: Listing, labels: Path, file_c
     by_one = (column for column in named if _share_found(table[column], listing, base) > 0)
     if (found := next(chain(by_name, by_content, by_one), None)) is not None:
         return found
-    example = f" ({named[0]!r} says {str(table[named[0]].iloc[0])!r})" if named else ""
+    example = f" ({shown(named[0])} says {shown(str(table[named[0]].iloc[0]))})" if named else ""
     raise TargetError(
         f"no column of {labels} names files in {listing.root}{example}: name the column of file names, "
-        f"or give the folder that holds them; the columns are {', '.join(map(repr, columns[:20]))}"
+        f"or give the folder that holds them; the columns are {', '.join(map(shown, columns[:20]))}"
     )
 
 
@@ -110,7 +113,7 @@ def join(table: pd.DataFrame, column: str, listing: Listing, labels: Path) -> Ra
     first: dict[str, int] = {}
     for row, value in enumerate(table[column].tolist()):
         if is_unknown(value):
-            problems.append(Problem(NO_IMAGE, f"row {row + 1}", f"the column {column!r} is empty"))
+            problems.append(Problem(NO_IMAGE, f"row {row + 1}", f"the column {shown(column)} is empty"))
             continue
         found = listing.find(as_name(value), base)
         if isinstance(found, Problem):
@@ -141,7 +144,9 @@ def refuse_reserved(columns: Sequence[str]) -> None:
     """Raise TargetError when an attribute has the name of a column that faceaug adds."""
     for name in RESERVED:
         if name in columns:
-            raise TargetError(f"the labels have a column {name!r}, a name that faceaug needs for itself: rename it")
+            raise TargetError(
+                f"the labels have a column {shown(name)}, a name that faceaug needs for itself: rename it"
+            )
 
 
 def as_name(value: object) -> str:
@@ -162,7 +167,9 @@ def _read_text(path: Path) -> pd.DataFrame:
     separator = "\t" if path.suffix.lower() == ".tsv" else max(",", ";", "\t", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
     if repeated := [name for name in names if names.count(name) > 1]:
-        raise TargetError(f"the label file {path} has the column {repeated[0]!r} more than once: rename one of them")
+        raise TargetError(
+            f"the label file {path} has the column {shown(repeated[0])} more than once: rename one of them"
+        )
     table = pd.read_csv(
         path,
         sep=separator,

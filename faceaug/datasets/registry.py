@@ -9,6 +9,9 @@ from faceaug.datasets.base import Reader, ReaderModule, one_line
 from faceaug.datasets.readers import celeba, fairface, folder, hdf5, shards, unlabelled, utkface
 from faceaug.datasets.readers import class_folders as classes
 from faceaug.errors import TargetError, nearest
+from faceaug.datasets.readers import celeba, class_folders as classes, fairface, folder, hdf5, shards, unlabelled, utkface
+from faceaug.datasets.base import Reader, ReaderModule, one_line
+from faceaug.utils.text import shown
 
 GROUP = "faceaug.datasets"
 AUTO = "auto"
@@ -44,16 +47,16 @@ def find_reader(name: str) -> Reader:
         return unlabelled.read
     found = _registered().get(name)
     if found is None:
-        raise TargetError(f"there is no reader {name!r}; {nearest(name, (AUTO, *reader_names()))}")
+        raise TargetError(f"there is no reader {shown(name)}; {nearest(name, (AUTO, *reader_names()))}")
     try:
         reader = found.load()
     except Exception as error:  # someone else's module: whatever goes wrong at its import
         raise TargetError(
-            f"the reader {name!r} ({found.value}) cannot be loaded: {one_line(error)}; repair its package"
+            f"the reader {shown(name)} ({found.value}) cannot be loaded: {one_line(error)}; repair its package"
         ) from error
     if not callable(reader):
         raise TargetError(
-            f"the reader {name!r} ({found.value}) is not callable: its package should register a function"
+            f"the reader {shown(name)} ({found.value}) is not callable: its package should register a function"
         )
     checked: Reader = reader
     return checked

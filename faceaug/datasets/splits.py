@@ -9,6 +9,8 @@ import pandas as pd
 
 from faceaug.datasets.label_file import as_name
 from faceaug.errors import TargetError, nearest
+from faceaug.datasets.label_file import as_name
+from faceaug.utils.text import shown
 
 COLUMN = "split"
 OTHER_NAMES = ("partition", "eval_partition", "subset")
@@ -74,7 +76,7 @@ def choose(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.DataFr
         return table, None
     if COLUMN not in table.columns:
         raise TargetError(
-            f"{name} has no splits, but {split!r} was asked for: leave --split out, or add a column 'split'"
+            f"{name} has no splits, but {shown(split)} was asked for: leave --split out, or add a column 'split'"
         )
     values = table[COLUMN].map(_text_as_is, na_action="ignore")
     known = sorted(set(values.dropna()))
@@ -84,7 +86,7 @@ def choose(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.DataFr
     wanted = "train" if split is None else split if split in known else _WORDS.get(split.strip().lower(), split)
     if wanted not in known:
         raise TargetError(
-            f"{name} has no {'training part' if split is None else f'split {split!r}'}; {nearest(wanted, known)} "
+            f"{name} has no {'training part' if split is None else f'split {shown(split)}'}; {nearest(wanted, known)} "
             f"(choose one with --split, or --split {ALL})"
         )
     chosen = (values == wanted).fillna(False).astype(bool)

@@ -1,7 +1,7 @@
 """Analysis and wishes -> how many faces to make in each cell: whole numbers, reproducible, never negative.
 
 >>> import pandas as pd
->>> from faceaug.analysis.analyze import analyze
+>>> from faceaug.analysis.analyze.analyze import analyze
 >>> table = pd.DataFrame({"gender": ["female"] * 2 + ["male"] * 6})
 >>> plan(analyze(table, "gender")).planned
 {0: 4, 1: 0}
@@ -165,7 +165,7 @@ class Plan:
         IntegrityError
             When the file is missing, is no plan, is of a version that is not known, or contradicts itself.
         """
-        return cls.from_dict(read_json(Path(path), "a plan"), name=str(path))
+        return cls.from_dict(read_json(Path(path), "a plan", document=True), name=str(path))
 
     def write(self, path: str | Path) -> None:
         """Write the plan as JSON (format "faceaug-plan"), whole or not at all."""

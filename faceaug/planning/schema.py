@@ -9,6 +9,7 @@ import pydantic
 
 from faceaug.analysis.axes import Axis, cell_count, cell_levels, describe
 from faceaug.errors import IntegrityError
+from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 FORMAT, VERSION = "faceaug-plan", 1
 
@@ -20,7 +21,7 @@ class _Model(pydantic.BaseModel):
 
 
 class AxisEntry(_Model):
-    """An axis; see `faceaug.analysis.axes.Axis`."""
+    """An axis; see `faceaug.analysis.analyze.axes.Axis`."""
 
     name: str
     kind: Literal["categorical", "continuous"]
@@ -31,18 +32,18 @@ class AxisEntry(_Model):
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> AxisEntry:
         if len(set(self.levels)) < len(self.levels):
-            raise ValueError(f"the axis {self.name!r} names a level twice")
+            raise ValueError(f"the axis {shown(self.name)} names a level twice")
         if (self.edges is None) != (self.kind == "categorical"):
-            raise ValueError(f"the axis {self.name!r} is {self.kind}, which does not go with its edges")
+            raise ValueError(f"the axis {shown(self.name)} is {self.kind}, which does not go with its edges")
         if self.edges is not None:
             rising = all(low < high for low, high in itertools.pairwise(self.edges))
             if not rising or len(self.edges) != len(self.levels) + 1:
-                raise ValueError(f"the edges of the axis {self.name!r} must rise and be one more than its levels")
+                raise ValueError(f"the edges of the axis {shown(self.name)} must rise and be one more than its levels")
         return self
 
 
 class LimitsEntry(_Model):
-    """The limits; see `faceaug.planning.plan.Limits`."""
+    """The limits; see `faceaug.planning.plan.plan.Limits`."""
 
     max_synthetic_ratio: Annotated[float, pydantic.Field(ge=0)] | None
     max_per_cell: _Count | None
@@ -58,7 +59,7 @@ class TotalsEntry(_Model):
 
 
 class CellEntry(_Model):
-    """A cell; see `faceaug.planning.plan.PlannedCell`."""
+    """A cell; see `faceaug.planning.plan.plan.PlannedCell`."""
 
     index: int
     levels: dict[str, str]
@@ -89,9 +90,13 @@ class PlanEntry(_Model):
         for index, cell in enumerate(self.cells):
             expected = cell_levels(axes, index)
             if cell.index != index or cell.levels != expected:
-                raise ValueError(f"cell {index} must be ({describe(expected)}), but is ({describe(cell.levels)})")
+                raise ValueError(
+                    f"cell {index} must be ({one_line(describe(expected))}), but is ({one_line(describe(cell.levels))})"
+                )
             if cell.planned > cell.wanted:
-                raise ValueError(f"({describe(expected)}) plans {cell.planned:,}, more than the {cell.wanted:,} wanted")
+                raise ValueError(
+                    f"({one_line(describe(expected))}) plans {cell.planned:,}, more than the {cell.wanted:,} wanted"
+                )
         for name, total in self.totals:
             found = sum(getattr(cell, name) for cell in self.cells)
             if total != found:
@@ -111,15 +116,15 @@ def checked(content: Any, name: str) -> PlanEntry:
         raise IntegrityError(f"{name} is no plan of faceaug (its format is not {FORMAT!r}); write one: faceaug plan")
     if content.get("version") != VERSION:
         raise IntegrityError(
-            f"{name} is a plan of version {content.get('version')!r}, but this faceaug reads version {VERSION}; "
+            f"{name} is a plan of version {shown(content.get('version'))}, but this faceaug reads version {VERSION}; "
             "use the faceaug that wrote it, or plan again"
         )
     try:
         return PlanEntry.model_validate(content)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
+        where = one_line(".".join(map(str, first["loc"])), MOST_SHOWN)
+        said = one_line(first["msg"].removeprefix("Value error, "), 600)
         raise IntegrityError(
             f"{name} is damaged{' at ' + where if where else ''}: {said}; plan again or mend it"
         ) from error

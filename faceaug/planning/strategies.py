@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from faceaug.analysis.axes import Axis, attribute, cell_codes, cell_count, cell_levels, describe, label, numbers
-from faceaug.analysis.cell_values import DOCUMENTS, Values, as_shares, cell_index, checked, read_values
+from faceaug.analysis.cell_values import Values, as_shares, cell_index, checked, read_values
 from faceaug.errors import PlanError, UsageError, nearest
-from faceaug.utils.documents import load_document
+from faceaug.utils.documents import DOCUMENTS, load_document
+from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 Wish = str | Mapping[Any, Any] | Sequence[Mapping[str, Any]]
 KINDS = ("uniform", "uniform-within:COL", "match:FILE", "min:N")
@@ -30,7 +31,7 @@ def wished_totals(axes: Sequence[Axis], counts: Sequence[int], target: Wish) -> 
     counts : sequence of int [cells]
         The real rows of each cell.
     target : str, mapping or list of records
-        See `faceaug.planning.plan.plan`.
+        See `faceaug.planning.plan.plan.plan`.
 
     Returns
     -------
@@ -58,7 +59,7 @@ def wished_totals(axes: Sequence[Axis], counts: Sequence[int], target: Wish) -> 
         return totals, f"match:{rest}", notes
     if kind == "min" and rest:
         if not (rest.isascii() and rest.isdigit() and len(rest) < 16):
-            raise UsageError(f"the target {target!r} must name a whole number of faces a cell, as min:500")
+            raise UsageError(f"the target {shown(target)} must name a whole number of faces a cell, as min:500")
         return [max(count, int(rest)) for count in counts], f"min:{int(rest)}", ()
     path = Path(target)
     if path.suffix.lower() in DOCUMENTS:
@@ -67,17 +68,23 @@ def wished_totals(axes: Sequence[Axis], counts: Sequence[int], target: Wish) -> 
         return _explicit(axes, counts, read_values(content, axes, field="count", what=wish), wish), target, ()
     if kind in ("uniform-within", "match", "min"):
         whole = next(known for known in KINDS if known.startswith(kind + ":"))
-        raise UsageError(f"the target {target!r} is incomplete; write it as {whole}")
-    raise UsageError(f"the target {target!r} is not known, nor is it a .json or .yaml file; {nearest(target, KINDS)}")
+        raise UsageError(f"the target {shown(target)} is incomplete; write it as {whole}")
+    raise UsageError(
+        f"the target {shown(target)} is not known, nor is it a .json or .yaml file; {nearest(target, KINDS)}"
+    )
 
 
 def _uniform_within(axes: Sequence[Axis], counts: Sequence[int], name: str) -> list[int]:
     """Raise all combinations of the other axes, within each level of the axis `name`, to the level's largest cell."""
     names = [axis.name for axis in axes]
     if name not in names:
-        raise UsageError(f"uniform-within:{name} names no attribute of --by; {nearest(name, names)}")
+        raise UsageError(
+            f"uniform-within:{one_line(name, MOST_SHOWN)} names no attribute of --by; {nearest(name, names)}"
+        )
     if len(axes) == 1:
-        raise UsageError(f"uniform-within:{name} needs a second attribute in --by, to even out within each {name!r}")
+        raise UsageError(
+            f"uniform-within:{name} needs a second attribute in --by, to even out within each {shown(name)}"
+        )
     place = names.index(name)
     grid = np.array(counts, dtype=np.int64).reshape([len(axis.levels) for axis in axes])
     others = tuple(other for other in range(len(axes)) if other != place)
@@ -190,4 +197,4 @@ def _read_table(path: Path, what: str) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise PlanError(f"{what} does not exist; check the path") from error
     except Exception as error:  # pandas and pyarrow raise many kinds for a damaged file
-        raise PlanError(f"{what} cannot be read as a table: {' '.join(str(error).split())}") from error
+        raise PlanError(f"{what} cannot be read as a table: {one_line(error)}") from error

@@ -23,6 +23,8 @@ from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.samples_table import shard_table
 from faceaug.utils.files import inside, output_error, sha256_file
+from faceaug.shards.samples_table import shard_table
+from faceaug.utils.text import shown
 
 LABELS = "labels.csv"
 UNKNOWN = "unknown"  # the folder of samples that have no level
@@ -96,7 +98,7 @@ def _names(manifest: Manifest, by: str | Sequence[str] | None) -> tuple[str, ...
     names = tuple(dict.fromkeys(name.strip() for text in asked for name in text.split(",")))
     for name in names:
         if name not in known:
-            raise UsageError(f"images cannot be sorted by {name!r}: {nearest(name, known)}")
+            raise UsageError(f"images cannot be sorted by {shown(name)}: {nearest(name, known)}")
     return names
 
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 from faceaug.errors import IntegrityError
 from faceaug.shards.columns import Column
 from faceaug.utils.files import write_bytes, write_json
+from faceaug.utils.text import one_line, shown
 
 FORMAT = "faceaug-manifest"
 VERSION = 1
@@ -28,7 +29,7 @@ DERIVED = ("report.html", "report_files")  # can be made again, so the manifest 
 def _safe_name(name: str) -> str:
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
-        raise ValueError(f"the name {name!r} is not a plain path inside the folder")
+        raise ValueError(f"the name {shown(name)} is not a plain path inside the folder")
     return name
 
 
@@ -273,21 +274,21 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
     """Parse manifest.json; see `read_manifest` for errors."""
     try:
         value: Any = json.loads(data)
-    except ValueError as error:
-        raise IntegrityError(f"{path} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path} is not JSON: {one_line(error)}") from error
     found = (value.get("format"), value.get("version")) if isinstance(value, dict) else (None, None)
     if found[0] != FORMAT:
-        raise IntegrityError(f"{path} is no manifest of faceaug: its format is {found[0]!r}, not {FORMAT!r}")
+        raise IntegrityError(f"{path} is no manifest of faceaug: its format is {shown(found[0])}, not {FORMAT!r}")
     if found[1] != VERSION or isinstance(found[1], bool):
         raise IntegrityError(
-            f"{path} has version {found[1]!r}; this faceaug knows version {VERSION}: use the faceaug that wrote it"
+            f"{path} has version {shown(found[1])}; this faceaug knows version {VERSION}: use the faceaug that wrote it"
         )
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise IntegrityError(f"{path} is not sound: {where + ': ' if where else ''}{first['msg']}") from error
+        where = one_line(".".join(map(str, first["loc"]))) + ": " if first["loc"] else ""
+        raise IntegrityError(f"{path} is not sound: {where}{one_line(first['msg'], 300)}") from error
 
 
 def write_manifest(folder: Path | str, manifest: Manifest) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from faceaug.errors import FaceaugError, IntegrityError, nearest
 from faceaug.shards.writer import FORMAT, VERSION
 from faceaug.utils import images
+from faceaug.utils.text import one_line, shown
 
 GAP = 65536  # bytes between two wanted images that are read along rather than skipped
 SPAN = 8 << 20  # most bytes fetched in one read
@@ -206,11 +207,13 @@ class ShardReader:
         except DAMAGE as error:
             raise self._damaged(f"column {key}", error) from error
         if not isinstance(found, h5py.Dataset):
-            raise FaceaugError(f"{self.path} has no column {key!r}: {nearest(key, self.keys)}")
+            raise FaceaugError(f"{self.path} has no column {shown(key)}: {nearest(key, self.keys)}")
         return found
 
     def _damaged(self, what: str, error: Exception) -> IntegrityError:
-        return IntegrityError(f"{self.path}, {what}, is damaged ({error}); run faceaug verify to see all that is wrong")
+        return IntegrityError(
+            f"{self.path}, {what}, is damaged ({one_line(error)}); run faceaug verify to see all that is wrong"
+        )
 
     def _open(self) -> h5py.File:
         if self._file is not None and self._pid == os.getpid():
@@ -223,7 +226,9 @@ class ShardReader:
         except FileNotFoundError as error:
             raise IntegrityError(f"{self.path} is missing: no shard is there") from error
         except OSError as error:
-            raise IntegrityError(f"{self.path} is no shard, or a damaged one ({error}); run faceaug verify") from error
+            raise IntegrityError(
+                f"{self.path} is no shard, or a damaged one ({one_line(error)}); run faceaug verify"
+            ) from error
         try:
             self._take(file)
         except BaseException as error:
@@ -237,10 +242,11 @@ class ShardReader:
     def _take(self, file: h5py.File) -> None:
         kind, version = _text(file.attrs.get("format")), file.attrs.get("version")
         if kind != FORMAT:
-            raise IntegrityError(f"{self.path} is no shard of faceaug: its format is {kind!r}, not {FORMAT!r}")
+            raise IntegrityError(f"{self.path} is no shard of faceaug: its format is {shown(kind)}, not {FORMAT!r}")
         if version != VERSION:
             raise IntegrityError(
-                f"{self.path} has version {version}; this faceaug knows version {VERSION}: use the one that wrote it"
+                f"{self.path} has version {shown(version)}; this faceaug knows version {VERSION}: "
+                "use the one that wrote it"
             )
         self._rows, self._layout = int(file.attrs["rows"]), _text(file.attrs["layout"])
         self._codec = _text(file.attrs["codec"])

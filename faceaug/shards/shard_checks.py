@@ -25,6 +25,7 @@ from faceaug.shards.reader import DAMAGE, offsets_sound
 from faceaug.shards.samples_table import Fetch, shard_table
 from faceaug.shards.writer import FORMAT, VERSION
 from faceaug.utils import images
+from faceaug.utils.text import one_line, shown
 
 OPTIONAL = ("w", "origin_w", "source_sha256")  # absent when no sample of the shard has one
 
@@ -65,7 +66,7 @@ def check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Content:
                 _check_columns(file, content, manifest)
                 _check_images(file, content, manifest)
     except DAMAGE as error:
-        content.add(f"cannot be read as a shard: {_line(error)}")
+        content.add(f"cannot be read as a shard: {one_line(error)}")
     return content
 
 
@@ -81,7 +82,7 @@ def _check_head(file: h5py.File, content: Content, manifest: Manifest) -> bool:
     }
     for name, value in expected.items():
         if found[name] != value:
-            content.add(f"its {name} is {found[name]!r}, expected {value!r}")
+            content.add(f"its {name} is {shown(found[name])}, expected {value!r}")
     return found == expected
 
 
@@ -91,7 +92,7 @@ def _check_columns(file: h5py.File, content: Content, manifest: Manifest) -> Non
     there: set[str] = set()
     file.visititems(lambda name, item: there.add(name) if isinstance(item, h5py.Dataset) else None)
     for name in sorted(there - stored - set(columns)):
-        content.add(f"holds a dataset {name!r} that the manifest does not know")
+        content.add(f"holds a dataset {shown(name)} that the manifest does not know")
     for name in sorted((stored | set(columns)) - set(OPTIONAL) - there):
         content.add(f"the dataset {name!r} is missing")
     for name, column in columns.items():
@@ -117,7 +118,7 @@ def _check_values(dataset: h5py.Dataset, column: Column, values: NDArray[Any], c
     if column.type == "category":
         levels = tuple(bytes(level).decode("utf-8", "replace") for level in dataset.attrs.get("levels", ()))
         if levels != column.levels:
-            content.add(f"{column.dataset} has levels {levels}, the manifest has {column.levels}")
+            content.add(f"{column.dataset} has levels {shown(levels)}, the manifest has {column.levels}")
         lowest = 0 if column.group == "sample" else MISSING
         bad = (values < lowest) | (values >= len(column.levels))
     elif column.key == "cell":
@@ -200,7 +201,7 @@ def _whole(dataset: h5py.Dataset, name: str, content: Content) -> NDArray[Any] |
     try:
         return _around_checksums(dataset)
     except DAMAGE as error:
-        content.add(f"{name} cannot be read: {_line(error)}")
+        content.add(f"{name} cannot be read: {one_line(error)}")
         return None
 
 
@@ -233,7 +234,7 @@ def check_table(table: pa.Table, contents: list[Content], manifest: Manifest) ->
         for name in expected.column_names:
             if name in ("shard", "row") or name in values or name in OPTIONAL:
                 problems += [
-                    Problem(TABLE, f"{name} is {found!r}, the shard has {stored!r}", entry.name, row)
+                    Problem(TABLE, f"{name} is {shown(found)}, the shard has {shown(stored)}", entry.name, row)
                     for row, found, stored in _differences(part[name], expected[name])
                 ]
     return problems
@@ -256,7 +257,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

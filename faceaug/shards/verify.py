@@ -9,17 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from faceaug.errors import IntegrityError
-from faceaug.shards.manifest import (
-    DERIVED,
-    HASH_NAME,
-    NAME,
-    PLAN,
-    TABLE,
-    FileEntry,
-    Manifest,
-    check_hash,
-    parse_manifest,
-)
+from faceaug.shards.manifest import DERIVED, HASH_NAME, NAME, PLAN, TABLE, FileEntry, Manifest, check_hash, parse_manifest
 from faceaug.shards.samples_table import read_table
 from faceaug.shards.shard_checks import Content, Problem, check_shard, check_table
 from faceaug.utils.files import inside, read_json, sha256_file
@@ -154,7 +144,7 @@ def _check_plan(path: Path, manifest: Manifest) -> list[Problem]:
     try:
         found = [
             (cell["index"], cell["levels"], cell["real"], cell["wanted"], cell["planned"])
-            for cell in read_json(path, "the plan")["cells"]
+            for cell in read_json(path, "the plan", document=True)["cells"]
         ]
     except IntegrityError as error:
         return [Problem(PLAN, str(error))]

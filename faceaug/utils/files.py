@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from faceaug.errors import IntegrityError, OutputError
+from faceaug.utils.text import one_line, shown
+
+MOST_DOCUMENT_BYTES = 8 << 20  # of a recipe, a plan or another document; a plan of 10,000 cells has about 3 MiB
 
 
 @contextlib.contextmanager
@@ -76,8 +79,10 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Path, what: str, *, document: bool = False) -> Any:
     """Read JSON from `path`; `what` names the file's role in the error.
+
+    A `document` is a file that a person may have written; its size is bounded, see `read_document`.
 
     Raises
     ------
@@ -85,11 +90,31 @@ def read_json(path: Path, what: str) -> Any:
         When the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_document(path) if document else path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing: no {what} is there") from error
-    except (ValueError, OSError) as error:
-        raise IntegrityError(f"{path} cannot be read as {what}: {error}") from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise IntegrityError(f"{path} cannot be read as {what}: {one_line(error)}") from error
+
+
+def read_document(path: Path) -> str:
+    """Return the text of a document that a person wrote: a recipe, a plan, counts or shares for cells.
+
+    Raises
+    ------
+    ValueError
+        When it is larger than `MOST_DOCUMENT_BYTES`, of which no more is read, or is not UTF-8.
+    OSError
+        When it cannot be read.
+    """
+    with open(path, "rb") as file:
+        data = file.read(MOST_DOCUMENT_BYTES + 1)
+    if len(data) > MOST_DOCUMENT_BYTES:
+        raise ValueError(
+            f"it is larger than the {MOST_DOCUMENT_BYTES >> 20} MiB that such a file may have; "
+            "give one that holds only what is asked for"
+        )
+    return data.decode("utf-8-sig")
 
 
 def sha256_file(path: Path) -> str:
@@ -111,7 +136,7 @@ def inside(folder: Path, name: str) -> Path:
     """
     path = (folder / name).resolve()
     if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
-        raise IntegrityError(f"the name {name!r} leads out of the folder {folder}; only files inside it are read")
+        raise IntegrityError(f"the name {shown(name)} leads out of the folder {folder}; only files inside it are read")
     return path
 
 

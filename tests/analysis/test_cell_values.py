@@ -13,6 +13,12 @@ from faceaug.analysis.axes import Axis
 from faceaug.analysis.cell_values import as_shares, read_values
 from faceaug.errors import PlanError
 from faceaug.utils.documents import load_document
+from faceaug.analysis.axes import Axis
+from faceaug.analysis.cell_values import as_shares, read_values
+from faceaug.utils.documents import load_document
+from faceaug.errors import IntegrityError, PlanError
+from faceaug.utils.files import MOST_DOCUMENT_BYTES
+from faceaug.planning.plan import Plan
 
 AXES = (Axis("gender", "categorical", ("f", "m")), Axis("glasses", "categorical", ("False", "True")))
 
@@ -132,6 +138,50 @@ def test_nested_aliases_do_not_blow_up(tmp_path: Path) -> None:
     ]
     path = tmp_path / "bomb.yaml"
     path.write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(PlanError) as caught:
-        read(load_document(path, "the wish"))
-    assert len(str(caught.value)) < 300
+    with pytest.raises(
+        PlanError, match="line 1 has the anchor 'a0', and neither aliases nor anchors are read"
+    ) as caught:
+        load_document(path, "the wish")
+    assert len(str(caught.value)) < len(str(path)) + 200
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("f: 1\nm: *f\n", "line 2 has the alias 'f'"),
+        ("- 1\n- &x {f: 1}\n", "line 2 has the anchor 'x'"),
+        ("- &x a\n", "line 1 has the anchor 'x'"),
+        (f"f: &{'x' * 100_000} 1\n", "line 1 has the anchor 'xxx"),
+        (f"f: {':'.join(['1'] * 100_000)}\n", "line 1 has a number of more than 100 digits"),
+        (f"f: {'9' * 100_000}\n", "line 1 has a number of more than 100 digits"),
+        (f"{'x' * 100}: 1\n{'x' * 100}: 2\n", "stands twice"),
+        (f"f: !{'t' * 100_000} 1\n", "could not determine a constructor"),
+    ],
+)
+def test_yaml_that_would_grow_is_refused_in_a_short_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "wish.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PlanError, match=said) as caught:
+        load_document(path, "the wish")
+    assert len(str(caught.value)) < len(str(path)) + 350
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["wish.json", "wish.yaml"])
+def test_a_document_has_at_most_so_many_bytes(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b'{"f": 1}'.ljust(MOST_DOCUMENT_BYTES))
+    if name.endswith(".json"):
+        assert load_document(path, "the wish") == {"f": 1}
+    path.write_bytes(b'{"f": 1}'.ljust(MOST_DOCUMENT_BYTES + 1))
+    with pytest.raises(PlanError, match="is larger than the 8 MiB"):
+        load_document(path, "the wish")
+    with pytest.raises(IntegrityError, match="is larger than the 8 MiB"):
+        Plan.read(path)
+
+
+def test_an_endless_file_is_read_no_further_than_that(tmp_path: Path) -> None:
+    path = tmp_path / "wish.json"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(PlanError, match="is larger than"):
+        load_document(path, "the wish")

@@ -14,6 +14,10 @@ from faceaug.datasets.base import RawTarget, one_line
 from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import join
 from faceaug.errors import TargetError
+from faceaug.datasets.label_file import join
+from faceaug.datasets.base import RawTarget, one_line
+from faceaug.datasets.image_tree import Listing
+from faceaug.utils.text import shown
 
 IMAGES = "img_align_celeba"
 ATTRIBUTES = "list_attr_celeba.txt"
@@ -67,7 +71,7 @@ def _read_attributes(path: Path) -> pd.DataFrame:
         answers = table[name].map(ANSWERS)
         if answers.isna().any():
             found = table[name][answers.isna()].iloc[0]
-            raise TargetError(f"{path} says {found!r} for {name}: CelebA's lists hold -1 and 1; get the list anew")
+            raise TargetError(f"{path} says {shown(found)} for {name}: CelebA's lists hold -1 and 1; get the list anew")
         table[name] = answers
     return table
 

@@ -13,6 +13,10 @@ from faceaug.datasets.base import RawTarget, one_line
 from faceaug.datasets.label_file import UNKNOWN, refuse_reserved
 from faceaug.datasets.readers.hdf5_images import OFFSET, H5Images, datasets, find_images, open_h5
 from faceaug.errors import TargetError
+from faceaug.datasets.readers.hdf5_images import OFFSET, H5Images, datasets, find_images, open_h5
+from faceaug.datasets.label_file import UNKNOWN, refuse_reserved
+from faceaug.datasets.base import RawTarget, one_line
+from faceaug.utils.text import shown
 
 SUFFIXES = (".h5", ".hdf5", ".he5")
 
@@ -40,7 +44,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
         try:
             layout = find_images(file, path)
             if layout.count == 0:
-                raise TargetError(f"{path} has no images: its data set {layout.dataset!r} is empty")
+                raise TargetError(f"{path} has no images: its data set {shown(layout.dataset)} is empty")
             used = (layout.dataset, OFFSET)
             columns = {n: read_column(d) for n, d in datasets(file) if n not in used and is_column(d, layout.count)}
         except (OSError, RuntimeError, KeyError) as error:

@@ -19,6 +19,9 @@ from faceaug.shards.columns import Column
 from faceaug.shards.manifest import FORMAT, NAME, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, sha256_file
+from faceaug.datasets.label_file import refuse_reserved
+from faceaug.datasets.base import RawTarget
+from faceaug.utils.text import shown
 
 GROUPS = ("attr", "semantic")  # what says something of the face; the rest says how the sample was made
 MAX_OPEN = 16  # shards
@@ -42,7 +45,7 @@ class ShardImages:
             with self._lock:  # HDF5 reads one at a time anyhow
                 return self._reader(name).encoded(int(row))
         except (KeyError, ValueError, IndexError) as error:
-            raise ImageError(f"no image is called {key!r}: a key is a shard's name, a colon and a row") from error
+            raise ImageError(f"no image is called {shown(key)}: a key is a shard's name, a colon and a row") from error
         except FaceaugError as error:
             raise ImageError(str(error)) from error
 
@@ -67,7 +70,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     """A folder with a manifest.json of faceaug's, whatever its version."""
     try:
         manifest = json.loads((path / NAME).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 

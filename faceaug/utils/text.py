@@ -1,0 +1,51 @@
+"""Text for messages: short and in one line, whatever it was made from."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+MOST_SHOWN = 80  # characters of one value in a message
+
+
+class _Repr(reprlib.Repr):
+    """`repr` that looks only at the beginning of what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = MOST_SHOWN
+        self.maxlevel = 3
+
+    def repr_int(self, value: int, level: int) -> str:
+        if value.bit_length() > 1_000:  # Python refuses to print very large numbers, and is slow at large ones
+            return f"a number of about {value.bit_length() * 301 // 1000:,} digits"
+        return super().repr_int(value, level)
+
+
+def shown(value: object) -> str:
+    """Return a value as an error message may print it.
+
+    Parameters
+    ----------
+    value
+        Anything, also from a file that is not trusted; text comes in quotes, as with `repr`.
+
+    Returns
+    -------
+    str
+        At most 80 characters in one line; control characters are escaped, and what is left out is marked with "...".
+    """
+    plain: Any = value
+    if isinstance(value, str):  # numpy has texts and numbers of its own
+        plain = str(value)
+    elif type(value).__module__ == "numpy" and not getattr(value, "shape", True):
+        plain = plain.item()
+    return one_line(_Repr().repr(plain), MOST_SHOWN)
+
+
+def one_line(text: object, most: int = 200) -> str:
+    """Return a text, or what an exception says, in one line of at most `most` characters."""
+    whole = str(text)
+    line = " ".join(whole[: 4 * most].split()) or type(text).__name__
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    return line if len(line) <= most and len(whole) <= 4 * most else line[: most - 3] + "..."
