@@ -17,9 +17,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from faceaug.utils.documents import DOCUMENTS
 from faceaug.errors import UsageError, nearest
-from faceaug.utils.documents import load_document
+from faceaug.utils.documents import DOCUMENTS, load_document
 from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 SUFFIXES = (".yaml", ".yml")

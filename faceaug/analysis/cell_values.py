@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from faceaug.analysis.axes import Axis, cell_levels, describe, label
 from faceaug.errors import PlanError, nearest
-from faceaug.files import read_document
 from faceaug.utils.text import one_line, shown
 
 Values = dict[int, int | float]  # cell index -> number; cells that are not named are absent
 
 _LARGEST = 10**15
 _SUM_TOLERANCE = 1e-6
-_MOST_DIGITS = 100
-DOCUMENTS = (".json", ".yaml", ".yml")
 
 
-<<<<<<< HEAD:faceaug/analysis/cell_values.py
-=======
-def load_document(path: Path, what: str) -> Any:
-    """Return the content of a JSON or YAML file; a key that stands twice is refused, and so are YAML's aliases.
-
-    Raises
-    ------
-    PlanError
-        When the file is missing, is of another kind, or cannot be read; `what` names its role.
-    """
-    if path.suffix.lower() not in DOCUMENTS:
-        raise PlanError(f"{what} {path} must be a .json, .yaml or .yml file")
-    try:
-        text = read_document(path)
-        if path.suffix.lower() == ".json":
-            return json.loads(text, object_pairs_hook=_no_twins)
-        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
-    except FileNotFoundError as error:
-        raise PlanError(f"{what} {path} does not exist; check the path") from error
-    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
-        raise PlanError(f"{what} {path} cannot be read: {one_line(error, 300)}") from error
-
-
->>>>>>> 6fce37a (Bound documents, and the values that messages show):faceaug/cellvalues.py
 def read_values(content: Any, axes: Sequence[Axis], *, field: str, what: str) -> Values:
     """Return the numbers of a nested mapping or a list of records.
 
@@ -174,45 +145,3 @@ def _record(entry: Any, axes: Sequence[Axis], field: str, what: str) -> tuple[tu
 
 def _nesting(axes: Sequence[Axis]) -> str:
     return " > ".join([*(axis.name for axis in axes), "number"])
-<<<<<<< HEAD:faceaug/analysis/cell_values.py
-=======
-
-
-def _no_twins(pairs: Iterable[tuple[Hashable, Any]]) -> dict[Hashable, Any]:
-    result: dict[Hashable, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key {shown(key)} stands twice")
-        result[key] = value
-    return result
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key that stands twice is an error instead of the last one winning, and so is an alias.
-
-    A few hundred bytes of aliases to aliases stand for millions of values; and YAML reads 1:30:00 as a number in base
-    60, for which a long text takes hours.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        name = getattr(event, "anchor", None)
-        if name is not None:
-            kind = "alias" if isinstance(event, yaml.AliasEvent) else "anchor"
-            raise ValueError(
-                f"line {event.start_mark.line + 1} has the {kind} {shown(name)}, and neither aliases nor anchors are "
-                "read; write the value out wherever it is needed"
-            )
-        return super().compose_node(parent, index)
-
-    def construct_scalar(self, node: Any) -> Any:
-        number = node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-        if number and len(node.value) > _MOST_DIGITS:
-            raise ValueError(f"line {node.start_mark.line + 1} has a number of more than {_MOST_DIGITS} digits")
-        return super().construct_scalar(node)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        _no_twins((key if isinstance(key, Hashable) else str(key), None) for key in keys)
-        return super().construct_mapping(node, deep=deep)
->>>>>>> 6fce37a (Bound documents, and the values that messages show):faceaug/cellvalues.py

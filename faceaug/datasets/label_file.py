@@ -13,8 +13,6 @@ import pandas as pd
 from faceaug.datasets.base import DUPLICATE, MISSING, NO_IMAGE, NO_LABEL, Problem, RawTarget, one_line
 from faceaug.datasets.image_tree import FolderImages, Listing, base_of
 from faceaug.errors import TargetError, nearest
-from faceaug.datasets.base import DUPLICATE, MISSING, NO_IMAGE, NO_LABEL, Problem, RawTarget, one_line
-from faceaug.datasets.image_tree import FolderImages, Listing, base_of
 from faceaug.utils.text import shown
 
 FILE_COLUMNS = (

@@ -9,8 +9,6 @@ from faceaug.datasets.base import Reader, ReaderModule, one_line
 from faceaug.datasets.readers import celeba, fairface, folder, hdf5, shards, unlabelled, utkface
 from faceaug.datasets.readers import class_folders as classes
 from faceaug.errors import TargetError, nearest
-from faceaug.datasets.readers import celeba, class_folders as classes, fairface, folder, hdf5, shards, unlabelled, utkface
-from faceaug.datasets.base import Reader, ReaderModule, one_line
 from faceaug.utils.text import shown
 
 GROUP = "faceaug.datasets"

@@ -9,7 +9,6 @@ import pandas as pd
 
 from faceaug.datasets.label_file import as_name
 from faceaug.errors import TargetError, nearest
-from faceaug.datasets.label_file import as_name
 from faceaug.utils.text import shown
 
 COLUMN = "split"

@@ -23,7 +23,6 @@ from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.samples_table import shard_table
 from faceaug.utils.files import inside, output_error, sha256_file
-from faceaug.shards.samples_table import shard_table
 from faceaug.utils.text import shown
 
 LABELS = "labels.csv"

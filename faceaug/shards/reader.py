@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from faceaug.errors import FaceaugError, IntegrityError, nearest
 from faceaug.shards.writer import FORMAT, VERSION
 from faceaug.utils import images
+from faceaug.utils.hdf5 import open_hdf5
 from faceaug.utils.text import one_line, shown
 
 GAP = 65536  # bytes between two wanted images that are read along rather than skipped
@@ -33,7 +34,8 @@ class ShardReader:
     Raises
     ------
     IntegrityError
-        When the file is missing, is no shard, has an unknown version, or what is read is damaged.
+        When the file is missing, is no shard, has an unknown version, names data outside itself, or what is read is
+        damaged.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -222,7 +224,7 @@ class ShardReader:
             self._file.close()
             self._file = self._images = None
         try:
-            file = h5py.File(self.path, "r", locking=False, rdcc_nbytes=CACHE)
+            file = open_hdf5(self.path, IntegrityError, cache_bytes=CACHE)
         except FileNotFoundError as error:
             raise IntegrityError(f"{self.path} is missing: no shard is there") from error
         except OSError as error:

@@ -18,13 +18,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from faceaug.errors import ImageError
+from faceaug.errors import ImageError, IntegrityError
 from faceaug.shards.columns import ENGINES, MISSING, Column, complete_columns
 from faceaug.shards.manifest import TABLE, Manifest, ShardEntry
 from faceaug.shards.reader import DAMAGE, offsets_sound
 from faceaug.shards.samples_table import Fetch, shard_table
 from faceaug.shards.writer import FORMAT, VERSION
 from faceaug.utils import images
+from faceaug.utils.hdf5 import open_hdf5
 from faceaug.utils.text import one_line, shown
 
 OPTIONAL = ("w", "origin_w", "source_sha256")  # absent when no sample of the shard has one
@@ -61,10 +62,12 @@ def check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Content:
     """Read all of a shard and check it against the manifest."""
     content = Content(entry)
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(path, IntegrityError) as file:
             if _check_head(file, content, manifest):
                 _check_columns(file, content, manifest)
                 _check_images(file, content, manifest)
+    except IntegrityError as error:
+        content.add(str(error))
     except DAMAGE as error:
         content.add(f"cannot be read as a shard: {one_line(error)}")
     return content

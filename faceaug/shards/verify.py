@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from faceaug.errors import IntegrityError
-from faceaug.shards.manifest import DERIVED, HASH_NAME, NAME, PLAN, TABLE, FileEntry, Manifest, check_hash, parse_manifest
+from faceaug.shards.manifest import (
+    DERIVED,
+    HASH_NAME,
+    NAME,
+    PLAN,
+    TABLE,
+    FileEntry,
+    Manifest,
+    check_hash,
+    parse_manifest,
+)
 from faceaug.shards.samples_table import read_table
 from faceaug.shards.shard_checks import Content, Problem, check_shard, check_table
 from faceaug.utils.files import inside, read_json, sha256_file

@@ -11,14 +11,10 @@ import pytest
 
 from faceaug.analysis.axes import Axis
 from faceaug.analysis.cell_values import as_shares, read_values
-from faceaug.errors import PlanError
-from faceaug.utils.documents import load_document
-from faceaug.analysis.axes import Axis
-from faceaug.analysis.cell_values import as_shares, read_values
-from faceaug.utils.documents import load_document
 from faceaug.errors import IntegrityError, PlanError
-from faceaug.utils.files import MOST_DOCUMENT_BYTES
 from faceaug.planning.plan import Plan
+from faceaug.utils.documents import load_document
+from faceaug.utils.files import MOST_DOCUMENT_BYTES
 
 AXES = (Axis("gender", "categorical", ("f", "m")), Axis("glasses", "categorical", ("False", "True")))
 

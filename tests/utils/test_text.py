@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from faceaug.recipes.recipe import find, parse
 
 from faceaug.analysis.axes import build_axis, parse_by
 from faceaug.errors import FaceaugError, nearest
 from faceaug.planning.schema import checked
-from faceaug.recipes.recipe import find, parse
-from faceaug.utils.text import MOST_SHOWN, one_line, shown
 from faceaug.planning.strategies import wished_totals
+from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 LONG = "x\n\x1b[31m" + "y" * 100_000
 AXES = [build_axis(pd.DataFrame({"gender": ["f", "m"]}), parse_by("gender")[0])]

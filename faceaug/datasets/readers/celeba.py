@@ -14,9 +14,6 @@ from faceaug.datasets.base import RawTarget, one_line
 from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import join
 from faceaug.errors import TargetError
-from faceaug.datasets.label_file import join
-from faceaug.datasets.base import RawTarget, one_line
-from faceaug.datasets.image_tree import Listing
 from faceaug.utils.text import shown
 
 IMAGES = "img_align_celeba"

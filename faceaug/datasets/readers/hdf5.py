@@ -13,9 +13,6 @@ from faceaug.datasets.base import RawTarget, one_line
 from faceaug.datasets.label_file import UNKNOWN, refuse_reserved
 from faceaug.datasets.readers.hdf5_images import OFFSET, H5Images, datasets, find_images, open_h5
 from faceaug.errors import TargetError
-from faceaug.datasets.readers.hdf5_images import OFFSET, H5Images, datasets, find_images, open_h5
-from faceaug.datasets.label_file import UNKNOWN, refuse_reserved
-from faceaug.datasets.base import RawTarget, one_line
 from faceaug.utils.text import shown
 
 SUFFIXES = (".h5", ".hdf5", ".he5")

@@ -13,6 +13,7 @@ import numpy as np
 
 from faceaug.datasets.base import one_line
 from faceaug.errors import ImageError, TargetError
+from faceaug.utils.hdf5 import open_hdf5
 from faceaug.utils.images import encode
 
 BLOB, OFFSET, PIXELS = "blob", "offset", "pixels"
@@ -72,7 +73,7 @@ class H5Images:
     def _open(self) -> Any:
         # A handle that was inherited by a fork shares its file position with the parent: never use it.
         if self._file is None or self._process != os.getpid():
-            self._file, self._process = h5py.File(self.path, "r", locking=False), os.getpid()
+            self._file, self._process = open_hdf5(self.path, ImageError), os.getpid()
         return self._file
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,10 +86,10 @@ def open_h5(path: Path) -> Any:
     Raises
     ------
     TargetError
-        When it is missing, cut off or no HDF5 file.
+        When it is missing, cut off or no HDF5 file, or names data outside itself.
     """
     try:
-        return h5py.File(path, "r", locking=False)
+        return open_hdf5(path, TargetError)
     except OSError as error:
         raise TargetError(
             f"{path} cannot be opened as an HDF5 file: it is damaged or something else; get it anew"
@@ -111,26 +112,28 @@ def find_images(file: Any, path: Path) -> Layout:
         there = ", ".join(name for name, _ in datasets(file)) or "nothing"
         raise TargetError(
             f"{path} has no images: a data set uint8 [N, H, W, 3], [N, 3, H, W] or [N, H, W], or one of encoded images "
-            f"(variable-length uint8), was expected; it has {there}"
+            f"(variable-length uint8), was expected; it has {one_line(there)}"
         )
     if len(found) > 1 and not named:
-        raise TargetError(f"{path} has several data sets of images ({', '.join(found)}): call the right one 'images'")
+        raise TargetError(
+            f"{path} has several data sets of images ({one_line(', '.join(found))}): call the right one 'images'"
+        )
     name = named[0] if named else next(iter(found))
     return Layout(name, found[name], int(file[name].shape[0]))
 
 
 def datasets(file: Any) -> Iterator[tuple[str, Any]]:
-    """Walk over a file's data sets, names sorted; links that lead out of the file are not followed."""
+    """Walk over a file's data sets, names sorted; each group once, as hard links can form circles."""
     pending = [("", file)]
+    seen = {h5py.h5o.get_info(file.id).addr}
     while pending:
         prefix, group = pending.pop()
         for name in sorted(group):
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                continue
             item = group[name]
             if isinstance(item, h5py.Dataset):
                 yield prefix + name, item
-            elif prefix.count("/") < 8:  # hard links can form circles
+            elif isinstance(item, h5py.Group) and (address := h5py.h5o.get_info(item.id).addr) not in seen:
+                seen.add(address)
                 pending.append((prefix + name + "/", item))
 
 

@@ -19,8 +19,6 @@ from faceaug.shards.columns import Column
 from faceaug.shards.manifest import FORMAT, NAME, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, sha256_file
-from faceaug.datasets.label_file import refuse_reserved
-from faceaug.datasets.base import RawTarget
 from faceaug.utils.text import shown
 
 GROUPS = ("attr", "semantic")  # what says something of the face; the rest says how the sample was made

@@ -1,0 +1,117 @@
+"""Open an HDF5 file that is not trusted: what it holds must lie in the file itself.
+
+HDF5 can name other files in four ways: external links, external storage, virtual data sets, and soft links that lead to
+one of these. A reader that follows them hands out the content of any file that the user may read. A virtual data set
+that maps itself ends the process. So the whole file is looked through by link class before anything of it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from faceaug.errors import FaceaugError
+from faceaug.utils.text import one_line, shown
+
+MOST_LINKS = 10_000  # links of a file that are looked at; a shard or a data set of faces has some dozens
+MOST_DEPTH = 16  # groups inside each other; HDF5's own walk takes the depth's third power of time
+
+_DAMAGE = (RuntimeError, KeyError, ValueError, TypeError, AttributeError)  # what h5py makes of a damaged file
+_LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
+
+
+def open_hdf5(path: Path, refused: type[FaceaugError], *, cache_bytes: int | None = None) -> h5py.File:
+    """Open an HDF5 file for reading once it is known that all of it lies in the file itself.
+
+    Parameters
+    ----------
+    path : Path
+    refused : type of FaceaugError
+        What is raised for a file that is refused.
+    cache_bytes : int, optional
+        Bytes of chunks that are kept for each open data set; HDF5's own default without.
+
+    Raises
+    ------
+    FaceaugError
+        Of the type `refused`, when a link is not a hard link, a data set is virtual or stored in another file, or the
+        file has more than 10,000 links or 16 groups inside each other.
+    OSError
+        When the file is missing, is no HDF5 file, or its structure is damaged.
+    """
+    file = h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes)
+    try:
+        _check(file, path, refused)
+    except _DAMAGE as error:
+        file.close()
+        raise OSError(f"its structure cannot be read: {one_line(error)}") from error
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check(file: h5py.File, path: Path, refused: type[FaceaugError]) -> None:
+    """Raise `refused` for the first object that is not to be read."""
+    for count, (name, fault) in enumerate(_walk(file), start=1):
+        if count > MOST_LINKS or name.count("/") > MOST_DEPTH:
+            raise refused(
+                f"{path} is refused: it has more than {MOST_LINKS:,} groups and data sets, or more than {MOST_DEPTH} "
+                "groups inside each other, and a file of faces needs only a few; leave out what is not needed"
+            )
+        if fault is not None:
+            raise refused(
+                f"{path} is refused: {shown(name)} is {fault}, and only what lies in the file itself is read; "
+                "write a file that holds the data itself"
+            )
+
+
+def _walk(file: h5py.File) -> Iterator[tuple[str, str | None]]:
+    """Yield the path of each link, and why it is refused or None; nothing but hard links is followed.
+
+    Groups can form circles through hard links: each object is looked at once, by its address in the file.
+    """
+    pending = [("", h5py.h5g.open(file.id, b"/"))]
+    seen: set[int] = set()
+    while pending:
+        prefix, group = pending.pop()
+        for key, kind, address in _links(group):
+            name = prefix + key.decode("utf-8", "replace")
+            if kind != h5py.h5l.TYPE_HARD:
+                yield name, _LINKS.get(kind, "a link of a kind that is not known")
+                continue
+            if address not in seen:
+                seen.add(address)
+                item = h5py.h5o.open(group, key)
+                yield name, _fault(item)
+                if isinstance(item, h5py.h5g.GroupID):
+                    pending.append((name + "/", item))
+            else:
+                yield name, None
+
+
+def _links(group: Any) -> list[tuple[bytes, int, int]]:
+    """Return name, class and, of a hard link, the address of a group's links; at most one more than may be there."""
+    found: list[tuple[bytes, int, int]] = []
+
+    def note(name: bytes, info: Any) -> bool | None:
+        found.append((name, info.type, info.u if info.type == h5py.h5l.TYPE_HARD else 0))  # h5py reuses `info`
+        return True if len(found) > MOST_LINKS else None  # anything but None ends the iteration
+
+    group.links.iterate(note, info=True)
+    return found
+
+
+def _fault(item: Any) -> str | None:
+    """Say why an object that was opened, but not read, is refused; None for one that may be read."""
+    if not isinstance(item, h5py.h5d.DatasetID):
+        return None
+    stored = item.get_create_plist()
+    if stored.get_layout() == h5py.h5d.VIRTUAL:  # its size is not asked for: that would open what it maps
+        return "a virtual data set, which maps other data"
+    if stored.get_external_count() > 0:
+        return "a data set whose values are stored in another file"
+    return None

@@ -1,0 +1,212 @@
+"""HDF5 files from elsewhere: nothing outside the file is read, and no file ends the process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command_line import IN_PROCESS
+from shard_samples import write_output
+
+from faceaug.datasets import load_target
+from faceaug.datasets.torch_dataset import ShardDataset
+from faceaug.errors import FaceaugError, ImageError, IntegrityError, TargetError
+from faceaug.shards.manifest import HASH_NAME, NAME, hash_line
+from faceaug.shards.reader import ShardReader
+from faceaug.shards.verify import verify
+from faceaug.utils.hdf5 import MOST_LINKS, open_hdf5
+
+CANARY = b"the canary sings"
+ROWS = 20
+
+Spoil = Callable[[h5py.File, str, Path], None]
+"""Replaces one data set of a file, by name, by something that leads to the canary's file."""
+
+
+def external_storage(file: h5py.File, name: str, canary: Path) -> None:
+    file.create_dataset(name, (ROWS,), f"S{len(CANARY)}", external=[(str(canary), 0, ROWS * len(CANARY))])
+
+
+def virtual(file: h5py.File, name: str, canary: Path) -> None:
+    layout = h5py.VirtualLayout((ROWS,), f"S{len(CANARY)}")
+    layout[:] = h5py.VirtualSource(f"{canary}.h5", "secret", (ROWS,))
+    file.create_virtual_dataset(name, layout)
+
+
+def external_link(file: h5py.File, name: str, canary: Path) -> None:
+    file[name] = h5py.ExternalLink(f"{canary}.h5", "/secret")
+
+
+def soft_link_to_an_external_one(file: h5py.File, name: str, canary: Path) -> None:
+    file["elsewhere/real"] = h5py.ExternalLink(f"{canary}.h5", "/secret")
+    file[name] = h5py.SoftLink("/elsewhere/real")
+
+
+def soft_link(file: h5py.File, name: str, canary: Path) -> None:
+    file[name] = h5py.SoftLink("/elsewhere")
+
+
+def mapping_itself(file: h5py.File, name: str, canary: Path) -> None:
+    layout = h5py.VirtualLayout((ROWS,), "i4")
+    layout[:] = h5py.VirtualSource(".", name, (ROWS,), "i4")
+    file.create_virtual_dataset(name, layout)
+
+
+KINDS = {
+    external_storage: "a data set whose values are stored in another file",
+    virtual: "a virtual data set",
+    external_link: "a link to another file",
+    soft_link_to_an_external_one: "link",
+    soft_link: "a soft link",
+    mapping_itself: "a virtual data set",
+}
+kinds = pytest.mark.parametrize(("spoil", "said"), KINDS.items(), ids=[kind.__name__ for kind in KINDS])
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """A file of bytes, and beside it one of HDF5 with the same in its data set "secret"."""
+    path = tmp_path / "canary"
+    path.write_bytes(CANARY * ROWS)
+    with h5py.File(f"{path}.h5", "w") as file:
+        file["secret"] = np.array([CANARY] * ROWS)
+    return path
+
+
+def data_set(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file["images"] = np.random.default_rng(0).integers(0, 256, (ROWS, 8, 8, 3), dtype=np.uint8)
+    return path
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    code = f"{IN_PROCESS}\nimport sys\nsys.exit(run({[str(word) for word in words]!r}))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+@kinds
+@pytest.mark.parametrize("name", ["gender", "attr/deep/gender"])
+def test_a_column_from_elsewhere_is_not_printed(tmp_path, canary, spoil, said, name):
+    with h5py.File(data_set(tmp_path / "x.h5"), "a") as file:
+        spoil(file, name, canary)
+    found = command("analyze", tmp_path / "x.h5", "--by", "gender", "--check", "none")
+    assert found.returncode == 1, found.stderr
+    assert CANARY.decode() not in found.stdout + found.stderr
+    assert "x.h5 is refused: " in found.stderr
+    assert said in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+@kinds
+@pytest.mark.parametrize("name", ["images", "blob", "offset"])
+def test_images_from_elsewhere_are_refused(tmp_path, canary, spoil, said, name):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["gender"] = np.array([b"x"] * ROWS)
+        spoil(file, name, canary)
+    with pytest.raises(TargetError, match=said):
+        load_target(tmp_path / "x.h5")
+
+
+def test_a_file_that_is_replaced_after_it_was_listed_is_looked_through_again(tmp_path, canary):
+    source = load_target(data_set(tmp_path / "x.h5")).images
+    source.close()
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        del file["images"]
+        external_storage(file, "images", canary)
+    with pytest.raises(ImageError, match="another file"):
+        source.read("0")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    return write_output(tmp_path_factory.mktemp("sound") / "out", count=20, rows=20)
+
+
+def spoiled(sound: Path, folder: Path, spoil: Spoil, name: str, canary: Path) -> Path:
+    """Copy an output folder, replace one data set of its shard, and mend the hashes as an attacker would."""
+    shutil.copytree(sound, folder)
+    (shard,) = (folder / "shards").glob("*.h5")
+    with h5py.File(shard, "a") as file:
+        del file[name]
+        spoil(file, name, canary)
+    manifest = json.loads((folder / NAME).read_text())
+    data = shard.read_bytes()
+    manifest["shards"][0] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    written = json.dumps(manifest).encode()
+    (folder / NAME).write_bytes(written)
+    (folder / HASH_NAME).write_text(hash_line(written))
+    return shard
+
+
+@kinds
+@pytest.mark.parametrize("name", ["blob", "offset", "attr/gender"])
+def test_no_reader_of_shards_reads_from_elsewhere(sound, tmp_path, canary, spoil, said, name):
+    shard = spoiled(sound, tmp_path / "out", spoil, name, canary)
+    with pytest.raises(IntegrityError, match=said):
+        _ = ShardReader(shard).rows
+    with pytest.raises(FaceaugError, match=said):
+        _ = ShardDataset(tmp_path / "out")[0]
+    with pytest.raises(FaceaugError, match=said):
+        load_target(tmp_path / "out")
+    report = verify(tmp_path / "out")
+    assert any(said in problem.what for problem in report.problems)
+    assert CANARY.decode() not in report.to_text()
+
+
+@pytest.mark.parametrize("name", ["blob", "offset", "attr/gender"])
+def test_a_shard_that_maps_itself_does_not_end_the_process(sound, tmp_path, canary, name):
+    shard = spoiled(sound, tmp_path / "out", mapping_itself, name, canary)
+    code = (
+        "import sys\nfrom faceaug.datasets.torch_dataset import ShardDataset\nfrom faceaug.errors import FaceaugError\n"
+        "from faceaug.shards.reader import ShardReader\n"
+        "for read in (lambda: ShardReader(sys.argv[1]).image(0), lambda: ShardDataset(sys.argv[2])[0]):\n"
+        "    try:\n        read()\n    except FaceaugError as error:\n        print(error)\n"
+    )
+    words = [sys.executable, "-c", code, shard, tmp_path / "out"]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.count("is a virtual data set") == 2
+    for words in (("verify", tmp_path / "out"), ("analyze", tmp_path / "out", "--by", "gender")):
+        assert command(*words).returncode == 1
+
+
+def test_groups_that_contain_themselves_are_read_as_often_as_they_are_there(tmp_path):
+    with h5py.File(data_set(tmp_path / "x.h5"), "a") as file:
+        group = file.create_group("labels")
+        group["gender"] = np.array([b"f", b"m"] * (ROWS // 2))
+        for number in range(20):  # paths of eight of them are 20^8
+            group[f"again{number}"] = group
+            group[f"whole{number}"] = file
+    target = load_target(tmp_path / "x.h5", strict=True)
+    assert target.attributes == ("gender",)
+
+
+def test_a_file_of_too_many_parts_is_refused(tmp_path):
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        file["one"] = [1]
+        for number in range(MOST_LINKS):
+            file[f"{number}"] = file["one"]
+    with h5py.File(tmp_path / "deep.h5", "w") as file:
+        file.create_group("/".join("g" * 200))
+    for name in ("many.h5", "deep.h5"):
+        with pytest.raises(TargetError, match="needs only a few"):
+            open_hdf5(tmp_path / name, TargetError)
+
+
+def test_a_refused_file_is_closed_and_the_name_in_the_message_is_short(tmp_path, canary):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        external_link(file, "a\n" + "very" * 500, canary)
+    with pytest.raises(TargetError) as caught:
+        open_hdf5(tmp_path / "x.h5", TargetError)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 300
+    assert "\n" not in str(caught.value)
+    with h5py.File(tmp_path / "x.h5", "a") as file:  # fails while another handle is open for reading
+        file["b"] = [1]
