@@ -30,14 +30,14 @@ from semantics import nose_nearest
 from faceaug.discovery.discover import read_faces
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import Pool, draw_pool, latents, pictures
+from faceaug.generators.draws import SamplePool, latents, pictures, sample_pool
 from faceaug.generators.registry import load_generator
-from faceaug.reconstruction.factors import VIEW, Reading, joined
+from faceaug.reconstruction.factors import VIEW, FaceFactors, joined
 from faceaug.reconstruction.linear_init import LinearTrainer
 from faceaug.reconstruction.perceptual import LatentTrainer
 from faceaug.reconstruction.symmetry import mirror_split
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import Coupling, NetworkTrainer, Schedule
+from faceaug.reconstruction.training import Coupling, NetworkTrainer, ReconstructionSchedule
 from faceaug.utils.files import read_json, write_json
 from faceaug.utils.train_loop import run
 
@@ -112,7 +112,7 @@ class Bench:
     def __init__(self, given: argparse.Namespace, setup: dict[str, Any]) -> None:
         self.given, self.setup, self.work = given, setup, given.work
         self.generator: Generator = Scenes(32) if given.generator == "scenes" else load_generator("digiface")
-        self.pool: Pool = draw_pool(self.generator, given.draws, 0, given.side, self.work / "draws")
+        self.pool: SamplePool = sample_pool(self.generator, given.draws, 0, given.side, self.work / "draws")
         self.split = mirror_split(self.generator, self.pool, given.side)
         self.faces, self.yaw = self._known()
 
@@ -139,7 +139,7 @@ class Bench:
             run(trainer, self.work / f"linear-{seed}", self.setup)
             linear = trainer.model
         distil, pairs = round(DISTIL * given.steps), round(PAIRS * given.batch)
-        schedule = Schedule(coupling, given.side, given.steps, distil, given.batch, pairs, seed=seed)
+        schedule = ReconstructionSchedule(coupling, given.side, given.steps, distil, given.batch, pairs, seed=seed)
         network = NetworkTrainer(self.generator, self.pool, self.split, reader.model, linear, schedule)
         run(network, folder, {**self.setup, **asdict(schedule)})
         found = joined([read_faces(network.average, part) for part in torch.split(self.faces, 250)])
@@ -148,7 +148,7 @@ class Bench:
         write_json(file_of(self.work, seed, coupling), {"setup": self.setup, "outcome": outcome})
         return outcome
 
-    def judge(self, found: Reading) -> dict[str, Any]:
+    def judge(self, found: FaceFactors) -> dict[str, Any]:
         """Return what a run is worth."""
         yaw = found.view[:, VIEW.index("yaw")].double().numpy()
         correlation = float(np.corrcoef(yaw, self.yaw)[0, 1]) if yaw.std() > 0 else 0.0

@@ -13,9 +13,9 @@ from PIL import Image
 
 from faceaug import demo
 from faceaug.analysis.analyze import analyze
-from faceaug.datasets.dataset import load_target
+from faceaug.datasets.dataset import load_dataset
 from faceaug.datasets.torch_dataset import ShardDataset
-from faceaug.report.contact_sheets import Group, before_after
+from faceaug.report.contact_sheets import SheetRow, before_after
 from faceaug.shards.manifest import read_manifest
 
 SHOWN = 14
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="output folder of the demo")
     parser.add_argument("picture", type=Path, help="PNG to write")
     given = parser.parse_args()
-    target, made = load_target(demo.path()), ShardDataset(given.out, columns=["cell"])
+    target, made = load_dataset(demo.path()), ShardDataset(given.out, columns=["cell"])
     codes, cells = analyze(target, demo.BY).codes, made.table(["cell"])["cell"].to_numpy()
     groups = []
     for cell in read_manifest(given.out).cells:
@@ -34,7 +34,7 @@ def main() -> None:
         faces = [image.permute(1, 2, 0).numpy() for image, _ in made.__getitems__(synthetic[:SHOWN].tolist())]
         label = f"yaw {cell.attributes['yaw']}"
         shown = [target.image(int(i)) for i in real[:SHOWN]]
-        groups.append(Group(label, shown, faces, len(real), len(synthetic)))
+        groups.append(SheetRow(label, shown, faces, len(real), len(synthetic)))
     Image.fromarray(before_after(groups, title="The demo data set")).save(given.picture, optimize=True)
 
 

@@ -22,7 +22,7 @@ from _record import environment, write_result
 
 from faceaug.gan_training.evaluation import MEASURING, PRICE, Curve, affordable_points
 from faceaug.gan_training.features import load_efficientnet
-from faceaug.gan_training.trainer import Pictures, Trainer, preset
+from faceaug.gan_training.trainer import GanTrainer, Pictures, preset
 
 BUDGETS = (5, 10, 20, 60)  # thousand images
 
@@ -39,7 +39,7 @@ def main() -> None:
     config = preset("tiny", None, given.seed)[1]
     side = config.network.resolution
     pixels = np.random.default_rng(given.seed).integers(0, 256, (2 * given.faces, side, side, 3), dtype=np.uint8)
-    trainer = Trainer(config, Pictures(pixels, "noise"), torch.device("cpu"))
+    trainer = GanTrainer(config, Pictures(pixels, "noise"), torch.device("cpu"))
     features = load_efficientnet()
     begin = time.process_time()
     curve = Curve(pixels[: given.faces], features)
@@ -68,7 +68,7 @@ def spent(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
-def steps(trainer: Trainer, count: int) -> None:
+def steps(trainer: GanTrainer, count: int) -> None:
     for _ in range(count):
         trainer.advance()
 

@@ -29,21 +29,21 @@ from typing import Any, cast
 import torch
 from _record import environment, write_result
 
-from faceaug.discovery.discover import Settings, discover
+from faceaug.discovery.discover import DiscoveryConfig, discover
 from faceaug.generators import stylegan as stylegan2
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.generators.registry import load_generator
 from faceaug.generators.stylegan2_networks import FullyConnected, StyleGAN2Config, reset_parameters
 from faceaug.generators.weights_file import new_network
 from faceaug.reconstruction.networks import SIDE
-from faceaug.reconstruction.training import Schedule, neutralised
+from faceaug.reconstruction.training import ReconstructionSchedule, neutralised
 
 SIZES = "256:32,1024:64"
 LIVELY = 10  # coordinates of w that vary
-SHORT = Settings(
+SHORT = DiscoveryConfig(
     draws=100, held_out=64, linear_steps=20, reader_steps=10, alignment_steps=10, weighed=64, atoms=4,
-    schedule=Schedule(steps=24, distil=10, refit_every=20),
+    schedule=ReconstructionSchedule(steps=24, distil=10, refit_every=20),
 )  # fmt: skip
 READING = "learning to read faces"
 
@@ -152,9 +152,9 @@ def drawn(pictures: int, resolution: int, side: int, seed: int, folder: Path) ->
     random_generator(resolution, seed, file)
     generator = load_generator(file)
     begun = time.process_time()
-    draw_pool(generator, pictures, seed, max(side, SIDE), folder / "draws")
+    sample_pool(generator, pictures, seed, max(side, SIDE), folder / "draws")
     each = (time.process_time() - begun) / pictures
-    usual = Settings()
+    usual = DiscoveryConfig()
     anew = neutralised(generator, usual.schedule)
     count = usual.draws + usual.held_out + anew
     return {
@@ -168,7 +168,7 @@ def drawn(pictures: int, resolution: int, side: int, seed: int, folder: Path) ->
 
 def defaults(generator: Generator, per: Mapping[str, float], between: float) -> dict[str, Any]:
     """Return hours of one core by stage, and pictures drawn, for the settings that `discover` has by itself."""
-    usual = Settings()
+    usual = DiscoveryConfig()
     steps, distil = usual.schedule.steps, usual.schedule.distil
     anew = neutralised(generator, usual.schedule)
     paired = anew // usual.schedule.pairs

@@ -26,10 +26,10 @@ import torch
 from _record import environment
 from torch import Tensor
 
-from faceaug.classifiers.classifier import Probe, fit
-from faceaug.classifiers.face_quality import FAR, MODERATE, train_soundness
+from faceaug.classifiers.classifier import Classifier, fit
+from faceaug.classifiers.face_quality import FAR, MODERATE, train_face_quality
 from faceaug.errors import GeneratorError
-from faceaug.gan_training.data import Draws
+from faceaug.gan_training.data import GeneratorImageSource
 from faceaug.gan_training.evaluation import Curve, Pixels, evaluate, grid, to_pixels
 from faceaug.gan_training.features import load_efficientnet
 from faceaug.gan_training.trainer import BUDGETS, preset, train
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     card(path, real, features, given)
 
 
-def screened(teacher: Generator, given: argparse.Namespace, device: torch.device) -> Draws:
+def screened(teacher: Generator, given: argparse.Namespace, device: torch.device) -> GeneratorImageSource:
     """Return the source: draws of the teacher of which the soundest are kept; and show what is kept and what is not."""
     file = given.work / JUDGE
     if not file.exists():
@@ -84,10 +84,10 @@ def screened(teacher: Generator, given: argparse.Namespace, device: torch.device
             draws_at(teacher, scale, given.faces, (given.seed, k), device)
             for k, scale in enumerate((MODERATE, MODERATE, FAR))
         )
-        train_soundness(moderate, other, far, given.seed, str(device)).save(file)
-    judge = judge_of(Probe.load(file), device)
-    source = Draws(teacher, judge=judge, keep=given.keep)
-    every = Draws(teacher).draw(256, teacher.resolution, torch.Generator(device).manual_seed(given.seed))
+        train_face_quality(moderate, other, far, given.seed, str(device)).save(file)
+    judge = judge_of(Classifier.load(file), device)
+    source = GeneratorImageSource(teacher, judge=judge, keep=given.keep)
+    every = GeneratorImageSource(teacher).draw(256, teacher.resolution, torch.Generator(device).manual_seed(given.seed))
     order = judge(every).argsort(descending=True)
     whole, kept = to_pixels(every[order]), round(256 * given.keep)
     for name, shown in (("kept", whole[:kept]), ("refused", whole[kept:])):
@@ -96,7 +96,7 @@ def screened(teacher: Generator, given: argparse.Namespace, device: torch.device
     return source
 
 
-def judge_of(probe: Probe, device: torch.device) -> Callable[[Tensor], Tensor]:
+def judge_of(probe: Classifier, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Return what gives pictures [N, 3, S, S] their log-odds of one whole face, on a device."""
     net = probe.net.to(device)
 
@@ -116,7 +116,7 @@ def draws_at(teacher: Generator, scale: float, n: int, seed: tuple[int, int], de
         return np.concatenate([to_pixels(teacher.synthesize(part)) for part in w.split(256)])
 
 
-def pixels_of(source: Draws, n: int, resolution: int, device: torch.device) -> Pixels:
+def pixels_of(source: GeneratorImageSource, n: int, resolution: int, device: torch.device) -> Pixels:
     """Draw pictures of what is learnt from, other ones than those of the training."""
     rng = torch.Generator(device).manual_seed(2**40)
     parts = [to_pixels(source.draw(min(128, n - start), resolution, rng)) for start in range(0, n, 128)]

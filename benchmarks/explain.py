@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from _record import environment, write_result
 
-from faceaug.datasets import load_target
+from faceaug.datasets import load_dataset
 from faceaug.explain.explain import Explanation, columns_for, explain
 from faceaug.explain.figure import explanation_picture
 from faceaug.latents.bundle import read_bundle
@@ -33,7 +33,7 @@ STRONGEST = 8  # parts that are recorded of each explanation
 
 def explained(images: Path, table: Path, directions: Path, seed: int, name: str) -> tuple[list[Explanation], float]:
     """Return the explanations of one label, and the processor's seconds that they took."""
-    target = load_target(images, table, check="none")
+    target = load_dataset(images, table, check="none")
     start = time.process_time()
     found = explain(target, name, read_bundle(directions), seed=seed)
     return found, time.process_time() - start
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="another place for the result")
     given = parser.parse_args(arguments)
     bundle = read_bundle(given.directions)
-    target = load_target(given.images, given.table, check="none")
+    target = load_dataset(given.images, given.table, check="none")
     missing = set(columns_for(target, given.explain, bundle)) - set(target.table.columns)
     if missing:
         parser.error(f"{given.table} lacks {min(missing)!r}: write it with faceaug measure")

@@ -25,19 +25,19 @@ from real_faces import shortened
 
 from faceaug.appearance.framing import Framing, apply_framing
 from faceaug.appearance.harmonize import ColourMatch
-from faceaug.datasets import load_target
-from faceaug.datasets.dataset import Target
+from faceaug.datasets import load_dataset
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import common_aspect
 from faceaug.datasets.torch_dataset import ShardDataset
-from faceaug.gan_training.features import Features, load_efficientnet
+from faceaug.gan_training.features import FeatureExtractor, load_efficientnet
 from faceaug.generators.draws import latents
 from faceaug.generators.registry import load_generator
 from faceaug.inversion.inverter import STEPS, Inverter
-from faceaug.measurement.measure import load_measurer
+from faceaug.measurement.measure import load_estimator
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import MODELS
-from faceaug.synthesis.engines.face_crops import Studio
+from faceaug.synthesis.engines.face_crops import FaceCropper
 from faceaug.synthesis.engines.inversion_setup import ENCODER
 from faceaug.synthesis.sample_schema import ERROR
 from faceaug.synthesis.setup import LAST
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="where to draw what came out, as PNG")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    manifest, target = read_manifest(given.out), load_target(given.images, labels=given.labels)
+    manifest, target = read_manifest(given.out), load_dataset(given.images, labels=given.labels)
     inverter, studio = opened(given.out, manifest, target)
     rows = np.unique(np.linspace(0, len(target) - 1, given.count).astype(int)).tolist()
     taken = studio.take(rows)
@@ -87,7 +87,7 @@ def main() -> None:
         given.sheet.write_bytes(encode(sheet(given.out, target, studio, inverter), "png"))
 
 
-def opened(out: Path, manifest: Manifest, target: Target) -> tuple[Inverter, Studio]:
+def opened(out: Path, manifest: Manifest, target: FaceDataset) -> tuple[Inverter, FaceCropper]:
     """Return what the run inverted with."""
     assert manifest.generator is not None
     known = read_json(out / MODELS / LAST, "what the run has learnt")
@@ -99,10 +99,12 @@ def opened(out: Path, manifest: Manifest, target: Target) -> tuple[Inverter, Stu
         return framed if colour is None else colour.apply(framed)
 
     inverter = Inverter.load(out / MODELS / ENCODER, load_generator(manifest.generator.name), view)
-    return inverter, Studio(target, framing, common_aspect(target), load_measurer())
+    return inverter, FaceCropper(target, framing, common_aspect(target), load_estimator())
 
 
-def found(inverter: Inverter, features: Features, pictures: torch.Tensor, steps: int, limit: float) -> dict[str, Any]:
+def found(
+    inverter: Inverter, features: FeatureExtractor, pictures: torch.Tensor, steps: int, limit: float
+) -> dict[str, Any]:
     """Invert pictures and say how near that came."""
     inverted = inverter(pictures, steps)
     with torch.no_grad():
@@ -136,7 +138,7 @@ def account(out: Path, manifest: Manifest) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sheet(out: Path, target: Target, studio: Studio, inverter: Inverter, most: int = 48) -> NDArray[np.uint8]:
+def sheet(out: Path, target: FaceDataset, studio: FaceCropper, inverter: Inverter, most: int = 48) -> NDArray[np.uint8]:
     """Draw accepted samples: a row of photographs, one of guesses, of reconstructions, of edits, and as finished."""
     data = ShardDataset(out, columns=["w", "origin_w", "source_sha256"], check=False)
     items = data.__getitems__(list(range(min(most, len(data)))))

@@ -21,9 +21,9 @@ from _record import environment, write_result
 from torch.utils.data import DataLoader
 
 from faceaug.appearance import scene
-from faceaug.classifiers.classifier import Probe
-from faceaug.datasets import load_target
-from faceaug.datasets.dataset import Target
+from faceaug.classifiers.classifier import Classifier
+from faceaug.datasets import load_dataset
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.torch_dataset import ShardDataset
 from faceaug.generators.registry import load_generator
 from faceaug.generators.sampling import synthesize
@@ -61,7 +61,7 @@ def main() -> None:
         "verify": {"problems": len(report.problems), "rows": report.rows, "complete": report.complete},
         "dataloader": read_all(given.out),
         "edits": edits(given.out, manifest),
-        "variety": variety(given.out, manifest, load_target(given.images, labels=given.labels)),
+        "variety": variety(given.out, manifest, load_dataset(given.images, labels=given.labels)),
     }
     print(write_result(given.name, record))
 
@@ -110,12 +110,12 @@ def edits(out: Path, manifest: Manifest) -> list[dict[str, Any]]:
     return found
 
 
-def variety(out: Path, manifest: Manifest, target: Target) -> list[dict[str, Any]]:
+def variety(out: Path, manifest: Manifest, target: FaceDataset) -> list[dict[str, Any]]:
     """Return for each cell how far two made faces are from each other on average, and two real ones.
 
     Distances are between the judge's features, each standardised over the real faces.
     """
-    judge = Probe.load(out / MODELS / PROBES[1])
+    judge = Classifier.load(out / MODELS / PROBES[1])
     data = ShardDataset(out, columns=["cell"], check=False)
     cells, table = data.table(["cell"])["cell"].to_numpy(), target.table
     rng, found = np.random.default_rng(0), []

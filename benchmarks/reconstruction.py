@@ -28,15 +28,15 @@ from semantics import nose_nearest
 from torch import Tensor
 
 from faceaug.discovery.discover import read_faces
-from faceaug.generators.draws import draw_pool, latents
-from faceaug.reconstruction.factors import LIGHT, VIEW, Reading
+from faceaug.generators.draws import latents, sample_pool
+from faceaug.reconstruction.factors import LIGHT, VIEW, FaceFactors
 from faceaug.reconstruction.geometry import normals
 from faceaug.reconstruction.linear_init import LinearTrainer
 from faceaug.reconstruction.perceptual import LatentTrainer
 from faceaug.reconstruction.renderer import rasterize
 from faceaug.reconstruction.symmetry import mirror_split
 from faceaug.reconstruction.synthetic_scenes import Observation, Scenes
-from faceaug.reconstruction.training import NetworkTrainer, Schedule
+from faceaug.reconstruction.training import NetworkTrainer, ReconstructionSchedule
 from faceaug.utils.tensors import at_side
 from faceaug.utils.train_loop import run
 
@@ -73,32 +73,32 @@ def main() -> None:
     print(write_result("reconstruction", record, given.out))
 
 
-Reader = Callable[[Scenes, Tensor], Reading]
+Reader = Callable[[Scenes, Tensor], FaceFactors]
 """What a model says of the scenes of latents [N, 40], at the scenes' side."""
 
 
 def trained(scenes: Scenes, given: argparse.Namespace, setup: dict[str, Any]) -> tuple[dict[str, Reader], int]:
     """Train what discovery trains, or go on; return how it reads, and the network's steps."""
     begun = {name: setup[name] for name in ("draws", "side", "seed")}
-    pool = draw_pool(scenes, given.draws, given.seed, given.side, given.work / "draws")
+    pool = sample_pool(scenes, given.draws, given.seed, given.side, given.work / "draws")
     split = mirror_split(scenes, pool, min(given.side, 32))
     linear = LinearTrainer(pool, split, given.seed, given.linear_steps, side=min(given.side, 32))
     run(linear, given.work / "linear", {**begun, "steps": given.linear_steps})
     reader = LatentTrainer(pool, split, given.seed, given.reader_steps, side=given.side)
     run(reader, given.work / "reader", {**begun, "steps": given.reader_steps})
-    schedule = Schedule("both", given.side, given.steps, given.steps // 5, given.batch, seed=given.seed)
+    schedule = ReconstructionSchedule("both", given.side, given.steps, given.steps // 5, given.batch, seed=given.seed)
     network = NetworkTrainer(scenes, pool, split, reader.model, linear.model, schedule)
     until = None if given.minutes is None else time.monotonic() + 60 * given.minutes
     run(network, given.work / "network", setup, until=until, progress=tell)
 
-    def by_network(scenes: Scenes, w: Tensor) -> Reading:
+    def by_network(scenes: Scenes, w: Tensor) -> FaceFactors:
         return read_faces(network.average, scenes.synthesize(w))
 
-    def by_line(scenes: Scenes, w: Tensor) -> Reading:
+    def by_line(scenes: Scenes, w: Tensor) -> FaceFactors:
         with torch.no_grad():
             found = linear.model(split.whitening.white(w))
         depth = at_side(found.depth[:, None], scenes.resolution)[:, 0]
-        return Reading(depth, at_side(found.albedo, scenes.resolution), found.light, found.view)
+        return FaceFactors(depth, at_side(found.albedo, scenes.resolution), found.light, found.view)
 
     return {"network": by_network, "linear": by_line, "mean true face, true view": plain(scenes, pool.w)}, network.step
 
@@ -114,9 +114,9 @@ def plain(scenes: Scenes, w: Tensor) -> Reader:
     truth = scenes.truth(w[:500])
     mean = truth.depth.mean(0)
 
-    def read(scenes: Scenes, w: Tensor) -> Reading:
+    def read(scenes: Scenes, w: Tensor) -> FaceFactors:
         truth = scenes.truth(w)
-        return Reading(mean.expand(len(w), -1, -1), truth.albedo, truth.light, truth.view)
+        return FaceFactors(mean.expand(len(w), -1, -1), truth.albedo, truth.light, truth.view)
 
     return read
 
@@ -139,7 +139,7 @@ def scores(scenes: Scenes, w: Tensor, read: Reader) -> dict[str, Any]:
     slopes = {n: float(np.polyfit(true_[:, k], found_[:, k], 1)[0]) for k, n in enumerate(names[:3])}
     error, angle, share = torch.cat(shapes).double().numpy().T
     return {
-        "right_side_out": nose_nearest(Reading(depth, none, none, none)),
+        "right_side_out": nose_nearest(FaceFactors(depth, none, none, none)),
         "correlation": {name: round(value, 4) for name, value in correlations.items()},
         "found_radian_per_true_radian": {name: round(value, 3) for name, value in slopes.items()},
         "scale_invariant_depth_error": {"mean": round(float(error.mean()), 5), "spread": round(float(error.std()), 5)},
@@ -148,7 +148,7 @@ def scores(scenes: Scenes, w: Tensor, read: Reader) -> dict[str, Any]:
     }
 
 
-def shape_errors(found: Reading, seen: Observation) -> Tensor:
+def shape_errors(found: FaceFactors, seen: Observation) -> Tensor:
     """Return, for each scene, scale-invariant depth error, mean angle deviation in degrees and share of valid pixels.
 
     `found` are canonical; what is compared is the depth in the found view with the true one.

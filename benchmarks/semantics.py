@@ -23,9 +23,9 @@ from _record import environment, write_result
 from torch import Tensor
 
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import draw_pool, latents
+from faceaug.generators.draws import latents, sample_pool
 from faceaug.generators.registry import load_generator
-from faceaug.reconstruction.factors import LIGHT, VIEW, Reading
+from faceaug.reconstruction.factors import LIGHT, VIEW, FaceFactors
 from faceaug.reconstruction.linear_init import LinearTrainer
 from faceaug.reconstruction.symmetry import mirror_split
 from faceaug.reconstruction.synthetic_scenes import Scenes
@@ -54,23 +54,23 @@ def main() -> None:
     print(write_result("semantics", record, given.out) if given.out else write_result("semantics", record))
 
 
-def trained(generator: Generator, seed: int, steps: int, draws: int) -> tuple[Callable[[Tensor], Reading], float]:
+def trained(generator: Generator, seed: int, steps: int, draws: int) -> tuple[Callable[[Tensor], FaceFactors], float]:
     """Train the linear model on a generator; return how it reads latents and the seconds that the processor worked."""
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        pool = draw_pool(generator, draws, seed, SIDE, Path(folder))
+        pool = sample_pool(generator, draws, seed, SIDE, Path(folder))
         split = mirror_split(generator, pool, SIDE)
         trainer = LinearTrainer(pool, split, seed, steps, side=SIDE)
         run(trainer)
 
-    def read(w: Tensor) -> Reading:
+    def read(w: Tensor) -> FaceFactors:
         with torch.no_grad():
             return trainer.model(split.whitening.white(w))
 
     return read, time.process_time() - start
 
 
-def nose_nearest(reading: Reading) -> bool:
+def nose_nearest(reading: FaceFactors) -> bool:
     """Return whether the mean face is right side out: its middle nearer than its border."""
     depth, s = reading.depth.mean(0), reading.depth.shape[-1]
     middle = depth[3 * s // 8 : 5 * s // 8, 3 * s // 8 : 5 * s // 8].mean()

@@ -32,21 +32,21 @@ from torch import Tensor
 from faceaug.appearance import scene
 from faceaug.appearance.framing import Framing
 from faceaug.appearance.harmonize import ColourMatch
-from faceaug.classifiers.classifier import Probe, Task
+from faceaug.classifiers.classifier import Classifier, Task
 from faceaug.generators.base import Generator
 from faceaug.generators.registry import load_generator
-from faceaug.generators.sampling import draw, draw_seeds, synthesize
+from faceaug.generators.sampling import latent_seeds, sample_latents, synthesize
 from faceaug.latents.algebra import joined, rebuild, select
 from faceaug.latents.bundle import Bundle
 from faceaug.latents.directions import Directions
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.shards.manifest import read_manifest
 from faceaug.synthesis.balance import MODELS
-from faceaug.synthesis.editing.closed_loop import Ask, Edited, distance, extrapolate
+from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult, distance, extrapolate
 from faceaug.synthesis.editing.objectives import AIM
-from faceaug.synthesis.editing.pose_readout import at_work, find_directions
-from faceaug.synthesis.editing.readout import LIKE_SKIN, OUTSIDE, Reader, kept_scene
-from faceaug.synthesis.latent_survey import Survey
+from faceaug.synthesis.editing.pose_readout import find_directions, learned_directions
+from faceaug.synthesis.editing.readout import LIKE_SKIN, OUTSIDE, FaceReader, kept_scene
+from faceaug.synthesis.latent_survey import LatentSurvey
 from faceaug.synthesis.setup import FILES, LAST, PROBES
 from faceaug.utils.files import read_json
 from faceaug.utils.images import contact_sheet, encode
@@ -68,10 +68,10 @@ def main() -> None:
     if bundle is None:
         parser.error("no directions were found in this run's generator: name them with --directions")
     reader, survey = opened(given.out / MODELS)
-    around = replace(reader, environment=at_work(bundle).environment)
+    around = replace(reader, environment=learned_directions(bundle).environment)
     lines = joined(survey.directions, select(bundle.directions, NAMES))
     lines = select(lines, around.semantics)
-    w = draw(generator, draw_seeds(11, 0, DRAWS), TRUNCATION)
+    w = sample_latents(generator, latent_seeds(11, 0, DRAWS), TRUNCATION)
     task = Task("any", "classes")
     ways: dict[str, tuple[Directions, Sequence[str]]] = {
         "alone": (lines, ()),
@@ -108,33 +108,35 @@ def over_atoms(lines: Directions, bundle: Bundle) -> Directions:
     return select(rebuild(whole, attributes, bundle.atoms, [*beside, *OUTSIDE]), lines.names)
 
 
-def opened(models: Path) -> tuple[Reader, Survey]:
+def opened(models: Path) -> tuple[FaceReader, LatentSurvey]:
     """Return what read pictures in a run, but for view and light, and its survey."""
     known = read_json(models / LAST, "what the run has learnt")
     colour = ColourMatch(**{k: tuple(v) for k, v in known["colour"].items()}) if known["colour"] else None
-    probe, sound = Probe.load(models / PROBES[0]), Probe.load(models / FILES[3])
+    probe, sound = Classifier.load(models / PROBES[0]), Classifier.load(models / FILES[3])
     ellipse = scene.FaceEllipse(**known["ellipse"])
-    return Reader(probe, Framing.from_dict(known["framing"]), ellipse, sound, colour), Survey.load(models)
+    return FaceReader(probe, Framing.from_dict(known["framing"]), ellipse, sound, colour), LatentSurvey.load(models)
 
 
 def moved(
-    generator: Generator, directions: Directions, reader: Reader, w: NDArray[np.float64], semantic: str,
+    generator: Generator, directions: Directions, reader: FaceReader, w: NDArray[np.float64], semantic: str,
     keep: Sequence[str], step: float | None,
-) -> Edited:  # fmt: skip
+) -> EditResult:  # fmt: skip
     """Move latents by a straight step of the semantic's line, or with the closed loop to `AIM` where step is None."""
     spread = directions.spread[directions.index(keep)]
     if step is None:
         aim = np.full((len(w), 1), np.log(AIM / (1 - AIM)))
-        ask = Ask((semantic,), aim, np.array([True]), np.array([0.25]), tuple(keep), np.maximum(0.3 * spread, 1e-9))
+        ask = EditObjective(
+            (semantic,), aim, np.array([True]), np.array([0.25]), tuple(keep), np.maximum(0.3 * spread, 1e-9)
+        )
         return extrapolate(generator, directions, reader, w.astype(np.float32), ask)
     way = directions.steps([semantic, *keep])[:, 0]
     after = (w + step * way).astype(np.float32)
     one, two = (synthesize(generator, x, 64) for x in (w, after))
     zero = np.zeros(len(w))
-    return Edited(after, w.astype(np.float32), two, one, reader(two), reader(one), zero, zero.astype(np.int64))
+    return EditResult(after, w.astype(np.float32), two, one, reader(two), reader(one), zero, zero.astype(np.int64))
 
 
-def told(edited: Edited, lines: Directions, semantic: str) -> dict[str, Any]:
+def told(edited: EditResult, lines: Directions, semantic: str) -> dict[str, Any]:
     """Return what the edits did, over all draws that moved by at least half a unit."""
     (k,) = lines.index([semantic])
     gained = edited.measured[:, k] - edited.origin_measured[:, k]

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from _record import environment, write_result
 
-from faceaug.datasets import load_target
-from faceaug.gan_training.data import Draws, Pictures, load_pictures
+from faceaug.datasets import load_dataset
+from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, load_pictures
 from faceaug.gan_training.evaluation import Curve, Pixels, evaluate, to_pixels
-from faceaug.gan_training.features import Features, load_efficientnet
+from faceaug.gan_training.features import FeatureExtractor, load_efficientnet
 from faceaug.gan_training.trainer import preset, train
 from faceaug.generators.registry import load_generator
 from faceaug.utils import checkpoints as snapshots
@@ -64,18 +64,18 @@ def images(folder: Path, given: argparse.Namespace) -> Pixels:
     if not folder.exists():
         folder.mkdir(parents=True)
         rng = torch.Generator().manual_seed(given.seed)
-        drawn = to_pixels(Draws(load_generator("digiface")).draw(given.images, 64, rng))
+        drawn = to_pixels(GeneratorImageSource(load_generator("digiface")).draw(given.images, 64, rng))
         for k, picture in enumerate(drawn):
             (folder / f"{k:05d}.png").write_bytes(encode(picture, "png"))
-    return load_pictures(load_target(folder, needs_labels=False, check="header"), given.resolution)[0]
+    return load_pictures(load_dataset(folder, needs_labels=False, check="header"), given.resolution)[0]
 
 
-def run(work: Path, arm: str, pixels: Pixels, features: Features, given: argparse.Namespace) -> dict[str, Any]:
+def run(work: Path, arm: str, pixels: Pixels, features: FeatureExtractor, given: argparse.Namespace) -> dict[str, Any]:
     """Train one arm and return its curve and how its last draws compare."""
     config = replace(preset("tiny", given.resolution, given.seed)[1], augment=ARMS[arm])
     begin = time.process_time()
     steps, out = config.steps(given.kimg), work / arm.replace(" ", "-")
-    source = Pictures(pixels, "draws of digiface")
+    source = FolderImageSource(pixels, "draws of digiface")
     continued = (out / snapshots.CHECKPOINT).exists()
     train(
         config, source, out, given.seconds, continued, steps=steps,

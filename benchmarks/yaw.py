@@ -34,7 +34,7 @@ from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.latents.directions import Directions
 from faceaug.reconstruction.networks import Reconstructor, network_of
 from faceaug.reconstruction.semantics import NAMES
-from faceaug.synthesis.editing.closed_loop import Ask, extrapolate
+from faceaug.synthesis.editing.closed_loop import EditObjective, extrapolate
 from faceaug.synthesis.setup import ATOMS_STAY
 
 NEAR = 5.0  # degrees
@@ -165,7 +165,7 @@ class Bench:
         directions = self.directions
         likely = covariance_given(directions, self.bundle.atoms, ATOMS_STAY) if atoms else directions.covariance
         held = self.keep * directions.spread[directions.index(keep)]
-        ask = Ask(("yaw",), asked[:, None], np.array([False]), np.array([TOLERANCE * NEAR]), keep, held)
+        ask = EditObjective(("yaw",), asked[:, None], np.array([False]), np.array([TOLERANCE * NEAR]), keep, held)
         draws = latents(self.generator, 5000, (self.seed, STREAM, 3)).numpy()
         reach = float(np.quantile(distances(directions, draws), PLAUSIBLE))
         looped = extrapolate(

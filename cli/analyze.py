@@ -14,7 +14,7 @@ from .options import (
     by_option,
     count,
     counted_columns,
-    load_measurer,
+    load_estimator,
     measure_columns,
     output_options,
     read_target,
@@ -24,7 +24,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from faceaug.datasets.dataset import Target
+    from faceaug.datasets.dataset import FaceDataset
     from faceaug.explain.explain import Explanation
     from faceaug.latents.bundle import Bundle
 
@@ -92,7 +92,7 @@ def _explain(options: dict[str, Any], console: Console) -> None:
             raise click.UsageError(f"{file} must end in .png, which tells its kind")
         check_writable(file)
     wished = _read_wished(options["wished"])
-    measurer = load_measurer(options)
+    measurer = load_estimator(options)
     bundle = face_of(measurer)
     target = read_unmeasured(options | {"split": options["split"] or "all"}, console)
     needed = dict.fromkeys([*columns_for(target, attributes, bundle), *counted_columns(options)])
@@ -111,7 +111,7 @@ def _explain(options: dict[str, Any], console: Console) -> None:
     )
 
 
-def _narrowed(target: Target, options: dict[str, Any]) -> Target:
+def _narrowed(target: FaceDataset, options: dict[str, Any]) -> FaceDataset:
     """Return the part that is counted when no split is named, of a target that was read whole."""
     from faceaug.datasets.splits import choose
 

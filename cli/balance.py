@@ -27,9 +27,9 @@ from .options import (
 from .summary import estimate_text, outcome, outcome_text
 
 if TYPE_CHECKING:
-    from faceaug.datasets.dataset import Target
+    from faceaug.datasets.dataset import FaceDataset
     from faceaug.planning.plan import Plan
-    from faceaug.synthesis.balance import RunResult, Settings
+    from faceaug.synthesis.balance import RunConfig, RunResult
 
 _OF_A_PLAN = {
     "by": "--by",
@@ -176,9 +176,9 @@ def _check_engine(context: click.Context, options: dict[str, Any]) -> None:
         check_no_generator(named)
 
 
-def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
-    from faceaug.synthesis.acceptance.gates import Limits
-    from faceaug.synthesis.balance import Settings
+def _settings(context: click.Context, options: dict[str, Any]) -> RunConfig:
+    from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
+    from faceaug.synthesis.balance import RunConfig
 
     chosen = {
         name: options[name]
@@ -200,12 +200,12 @@ def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
     }
     found = recipe_of(context)
     if found is not None:
-        chosen |= found[1].settings() | {"limits": Limits(**found[1].gates.given())}
+        chosen |= found[1].settings() | {"limits": AcceptanceThresholds(**found[1].gates.given())}
     keep = tuple(name.strip() for names in options["keep"] for name in names.split(","))
-    return Settings(**chosen, keep=keep)
+    return RunConfig(**chosen, keep=keep)
 
 
-def _plan(target: Target, options: dict[str, Any]) -> Plan:
+def _plan(target: FaceDataset, options: dict[str, Any]) -> Plan:
     if options["plan_file"] is None:
         return make_plan(target, options)
     from faceaug.planning.plan import Plan
@@ -215,7 +215,7 @@ def _plan(target: Target, options: dict[str, Any]) -> Plan:
     return plan
 
 
-def _check_counts(target: Target, plan: Plan, path: Path) -> None:
+def _check_counts(target: FaceDataset, plan: Plan, path: Path) -> None:
     """A plan is for the data set that it was made from: the real faces of each cell must be as it says."""
     import numpy as np
 
@@ -231,7 +231,7 @@ def _check_counts(target: Target, plan: Plan, path: Path) -> None:
             )
 
 
-def _dry_run(console: Console, target: Target, plan: Plan, options: dict[str, Any], settings: Settings) -> int:
+def _dry_run(console: Console, target: FaceDataset, plan: Plan, options: dict[str, Any], settings: RunConfig) -> int:
     from faceaug.synthesis.estimate import estimate
 
     estimated = estimate(target, plan, options["generator"], settings, options["reconstruction"], options["directions"])
@@ -243,10 +243,10 @@ def _dry_run(console: Console, target: Target, plan: Plan, options: dict[str, An
 def _make(
     context: click.Context,
     console: Console,
-    target: Target,
+    target: FaceDataset,
     plan: Plan,
     out: Path,
-    settings: Settings,
+    settings: RunConfig,
     options: dict[str, Any],
 ) -> RunResult:
     from faceaug.synthesis import balance as run

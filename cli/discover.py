@@ -16,8 +16,8 @@ from .interrupt import Interrupted, Interruptible
 from .options import PATH, given
 
 if TYPE_CHECKING:
-    from faceaug.discovery.discover import Settings
-    from faceaug.discovery.finetune import Tuned
+    from faceaug.discovery.discover import DiscoveryConfig
+    from faceaug.discovery.finetune import FinetuneResult
     from faceaug.generators.base import Generator
 
 
@@ -108,7 +108,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
     """
     from dataclasses import replace
 
-    from faceaug.discovery.discover import Settings, discover, working_folder
+    from faceaug.discovery.discover import DiscoveryConfig, discover, working_folder
     from faceaug.generators.registry import load_generator
     from faceaug.reconstruction.training import neutralised
 
@@ -116,7 +116,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     out: Path = options["out"]
     work = working_folder(out, options["work"])
-    settings = Settings(draws=options["draws"], seed=options["seed"])
+    settings = DiscoveryConfig(draws=options["draws"], seed=options["seed"])
     _check_tuning(context, options)
     bars = _Bars(shown=not console.quiet and sys.stderr.isatty())
     forecast = _Forecast(console)
@@ -179,23 +179,23 @@ def _check_tuning(context: click.Context, options: dict[str, Any]) -> None:
 
 
 def _tuned(
-    generator: Generator, out: Path, settings: Settings, options: dict[str, Any], shared: dict[str, Any]
-) -> Tuned:
+    generator: Generator, out: Path, settings: DiscoveryConfig, options: dict[str, Any], shared: dict[str, Any]
+) -> FinetuneResult:
     """Tune the network of trained directions on the pictures of a folder."""
-    from faceaug.datasets.dataset import load_target
+    from faceaug.datasets.dataset import load_dataset
     from faceaug.discovery import finetune as tuning
-    from faceaug.errors import TargetError
+    from faceaug.errors import DatasetError
     from faceaug.latents.bundle import read_bundle
     from faceaug.measurement.measure import SHIPPED
 
     file = options["begin"] or SHIPPED
     if options["begin"] is None and not SHIPPED.is_file():
-        raise TargetError("--tune-on begins with trained directions: name their file as --from FILE")
+        raise DatasetError("--tune-on begins with trained directions: name their file as --from FILE")
     trained = read_bundle(file)
     trained.directions.check_generator(generator.sha256)  # before pictures are looked at one by one for nothing
-    target = load_target(options["tune_on"], needs_labels=False)
+    target = load_dataset(options["tune_on"], needs_labels=False)
     steps = options["steps"] or tuning.STEPS
-    return tuning.tune(generator, out, target, trained, settings, steps=steps, aligned=options["aligned"], **shared)
+    return tuning.finetune(generator, out, target, trained, settings, steps=steps, aligned=options["aligned"], **shared)
 
 
 class _Bars:

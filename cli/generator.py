@@ -147,7 +147,7 @@ def sample(
       faceaug generator sample embedded -n 64 --psi 0.7 -o grid.png
     """
     from faceaug.generators.registry import load_generator
-    from faceaug.generators.sampling import draw_grid
+    from faceaug.generators.sampling import sample_grid
     from faceaug.utils.files import check_writable, write_bytes
     from faceaug.utils.images import encode
 
@@ -162,7 +162,7 @@ def sample(
     if number > columns**2:
         raise click.UsageError(f"{number} faces of {side or found.resolution} pixels are no one picture; give a --side")
     with console.counter("drawing", "face", number) as progress:
-        grid = draw_grid(found, number, psi=psi, seed=seed, side=side, precision=precision, progress=progress)
+        grid = sample_grid(found, number, psi=psi, seed=seed, side=side, precision=precision, progress=progress)
     write_bytes(out, encode(grid, codec, 95))  # type: ignore[arg-type]
     console.remark(f"{number} faces are in {out}")
 

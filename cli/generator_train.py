@@ -15,7 +15,7 @@ from .options import PATH, decorated
 if TYPE_CHECKING:
     import torch
 
-    from faceaug.gan_training.data import Pictures
+    from faceaug.gan_training.data import FolderImageSource
     from faceaug.gan_training.evaluation import Curve
     from faceaug.gan_training.trainer import TrainingConfig
     from faceaug.generators.stylegan import StyleGAN2
@@ -208,10 +208,10 @@ def _config(options: dict[str, Any], start: StyleGAN2 | None) -> tuple[str, Trai
 
 def _pictures(
     options: dict[str, Any], config: TrainingConfig, device: torch.device, console: Console, *, with_curve: bool
-) -> tuple[Pictures, Curve | None, int]:
+) -> tuple[FolderImageSource, Curve | None, int]:
     """Read the images, and make ready what the curve needs; also return of how many faces a point of it is."""
     from faceaug.errors import UsageError
-    from faceaug.gan_training.data import Pictures
+    from faceaug.gan_training.data import FolderImageSource
     from faceaug.gan_training.evaluation import FEWEST, Curve
     from faceaug.gan_training.features import efficientnet_installed, load_efficientnet
 
@@ -222,7 +222,7 @@ def _pictures(
         raise UsageError(f"--curve {count} is too few to tell anything: give 0, or at least {FEWEST}")
     features = load_efficientnet(device) if count and with_curve else None
     name, pixels = read_pictures(options, options["source"], config.network.resolution, console)
-    pictures = Pictures(
+    pictures = FolderImageSource(
         pixels,
         name,
         options["licence"],
@@ -237,10 +237,10 @@ def read_pictures(
     options: dict[str, Any], source: Path, resolution: int, console: Console, **advice: str
 ) -> tuple[str, Any]:
     """Read a data set's images as squares of one size; return its name and uint8 [N, R, R, 3]."""
-    from faceaug.datasets.dataset import load_target
+    from faceaug.datasets.dataset import load_dataset
     from faceaug.gan_training.data import load_pictures
 
-    target = load_target(
+    target = load_dataset(
         source,
         reader=options["reader"],
         split=options["split"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import Console
-from .options import PATH, load_measurer, measured_target_options, output_options, read_unmeasured
+from .options import PATH, load_estimator, measured_target_options, output_options, read_unmeasured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def measure(file: Path | None, **options: Any) -> None:
     if file is not None:
         check_writable(file)
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
-    measurer = load_measurer(options)
+    measurer = load_estimator(options)
     options["split"] = options["split"] or "all"
     target = read_unmeasured(options, console)
     with console.counter("measuring", "image", len(target)) as progress:

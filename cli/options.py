@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from faceaug.recipes.recipe import Recipe
 
     from faceaug.analysis.analyze import Analysis
-    from faceaug.datasets.dataset import Target
-    from faceaug.measurement.measure import Measurer
+    from faceaug.datasets.dataset import FaceDataset
+    from faceaug.measurement.measure import FaceEstimator
     from faceaug.planning.plan import Plan
 
     from .console import Console
@@ -148,9 +148,9 @@ output_options = decorated(
 )
 
 
-def read_target(options: dict[str, Any], console: Console) -> Target:
+def read_target(options: dict[str, Any], console: Console) -> FaceDataset:
     """Read the data set that the options name, and measure what they ask for beyond its labels."""
-    needed, measurer = counted_columns(options), cache(lambda: load_measurer(options))
+    needed, measurer = counted_columns(options), cache(lambda: load_estimator(options))
     if needed and _without_labels(options):
         from faceaug.measurement.measure import require_measured
 
@@ -159,8 +159,12 @@ def read_target(options: dict[str, Any], console: Console) -> Target:
 
 
 def measure_columns(
-    target: Target, needed: Iterable[str], measurer: Callable[[], Measurer], options: dict[str, Any], console: Console
-) -> Target:
+    target: FaceDataset,
+    needed: Iterable[str],
+    measurer: Callable[[], FaceEstimator],
+    options: dict[str, Any],
+    console: Console,
+) -> FaceDataset:
     """Measure those columns of `needed` that the labels lack and that can be measured."""
     names = [name for name in needed if name not in target.table.columns]
     if not names:
@@ -178,12 +182,12 @@ def measure_columns(
         )
 
 
-def read_unmeasured(options: dict[str, Any], console: Console) -> Target:
+def read_unmeasured(options: dict[str, Any], console: Console) -> FaceDataset:
     """Read the data set that the options name, also where it has no labels."""
-    from faceaug.datasets.dataset import load_target
+    from faceaug.datasets.dataset import load_dataset
 
     with console.counter("looking at images", "image") as progress:
-        return load_target(
+        return load_dataset(
             options["source"],
             options["labels"],
             reader=options["reader"],
@@ -208,11 +212,11 @@ def _without_labels(options: dict[str, Any]) -> bool:
     return reader == UNLABELLED and (source.is_file() or bool(Listing.of(source).images))
 
 
-def load_measurer(options: dict[str, Any]) -> Measurer:
+def load_estimator(options: dict[str, Any]) -> FaceEstimator:
     """Load what measures photographs."""
-    from faceaug.measurement.measure import load_measurer
+    from faceaug.measurement.measure import load_estimator
 
-    return load_measurer(options["reconstruction"], options.get("device", "cpu"))
+    return load_estimator(options["reconstruction"], options.get("device", "cpu"))
 
 
 def counted_columns(options: dict[str, Any]) -> list[str]:
@@ -235,16 +239,16 @@ def require_by(options: dict[str, Any]) -> list[str]:
     return list(options["by"])
 
 
-def count(target: Target, by: list[str], **settings: Any) -> Analysis:
+def count(target: FaceDataset, by: list[str], **settings: Any) -> Analysis:
     """Count the target's cells."""
     from faceaug.analysis.analyze import analyze
 
     return analyze(target, by, **settings)
 
 
-def make_plan(target: Target, options: dict[str, Any]) -> Plan:
+def make_plan(target: FaceDataset, options: dict[str, Any]) -> Plan:
     """Plan what the options ask for."""
-    from faceaug.planning.plan import Limits, plan
+    from faceaug.planning.plan import Budget, plan
 
-    limits = Limits(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
+    limits = Budget(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
     return plan(count(target, require_by(options)), options["wish"], limits)

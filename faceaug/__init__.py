@@ -3,7 +3,7 @@
 The public names are loaded when they are first used, so that importing the package is quick.
 
 >>> import faceaug
->>> analysis = faceaug.analyze(faceaug.load_target(faceaug.demo.path(), check="none"), by="yaw:-90/-25/-10/10/25/90")
+>>> analysis = faceaug.analyze(faceaug.load_dataset(faceaug.demo.path(), check="none"), by="yaw:-90/-25/-10/10/25/90")
 >>> faceaug.plan(analysis, "min:100").total
 140
 """
@@ -25,12 +25,12 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
     from faceaug.analysis.analyze import analyze
-    from faceaug.datasets.dataset import load_target
+    from faceaug.datasets.dataset import load_dataset
     from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights
     from faceaug.discovery.discover import discover
     from faceaug.generators import load_generator
     from faceaug.latents.bundle import Bundle, read_bundle
-    from faceaug.measurement.measure import load_measurer, measure
+    from faceaug.measurement.measure import load_estimator, measure
     from faceaug.planning.plan import plan
     from faceaug.shards.verify import verify
     from faceaug.synthesis.balance import balance
@@ -44,9 +44,9 @@ __all__ = [
     "balance",
     "discover",
     "group_weights",
+    "load_dataset",
+    "load_estimator",
     "load_generator",
-    "load_measurer",
-    "load_target",
     "measure",
     "plan",
     "read_bundle",
@@ -62,8 +62,8 @@ _HOMES = {
     "discover": "faceaug.discovery.discover",
     "group_weights": "faceaug.datasets.torch_dataset",
     "load_generator": "faceaug.generators",
-    "load_measurer": "faceaug.measurement.measure",
-    "load_target": "faceaug.datasets.dataset",
+    "load_estimator": "faceaug.measurement.measure",
+    "load_dataset": "faceaug.datasets.dataset",
     "measure": "faceaug.measurement.measure",
     "plan": "faceaug.planning.plan",
     "read_bundle": "faceaug.latents.bundle",

@@ -20,7 +20,7 @@ class ImageError(FaceaugError):
     """An image that is refused: not a JPEG, PNG or WebP, truncated, or too large."""
 
 
-class TargetError(FaceaugError):
+class DatasetError(FaceaugError):
     """A target data set that cannot be read or used as asked."""
 
 

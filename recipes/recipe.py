@@ -38,7 +38,7 @@ class _Section(pydantic.BaseModel):
 
 
 class TargetSection(_Section):
-    """The data set; see `faceaug.load_target`."""
+    """The data set; see `faceaug.load_dataset`."""
 
     path: str | None = None
     labels: str | None = None
@@ -72,7 +72,7 @@ class GeneratorSection(_Section):
 
 
 class GatesSection(_Section):
-    """What is refused; see `faceaug.synthesis.acceptance.gates.Limits`."""
+    """What is refused; see `faceaug.synthesis.acceptance.gates.AcceptanceThresholds`."""
 
     confidence: _Share | None = None
     judge: _Share | None = None

@@ -15,7 +15,7 @@ import faceaug
 
 PUBLIC = [
     "BalancedDataset", "Bundle", "FaceaugError", "ShardDataset", "analyze", "balance", "discover", "group_weights",
-    "load_generator", "load_measurer", "load_target", "measure", "plan", "read_bundle", "verify",
+    "load_generator", "load_estimator", "load_dataset", "measure", "plan", "read_bundle", "verify",
 ]  # fmt: skip
 
 
@@ -36,10 +36,10 @@ def test_each_can_be_had_first(name):
 
 
 def test_pictures_without_labels_are_measured_by_public_names_alone(tmp_path):
-    faces = faceaug.load_target(write_slopes(tmp_path, [-0.5, 0.5]), needs_labels=False)
+    faces = faceaug.load_dataset(write_slopes(tmp_path, [-0.5, 0.5]), needs_labels=False)
     assert faceaug.measure(faces, fake_measurer())["yaw"].is_monotonic_increasing
     with pytest.raises(faceaug.FaceaugError, match=r"none\.safetensors"):
-        faceaug.load_measurer(tmp_path / "none.safetensors")
+        faceaug.load_estimator(tmp_path / "none.safetensors")
 
 
 def test_other_names_are_refused():

@@ -24,8 +24,8 @@ from faceaug.analysis import text as analysis_text
 from faceaug.analysis.axes import Axis, AxisSpec, Codes, build_axis, cell_codes, cell_count, cell_levels, parse_by
 from faceaug.analysis.axes import attribute as attribute_column
 from faceaug.analysis.cell_values import as_shares, read_values
-from faceaug.analysis.imbalance import Counts, Figures, cramers_v, figures, mutual_information
-from faceaug.errors import TargetError, UsageError
+from faceaug.analysis.imbalance import Counts, ImbalanceMetrics, cramers_v, imbalance_metrics, mutual_information
+from faceaug.errors import DatasetError, UsageError
 
 MAX_CELLS = 10_000
 FORMAT, VERSION = "faceaug-analysis", 1
@@ -50,13 +50,13 @@ class Marginal:
     counts : int64, as many dimensions as axes
     missing : int
         Rows without a level on one of these axes.
-    figures : Figures
+    figures : ImbalanceMetrics
     """
 
     axes: tuple[Axis, ...]
     counts: Counts
     missing: int
-    figures: Figures
+    figures: ImbalanceMetrics
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class Analysis:
         Rows that a cell should have.
     wished : float64 [cells]
         Wished shares, uniform unless given.
-    figures : Figures
+    figures : ImbalanceMetrics
         Of the cells.
     attributes, pairs : tuple of Marginal
         The same for each attribute alone and for each two of them.
@@ -127,7 +127,7 @@ class Analysis:
     outside: dict[str, int]
     minimum: int
     wished: npt.NDArray[np.float64]
-    figures: Figures
+    figures: ImbalanceMetrics
     attributes: tuple[Marginal, ...]
     pairs: tuple[Marginal, ...]
     associations: tuple[Association, ...]
@@ -178,7 +178,7 @@ def analyze(
 
     Parameters
     ----------
-    target : Target or pandas.DataFrame
+    target : FaceDataset or pandas.DataFrame
         A target, or a table with a row per image; the columns "key" and "split" are not attributes.
     by : str or sequence
         As on the command line: "gender,age:5"; several strings add up. See `faceaug.analysis.axes.parse_by`.
@@ -197,7 +197,7 @@ def analyze(
     ------
     UsageError
         A column that does not exist, bins that do not fit it, or more than 10,000 cells.
-    TargetError
+    DatasetError
         No rows, a column without a value, or no row that has them all.
     PlanError
         `wished` cannot be read.
@@ -209,14 +209,14 @@ def analyze(
         raise UsageError(f"the minimum of rows a cell must be a whole number of at least 0, but is {minimum!r}")
     specs = parse_by(by)
     if not len(table):
-        raise TargetError("the table has no rows; nothing can be counted")
+        raise DatasetError("the table has no rows; nothing can be counted")
     axes = tuple(build_axis(table, spec) for spec in specs)
     check_cells(axes)
     levels = [axis.assign(attribute_column(table, axis.name)) for axis in axes]
     codes = cell_codes(levels, axes)
     counts = np.bincount(codes[codes >= 0], minlength=cell_count(axes)).astype(np.int64)
     if not counts.sum():
-        raise TargetError(
+        raise DatasetError(
             f"no row has a value for each of {', '.join(axis.name for axis in axes)}; leave one of them out of --by"
         )
     unlabelled, outside = _left_out(table, axes, levels)
@@ -235,7 +235,7 @@ def analyze(
         outside=outside,
         minimum=minimum,
         wished=shares,
-        figures=figures(counts, shares, minimum),
+        figures=imbalance_metrics(counts, shares, minimum),
         attributes=tuple(_marginal(axes, levels, (place,), grid, minimum) for place in range(len(axes))),
         pairs=pairs,
         associations=tuple(_association(pair) for pair in pairs),
@@ -290,7 +290,7 @@ def _marginal(
     shape = [len(axis.levels) for axis in some]
     counts = np.bincount(codes[codes >= 0], minlength=cell_count(some)).astype(np.int64).reshape(shape)
     others = tuple(place for place in range(len(axes)) if place not in chosen)
-    return Marginal(some, counts, int(np.sum(codes < 0)), figures(counts, wished.sum(axis=others), minimum))
+    return Marginal(some, counts, int(np.sum(codes < 0)), imbalance_metrics(counts, wished.sum(axis=others), minimum))
 
 
 def _association(pair: Marginal) -> Association:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from faceaug.analysis import binning
-from faceaug.errors import TargetError, UsageError, nearest
+from faceaug.errors import DatasetError, UsageError, nearest
 from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 Codes = npt.NDArray[np.int64]
@@ -160,13 +160,13 @@ def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
     ------
     UsageError
         No such column, bins on text, or many numbers without bins.
-    TargetError
+    DatasetError
         A column without a single value, or none within the edges.
     """
     values = attribute(table, spec.column)
     kind = _kind(values)
     categorical = isinstance(values.dtype, pd.CategoricalDtype)
-    empty = TargetError(
+    empty = DatasetError(
         f"the column {shown(spec.column)} holds no value at all; leave it out of --by or label its rows"
     )
     if kind == "number":
@@ -216,7 +216,7 @@ def _binned(known: npt.NDArray[np.float64], name: str, how: Binning) -> Axis:
         edges = how[1]
         if not bool(np.any((known >= edges[0]) & (known <= edges[-1]))):
             low, high, least, most = map(binning.tidy, (edges[0], edges[-1], known.min(), known.max()))
-            raise TargetError(
+            raise DatasetError(
                 f"no {shown(name)} lies within the edges {low} to {high}: its values reach from {least} to {most}"
             )
     elif how[0] == "width":
@@ -235,7 +235,7 @@ def attribute(table: pd.DataFrame, name: str) -> pd.Series[Any]:
         raise UsageError(f"there is no column {shown(name)}; {nearest(name, known)}")
     column = table.loc[:, [str(c) == name for c in table.columns]]
     if column.shape[1] > 1:
-        raise TargetError(f"the table has {column.shape[1]} columns named {shown(name)}; rename all but one of them")
+        raise DatasetError(f"the table has {column.shape[1]} columns named {shown(name)}; rename all but one of them")
     return column.iloc[:, 0]
 
 
@@ -284,7 +284,7 @@ def _factorize(values: pd.Series[Any]) -> tuple[Codes, list[str]]:
     try:
         codes, uniques = pd.factorize(values)
     except TypeError as error:
-        raise TargetError(
+        raise DatasetError(
             f"the column {shown(values.name)} holds lists or the like; labels must be plain values"
         ) from error
     # an index would widen float32, and 0.1 would print as 0.10000000149

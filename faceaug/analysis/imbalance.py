@@ -12,7 +12,7 @@ Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Figures:
+class ImbalanceMetrics:
     """The imbalance of K groups; logarithms are natural.
 
     Attributes
@@ -54,7 +54,7 @@ class Figures:
         return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
 
 
-def figures(counts: Counts, wished: npt.NDArray[np.float64], minimum: int) -> Figures:
+def imbalance_metrics(counts: Counts, wished: npt.NDArray[np.float64], minimum: int) -> ImbalanceMetrics:
     """Measure how uneven `counts` are.
 
     Parameters
@@ -72,7 +72,7 @@ def figures(counts: Counts, wished: npt.NDArray[np.float64], minimum: int) -> Fi
     with np.errstate(divide="ignore"):
         divergence = float(np.sum(shares * (np.log(shares) - np.log(wished[filled]))))
     largest, smallest = int(counts.max()), int(counts[filled].min())
-    return Figures(
+    return ImbalanceMetrics(
         groups=counts.size,
         total=int(counts.sum()),
         largest=largest,

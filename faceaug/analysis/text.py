@@ -10,7 +10,7 @@ from faceaug.utils.text_table import clip, flow, label_columns, percent, render_
 
 if TYPE_CHECKING:
     from faceaug.analysis.analyze import Analysis, Association, Cell, Marginal
-    from faceaug.analysis.imbalance import Figures
+    from faceaug.analysis.imbalance import ImbalanceMetrics
 
 MAX_ROWS = 40  # cells that are shown one by one
 _ENDS = 12  # of more cells, so many of the largest and of the smallest
@@ -142,7 +142,7 @@ def _associations(associations: Sequence[Association]) -> list[str]:
     return [title, *render_table(["", "Cramér's V", "mutual information", "rows"], rows)]
 
 
-def _ratio(figures: Figures) -> str:
+def _ratio(figures: ImbalanceMetrics) -> str:
     return f"{figures.imbalance_ratio:,.1f}"
 
 

@@ -28,8 +28,8 @@ import torch
 from faceaug.appearance.image_stats import (
     YCBCR,
     Float,
-    Look,
-    Photometry,
+    ImageStats,
+    ImageStatsSample,
     band_energies,
     luma,
     noise_level,
@@ -139,7 +139,7 @@ class ColourMatch:
         return cast("Rgb", mapped.round().clamp(0, 255).to(torch.uint8).numpy())
 
 
-def match_colour(generated: Photometry, target: Photometry, damping: float = 0.6) -> ColourMatch:
+def match_colour(generated: ImageStatsSample, target: ImageStatsSample, damping: float = 0.6) -> ColourMatch:
     """Find the mapping that moves the generator's overall colour toward the target's.
 
     In Y, Cb, Cr each channel gets one gain (the ratio of the spreads inside pictures, to the power of `damping`, within
@@ -148,7 +148,7 @@ def match_colour(generated: Photometry, target: Photometry, damping: float = 0.6
 
     Parameters
     ----------
-    generated, target : Photometry
+    generated, target : ImageStatsSample
         Measured on pictures framed alike.
     damping : float
         0 leaves colour alone, 1 matches fully.
@@ -169,14 +169,14 @@ def match_colour(generated: Photometry, target: Photometry, damping: float = 0.6
 
 
 @dataclass(frozen=True)
-class Finisher:
+class Harmonizer:
     """Gives pictures the look of a target.
 
     Attributes
     ----------
-    photometry : Photometry
+    photometry : ImageStatsSample
         Of the target.
-    generator_photometry : Photometry or None
+    generator_photometry : ImageStatsSample or None
         Of the generator's pictures, framed as those that will be finished; None leaves colour alone.
     aspect : float
         Width over height of what the square pictures show (the framing's aspect).
@@ -186,8 +186,8 @@ class Finisher:
         What the pictures will be encoded as; None for the target's most common codec.
     """
 
-    photometry: Photometry
-    generator_photometry: Photometry | None = None
+    photometry: ImageStatsSample
+    generator_photometry: ImageStatsSample | None = None
     aspect: float = 1.0
     damping: float = 0.6
     codec: Codec | None = None
@@ -205,7 +205,7 @@ class Finisher:
         return match_colour(self.generator_photometry, self.photometry, self.damping)
 
     @cached_property
-    def _looks(self) -> tuple[Look, ...]:
+    def _looks(self) -> tuple[ImageStats, ...]:
         """The rows to draw from: pictures of the most common codec, whose qualities mean the same."""
         common = self.photometry.codec
         return tuple(look for look in self.photometry.looks if look.codec == common) or self.photometry.looks
@@ -241,7 +241,7 @@ class Finisher:
         return finished, {name: float(value) for name, value in zip(PARAMETERS, parameters, strict=True)}, quality
 
     def _brought_near(
-        self, image: Rgb, look: Look, reach: float, grain: Float
+        self, image: Rgb, look: ImageStats, reach: float, grain: Float
     ) -> tuple[Rgb, tuple[float, float, float]]:
         """Blur or sharpen, then add noise, so that once encoded the image measures as `look` does.
 
@@ -292,7 +292,7 @@ def _bytes(image: Float) -> Rgb:
 
 
 def _cut(rgb: Rgb, aspect: float, wanted: float) -> Rgb:
-    """Cut the middle out of a square picture that shows proportions `aspect` so that it shows `wanted` (w / h)."""
+    """Cut the middle out of a square picture that shows proportions `aspect` so that it shows `attribute_goals` (w / h)."""
     if abs(wanted / aspect - 1) <= _ASPECT_TOLERANCE:
         return rgb
     side = rgb.shape[0]

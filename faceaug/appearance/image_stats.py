@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from faceaug.errors import TargetError, UsageError
+from faceaug.errors import DatasetError, UsageError
 from faceaug.utils.images import Codec, ImageInfo, Rgb, decode_with_info
 
 Float = npt.NDArray[np.float32]
@@ -45,7 +45,7 @@ class EncodedImages(Protocol):
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageStats:
     """The photometry of one picture.
 
     Attributes
@@ -75,18 +75,18 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Photometry:
+class ImageStatsSample:
     """The looks of a sample of pictures.
 
     Attributes
     ----------
-    looks : tuple of Look
+    looks : tuple of ImageStats
         One a picture.
     weights : tuple of float
         How much each picture counts for `colour`; sum 1.
     """
 
-    looks: tuple[Look, ...]
+    looks: tuple[ImageStats, ...]
     weights: tuple[float, ...]
 
     def __len__(self) -> int:
@@ -125,19 +125,21 @@ class Photometry:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, JSON-able, a list a column."""
-        columns = {field.name: [getattr(look, field.name) for look in self.looks] for field in fields(Look)}
+        columns = {field.name: [getattr(look, field.name) for look in self.looks] for field in fields(ImageStats)}
         return {"looks": columns, "weights": list(self.weights)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Photometry:
+    def from_dict(cls, values: dict[str, Any]) -> ImageStatsSample:
         """Return the photometry that `to_dict` described."""
         columns = values["looks"]
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-        looks = tuple(Look(**{**row, "mean": tuple(row["mean"]), "spread": tuple(row["spread"])}) for row in rows)
+        looks = tuple(ImageStats(**{**row, "mean": tuple(row["mean"]), "spread": tuple(row["spread"])}) for row in rows)
         return cls(looks, tuple(values["weights"]))
 
 
-def measure_photometry(images: Iterable[tuple[Rgb, ImageInfo | None]], weights: Weights | None = None) -> Photometry:
+def measure_image_stats(
+    images: Iterable[tuple[Rgb, ImageInfo | None]], weights: Weights | None = None
+) -> ImageStatsSample:
     """Measure pictures that are at hand.
 
     Parameters
@@ -161,38 +163,38 @@ def measure_photometry(images: Iterable[tuple[Rgb, ImageInfo | None]], weights: 
         raise UsageError(
             f"the photometry weights do not fit {len(looks)} images: give one a picture, none negative, not all zero"
         )
-    return Photometry(looks, tuple(float(w) for w in raw / raw.sum()))
+    return ImageStatsSample(looks, tuple(float(w) for w in raw / raw.sum()))
 
 
-def target_photometry(
+def dataset_image_stats(
     target: EncodedImages, *, sample: int = 1000, seed: int = 0, weights: Weights | None = None
-) -> Photometry:
+) -> ImageStatsSample:
     """Measure a random sample of a target's images, without repetition; the same seed takes the same ones.
 
     Parameters
     ----------
-    target : Target
+    target : FaceDataset
         Anything with a length and `encoded(i) -> bytes`.
     sample : int
         How many images at most.
     seed : int
         Of the choice.
     weights : sequence of float, optional
-        One for each image of the *target*, as in `measure_photometry`.
+        One for each image of the *target*, as in `measure_image_stats`.
 
     Raises
     ------
-    TargetError
+    DatasetError
         When the target is empty.
     ImageError
         When an image cannot be decoded.
     """
     if not len(target):
-        raise TargetError("the target has no images to measure photometry on: give one with at least one image")
+        raise DatasetError("the target has no images to measure photometry on: give one with at least one image")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(target))[:sample])
     picked = None if weights is None else np.asarray(weights, dtype=np.float64)[chosen]
     decoded = (decode_with_info(target.encoded(int(i)), name=f"image {int(i)} of the target") for i in chosen)
-    return measure_photometry(decoded, None if picked is None else list(picked))
+    return measure_image_stats(decoded, None if picked is None else list(picked))
 
 
 def luma(rgb: npt.NDArray[Any]) -> Float:
@@ -240,12 +242,12 @@ def band_energies(a: Float, b: Float) -> npt.NDArray[np.float64]:
     return np.array(energies)
 
 
-def _look(rgb: Rgb, info: ImageInfo | None) -> Look:
+def _look(rgb: Rgb, info: ImageInfo | None) -> ImageStats:
     y = luma(rgb)
     noise = noise_level(y)
     channels = rgb.reshape(-1, 3).astype(np.float32) @ YCBCR.T.astype(np.float32)
     mean, spread = channels.mean(0, dtype=np.float64), channels.std(0, dtype=np.float64)
-    return Look(
+    return ImageStats(
         height=rgb.shape[0],
         width=rgb.shape[1],
         codec=info.codec if info else None,

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faceaug.classifiers.classifier import Calibration, Probe, Schedule, Task, log_odds
-from faceaug.classifiers.networks import ProbeNet
+from faceaug.classifiers.classifier import Calibration, Classifier, ClassifierSchedule, Task, log_odds
+from faceaug.classifiers.networks import ClassifierNet
 from faceaug.utils.augmentations import expose
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.typing import Floats
@@ -19,15 +19,15 @@ BINS = 10  # of confidence, for the expected calibration error
 
 
 def calibrate(
-    net: ProbeNet, trunk: str, tasks: Sequence[Task], train_labels: Sequence[Floats],
-    images: NDArray[np.uint8], labels: Sequence[Floats], schedule: Schedule,
-) -> Probe:  # fmt: skip
+    net: ClassifierNet, trunk: str, tasks: Sequence[Task], train_labels: Sequence[Floats],
+    images: NDArray[np.uint8], labels: Sequence[Floats], schedule: ClassifierSchedule,
+) -> Classifier:  # fmt: skip
     """Return a probe whose probabilities hold on pictures where all classes are equally frequent.
 
     Training with weights count^-power leaves classes with frequencies count^(1-power); their logarithm is taken off
     the logits, and one temperature a task is chosen on `images` by the class-balanced log-likelihood.
     """
-    raw = Probe(
+    raw = Classifier(
         net, trunk, tasks, [Calibration(bias=(0.0,) * t.width) if t.kind == "classes" else Calibration() for t in tasks]
     )
     with torch.inference_mode():
@@ -47,7 +47,7 @@ def calibrate(
         bias = bias - bias.mean()
         temperature = _temperature(part[known] + bias, y[known].astype(int), task.width)
         calibrations.append(Calibration(temperature=temperature, bias=tuple(float(b) for b in bias)))
-    return Probe(net, trunk, tasks, calibrations)
+    return Classifier(net, trunk, tasks, calibrations)
 
 
 def _temperature(logits: Floats, y: NDArray[np.int64], classes: int) -> float:
@@ -66,7 +66,7 @@ def _balanced(y: NDArray[np.int64], classes: int) -> Floats:
     return np.asarray(weight / weight.sum(), np.float64)
 
 
-def evaluate(probe: Probe, images: NDArray[np.uint8], labels: Sequence[Floats]) -> list[dict[str, Any]]:
+def evaluate(probe: Classifier, images: NDArray[np.uint8], labels: Sequence[Floats]) -> list[dict[str, Any]]:
     """Return, a dict for each task, how well a probe reads held-out pictures [N, 64, 64, 3].
 
     For classes: accuracy as they come, mean recall over classes (with each class's own), expected calibration error

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from faceaug.classifiers.networks import INPUT_SIZE, ProbeNet
+from faceaug.classifiers.networks import INPUT_SIZE, ClassifierNet
 from faceaug.errors import IntegrityError
 from faceaug.utils.augmentations import jitter
 from faceaug.utils.files import atomic
@@ -86,10 +86,12 @@ class Calibration:
     sigma: float = 1.0
 
 
-class Probe:
+class Classifier:
     """A trained network with its tasks and calibration; see `train_probe`."""
 
-    def __init__(self, net: ProbeNet, trunk: str, tasks: Sequence[Task], calibrations: Sequence[Calibration]) -> None:
+    def __init__(
+        self, net: ClassifierNet, trunk: str, tasks: Sequence[Task], calibrations: Sequence[Calibration]
+    ) -> None:
         self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.trunk, self.tasks, self.calibrations = trunk, tuple(tasks), tuple(calibrations)
 
@@ -144,7 +146,7 @@ class Probe:
             save_file(state, temporary, metadata={"faceaug": json.dumps(header)})
 
     @classmethod
-    def load(cls, path: Path) -> Probe:
+    def load(cls, path: Path) -> Classifier:
         """Read a probe that `save` wrote; IntegrityError when it is damaged or of another version."""
         try:
             with safe_open(str(path), "pt") as file:
@@ -174,15 +176,15 @@ def fit(images: Tensor) -> Tensor:
     )
 
 
-def new_net(trunk: str, tasks: Sequence[Task], seed: int) -> ProbeNet:
+def new_net(trunk: str, tasks: Sequence[Task], seed: int) -> ClassifierNet:
     """Return a freshly initialised network; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ProbeNet(trunk, sum(task.width for task in tasks))
+        return ClassifierNet(trunk, sum(task.width for task in tasks))
 
 
 @dataclass(frozen=True)
-class Schedule:
+class ClassifierSchedule:
     """How long and how fast a probe is trained."""
 
     steps: int
@@ -192,17 +194,17 @@ class Schedule:
     """Classes weigh count^-power: 0 is as they come, 1 fully balanced; 0.7 finds rare classes and keeps the others."""
 
     @classmethod
-    def for_size(cls, n: int) -> Schedule:
+    def for_size(cls, n: int) -> ClassifierSchedule:
         """Return sixteen rounds over n pictures, at least 200 and at most 4,000 steps."""
         return cls(steps=int(np.clip(16 * n // 64, 200, 4000)))
 
 
 def train_net(
-    net: ProbeNet,
+    net: ClassifierNet,
     tasks: Sequence[Task],
     images: NDArray[np.uint8],
     labels: Sequence[Floats],
-    schedule: Schedule,
+    schedule: ClassifierSchedule,
     seed: int,
     device: str = "cpu",
     progress: Callable[[int, float], None] | None = None,

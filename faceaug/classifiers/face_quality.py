@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.classifiers.calibration import calibrate
-from faceaug.classifiers.classifier import Probe, Schedule, Task, new_net, train_net
+from faceaug.classifiers.classifier import Classifier, ClassifierSchedule, Task, new_net, train_net
 from faceaug.utils.tensors import as_tensor
 
 TASK = Task("face", "classes", ("melted", "sound"))
@@ -28,14 +28,14 @@ def steps_for(n: int) -> int:
     return int(np.clip(8 * n // 64, 120, 500))
 
 
-def train_soundness(
+def train_face_quality(
     real: NDArray[np.uint8],
     moderate: NDArray[np.uint8],
     far: NDArray[np.uint8],
     seed: int,
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
-) -> Probe:
+) -> Classifier:
     """Train the network.
 
     Parameters
@@ -47,7 +47,7 @@ def train_soundness(
 
     Returns
     -------
-    Probe
+    Classifier
         Its second reading, `face=sound`, is the log-odds of a sound face.
     """
     torch.set_num_threads(1)
@@ -62,7 +62,7 @@ def train_soundness(
     shuffle = torch.randperm(len(pictures), generator=rng)
     images = ((pictures[shuffle] + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
     known = labels[shuffle].numpy()
-    tenth, schedule = max(1, len(images) // 10), Schedule(steps=steps_for(len(real)))
+    tenth, schedule = max(1, len(images) // 10), ClassifierSchedule(steps=steps_for(len(real)))
     net = new_net("plain", [TASK], seed + 2)
     told = (lambda step, loss: progress(step, schedule.steps)) if progress else None
     train_net(net, [TASK], images[tenth:], [known[tenth:]], schedule, seed + 2, device, told)

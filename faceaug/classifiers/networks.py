@@ -29,7 +29,7 @@ def plain_trunk() -> tuple[nn.Sequential, int]:
 TRUNKS = {"residual": residual_trunk, "plain": plain_trunk}
 
 
-class ProbeNet(nn.Module):
+class ClassifierNet(nn.Module):
     """A trunk, mean pooling, and one linear layer for all heads together.
 
     Input [N, 3, 64, 64] in [-1, 1]; `features` gives [N, F], `forward` [N, outputs].

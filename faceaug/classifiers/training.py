@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from faceaug.analysis.axes import Axis, attribute, numbers
 from faceaug.classifiers.calibration import calibrate, evaluate
-from faceaug.classifiers.classifier import Probe, Schedule, Task, new_net, train_net
-from faceaug.errors import TargetError
+from faceaug.classifiers.classifier import Classifier, ClassifierSchedule, Task, new_net, train_net
+from faceaug.errors import DatasetError
 from faceaug.utils.typing import Floats
 
 FEWEST = 8
@@ -25,14 +25,14 @@ FEWEST_VALUES = 30
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainedClassifiers:
     """The two probes with their figures on held-out pictures (a dict for each attribute).
 
     There is no steering probe where all attributes were measured: what measured them steers.
     """
 
-    steering: Probe | None
-    judge: Probe
+    steering: Classifier | None
+    judge: Classifier
     figures: dict[str, list[dict[str, Any]]]
 
 
@@ -41,7 +41,7 @@ def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...
 
     Raises
     ------
-    TargetError
+    DatasetError
         When a class has too few pictures to learn from, or values are too few or all the same.
     """
     tasks, labels = [], []
@@ -50,7 +50,7 @@ def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...
             values = numbers(attribute(table, axis.name), axis.name)
             known = values[np.isfinite(values)]
             if len(known) < FEWEST_VALUES or known.std() == 0:
-                raise TargetError(
+                raise DatasetError(
                     f"{axis.name!r} has {len(known)} values, {len(np.unique(known))} of them different, and at least "
                     f"{FEWEST_VALUES} that are not all the same are needed to learn to read it: label more faces"
                 )
@@ -58,7 +58,7 @@ def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...
             labels.append(values.astype(np.float64))
             continue
         if len(axis.levels) < 2:
-            raise TargetError(
+            raise DatasetError(
                 f"all faces have the same {axis.name!r} ({axis.levels[0]!r}), so there is nothing to tell apart: "
                 "leave it out"
             )
@@ -66,7 +66,7 @@ def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...
         counts = np.bincount(codes[codes >= 0], minlength=len(axis.levels))
         rare = int(counts.argmin())
         if counts[rare] < FEWEST:
-            raise TargetError(
+            raise DatasetError(
                 f"only {counts[rare]} faces are labelled {axis.levels[rare]!r} in {axis.name!r}, and at least "
                 f"{FEWEST} are needed to learn what that looks like: label more, merge the class with another, or "
                 "leave its rows out"
@@ -76,7 +76,7 @@ def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...
     return tuple(tasks), tuple(labels)
 
 
-def learn(
+def train_classifiers(
     images: NDArray[np.uint8],
     tasks: Sequence[Task],
     labels: Sequence[Floats],
@@ -84,9 +84,9 @@ def learn(
     seed: int,
     measured: Collection[str] = (),
     device: str = "cpu",
-    schedule: Schedule | None = None,
+    schedule: ClassifierSchedule | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Learnt:
+) -> TrainedClassifiers:
     """Train the steering probe and the judge.
 
     They differ in network, seed, and which tenth of the pictures calibrates and which tenth tests each. On a CPU each
@@ -101,7 +101,7 @@ def learn(
         Of attributes that only the judge learns, for what measured them steers.
     progress : callable (steps done of both, steps of both), optional
     """
-    schedule = schedule or Schedule.for_size(len(images))
+    schedule = schedule or ClassifierSchedule.for_size(len(images))
     labelled = [k for k, task in enumerate(tasks) if task.name not in measured]
     plans = [("residual", seed * 2, labelled), ("plain", seed * 2 + 1, list(range(len(tasks))))]
     plans = [plan for plan in plans if plan[2]]
@@ -109,7 +109,7 @@ def learn(
     strata = _strata(tasks, labels)
     done = [0] * len(plans)
 
-    def train(which: int) -> tuple[Probe, list[dict[str, Any]]]:
+    def train(which: int) -> tuple[Classifier, list[dict[str, Any]]]:
         torch.set_num_threads(1)
         trunk, own, learnt = plans[which]
         own_tasks, own_labels = [tasks[k] for k in learnt], [labels[k] for k in learnt]
@@ -130,7 +130,7 @@ def learn(
     with ThreadPoolExecutor(2 if device == "cpu" else 1) as pool:
         *steering, (judge, figures) = pool.map(train, range(len(plans)))
     told = {"steering": steering[0][1] if steering else [], "judge": figures}
-    return Learnt(steering[0][0] if steering else None, judge, told)
+    return TrainedClassifiers(steering[0][0] if steering else None, judge, told)
 
 
 def _strata(tasks: Sequence[Task], labels: Sequence[Floats]) -> NDArray[np.int64]:

@@ -1,11 +1,11 @@
 """Target data sets: the table of labels and the images that a run starts from.
 
-`load_target` is the way in. Each format is one module with `detect` and `read`; other packages add formats through the
-entry point group "faceaug.datasets": a callable read(path, labels, *, file_column) that returns a `RawTarget`.
+`load_dataset` is the way in. Each format is one module with `detect` and `read`; other packages add formats through the
+entry point group "faceaug.datasets": a callable read(path, labels, *, file_column) that returns a `RawDataset`.
 """
 
-from faceaug.datasets.base import ImageSource, Problem, RawTarget, Reader
-from faceaug.datasets.dataset import Target, load_target
-from faceaug.datasets.thumbnails import load_arrays
+from faceaug.datasets.base import DatasetProblem, ImageSource, RawDataset, Reader
+from faceaug.datasets.dataset import FaceDataset, load_dataset
+from faceaug.datasets.thumbnails import load_thumbnails
 
-__all__ = ["ImageSource", "Problem", "RawTarget", "Reader", "Target", "load_arrays", "load_target"]
+__all__ = ["DatasetProblem", "FaceDataset", "ImageSource", "RawDataset", "Reader", "load_dataset", "load_thumbnails"]

@@ -21,7 +21,7 @@ DUPLICATE = "duplicate label"
 
 
 @dataclass(frozen=True)
-class Problem:
+class DatasetProblem:
     """One thing in a data set that cannot be used: its kind, the name it has there, and what is wrong with it.
 
     Kinds: "unreadable image", "missing file" (a label names a file that is not there), "label without image" (a label
@@ -51,7 +51,7 @@ class ImageSource(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class RawTarget:
+class RawDataset:
     """What a reader found, before any image is looked into.
 
     Attributes
@@ -67,11 +67,11 @@ class RawTarget:
 
     table: pd.DataFrame
     images: ImageSource
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DatasetProblem, ...] = ()
 
 
-Reader = Callable[..., RawTarget]
-"""A callable read(path: Path, labels: Path | None, *, file_column: str | None) -> RawTarget."""
+Reader = Callable[..., RawDataset]
+"""A callable read(path: Path, labels: Path | None, *, file_column: str | None) -> RawDataset."""
 
 
 class ReaderModule(Protocol):
@@ -81,12 +81,12 @@ class ReaderModule(Protocol):
         """Tell whether the path looks like this reader's kind."""
         ...
 
-    def read(self, path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+    def read(self, path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
         """Read it."""
         ...
 
 
-def summarize(problems: Sequence[Problem]) -> str:
+def summarize(problems: Sequence[DatasetProblem]) -> str:
     """Count problems by kind in words: "2 missing file, 1 unreadable image"; the most frequent first."""
     counts = Counter(problem.kind for problem in problems)
     return ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -15,22 +15,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from faceaug.datasets.base import ImageSource, Problem, RawTarget, Reader, summarize
+from faceaug.datasets.base import DatasetProblem, ImageSource, RawDataset, Reader, summarize
 from faceaug.datasets.image_checks import Check, check_images
 from faceaug.datasets.registry import AUTO, detect_reader, find_reader
 from faceaug.datasets.splits import COLUMN, choose, normalize
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 from faceaug.utils.images import MAX_PIXELS, Rgb, decode
 from faceaug.utils.threads import Progress
 
-__all__ = ["ImageSource", "Problem", "RawTarget", "Reader", "Target", "load_target"]
+__all__ = ["DatasetProblem", "FaceDataset", "ImageSource", "RawDataset", "Reader", "load_dataset"]
 
 _log = logging.getLogger(__name__)
 _PART = 100_000  # values that are turned into text at once for the fingerprint
 
 
 @dataclass(frozen=True)
-class Measurement:
+class MeasuredColumns:
     """Which columns of a target were measured on its pictures, by what (SHA-256 of its weights), and how framed."""
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class FaceDataset:
     """A data set whose images were found sound, or the part of it that is used.
 
     Attributes
@@ -67,10 +67,10 @@ class Target:
     location: str
     table: pd.DataFrame
     images: ImageSource
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DatasetProblem, ...] = ()
     split: str | None = None
     max_pixels: int = MAX_PIXELS
-    measured: Measurement | None = None
+    measured: MeasuredColumns | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -102,23 +102,23 @@ class Target:
                 digest.update(_canonical(self.table[name].iloc[start : start + _PART]))
         return digest.hexdigest()
 
-    def select(self, rows: npt.ArrayLike) -> Target:
+    def select(self, rows: npt.ArrayLike) -> FaceDataset:
         """Return the target with some of its rows: a truth value per row, or row numbers in the order wanted."""
         chosen = np.asarray(rows)
         if chosen.dtype == bool:
             if chosen.shape != (len(self),):
-                raise TargetError(
+                raise DatasetError(
                     f"a mask of shape {list(chosen.shape)} does not fit the {len(self):,} rows of {self.name}"
                 )
             chosen = np.flatnonzero(chosen)
         elif chosen.size == 0:
             chosen = chosen.astype(np.int64)
         elif chosen.ndim != 1 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= len(self):
-            raise TargetError(f"rows of {self.name} are chosen by a mask or by numbers from 0 to {len(self) - 1}")
+            raise DatasetError(f"rows of {self.name} are chosen by a mask or by numbers from 0 to {len(self) - 1}")
         return replace(self, table=self.table.iloc[chosen].reset_index(drop=True))
 
 
-def load_target(
+def load_dataset(
     path: str | Path,
     labels: str | Path | None = None,
     *,
@@ -131,7 +131,7 @@ def load_target(
     workers: int | None = None,
     needs_labels: bool = True,
     progress: Progress | None = None,
-) -> Target:
+) -> FaceDataset:
     """Read a data set of face images with attributes.
 
     Parameters
@@ -162,27 +162,27 @@ def load_target(
 
     Returns
     -------
-    Target
+    FaceDataset
         With every sound image that has labels, in the source's order; what was left out is in its `problems`.
 
     Raises
     ------
-    TargetError
+    DatasetError
         When nothing can be read there, nothing is left, or with `strict` something would be left out.
 
     Examples
     --------
-    >>> faces = load_target("faces/", "labels.csv")  # doctest: +SKIP
+    >>> faces = load_dataset("faces/", "labels.csv")  # doctest: +SKIP
     >>> len(faces), faces.attributes  # doctest: +SKIP
     (6500, ('age', 'gender', 'ethnicity'))
     """
     if max_pixels < 1:
-        raise TargetError(f"at most {max_pixels} pixels an image were asked for: give at least 1")
+        raise DatasetError(f"at most {max_pixels} pixels an image were asked for: give at least 1")
     path, labels = Path(path), None if labels is None else Path(labels)
     if reader == AUTO:
         reader = detect_reader(path, labels, needs_labels=needs_labels)
     elif not path.exists():
-        raise TargetError(f"{path} does not exist: give the folder or file of the data set")
+        raise DatasetError(f"{path} does not exist: give the folder or file of the data set")
     raw = _checked(find_reader(reader)(path, labels, file_column=file_column), reader)
     name = path.resolve().name
     table, used = choose(normalize(raw.table), split, name)
@@ -193,28 +193,32 @@ def load_target(
     problems = (*raw.problems, *(problem for problem in found if problem is not None))
     table = table[[problem is None for problem in found]].reset_index(drop=True)
     if table.empty and not (strict and problems):
-        raise TargetError(f"nothing of {name} can be used: {_example(problems)}; give images that can be read")
+        raise DatasetError(f"nothing of {name} can be used: {_example(problems)}; give images that can be read")
     _report(problems, name, strict)
-    return Target(name, reader, str(path), table, raw.images, problems, used, max_pixels)
+    return FaceDataset(name, reader, str(path), table, raw.images, problems, used, max_pixels)
 
 
-def _checked(raw: RawTarget, reader: str) -> RawTarget:
+def _checked(raw: RawDataset, reader: str) -> RawDataset:
     """Hold readers, also other people's, to their promise: unique keys and labels, each under one name."""
-    columns = list(raw.table.columns) if isinstance(raw, RawTarget) else []
+    columns = list(raw.table.columns) if isinstance(raw, RawDataset) else []
     if "key" not in columns or len(set(columns)) != len(columns) or not raw.table["key"].is_unique:
-        raise TargetError(f"the reader {reader!r} gave no table with a column of unique keys: its package needs repair")
+        raise DatasetError(
+            f"the reader {reader!r} gave no table with a column of unique keys: its package needs repair"
+        )
     return raw
 
 
-def _report(problems: Sequence[Problem], name: str, strict: bool) -> None:
+def _report(problems: Sequence[DatasetProblem], name: str, strict: bool) -> None:
     if not problems:
         return
     if strict:
-        raise TargetError(f"{name} is not clean: {_example(problems)}; mend it, or leave --strict out to go on without")
+        raise DatasetError(
+            f"{name} is not clean: {_example(problems)}; mend it, or leave --strict out to go on without"
+        )
     _log.warning("%s: left out %s", name, _example(problems))
 
 
-def _example(problems: Sequence[Problem]) -> str:
+def _example(problems: Sequence[DatasetProblem]) -> str:
     if not problems:
         return "no rows are left"
     return f"{summarize(problems)} (first: {problems[0].name}: {problems[0].detail})"

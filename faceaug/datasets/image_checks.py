@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from faceaug.datasets.base import UNREADABLE, ImageSource, Problem
-from faceaug.errors import FaceaugError, TargetError
+from faceaug.datasets.base import UNREADABLE, DatasetProblem, ImageSource
+from faceaug.errors import DatasetError, FaceaugError
 from faceaug.utils.images import decode, inspect
 from faceaug.utils.threads import Progress, map_in_threads
 
@@ -22,7 +22,7 @@ def check_images(
     max_pixels: int,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> list[Problem | None]:
+) -> list[DatasetProblem | None]:
     """Open each image and say what is wrong with it.
 
     Parameters
@@ -44,16 +44,16 @@ def check_images(
         For each key None when it is sound, else a Problem.
     """
     if check not in CHECKS:
-        raise TargetError(f"images cannot be checked by {check!r}: choose one of {', '.join(CHECKS)}")
+        raise DatasetError(f"images cannot be checked by {check!r}: choose one of {', '.join(CHECKS)}")
     if check == "none":
         return [None] * len(keys)
     look = decode if check == "decode" else inspect
 
-    def task(index: int) -> Problem | None:
+    def task(index: int) -> DatasetProblem | None:
         try:
             look(images.read(keys[index]), name=keys[index], max_pixels=max_pixels)
         except FaceaugError as error:
-            return Problem(UNREADABLE, keys[index], str(error))
+            return DatasetProblem(UNREADABLE, keys[index], str(error))
         return None
 
     return list(map_in_threads(task, len(keys), workers=workers, progress=progress))

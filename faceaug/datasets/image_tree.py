@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from faceaug.datasets.base import MALFORMED, MISSING, UNREADABLE, Problem
-from faceaug.errors import ImageError, IntegrityError, TargetError
+from faceaug.datasets.base import MALFORMED, MISSING, UNREADABLE, DatasetProblem
+from faceaug.errors import DatasetError, ImageError, IntegrityError
 from faceaug.utils.files import inside
 
 # Names under which images come. What a file really is, its content says when it is decoded.
@@ -62,22 +62,22 @@ class Listing:
 
         Raises
         ------
-        TargetError
+        DatasetError
             When it is no folder, cannot be listed, or no file in it has the name of an image.
         """
         if not folder.is_dir():
-            raise TargetError(f"{folder} is not a folder: a folder of JPEG, PNG or WebP images was expected there")
+            raise DatasetError(f"{folder} is not a folder: a folder of JPEG, PNG or WebP images was expected there")
         root = folder.resolve()
         try:
             found = sorted(_walk(root, ""))
         except OSError as error:
-            raise TargetError(
+            raise DatasetError(
                 f"{folder} cannot be listed ({error.strerror or error}); check its permissions"
             ) from error
         files = tuple(name for name, is_file in found if is_file)
         links = tuple(name for name, is_file in found if not is_file)
         if not any(map(is_image_name, files)):
-            raise TargetError(
+            raise DatasetError(
                 f"no images are in {folder} (found {len(files):,} other files, and {len(links):,} links that lead "
                 "elsewhere): give the folder that holds the JPEG, PNG or WebP files, directly or in folders below it"
             )
@@ -106,14 +106,14 @@ class Listing:
     def _links(self) -> frozenset[str]:
         return frozenset(self.links)
 
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[DatasetProblem]:
         """Report the links that are not followed."""
         detail = (
             "a link that leads out of the folder, or to another folder: such links are not followed; copy the files"
         )
-        return [Problem(UNREADABLE, name, detail) for name in self.links]
+        return [DatasetProblem(UNREADABLE, name, detail) for name in self.links]
 
-    def find(self, name: str, base: str | None = None) -> str | Problem:
+    def find(self, name: str, base: str | None = None) -> str | DatasetProblem:
         """Return the file that a label means by `name`, or what is wrong with the name.
 
         The name is only ever looked up among the files that were listed, so it cannot lead anywhere else.
@@ -129,18 +129,22 @@ class Listing:
             return name
         path = name.strip().replace("\\", "/")
         if "\0" in path or path.startswith("/") or PureWindowsPath(name).drive or ".." in path.split("/"):
-            return Problem(MALFORMED, name, f"leads out of {self.root}; names are relative to it and have no '..'")
+            return DatasetProblem(
+                MALFORMED, name, f"leads out of {self.root}; names are relative to it and have no '..'"
+            )
         path = str(PurePosixPath(path))
         for candidate in (path, path[len(base) :] if base and path.startswith(base) else path):
             if candidate in self._known:
                 return candidate
             if (found := self._aliases.get(candidate, "")) is None:
-                return Problem(MISSING, name, "several files could be meant; give the path relative to the folder")
+                return DatasetProblem(
+                    MISSING, name, "several files could be meant; give the path relative to the folder"
+                )
             if found:
                 return found
         if path in self._links:
-            return Problem(MISSING, name, "is a link that leads out of the folder and is not followed")
-        return Problem(MISSING, name, f"is not in {self.root}")
+            return DatasetProblem(MISSING, name, "is a link that leads out of the folder and is not followed")
+        return DatasetProblem(MISSING, name, f"is not in {self.root}")
 
 
 def is_image_name(name: str) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from faceaug.datasets.base import DUPLICATE, MISSING, NO_IMAGE, NO_LABEL, Problem, RawTarget, one_line
+from faceaug.datasets.base import DUPLICATE, MISSING, NO_IMAGE, NO_LABEL, DatasetProblem, RawDataset, one_line
 from faceaug.datasets.image_tree import FolderImages, Listing, base_of
-from faceaug.errors import TargetError, nearest
+from faceaug.errors import DatasetError, nearest
 from faceaug.utils.text import shown
 
 FILE_COLUMNS = (
@@ -35,21 +35,21 @@ def read_labels(path: Path) -> pd.DataFrame:
 
     Raises
     ------
-    TargetError
+    DatasetError
         When the file is missing, is not such a table, or has no rows.
     """
     if not path.is_file():
-        raise TargetError(f"the label file {path} is not there: give a CSV, TSV or Parquet file")
+        raise DatasetError(f"the label file {path} is not there: give a CSV, TSV or Parquet file")
     try:
         table = pd.read_parquet(path) if is_parquet(path) else _read_text(path)
-    except TargetError:
+    except DatasetError:
         raise
     except UnicodeDecodeError as error:
-        raise TargetError(f"the label file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise DatasetError(f"the label file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except Exception as error:  # pandas and pyarrow raise many kinds for a damaged file: all of them mean this
-        raise TargetError(f"the label file {path} cannot be read as a table: {one_line(error)}") from error
+        raise DatasetError(f"the label file {path} cannot be read as a table: {one_line(error)}") from error
     if table.empty:
-        raise TargetError(f"the label file {path} has no rows: expected a row per image")
+        raise DatasetError(f"the label file {path} has no rows: expected a row per image")
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     return table.reset_index(drop=True)
 
@@ -64,13 +64,13 @@ def find_file_column(table: pd.DataFrame, listing: Listing, labels: Path, file_c
 
     Raises
     ------
-    TargetError
+    DatasetError
         When the given column does not exist, or no column's values are files of the folder.
     """
     columns = [str(column) for column in table.columns]
     if file_column is not None:
         if file_column not in columns:
-            raise TargetError(f"{labels} has no column {shown(file_column)}; {nearest(file_column, columns)}")
+            raise DatasetError(f"{labels} has no column {shown(file_column)}; {nearest(file_column, columns)}")
         return file_column
     base = base_of(labels, listing.root)
     lowered = {column.lower(): column for column in reversed(columns)}
@@ -83,7 +83,7 @@ def find_file_column(table: pd.DataFrame, listing: Listing, labels: Path, file_c
     if (found := next(chain(by_name, by_content, by_one), None)) is not None:
         return found
     example = f" ({shown(named[0])} says {shown(str(table[named[0]].iloc[0]))})" if named else ""
-    raise TargetError(
+    raise DatasetError(
         f"no column of {labels} names files in {listing.root}{example}: name the column of file names, "
         f"or give the folder that holds them; the columns are {', '.join(map(shown, columns[:20]))}"
     )
@@ -94,12 +94,12 @@ def with_numbers(table: pd.DataFrame, keep: str) -> pd.DataFrame:
     return pd.DataFrame({c: table[c] if c == keep else _numbers_where_possible(table[c]) for c in table.columns})
 
 
-def join(table: pd.DataFrame, column: str, listing: Listing, labels: Path) -> RawTarget:
+def join(table: pd.DataFrame, column: str, listing: Listing, labels: Path) -> RawDataset:
     """Match a label table, read from the file `labels`, with the files that its column names.
 
     Returns
     -------
-    RawTarget
+    RawDataset
         Rows in the label table's order. A label that names no file, a file that is not there, a second label for one
         file (the first counts) and an image without label are reported.
     """
@@ -111,38 +111,38 @@ def join(table: pd.DataFrame, column: str, listing: Listing, labels: Path) -> Ra
     first: dict[str, int] = {}
     for row, value in enumerate(table[column].tolist()):
         if is_unknown(value):
-            problems.append(Problem(NO_IMAGE, f"row {row + 1}", f"the column {shown(column)} is empty"))
+            problems.append(DatasetProblem(NO_IMAGE, f"row {row + 1}", f"the column {shown(column)} is empty"))
             continue
         found = listing.find(as_name(value), base)
-        if isinstance(found, Problem):
+        if isinstance(found, DatasetProblem):
             problems.append(found)
         elif found in first:
             same = table.iloc[row].drop(column).equals(table.iloc[first[found]].drop(column))
             how = "the same labels" if same else "other labels"
             detail = f"row {row + 1} repeats row {first[found] + 1} with {how}; the first row counts"
-            problems.append(Problem(DUPLICATE, found, detail))
+            problems.append(DatasetProblem(DUPLICATE, found, detail))
         else:
             first[found] = row
             keys.append(found)
             rows.append(row)
     unlabelled = (name for name in listing.images if name not in first)
-    problems += [Problem(NO_LABEL, name, "no row of the labels names it") for name in unlabelled]
+    problems += [DatasetProblem(NO_LABEL, name, "no row of the labels names it") for name in unlabelled]
     if not keys:
         reason = next((p.detail for p in problems if p.kind == MISSING), "no row names a file")
-        raise TargetError(
+        raise DatasetError(
             f"none of the {len(table):,} labels names an image in {listing.root} (the first {reason}): "
             "give the folder that holds the images, or name the right column of file names"
         )
     kept = table.iloc[rows].drop(columns=column).reset_index(drop=True)
     kept.insert(0, "key", keys)
-    return RawTarget(kept, FolderImages(listing.root), tuple(problems))
+    return RawDataset(kept, FolderImages(listing.root), tuple(problems))
 
 
 def refuse_reserved(columns: Sequence[str]) -> None:
-    """Raise TargetError when an attribute has the name of a column that faceaug adds."""
+    """Raise DatasetError when an attribute has the name of a column that faceaug adds."""
     for name in RESERVED:
         if name in columns:
-            raise TargetError(
+            raise DatasetError(
                 f"the labels have a column {shown(name)}, a name that faceaug needs for itself: rename it"
             )
 
@@ -165,7 +165,7 @@ def _read_text(path: Path) -> pd.DataFrame:
     separator = "\t" if path.suffix.lower() == ".tsv" else max(",", ";", "\t", key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
     if repeated := [name for name in names if names.count(name) > 1]:
-        raise TargetError(
+        raise DatasetError(
             f"the label file {path} has the column {shown(repeated[0])} more than once: rename one of them"
         )
     table = pd.read_csv(
@@ -178,7 +178,7 @@ def _read_text(path: Path) -> pd.DataFrame:
         skipinitialspace=True,
     )
     if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first column for row names
-        raise TargetError(f"the rows of {path} have more fields than its first line has names: name every column")
+        raise DatasetError(f"the rows of {path} have more fields than its first line has names: name every column")
     return table
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from faceaug.analysis.axes import label
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import UsageError, nearest
 from faceaug.shards.columns import MISSING
 
@@ -21,12 +21,12 @@ Item = tuple[Any, dict[str, Any]]
 Transform = Callable[[Image.Image], Any]
 
 
-class TargetDataset(Dataset[Item]):
+class RealImageDataset(Dataset[Item]):
     """A real data set in the form of `ShardDataset`.
 
     Parameters
     ----------
-    target : what `load_target` returned
+    target : what `load_dataset` returned
     columns : names of the labels; by default all attributes of the target
     transform : called with a PIL image; without one the image is a uint8 tensor [3, H, W]
     levels : the levels of categories, in the order of their indices; by default those found, sorted. A column that is
@@ -42,7 +42,7 @@ class TargetDataset(Dataset[Item]):
 
     def __init__(
         self,
-        target: Target,
+        target: FaceDataset,
         columns: Sequence[str] | None = None,
         transform: Transform | None = None,
         *,

@@ -8,7 +8,7 @@ from pathlib import Path
 from faceaug.datasets.base import Reader, ReaderModule, one_line
 from faceaug.datasets.readers import celeba, fairface, folder, hdf5, shards, unlabelled, utkface
 from faceaug.datasets.readers import class_folders as classes
-from faceaug.errors import TargetError, nearest
+from faceaug.errors import DatasetError, nearest
 from faceaug.utils.text import shown
 
 GROUP = "faceaug.datasets"
@@ -36,7 +36,7 @@ def find_reader(name: str) -> Reader:
 
     Raises
     ------
-    TargetError
+    DatasetError
         When there is none of that name, or the package that registered it cannot be loaded.
     """
     if name in OWN:
@@ -45,15 +45,15 @@ def find_reader(name: str) -> Reader:
         return unlabelled.read
     found = _registered().get(name)
     if found is None:
-        raise TargetError(f"there is no reader {shown(name)}; {nearest(name, (AUTO, *reader_names()))}")
+        raise DatasetError(f"there is no reader {shown(name)}; {nearest(name, (AUTO, *reader_names()))}")
     try:
         reader = found.load()
     except Exception as error:  # someone else's module: whatever goes wrong at its import
-        raise TargetError(
+        raise DatasetError(
             f"the reader {shown(name)} ({found.value}) cannot be loaded: {one_line(error)}; repair its package"
         ) from error
     if not callable(reader):
-        raise TargetError(
+        raise DatasetError(
             f"the reader {shown(name)} ({found.value}) is not callable: its package should register a function"
         )
     checked: Reader = reader
@@ -65,22 +65,22 @@ def detect_reader(path: Path, labels: Path | None, *, needs_labels: bool = True)
 
     Raises
     ------
-    TargetError
+    DatasetError
         When no reader of faceaug's own recognises it.
     """
     if not path.exists():
-        raise TargetError(f"{path} does not exist: give the folder or HDF5 file of the data set")
+        raise DatasetError(f"{path} does not exist: give the folder or HDF5 file of the data set")
     try:
         name = next((name for name, module in OWN.items() if module.detect(path, labels)), None)
     except OSError as error:
-        raise TargetError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
+        raise DatasetError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     if name is not None:
         return name
     if not needs_labels and unlabelled.detect(path, labels):
         return UNLABELLED
     if path.is_dir():
         return "folder"  # whose error says what is missing: images, or labels
-    raise TargetError(f"{path} is a file that no reader knows: give a folder of images, or an HDF5 file (.h5, .hdf5)")
+    raise DatasetError(f"{path} is a file that no reader knows: give a folder of images, or an HDF5 file (.h5, .hdf5)")
 
 
 def _registered() -> dict[str, EntryPoint]:

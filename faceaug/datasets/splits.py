@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from faceaug.datasets.label_file import as_name
-from faceaug.errors import TargetError, nearest
+from faceaug.errors import DatasetError, nearest
 from faceaug.utils.text import shown
 
 COLUMN = "split"
@@ -68,13 +68,13 @@ def choose(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.DataFr
 
     Raises
     ------
-    TargetError
+    DatasetError
         When the data set has no such split.
     """
     if split == ALL or (split is None and COLUMN not in table.columns):
         return table, None
     if COLUMN not in table.columns:
-        raise TargetError(
+        raise DatasetError(
             f"{name} has no splits, but {shown(split)} was asked for: leave --split out, or add a column 'split'"
         )
     values = table[COLUMN].map(_text_as_is, na_action="ignore")
@@ -84,7 +84,7 @@ def choose(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.DataFr
         return table, None
     wanted = "train" if split is None else split if split in known else _WORDS.get(split.strip().lower(), split)
     if wanted not in known:
-        raise TargetError(
+        raise DatasetError(
             f"{name} has no {'training part' if split is None else f'split {shown(split)}'}; {nearest(wanted, known)} "
             f"(choose one with --split, or --split {ALL})"
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from faceaug.datasets.dataset import Target
-from faceaug.errors import TargetError
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.errors import DatasetError
 from faceaug.utils.images import ImageInfo, Rgb, decode_with_info, inspect, resize
 from faceaug.utils.tensors import cut_to
 from faceaug.utils.threads import Progress, map_in_threads
@@ -13,8 +13,8 @@ from faceaug.utils.threads import Progress, map_in_threads
 ASPECT_IMAGES = 300
 
 
-def load_arrays(
-    target: Target, size: int, workers: int | None = None, *, progress: Progress | None = None
+def load_thumbnails(
+    target: FaceDataset, size: int, workers: int | None = None, *, progress: Progress | None = None
 ) -> tuple[Rgb, tuple[ImageInfo, ...]]:
     """Decode all images and squeeze them into one square size.
 
@@ -46,7 +46,7 @@ def load_arrays(
         When an image cannot be read.
     """
     if size < 1:
-        raise TargetError(f"images of {size} by {size} pixels were asked for: give at least 1")
+        raise DatasetError(f"images of {size} by {size} pixels were asked for: give at least 1")
     images = np.empty((len(target), size, size, 3), np.uint8)
     aspect = common_aspect(target)
 
@@ -58,7 +58,7 @@ def load_arrays(
     return images, tuple(map_in_threads(task, len(target), workers=workers, progress=progress))
 
 
-def common_aspect(target: Target) -> float:
+def common_aspect(target: FaceDataset) -> float:
     """Return the median of width over height, of at most a few hundred images spread over the data set."""
     rows = np.unique(np.linspace(0, len(target) - 1, min(len(target), ASPECT_IMAGES)).astype(int))
     infos = [inspect(target.encoded(int(i)), name=target.keys[i], max_pixels=target.max_pixels) for i in rows]

@@ -6,7 +6,7 @@ missing), any other number a float32 (NaN is missing).
 
 >>> from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights  # doctest: +SKIP
 >>> made = ShardDataset("out/", transform=to_tensor)  # doctest: +SKIP
->>> both = BalancedDataset(load_target("faces/", "labels.csv"), made, share=0.5)  # doctest: +SKIP
+>>> both = BalancedDataset(load_dataset("faces/", "labels.csv"), made, share=0.5)  # doctest: +SKIP
 >>> sampler = WeightedRandomSampler(group_weights(both, by="gender"), len(both))  # doctest: +SKIP
 """
 
@@ -25,15 +25,15 @@ from torch.utils.data import Dataset, Subset
 
 from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import label
-from faceaug.datasets.dataset import Target
-from faceaug.datasets.real_images import Item, TargetDataset, Transform, check_rows, finished, named
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.real_images import Item, RealImageDataset, Transform, check_rows, finished, named
 from faceaug.errors import IntegrityError, UsageError, nearest
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, sha256_file
 
-__all__ = ["BalancedDataset", "ShardDataset", "TargetDataset", "group_weights"]
+__all__ = ["BalancedDataset", "RealImageDataset", "ShardDataset", "group_weights"]
 
 MAX_OPEN = 128  # shards that one process holds open
 
@@ -177,14 +177,14 @@ class BalancedDataset(Dataset[Item]):
 
     Parameters
     ----------
-    real : what `load_target` returned: the data set that was balanced
+    real : what `load_dataset` returned: the data set that was balanced
     synthetic : output folder, or a `ShardDataset` of it
     share : share of synthetic samples in the whole, 0 to 1; None takes everything. Real images are all kept (but for
         share 1, which has none); synthetic ones are drawn evenly from every cell, without repeating any.
     seed : decides which are drawn
     columns : labels; by default the attributes that both have
     transform : for both, called with a PIL image; by default that of `synthetic`
-    rename, values : see `TargetDataset`
+    rename, values : see `RealImageDataset`
 
     Raises
     ------
@@ -194,7 +194,7 @@ class BalancedDataset(Dataset[Item]):
 
     def __init__(
         self,
-        real: Target,
+        real: FaceDataset,
         synthetic: ShardDataset | Path | str,
         *,
         share: float | None = None,
@@ -209,7 +209,7 @@ class BalancedDataset(Dataset[Item]):
         self.synthetic = ShardDataset(
             made.folder, wanted, transform or made.transform, check=False, unfinished=not made.manifest.complete
         )
-        self.real = TargetDataset(
+        self.real = RealImageDataset(
             real, wanted, self.synthetic.transform, levels=self.synthetic.levels, rename=rename, values=values
         )
         for name in self.real.columns:
@@ -324,7 +324,7 @@ def _label_values(column: Column, values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.float32 if column.type.startswith("float") else np.int64)
 
 
-def _shared_columns(real: Target, made: ShardDataset, rename: Mapping[str, str]) -> tuple[str, ...]:
+def _shared_columns(real: FaceDataset, made: ShardDataset, rename: Mapping[str, str]) -> tuple[str, ...]:
     shared = tuple(name for name in made.columns if rename.get(name, name) in real.attributes)
     if not shared:
         raise UsageError(

@@ -43,7 +43,7 @@ _OURS = re.compile(r"\d{3}-[\w=+-]*\.png")
 
 
 @dataclass(frozen=True)
-class Entry:
+class AtlasEntry:
     """One direction of the page.
 
     Attributes
@@ -237,10 +237,10 @@ def _faces(generator: Generator, faces: int, seed: int) -> Floats:
     return np.asarray(generator.w_mean + CALM * (w - generator.w_mean), np.float64)
 
 
-def _entry(bundle: Bundle, k: int, length: float, file: str) -> Entry:
+def _entry(bundle: Bundle, k: int, length: float, file: str) -> AtlasEntry:
     directions = bundle.directions
     place = bundle.region(directions.names[k])
-    return Entry(
+    return AtlasEntry(
         name=directions.names[k],
         kind=directions.kinds[k],
         unit=directions.units[k],

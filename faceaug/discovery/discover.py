@@ -19,29 +19,29 @@ from torch import Tensor
 
 from faceaug.errors import OutputError, UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import HELD_OUT, Pool, draw_pool
-from faceaug.latents.atoms import ATOMS, Atoms, localize
+from faceaug.generators.draws import HELD_OUT, SamplePool, sample_pool
+from faceaug.latents.atoms import ATOMS, SparseAtoms, localize
 from faceaug.latents.bundle import Bundle, range_seen, with_atoms
 from faceaug.latents.directions import Directions
 from faceaug.latents.face_regions import face_regions, face_weight, find_landmarks
 from faceaug.latents.regression import StreamingRegression
 from faceaug.measurement.alignment import Aligner, train_alignment
 from faceaug.measurement.estimator import calibrate
-from faceaug.measurement.measure import measurer_state
-from faceaug.reconstruction.factors import Reading
+from faceaug.measurement.measure import estimator_state
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import FOCAL
 from faceaug.reconstruction.linear_init import LinearTrainer
 from faceaug.reconstruction.networks import SIDE, Reconstructor, network_of, weights_of
 from faceaug.reconstruction.perceptual import LatentTrainer
 from faceaug.reconstruction.semantics import UNITS, semantics_of
 from faceaug.reconstruction.symmetry import check_draws, mirror_split
-from faceaug.reconstruction.training import NetworkTrainer, Schedule
+from faceaug.reconstruction.training import NetworkTrainer, ReconstructionSchedule
 from faceaug.utils.checkpoints import check_setup
 from faceaug.utils.files import atomic, check_writable
-from faceaug.utils.train_loop import Trainer, run
+from faceaug.utils.train_loop import StepTrainer, run
 from faceaug.utils.typing import Floats
 
-Progress = Callable[[str, int, int, Mapping[str, float]], None]
+DiscoveryProgress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told (stage, done, total, what the last step said)."""
 
 SEMANTICS = dict(UNITS, tx="half pictures", ty="half pictures", tz="share", ambient="share", diffuse="share")
@@ -55,7 +55,7 @@ READ = 200
 
 
 @dataclass(frozen=True)
-class Settings:
+class DiscoveryConfig:
     """Everything that decides what a discovery finds, but the generator.
 
     Attributes
@@ -72,7 +72,7 @@ class Settings:
         Of these, pictures on which it is found out what a reading of a photograph is worth; at most `held_out`.
     atoms : int
         Localised atoms to look for; at most two for every three mirror-even directions of w are.
-    schedule : Schedule
+    schedule : ReconstructionSchedule
         Of the network's training.
     seed : int
         Of the draws and of every training but the network's, whose own is in the schedule.
@@ -85,7 +85,7 @@ class Settings:
     alignment_steps: int = 1500
     weighed: int = 1024
     atoms: int = ATOMS
-    schedule: Schedule = field(default_factory=Schedule)
+    schedule: ReconstructionSchedule = field(default_factory=ReconstructionSchedule)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -100,12 +100,12 @@ class Settings:
 def discover(
     generator: Generator,
     out: Path,
-    settings: Settings | None = None,
+    settings: DiscoveryConfig | None = None,
     *,
     work: Path | None = None,
     resume: bool = False,
     until: float | None = None,
-    progress: Progress | None = None,
+    progress: DiscoveryProgress | None = None,
     command: str = "",
 ) -> Bundle:
     """Find a generator's directions and write them with the network that found them.
@@ -136,7 +136,7 @@ def discover(
     OutputError
         When `work` holds a run and `resume` is not set.
     """
-    settings = settings or Settings()
+    settings = settings or DiscoveryConfig()
     check_draws(generator, settings.draws)  # what is lacking is told before anything is made or drawn
     work = working_folder(out, work)
     prepare(out, work, resume)
@@ -146,10 +146,10 @@ def discover(
     tell = progress or silent
     device = generator.device
     side = settings.schedule.side
-    pool, held = draw_pools(generator, settings, max(side, min(SIDE, generator.resolution)), work / DRAWN, tell)
+    pool, held = sample_pools(generator, settings, max(side, min(SIDE, generator.resolution)), work / DRAWN, tell)
     split = mirror_split(generator, pool, min(side, 32))
 
-    def train(name: str, what: str, trainer: Trainer, end: float | None = None) -> None:
+    def train(name: str, what: str, trainer: StepTrainer, end: float | None = None) -> None:
         run(trainer, work / name, setup, until=end, progress=lambda step, of, said: tell(what, step, of, said))
 
     linear = LinearTrainer(pool, split, settings.seed, settings.linear_steps, side=min(side, 32), device=device)
@@ -166,13 +166,15 @@ def discover(
         reads, _aligner(pool, settings, work / _ALIGNED, device, tell), held.images[: settings.weighed],
         atoms=bundle, seed=settings.seed, progress=lambda k, of: tell("weighing readings", k, of, {}),
     )  # fmt: skip
-    bundle = replace(bundle, weights={**bundle.weights, **measurer_state(measurer)})
+    bundle = replace(bundle, weights={**bundle.weights, **estimator_state(measurer)})
     bundle.save(out)
     shutil.rmtree(work / DRAWN, ignore_errors=True)  # large, and drawn again if it is wanted
     return bundle
 
 
-def draw_pools(generator: Generator, settings: Settings, side: int, folder: Path, tell: Progress) -> tuple[Pool, Pool]:
+def sample_pools(
+    generator: Generator, settings: DiscoveryConfig, side: int, folder: Path, tell: DiscoveryProgress
+) -> tuple[SamplePool, SamplePool]:
     """Draw all that is learnt from, and all that is held out; what is in the folder already is read back."""
     done, total = 0, settings.draws + settings.held_out
 
@@ -181,9 +183,9 @@ def draw_pools(generator: Generator, settings: Settings, side: int, folder: Path
         done += n
         tell("drawing faces", done, total, {})
 
-    pool = draw_pool(generator, settings.draws, settings.seed, side, folder, drawn)
+    pool = sample_pool(generator, settings.draws, settings.seed, side, folder, drawn)
     # Readings are weighed on pictures of the side that photographs are cut to.
-    held = draw_pool(generator, settings.held_out, settings.seed, max(side, SIDE), folder, drawn, HELD_OUT)
+    held = sample_pool(generator, settings.held_out, settings.seed, max(side, SIDE), folder, drawn, HELD_OUT)
     return pool, held
 
 
@@ -207,21 +209,21 @@ def prepare(out: Path, work: Path, resume: bool) -> None:
     work.mkdir(parents=True, exist_ok=True)
 
 
-def read_faces(network: Reconstructor, images: Tensor) -> Reading:
+def read_faces(network: Reconstructor, images: Tensor) -> FaceFactors:
     """Read pictures [N, 3, S, S] and their mirrors, and return the mean of both."""
     with torch.no_grad():
         one, other = network(images), network(images.flip(-1)).mirrored()
     parts = ((getattr(one, name), getattr(other, name)) for name in ("depth", "albedo", "light", "view"))
-    return Reading(*((a + b) / 2 for a, b in parts))
+    return FaceFactors(*((a + b) / 2 for a, b in parts))
 
 
-def scalars_of(reading: Reading) -> Tensor:
+def scalars_of(reading: FaceFactors) -> Tensor:
     """Return the scalar semantics [N, 11] of readings, in the order and the units of `SEMANTICS`."""
     shift = reading.view[:, 3:5] * FOCAL
     return torch.cat([semantics_of(reading), shift, reading.view[:, 5:], reading.light[:, :2]], 1)
 
 
-def maps_of(reading: Reading) -> Tensor:
+def maps_of(reading: FaceFactors) -> Tensor:
     """Return the canonical maps [N, 4, S, S] of readings: depth and the three channels of albedo."""
     return torch.cat([reading.depth[:, None], reading.albedo], 1)
 
@@ -251,7 +253,9 @@ def _read(
     return _Readings(np.concatenate(values), scalars, maps)
 
 
-def _aligner(pool: Pool, settings: Settings, file: Path, device: torch.device, tell: Progress) -> Aligner:
+def _aligner(
+    pool: SamplePool, settings: DiscoveryConfig, file: Path, device: torch.device, tell: DiscoveryProgress
+) -> Aligner:
     """Train the alignment, or read it back where an interrupted run had done so; the folder is of one setup."""
     if not file.exists():
         trained = train_alignment(
@@ -266,11 +270,11 @@ def _aligner(pool: Pool, settings: Settings, file: Path, device: torch.device, t
 def bundle_of(
     generator: Generator,
     network: Reconstructor,
-    pool: Pool,
-    held: Pool,
+    pool: SamplePool,
+    held: SamplePool,
     count: int,
     made_by: str,
-    progress: Progress,
+    progress: DiscoveryProgress,
 ) -> Bundle:
     """Regress what a network reads on the latent, cut the maps into atoms, and put all of it together."""
     side, d = network.side, generator.w_dim
@@ -319,13 +323,13 @@ def bundle_of(
     )
 
 
-def _batches(pool: Pool, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(pool: SamplePool, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(pool), READ):
         rows = slice(start, start + READ)
         yield pool.w[rows], pool.pictures(rows, device)
 
 
-def _atoms_of(network: Reconstructor, atoms: Atoms, face: Floats, images: Tensor) -> Floats:
+def _atoms_of(network: Reconstructor, atoms: SparseAtoms, face: Floats, images: Tensor) -> Floats:
     """Return the atoms' values [N, K] as pictures show them."""
     return atoms.values(maps_of(read_faces(network, images)).cpu().double().numpy(), face)
 

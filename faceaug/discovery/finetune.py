@@ -17,16 +17,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.datasets.dataset import Target
-from faceaug.discovery.discover import DRAWN, Progress, Settings, bundle_of, draw_pools, prepare, silent, working_folder
-from faceaug.errors import TargetError, UsageError
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.discovery.discover import (
+    DRAWN,
+    DiscoveryConfig,
+    DiscoveryProgress,
+    bundle_of,
+    prepare,
+    sample_pools,
+    silent,
+    working_folder,
+)
+from faceaug.errors import DatasetError, UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import Pool, draw_pool
+from faceaug.generators.draws import SamplePool, sample_pool
 from faceaug.latents.bundle import Bundle
 from faceaug.latents.whitening import whitening
 from faceaug.measurement.estimator import calibrate
-from faceaug.measurement.measure import Measurer, laid, measurer_of, measurer_state, network_in
-from faceaug.reconstruction.finetuning import TuneTrainer
+from faceaug.measurement.measure import FaceEstimator, estimator_of, estimator_state, laid, network_in
+from faceaug.reconstruction.finetuning import FinetuneTrainer
 from faceaug.reconstruction.networks import network_of, weights_of
 from faceaug.reconstruction.semantics import TOGETHER
 from faceaug.utils.files import atomic, write_json
@@ -43,7 +52,7 @@ STEPS = 1500
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FinetuneResult:
     """What came of it.
 
     Attributes
@@ -58,21 +67,21 @@ class Tuned:
     figures: dict[str, Any]
 
 
-def tune(
+def finetune(
     generator: Generator,
     out: Path,
-    target: Target,
+    target: FaceDataset,
     begin: Bundle,
-    settings: Settings | None = None,
+    settings: DiscoveryConfig | None = None,
     *,
     steps: int = STEPS,
     work: Path | None = None,
     resume: bool = False,
     until: float | None = None,
-    progress: Progress | None = None,
+    progress: DiscoveryProgress | None = None,
     command: str = "",
     aligned: bool = False,
-) -> Tuned:
+) -> FinetuneResult:
     """Tune a reconstruction on unlabelled pictures, and write the generator's directions as it reads them.
 
     Parameters
@@ -98,15 +107,15 @@ def tune(
     ------
     GeneratorError
         When `begin` was found in another generator, or `work` is of other settings.
-    TargetError
+    DatasetError
         When too few faces are found on the pictures.
     """
     if steps < 1:
         raise UsageError(f"steps is {steps}; it must be at least 1")
-    settings, tell = settings or Settings(), progress or silent
+    settings, tell = settings or DiscoveryConfig(), progress or silent
     begin.directions.check_generator(generator.sha256)
     whitening(generator)
-    measurer = measurer_of(begin, device=generator.device)
+    measurer = estimator_of(begin, device=generator.device)
     network = network_in(begin).to(generator.device)
     work = working_folder(out, work)
     prepare(out, work, resume)
@@ -122,11 +131,11 @@ def tune(
         .round()
         .byte()
     )
-    pool, judged = draw_pools(generator, settings, network.side, work / DRAWN, tell)
+    pool, judged = sample_pools(generator, settings, network.side, work / DRAWN, tell)
     held = torch.zeros(len(faces), dtype=torch.bool)
     held[:: round(1 / HELD)] = True
-    watched = draw_pool(generator, HELD_DRAWS, settings.seed, network.side, work / DRAWN, stream=WATCHED)
-    trainer = TuneTrainer(
+    watched = sample_pool(generator, HELD_DRAWS, settings.seed, network.side, work / DRAWN, stream=WATCHED)
+    trainer = FinetuneTrainer(
         network, faces[~held], faces[held], pool.images, watched.images,
         steps=steps, seed=settings.seed, device=generator.device,
     )  # fmt: skip
@@ -137,12 +146,12 @@ def tune(
     bundle = _found(generator, trainer, pool, judged, measurer, settings, len(begin.atoms), command, tell)
     bundle.save(out)
     shutil.rmtree(work / DRAWN, ignore_errors=True)
-    return Tuned(bundle, figures)
+    return FinetuneResult(bundle, figures)
 
 
 def _found(
-    generator: Generator, trainer: TuneTrainer, pool: Pool, held: Pool, measurer: Measurer, settings: Settings,
-    atoms: int, command: str, tell: Progress,
+    generator: Generator, trainer: FinetuneTrainer, pool: SamplePool, held: SamplePool, measurer: FaceEstimator, settings: DiscoveryConfig,
+    atoms: int, command: str, tell: DiscoveryProgress,
 ) -> Bundle:  # fmt: skip
     """Find directions with the tuned network, and weigh its readings; half precision, as it is kept."""
     reads = network_of(weights_of(trainer.best)).to(generator.device)
@@ -151,10 +160,10 @@ def _found(
         reads, measurer.aligner, held.images[: settings.weighed], atoms=bundle, seed=settings.seed,
         progress=lambda k, of: tell("weighing readings", k, of, {}),
     )  # fmt: skip
-    return replace(bundle, weights={**bundle.weights, **measurer_state(weighed)})
+    return replace(bundle, weights={**bundle.weights, **estimator_state(weighed)})
 
 
-def _figures(trainer: TuneTrainer, faces: int, pictures: int) -> dict[str, Any]:
+def _figures(trainer: FinetuneTrainer, faces: int, pictures: int) -> dict[str, Any]:
     before, after = ([round(float(value), 5) for value in row] for row in trainer.watch.seen)
     return {
         "pictures": pictures, "faces": faces, "steps": trainer.step, "ended": trainer.reason,
@@ -162,7 +171,7 @@ def _figures(trainer: TuneTrainer, faces: int, pictures: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _faces(target: Target, measurer: Measurer, aligned: bool, file: Path, tell: Progress) -> Tensor:
+def _faces(target: FaceDataset, measurer: FaceEstimator, aligned: bool, file: Path, tell: DiscoveryProgress) -> Tensor:
     """Return the faces of a data set's pictures, uint8 [M, 3, 64, 64]; those of an interrupted run are read back."""
     if file.exists():
         kept: NDArray[np.uint8] = np.load(file, allow_pickle=False)
@@ -184,7 +193,7 @@ def _faces(target: Target, measurer: Measurer, aligned: bool, file: Path, tell: 
         tell("framing faces", done, len(target), {})
     faces = torch.cat(found) if found else torch.empty(0, 3, 64, 64, dtype=torch.uint8)
     if len(faces) < FEWEST:
-        raise TargetError(
+        raise DatasetError(
             f"{len(faces)} faces were found on the {len(target):,} pictures of {target.name}: to be tuned on, there "
             f"must be at least {FEWEST}"
         )

@@ -17,15 +17,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from faceaug.analysis.axes import AxisSpec, attribute, build_axis, is_continuous, numbers, parse_by
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.splits import COLUMN
-from faceaug.errors import TargetError, UsageError
+from faceaug.errors import DatasetError, UsageError
 from faceaug.explain import text as explain_text
-from faceaug.explain.sparse_regression import FOLDS, Fit
-from faceaug.explain.sparse_regression import explain as regress
+from faceaug.explain.sparse_regression import FOLDS, SparseFit
+from faceaug.explain.sparse_regression import fit_sparse as regress
 from faceaug.latents.bundle import ATOM_KINDS, Bundle
 from faceaug.latents.face_regions import REGIONS
-from faceaug.measurement.estimator import Measurer
+from faceaug.measurement.estimator import FaceEstimator
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.utils.typing import Floats
 
@@ -45,7 +45,7 @@ _WORDS = {"depth": ("nearer", "farther"), "albedo": ("darker", "lighter")}
 
 
 @dataclass(frozen=True)
-class Part:
+class FacePart:
     """A reading with a coefficient.
 
     Attributes
@@ -61,7 +61,7 @@ class Part:
     shows : str
         What there is more of with the attribute: "nearer", "farther", "lighter", "darker", or "mixed".
     coefficient : float
-        Per standard deviation over the photographs (`Fit.coefficients`).
+        Per standard deviation over the photographs (`SparseFit.coefficients`).
     share : float or None
         Of the sizes of all atoms' coefficients; None for a control.
     stable : int
@@ -87,8 +87,8 @@ class Explanation:
     attribute : str
     level, against : str
         Empty for a number.
-    fit : Fit
-    parts : tuple of Part
+    fit : SparseFit
+    parts : tuple of FacePart
         Those whose coefficient is not 0, the largest first, atoms before controls.
     regions : dict of str to float
         Share of the atoms' coefficients, each spread over regions as its map's energy is.
@@ -104,8 +104,8 @@ class Explanation:
     attribute: str
     level: str
     against: str
-    fit: Fit
-    parts: tuple[Part, ...]
+    fit: SparseFit
+    parts: tuple[FacePart, ...]
     regions: dict[str, float]
     kinds: dict[str, float]
     change: Floats
@@ -153,30 +153,30 @@ class Explanation:
         return explain_text.render(self)
 
 
-def face_of(measurer: Measurer) -> Bundle:
+def face_of(measurer: FaceEstimator) -> Bundle:
     """Return the face and its atoms that a measurer reads.
 
     Raises
     ------
-    TargetError
+    DatasetError
         When it reads none.
     """
     if not isinstance(measurer.atoms, Bundle):
-        raise TargetError(
+        raise DatasetError(
             "what measures pictures here knows no localised parts: make it with faceaug discover, and name the file as "
             "--reconstruction FILE"
         )
     return measurer.atoms
 
 
-def columns_for(target: Target, by: str | Sequence[str | AxisSpec], bundle: Bundle) -> list[str]:
+def columns_for(target: FaceDataset, by: str | Sequence[str | AxisSpec], bundle: Bundle) -> list[str]:
     """Return the measured columns that an explanation needs, once it is clear that it can be asked for.
 
     Raises
     ------
     UsageError
         When an attribute is no label, or is itself a localised part, view or light.
-    TargetError
+    DatasetError
         When the labels hold parts that were measured with another reconstruction.
     """
     for spec in parse_by(by):
@@ -189,7 +189,7 @@ def columns_for(target: Target, by: str | Sequence[str | AxisSpec], bundle: Bund
             raise UsageError(f"--explain needs a label: {error}") from error
     there = set(bundle.atoms) & set(target.table.columns)
     if there and there != set(bundle.atoms):
-        raise TargetError(
+        raise DatasetError(
             f"the labels hold {len(there)} of the {len(bundle.atoms)} parts that are needed: they were measured with "
             "another reconstruction; name its file as --reconstruction FILE, or give labels without them"
         )
@@ -197,13 +197,13 @@ def columns_for(target: Target, by: str | Sequence[str | AxisSpec], bundle: Bund
 
 
 def explain(
-    target: Target, by: str | Sequence[str | AxisSpec], bundle: Bundle, *, use_splits: bool = True, seed: int = 0
+    target: FaceDataset, by: str | Sequence[str | AxisSpec], bundle: Bundle, *, use_splits: bool = True, seed: int = 0
 ) -> list[Explanation]:
     """Find which localised parts carry attributes.
 
     Parameters
     ----------
-    target : Target
+    target : FaceDataset
         Its table holds the columns of `columns_for`, NaN where nothing could be measured.
     by : str or sequence
         As `faceaug.analyze` takes it: "gender,age". Numbers are explained as numbers unless they are binned; levels
@@ -223,7 +223,7 @@ def explain(
     ------
     UsageError
         See `columns_for`.
-    TargetError
+    DatasetError
         When an attribute does not vary, or too few faces have it; of several levels the rare ones are left out with a
         warning.
     """
@@ -249,7 +249,7 @@ def explain(
             fit = regress(readings[rows], answer[rows], controls, None if apart is None else apart[rows], seed=seed)
             found.append(_explanation(spec.column, level, against, fit, names, bundle, where, left))
         if skipped and not any(one.attribute == spec.column for one in found):
-            raise TargetError(f"{target.name}: {skipped[0]}; give more faces of it, or merge levels")
+            raise DatasetError(f"{target.name}: {skipped[0]}; give more faces of it, or merge levels")
         for sentence in skipped:
             _log.warning("%s: %s", target.name, sentence)
     return found
@@ -284,7 +284,7 @@ def _answers(table: pd.DataFrame, spec: AxisSpec) -> Iterator[tuple[str, str, An
     axis = build_axis(table, spec)
     codes = axis.assign(values)
     if len(axis.levels) < 2:
-        raise TargetError(f"{spec.column!r} is {axis.levels[0]!r} on every face that has it: nothing can be explained")
+        raise DatasetError(f"{spec.column!r} is {axis.levels[0]!r} on every face that has it: nothing can be explained")
     levels = axis.levels[1:] if len(axis.levels) == 2 else axis.levels
     for level in levels:
         against = axis.levels[0] if len(axis.levels) == 2 else "all others"
@@ -309,7 +309,7 @@ def _some(rows: Mask, seed: int) -> NDArray[np.int64]:
 
 
 def _explanation(
-    name: str, level: str, against: str, fit: Fit, names: Sequence[str], bundle: Bundle, judged_on: str,
+    name: str, level: str, against: str, fit: SparseFit, names: Sequence[str], bundle: Bundle, judged_on: str,
     left_out: dict[str, int],
 ) -> Explanation:  # fmt: skip
     count = len(bundle.atoms)
@@ -322,7 +322,7 @@ def _explanation(
         parts.append(
             _atom(bundle, int(k), fit, total)
             if k < count
-            else Part(names[k], "light" if "light" in names[k] else "view", "", 0.0, "", float(fit.coefficients[k]),
+            else FacePart(names[k], "light" if "light" in names[k] else "view", "", 0.0, "", float(fit.coefficients[k]),
                       None, int(fit.stable[k]))
         )  # fmt: skip
     weight = np.abs(own) / total
@@ -346,7 +346,7 @@ def _kind(bundle: Bundle, name: str) -> str:
     return "depth" if bundle.directions.kinds[row] == ATOM_KINDS[0] else "albedo"
 
 
-def _atom(bundle: Bundle, k: int, fit: Fit, total: float) -> Part:
+def _atom(bundle: Bundle, k: int, fit: SparseFit, total: float) -> FacePart:
     name, coefficient = bundle.atoms[k], float(fit.coefficients[k])
     region, share = bundle.region(name) or ("", 0.0)
     kind = _kind(bundle, name)
@@ -356,4 +356,4 @@ def _atom(bundle: Bundle, k: int, fit: Fit, total: float) -> Part:
     less, more = _WORDS[kind]
     clear = energy > 0 and abs(net) > _MIXED * energy * abs(coefficient)
     words = (more if net > 0 else less) if clear else "mixed"
-    return Part(name, kind, region, share, words, coefficient, abs(coefficient) / total, int(fit.stable[k]))
+    return FacePart(name, kind, region, share, words, coefficient, abs(coefficient) / total, int(fit.stable[k]))

@@ -31,7 +31,7 @@ _RESAMPLED = 2000
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class SparseFit:
     """What a sparse regression found. P readings.
 
     Attributes
@@ -69,10 +69,10 @@ class Fit:
     held_out: int
 
 
-def explain(
+def fit_sparse(
     readings: Floats, answer: Floats | Mask, controls: Mask, held: Mask | None = None, *,
     resamples: int = 50, shuffles: int = 20, seed: int = 0,
-) -> Fit:  # fmt: skip
+) -> SparseFit:  # fmt: skip
     """Regress an answer sparsely on readings.
 
     Parameters
@@ -93,7 +93,7 @@ def explain(
 
     Returns
     -------
-    Fit
+    SparseFit
     """
     rows = np.arange(len(answer)) if held is None else np.flatnonzero(~held)
     model: _Model = _Classes() if answer.dtype == bool else _Numbers()
@@ -110,7 +110,7 @@ def explain(
     shuffled = [model.score(*_judged(model, x, _shuffled(y, rows, rng), turns)) for _ in range(shuffles)]
     alone = model.score(*_judged(model, x[:, controls], y, [replace(turn, share=WEAKEST) for turn in turns]))
     coefficients, stable = _stability(model, x[rows], y[rows], share, resamples, rng)
-    return Fit(
+    return SparseFit(
         coefficients=coefficients,
         stable=stable,
         resamples=resamples,

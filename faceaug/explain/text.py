@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from faceaug.utils.text_table import clip, flow, percent, render_table
 
 if TYPE_CHECKING:
-    from faceaug.explain.explain import Explanation, Part
+    from faceaug.explain.explain import Explanation, FacePart
 
 SHOWN = 20
 """Parts that the text lists."""
@@ -49,7 +49,7 @@ def _judgement(found: Explanation) -> list[str]:
     )  # fmt: skip
 
 
-def _row(part: Part, resamples: int) -> list[str]:
+def _row(part: FacePart, resamples: int) -> list[str]:
     return [
         part.name,
         f"{part.region} {100 * part.region_share:.0f}%" if part.region else "",

@@ -21,7 +21,7 @@ _KEPT = 0.9  # how slowly the running means of scores move, a probe each
 _LUMA = 1 / math.sqrt(3)
 
 
-def augmented(images: Tensor, strength: float, rng: torch.Generator) -> Tensor:
+def augment(images: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Transform images float32 [N, 3, S, S], each kind with the probability `strength`; at 0 they are returned as is.
 
     What is drawn from `rng` does not depend on the strength, unless that is 0. Gradients flow through.
@@ -145,7 +145,7 @@ def _about_grey(angle: Tensor) -> Tensor:
     return eye + sin * cross + (1 - cos) * (cross @ cross)
 
 
-class Adaptation(nn.Module):
+class AdaptiveAugmentation(nn.Module):
     """How strongly images are augmented, and how far the discriminator has learnt its images by heart.
 
     All of it is kept in buffers, so that a run that is resumed goes on with it. Two measures (section 3 of the paper):
@@ -154,7 +154,7 @@ class Adaptation(nn.Module):
     """
 
     strength: Tensor
-    overfit: Tensor
+    ada_target: Tensor
     signs: Tensor
     counted: Tensor
     scores: Tensor
@@ -175,8 +175,8 @@ class Adaptation(nn.Module):
         """Move the strength by images / span, up where more overfitting than `target` was observed, else down."""
         if self.counted == 0:
             return
-        self.overfit.copy_(self.signs / self.counted)
-        change = math.copysign(images / span, float(self.overfit) - target)
+        self.ada_target.copy_(self.signs / self.counted)
+        change = math.copysign(images / span, float(self.ada_target) - target)
         self.strength.copy_((self.strength + change).clamp(0, limit))
         self.signs.zero_()
         self.counted.zero_()

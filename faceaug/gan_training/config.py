@@ -51,18 +51,18 @@ class TrainingConfig:
     """
 
     network: StyleGAN2Config = field(default_factory=StyleGAN2Config)
-    critic_base: int = 4096
-    critic_max: int = 192
+    discriminator_base: int = 4096
+    discriminator_max: int = 192
     batch: int = 128
     rate: float = 0.0025
     warmup: int = 200
     lead: int = 0
-    r1_weight: float = 0.2
+    r1_gamma: float = 0.2
     r1_every: int = 16
     mixing: float = 0.5
     augment: bool = True
-    overfit: float = 0.6
-    adapt_images: int = 500_000
+    ada_target: float = 0.6
+    ada_kimg_images: int = 500_000
     strongest: float = 0.8
     average_images: int = 10_000
     average_share: float = 0.05
@@ -82,11 +82,11 @@ class TrainingConfig:
         for name in ("mixing", "overfit", "strongest"):
             if not 0 <= getattr(self, name) <= 1:
                 raise GeneratorError(f"{name} is {getattr(self, name)}; it is a share, from 0 to 1")
-        _ = self.critic
+        _ = self.discriminator
 
     @property
-    def critic(self) -> StyleGAN2Config:
-        return replace(self.network, channel_base=self.critic_base, channel_max=self.critic_max)
+    def discriminator(self) -> StyleGAN2Config:
+        return replace(self.network, channel_base=self.discriminator_base, channel_max=self.discriminator_max)
 
     def steps(self, kimg: float) -> int:
         """Return the steps in which `kimg` thousand images are seen, at least 1."""
@@ -98,18 +98,18 @@ PRESETS = {
     # For a CPU, in minutes: 32 pixels, enough to see that a face comes out of it.
     "tiny": TrainingConfig(
         network=StyleGAN2Config(32, z_dim=64, w_dim=64, mapping_layers=2, channel_base=512, channel_max=64),
-        critic_base=512, critic_max=64, batch=16, warmup=50, r1_weight=0.05, adapt_images=50_000,
+        discriminator_base=512, discriminator_max=64, batch=16, warmup=50, r1_gamma=0.05, ada_kimg_images=50_000,
         average_images=4000, statistics_samples=10_000, log_every=25,
     ),
     # For a GPU: 0.48 billion multiplications an image, 4 MB in half precision.
     "64": TrainingConfig(),
     "128": TrainingConfig(
         network=StyleGAN2Config(128, z_dim=512, w_dim=512, mapping_layers=4, channel_base=8192, channel_max=256),
-        critic_base=8192, critic_max=256, batch=64, r1_weight=0.2, average_images=20_000,
+        discriminator_base=8192, discriminator_max=256, batch=64, r1_gamma=0.2, average_images=20_000,
     ),
     "256": TrainingConfig(
         network=StyleGAN2Config(256, z_dim=512, w_dim=512, mapping_layers=8, channel_base=16384, channel_max=512),
-        critic_base=16384, critic_max=512, batch=32, r1_weight=0.5, average_images=20_000,
+        discriminator_base=16384, discriminator_max=512, batch=32, r1_gamma=0.5, average_images=20_000,
     ),
 }  # fmt: skip
 
@@ -144,4 +144,4 @@ def continued(name: str, config: TrainingConfig, network: StyleGAN2Config) -> Tr
     that the paper takes when it transfers).
     """
     lead = max(1, config.steps(BUDGETS[name]) // 100)
-    return replace(config, network=network, lead=lead, adapt_images=max(1, config.adapt_images // 5))
+    return replace(config, network=network, lead=lead, ada_kimg_images=max(1, config.ada_kimg_images // 5))

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceaug.datasets.dataset import Target
-from faceaug.errors import GeneratorError, TargetError
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.errors import DatasetError, GeneratorError
 from faceaug.generators.base import Generator
 from faceaug.utils.images import resize
 from faceaug.utils.threads import Progress, map_in_threads
@@ -24,7 +24,7 @@ WIDEST = 1.25
 """Longer side over shorter side up to which the middle square of an image is taken without asking."""
 
 
-class Source(Protocol):
+class TrainingImages(Protocol):
     """Where the images come from that the generator learns to draw."""
 
     licence: str
@@ -35,10 +35,10 @@ class Source(Protocol):
         """Return images float32 [n, 3, resolution, resolution] in [-1, 1] on the device of `rng`."""
 
     def held_out(self, n: int, resolution: int, rng: torch.Generator) -> Tensor | None:
-        """Return images of the same kind that `draw` never returns; None where it never repeats itself."""
+        """Return images of the same kind that `sample_latents` never returns; None where it never repeats itself."""
 
 
-class Draws:
+class GeneratorImageSource:
     """Endless images of another generator, its latents kept within `limit` standard deviations by clamping.
 
     Parameters
@@ -83,7 +83,7 @@ class Draws:
         return None
 
 
-class Pictures:
+class FolderImageSource:
     """The images of a folder, each as often as any other, a part of them held out.
 
     Parameters
@@ -111,7 +111,7 @@ class Pictures:
         device: torch.device | str = "cpu",
     ) -> None:
         if len(pixels) < FEWEST:
-            raise TargetError(
+            raise DatasetError(
                 f"{name} has {len(pixels):,} images, and a generator needs at least {FEWEST} (some thousand to be of "
                 "use): give more images, or use a generator that is trained already"
             )
@@ -146,7 +146,7 @@ class Pictures:
 
 
 def load_pictures(
-    target: Target,
+    target: FaceDataset,
     resolution: int,
     *,
     crop: bool = False,
@@ -178,7 +178,7 @@ def load_pictures(
 
     Raises
     ------
-    TargetError
+    DatasetError
         When images are too small or not square enough.
     """
     pixels = np.empty((len(target), resolution, resolution, 3), np.uint8)
@@ -201,7 +201,7 @@ def load_pictures(
             pixels[row] = found
             row += 1
     if wrong and not (leave_out and row):
-        raise TargetError(_refusal(wrong, len(target), resolution, if_small))
+        raise DatasetError(_refusal(wrong, len(target), resolution, if_small))
     return pixels[:row], len(wrong)
 
 

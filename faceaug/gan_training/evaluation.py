@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 
 from faceaug.errors import GeneratorError
-from faceaug.gan_training.features import Features
+from faceaug.gan_training.features import FeatureExtractor
 from faceaug.gan_training.metrics import frechet, kernel_distance, nearest, precision_recall
 from faceaug.generators.base import Generator
-from faceaug.generators.sampling import draw_faces, draw_latents
+from faceaug.generators.sampling import sample_faces, sample_w
 from faceaug.generators.stylegan2_networks import StyleGAN2Network
 from faceaug.generators.weights_file import made_by
 from faceaug.utils.images import Rgb, contact_sheet
@@ -38,9 +38,9 @@ def sample(
     psi: float | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Pixels:
-    """Draw `n` pictures uint8 [n, R, R, 3]; draw k depends on (seed, k) alone, `psi` is as for `draw_latents`."""
+    """Draw `n` pictures uint8 [n, R, R, 3]; draw k depends on (seed, k) alone, `psi` is as for `sample_w`."""
     faces = np.empty((n, generator.resolution, generator.resolution, 3), np.uint8)
-    for row, face in enumerate(draw_faces(generator, draw_latents(generator, n, seed, psi))):
+    for row, face in enumerate(sample_faces(generator, sample_w(generator, n, seed, psi))):
         faces[row] = face
         if progress:
             progress(1)
@@ -60,12 +60,12 @@ def grid(made: Pixels, columns: int = 16) -> Rgb:
 def evaluate(
     generator: Generator,
     real: Pixels,
-    features: Features,
+    features: FeatureExtractor,
     *,
     n: int | None = None,
     seed: int = 0,
     psi: float | None = None,
-    fid: Features | None = None,
+    fid: FeatureExtractor | None = None,
     stages: Stages | None = None,
 ) -> tuple[dict[str, Any], Pixels]:
     """Compare a generator's draws with real pictures.
@@ -209,7 +209,7 @@ class Curve:
         Where the network is.
     """
 
-    def __init__(self, real: Pixels, features: Features, device: torch.device | str = "cpu") -> None:
+    def __init__(self, real: Pixels, features: FeatureExtractor, device: torch.device | str = "cpu") -> None:
         if len(real) < FEWEST:
             raise GeneratorError(f"{len(real)} pictures of each kind tell nothing: at least {FEWEST} are needed")
         self._features, self._device, self._n = features, device, len(real)

@@ -34,7 +34,7 @@ _SIDE = 224
 
 
 @dataclass(frozen=True)
-class Features:
+class FeatureExtractor:
     """A network that turns pictures into features.
 
     Parameters
@@ -65,7 +65,7 @@ class Features:
         return np.concatenate(parts)
 
 
-def load_efficientnet(device: str | torch.device = "cpu") -> Features:
+def load_efficientnet(device: str | torch.device = "cpu") -> FeatureExtractor:
     """Load EfficientNet-Lite0 with its ImageNet weights: the 1,280 pooled features below its classifier.
 
     Pictures are enlarged to 224 pixels (bicubic) and brought to (x - 127) / 128, as the network was trained.
@@ -94,7 +94,7 @@ def load_efficientnet(device: str | torch.device = "cpu") -> Features:
         features: Tensor = network.extract_features(x.contiguous(memory_format=torch.channels_last))
         return features.mean((2, 3))
 
-    return Features("Fréchet distance on EfficientNet-Lite0 features", versions, compute)
+    return FeatureExtractor("Fréchet distance on EfficientNet-Lite0 features", versions, compute)
 
 
 def efficientnet_installed() -> bool:
@@ -120,7 +120,7 @@ def _efficientnet_state() -> dict[str, Tensor]:
     return state
 
 
-def load_inception(weights: Path, device: str | torch.device = "cpu") -> Features:
+def load_inception(weights: Path, device: str | torch.device = "cpu") -> FeatureExtractor:
     """Load the Inception network of torch-fidelity, whose Fréchet distance is what is called FID.
 
     Parameters
@@ -153,7 +153,7 @@ def load_inception(weights: Path, device: str | torch.device = "cpu") -> Feature
         features: Tensor = network(pixels.to(target))[0]
         return features
 
-    return Features("FID (Inception of torch-fidelity)", {FIDELITY: version(FIDELITY)}, compute)
+    return FeatureExtractor("FID (Inception of torch-fidelity)", {FIDELITY: version(FIDELITY)}, compute)
 
 
 def _inception(extractor: Callable[..., Any], data: bytes) -> Any:

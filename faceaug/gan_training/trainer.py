@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceaug.errors import GeneratorError
-from faceaug.gan_training.ada import EVERY, Adaptation, augmented
+from faceaug.gan_training.ada import EVERY, AdaptiveAugmentation, augment
 from faceaug.gan_training.config import BUDGETS, PRESETS, TrainingConfig, preset
-from faceaug.gan_training.data import Draws, Pictures, Source
+from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, TrainingImages
 from faceaug.gan_training.discriminator import Discriminator
 from faceaug.gan_training.distributed import Workers
 from faceaug.generators.stylegan import StyleGAN2, build
@@ -33,19 +33,29 @@ from faceaug.utils import checkpoints as snapshots
 from faceaug.utils.device import check_device
 from faceaug.utils.files import write_bytes
 
-__all__ = ["BUDGETS", "PRESETS", "Draws", "Pictures", "Source", "Trainer", "TrainingConfig", "preset", "train"]
+__all__ = [
+    "BUDGETS",
+    "PRESETS",
+    "FolderImageSource",
+    "GanTrainer",
+    "GeneratorImageSource",
+    "TrainingConfig",
+    "TrainingImages",
+    "preset",
+    "train",
+]
 
 log = logging.getLogger(__name__)
 
 Watch = Callable[[StyleGAN2Network], Mapping[str, float]]
 """Told the averaged network at every snapshot; what it returns goes into the log. The least "frechet" is kept."""
-Progress = Callable[[int, int | None, Mapping[str, float]], None]
+TrainingProgress = Callable[[int, int | None, Mapping[str, float]], None]
 """Told (steps done, steps or None, what the last line of the log says)."""
 MEMORISING = 0.8
 """r_v from which on the discriminator knows its images by heart more than it knows faces."""
 
 
-class Trainer:
+class GanTrainer:
     """The networks, their optimisers, and one step of both.
 
     Parameters
@@ -65,7 +75,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        source: Source,
+        source: TrainingImages,
         device: torch.device,
         workers: Workers | None = None,
         start: StyleGAN2 | None = None,
@@ -75,9 +85,9 @@ class Trainer:
         self.share = self.workers.share(config.batch)
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.generator, self.average = StyleGAN2Network(config.network), StyleGAN2Network(config.network)
-        self.critic, self.adaptation = Discriminator(config.critic), Adaptation()
+        self.discriminator, self.adaptation = Discriminator(config.discriminator), AdaptiveAugmentation()
         reset_parameters(self.generator, config.seed)
-        reset_parameters(self.critic, config.seed + 1)
+        reset_parameters(self.discriminator, config.seed + 1)
         if start is not None:
             if start.header.config != config.network:
                 raise GeneratorError(
@@ -87,13 +97,13 @@ class Trainer:
             self.generator.load_state_dict(start.network.state_dict())
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
-        for network in (self.generator, self.average, self.critic):
+        for network in (self.generator, self.average, self.discriminator):
             network.to(device)
         # The penalty adds steps to the critic, so its rate and decay shrink to keep the same pace (as in the paper).
         pace = config.r1_every / (config.r1_every + 1)
         self.rates = (config.rate, config.rate * pace)
         self.adam = torch.optim.Adam(self.generator.parameters(), self.rates[0], (0.0, 0.99), 1e-8)
-        self.critic_adam = torch.optim.Adam(self.critic.parameters(), self.rates[1], (0.0, 0.99**pace), 1e-8)
+        self.critic_adam = torch.optim.Adam(self.discriminator.parameters(), self.rates[1], (0.0, 0.99**pace), 1e-8)
         self.step = self.seen = 0
 
     @property
@@ -101,7 +111,7 @@ class Trainer:
         return {
             "generator": self.generator,
             "average": self.average,
-            "critic": self.critic,
+            "critic": self.discriminator,
             "adaptation": self.adaptation,
         }
 
@@ -126,7 +136,7 @@ class Trainer:
         self.step += 1
         self.seen += config.batch
         if config.augment and self.step % EVERY == 0:
-            self.adaptation.adapt(EVERY * config.batch, config.overfit, config.adapt_images, config.strongest)
+            self.adaptation.adapt(EVERY * config.batch, config.ada_target, config.ada_kimg_images, config.strongest)
         self._follow()
         return losses
 
@@ -145,14 +155,14 @@ class Trainer:
         return images
 
     def _disguised(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        return augmented(images, float(self.adaptation.strength), rng) if self.config.augment else images
+        return augment(images, float(self.adaptation.strength), rng) if self.config.augment else images
 
     def _teach_critic(self, real: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
         self.generator.requires_grad_(False)
-        self.critic.requires_grad_(True)
+        self.discriminator.requires_grad_(True)
         with torch.no_grad():
             fake = self._disguised(self.fakes(rng), rng)
-        on_real, on_fake = self.critic(real, self.dtype), self.critic(fake, self.dtype)
+        on_real, on_fake = self.discriminator(real, self.dtype), self.discriminator(fake, self.dtype)
         loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
         self._descend(self.critic_adam, loss)
         if self.config.augment:
@@ -163,9 +173,9 @@ class Trainer:
     def _penalise(self, real: Tensor) -> Tensor:
         """R1, in float32 and on half of the batch: the squared gradient of the score by the image that is scored."""
         images = real[: max(min(4, len(real)), len(real) // 2)].detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(self.critic(images).sum(), images, create_graph=True)
+        (gradient,) = torch.autograd.grad(self.discriminator(images).sum(), images, create_graph=True)
         penalty = gradient.square().sum((1, 2, 3)).mean()
-        self._descend(self.critic_adam, penalty * (self.config.r1_weight / 2 * self.config.r1_every))
+        self._descend(self.critic_adam, penalty * (self.config.r1_gamma / 2 * self.config.r1_every))
         return penalty.detach()
 
     @torch.no_grad()
@@ -173,14 +183,14 @@ class Trainer:
         """Score images that nothing is trained on, under the same augmentation."""
         held_out = self.source.held_out(self.share, self.config.network.resolution, rng)
         if held_out is not None:
-            score = self.critic(self._disguised(held_out, rng), self.dtype).mean()
+            score = self.discriminator(self._disguised(held_out, rng), self.dtype).mean()
             scores = self.workers.mean(torch.stack([losses["real"], losses["fake"], score]))
             self.adaptation.probe(*scores.tolist())
 
     def _teach_generator(self, rng: torch.Generator) -> Tensor:
-        self.critic.requires_grad_(False)
+        self.discriminator.requires_grad_(False)
         self.generator.requires_grad_(True)
-        loss = F.softplus(-self.critic(self._disguised(self.fakes(rng), rng), self.dtype)).mean()
+        loss = F.softplus(-self.discriminator(self._disguised(self.fakes(rng), rng), self.dtype)).mean()
         self._descend(self.adam, loss)
         return loss.detach()
 
@@ -203,7 +213,7 @@ class Trainer:
 
 def train(
     config: TrainingConfig,
-    source: Source,
+    source: TrainingImages,
     out: str | Path,
     seconds: float | None = None,
     resume: bool = False,
@@ -215,7 +225,7 @@ def train(
     watch: Watch | None = None,
     start: StyleGAN2 | None = None,
     workers: Workers | None = None,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
 ) -> Path:
     """Train, and leave generator.safetensors, checkpoint.safetensors, log.jsonl, grid.png and grids/ in `out`.
 
@@ -259,7 +269,7 @@ def train(
     if seconds is None and steps is None:
         raise GeneratorError("a training without end was asked for: give seconds or steps")
     out, target, workers = Path(out), check_device(device), workers or Workers()
-    trainer = Trainer(config, source, target, workers, start)
+    trainer = GanTrainer(config, source, target, workers, start)
     setup = {"config": asdict(config), "source": source.sha256, "start": start.sha256 if start else None}
     _open(out, trainer, setup, resume)
     run = _Run(out, trainer, setup, watch)
@@ -286,7 +296,7 @@ def train(
     return out / snapshots.EXPORT
 
 
-def _open(out: Path, trainer: Trainer, setup: Mapping[str, Any], resume: bool) -> None:
+def _open(out: Path, trainer: GanTrainer, setup: Mapping[str, Any], resume: bool) -> None:
     """Make the folder of a run, or put the trainer where the run in it stopped."""
     first = trainer.workers.first
     if resume:
@@ -303,7 +313,7 @@ def _open(out: Path, trainer: Trainer, setup: Mapping[str, Any], resume: bool) -
 class _Run:
     """What a training writes: its log, its checkpoints, its grids, its generator."""
 
-    def __init__(self, out: Path, trainer: Trainer, setup: Mapping[str, Any], watch: Watch | None) -> None:
+    def __init__(self, out: Path, trainer: GanTrainer, setup: Mapping[str, Any], watch: Watch | None) -> None:
         self.out, self.trainer, self.setup, self.watch = out, trainer, setup, watch
         self.least = min((row["frechet"] for row in snapshots.read_log(out) if "frechet" in row), default=math.inf)
         self.warned = False
@@ -319,7 +329,7 @@ class _Run:
             )
         row = {"step": trainer.step, "seen": trainer.seen, "images_per_second": round(pace, 1), **values}
         if trainer.config.augment:
-            row |= {"strength": round(float(adaptation.strength), 4), "overfit": round(float(adaptation.overfit), 4)}
+            row |= {"strength": round(float(adaptation.strength), 4), "overfit": round(float(adaptation.ada_target), 4)}
         if (memorised := adaptation.memorised) is not None:
             row["memorised"] = round(memorised, 3)
             self._warn(memorised)

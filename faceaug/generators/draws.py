@@ -45,7 +45,7 @@ def pictures(generator: Generator, w: Tensor, side: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class SamplePool:
     """Draws that are kept, since drawing a picture can cost as much as learning from it.
 
     Attributes
@@ -71,7 +71,7 @@ class Pool:
         return self.images[rows].to(device).float() / 127.5 - 1
 
 
-def draw_pool(
+def sample_pool(
     generator: Generator,
     n: int,
     seed: int,
@@ -79,7 +79,7 @@ def draw_pool(
     folder: Path | None = None,
     progress: Callable[[int], None] | None = None,
     stream: int = LEARNT,
-) -> Pool:
+) -> SamplePool:
     """Draw a pool, or read what of it is in a folder and draw the rest.
 
     Parameters
@@ -110,7 +110,7 @@ def draw_pool(
             images[first : first + len(part)] = _part(generator, part, side, folder and folder / name)
             if progress:
                 progress(len(part))
-    return Pool(latent, images)
+    return SamplePool(latent, images)
 
 
 def _part(generator: Generator, w: Tensor, side: int, path: Path | None) -> Tensor:

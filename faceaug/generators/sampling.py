@@ -19,7 +19,7 @@ from faceaug.utils.typing import Floats
 AT_ONCE = 2**22  # pixels that are drawn before they are turned to bytes and, where asked, made smaller
 
 
-def draw_latents(generator: Generator, n: int, seed: int = 0, psi: float | None = None) -> Tensor:
+def sample_w(generator: Generator, n: int, seed: int = 0, psi: float | None = None) -> Tensor:
     """Draw latents w, float32 [n, D]; draw k depends on (seed, k) alone.
 
     Parameters
@@ -46,7 +46,7 @@ def draw_latents(generator: Generator, n: int, seed: int = 0, psi: float | None 
         return mean + psi * (generator.map(z) - mean)
 
 
-def draw_faces(generator: Generator, w: Tensor, side: int | None = None) -> Iterator[Rgb]:
+def sample_faces(generator: Generator, w: Tensor, side: int | None = None) -> Iterator[Rgb]:
     """Yield the pictures of latents w [N, D] as bytes, `side` pixels wide; few are held at a time."""
     side = side or generator.resolution
     step = max(1, AT_ONCE // generator.resolution**2)
@@ -57,7 +57,7 @@ def draw_faces(generator: Generator, w: Tensor, side: int | None = None) -> Iter
         yield from (resize(face, (side, side)) for face in pixels)
 
 
-def draw_grid(
+def sample_grid(
     generator: Generator,
     n: int,
     *,
@@ -72,7 +72,7 @@ def draw_grid(
     Parameters
     ----------
     generator, n, psi, seed
-        As for `draw_latents`.
+        As for `sample_w`.
     side : int, optional
         Pixels of a face; the generator's resolution without it.
     precision : str
@@ -96,14 +96,14 @@ def draw_grid(
     if psi is not None and isinstance(generator, StyleGAN2):  # layers behind a cut-off undo the same psi
         generator = generator.with_settings(psi=psi)
     faces = []
-    for face in draw_faces(generator, draw_latents(generator, n, seed, psi), side):
+    for face in sample_faces(generator, sample_w(generator, n, seed, psi), side):
         faces.append(face)
         if progress is not None:
             progress(1)
     return contact_sheet(faces, math.ceil(math.sqrt(n)))
 
 
-def draw(generator: Generator, seeds: Sequence[np.random.SeedSequence], truncation: float = 1.0) -> Floats:
+def sample_latents(generator: Generator, seeds: Sequence[np.random.SeedSequence], truncation: float = 1.0) -> Floats:
     """Return latents w, float64 [N, D], one for each seed; truncation 1 leaves them as they are, 0 gives the mean."""
     z = np.stack([sample_z(generator.z_dim, seed) for seed in seeds])
     with torch.inference_mode():
@@ -111,12 +111,12 @@ def draw(generator: Generator, seeds: Sequence[np.random.SeedSequence], truncati
     return np.asarray(generator.w_mean + truncation * (w - generator.w_mean), np.float64)
 
 
-def draw_seeds(seed: int, first: int, count: int) -> list[np.random.SeedSequence]:
+def latent_seeds(seed: int, first: int, count: int) -> list[np.random.SeedSequence]:
     """Return the seeds of `count` of the survey's draws from number `first` on."""
-    return [np.random.SeedSequence(seed, spawn_key=(DRAWS_KEY, first + i)) for i in range(count)]
+    return [np.random.SeedSequence(seed, spawn_key=(SURVEY_KEY, first + i)) for i in range(count)]
 
 
-DRAWS_KEY = 2**32 - 1  # spawn key of the draws' seeds; cells use their index
+SURVEY_KEY = 2**32 - 1  # spawn key of the draws' seeds; cells use their index
 
 
 def synthesize(generator: Generator, w: Floats | NDArray[np.float32], batch_size: int) -> Tensor:

@@ -18,8 +18,8 @@ from faceaug.generators.stylegan2_networks import StyleGAN2Config, reset_paramet
 from faceaug.generators.weights_file import (
     COVARIANCE,
     MEAN,
-    Header,
     Network,
+    WeightsHeader,
     check_settings,
     described,
     made_by,
@@ -61,7 +61,7 @@ class StyleGAN2:
     """
 
     network: Network
-    header: Header
+    header: WeightsHeader
     sha256: str
     full_mean: npt.NDArray[np.float64]
     full_covariance: npt.NDArray[np.float64]
@@ -190,7 +190,7 @@ def build(
     network
         The network to write; it stays as it is.
     name, licence, origin, source_sha256
-        What the file tells of itself (`Header`).
+        What the file tells of itself (`WeightsHeader`).
     psi, noise, cutoff, label
         Settings that the generator has when the file is loaded without others; `label` is the class, if it has any.
     samples, seed
@@ -200,7 +200,7 @@ def build(
     """
     dtype = torch.float16 if half else torch.float32
     tensors = {key: value.detach().to(dtype) for key, value in network.state_dict().items()}
-    header = Header(
+    header = WeightsHeader(
         name=name,
         **described(network.config),
         truncation_psi=psi,
@@ -286,7 +286,7 @@ def initialise(config: StyleGAN2Config, seed: int, samples: int = 4096) -> Style
     return from_bytes(data, text)
 
 
-def _network(header: Header, tensors: dict[str, Tensor]) -> Network:
+def _network(header: WeightsHeader, tensors: dict[str, Tensor]) -> Network:
     """Return a frozen network that uses the given tensors as they are, without a copy."""
     network = new_network(header.config)
     network.load_state_dict(tensors, strict=True, assign=True)

@@ -178,7 +178,7 @@ class Mapping(nn.Module):
         return x  # [N, W]
 
 
-class Kept:
+class WeightCache:
     """What is worked out from a frozen weight on a CPU, once, and again when the weight has changed."""
 
     def __init__(self, work_out: Callable[[Tensor], Tensor]) -> None:
@@ -217,7 +217,7 @@ class SynthesisLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         self.register_buffer("noise_const", torch.empty(side, side))
         self.noise_strength = nn.Parameter(torch.empty([]))
-        self._energy, self._kernels = Kept(energy), Kept(partial(winograd.kernels, up=up))
+        self._energy, self._kernels = WeightCache(energy), WeightCache(partial(winograd.kernels, up=up))
 
     def reset(self, rng: torch.Generator) -> None:
         self.weight.copy_(torch.randn(self.weight.shape, generator=rng))

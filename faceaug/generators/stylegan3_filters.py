@@ -56,7 +56,7 @@ def separated(kernel: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Resampling:
     """Sampling up by zeros between samples, a filter, and sampling down, along one side of pictures.
 
     With z the signal spread by `up` and moved by `low`: ``out[j] = sum_t line[t] z[j down + t]``.
@@ -81,7 +81,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Bend:
+class FilteredNonlinearity:
     """A signal sampled up, to where a nonlinearity is applied, and down again: the same along both sides.
 
     Parameters
@@ -94,8 +94,8 @@ class Bend:
         Samples a side before, at the nonlinearity and after.
     """
 
-    rise: Sampling
-    falls: tuple[tuple[Sampling, Sampling], ...]
+    rise: Resampling
+    falls: tuple[tuple[Resampling, Resampling], ...]
     given: int
     between: int
     side: int
@@ -114,7 +114,7 @@ class Bend:
 
 @dataclass(frozen=True)
 class Span:
-    """The pieces of a `Bend`'s matrices that make some of its outputs, from the samples first to last.
+    """The pieces of a `FilteredNonlinearity`'s matrices that make some of its outputs, from the samples first to last.
 
     `rise` is [B, last - first], `fall_height` [outputs, B r] and `fall_width` [r outputs, B], for r pairs.
     """
@@ -127,8 +127,8 @@ class Span:
 
 
 @lru_cache(maxsize=128)
-def _spans(bend: Bend, length: int, device: torch.device, dtype: torch.dtype) -> tuple[Span, ...]:
-    """Return the matrices of a `Bend` for outputs from 0 on, `length` at a time."""
+def _spans(bend: FilteredNonlinearity, length: int, device: torch.device, dtype: torch.dtype) -> tuple[Span, ...]:
+    """Return the matrices of a `FilteredNonlinearity` for outputs from 0 on, `length` at a time."""
     spans = []
     for start in range(0, bend.side, length):
         stop = min(start + length, bend.side)
@@ -143,7 +143,7 @@ def _spans(bend: Bend, length: int, device: torch.device, dtype: torch.dtype) ->
 
 
 def _tile(x: Tensor, rows: Span, columns: Span, nonlinearity: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return one tile [n, height, width, C] of what a `Bend` makes of x [n, given, given, C]."""
+    """Return one tile [n, height, width, C] of what a `FilteredNonlinearity` makes of x [n, given, given, C]."""
     n, channels = len(x), x.shape[-1]
     z = x[:, rows.first : rows.last, columns.first : columns.last].flatten(2)
     z = _times(rows.rise, z).view(n * len(rows.rise), -1, channels)

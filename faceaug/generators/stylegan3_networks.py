@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.stylegan2_networks import EPSILON, GAIN, LEAK, FullyConnected, Mapping, Noise, StyleGAN2Config
-from faceaug.generators.stylegan3_filters import Bend, Sampling, lowpass, round_lowpass, separated
+from faceaug.generators.stylegan3_filters import FilteredNonlinearity, Resampling, lowpass, round_lowpass, separated
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class AliasFreeLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(after.channels))
         self.register_buffer("magnitude_ema", torch.empty([]))
         self.designs: tuple[Design, Design] = (None, None)
-        self.bend: Bend | None = None
+        self.bend: FilteredNonlinearity | None = None
         if not colours:
             self._design(before, after, f, critical)
 
@@ -217,7 +217,7 @@ class AliasFreeLayer(nn.Module):
         line = lowpass(rising, before.cutoff, 2 * before.half_width, rate) if up > 1 else np.ones(1)
         # The gain makes good for the zeros between the samples, and goes through the nonlinearity, which wants one too.
         # Samples stay where they are (appendix C.3).
-        rise = Sampling(tuple(math.sqrt(GAIN) * up * line), up=up, low=(missing + up) // 2)
+        rise = Resampling(tuple(math.sqrt(GAIN) * up * line), up=up, low=(missing + up) // 2)
         pairs, fall = np.ones((1, 2, 1)), None
         if down > 1 and f.radial and not critical:
             fall = round_lowpass(falling, after.cutoff, 2 * after.half_width, rate)
@@ -226,8 +226,8 @@ class AliasFreeLayer(nn.Module):
             fall = lowpass(falling, after.cutoff, 2 * after.half_width, rate)
             pairs = np.stack([fall, fall])[None]
         self.designs = (line if up > 1 else None, fall)
-        falls = tuple((Sampling(tuple(a), down=down), Sampling(tuple(b), down=down)) for a, b in pairs)
-        self.bend = Bend(rise, falls, given, between, after.side)
+        falls = tuple((Resampling(tuple(a), down=down), Resampling(tuple(b), down=down)) for a, b in pairs)
+        self.bend = FilteredNonlinearity(rise, falls, given, between, after.side)
 
     def reset(self, rng: torch.Generator) -> None:
         self.weight.copy_(torch.randn(self.weight.shape, generator=rng))

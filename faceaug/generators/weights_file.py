@@ -54,7 +54,7 @@ class FilterHeader(BaseModel):
     radial: bool
 
 
-class Header(BaseModel):
+class WeightsHeader(BaseModel):
     """What a generator's file says of itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -136,7 +136,7 @@ def made_by() -> str:
         return "faceaug (from a checkout)"
 
 
-def pack(header: Header, tensors: dict[str, Tensor]) -> bytes:
+def pack(header: WeightsHeader, tensors: dict[str, Tensor]) -> bytes:
     """Return the bytes of a generator's file; the same header and tensors give the same bytes.
 
     Raises
@@ -151,7 +151,7 @@ def pack(header: Header, tensors: dict[str, Tensor]) -> bytes:
     return safetensors.torch.save(whole, {"faceaug": header.model_dump_json()})
 
 
-def unpack(data: bytes, where: str | Path) -> tuple[Header, dict[str, Tensor], str]:
+def unpack(data: bytes, where: str | Path) -> tuple[WeightsHeader, dict[str, Tensor], str]:
     """Return header, tensors (weights float32, statistics float64) and SHA-256 of a generator's file.
 
     Parameters
@@ -171,7 +171,7 @@ def unpack(data: bytes, where: str | Path) -> tuple[Header, dict[str, Tensor], s
         return _unpack(data, where)
 
 
-def _unpack(data: bytes, where: str | Path) -> tuple[Header, dict[str, Tensor], str]:
+def _unpack(data: bytes, where: str | Path) -> tuple[WeightsHeader, dict[str, Tensor], str]:
     header = _read_header(data, where)
     expected = {name: tuple(tensor.shape) for name, tensor in new_network(header.config).state_dict().items()}
     expected |= {MEAN: (header.w_dim,), COVARIANCE: (header.w_dim, header.w_dim)}
@@ -202,7 +202,7 @@ def check_settings(config: StyleGAN2Config, cutoff: int | None, label: int) -> N
         raise GeneratorError(f"the class {label} is not one of this generator's: {has}")
 
 
-def _read_header(data: bytes, where: str | Path) -> Header:
+def _read_header(data: bytes, where: str | Path) -> WeightsHeader:
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(len(data) - 8, LARGEST_HEADER):
         raise GeneratorError(f"{where} is no safetensors file or is truncated ({len(data)} bytes); get the file again")
@@ -221,7 +221,7 @@ def _read_header(data: bytes, where: str | Path) -> Header:
             f"{where} is of version {shown(repr(number))}; this faceaug reads version {VERSION}: update faceaug"
         )
     try:
-        header = Header.model_validate(raw)
+        header = WeightsHeader.model_validate(raw)
         check_settings(header.config, header.truncation_cutoff, header.label)
     except ValidationError as error:
         first = error.errors()[0]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 
 SIDE = 64
 BANDS = 4
@@ -20,7 +20,7 @@ LEAST_PAIRS = 8
 
 
 @dataclass(frozen=True)
-class Likeness:
+class ImageDistance:
     """Compares pictures band by band, each band in units of what tells two photographs of different people apart.
 
     The distance of two pictures is the root of the mean over the bands: 0 is the same picture, and 1 is as far apart
@@ -35,24 +35,24 @@ class Likeness:
     scale: tuple[float, ...]
 
     @classmethod
-    def among(cls, photographs: Tensor) -> Likeness:
+    def among(cls, photographs: Tensor) -> ImageDistance:
         """Find the unit on photographs [N, 3, 64, 64] of different people, in [-1, 1].
 
         Raises
         ------
-        TargetError
+        DatasetError
             When there are too few to tell, or they are all the same.
         """
         n = len(photographs)
         if n < LEAST_PAIRS:
-            raise TargetError(
+            raise DatasetError(
                 f"{n} photographs are too few to say how different two people look: at least {LEAST_PAIRS} are needed"
             )
         order = torch.randperm(n, generator=torch.Generator().manual_seed(n))
         one = bands(photographs[order])
         scale = tuple(float(_weighed(part - part.roll(1, 0)).mean()) for part in one)
         if min(scale) < 1e-7:
-            raise TargetError("the photographs are all the same, or blank: nothing tells two of them apart")
+            raise DatasetError("the photographs are all the same, or blank: nothing tells two of them apart")
         return cls(scale)
 
     def squares(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:

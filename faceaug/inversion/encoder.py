@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import Pool, draw_pool
+from faceaug.generators.draws import SamplePool, sample_pool
 from faceaug.latents.whitening import Whitening
 from faceaug.utils.augmentations import jitter
 from faceaug.utils.blocks import Residual
@@ -96,7 +96,7 @@ def train_encoder(
         On the CPU, in evaluation mode.
     """
     rng = torch.Generator().manual_seed(seed)
-    pool = draw_pool(generator, max(2, min(POOL, STEPS * BATCH)), seed, SIDE)
+    pool = sample_pool(generator, max(2, min(POOL, STEPS * BATCH)), seed, SIDE)
     latent = white.white(pool.w)
     shown = _shown(pool, latent, view)
     with torch.random.fork_rng(devices=[]):
@@ -121,7 +121,7 @@ def train_encoder(
     return evaluated
 
 
-def _shown(pool: Pool, latent: Tensor, view: View) -> Tensor:
+def _shown(pool: SamplePool, latent: Tensor, view: View) -> Tensor:
     """Return a factor [K, K] of the mean square by which coarse pictures change with the white latent, 1 on average."""
     starts = range(0, len(pool), TOGETHER)
     coarse = [at_side(view(pool.pictures(slice(s, s + TOGETHER))), COARSE).flatten(1) for s in starts]

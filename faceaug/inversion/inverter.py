@@ -15,7 +15,7 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError, IntegrityError
 from faceaug.generators.base import Generator
-from faceaug.inversion.distance import Likeness, bands
+from faceaug.inversion.distance import ImageDistance, bands
 from faceaug.inversion.encoder import SIDE, EncoderNet, View, train_encoder
 from faceaug.latents.whitening import Whitening, whitening
 from faceaug.utils.files import atomic
@@ -33,7 +33,7 @@ _SCALE = "likeness"
 
 
 @dataclass(frozen=True, eq=False)
-class Inverted:
+class InvertedFaces:
     """What photographs were inverted to.
 
     Attributes
@@ -41,7 +41,7 @@ class Inverted:
     w : float32 [N, D]
     error : float64 [N]
         Distance of the photograph to what is drawn of it: 0 is the same picture, 1 as far apart as the photographs of
-        two people are on average (`Likeness`).
+        two people are on average (`ImageDistance`).
     """
 
     w: NDArray[np.float32]
@@ -50,7 +50,7 @@ class Inverted:
 
 @dataclass(frozen=True, eq=False)
 class Inverter:
-    """Inverts photographs for one generator; see `learn_inverter`.
+    """Inverts photographs for one generator; see `train_inverter`.
 
     Attributes
     ----------
@@ -58,17 +58,17 @@ class Inverter:
     view : callable
         What the generator's pictures look like where they stand beside the photographs; differentiable.
     white : Whitening
-    likeness : Likeness
+    likeness : ImageDistance
     net : EncoderNet
     """
 
     generator: Generator
     view: View
     white: Whitening
-    likeness: Likeness
+    likeness: ImageDistance
     net: EncoderNet
 
-    def __call__(self, photographs: Tensor, steps: int | None = None) -> Inverted:
+    def __call__(self, photographs: Tensor, steps: int | None = None) -> InvertedFaces:
         """Invert photographs.
 
         Parameters
@@ -94,7 +94,7 @@ class Inverter:
                 off = self.likeness(self.drawn(found), filled)
             w.append(found[: len(part)].numpy().astype(np.float32))
             error.append(off[: len(part)].double().cpu().numpy())
-        return Inverted(np.concatenate(w), np.concatenate(error))
+        return InvertedFaces(np.concatenate(w), np.concatenate(error))
 
     def drawn(self, w: Tensor) -> Tensor:
         """Return the pictures [N, 3, 64, 64] of latents w [N, D], on the CPU, as they stand beside photographs."""
@@ -142,7 +142,7 @@ class Inverter:
             why = " ".join(str(error).split())[:200]
             raise IntegrityError(f"{path} cannot be read ({why}); start again in another folder") from error
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(generator, view, white, Likeness(scale), net)
+        return cls(generator, view, white, ImageDistance(scale), net)
 
 
 def tile_for(resolution: int) -> int:
@@ -150,7 +150,7 @@ def tile_for(resolution: int) -> int:
     return max(1, TILE * 128**2 // max(resolution, 128) ** 2)
 
 
-def learn_inverter(
+def train_inverter(
     generator: Generator,
     view: View,
     photographs: Tensor,
@@ -174,11 +174,11 @@ def learn_inverter(
 
     Raises
     ------
-    TargetError
+    DatasetError
         When there are too few photographs.
     GeneratorError
         When the generator has no usable mean and covariance of w.
     """
-    likeness, white = Likeness.among(photographs), whitening(generator)
+    likeness, white = ImageDistance.among(photographs), whitening(generator)
     net = train_encoder(generator, white, view, seed=seed, progress=progress)
     return Inverter(generator, view, white, likeness, net)

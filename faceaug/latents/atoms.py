@@ -46,7 +46,7 @@ _RANK = 1e-7  # singular values below this share of the largest are rounding
 
 
 @dataclass(frozen=True, eq=False)
-class Atoms:
+class SparseAtoms:
     """K localised atoms, ranked by the variance that their maps carry. D is the width of w; maps are [C, S, S].
 
     Attributes
@@ -105,7 +105,7 @@ def localize(
     evenness: float = EVENNESS,
     sparsity: float = SPARSITY,
     radius: float = RADIUS,
-) -> Atoms:
+) -> SparseAtoms:
     """Find localised atoms.
 
     Parameters
@@ -168,7 +168,7 @@ def localize(
     maps, dense = maps / weight, dense / weight
     peak = np.abs(maps).reshape(count, -1).argmax(1)
     sign = np.where(maps.reshape(count, -1)[np.arange(count), peak] < 0, -1.0, 1.0)
-    return Atoms(
+    return SparseAtoms(
         reading=(back @ reading * sign)[:, order],
         steps=(root @ steps * sign)[:, order],
         maps=(maps * sign[:, None, None, None] / scale[:, None, None])[order],

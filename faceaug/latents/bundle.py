@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from faceaug.errors import IntegrityError
-from faceaug.latents.atoms import Atoms, read_atoms, reader_of
+from faceaug.latents.atoms import SparseAtoms, read_atoms, reader_of
 from faceaug.latents.directions import KINDS, WITH_FACE, Directions, read_directions
 from faceaug.latents.face_regions import REGIONS, shares
 from faceaug.utils.files import atomic
@@ -63,7 +63,7 @@ class Bundle:
         where they are there. As given where no weights are kept; "" when no network took part.
     weights : mapping of str to array
         The reconstruction network's weights, and what is stored beside them
-        (`faceaug.measurement.measure.measurer_state`); may be empty where only their hash is kept.
+        (`faceaug.measurement.measure.estimator_state`); may be empty where only their hash is kept.
     generator_name, made_by : str
         The generator as `load_generator` knows it; the command that found this.
     """
@@ -203,7 +203,7 @@ def range_seen(values: Floats) -> Floats:
     return np.asarray(np.quantile(values, QUANTILES, axis=0).T, np.float64)
 
 
-def atom_names(atoms: Atoms, regions: NDArray[np.uint8]) -> tuple[tuple[str, ...], tuple[str, ...], Floats]:
+def atom_names(atoms: SparseAtoms, regions: NDArray[np.uint8]) -> tuple[tuple[str, ...], tuple[str, ...], Floats]:
     """Return the atoms' names, kinds and shares [K, len(REGIONS)].
 
     An atom is called after the region that holds most of its energy, "wide" where none holds 60%, after what it changes
@@ -223,14 +223,14 @@ def atom_names(atoms: Atoms, regions: NDArray[np.uint8]) -> tuple[tuple[str, ...
 
 
 def with_atoms(
-    directions: Directions, atoms: Atoms, regions: NDArray[np.uint8], r2: Floats
+    directions: Directions, atoms: SparseAtoms, regions: NDArray[np.uint8], r2: Floats
 ) -> tuple[Directions, Floats]:
     """Return the directions with the atoms appended, and the atoms' shares [K, len(REGIONS)].
 
     Parameters
     ----------
     r2 : float64 [K]
-        Of the atoms' values read off held-out faces (`Atoms.values`) on w.
+        Of the atoms' values read off held-out faces (`SparseAtoms.values`) on w.
     """
     names, kinds, found = atom_names(atoms, regions)
     count = len(names)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceaug.errors import IntegrityError
-from faceaug.measurement.alignment_data import lesson
+from faceaug.measurement.alignment_data import alignment_batch
 from faceaug.measurement.crops import SIDE, cut, stepped
 from faceaug.utils.blocks import Residual
 from faceaug.utils.images import Rgb, resize
@@ -54,7 +54,7 @@ class AlignmentNet(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Aligned:
+class AlignedFaces:
     """Faces that were brought into the generator's framing.
 
     Attributes
@@ -65,14 +65,14 @@ class Aligned:
         Where, on the canvas; the angle is how far the face was turned clockwise against these pictures.
     face : Tensor [N]
         Log-odds that there is a face.
-    unrest : Tensor [N]
+    residual_step : Tensor [N]
         Length of the step that the network would take next, in `_UNITS`: large where it never came to rest.
     """
 
     images: Tensor
     windows: Tensor
     face: Tensor
-    unrest: Tensor
+    residual_step: Tensor
 
 
 class Aligner:
@@ -100,7 +100,7 @@ class Aligner:
             )
         return (step + other * other.new_tensor([-1, 1, 1, -1])) / 2, (face + again) / 2
 
-    def align(self, canvases: Tensor, shorter: Tensor, rounds: int = ROUNDS) -> Aligned:
+    def align(self, canvases: Tensor, shorter: Tensor, rounds: int = ROUNDS) -> AlignedFaces:
         """Find the faces.
 
         Parameters
@@ -124,17 +124,17 @@ class Aligner:
             best = stepped(best, self.look(cut(canvases, best))[0])
         return self._at(canvases, best)
 
-    def framed(self, canvases: Tensor, shorter: Tensor) -> Aligned:
+    def framed(self, canvases: Tensor, shorter: Tensor) -> AlignedFaces:
         """Take the square of the shorter side as it is: for pictures that are framed like the generator's."""
         canvases, shorter = canvases.to(self.device), shorter.to(self.device)
         windows = canvases.new_zeros(len(canvases), 4)
         windows[:, 2] = torch.log(shorter)
         return self._at(canvases, windows)
 
-    def _at(self, canvases: Tensor, windows: Tensor) -> Aligned:
+    def _at(self, canvases: Tensor, windows: Tensor) -> AlignedFaces:
         images = cut(canvases, windows)
         step, face = self.look(images)
-        return Aligned(images, windows, face, (step / step.new_tensor(_UNITS)).norm(dim=1))
+        return AlignedFaces(images, windows, face, (step / step.new_tensor(_UNITS)).norm(dim=1))
 
     def state(self) -> dict[str, Tensor]:
         """Return the weights by name."""
@@ -239,7 +239,7 @@ def train_alignment(
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
     for step in range(steps):
         chosen = faces[torch.randint(0, len(faces), (batch,), generator=rng)]
-        taught = lesson(at_side(chosen.float() / 127.5 - 1, SIDE), rng)
+        taught = alignment_batch(at_side(chosen.float() / 127.5 - 1, SIDE), rng)
         way, face = net(taught.images.to(device).contiguous(memory_format=torch.channels_last))
         there, home = taught.face.to(device), taught.steps.to(device)
         off = F.smooth_l1_loss(way / way.new_tensor(_UNITS), home / home.new_tensor(_UNITS), reduction="none", beta=0.3)

@@ -28,7 +28,7 @@ _FACE, _BESIDE, _PART, _TURNED, _TILES, _PHASES, _SHAPES = range(7)
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class AlignmentBatch:
     """A batch to learn from.
 
     Attributes
@@ -45,7 +45,7 @@ class Lesson:
     face: Tensor
 
 
-def lesson(faces: Tensor, rng: torch.Generator, side: int = 64) -> Lesson:
+def alignment_batch(faces: Tensor, rng: torch.Generator, side: int = 64) -> AlignmentBatch:
     """Make a lesson of generated pictures [N, 3, R, R] in [-1, 1]; `rng` is the only source of randomness."""
     n = len(faces)
     faces = torch.where((torch.rand(n, generator=rng) < 0.5)[:, None, None, None], faces.flip(-1), faces)
@@ -58,7 +58,7 @@ def lesson(faces: Tensor, rng: torch.Generator, side: int = 64) -> Lesson:
             images[chosen] = change(images[chosen], rng)
     if (shapes := kind == _SHAPES).any():
         images[shapes] = backgrounds(int(shapes.sum()), side, rng)
-    return Lesson(photometry(images, rng), steps, (kind == _FACE).float())
+    return AlignmentBatch(photometry(images, rng), steps, (kind == _FACE).float())
 
 
 def _steps(kind: Tensor, rng: torch.Generator) -> Tensor:

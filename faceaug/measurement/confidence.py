@@ -35,7 +35,7 @@ _PARTS = ("spread", "centre", "scale", "weights", "bias", "limits", "presence")
 
 
 @dataclass(frozen=True, eq=False)
-class Signs:
+class QualitySignals:
     """What tells a good reading from a bad one, for N pictures and S semantics.
 
     Attributes
@@ -43,30 +43,30 @@ class Signs:
     error : float64 [N]
         Mean difference of the picture and its explanation, in standard deviations of the picture; infinite where the
         explanation shows nothing.
-    twofold : float64 [N, S]
+    mirror_disagreement : float64 [N, S]
         Half of the difference between the values read from the picture and from its mirror, in their units.
-    unrest : float64 [N]
-        See `alignment.Aligned`.
+    residual_step : float64 [N]
+        See `alignment.AlignedFaces`.
     face : float64 [N]
         Log-odds of a face.
     """
 
     error: Floats
-    twofold: Floats
-    unrest: Floats
+    mirror_disagreement: Floats
+    residual_step: Floats
     face: Floats
 
 
-def joined(signs: Sequence[Signs]) -> Signs:
+def joined(signs: Sequence[QualitySignals]) -> QualitySignals:
     """Return signs one after the other."""
-    return Signs(
+    return QualitySignals(
         *(np.concatenate([getattr(s, name) for s in signs]) for name in ("error", "twofold", "unrest", "face"))
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Trust:
-    """Turns signs into confidence; see `fit_trust`.
+class ConfidenceModel:
+    """Turns signs into confidence; see `fit_confidence`.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Trust:
     limits : float64 [4]
         Largest error, disagreement and unrest, and least presence of a face, at which anything is told.
     presence : float64 [3]
-        The presence of a face, in log-odds: weights of `Signs.face` and of minus the logarithm of unrest, and a bias.
+        The presence of a face, in log-odds: weights of `QualitySignals.face` and of minus the logarithm of unrest, and a bias.
         Where there is no face the framing hardly ever comes to rest.
     """
 
@@ -91,21 +91,21 @@ class Trust:
     limits: Floats
     presence: Floats
 
-    def confidence(self, signs: Signs) -> Floats:
+    def confidence(self, signs: QualitySignals) -> Floats:
         """Return the probability [N, S] that each value is within `TOLERANCE`; 0 where nothing can be told."""
         standard = (_troubles(signs, self.spread) - self.centre) / self.scale  # [N, S, 5]
         odds = np.clip(np.einsum("nsf,sf->ns", standard, self.weights) + self.bias, -_MOST_ODDS, _MOST_ODDS)
         told = np.array([not why for why in self.refusals(signs)])[:, None]
         return np.where(told, 1 / (1 + np.exp(-odds)), 0.0)
 
-    def refusals(self, signs: Signs) -> list[str]:
+    def refusals(self, signs: QualitySignals) -> list[str]:
         """Say of each picture why nothing can be told of it; an empty text where something can."""
-        error, twofold, unrest, face = self.limits
+        error, mirror_disagreement, residual_step, face = self.limits
         reasons = (
             (NO_FACE, ~((_marks(signs) @ self.presence >= face) & (signs.face >= _LEAST_FACE))),
-            (RESTLESS, ~(signs.unrest <= unrest)),
+            (RESTLESS, ~(signs.residual_step <= residual_step)),
             (UNEXPLAINED, ~(signs.error <= error)),
-            (TWOFOLD, ~(_overall(signs, self.spread) <= twofold)),
+            (TWOFOLD, ~(_overall(signs, self.spread) <= mirror_disagreement)),
         )
         return [next((why for why, bad in reasons if bad[k]), "") for k in range(len(signs.error))]
 
@@ -114,7 +114,7 @@ class Trust:
         return {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _PARTS}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], semantics: int) -> Trust:
+    def from_state(cls, state: Mapping[str, Tensor], semantics: int) -> ConfidenceModel:
         """Return what `state` described; IntegrityError unless it is for so many semantics."""
         shapes = dict(spread=(semantics,), centre=(semantics, 5), scale=(semantics, 5), weights=(semantics, 5),
                       bias=(semantics,), limits=(4,), presence=(3,))  # fmt: skip
@@ -130,7 +130,7 @@ class Trust:
         return cls(**arrays)
 
 
-def fit_trust(signs: Signs, off: Floats, spread: Floats, without: Signs) -> Trust:
+def fit_confidence(signs: QualitySignals, off: Floats, spread: Floats, without: QualitySignals) -> ConfidenceModel:
     """Learn from disturbed pictures what the signs are worth.
 
     Parameters
@@ -151,7 +151,7 @@ def fit_trust(signs: Signs, off: Floats, spread: Floats, without: Signs) -> Trus
     """
     both = joined([signs, without])
     troubles, marks = _troubles(both, spread), _marks(both)
-    high = (signs.error, _overall(signs, spread), signs.unrest)
+    high = (signs.error, _overall(signs, spread), signs.residual_step)
     limits = np.array([_limit(sign, far, least) for sign, far, least in zip(high, _FAR, _STRICTEST, strict=True)])
     # Before fitting: a fit to what is no number may stop where it began, and look fine.
     _check_finite(troubles, marks, limits, spread)
@@ -168,7 +168,7 @@ def fit_trust(signs: Signs, off: Floats, spread: Floats, without: Signs) -> Trus
     faces, others = (_marks(part) @ presence for part in (signs, without))
     # At most 1% of the faces lie below, and if that can be, at most 1% of what is none above.
     least = max(_LEAST_FACE, float(min(np.quantile(faces, 0.01), np.quantile(others, 0.99))))
-    return Trust(spread, centre, scale, weights, bias, np.array([*limits, least]), presence)
+    return ConfidenceModel(spread, centre, scale, weights, bias, np.array([*limits, least]), presence)
 
 
 def _check_finite(*parts: Floats) -> None:
@@ -188,24 +188,24 @@ def _limit(sign: Floats, far: float, least: float) -> float:
     return max(least, float(middle + far * (np.quantile(known, 0.99) - middle)))
 
 
-def _marks(signs: Signs) -> Floats:
+def _marks(signs: QualitySignals) -> Floats:
     """Return what speaks for a face, [N, 3]: the more the better, and 1."""
-    return np.stack([np.clip(signs.face, -8, 8), -np.log(signs.unrest + 0.02), np.ones_like(signs.face)], 1)
+    return np.stack([np.clip(signs.face, -8, 8), -np.log(signs.residual_step + 0.02), np.ones_like(signs.face)], 1)
 
 
-def _overall(signs: Signs, spread: Floats) -> Floats:
+def _overall(signs: QualitySignals, spread: Floats) -> Floats:
     """Return the disagreement over all semantics, root mean square in their standard deviations: [N]."""
-    return np.asarray(np.sqrt(np.square(signs.twofold / spread).mean(1)), np.float64)
+    return np.asarray(np.sqrt(np.square(signs.mirror_disagreement / spread).mean(1)), np.float64)
 
 
-def _troubles(signs: Signs, spread: Floats) -> Floats:
+def _troubles(signs: QualitySignals, spread: Floats) -> Floats:
     """Return what speaks against a reading, [N, S, 5]: the larger the worse, on scales that tell small ones apart."""
     shared = [
         np.log(np.clip(signs.error, *_ERRORS)),
         np.log(_overall(signs, spread) + 0.02),
-        np.log(signs.unrest + 0.02),
+        np.log(signs.residual_step + 0.02),
     ]
-    own = np.log(np.abs(signs.twofold) / spread + 0.02)
+    own = np.log(np.abs(signs.mirror_disagreement) / spread + 0.02)
     columns = [*(np.broadcast_to(s[:, None], own.shape) for s in shared[:2]), own, shared[2][:, None] + 0 * own]
     return np.stack([*columns, np.clip(-signs.face, -8, 8)[:, None] + 0 * own], 2)
 

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.measurement.alignment import CANVAS, Aligned, Aligner
+from faceaug.measurement.alignment import CANVAS, AlignedFaces, Aligner
 from faceaug.measurement.alignment_data import around, backgrounds, exchanged, scrambled
-from faceaug.measurement.confidence import Signs, Trust, fit_trust, joined
+from faceaug.measurement.confidence import ConfidenceModel, QualitySignals, fit_confidence, joined
 from faceaug.measurement.crops import SIDE, before
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.semantics import NAMES, TOGETHER, UNITS, semantics_of
 from faceaug.utils.augmentations import photometry
@@ -28,7 +28,7 @@ _OFF = (0.25, 0.25, 0.45, 0.25)  # how far disturbed pictures are off their fram
 _DARK = 0.05  # standard deviation of a picture on [-1, 1] below which its error is not divided by less
 
 
-class Atoms(Protocol):
+class AtomReader(Protocol):
     """Localised semantics of the canonical maps; `semantics.bundle.Bundle` is one."""
 
     @property
@@ -44,7 +44,7 @@ class Atoms(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measurements:
     """What was measured on N pictures.
 
     Attributes
@@ -55,37 +55,37 @@ class Measured:
         Probability that a value is within half a standard deviation of generated faces of the truth; 0 for NaN.
     refusals : tuple of str, length N
         Why nothing can be told, or an empty text.
-    faces : Aligned
+    faces : AlignedFaces
         Where the faces are, and their pictures.
-    reading : Reading
+    reading : FaceFactors
         Of those pictures, not averaged with their mirrors.
     """
 
     values: Floats
     confidence: Floats
     refusals: tuple[str, ...]
-    faces: Aligned
-    reading: Reading
+    faces: AlignedFaces
+    reading: FaceFactors
 
 
 @dataclass(frozen=True, eq=False)
-class Measurer:
+class FaceEstimator:
     """All that measures a photograph.
 
     Attributes
     ----------
     reconstruct : callable, Tensor [N, 3, 64, 64] in [-1, 1] -> Reading
     aligner : Aligner
-    trust : Trust
-    atoms : Atoms, optional
+    trust : ConfidenceModel
+    atoms : AtomReader, optional
     sha256 : str
         Of the weights of all of it; "" where they have not been written yet.
     """
 
-    reconstruct: Callable[[Tensor], Reading]
+    reconstruct: Callable[[Tensor], FaceFactors]
     aligner: Aligner
-    trust: Trust
-    atoms: Atoms | None = None
+    trust: ConfidenceModel
+    atoms: AtomReader | None = None
     sha256: str = ""
 
     @property
@@ -98,7 +98,7 @@ class Measurer:
         """The unit of each."""
         return (*UNITS.values(), *["standard deviations"] * (len(self.names) - len(UNITS)))
 
-    def read(self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False) -> Measured:
+    def read(self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False) -> Measurements:
         """Measure photographs that were laid on canvases.
 
         Parameters
@@ -110,7 +110,7 @@ class Measurer:
 
         Returns
         -------
-        Measured
+        Measurements
             Its tensors where the canvases are, wherever this computes.
         """
         faces = self.aligner.framed(canvases, shorter) if aligned else self.aligner.align(canvases, shorter)
@@ -118,14 +118,14 @@ class Measurer:
         refusals = tuple(self.trust.refusals(signs))
         told = np.array([not why for why in refusals], bool).reshape(-1, 1)
         here = canvases.device
-        return Measured(
+        return Measurements(
             np.where(told, values, np.nan), self.trust.confidence(signs), refusals,
-            Aligned(faces.images.to(here), faces.windows.to(here), faces.face.to(here), faces.unrest.to(here)),
+            AlignedFaces(faces.images.to(here), faces.windows.to(here), faces.face.to(here), faces.residual_step.to(here)),
             reading.map(lambda part: part.to(here)),
         )  # fmt: skip
 
 
-def values_of(reconstruct: Callable[[Tensor], Reading], images: Tensor) -> Floats:
+def values_of(reconstruct: Callable[[Tensor], FaceFactors], images: Tensor) -> Floats:
     """Return the semantics [N, 6] of pictures framed as the generator's: the mean of each and its mirror's."""
     with torch.no_grad():
         one, other = reconstruct(images), reconstruct(images.flip(-1)).mirrored()
@@ -133,8 +133,8 @@ def values_of(reconstruct: Callable[[Tensor], Reading], images: Tensor) -> Float
 
 
 def sensed(
-    reconstruct: Callable[[Tensor], Reading], atoms: Atoms | None, faces: Aligned
-) -> tuple[Floats, Signs, Reading]:
+    reconstruct: Callable[[Tensor], FaceFactors], atoms: AtomReader | None, faces: AlignedFaces
+) -> tuple[Floats, QualitySignals, FaceFactors]:
     """Read framed faces and their mirrors: the mean values [N, S], the signs of how well it went, and the reading."""
     with torch.no_grad():
         reading, other = reconstruct(faces.images), reconstruct(faces.images.flip(-1)).mirrored()
@@ -142,11 +142,11 @@ def sensed(
         error = _error(faces.images, reading).double().cpu().numpy()
     values = (one + two) / 2
     values[:, _ROLL] += np.degrees(faces.windows[:, 3].double().cpu().numpy())
-    unrest, face = (part.double().cpu().numpy() for part in (faces.unrest, faces.face))
-    return values, Signs(error, np.abs(one - two) / 2, unrest, face), reading
+    residual_step, face = (part.double().cpu().numpy() for part in (faces.residual_step, faces.face))
+    return values, QualitySignals(error, np.abs(one - two) / 2, residual_step, face), reading
 
 
-def _values(reading: Reading, atoms: Atoms | None) -> Floats:
+def _values(reading: FaceFactors, atoms: AtomReader | None) -> Floats:
     values: Floats = semantics_of(reading).double().cpu().numpy()
     if atoms is None:
         return values
@@ -155,7 +155,7 @@ def _values(reading: Reading, atoms: Atoms | None) -> Floats:
     return np.concatenate([values, atoms.values(depth[:, 0], albedo)], 1)
 
 
-def _error(images: Tensor, reading: Reading) -> Tensor:
+def _error(images: Tensor, reading: FaceFactors) -> Tensor:
     """Return how badly readings explain pictures, in the picture's standard deviation where a face is seen: [N]."""
     made = render(reading.albedo, reading.depth, reading.light, reading.view)
     images = at_side(images, made.image.shape[-1])
@@ -168,14 +168,14 @@ def _error(images: Tensor, reading: Reading) -> Tensor:
 
 
 def calibrate(
-    reconstruct: Callable[[Tensor], Reading],
+    reconstruct: Callable[[Tensor], FaceFactors],
     aligner: Aligner,
     faces: Tensor,
     *,
-    atoms: Atoms | None = None,
+    atoms: AtomReader | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Measurer:
+) -> FaceEstimator:
     """Find out on generated pictures what a measurement is worth.
 
     Each draw is read as it is, and again after its exposure, colour, sharpness, framing and surroundings were changed;
@@ -184,7 +184,7 @@ def calibrate(
     Parameters
     ----------
     reconstruct, aligner, atoms
-        As in `Measurer`; computed where they are.
+        As in `FaceEstimator`; computed where they are.
     faces : uint8 [N, 3, S, S]
         Draws of the generator that they were trained on, but which they have not seen; a few hundred are enough.
     seed
@@ -211,5 +211,5 @@ def calibrate(
         if progress:
             progress(min(start + TOGETHER, len(faces)), len(faces))
     spread = np.maximum(np.concatenate(truths).std(0), 1e-6)
-    trust = fit_trust(joined(kinds), np.concatenate(gaps), spread, joined(others))
-    return Measurer(reconstruct, aligner, trust, atoms)
+    trust = fit_confidence(joined(kinds), np.concatenate(gaps), spread, joined(others))
+    return FaceEstimator(reconstruct, aligner, trust, atoms)

@@ -1,7 +1,7 @@
 """Pose and light of a data set's photographs, with no labels at all: as a table, or as columns of a target.
 
 What measures is a file that `faceaug discover` writes: the reconstruction's weights, and, beside them under names of
-their own, the alignment and the calibration (see `measurer_state`).
+their own, the alignment and the calibration (see `estimator_state`).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.analysis.axes import NOT_ATTRIBUTES
-from faceaug.datasets.dataset import Measurement, Target
+from faceaug.datasets.dataset import FaceDataset, MeasuredColumns
 from faceaug.datasets.registry import UNLABELLED
-from faceaug.errors import FaceaugError, IntegrityError, TargetError, nearest
+from faceaug.errors import DatasetError, FaceaugError, IntegrityError, nearest
 from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import CANVAS, Aligner, canvas_of
-from faceaug.measurement.confidence import Trust
-from faceaug.measurement.estimator import Atoms, Measurer
-from faceaug.reconstruction.factors import Reading
+from faceaug.measurement.confidence import ConfidenceModel
+from faceaug.measurement.estimator import AtomReader, FaceEstimator
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.networks import Reconstructor, network_of
 from faceaug.reconstruction.semantics import NAMES, TOGETHER
 from faceaug.utils.device import check_device
 from faceaug.utils.images import decode
 from faceaug.utils.threads import Progress, map_in_threads
 
-__all__ = ["Measurer", "measure", "measurer_from", "measurer_state", "summary", "with_measured"]
+__all__ = ["FaceEstimator", "estimator_from", "estimator_state", "measure", "summary", "with_measured"]
 
 FILE, WHY, CONFIDENCE = "file", "cannot_tell", "_confidence"
 SMALLEST = 24
@@ -49,8 +49,8 @@ _log = logging.getLogger(__name__)
 
 
 def measure(
-    source: Target | Sequence[str | Path],
-    measurer: Measurer,
+    source: FaceDataset | Sequence[str | Path],
+    measurer: FaceEstimator,
     *,
     aligned: bool = False,
     workers: int | None = None,
@@ -60,8 +60,8 @@ def measure(
 
     Parameters
     ----------
-    source : Target, or paths of image files
-    measurer : Measurer
+    source : FaceDataset, or paths of image files
+    measurer : FaceEstimator
     aligned : bool
         The pictures are framed as the generator's pictures are: read the middle square as it is.
     workers : int, optional
@@ -76,12 +76,12 @@ def measure(
         for each of `measurer.names` (NaN where nothing can be told) and its "_confidence" in [0, 1]; "cannot_tell",
         the reason for that or an empty text. Written to a file, it can be given as labels.
     """
-    if isinstance(source, Target):
+    if isinstance(source, FaceDataset):
         names, encoded, most = source.keys, source.encoded, source.max_pixels
         kept = source.table.drop(columns="key")
     else:
         paths = [Path(path) for path in source]
-        names, most = tuple(map(str, paths)), Target.max_pixels
+        names, most = tuple(map(str, paths)), FaceDataset.max_pixels
         kept = pd.DataFrame(index=range(len(paths)))
 
         def encoded(index: int) -> bytes:
@@ -93,14 +93,14 @@ def measure(
 
 
 def with_measured(
-    target: Target,
+    target: FaceDataset,
     names: Sequence[str],
-    measurer: Callable[[], Measurer],
+    measurer: Callable[[], FaceEstimator],
     *,
     aligned: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Target:
+) -> FaceDataset:
     """Return a target in whose table those of `names` that it lacks and that can be measured are columns.
 
     A column of the labels wins over a measurement of the same name. Names that are neither are left to whoever looks
@@ -108,7 +108,7 @@ def with_measured(
 
     Parameters
     ----------
-    target : Target
+    target : FaceDataset
     names : sequence of str
         Columns that are needed.
     measurer : callable returning a Measurer
@@ -116,7 +116,7 @@ def with_measured(
 
     Raises
     ------
-    TargetError
+    DatasetError
         When a name is needed of pictures that have no labels and it is not measured, or no picture can be measured.
     """
     wanted = [name for name in names if name not in target.table.columns and name not in NOT_ATTRIBUTES]
@@ -131,7 +131,7 @@ def with_measured(
     reasons = Counter(why for why in table[WHY] if why)
     lost = sum(reasons.values())
     if lost == len(table):
-        raise TargetError(
+        raise DatasetError(
             f"nothing can be measured on the {lost:,} images of {target.name} ({_counted(reasons)}): give photographs "
             "of faces, or label them"
         )
@@ -139,11 +139,11 @@ def with_measured(
         _log.warning("%s: nothing can be measured on %s of %s images (%s)", target.name, f"{lost:,}",
                      f"{len(table):,}", _counted(reasons))  # fmt: skip
     new = {name: table[name] for name in found.names if name in wanted}
-    told = Measurement(tuple(new), found.sha256, aligned)
+    told = MeasuredColumns(tuple(new), found.sha256, aligned)
     return replace(target, table=target.table.assign(**new), measured=told)
 
 
-def require_measured(location: str | Path, names: Sequence[str], measurer: Callable[[], Measurer]) -> None:
+def require_measured(location: str | Path, names: Sequence[str], measurer: Callable[[], FaceEstimator]) -> None:
     """Refuse names that are not measured, before images without labels are looked at one by one for nothing.
 
     Parameters
@@ -156,7 +156,7 @@ def require_measured(location: str | Path, names: Sequence[str], measurer: Calla
 
     Raises
     ------
-    TargetError
+    DatasetError
         When one of them is not measured.
     """
     wanted = [name for name in names if name not in NOT_ATTRIBUTES]
@@ -165,23 +165,23 @@ def require_measured(location: str | Path, names: Sequence[str], measurer: Calla
     unknown = [name for name in wanted if name not in known]
     if unknown:
         hint = nearest(unknown[0], NAMES)  # not a list of all atoms
-        raise TargetError(
+        raise DatasetError(
             f"{location} has images but no labels, and {unknown[0]!r} is not measured ({hint}): give a CSV, TSV or "
             "Parquet file of labels with --labels"
         )
 
 
-def _loaded(wanted: Sequence[str], measurer: Callable[[], Measurer]) -> Measurer | None:
-    """Return what measures, or None where nothing does and none of `wanted` is known to be measured."""
+def _loaded(wanted: Sequence[str], measurer: Callable[[], FaceEstimator]) -> FaceEstimator | None:
+    """Return what measures, or None where nothing does and none of `attribute_goals` is known to be measured."""
     try:
         return measurer()
-    except TargetError:
+    except DatasetError:
         if set(wanted) & set(NAMES):
             raise
         return None  # a name that nobody knows, most likely: whoever looks for it says so
 
 
-def summary(table: pd.DataFrame, measurer: Measurer) -> dict[str, Any]:
+def summary(table: pd.DataFrame, measurer: FaceEstimator) -> dict[str, Any]:
     """Return what a table of `measure` says as a whole, JSON-able: counts, reasons, and quantiles of each semantic."""
     reasons = Counter(why for why in table[WHY] if why)
     told = table[table[WHY] == ""]
@@ -199,33 +199,33 @@ def summary(table: pd.DataFrame, measurer: Measurer) -> dict[str, Any]:
                 quantiles_at=[0.05, 0.5, 0.95], semantics=semantics)  # fmt: skip
 
 
-def load_measurer(path: str | Path | None = None, device: str | torch.device = "cpu") -> Measurer:
+def load_estimator(path: str | Path | None = None, device: str | torch.device = "cpu") -> FaceEstimator:
     """Load what measures photographs from a file of `faceaug discover`, or what comes with faceaug.
 
     Raises
     ------
-    TargetError
+    DatasetError
         When no file is named and none comes with this faceaug.
     IntegrityError
         When the file is missing, damaged or of another kind.
     """
     if path is None and not SHIPPED.is_file():
-        raise TargetError(
+        raise DatasetError(
             "nothing that measures pictures comes with this faceaug: make it with faceaug discover and name the file "
             "as --reconstruction FILE, or label the images"
         )
     file = SHIPPED if path is None else Path(path)
-    return measurer_of(read_bundle(file), str(file), device)
+    return estimator_of(read_bundle(file), str(file), device)
 
 
-def measurer_of(bundle: Bundle, where: str = "these directions", device: str | torch.device = "cpu") -> Measurer:
+def estimator_of(bundle: Bundle, where: str = "these directions", device: str | torch.device = "cpu") -> FaceEstimator:
     """Return what measures photographs from a bundle; IntegrityError, naming `where`, when it holds no such thing."""
     if not any(name.startswith(_ALIGNMENT) for name in bundle.weights):
         raise IntegrityError(
             f"{where} holds directions, but nothing that measures pictures: make it with faceaug discover"
         )
     place = check_device(device)
-    found = measurer_from(
+    found = estimator_from(
         bundle.weights, network_in(bundle, where).to(place), bundle if bundle.atoms else None, bundle.reconstruction
     )
     found.aligner.to(place)
@@ -238,19 +238,19 @@ def network_in(bundle: Bundle, where: str = "these directions") -> Reconstructor
     return network_of({name: value for name, value in bundle.weights.items() if not name.startswith(beside)}, where)
 
 
-def measurer_state(measurer: Measurer) -> dict[str, NDArray[Any]]:
+def estimator_state(measurer: FaceEstimator) -> dict[str, NDArray[Any]]:
     """Return the alignment and the calibration as arrays, to be stored in a bundle among the reconstruction's."""
     parts = ((_ALIGNMENT, measurer.aligner.state()), (_CALIBRATION, measurer.trust.state()))
     return {prefix + name: value.numpy() for prefix, state in parts for name, value in state.items()}
 
 
-def measurer_from(
+def estimator_from(
     state: Mapping[str, NDArray[Any]],
-    reconstruct: Callable[[Tensor], Reading],
-    atoms: Atoms | None = None,
+    reconstruct: Callable[[Tensor], FaceFactors],
+    atoms: AtomReader | None = None,
     sha256: str = "",
-) -> Measurer:
-    """Return the measurer whose arrays `measurer_state` returned; others in `state` are passed over.
+) -> FaceEstimator:
+    """Return the measurer whose arrays `estimator_state` returned; others in `state` are passed over.
 
     Raises
     ------
@@ -266,11 +266,13 @@ def measurer_from(
         for prefix in (_ALIGNMENT, _CALIBRATION)
     )
     count = len(NAMES) + (len(atoms.atoms) if atoms else 0)
-    return Measurer(reconstruct, Aligner.from_state(alignment), Trust.from_state(calibration, count), atoms, sha256)
+    return FaceEstimator(
+        reconstruct, Aligner.from_state(alignment), ConfidenceModel.from_state(calibration, count), atoms, sha256
+    )
 
 
 def _measured(
-    names: Sequence[str], encoded: Callable[[int], bytes], max_pixels: int, measurer: Measurer, aligned: bool,
+    names: Sequence[str], encoded: Callable[[int], bytes], max_pixels: int, measurer: FaceEstimator, aligned: bool,
     workers: int | None, progress: Progress | None,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the columns that are measured, a row for each name."""

@@ -23,7 +23,7 @@ from faceaug.analysis.analyze import Analysis
 from faceaug.analysis.axes import Axis, cell_levels, describe
 from faceaug.errors import PlanError, UsageError
 from faceaug.planning import schema as plan_file
-from faceaug.planning.strategies import Wish, wished_totals
+from faceaug.planning.strategies import SamplingStrategy, strategy_totals
 from faceaug.utils.files import read_json, write_json
 from faceaug.utils.text_table import flow, label_columns, render_table
 
@@ -31,7 +31,7 @@ _TEXT_ROWS = 60
 
 
 @dataclass(frozen=True)
-class Limits:
+class Budget:
     """Upper bounds of what is made; None is no bound.
 
     Attributes
@@ -90,7 +90,7 @@ class PlannedCell:
     wanted : int
         Faces to make if there were no limits.
     planned : int
-        Faces to make; at most `wanted`.
+        Faces to make; at most `attribute_goals`.
     """
 
     index: int
@@ -111,7 +111,7 @@ class Plan:
         All combinations of levels, row-major over the axes.
     target : str
         The wish, as "uniform" or "match:reference.csv"; "explicit" for counts that were given in Python.
-    limits : Limits
+    limits : Budget
     notes : tuple of str
         What the reader should know, such as rows of a reference that were left out.
     """
@@ -119,7 +119,7 @@ class Plan:
     axes: tuple[Axis, ...]
     cells: tuple[PlannedCell, ...]
     target: str
-    limits: Limits = Limits()
+    limits: Budget = Budget()
     notes: tuple[str, ...] = ()
 
     @property
@@ -154,7 +154,7 @@ class Plan:
             for axis in checked.axes
         )
         cells = tuple(PlannedCell(**dict(cell)) for cell in checked.cells)
-        return cls(axes, cells, checked.target, Limits(**dict(checked.limits)), tuple(checked.notes))
+        return cls(axes, cells, checked.target, Budget(**dict(checked.limits)), tuple(checked.notes))
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
@@ -176,7 +176,7 @@ class Plan:
         return _text(self)
 
 
-def plan(analysis: Analysis, target: Wish = "uniform", limits: Limits | None = None) -> Plan:
+def plan(analysis: Analysis, target: SamplingStrategy = "uniform", limits: Budget | None = None) -> Plan:
     """Decide how many faces to make in each cell.
 
     Parameters
@@ -195,7 +195,7 @@ def plan(analysis: Analysis, target: Wish = "uniform", limits: Limits | None = N
         - a path to JSON or YAML with the wished totals of cells, as a list ``[{"gender": "female", "ethnicity":
           "asian", "count": 500}, ...]`` or nested in the order of the axes ``{"female": {"asian": 500}}``; or such a
           value itself. Cells that are left out stay as they are.
-    limits : Limits, optional
+    limits : Budget, optional
         `max_per_cell` first caps each cell. If the sum is then more than the smaller of `max_total` and
         ``floor(max_synthetic_ratio * real)``, that budget is shared out in proportion to the capped needs, by largest
         remainder; ties go to the larger need, then to the earlier cell.
@@ -215,17 +215,17 @@ def plan(analysis: Analysis, target: Wish = "uniform", limits: Limits | None = N
 
 
 def plan_counts(
-    axes: Sequence[Axis], counts: Sequence[int], target: Wish = "uniform", limits: Limits | None = None
+    axes: Sequence[Axis], counts: Sequence[int], target: SamplingStrategy = "uniform", limits: Budget | None = None
 ) -> Plan:
     """Do what `plan` does, from the axes and the real count of each cell [cells], row-major over the axes."""
-    limits = limits or Limits()
+    limits = limits or Budget()
     if len(counts) == 1:
         by = ",".join(axis.name for axis in axes)
         only = f"level {axes[0].levels[0]!r}" if len(axes) == 1 else f"cell ({describe(cell_levels(axes, 0))})"
         raise PlanError(
             f"--by {by} has a single {only}: nothing to balance; name another attribute, or add faces of another level"
         )
-    totals, name, notes = wished_totals(axes, counts, target)
+    totals, name, notes = strategy_totals(axes, counts, target)
     wanted = [total - count for total, count in zip(totals, counts, strict=True)]
     capped = wanted if limits.max_per_cell is None else [min(need, limits.max_per_cell) for need in wanted]
     budget = limits.budget(sum(counts))

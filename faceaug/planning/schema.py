@@ -42,7 +42,7 @@ class AxisEntry(_Model):
         return self
 
 
-class LimitsEntry(_Model):
+class BudgetEntry(_Model):
     """The limits; see `faceaug.planning.plan.plan.Limits`."""
 
     max_synthetic_ratio: Annotated[float, pydantic.Field(ge=0)] | None
@@ -74,7 +74,7 @@ class PlanEntry(_Model):
     format: Literal["faceaug-plan"]
     version: Literal[1]
     target: str
-    limits: LimitsEntry
+    limits: BudgetEntry
     notes: list[str]
     axes: list[AxisEntry] = pydantic.Field(min_length=1)
     totals: TotalsEntry

@@ -17,12 +17,14 @@ from faceaug.errors import PlanError, UsageError, nearest
 from faceaug.utils.documents import DOCUMENTS, load_document
 from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
-Wish = str | Mapping[Any, Any] | Sequence[Mapping[str, Any]]
+SamplingStrategy = str | Mapping[Any, Any] | Sequence[Mapping[str, Any]]
 KINDS = ("uniform", "uniform-within:COL", "match:FILE", "min:N")
 _TABLES = (".csv", ".tsv", ".parquet")
 
 
-def wished_totals(axes: Sequence[Axis], counts: Sequence[int], target: Wish) -> tuple[list[int], str, tuple[str, ...]]:
+def strategy_totals(
+    axes: Sequence[Axis], counts: Sequence[int], target: SamplingStrategy
+) -> tuple[list[int], str, tuple[str, ...]]:
     """Return the wished total of each cell, real and made together.
 
     Parameters

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import FOCAL, pixel_grid, sample
 
 ANGLE, ZOOM, STEP = math.radians(12), 0.1, 0.1
@@ -25,7 +25,7 @@ NOISE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Disturbance:
+class ImageAugmentation:
     """What is done to N pictures.
 
     Attributes
@@ -56,7 +56,7 @@ class Disturbance:
         factor = (self.gain[:, None] * self.tint)[:, :, None, None]
         return ((moved + 1) * factor - 1).clamp(-1, 1)
 
-    def reading(self, reading: Reading) -> Reading:
+    def reading(self, reading: FaceFactors) -> FaceFactors:
         """Return the readings of the disturbed pictures."""
         albedo = (reading.albedo * self.tint[:, :, None, None]).clamp(0, 1)
         light = torch.cat([reading.light[:, :2] * self.gain[:, None], reading.light[:, 2:]], 1)
@@ -65,10 +65,10 @@ class Disturbance:
         far = (1 + tz) / self.zoom
         across, down = (self.step * (far / FOCAL)[:, None]).unbind(1)
         view = [pitch, yaw, roll + self.angle, cos * tx - sin * ty + across, sin * tx + cos * ty + down, far - 1]
-        return Reading(reading.depth, albedo, light, torch.stack(view, 1))
+        return FaceFactors(reading.depth, albedo, light, torch.stack(view, 1))
 
 
-def disturbance(n: int, rng: torch.Generator, device: torch.device | None = None) -> Disturbance:
+def sample_augmentation(n: int, rng: torch.Generator, device: torch.device | None = None) -> ImageAugmentation:
     """Draw what to do to n pictures; a fifth of them stay where they are, as they are."""
     moved = (torch.rand(n, generator=rng) < 0.8).float()
     angle, zoom, across, down = ((torch.rand(n, generator=rng) * 2 - 1) * moved for _ in range(4))
@@ -76,7 +76,7 @@ def disturbance(n: int, rng: torch.Generator, device: torch.device | None = None
     gain = torch.exp(((torch.randn(n, generator=rng) + 0.5) * EXPOSURE).clamp(-0.6, 0.8) * moved)
     tint = torch.exp(torch.randn(n, 3, generator=rng) * TINT * moved[:, None])
     parts = (angle * ANGLE, torch.exp(zoom * ZOOM), torch.stack([across, down], 1) * STEP, gain, tint)
-    return Disturbance(*(part.to(device) for part in parts))
+    return ImageAugmentation(*(part.to(device) for part in parts))
 
 
 def degraded(images: Tensor, rng: torch.Generator) -> Tensor:

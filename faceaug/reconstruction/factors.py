@@ -15,7 +15,7 @@ LIGHT = ("ambient", "diffuse", "light_x", "light_y")
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class FaceFactors:
     """The explanation of N pictures.
 
     Attributes
@@ -38,27 +38,27 @@ class Reading:
     def __len__(self) -> int:
         return len(self.view)
 
-    def mirrored(self) -> Reading:
+    def mirrored(self) -> FaceFactors:
         """Return the readings of the mirrored pictures."""
-        return Reading(self.depth.flip(-1), self.albedo.flip(-1), mirror_light(self.light), mirror_view(self.view))
+        return FaceFactors(self.depth.flip(-1), self.albedo.flip(-1), mirror_light(self.light), mirror_view(self.view))
 
-    def flipped(self) -> Reading:
+    def flipped(self) -> FaceFactors:
         """Return the same view and light with the canonical face mirrored: a symmetric face gives the same picture."""
-        return Reading(self.depth.flip(-1), self.albedo.flip(-1), self.light, self.view)
+        return FaceFactors(self.depth.flip(-1), self.albedo.flip(-1), self.light, self.view)
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Reading:
+    def map(self, change: Callable[[Tensor], Tensor]) -> FaceFactors:
         """Return the reading with `change` done to each of its parts."""
-        return Reading(change(self.depth), change(self.albedo), change(self.light), change(self.view))
+        return FaceFactors(change(self.depth), change(self.albedo), change(self.light), change(self.view))
 
-    def __getitem__(self, rows: slice | Tensor) -> Reading:
+    def __getitem__(self, rows: slice | Tensor) -> FaceFactors:
         return self.map(lambda part: part[rows])
 
-    def detach(self) -> Reading:
+    def detach(self) -> FaceFactors:
         """Return the reading without its graph."""
         return self.map(Tensor.detach)
 
 
-def joined(readings: list[Reading]) -> Reading:
+def joined(readings: list[FaceFactors]) -> FaceFactors:
     """Return readings one after the other."""
     parts = ([getattr(reading, name) for reading in readings] for name in ("depth", "albedo", "light", "view"))
-    return Reading(*map(torch.cat, parts))
+    return FaceFactors(*map(torch.cat, parts))

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from faceaug.reconstruction import losses
-from faceaug.reconstruction.augmentation import degraded, disturbance
-from faceaug.reconstruction.factors import Reading, joined
+from faceaug.reconstruction.augmentation import degraded, sample_augmentation
+from faceaug.reconstruction.factors import FaceFactors, joined
 from faceaug.reconstruction.linear_init import roughness
 from faceaug.reconstruction.networks import Reconstructor, on_device
 from faceaug.reconstruction.renderer import render
@@ -36,7 +36,7 @@ REASONS = (
 )  # fmt: skip
 
 
-class Watch(nn.Module):
+class HeldOutMonitor(nn.Module):
     """What is known of the held-out pictures, kept with the checkpoint.
 
     Attributes
@@ -60,7 +60,7 @@ class Watch(nn.Module):
         self.register_buffer("seen", torch.zeros(2, 3))
 
 
-class TuneTrainer:
+class FinetuneTrainer:
     """The network, its running average, the best of those, and one step (protocol `loop.Trainer`).
 
     Parameters
@@ -88,7 +88,7 @@ class TuneTrainer:
         self.photographs, self.draws = photographs, draws
         self._held, self._held_draws = held_photographs, held_draws
         self.total, self.batch, self.seed = steps, batch, seed
-        self.watch = Watch()
+        self.watch = HeldOutMonitor()
         self.watch.seen[:] = torch.tensor([*self._errors(self.first), 0.0])
         self._before = self._semantics(self.first)
         self.adam = torch.optim.Adam(self.network.parameters(), RATE)
@@ -120,7 +120,7 @@ class TuneTrainer:
         clean = self._some(self.photographs, self.batch, rng)
         drawn = self._some(self.draws, max(1, self.batch // 2), rng)
         loss, said = self._explained(clean, rng)
-        done = disturbance(len(drawn), rng, self.device)
+        done = sample_augmentation(len(drawn), rng, self.device)
         with torch.no_grad():
             known = done.reading(self.first(drawn))
         kept = losses.distance(self.network(degraded(done.images(drawn), rng)), known)
@@ -141,7 +141,7 @@ class TuneTrainer:
     def _explained(self, clean: Tensor, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Readings of photographs, rendered, are to give them again; the mirrored one is to be read mirrored."""
         n = len(clean)
-        done = disturbance(n, rng, self.device)
+        done = sample_augmentation(n, rng, self.device)
         wanted = done.images(clean)
         seen = degraded(wanted, rng)
         reading, sigma = self.network.with_confidence(torch.cat([seen, seen.flip(-1)]))
@@ -187,7 +187,7 @@ class TuneTrainer:
     @torch.no_grad()
     def _error(self, network: Reconstructor, images: Tensor) -> Tensor:
         images = at_side(images.to(self.device).float() / 127.5 - 1, network.side)
-        reading: Reading = network(images)
+        reading: FaceFactors = network(images)
         made = render(reading.albedo, reading.depth, reading.light, reading.view)
         error = (made.image - images).abs().mean(1, keepdim=True)
         seen = made.mask[:, None].to(error.dtype)

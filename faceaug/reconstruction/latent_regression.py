@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from faceaug.latents.regression import StreamingRegression
-from faceaug.reconstruction.factors import LIGHT, VIEW, Reading
+from faceaug.reconstruction.factors import LIGHT, VIEW, FaceFactors
 from faceaug.utils.typing import Floats
 
 NAMES = (*LIGHT, *VIEW)
@@ -22,7 +22,7 @@ RIDGE = 1e-3
 """Share of the samples by which slopes are drawn toward 0."""
 
 
-class Fit(nn.Module):
+class LatentRegressor(nn.Module):
     """The fit, and the latest samples that wait for the next one; part of a run's checkpoint.
 
     Parameters
@@ -54,7 +54,7 @@ class Fit(nn.Module):
         """Whether there has been a fit."""
         return bool(self.made.item())
 
-    def take(self, u: Tensor, reading: Reading) -> Floats | None:
+    def take(self, u: Tensor, reading: FaceFactors) -> Floats | None:
         """Keep samples; once there are enough, fit, and return the share of their variance told before, [10].
 
         The fit before had not seen these samples, so that is R² on held-out ones. None when there was no fit now, or

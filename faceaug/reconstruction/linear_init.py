@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.generators.draws import Pool
-from faceaug.reconstruction.factors import Reading
+from faceaug.generators.draws import SamplePool
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.symmetry import MirrorSplit
@@ -71,7 +71,7 @@ class LinearFace(nn.Module):
         for layer in (self.light_odd, self.view_odd):
             nn.init.normal_(layer.weight, std=0.02, generator=rng)
 
-    def forward(self, u: Tensor) -> Reading:
+    def forward(self, u: Tensor) -> FaceFactors:
         """Read white coordinates [N, K]."""
         odd, even = u @ self.odd, u @ self.even
         half = self.depth(even).view(-1, DEPTH_GRID, DEPTH_GRID // 2) * DEPTH_SCALE + self.bulge
@@ -103,7 +103,7 @@ class LinearFace(nn.Module):
             ],
             1,
         )
-        return Reading(depth, albedo, light, view)
+        return FaceFactors(depth, albedo, light, view)
 
 
 def _whole(half: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class LinearTrainer:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: SamplePool,
         split: MirrorSplit,
         seed: int = 0,
         steps: int = 1500,

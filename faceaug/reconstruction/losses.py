@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import pixel_grid
 
 DEPTH_UNIT, ALBEDO_UNIT = 0.02, 0.1
@@ -48,17 +48,17 @@ def gaussian(found: Tensor, wanted: Tensor, log_sigma: Tensor, seen: Tensor) -> 
     return _mean(0.5 * square * torch.exp(-2 * log_sigma) + log_sigma, share)
 
 
-def distance(a: Reading, b: Reading) -> Tensor:
+def distance(a: FaceFactors, b: FaceFactors) -> Tensor:
     """Return the mean absolute difference of two readings, in units that make their parts comparable."""
     return faces_apart(a, b) + poses_apart(a, b)
 
 
-def faces_apart(a: Reading, b: Reading) -> Tensor:
+def faces_apart(a: FaceFactors, b: FaceFactors) -> Tensor:
     """Return the mean absolute difference of depth and albedo."""
     return (a.depth - b.depth).abs().mean() / DEPTH_UNIT + (a.albedo - b.albedo).abs().mean() / ALBEDO_UNIT
 
 
-def poses_apart(a: Reading, b: Reading) -> Tensor:
+def poses_apart(a: FaceFactors, b: FaceFactors) -> Tensor:
     """Return the mean absolute difference of light and view."""
     light = ((a.light - b.light).abs() / a.light.new_tensor(LIGHT_UNITS)).mean()
     return light + ((a.view - b.view).abs() / a.view.new_tensor(VIEW_UNITS)).mean()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceaug.errors import IntegrityError
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.utils.tensors import at_side
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -34,7 +34,7 @@ _ENCODER = {4: 160, 8: 128, 16: 64, 32: 32}  # channels by side
 _DECODER = {4: 128, 8: 96, 16: 64, 32: 32, 64: 16}
 
 
-class Block(nn.Sequential):
+class ConvBlock(nn.Sequential):
     """A 3x3 convolution, group normalisation and a leaky ReLU."""
 
     def __init__(self, i: int, o: int, stride: int = 1) -> None:
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         before = 32
         self.blocks = nn.ModuleList()
         for s in sides:
-            self.blocks.append(nn.Sequential(Block(before, _ENCODER[s], 2), Block(_ENCODER[s], _ENCODER[s])))
+            self.blocks.append(nn.Sequential(ConvBlock(before, _ENCODER[s], 2), ConvBlock(_ENCODER[s], _ENCODER[s])))
             before = _ENCODER[s]
         self.to_code = nn.Sequential(nn.Flatten(), nn.Linear(before * 16, CODE), nn.LeakyReLU(0.2, inplace=True))
 
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
 
 class _Up(nn.Sequential):
     def __init__(self, i: int, o: int) -> None:
-        super().__init__(nn.Upsample(scale_factor=2, mode="nearest"), Block(i, o))
+        super().__init__(nn.Upsample(scale_factor=2, mode="nearest"), ConvBlock(i, o))
 
 
 class Reconstructor(nn.Module):
@@ -102,14 +102,14 @@ class Reconstructor(nn.Module):
         first = _DECODER[shared[-1]]
         self.depth, self.albedo = (_head(first, own, channels) for channels in (1, 3))
         self.scalars = nn.Sequential(nn.Linear(CODE, 64), nn.LeakyReLU(0.2, inplace=True), nn.Linear(64, 10))
-        self.sigma = nn.Sequential(Block(self.encoder.width, 32), nn.Conv2d(32, 4, 3, 1, 1))
+        self.sigma = nn.Sequential(ConvBlock(self.encoder.width, 32), nn.Conv2d(32, 4, 3, 1, 1))
         initialise(self, seed)
 
-    def forward(self, images: Tensor) -> Reading:
+    def forward(self, images: Tensor) -> FaceFactors:
         """Read pictures of any side; they are brought to the network's own."""
         return self.read_code(self.encoder.code(self.encoder.grid(at_side(images, self.side))))
 
-    def with_confidence(self, images: Tensor) -> tuple[Reading, Tensor]:
+    def with_confidence(self, images: Tensor) -> tuple[FaceFactors, Tensor]:
         """Read pictures, and tell how well each place will be explained.
 
         Returns
@@ -122,7 +122,7 @@ class Reconstructor(nn.Module):
         log_sigma: Tensor = self.sigma(grid)
         return self.read_code(self.encoder.code(grid)), log_sigma.clamp(-4, 2)
 
-    def read_code(self, code: Tensor) -> Reading:
+    def read_code(self, code: Tensor) -> FaceFactors:
         """Return the reading that a code [N, CODE] stands for."""
         start = self.shared(F.leaky_relu(self.begin(code), 0.2).view(len(code), -1, 4, 4))
         depth = 1 + FARTHEST * torch.tanh(self.depth(start)[:, 0])
@@ -131,7 +131,7 @@ class Reconstructor(nn.Module):
         strength = BRIGHTEST * torch.sigmoid(raw[:, :2] - 1.4)
         light = torch.cat([strength, SIDEWAYS * torch.tanh(raw[:, 2:4] / SIDEWAYS)], 1)
         view = torch.tanh(raw[:, 4:] / _bounds(raw) * _PACE) * _bounds(raw)
-        return Reading(depth, albedo, light, view)
+        return FaceFactors(depth, albedo, light, view)
 
 
 _PACE = 0.3  # a raw output of 1 is a turn of 17 degrees

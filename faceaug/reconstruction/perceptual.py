@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.generators.draws import Pool
-from faceaug.reconstruction.augmentation import degraded, disturbance
+from faceaug.generators.draws import SamplePool
+from faceaug.reconstruction.augmentation import degraded, sample_augmentation
 from faceaug.reconstruction.networks import CODE, Encoder, initialise, on_device
 from faceaug.reconstruction.symmetry import MirrorSplit
 from faceaug.utils.tensors import at_side
@@ -56,7 +56,7 @@ class LatentTrainer:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: SamplePool,
         split: MirrorSplit,
         seed: int = 0,
         steps: int = 400,
@@ -85,13 +85,13 @@ class LatentTrainer:
         self.adam.param_groups[0]["lr"] = RATE * min(1.0, 3 * (self.steps - self.step) / self.steps)
         rows = torch.randint(len(self.pool), (BATCH,), generator=rng)
         images = at_side(self.pool.pictures(rows, self.device), self.side)
-        images = degraded(disturbance(BATCH, rng, self.device).images(images), rng)
+        images = degraded(sample_augmentation(BATCH, rng, self.device).images(images), rng)
         loss = F.mse_loss(self.model(images), self.u[rows].to(self.device))
         descend(self.adam, loss)
         return {"loss": loss.item()}
 
 
-class Features(nn.Module):
+class PerceptualFeatures(nn.Module):
     """The frozen first layers of a reader, [N, G, S/4, S/4], each channel with unit spread over a batch of draws."""
 
     spread: Tensor

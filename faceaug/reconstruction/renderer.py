@@ -31,7 +31,7 @@ _CANDIDATES = 1 << 20  # pixels in boxes around triangles that are looked at tog
 
 
 class Rendering(NamedTuple):
-    """What `render` makes of N readings.
+    """What `render_page` makes of N readings.
 
     Attributes
     ----------

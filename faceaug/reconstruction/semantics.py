@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 
 UNITS = dict(yaw="degrees", pitch="degrees", roll="degrees", light_x="degrees", light_y="degrees", light="share")
 """The semantics that every reconstruction gives, in order, with their units."""
@@ -23,7 +23,7 @@ TOGETHER = 64
 """Pictures that are measured together; fixed, for another number changes the last bits of a value."""
 
 
-def semantics_of(reading: Reading) -> Tensor:
+def semantics_of(reading: FaceFactors) -> Tensor:
     """Return the semantics that a reading holds, [N, 6] in the order of `NAMES` and the units of `UNITS`."""
     degrees = torch.rad2deg(torch.stack([reading.view[:, 1], reading.view[:, 0], reading.view[:, 2]], 1))
     direction = torch.rad2deg(torch.atan(reading.light[:, 2:4]))

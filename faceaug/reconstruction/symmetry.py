@@ -14,7 +14,7 @@ import numpy as np
 
 from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import BLOCK, Pool
+from faceaug.generators.draws import BLOCK, SamplePool
 from faceaug.latents.regression import StreamingRegression
 from faceaug.latents.whitening import Whitening, whitening
 from faceaug.utils.tensors import at_side
@@ -68,7 +68,7 @@ def check_draws(generator: Generator, n: int) -> Whitening:
     return white
 
 
-def mirror_split(generator: Generator, pool: Pool, side: int = 32) -> MirrorSplit:
+def mirror_split(generator: Generator, pool: SamplePool, side: int = 32) -> MirrorSplit:
     """Split the latent of a generator by the mirror.
 
     Parameters

@@ -4,7 +4,7 @@ What reads faces is measured on them, and the renderer is checked against them, 
 a dome with smooth bumps (brows, eye sockets, nose, lips, chin, cheeks), a closed form of the position in the canonical
 picture. Its surface is splatted densely into the view, the point that is nearest at each half pixel is moved by one
 Newton step to the pixel's centre, and four of those make a pixel. Normals are the closed form's. No triangles, and
-nothing of `render` or `geometry.normals`, is used; conventions are those of `geometry`.
+nothing of `render_page` or `geometry.normals`, is used; conventions are those of `geometry`.
 
 A fixed rotation of the latent gives the 40 semantics below, so no coordinate of the latent is one of them.
 """

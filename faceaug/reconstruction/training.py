@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import Pool, pictures
+from faceaug.generators.draws import SamplePool, pictures
 from faceaug.reconstruction import losses
-from faceaug.reconstruction.augmentation import degraded, disturbance
-from faceaug.reconstruction.factors import LIGHT, Reading, joined
-from faceaug.reconstruction.latent_regression import NAMES, Fit
+from faceaug.reconstruction.augmentation import degraded, sample_augmentation
+from faceaug.reconstruction.factors import LIGHT, FaceFactors, joined
+from faceaug.reconstruction.latent_regression import NAMES, LatentRegressor
 from faceaug.reconstruction.linear_init import LinearFace, roughness
 from faceaug.reconstruction.networks import Reconstructor, on_device
-from faceaug.reconstruction.perceptual import Features, LatentReader
+from faceaug.reconstruction.perceptual import LatentReader, PerceptualFeatures
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.symmetry import MirrorSplit
 from faceaug.utils.tensors import at_side
@@ -37,7 +37,7 @@ Coupling = Literal["none", "paper", "mirror", "both"]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class ReconstructionSchedule:
     """Everything that decides what a training computes, but the generator and the draws.
 
     Attributes
@@ -104,7 +104,7 @@ def seldom(generator: Generator) -> int:
     return SELDOM if generator.resolution > LARGE else 1
 
 
-def neutralised(generator: Generator, schedule: Schedule) -> int:
+def neutralised(generator: Generator, schedule: ReconstructionSchedule) -> int:
     """Return how many pictures a whole training draws anew."""
     if not schedule.paired:
         return 0
@@ -131,11 +131,11 @@ class NetworkTrainer:
     def __init__(
         self,
         generator: Generator,
-        pool: Pool,
+        pool: SamplePool,
         split: MirrorSplit,
         reader: LatentReader,
         linear: LinearFace | None,
-        schedule: Schedule,
+        schedule: ReconstructionSchedule,
         device: torch.device | None = None,
     ) -> None:
         if schedule.mirror and linear is None:
@@ -154,8 +154,8 @@ class NetworkTrainer:
         self.network = on_device(network, self.device)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         some = at_side(pool.pictures(slice(0, 256), self.device), schedule.side)
-        self.features = Features(reader.to(self.device), some)
-        self.fit = Fit(self.u.shape[1], schedule.refit_every * schedule.batch)
+        self.features = PerceptualFeatures(reader.to(self.device), some)
+        self.fit = LatentRegressor(self.u.shape[1], schedule.refit_every * schedule.batch)
         if self.linear is not None and schedule.paired:
             said = joined([self.linear(part.to(self.device)) for part in torch.split(self.u[: len(self.fit.u)], 512)])
             self.fit.fit(self.u[: len(said)], torch.cat([said.light, said.view], 1).cpu())
@@ -174,7 +174,7 @@ class NetworkTrainer:
         rng = rng_of(self.schedule.seed, 0x13, self.step)
         rows = torch.randint(len(self.pool), (self.schedule.batch,), generator=rng)
         clean = at_side(self.pool.pictures(rows, self.device), self.schedule.side)
-        done = disturbance(len(rows), rng, self.device)
+        done = sample_augmentation(len(rows), rng, self.device)
         wanted = done.images(clean)
         seen = degraded(wanted, rng)
         distilling = self.step < self.distil
@@ -188,15 +188,15 @@ class NetworkTrainer:
         self._follow()
         return {"loss": loss.item(), **said}
 
-    def _linear(self, u: Tensor) -> Reading:
+    def _linear(self, u: Tensor) -> FaceFactors:
         """Return the linear model's readings at this network's side."""
         assert self.linear is not None
         with torch.no_grad():
             said = self.linear(u)
         depth = at_side(said.depth[:, None], self.schedule.side)[:, 0]
-        return Reading(depth, at_side(said.albedo, self.schedule.side), said.light, said.view)
+        return FaceFactors(depth, at_side(said.albedo, self.schedule.side), said.light, said.view)
 
-    def _distil(self, seen: Tensor, wanted: Reading) -> tuple[Tensor, dict[str, float]]:
+    def _distil(self, seen: Tensor, wanted: FaceFactors) -> tuple[Tensor, dict[str, float]]:
         """Pictures and their mirrors are to be read as the linear model says."""
         reading = self.network(torch.cat([seen, seen.flip(-1)]))
         loss = losses.distance(reading, joined([wanted, wanted.mirrored()]))
@@ -227,7 +227,7 @@ class NetworkTrainer:
             said["r2_yaw"] = float(told[NAMES.index("yaw")])
         return loss, said
 
-    def _photometric(self, both: Reading, sigma: Tensor, wanted: Tensor) -> tuple[Tensor, float]:
+    def _photometric(self, both: FaceFactors, sigma: Tensor, wanted: Tensor) -> tuple[Tensor, float]:
         """Return the loss of pictures made of readings and of the same with mirrored faces, and the former's L1."""
         n = len(wanted)
         made = render(both.albedo, both.depth, both.light, both.view)
@@ -247,12 +247,12 @@ class NetworkTrainer:
         seen = made.mask[:n, None].to(error.dtype)
         return loss, ((error[:n] * seen).sum() / seen.sum().clamp(min=1)).item()
 
-    def _agree(self, reading: Reading, u: Tensor) -> Tensor:
+    def _agree(self, reading: FaceFactors, u: Tensor) -> Tensor:
         """A face and its neutralised self are one face, and the latter is frontal and lit as usual."""
         images = pictures(self.generator, self.white.latent(self.fit.neutral(u)), self.schedule.side)
         neutral = self.network(images)
         usual = self.fit.usual().to(images).expand(len(images), -1)
-        asked = Reading(neutral.depth, neutral.albedo, usual[:, : len(LIGHT)], usual[:, len(LIGHT) :])
+        asked = FaceFactors(neutral.depth, neutral.albedo, usual[:, : len(LIGHT)], usual[:, len(LIGHT) :])
         made = render(reading.albedo, reading.depth, neutral.light, neutral.view)
         seen = made.mask[:, None].to(images.dtype)
         error = ((made.image - images).abs() * seen).sum() / (3 * seen.sum()).clamp(min=1)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceaug.errors import FaceaugError
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import (
     FOCAL,
     PIVOT_DEPTH,
@@ -50,7 +50,7 @@ _GIVE = 0.6  # share of the way to the photograph's border that a place may be t
 
 
 @dataclass(frozen=True, eq=False)
-class Bent:
+class Warp:
     """How N pictures are to be made from their photographs; all on the grid of places, G cells across.
 
     Attributes
@@ -75,16 +75,16 @@ class Bent:
     holes: Tensor
     folds: Tensor
 
-    def __getitem__(self, rows: slice) -> Bent:
-        return Bent(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+    def __getitem__(self, rows: slice) -> Warp:
+        return Warp(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def bend(reading: Reading, view: Tensor, light: Tensor) -> Bent:
+def compute_warp(reading: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     """Work out how faces are turned from their own view and light to others.
 
     Parameters
     ----------
-    reading : Reading
+    reading : FaceFactors
         Of the photographs, as the network gave it.
     view, light : Tensor [N, 6], [N, 4]
         What is to be seen; the canonical face stays.
@@ -121,19 +121,19 @@ def bend(reading: Reading, view: Tensor, light: Tensor) -> Bent:
     wanted = ((FINE - quality) / (FINE - POOR)).clamp(0, 1) * (spare / FINE).clamp(0, 1) * inside
     share = _blurred(wanted, 1.0)
     hole = face & (quality < POOR) & (spare < POOR)
-    return Bent(
+    return Warp(
         own=own, other=offsets[1], gain=gains[0], other_gain=gains[1], share=share,
         holes=_part(hole, face), folds=_part(_torn(own, grid * WIDE)[:, None] & face & (share < 0.5), face),
     )  # fmt: skip
 
 
-def developed(photographs: Tensor, bent: Bent, extents: Tensor, windows: Tensor) -> Tensor:
+def apply_warp(photographs: Tensor, bent: Warp, extents: Tensor, windows: Tensor) -> Tensor:
     """Make the pictures.
 
     Parameters
     ----------
     photographs : Tensor [N, 3, H, W] in [-1, 1]
-    bent : Bent
+    bent : Warp
         Of the same N.
     extents : Tensor [N, 4]
         Where the photographs lie on their canvases: centre (x, y) and half width and height.

@@ -15,12 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from faceaug.analysis.axes import attribute, cell_codes
-from faceaug.appearance.image_stats import Photometry, measure_photometry
-from faceaug.datasets.dataset import Target
+from faceaug.appearance.image_stats import ImageStatsSample, measure_image_stats
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import FaceaugError
 from faceaug.planning.plan import Plan
 from faceaug.report.contact_sheets import cell_sheet, pair_sheet
-from faceaug.report.html import FACES_SHOWN, PAIRS_SHOWN, REAL_SHOWN, Report, ReportCell, Sheets, Table, render
+from faceaug.report.html import (
+    FACES_SHOWN,
+    PAIRS_SHOWN,
+    REAL_SHOWN,
+    Report,
+    ReportCell,
+    ReportTable,
+    Sheets,
+    render_page,
+)
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, output_error, write_bytes
@@ -33,17 +42,17 @@ LOW_RECALL = 0.6  # a class that a probe finds less often than this is warned of
 PAIR_SIDE = 192  # pixels of the shorter side of what is kept for a sheet of pairs
 _OURS = re.compile(r"(cell|pairs)-\d{4,}\.png")
 
-__all__ = ["FOLDER", "PAGE", "Report", "ReportCell", "Table", "report_run", "write_report"]
+__all__ = ["FOLDER", "PAGE", "Report", "ReportCell", "ReportTable", "build_report", "write_report"]
 
 
-def report_run(out: Path | str, target: Target | None = None, *, real_faces: bool = True) -> Path:
+def build_report(out: Path | str, target: FaceDataset | None = None, *, real_faces: bool = True) -> Path:
     """Write the report of an output folder from what lies in it.
 
     Parameters
     ----------
     out : path
         An output folder; an interrupted run has a report too.
-    target : Target, optional
+    target : FaceDataset, optional
         What was balanced, for the real faces of each cell and for the photographs that samples began with; without it
         none is shown.
     real_faces : bool
@@ -120,7 +129,7 @@ def write_report(out: Path | str, report: Report, *, real_faces: bool = True) ->
         # Sheets first, the page that shows them then, and last away with what is not shown any more.
         sheets = {k: _write_sheets(folder, k, cell, real_faces) for k, cell in enumerate(report.cells)}
         kept = {address for cell in sheets.values() for address in cell.values()}
-        write_bytes(out / PAGE, render(report, sheets, real_faces=real_faces).encode())
+        write_bytes(out / PAGE, render_page(report, sheets, real_faces=real_faces).encode())
         for old in folder.iterdir():
             if _OURS.fullmatch(old.name) and f"{FOLDER}/{old.name}" not in kept:
                 old.unlink()
@@ -158,7 +167,7 @@ def _sources(shard: ShardReader) -> list[bytes]:
 
 def _faces(
     rows: Sequence[tuple[ShardReader, int]], cells: npt.NDArray[np.int64], sources: Sequence[bytes], count: int,
-    target: Target | None, real_faces: bool,
+    target: FaceDataset | None, real_faces: bool,
 ) -> tuple[list[list[Rgb]], list[list[tuple[Rgb, Rgb]]], int]:  # fmt: skip
     """Return each cell's made faces, its pairs of photograph and made face, and how many photographs are lost.
 
@@ -180,7 +189,7 @@ def _faces(
     return made, pairs, len(wanted - found.keys())
 
 
-def _photographs(target: Target, wanted: set[bytes]) -> dict[bytes, Rgb]:
+def _photographs(target: FaceDataset, wanted: set[bytes]) -> dict[bytes, Rgb]:
     """Return those photographs of the target whose files have these SHA-256; what cannot be read is not among them."""
 
     def look(row: int) -> tuple[bytes, Rgb] | None:
@@ -206,17 +215,17 @@ def _small(image: Rgb) -> Rgb:
     return resize(image, (round(height * share), round(width * share)))
 
 
-def _finished(rows: Sequence[tuple[ShardReader, int]]) -> Photometry | None:
+def _finished(rows: Sequence[tuple[ShardReader, int]]) -> ImageStatsSample | None:
     """Measure made pictures as they lie in the shards."""
     some = [rows[i] for i in _evenly(np.arange(len(rows)), LOOKED_AT)]
     if not some:
         return None
-    return measure_photometry(
+    return measure_image_stats(
         decode_with_info(shard.encoded(row), name=f"{shard.path}, row {row}") for shard, row in some
     )
 
 
-def _real_faces(out: Path, target: Target) -> dict[int, list[Rgb]]:
+def _real_faces(out: Path, target: FaceDataset) -> dict[int, list[Rgb]]:
     """Return some real faces of each cell of the folder's plan, those that can be read."""
     axes = Plan.read(out / "plan.json").axes
     codes = cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in axes], axes)
@@ -224,7 +233,7 @@ def _real_faces(out: Path, target: Target) -> dict[int, list[Rgb]]:
     return {k: list(_readable(target, indices)) for k, indices in chosen.items()}
 
 
-def _readable(target: Target, indices: Iterable[int]) -> Iterator[Rgb]:
+def _readable(target: FaceDataset, indices: Iterable[int]) -> Iterator[Rgb]:
     for i in indices:
         try:
             yield target.image(i)
@@ -264,7 +273,7 @@ def _probe_lines(measured: Mapping[str, Any]) -> list[tuple[str, Mapping[str, An
     return [(probe, line) for probe, lines in _mapping(measured.get("probes")).items() for line in lines]
 
 
-def _tables(measured: Mapping[str, Any]) -> list[Table]:
+def _tables(measured: Mapping[str, Any]) -> list[ReportTable]:
     """Return the figures of probes and directions, as far as they are known."""
     lines = _probe_lines(measured)
     classes = tuple(
@@ -284,16 +293,16 @@ def _tables(measured: Mapping[str, Any]) -> list[Table]:
     r2 = tuple(_numbers(measured.get("r2")).items())
     pull = "pull of exposure"
     tables = [
-        Table("Probes on held-out real faces: classes",
+        ReportTable("Probes on held-out real faces: classes",
               ("probe", "attribute", "accuracy", "mean recall", "calibration error", pull, "pictures"), classes,
               "Calibration error: mean gap between confidence and accuracy, all classes weighing alike. Pull of "
               "exposure: how far one stop of light moves a reading, in standard deviations.",
               ("accuracy", "mean recall")),
-        Table("How often each class is found", ("probe", "attribute", "level", "recall"), recall, bars=("recall",)),
-        Table("Probes on held-out real faces: values",
+        ReportTable("How often each class is found", ("probe", "attribute", "level", "recall"), recall, bars=("recall",)),
+        ReportTable("Probes on held-out real faces: values",
               ("probe", "attribute", "mean absolute error", "correlation", "R²", pull, "pictures"), values,
               bars=("R²",)),
-        Table("Directions: how linear each reading is in the latent", ("reading", "R²"), r2,
+        ReportTable("Directions: how linear each reading is in the latent", ("reading", "R²"), r2,
               "On draws that were held out. Where R² is low, an edit's first step goes astray and must be corrected.",
               ("R²",)),
     ]  # fmt: skip
@@ -338,7 +347,7 @@ def _warnings(manifest: Manifest) -> list[str]:
     return warnings
 
 
-def _looks(measured: Mapping[str, Any], finished: Photometry | None) -> dict[str, Mapping[str, Any]]:
+def _looks(measured: Mapping[str, Any], finished: ImageStatsSample | None) -> dict[str, Mapping[str, Any]]:
     target = _mapping(measured.get("photometry"))
     looks: dict[str, Mapping[str, Any]] = {"target": target} if target else {}
     return {**looks, "finished": finished.summary()} if finished else looks

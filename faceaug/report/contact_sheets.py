@@ -83,7 +83,7 @@ def pair_sheet(pairs: Sequence[tuple[Rgb, Rgb]], *, side: int = 96, columns: int
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class SheetRow:
     """One row of `before_after`: some faces of a cell, and how many there really are.
 
     Attributes
@@ -103,12 +103,12 @@ class Group:
     made_count: int
 
 
-def before_after(groups: Sequence[Group], *, side: int = 44, longest: int = 14, title: str = "") -> Rgb:
+def before_after(groups: Sequence[SheetRow], *, side: int = 44, longest: int = 14, title: str = "") -> Rgb:
     """Draw a data set before and after: a row of faces a group, as long as the group is large; made ones underlined.
 
     Parameters
     ----------
-    groups : sequence of Group
+    groups : sequence of SheetRow
         In the order of the rows.
     side : int
         Pixels of a face.

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import jinja2
 import numpy as np
 
-from faceaug.analysis.imbalance import figures
+from faceaug.analysis.imbalance import imbalance_metrics
 from faceaug.errors import UsageError
 from faceaug.utils.images import Rgb
 from faceaug.utils.text_table import Value, duration, number
@@ -29,7 +29,7 @@ Sheets = Mapping[Literal["cell", "pairs"], str]
 """Relative addresses of a cell's contact sheets, those that there are: its faces, and photographs beside made ones."""
 
 
-class CellRecord(Protocol):
+class CellSummary(Protocol):
     """What a manifest says of a cell."""
 
     @property
@@ -94,7 +94,7 @@ class ReportCell:
 
     @classmethod
     def of(
-        cls, record: CellRecord, *, real_faces: Sequence[Rgb] = (), made_faces: Sequence[Rgb] = (),
+        cls, record: CellSummary, *, real_faces: Sequence[Rgb] = (), made_faces: Sequence[Rgb] = (),
         pairs: Sequence[tuple[Rgb, Rgb]] = (),
     ) -> ReportCell:  # fmt: skip
         """Return the cell that a manifest's record describes."""
@@ -114,7 +114,7 @@ class ReportCell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table of measurements.
 
     Attributes
@@ -156,10 +156,10 @@ class Report:
     facts : mapping
         What was made from what: target, generator, seed, versions ...
     cells : sequence of ReportCell
-    tables : sequence of Table
+    tables : sequence of ReportTable
         Accuracy and calibration of probes, R² of directions, and whatever else was measured.
     looks : mapping
-        Name to `Photometry.summary()`: of the target, of made pictures resized only, and of finished ones, read back
+        Name to `ImageStatsSample.summary()`: of the target, of made pictures resized only, and of finished ones, read back
         from their files. (Sharpness counts from a picture's own pixels: compare at one size.)
     seconds : mapping
         Step to wall time in seconds.
@@ -174,7 +174,7 @@ class Report:
     title: str
     facts: Mapping[str, str]
     cells: Sequence[ReportCell]
-    tables: Sequence[Table] = ()
+    tables: Sequence[ReportTable] = ()
     looks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -182,7 +182,7 @@ class Report:
     people: str = "These made faces show nobody."
 
 
-def render(report: Report, sheets: Mapping[int, Sheets] | None = None, *, real_faces: bool = True) -> str:
+def render_page(report: Report, sheets: Mapping[int, Sheets] | None = None, *, real_faces: bool = True) -> str:
     """Return the page as HTML; `sheets` maps the number of a cell to its contact sheets."""
     before = np.array([cell.real for cell in report.cells], dtype=np.int64)
     after = before + np.array([cell.accepted for cell in report.cells], dtype=np.int64)
@@ -211,7 +211,7 @@ def _balance(before: np.ndarray, after: np.ndarray) -> list[dict[str, Value]]:
     if not len(before):
         return []
     wished = np.full(len(before), 1 / len(before))
-    was, now = figures(before, wished, 0), figures(after, wished, 0)
+    was, now = imbalance_metrics(before, wished, 0), imbalance_metrics(after, wished, 0)
     return [
         {"name": "largest cell : smallest", "before": was.imbalance_ratio, "after": now.imbalance_ratio},
         {"name": "evenness (1 = all alike)", "before": was.evenness, "after": now.evenness},

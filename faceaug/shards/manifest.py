@@ -60,14 +60,14 @@ class GeneratorRecord(_Strict):
     origin: str = ""
 
 
-class Reference(_Strict):
+class ModelRecord(_Strict):
     """Something that took part and is known by its hash: directions, a probe."""
 
     name: str
     sha256: Sha256
 
 
-class TargetRecord(_Strict):
+class DatasetRecord(_Strict):
     """The data set that was balanced."""
 
     name: str
@@ -167,22 +167,22 @@ class Totals(_Strict):
         )
 
 
-class Header(_Strict):
+class ManifestHeader(_Strict):
     """What is known before the first sample: who, from what, with which columns."""
 
     created_by: CreatedBy
     seed: Count
     generator: GeneratorRecord | None = Field(description="null when every sample is re-rendered")
-    directions: Reference | None = None
-    probes: tuple[Reference, ...] = ()
-    target: TargetRecord
+    directions: ModelRecord | None = None
+    probes: tuple[ModelRecord, ...] = ()
+    target: DatasetRecord
     layout: Literal["blob", "raw"] = "blob"
     codec: Literal["jpeg", "png", "webp"] = "jpeg"
     columns: tuple[Column, ...]
     settings: dict[str, JsonValue] = Field(default_factory=dict, description="the options of the run")
 
     @model_validator(mode="after")
-    def _check_columns(self) -> Header:
+    def _check_columns(self) -> ManifestHeader:
         keys = [column.key for column in self.columns]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
@@ -190,7 +190,7 @@ class Header(_Strict):
         return self
 
 
-class Manifest(Header):
+class Manifest(ManifestHeader):
     """The whole of manifest.json."""
 
     format: Literal["faceaug-manifest"] = "faceaug-manifest"

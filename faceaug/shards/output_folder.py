@@ -39,16 +39,16 @@ from faceaug.shards.manifest import (
     TABLE,
     CellRecord,
     FileEntry,
-    Header,
     Manifest,
-    Reference,
+    ManifestHeader,
+    ModelRecord,
     Totals,
 )
 from faceaug.shards.partial import is_part, records_of, shard_name
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.run_state import CellState, RunState
 from faceaug.shards.samples_table import write_samples
-from faceaug.shards.writer import MAX_BYTES, MAX_ROWS, Record, Sample
+from faceaug.shards.writer import MAX_BYTES, MAX_ROWS, EncodedSample, Sample
 from faceaug.utils.files import inside, output_error, sha256_file, write_bytes, write_json
 
 __all__ = ["CellState", "OutputFolder"]
@@ -137,13 +137,13 @@ class OutputFolder:
             with ShardReader(inside(self.path, entry.name)) as reader:
                 yield reader
 
-    def begin(self, header: Header, cells: Sequence[CellRecord], plan: Mapping[str, Any]) -> None:
+    def begin(self, header: ManifestHeader, cells: Sequence[CellRecord], plan: Mapping[str, Any]) -> None:
         """Write plan.json and the first manifest.
 
         Parameters
         ----------
         header : what is known before the first sample; its columns are completed, its date filled in
-        cells : a record a cell, in order (`CellRecord.planned_only`)
+        cells : a record a cell, in order (`CellSummary.planned_only`)
         plan : the plan as JSON values
         """
         if self._state is not None:
@@ -169,7 +169,7 @@ class OutputFolder:
         self._state = RunState(manifest)
 
     def describe(
-        self, *, files: Iterable[str] = (), directions: Reference | None = None, probes: Iterable[Reference] = ()
+        self, *, files: Iterable[str] = (), directions: ModelRecord | None = None, probes: Iterable[ModelRecord] = ()
     ) -> None:
         """Note what was learnt for the run, before the first sample; a resumed run may say the same again.
 
@@ -244,7 +244,7 @@ class OutputFolder:
         if state.changed:
             self._put(state, [state.pending] if state.pending else [], part=True)
 
-    def _put(self, state: RunState, groups: Iterable[Sequence[Record]], part: bool) -> None:
+    def _put(self, state: RunState, groups: Iterable[Sequence[EncodedSample]], part: bool) -> None:
         """Write shards (or a part) behind the full shards, then the manifest; then remove the part that was there."""
         old = state.manifest
         shards = [entry for entry in old.shards if not is_part(entry)]
@@ -325,7 +325,7 @@ class OutputFolder:
         claim.clear_leftovers(self.path, {entry.name for entry in found.shards})
         if (self.path / manifests.HASH_NAME).read_text().count("\n") > 1:  # interrupted while the two were replaced
             manifests.write_manifest(self.path, found)
-        pending: list[Record] = []
+        pending: list[EncodedSample] = []
         for entry in filter(is_part, found.shards):
             with ShardReader(inside(self.path, entry.name)) as reader:
                 pending += records_of(reader, found.columns)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faceaug.shards.columns import ENGINES, MISSING, Column
 from faceaug.shards.manifest import ShardEntry
 from faceaug.shards.reader import ShardReader
-from faceaug.shards.writer import NO_IMAGE, Record, Sample
+from faceaug.shards.writer import NO_IMAGE, EncodedSample, Sample
 
 
 def shard_name(number: int, part: int | None = None) -> str:
@@ -30,13 +30,13 @@ def is_shard_name(name: str) -> bool:
     return re.fullmatch(r"shards/\d{5,}(\.part\d+)?\.h5", name) is not None
 
 
-def records_of(reader: ShardReader, columns: Sequence[Column]) -> list[Record]:
+def records_of(reader: ShardReader, columns: Sequence[Column]) -> list[EncodedSample]:
     """Return the samples of a shard as they were before they were written: writing them again gives the same bytes."""
     there = set(reader.keys)
     values = {c.key: reader.column(c.dataset) for c in columns if c.dataset in there}
     rows = range(reader.rows)
     return [
-        Record(data, reader.pixel_shape, values["sha256"][row].tobytes(), _sample(row, values, columns))
+        EncodedSample(data, reader.pixel_shape, values["sha256"][row].tobytes(), _sample(row, values, columns))
         for row, data in zip(rows, reader.stored_many(rows), strict=True)
     ]
 

@@ -16,7 +16,7 @@ from pydantic import JsonValue, ValidationError
 
 from faceaug.errors import FaceaugError
 from faceaug.shards.manifest import Manifest, ShardEntry, Totals
-from faceaug.shards.writer import Record
+from faceaug.shards.writer import EncodedSample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +42,14 @@ class RunState:
     """
 
     manifest: Manifest
-    pending: tuple[Record, ...] = ()
+    pending: tuple[EncodedSample, ...] = ()
     saved: int = 0
     cells: Mapping[int, CellState] = dataclasses.field(default_factory=dict)
     progress: JsonValue = None
     changed: bool = False
 
     @classmethod
-    def of(cls, manifest: Manifest, pending: Sequence[Record]) -> RunState:
+    def of(cls, manifest: Manifest, pending: Sequence[EncodedSample]) -> RunState:
         """Return the state that a manifest and the samples in its part describe."""
         cells = {cell.index: CellState(cell.rejected, cell.note) for cell in manifest.cells}
         return cls(manifest, tuple(pending), len(pending), cells, manifest.progress)
@@ -65,7 +65,7 @@ class RunState:
         counts.update(record.sample.cell for record in self.pending[self.saved :])
         return counts
 
-    def check(self, block: Sequence[Record]) -> None:
+    def check(self, block: Sequence[EncodedSample]) -> None:
         """Refuse a block that the manifest could not account for."""
         cells, counts = self.manifest.cells, self.accepted()
         counts.update(record.sample.cell for record in block)
@@ -76,7 +76,9 @@ class RunState:
             if count > planned:
                 raise FaceaugError(f"cell {index} would have {count} samples, more than the {planned} planned")
 
-    def extended(self, block: Sequence[Record], cells: Mapping[int, CellState] | None, progress: JsonValue) -> RunState:
+    def extended(
+        self, block: Sequence[EncodedSample], cells: Mapping[int, CellState] | None, progress: JsonValue
+    ) -> RunState:
         """Return the state after one more block; what the caller goes on changing is copied."""
         states = {index: CellState(dict(state.rejected), state.note) for index, state in (cells or {}).items()}
         return dataclasses.replace(

@@ -32,7 +32,7 @@ OPTIONAL = ("w", "origin_w", "source_sha256")  # absent when no sample of the sh
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class ShardProblem:
     """Something that is wrong: in which file, and if known of which shard and row."""
 
     file: str
@@ -46,21 +46,21 @@ class Problem:
 
 
 @dataclasses.dataclass
-class Content:
+class ShardContent:
     """What was read of one shard: stored values by column key, and what is wrong."""
 
     entry: ShardEntry
     columns: dict[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
-    problems: list[Problem] = dataclasses.field(default_factory=list)
+    problems: list[ShardProblem] = dataclasses.field(default_factory=list)
 
     def add(self, what: str, row: Any = None) -> None:
         """Note a problem of this shard."""
-        self.problems.append(Problem(self.entry.name, what, self.entry.name, None if row is None else int(row)))
+        self.problems.append(ShardProblem(self.entry.name, what, self.entry.name, None if row is None else int(row)))
 
 
-def check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Content:
+def check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> ShardContent:
     """Read all of a shard and check it against the manifest."""
-    content = Content(entry)
+    content = ShardContent(entry)
     try:
         with open_hdf5(path, IntegrityError) as file:
             if _check_head(file, content, manifest):
@@ -73,7 +73,7 @@ def check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> Content:
     return content
 
 
-def _check_head(file: h5py.File, content: Content, manifest: Manifest) -> bool:
+def _check_head(file: h5py.File, content: ShardContent, manifest: Manifest) -> bool:
     """Check format, version, rows, layout and codec; False when reading on makes no sense."""
     found = {name: _plain(file.attrs.get(name)) for name in ("format", "version", "rows", "layout", "codec")}
     expected = {
@@ -89,7 +89,7 @@ def _check_head(file: h5py.File, content: Content, manifest: Manifest) -> bool:
     return found == expected
 
 
-def _check_columns(file: h5py.File, content: Content, manifest: Manifest) -> None:
+def _check_columns(file: h5py.File, content: ShardContent, manifest: Manifest) -> None:
     columns = {column.dataset: column for column in complete_columns(manifest.columns)}
     stored = {"pixels"} if manifest.layout == "raw" else {"blob", "offset"}
     there: set[str] = set()
@@ -116,7 +116,9 @@ def _check_columns(file: h5py.File, content: Content, manifest: Manifest) -> Non
     _check_sources(content)
 
 
-def _check_values(dataset: h5py.Dataset, column: Column, values: NDArray[Any], content: Content, cells: int) -> None:
+def _check_values(
+    dataset: h5py.Dataset, column: Column, values: NDArray[Any], content: ShardContent, cells: int
+) -> None:
     bad: NDArray[np.bool_] = np.zeros(len(values), bool)
     if column.type == "category":
         levels = tuple(bytes(level).decode("utf-8", "replace") for level in dataset.attrs.get("levels", ()))
@@ -132,7 +134,7 @@ def _check_values(dataset: h5py.Dataset, column: Column, values: NDArray[Any], c
         content.add(f"{column.dataset} has the value {values[row]}, which it cannot have", row)
 
 
-def _check_sources(content: Content) -> None:
+def _check_sources(content: ShardContent) -> None:
     """A re-rendered face names its real picture; a drawn one may, where it began with one."""
     engine = content.columns.get("engine")
     if engine is None:
@@ -142,7 +144,7 @@ def _check_sources(content: Content) -> None:
         content.add("its engine and source_sha256 do not go together", row)
 
 
-def _check_images(file: h5py.File, content: Content, manifest: Manifest) -> None:
+def _check_images(file: h5py.File, content: ShardContent, manifest: Manifest) -> None:
     hashes = content.columns.get("sha256")
     for row, data in _stored(file, content, manifest):
         if data is None:
@@ -160,7 +162,7 @@ def _check_images(file: h5py.File, content: Content, manifest: Manifest) -> None
                 content.add(f"the image is {info.codec}, expected {manifest.codec}", row)
 
 
-def _stored(file: h5py.File, content: Content, manifest: Manifest) -> Iterator[tuple[int, bytes | None]]:
+def _stored(file: h5py.File, content: ShardContent, manifest: Manifest) -> Iterator[tuple[int, bytes | None]]:
     """Yield row and bytes of each image, None for pixels that cannot be read."""
     rows = content.entry.rows
     if manifest.layout == "raw":
@@ -190,7 +192,7 @@ def _first_fault(offset: NDArray[np.int64], total: int) -> int | None:
     return int(wrong[0]) if len(wrong) else None
 
 
-def _whole(dataset: h5py.Dataset, name: str, content: Content) -> NDArray[Any] | None:
+def _whole(dataset: h5py.Dataset, name: str, content: ShardContent) -> NDArray[Any] | None:
     """Read a whole dataset, around its checksums where these fail; None when nothing can be had."""
     if dataset.nbytes > content.entry.bytes:  # nothing in a shard is compressed
         content.add(f"{name} claims {dataset.nbytes} bytes, more than the shard has")
@@ -220,24 +222,24 @@ def _around_checksums(dataset: h5py.Dataset) -> NDArray[Any]:
     return values
 
 
-def check_table(table: pa.Table, contents: list[Content], manifest: Manifest) -> list[Problem]:
+def check_table(table: pa.Table, contents: list[ShardContent], manifest: Manifest) -> list[ShardProblem]:
     """Compare samples.parquet with what the shards hold, cell by cell."""
-    problems: list[Problem] = []
+    problems: list[ShardProblem] = []
     expected_rows = sum(content.entry.rows for content in contents)
     if table.num_rows != expected_rows:
-        return [Problem(TABLE, f"has {table.num_rows} rows, the shards have {expected_rows}")]
+        return [ShardProblem(TABLE, f"has {table.num_rows} rows, the shards have {expected_rows}")]
     start = 0
     for content in contents:
         entry, values = content.entry, content.columns
         expected = shard_table(entry.name, entry.rows, manifest.columns, _fetch(values))
         if start == 0 and table.column_names != expected.column_names:
-            return [Problem(TABLE, f"has the columns {table.column_names}, expected {expected.column_names}")]
+            return [ShardProblem(TABLE, f"has the columns {table.column_names}, expected {expected.column_names}")]
         part = table.slice(start, entry.rows)
         start += entry.rows
         for name in expected.column_names:
             if name in ("shard", "row") or name in values or name in OPTIONAL:
                 problems += [
-                    Problem(TABLE, f"{name} is {shown(found)}, the shard has {shown(stored)}", entry.name, row)
+                    ShardProblem(TABLE, f"{name} is {shown(found)}, the shard has {shown(stored)}", entry.name, row)
                     for row, found, stored in _differences(part[name], expected[name])
                 ]
     return problems

@@ -21,7 +21,7 @@ from faceaug.shards.manifest import (
     parse_manifest,
 )
 from faceaug.shards.samples_table import read_table
-from faceaug.shards.shard_checks import Content, Problem, check_shard, check_table
+from faceaug.shards.shard_checks import ShardContent, ShardProblem, check_shard, check_table
 from faceaug.utils.files import inside, read_json, sha256_file
 
 Progress = Callable[[int], None]
@@ -39,7 +39,7 @@ class VerifyReport:
     notes : what is worth knowing and not wrong
     """
 
-    problems: tuple[Problem, ...]
+    problems: tuple[ShardProblem, ...]
     rows: int
     complete: bool
     notes: tuple[str, ...] = ()
@@ -82,32 +82,34 @@ def verify(folder: Path | str, progress: Progress | None = None) -> VerifyReport
         Damage is reported, never raised. A run in progress is accepted as long as what is there is sound.
     """
     folder = Path(folder)
-    problems: list[Problem] = []
+    problems: list[ShardProblem] = []
     try:
         data = (folder / NAME).read_bytes()
     except OSError as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
-        return VerifyReport((Problem(NAME, f"{what}; no output folder of faceaug is at {folder}"),), 0, False)
+        return VerifyReport((ShardProblem(NAME, f"{what}; no output folder of faceaug is at {folder}"),), 0, False)
     try:
         check_hash(folder, data)
     except IntegrityError as error:
-        problems.append(Problem(HASH_NAME, str(error)))
+        problems.append(ShardProblem(HASH_NAME, str(error)))
     try:
         manifest = parse_manifest(data, folder / NAME)
     except IntegrityError as error:
-        return VerifyReport((*problems, Problem(NAME, str(error))), 0, False)
+        return VerifyReport((*problems, ShardProblem(NAME, str(error))), 0, False)
     contents = _check_files(folder, manifest, problems, progress)
     problems += _check_cells(contents, manifest)
     notes = _unlisted(folder, manifest, problems)
     return VerifyReport(tuple(problems), sum(s.rows for s in manifest.shards), manifest.complete, tuple(notes))
 
 
-def _check_files(folder: Path, manifest: Manifest, problems: list[Problem], progress: Progress | None) -> list[Content]:
+def _check_files(
+    folder: Path, manifest: Manifest, problems: list[ShardProblem], progress: Progress | None
+) -> list[ShardContent]:
     """Check every listed file and return what the shards hold."""
     contents = []
     for entry in manifest.shards:
         path, problem = _check_file(folder, entry)
-        content = Content(entry)
+        content = ShardContent(entry)
         if path is not None:  # a shard with a wrong hash is read all the same: that tells where the damage is
             content = check_shard(path, entry, manifest)
         contents.append(content)
@@ -124,32 +126,32 @@ def _check_files(folder: Path, manifest: Manifest, problems: list[Problem], prog
     return contents
 
 
-def _check_file(folder: Path, entry: FileEntry) -> tuple[Path | None, Problem | None]:
+def _check_file(folder: Path, entry: FileEntry) -> tuple[Path | None, ShardProblem | None]:
     """Return the path of a listed file (None when there is nothing to read) and what is wrong with it."""
     try:
         path = inside(folder, entry.name)
         if not path.is_file():
-            return None, Problem(entry.name, "is missing" if not path.exists() else "is not a file")
+            return None, ShardProblem(entry.name, "is missing" if not path.exists() else "is not a file")
         size = path.stat().st_size
         if size != entry.bytes:
-            return path, Problem(entry.name, f"has {size} bytes, the manifest says {entry.bytes}")
+            return path, ShardProblem(entry.name, f"has {size} bytes, the manifest says {entry.bytes}")
         if sha256_file(path) != entry.sha256:
-            return path, Problem(entry.name, "its SHA-256 is not the one in the manifest")
+            return path, ShardProblem(entry.name, "its SHA-256 is not the one in the manifest")
     except IntegrityError as error:
-        return None, Problem(entry.name, str(error))
+        return None, ShardProblem(entry.name, str(error))
     except OSError as error:
-        return None, Problem(entry.name, f"cannot be read ({error.strerror or error})")
+        return None, ShardProblem(entry.name, f"cannot be read ({error.strerror or error})")
     return path, None
 
 
-def _check_samples(path: Path, contents: list[Content], manifest: Manifest) -> list[Problem]:
+def _check_samples(path: Path, contents: list[ShardContent], manifest: Manifest) -> list[ShardProblem]:
     try:
         return check_table(read_table(path), contents, manifest)
     except IntegrityError as error:
-        return [Problem(TABLE, str(error))]
+        return [ShardProblem(TABLE, str(error))]
 
 
-def _check_plan(path: Path, manifest: Manifest) -> list[Problem]:
+def _check_plan(path: Path, manifest: Manifest) -> list[ShardProblem]:
     """The plan's cells are those of the manifest."""
     try:
         found = [
@@ -157,14 +159,16 @@ def _check_plan(path: Path, manifest: Manifest) -> list[Problem]:
             for cell in read_json(path, "the plan", document=True)["cells"]
         ]
     except IntegrityError as error:
-        return [Problem(PLAN, str(error))]
+        return [ShardProblem(PLAN, str(error))]
     except (KeyError, TypeError):
-        return [Problem(PLAN, "is not a plan of faceaug: it has no cells with index, levels, real, wanted, planned")]
+        return [
+            ShardProblem(PLAN, "is not a plan of faceaug: it has no cells with index, levels, real, wanted, planned")
+        ]
     expected = [(c.index, c.attributes, c.real, c.wanted, c.planned) for c in manifest.cells]
-    return [] if found == expected else [Problem(PLAN, "its cells are not those of the manifest")]
+    return [] if found == expected else [ShardProblem(PLAN, "its cells are not those of the manifest")]
 
 
-def _check_cells(contents: list[Content], manifest: Manifest) -> list[Problem]:
+def _check_cells(contents: list[ShardContent], manifest: Manifest) -> list[ShardProblem]:
     """As many samples lie in the shards as each cell accounts for, and none twice."""
     if any("cell" not in content.columns or "seed" not in content.columns for content in contents):
         return []  # named already
@@ -177,15 +181,17 @@ def _check_cells(contents: list[Content], manifest: Manifest) -> list[Problem]:
             counts[int(cell)] += 1
             before = first.setdefault((int(cell), int(seed)), f"{name}, row {row}")
             if before != f"{name}, row {row}":
-                problems.append(Problem(name, f"has cell and seed of {before}: the sample is there twice", name, row))
+                problems.append(
+                    ShardProblem(name, f"has cell and seed of {before}: the sample is there twice", name, row)
+                )
     return problems + [
-        Problem(NAME, f"cell {c.index} accounts for {c.accepted} samples, the shards hold {counts[c.index]}")
+        ShardProblem(NAME, f"cell {c.index} accounts for {c.accepted} samples, the shards hold {counts[c.index]}")
         for c in manifest.cells
         if counts[c.index] != c.accepted
     ]
 
 
-def _unlisted(folder: Path, manifest: Manifest, problems: list[Problem]) -> list[str]:
+def _unlisted(folder: Path, manifest: Manifest, problems: list[ShardProblem]) -> list[str]:
     """Files that the manifest does not list: among the shards of a finished run a problem, elsewhere a note."""
     listed = {entry.name for entry in (*manifest.shards, *manifest.files)} | {NAME, HASH_NAME}
     notes = []
@@ -194,7 +200,7 @@ def _unlisted(folder: Path, manifest: Manifest, problems: list[Problem]) -> list
         if path.is_dir() or name.as_posix() in listed or name.parts[0] in DERIVED or path.name.startswith("."):
             continue
         if manifest.complete and name.parts[0] == "shards":
-            problems.append(Problem(name.as_posix(), "is not listed in the manifest"))
+            problems.append(ShardProblem(name.as_posix(), "is not listed in the manifest"))
         else:
             notes.append(f"{name.as_posix()} is not listed in the manifest")
     return notes

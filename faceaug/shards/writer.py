@@ -67,7 +67,7 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class EncodedSample:
     """A sample ready for a shard: `data` is the encoded image, or raw pixels of `shape`; `sample.image` is empty."""
 
     data: bytes
@@ -86,7 +86,7 @@ DEFAULT_QUALITY = 90
 NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
 
-def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> Record:
+def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> EncodedSample:
     """Encode a sample's image (or take its pixels when `layout` is raw) and hash it."""
     image, shape = sample.image, None
     quality = None if codec == "png" else (DEFAULT_QUALITY if sample.quality is None else sample.quality)
@@ -104,7 +104,7 @@ def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> Record:
         None if v is None else np.array(v, np.float32) for v in (sample.w, sample.origin_w)
     )  # no view of a block
     bare = dataclasses.replace(sample, image=NO_IMAGE, quality=quality, w=w, origin_w=origin)
-    return Record(data, shape, hashlib.sha256(data).digest(), bare)
+    return EncodedSample(data, shape, hashlib.sha256(data).digest(), bare)
 
 
 def read_back(image: NDArray[np.uint8], codec: Codec | None, quality: int | None) -> NDArray[np.uint8]:
@@ -119,9 +119,11 @@ def encoded(image: NDArray[np.uint8], codec: Codec, quality: int | None) -> byte
     return images.encode(image, codec, DEFAULT_QUALITY if quality is None else quality)
 
 
-def split(records: Sequence[Record], *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> Iterator[list[Record]]:
+def split(
+    records: Sequence[EncodedSample], *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES
+) -> Iterator[list[EncodedSample]]:
     """Cut `records` into runs that fit a shard each, in order; a record larger than a shard gets one of its own."""
-    part: list[Record] = []
+    part: list[EncodedSample] = []
     size = 0
     for record in records:
         if part and (len(part) >= max_rows or size + record.size > max_bytes):
@@ -152,7 +154,7 @@ def write_shard(
 
 
 def write_records(
-    path: Path, records: Sequence[Record], columns: Sequence[Column], codec: Codec, layout: Layout
+    path: Path, records: Sequence[EncodedSample], columns: Sequence[Column], codec: Codec, layout: Layout
 ) -> ShardEntry:
     """Write prepared samples to one shard file; see `write_shard`."""
     if not records:
@@ -177,7 +179,7 @@ def write_records(
     return ShardEntry(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), rows=len(records))
 
 
-def _write_images(file: h5py.File, records: Sequence[Record], layout: Layout) -> None:
+def _write_images(file: h5py.File, records: Sequence[EncodedSample], layout: Layout) -> None:
     if layout == "raw":
         shapes = {record.shape for record in records if record.shape is not None}
         if len(shapes) > 1:
@@ -213,7 +215,7 @@ def _describe(dataset: h5py.Dataset, column: Column) -> None:
         dataset.attrs["levels"] = np.array(levels, dtype=f"S{max(1, *map(len, levels))}")
 
 
-def _values(column: Column, records: Sequence[Record]) -> NDArray[Any] | None:
+def _values(column: Column, records: Sequence[EncodedSample]) -> NDArray[Any] | None:
     """Return the values of one column, or None for a latent or source that no sample of the shard has."""
     samples = [record.sample for record in records]
     if column.group == "sample":
@@ -224,7 +226,7 @@ def _values(column: Column, records: Sequence[Record]) -> NDArray[Any] | None:
     return np.array([np.nan if value is None else float(value) for value in found], column.dtype)
 
 
-def _sample_values(column: Column, records: Sequence[Record]) -> NDArray[Any] | None:
+def _sample_values(column: Column, records: Sequence[EncodedSample]) -> NDArray[Any] | None:
     samples = [record.sample for record in records]
     if column.type == "latent":
         return _latents([getattr(sample, column.name) for sample in samples], column.name)
@@ -263,7 +265,7 @@ def _code(column: Column, level: object) -> int:
         ) from error
 
 
-def check_records(columns: Sequence[Column], records: Iterable[Record]) -> None:
+def check_records(columns: Sequence[Column], records: Iterable[EncodedSample]) -> None:
     """Refuse what a shard could not hold: undeclared names, unknown levels, a source without its engine."""
     declared: dict[str, dict[str, Column]] = {"attr": {}, "semantic": {}, "finish": {}}
     for column in columns:

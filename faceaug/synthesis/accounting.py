@@ -12,7 +12,7 @@ from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.run_state import CellState
 from faceaug.shards.writer import Sample
 from faceaug.synthesis.acceptance.gates import DUPLICATE
-from faceaug.synthesis.acceptance.near_duplicates import Memory
+from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
 from faceaug.synthesis.engines.base import Engine
 from faceaug.synthesis.engines.latent_edit import BlockResult, Candidate, tally
 from faceaug.synthesis.sample_schema import note_for
@@ -21,10 +21,10 @@ USED_UP = "source not used up"
 """The reason of faces whose real picture has given as many samples as it may."""
 
 
-class Ledger:
+class Accounting:
     """What has been accepted and refused so far, and every hash that a new sample must differ from."""
 
-    def __init__(self, memory: Memory, uses: int = 1) -> None:
+    def __init__(self, memory: DuplicateIndex, uses: int = 1) -> None:
         self.memory = memory
         self._uses, self._sources = uses, Counter[bytes]()  # of each real picture
         self.accepted: Counter[int] = Counter()
@@ -35,23 +35,23 @@ class Ledger:
         self._before, self._start = 0.0, time.perf_counter()
 
     @classmethod
-    def continued(cls, folder: OutputFolder, engine: Engine, duplicate_bits: int, uses: int) -> Ledger:
+    def continued(cls, folder: OutputFolder, engine: Engine, duplicate_bits: int, uses: int) -> Accounting:
         """Return the ledger as an interrupted run left it with its last whole shard, or a fresh one."""
-        ledger = cls(Memory(engine.real, duplicate_bits), uses)
+        accounting = cls(DuplicateIndex(engine.real, duplicate_bits), uses)
         for reader in folder.readers():
             for value in engine.marks(reader):
-                ledger.memory.add(value)
+                accounting.memory.add(value)
             if "source_sha256" in reader.keys:
-                ledger._sources.update(row.tobytes() for row in reader.column("source_sha256") if row.any())
-        ledger.accepted = folder.accepted()
-        ledger.refused = {cell.index: Counter(cell.rejected) for cell in folder.manifest.cells}
+                accounting._sources.update(row.tobytes() for row in reader.column("source_sha256") if row.any())
+        accounting.accepted = folder.accepted()
+        accounting.refused = {cell.index: Counter(cell.rejected) for cell in folder.manifest.cells}
         state = folder.manifest.progress
         if isinstance(state, dict):
             found: Mapping[str, Any] = state
-            ledger.blocks = {int(k): int(v) for k, v in found["blocks"].items()}
-            ledger._before = float(found.get("seconds", 0.0))
-            ledger.nearest = {int(k): dict(v) for k, v in found["nearest"].items()}
-        return ledger
+            accounting.blocks = {int(k): int(v) for k, v in found["blocks"].items()}
+            accounting._before = float(found.get("seconds", 0.0))
+            accounting.nearest = {int(k): dict(v) for k, v in found["nearest"].items()}
+        return accounting
 
     def next_block(self, cell: int) -> int:
         """Return the first block of a cell that has not been taken in."""

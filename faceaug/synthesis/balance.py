@@ -20,31 +20,39 @@ from faceaug._version import __version__
 from faceaug.analysis.axes import Axis, AxisSpec, build_axis
 from faceaug.classifiers.classifier import Task
 from faceaug.classifiers.training import tasks_of
-from faceaug.datasets.dataset import Target
-from faceaug.datasets.thumbnails import common_aspect, load_arrays
-from faceaug.errors import TargetError, UsageError, nearest
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.thumbnails import common_aspect, load_thumbnails
+from faceaug.errors import DatasetError, UsageError, nearest
 from faceaug.generators.base import Generator
 from faceaug.generators.registry import load_generator
-from faceaug.measurement.measure import Measurer, load_measurer
+from faceaug.measurement.measure import FaceEstimator, load_estimator
 from faceaug.planning.plan import Plan
 from faceaug.reconstruction.semantics import NAMES
-from faceaug.report.build import PAGE, report_run
+from faceaug.report.build import PAGE, build_report
 from faceaug.shards.columns import RESERVED, Column
-from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Manifest, Reference, TargetRecord
+from faceaug.shards.manifest import (
+    CellRecord,
+    CreatedBy,
+    DatasetRecord,
+    GeneratorRecord,
+    Manifest,
+    ManifestHeader,
+    ModelRecord,
+)
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.writer import Codec
-from faceaug.synthesis.acceptance.gates import Limits, all_gates, gate_marks
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds, all_gates, gate_marks
 from faceaug.synthesis.acceptance.near_duplicates import hashes
-from faceaug.synthesis.config import Settings, workers_of
-from faceaug.synthesis.editing.pose_readout import Found, at_work, find_directions
+from faceaug.synthesis.config import RunConfig, workers_of
+from faceaug.synthesis.editing.pose_readout import LearnedDirections, find_directions, learned_directions
 from faceaug.synthesis.editing.readout import SCENE
-from faceaug.synthesis.engines.base import Drawing, Engine, Relay
-from faceaug.synthesis.engines.inversion_setup import ENCODER, FIGURES, check_turning, originals_for
-from faceaug.synthesis.engines.latent_edit import Workshop
-from faceaug.synthesis.engines.rerender import Rerendering
+from faceaug.synthesis.engines.base import ChainedEngine, Engine, LatentEditEngine
+from faceaug.synthesis.engines.inversion_setup import ENCODER, FIGURES, check_turning, prepare_inversion
+from faceaug.synthesis.engines.latent_edit import LatentEditor
+from faceaug.synthesis.engines.rerender import RerenderEngine
 from faceaug.synthesis.engines.source_faces import check_axes
 from faceaug.synthesis.latent_survey import DIRECTIONS
-from faceaug.synthesis.loop import make
+from faceaug.synthesis.loop import fill_cells
 from faceaug.synthesis.sample_schema import (
     ERROR,
     columns_from_real,
@@ -53,13 +61,13 @@ from faceaug.synthesis.sample_schema import (
     joined_columns,
     kept_labels,
 )
-from faceaug.synthesis.setup import FILES, PROBES, Guide, prepare
+from faceaug.synthesis.setup import FILES, PROBES, FittedModels, fit_models
 from faceaug.utils.files import sha256_file
 from faceaug.utils.images import Rgb
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.threads import StageProgress
 
-__all__ = ["Limits", "RunResult", "Settings", "balance", "fingerprint", "workers_of"]
+__all__ = ["AcceptanceThresholds", "RunConfig", "RunResult", "balance", "fingerprint", "workers_of"]
 
 EMBEDDED = "embedded"
 MODELS = "models"
@@ -90,15 +98,15 @@ class RunResult:
 
 
 def balance(
-    target: Target,
+    target: FaceDataset,
     out: Path | str,
     *,
     plan: Plan,
     generator: str | Path | Generator = EMBEDDED,
     directions: str | Path | None = None,
     reconstruction: str | Path | None = None,
-    measurer: Measurer | None = None,
-    settings: Settings | None = None,
+    measurer: FaceEstimator | None = None,
+    settings: RunConfig | None = None,
     resume: bool = False,
     progress: StageProgress | None = None,
     command: str = "faceaug.balance",
@@ -108,8 +116,8 @@ def balance(
 
     Parameters
     ----------
-    target : Target
-        From `load_target`; the plan must be made from it.
+    target : FaceDataset
+        From `load_dataset`; the plan must be made from it.
     out : path
         A folder that is absent or empty, or holds this very run, interrupted, with `resume`.
     plan : Plan
@@ -121,9 +129,9 @@ def balance(
         found in this generator.
     reconstruction : path, optional
         What measured the target's columns, where those did not come from labels; also what real faces are turned by.
-    measurer : Measurer, optional
+    measurer : FaceEstimator, optional
         In place of `reconstruction`, for real faces; to resume, it needs its `sha256`.
-    settings : Settings, optional
+    settings : RunConfig, optional
     progress : callable (stage, done, total), optional
     command, recipe : str
         Noted in the manifest.
@@ -134,17 +142,17 @@ def balance(
 
     Raises
     ------
-    TargetError, PlanError, GeneratorError, OutputError
+    DatasetError, PlanError, GeneratorError, OutputError
         Each in one sentence with the remedy. What was written until then is whole and can be resumed.
 
     Examples
     --------
-    >>> from faceaug import analyze, balance, load_target, plan
-    >>> target = load_target("faces/", labels="labels.csv")  # doctest: +SKIP
+    >>> from faceaug import analyze, balance, load_dataset, plan
+    >>> target = load_dataset("faces/", labels="labels.csv")  # doctest: +SKIP
     >>> wish = plan(analyze(target, "gender,ethnicity"), "uniform")  # doctest: +SKIP
     >>> balance(target, "out/", plan=wish).accepted  # doctest: +SKIP
     """
-    settings, told = settings or Settings(), progress or (lambda stage, done, total: None)
+    settings, told = settings or RunConfig(), progress or (lambda stage, done, total: None)
     keep = _kept_axes(target, plan, settings.keep)
     _check_names([axis.name for axis in (*plan.axes, *keep)])
     if settings.engine == "rerender":
@@ -153,11 +161,11 @@ def balance(
     made = found = eye = None
     if settings.engine != "generator":
         check_axes(plan.axes, settings.engine)
-        eye = measurer or load_measurer(reconstruction)  # photographs are rendered on the processor
+        eye = measurer or load_estimator(reconstruction)  # photographs are rendered on the processor
         if resume and not eye.sha256:
             raise UsageError(
                 "the measurer has no sha256, so it cannot be told whether it is the one that the run began with: give "
-                "it one, load it from a file with load_measurer, or run without resume in another folder"
+                "it one, load it from a file with load_estimator, or run without resume in another folder"
             )
     if settings.engine != "rerender":
         made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
@@ -171,11 +179,11 @@ def balance(
     with folder, _one_thread():
         if folder.started and folder.complete:
             if settings.report and not (Path(out) / PAGE).exists():
-                report_run(Path(out), target)
+                build_report(Path(out), target)
             return RunResult(folder.manifest, {})
         clock = _Clock()
         told("reading", 0, len(target))
-        arrays, infos = load_arrays(target, 64, settings.workers)
+        arrays, infos = load_thumbnails(target, 64, settings.workers)
         told("reading", len(target), len(target))
         clock.lap("reading")
         sizes = {(info.height, info.width) for info in infos}
@@ -195,43 +203,43 @@ def balance(
         stored = codec if settings.layout == "blob" else None  # pixels are kept as they are
         engines: list[Engine] = []
         files: list[str] = []
-        probes: list[Reference] = []
-        lines: Reference | None = None
+        probes: list[ModelRecord] = []
+        lines: ModelRecord | None = None
         figures: dict[str, Any] = {"seconds": {}}
         if eye is not None:
             engines.append(_rerendering(target, arrays, plan, eye, settings, stored))
             if eye.sha256:
-                probes.append(Reference(name="reconstruction", sha256=eye.sha256))
+                probes.append(ModelRecord(name="reconstruction", sha256=eye.sha256))
         if made is not None:
             models = Path(out) / MODELS
             models.mkdir(exist_ok=True)
-            guide = prepare(
+            guide = fit_models(
                 target, arrays, plan.axes, made, models, seed=settings.seed, keep=keep, draws=settings.draws,
                 limits=settings.limits, finish=settings.finish, codec=codec, workers=workers_of(settings),
                 batch_size=settings.batch_size, device=settings.device, progress=told, found=found,
             )  # fmt: skip
             if settings.from_real:
                 engines.append(
-                    originals_for(target, plan, _workshop(made, guide, settings, stored), models, settings, told)
+                    prepare_inversion(target, plan, _workshop(made, guide, settings, stored), models, settings, told)
                 )
             else:
-                engines.append(Drawing(_workshop(made, guide, settings, stored), settings.tries))
+                engines.append(LatentEditEngine(_workshop(made, guide, settings, stored), settings.tries))
             files = [name for name in (*FILES, ENCODER, FIGURES) if (models / name).exists()]
             *more, lines = (
-                Reference(name=Path(name).stem, sha256=sha256_file(models / name))
+                ModelRecord(name=Path(name).stem, sha256=sha256_file(models / name))
                 for name in (*PROBES[:2], DIRECTIONS) if name in files
             )  # fmt: skip
             probes, figures = [*more, *probes], guide.figures
         clock.lap("learning")
         folder.describe(files=[f"{MODELS}/{name}" for name in files], directions=lines, probes=tuple(probes))
-        making = make(folder, plan, engines[0] if len(engines) == 1 else Relay(engines), settings, told)
+        making = fill_cells(folder, plan, engines[0] if len(engines) == 1 else ChainedEngine(engines), settings, told)
         clock.lap("making")
         # Learning and making as long as they took, also where the run was interrupted in between.
         measured = {**figures, "seconds": {**clock.seconds, **figures["seconds"], "making": round(making, 2)}}
         manifest = folder.finish(measured=measured)
         if settings.report:
             told("report", 0, 1)
-            report_run(Path(out), target)
+            build_report(Path(out), target)
             told("report", 1, 1)
         clock.lap("writing")
     return RunResult(manifest, clock.seconds)
@@ -245,21 +253,21 @@ def check_no_generator(given: Sequence[str]) -> None:
 
 
 def _found(
-    generator: Generator, target: Target, directions: str | Path | None, reconstruction: str | Path | None
-) -> Found | None:
+    generator: Generator, target: FaceDataset, directions: str | Path | None, reconstruction: str | Path | None
+) -> LearnedDirections | None:
     """Put directions found without labels to work; columns count as measured where their own network measured them."""
     bundle = find_directions(generator, directions, reconstruction)
     if bundle is None:
         return None
     told = target.measured
     if told is None or told.by != bundle.reconstruction:
-        return at_work(bundle)
-    return at_work(bundle, [name for name in told.names if name in NAMES], told.aligned)
+        return learned_directions(bundle)
+    return learned_directions(bundle, [name for name in told.names if name in NAMES], told.aligned)
 
 
 def fingerprint(
-    target: Target, plan: Plan, generator: Generator | None, settings: Settings, found: Found | None = None,
-    eye: Measurer | None = None,
+    target: FaceDataset, plan: Plan, generator: Generator | None, settings: RunConfig, found: LearnedDirections | None = None,
+    eye: FaceEstimator | None = None,
 ) -> str:  # fmt: skip
     """Return a hash of all that decides which samples are made; only a run with the same one may continue."""
     free = {"workers", "batch_size", "report"}
@@ -273,8 +281,8 @@ def fingerprint(
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _workshop(generator: Generator, guide: Guide, settings: Settings, codec: Codec | None) -> Workshop:
-    return Workshop(
+def _workshop(generator: Generator, guide: FittedModels, settings: RunConfig, codec: Codec | None) -> LatentEditor:
+    return LatentEditor(
         generator, guide, settings.limits, all_gates(), seed=settings.seed, candidates=settings.candidates,
         truncation=settings.truncation, corrections=settings.corrections, batch_size=settings.batch_size,
         codec=codec, workers=workers_of(settings),
@@ -282,18 +290,18 @@ def _workshop(generator: Generator, guide: Guide, settings: Settings, codec: Cod
 
 
 def _rerendering(
-    target: Target, arrays: Rgb, plan: Plan, measurer: Measurer, settings: Settings, codec: Codec | None
-) -> Rerendering:
+    target: FaceDataset, arrays: Rgb, plan: Plan, measurer: FaceEstimator, settings: RunConfig, codec: Codec | None
+) -> RerenderEngine:
     told = target.measured
     pieces = np.array_split(arrays, max(1, len(arrays) // 1024))
     real = np.concatenate([hashes(as_tensor(piece)) for piece in pieces])
-    return Rerendering(
+    return RerenderEngine(
         target, plan.axes, measurer, settings.limits, real, aspect=common_aspect(target), keep=settings.keep,
         tries=settings.tries, seed=settings.seed, aligned=told.aligned if told else settings.aligned, codec=codec,
     )  # fmt: skip
 
 
-def _check_generator(settings: Settings, generator: Generator) -> None:
+def _check_generator(settings: RunConfig, generator: Generator) -> None:
     precision = getattr(generator, "precision", "float32")
     if precision != "float32":
         raise UsageError(
@@ -315,7 +323,7 @@ def _check_names(names: list[str]) -> None:
             raise UsageError(f"the attribute {name!r} is named twice: name it once")
 
 
-def _kept_axes(target: Target, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis, ...]:
+def _kept_axes(target: FaceDataset, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis, ...]:
     known = [a for a in target.attributes if a not in {axis.name for axis in plan.axes}]
     for name in keep:
         if name not in known:
@@ -324,15 +332,15 @@ def _kept_axes(target: Target, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis,
     for name in keep:
         try:
             axes.append(build_axis(target.table, AxisSpec(name)))
-        except (UsageError, TargetError):  # too many distinct numbers for classes: a value
+        except (UsageError, DatasetError):  # too many distinct numbers for classes: a value
             axes.append(build_axis(target.table, AxisSpec(name, ("quantile", 4))))
     return tuple(axes)
 
 
 def _header(
-    target: Target, plan: Plan, generator: Generator | None, settings: Settings, keep: tuple[Axis, ...], codec: Codec,
-    command: str, recipe: str | None, found: Found | None,
-) -> Header:  # fmt: skip
+    target: FaceDataset, plan: Plan, generator: Generator | None, settings: RunConfig, keep: tuple[Axis, ...], codec: Codec,
+    command: str, recipe: str | None, found: LearnedDirections | None,
+) -> ManifestHeader:  # fmt: skip
     axes = (*plan.axes, *keep)
     tasks = [Task(a.name, "value" if a.edges else "classes", () if a.edges else a.levels) for a in axes]
     columns: list[tuple[Column, ...]] = []
@@ -342,13 +350,13 @@ def _header(
         columns.append(columns_of(plan.axes, tasks, settings.finish, found))
     if settings.engine != "generator":
         columns.append(columns_of_rerendered(plan.axes, kept_labels(target, plan.axes)))
-    return Header(
+    return ManifestHeader(
         created_by=CreatedBy(faceaug=__version__, command=command, recipe=recipe),
         seed=settings.seed,
         generator=None if generator is None else GeneratorRecord(
             name=generator.name, sha256=generator.sha256, licence=generator.licence, origin=generator.origin
         ),
-        target=TargetRecord(
+        target=DatasetRecord(
             name=target.name, fingerprint=target.fingerprint(), rows=len(target),
             reader=target.reader, split=target.split,
         ),

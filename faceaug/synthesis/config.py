@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from faceaug.errors import UsageError
 from faceaug.shards.writer import Codec, Layout
-from faceaug.synthesis.acceptance.gates import Limits
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
 
 EngineName = Literal["generator", "rerender", "both"]
 _DRAWING = ("device", "batch_size", "candidates", "truncation", "corrections", "finish", "draws")
@@ -17,7 +17,7 @@ _MIXING = ("candidates", "truncation")  # of draws, to begin edits with
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunConfig:
     """How a run is done; the defaults are those of the command line.
 
     Attributes
@@ -32,7 +32,7 @@ class Settings:
         not change the samples.
     batch_size : int
         Pictures that go through a network at once.
-    limits : Limits
+    limits : AcceptanceThresholds
         What gates refuse.
     tries : int
         Attempts allowed for each planned sample before a cell ends short.
@@ -70,7 +70,7 @@ class Settings:
     device: str = "cpu"
     workers: int | None = None
     batch_size: int = 64
-    limits: Limits = field(default_factory=Limits)
+    limits: AcceptanceThresholds = field(default_factory=AcceptanceThresholds)
     tries: int = 8
     candidates: int = 16
     truncation: float = 0.9
@@ -122,7 +122,7 @@ class Settings:
             )
 
 
-def workers_of(settings: Settings) -> int:
+def workers_of(settings: RunConfig) -> int:
     """Return how many threads make blocks."""
     if settings.device != "cpu":
         return 1  # one queue is what a GPU has; blocks still overlap with writing

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from faceaug.classifiers.classifier import Schedule, Task, new_net, train_net
+from faceaug.classifiers.classifier import ClassifierSchedule, Task, new_net, train_net
 from faceaug.classifiers.face_quality import steps_for
 from faceaug.classifiers.networks import INPUT_SIZE
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.generators.base import Generator
 from faceaug.generators.registry import load_generator
-from faceaug.generators.sampling import draw, draw_seeds
+from faceaug.generators.sampling import latent_seeds, sample_latents
 from faceaug.inversion import encoder, inverter
 from faceaug.measurement.alignment import canvases_of
-from faceaug.measurement.measure import Measurer, load_measurer
+from faceaug.measurement.measure import FaceEstimator, load_estimator
 from faceaug.planning.plan import Plan
 from faceaug.shards.writer import DEFAULT_QUALITY
-from faceaug.synthesis.config import Settings, workers_of
+from faceaug.synthesis.config import RunConfig, workers_of
 from faceaug.synthesis.editing.origin_search import GENERATIONS, OFFSPRING
 from faceaug.synthesis.editing.pose_readout import find_directions
 from faceaug.synthesis.engines.inversion_setup import check_turning
@@ -39,7 +39,7 @@ TRIED = 64
 
 
 def estimate(
-    target: Target, plan: Plan, generator: str | Path | Generator = "embedded", settings: Settings | None = None,
+    target: FaceDataset, plan: Plan, generator: str | Path | Generator = "embedded", settings: RunConfig | None = None,
     reconstruction: str | Path | None = None, directions: str | Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Return the expected seconds and bytes of a run.
@@ -53,11 +53,11 @@ def estimate(
     dict
         `seconds` and `bytes`.
     """
-    settings = settings or Settings()
+    settings = settings or RunConfig()
     engines = []
     if settings.engine != "generator":
         check_axes(plan.axes, settings.engine)
-        engines.append(_rerendered(target, plan, load_measurer(reconstruction), settings))  # as a run does
+        engines.append(_rerendered(target, plan, load_estimator(reconstruction), settings))  # as a run does
     if settings.engine != "rerender":
         made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
         if settings.from_real:
@@ -66,7 +66,7 @@ def estimate(
     return {"seconds": sum(part["seconds"] for part in engines), "bytes": max(part["bytes"] for part in engines)}
 
 
-def _drawn(target: Target, plan: Plan, made: Generator, settings: Settings) -> dict[str, float]:
+def _drawn(target: FaceDataset, plan: Plan, made: Generator, settings: RunConfig) -> dict[str, float]:
     """Return the same for draws of a generator."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -78,7 +78,9 @@ def _drawn(target: Target, plan: Plan, made: Generator, settings: Settings) -> d
     usual = FROM_REAL_PER_SAMPLE if settings.from_real else ATTEMPTS_PER_SAMPLE
     attempts = plan.total * min(usual, settings.tries)
     looks = settings.draws + attempts * LOOKS_PER_ATTEMPT
-    training = (Schedule.for_size(len(target)).steps * (1 if workers > 1 else 2) + steps_for(len(target))) * step
+    training = (
+        ClassifierSchedule.for_size(len(target)).steps * (1 if workers > 1 else 2) + steps_for(len(target))
+    ) * step
     if settings.from_real:
         looks += min(attempts, len(target)) * inverter.STEPS * INVERTING
         training += encoder.STEPS * step + encoder.POOL * look
@@ -88,7 +90,7 @@ def _drawn(target: Target, plan: Plan, made: Generator, settings: Settings) -> d
     return {"seconds": float(seconds), "bytes": plan.total * _bytes_of_one(target, made, settings)}
 
 
-def _rerendered(target: Target, plan: Plan, measurer: Measurer, settings: Settings) -> dict[str, float]:
+def _rerendered(target: FaceDataset, plan: Plan, measurer: FaceEstimator, settings: RunConfig) -> dict[str, float]:
     """Return the same for real faces rendered anew: a few of them are measured, as each attempt is several times."""
     rows = np.linspace(0, len(target) - 1, min(len(target), 8)).astype(int)
     canvases, shorter = canvases_of([target.image(int(i)) for i in rows])
@@ -106,14 +108,14 @@ def _rerendered(target: Target, plan: Plan, measurer: Measurer, settings: Settin
     return {"seconds": looks * look / workers_of(settings) + 0.002 * len(target), "bytes": plan.total * size}
 
 
-def _seconds_of(generator: Generator, settings: Settings) -> tuple[float, float]:
+def _seconds_of(generator: Generator, settings: RunConfig) -> tuple[float, float]:
     """Return the seconds of one picture synthesised and read, and of one step of training, by one thread."""
     task = Task("any", "classes", ("a", "b"))
     net = new_net("residual", [task], 0).eval()
-    seeds = draw_seeds(settings.seed, 0, TRIED)
+    seeds = latent_seeds(settings.seed, 0, TRIED)
 
     def look() -> None:
-        w = torch.from_numpy(draw(generator, seeds).astype(np.float32)).to(generator.device)
+        w = torch.from_numpy(sample_latents(generator, seeds).astype(np.float32)).to(generator.device)
         with torch.inference_mode():
             images = generator.synthesize(w).float().cpu()
             small = torch.nn.functional.interpolate(images, size=(INPUT_SIZE, INPUT_SIZE))
@@ -128,11 +130,11 @@ def _seconds_of(generator: Generator, settings: Settings) -> tuple[float, float]
     jitter(torch.zeros(2, 3, 8, 8), torch.Generator().manual_seed(0), mirror=True)
     start = time.perf_counter()
     labels = np.asarray(np.arange(TRIED) % 2, np.float64)
-    train_net(net, [task], pictures, [labels], Schedule(steps=4), 0, settings.device)
+    train_net(net, [task], pictures, [labels], ClassifierSchedule(steps=4), 0, settings.device)
     return one, (time.perf_counter() - start) / 4
 
 
-def _bytes_of_one(target: Target, generator: Generator, settings: Settings) -> float:
+def _bytes_of_one(target: FaceDataset, generator: Generator, settings: RunConfig) -> float:
     """Return the bytes that a sample takes: as the target's own files do, with its latents."""
     latents = 2 * 4 * generator.w_dim + 300
     rows = np.linspace(0, len(target) - 1, min(len(target), 64)).astype(int)

@@ -14,15 +14,15 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from faceaug.appearance import scene
-from faceaug.classifiers.classifier import Probe
+from faceaug.classifiers.classifier import Classifier
 from faceaug.errors import GeneratorError, IntegrityError
 from faceaug.generators.base import Generator
-from faceaug.generators.sampling import draw, draw_seeds, synthesize
+from faceaug.generators.sampling import latent_seeds, sample_latents, synthesize
 from faceaug.latents.directions import Directions, read_directions
 from faceaug.latents.regression import StreamingRegression
 from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.editing.closed_loop import distance
-from faceaug.synthesis.editing.readout import Reader
+from faceaug.synthesis.editing.readout import FaceReader
 from faceaug.utils.files import atomic
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.threads import StageProgress, in_order
@@ -64,7 +64,7 @@ class RealFaces:
     cells: NDArray[np.int64]
 
     @classmethod
-    def seen_by(cls, judge: Probe, arrays: NDArray[np.uint8], cells: NDArray[np.int64], seed: int) -> RealFaces:
+    def seen_by(cls, judge: Classifier, arrays: NDArray[np.uint8], cells: NDArray[np.int64], seed: int) -> RealFaces:
         """Read the target's pictures, uint8 [N, 64, 64, 3]; `cells` [N] is the cell of each, -1 for none."""
         rows = np.arange(len(arrays))
         if len(rows) > MOST_REAL:
@@ -115,7 +115,7 @@ class RealFaces:
 
 
 @dataclass(frozen=True)
-class Survey:
+class LatentSurvey:
     """What draws are like.
 
     Attributes
@@ -150,7 +150,7 @@ class Survey:
             save_file({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, temporary)
 
     @classmethod
-    def load(cls, folder: Path) -> Survey:
+    def load(cls, folder: Path) -> LatentSurvey:
         """Read what `save` wrote; IntegrityError when it is damaged."""
         directions = read_directions(folder / DIRECTIONS)
         try:
@@ -175,8 +175,8 @@ _ARRAYS = ("w", "read", "distance", "remoteness")
 
 def survey(
     generator: Generator,
-    reader: Reader,
-    judge: Probe,
+    reader: FaceReader,
+    judge: Classifier,
     real: RealFaces,
     *,
     seed: int,
@@ -184,7 +184,7 @@ def survey(
     workers: int,
     batch_size: int,
     progress: StageProgress,
-) -> Survey:
+) -> LatentSurvey:
     """Read `draws` draws and fit the directions on them; every eighth block is held out for R2.
 
     Raises
@@ -199,7 +199,7 @@ def survey(
 
     def look(block: int) -> tuple[Floats, Floats, Floats]:
         torch.set_num_threads(1)
-        w = draw(generator, draw_seeds(seed, block * BLOCK, BLOCK))
+        w = sample_latents(generator, latent_seeds(seed, block * BLOCK, BLOCK))
         images = synthesize(generator, w, batch_size)
         views = reader.view(images)
         features = judge.read(views)[1]
@@ -225,4 +225,4 @@ def survey(
         spread=read.std(0), r2=fit.r2(held_out), w_mean=w_mean, covariance=covariance, generator=generator.sha256,
     )  # fmt: skip
     lengths = distance(w, w_mean, directions.precision)
-    return Survey(directions, w.astype(np.float32), read.astype(np.float32), lengths, np.concatenate(far))
+    return LatentSurvey(directions, w.astype(np.float32), read.astype(np.float32), lengths, np.concatenate(far))

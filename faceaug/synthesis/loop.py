@@ -7,33 +7,33 @@ from concurrent.futures import ThreadPoolExecutor
 
 from faceaug.planning.plan import Plan, PlannedCell
 from faceaug.shards.output_folder import OutputFolder
-from faceaug.synthesis.accounting import Ledger
-from faceaug.synthesis.config import Settings, workers_of
+from faceaug.synthesis.accounting import Accounting
+from faceaug.synthesis.config import RunConfig, workers_of
 from faceaug.synthesis.engines.base import Engine
 from faceaug.synthesis.engines.latent_edit import BlockResult
 from faceaug.utils.threads import StageProgress, in_order
 
 
-def make(folder: OutputFolder, plan: Plan, engine: Engine, settings: Settings, told: StageProgress) -> float:
+def fill_cells(folder: OutputFolder, plan: Plan, engine: Engine, settings: RunConfig, told: StageProgress) -> float:
     """Fill the cells in order; return the seconds that this took, those before an interruption included.
 
     Workers compute blocks ahead; what is accepted is decided here, in order of attempts.
     """
     cells = [cell for cell in plan.cells if cell.planned]
-    ledger = Ledger.continued(folder, engine, settings.limits.duplicate_bits, settings.uses)
+    accounting = Accounting.continued(folder, engine, settings.limits.duplicate_bits, settings.uses)
     total, workers = sum(cell.planned for cell in cells), workers_of(settings)
     for cell in cells:
         why = engine.beyond(cell)
         if why:
-            ledger.beyond[cell.index] = why
-    told("making", sum(ledger.accepted.values()), total)
+            accounting.beyond[cell.index] = why
+    told("making", sum(accounting.accepted.values()), total)
 
     def jobs() -> Iterator[tuple[PlannedCell, int]]:
         for cell in cells:
-            if cell.index in ledger.beyond:
+            if cell.index in accounting.beyond:
                 continue
-            for block in range(ledger.next_block(cell.index), engine.blocks(cell)):
-                if ledger.accepted[cell.index] >= cell.planned:
+            for block in range(accounting.next_block(cell.index), engine.blocks(cell)):
+                if accounting.accepted[cell.index] >= cell.planned:
                     break
                 yield cell, block
 
@@ -42,9 +42,9 @@ def make(folder: OutputFolder, plan: Plan, engine: Engine, settings: Settings, t
 
     with ThreadPoolExecutor(workers) as pool:
         for cell, block, result in in_order(pool, work, jobs(), workers + 1):
-            if ledger.accepted[cell.index] < cell.planned:  # else it was computed ahead and is not needed
-                samples = ledger.take(cell, block, result)
-                folder.append(samples, {cell.index: ledger.state(cell)}, ledger.progress())
-                told("making", sum(ledger.accepted.values()), total)
-    folder.update({cell.index: ledger.state(cell, ended=True) for cell in cells}, ledger.progress())
-    return ledger.seconds()
+            if accounting.accepted[cell.index] < cell.planned:  # else it was computed ahead and is not needed
+                samples = accounting.take(cell, block, result)
+                folder.append(samples, {cell.index: accounting.state(cell)}, accounting.progress())
+                told("making", sum(accounting.accepted.values()), total)
+    folder.update({cell.index: accounting.state(cell, ended=True) for cell in cells}, accounting.progress())
+    return accounting.seconds()

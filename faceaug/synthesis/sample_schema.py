@@ -12,16 +12,16 @@ from faceaug.analysis.axes import Axis, label, numbers
 from faceaug.appearance import scene
 from faceaug.appearance.harmonize import PARAMETERS
 from faceaug.classifiers.classifier import Task
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.measurement.measure import CONFIDENCE, WHY
 from faceaug.reconstruction.semantics import MEANINGS, NAMES, UNITS
 from faceaug.shards.columns import RESERVED, Column
-from faceaug.synthesis.editing.pose_readout import Found
+from faceaug.synthesis.editing.pose_readout import LearnedDirections
 from faceaug.synthesis.editing.readout import SCENE
 
 
 def columns_of(
-    axes: Sequence[Axis], tasks: Sequence[Task], finish: bool, found: Found | None = None
+    axes: Sequence[Axis], tasks: Sequence[Task], finish: bool, found: LearnedDirections | None = None
 ) -> tuple[Column, ...]:
     """Return the columns of a run's samples: its attributes, all that was read, and how each was finished."""
     measured = found.measured if found else ()
@@ -74,7 +74,7 @@ class KeptLabels:
         return {name: values[row] for name, values in self.values.items() if values[row] is not None}
 
 
-def kept_labels(target: Target, axes: Sequence[Axis]) -> KeptLabels:
+def kept_labels(target: FaceDataset, axes: Sequence[Axis]) -> KeptLabels:
     """Return all labels of a target that samples can carry; measured columns change and are none.
 
     A column that is called like a measurement and holds classes is a label; so is none whose values are no scalars.

@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from faceaug.analysis.axes import Axis, attribute, cell_codes
 from faceaug.appearance.framing import Framing, apply_framing, measure_framing
-from faceaug.appearance.harmonize import ColourMatch, Finisher, match_colour
-from faceaug.appearance.image_stats import Photometry, measure_photometry, target_photometry
+from faceaug.appearance.harmonize import ColourMatch, Harmonizer, match_colour
+from faceaug.appearance.image_stats import ImageStatsSample, dataset_image_stats, measure_image_stats
 from faceaug.appearance.scene import FaceEllipse
-from faceaug.classifiers.classifier import Probe, Task
-from faceaug.classifiers.face_quality import FAR, MODERATE, train_soundness
-from faceaug.classifiers.training import learn, tasks_of
-from faceaug.datasets.dataset import Target
+from faceaug.classifiers.classifier import Classifier, Task
+from faceaug.classifiers.face_quality import FAR, MODERATE, train_face_quality
+from faceaug.classifiers.training import tasks_of, train_classifiers
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import common_aspect
 from faceaug.generators.base import Generator
-from faceaug.generators.sampling import draw, draw_seeds, synthesize
+from faceaug.generators.sampling import latent_seeds, sample_latents, synthesize
 from faceaug.latents.algebra import covariance_given
 from faceaug.latents.directions import Directions
-from faceaug.synthesis.acceptance.gates import Limits
-from faceaug.synthesis.editing.objectives import Wanted
-from faceaug.synthesis.editing.pose_readout import Environment, Found
-from faceaug.synthesis.editing.readout import Reader, kind_of
-from faceaug.synthesis.latent_survey import DIRECTIONS, DRAWS, RealFaces, Survey, survey
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
+from faceaug.synthesis.editing.objectives import AttributeGoal
+from faceaug.synthesis.editing.pose_readout import LearnedDirections, PoseLightReader
+from faceaug.synthesis.editing.readout import FaceReader, kind_of
+from faceaug.synthesis.latent_survey import DIRECTIONS, DRAWS, LatentSurvey, RealFaces, survey
 from faceaug.utils.files import read_json, write_json
 from faceaug.utils.images import Codec
 from faceaug.utils.tensors import thumbnails, to_uint8, unsqueezed
@@ -41,47 +41,47 @@ FRAMING_DRAWS = 1024
 PROBES = ("steering.safetensors", "judge.safetensors", "probes.json")
 LAST = "guide.json"
 FILES = (*PROBES, "soundness.safetensors", DIRECTIONS, DRAWS, LAST)
-"""What `prepare` leaves in its folder; guide.json comes last and says that the others are whole. There is no steering
+"""What `fit_models` leaves in its folder; guide.json comes last and says that the others are whole. There is no steering
 probe where every attribute was measured."""
 COMPARED = 512  # draws on which readings of the generator's pictures are put in the terms of measurements
 ATOMS_STAY = 0.5  # of their spread: how firmly edits of view and light hold the atoms
 
 
 @dataclass(frozen=True)
-class Guide:
+class FittedModels:
     """What steers and judges a run.
 
     Attributes
     ----------
-    reader : Reader
+    reader : FaceReader
         The steering probe with the framing, the overall colour, view and light where they can be read, and the scene.
-    judge : Probe
+    judge : Classifier
         Trained apart from the steering probe.
     axes, tasks
         The plan's axes, and a task for each, followed by tasks of attributes that are only kept.
-    survey : Survey
+    survey : LatentSurvey
         What draws are like, with the directions.
     reach : float
         Mahalanobis distance that the stated quantile of draws stays within.
     real : RealFaces
-    finisher : Finisher or None
+    harmonizer : Harmonizer or None
         Gives accepted faces the target's size and look; None leaves them raw.
     figures : dict
         What was measured on the way, as JSON values.
-    found : Found, optional
+    found : LearnedDirections, optional
         Directions found without labels.
     """
 
-    reader: Reader
-    judge: Probe
+    reader: FaceReader
+    judge: Classifier
     axes: tuple[Axis, ...]
     tasks: tuple[Task, ...]
-    survey: Survey
+    survey: LatentSurvey
     reach: float
     real: RealFaces
-    finisher: Finisher | None
+    harmonizer: Harmonizer | None
     figures: dict[str, Any]
-    found: Found | None = None
+    found: LearnedDirections | None = None
 
     @property
     def directions(self) -> Directions:
@@ -94,7 +94,7 @@ class Guide:
             return None
         return covariance_given(self.found.bundle.directions, self.found.bundle.atoms, ATOMS_STAY)
 
-    def covariance(self, parts: Sequence[Wanted]) -> Floats | None:
+    def covariance(self, parts: Sequence[AttributeGoal]) -> Floats | None:
         """Return by which edits of a cell are likely: those of view and light alone spare the atoms, too."""
         free = any(kind_of(part.task.name) == "attribute" for part in parts)
         return None if free else self._sparing
@@ -109,8 +109,8 @@ class Guide:
         return tuple(name for task in self.tasks[len(self.axes) :] for name in task.semantics)
 
 
-def prepare(
-    target: Target,
+def fit_models(
+    target: FaceDataset,
     arrays: NDArray[np.uint8],
     axes: Sequence[Axis],
     generator: Generator,
@@ -119,15 +119,15 @@ def prepare(
     seed: int,
     keep: Sequence[Axis],
     draws: int,
-    limits: Limits,
+    limits: AcceptanceThresholds,
     finish: bool,
     codec: Codec,
     workers: int,
     batch_size: int,
     device: str,
     progress: StageProgress,
-    found: Found | None = None,
-) -> Guide:
+    found: LearnedDirections | None = None,
+) -> FittedModels:
     """Learn everything that a run needs, or read what an interrupted run has learnt already in `folder`.
 
     Parameters
@@ -142,14 +142,14 @@ def prepare(
         Of the samples to be written.
     folder : Path
         Where probes and directions are kept (`FILES`).
-    found : Found, optional
+    found : LearnedDirections, optional
         Directions found without labels; attributes that they measured need no steering probe.
     """
     tasks, labels = tasks_of(target.table, [*axes, *keep])
     if not (folder / LAST).exists():
         clock = [time.perf_counter()]
         if not (folder / PROBES[-1]).exists():
-            learnt = learn(
+            learnt = train_classifiers(
                 arrays, tasks, labels, seed=seed, measured=found.measured if found else (), device=device,
                 progress=lambda d, n: progress("probes", d, n),
             )  # fmt: skip
@@ -157,7 +157,7 @@ def prepare(
                 learnt.steering.save(folder / PROBES[0])
             learnt.judge.save(folder / PROBES[1])
             write_json(folder / PROBES[2], learnt.figures)
-        steering, judge = _steering(folder), Probe.load(folder / PROBES[1])
+        steering, judge = _steering(folder), Classifier.load(folder / PROBES[1])
         clock.append(time.perf_counter())
         reader, photometry = _looks(
             target, arrays, axes, generator, judge, seed, min(draws, FRAMING_DRAWS), finish, batch_size
@@ -197,85 +197,87 @@ def prepare(
 
 
 def _looks(
-    target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], generator: Generator,
-    judge: Probe, seed: int, draws: int, finish: bool, batch_size: int,
-) -> tuple[Reader, Photometry | None]:  # fmt: skip
+    target: FaceDataset, arrays: NDArray[np.uint8], axes: Sequence[Axis], generator: Generator,
+    judge: Classifier, seed: int, draws: int, finish: bool, batch_size: int,
+) -> tuple[FaceReader, ImageStatsSample | None]:  # fmt: skip
     """Measure how the target frames faces and, where samples are to be finished, what its photographs look like."""
-    pictures = synthesize(generator, draw(generator, draw_seeds(seed, 0, draws)), batch_size)
+    pictures = synthesize(generator, sample_latents(generator, latent_seeds(seed, 0, draws)), batch_size)
     framing = measure_framing(_evenly(arrays, 2000), thumbnails(pictures), common_aspect(target))
     photometry = colour = None
     if finish:
-        photometry = target_photometry(target, seed=seed, weights=cell_weights(target, axes).tolist())
+        photometry = dataset_image_stats(target, seed=seed, weights=cell_weights(target, axes).tolist())
         framed = to_uint8(apply_framing(pictures, framing))
-        colour = match_colour(measure_photometry([(picture, None) for picture in framed]), photometry)
-    # No soundness is known yet; the judge stands in until `prepare` has trained it.
-    return Reader(None, framing, getattr(generator, "ellipse", FaceEllipse()), judge, colour), photometry
+        colour = match_colour(measure_image_stats([(picture, None) for picture in framed]), photometry)
+    # No soundness is known yet; the judge stands in until `fit_models` has trained it.
+    return FaceReader(None, framing, getattr(generator, "ellipse", FaceEllipse()), judge, colour), photometry
 
 
-def _steering(folder: Path) -> Probe | None:
-    return Probe.load(folder / PROBES[0]) if (folder / PROBES[0]).exists() else None
+def _steering(folder: Path) -> Classifier | None:
+    return Classifier.load(folder / PROBES[0]) if (folder / PROBES[0]).exists() else None
 
 
-def _environment(found: Found, generator: Generator, reader: Reader, seed: int, batch_size: int) -> Environment:
+def _environment(
+    found: LearnedDirections, generator: Generator, reader: FaceReader, seed: int, batch_size: int
+) -> PoseLightReader:
     """Put readings of the generator's pictures in the terms of measurements, where attributes were measured."""
     if not found.measured:
         return found.environment
-    images = synthesize(generator, draw(generator, draw_seeds(seed, 2**25, COMPARED)), batch_size)
+    images = synthesize(generator, sample_latents(generator, latent_seeds(seed, 2**25, COMPARED)), batch_size)
     pictures = [unsqueezed(picture, reader.framing.aspect) for picture in to_uint8(reader.view(images))]
     return found.environment.in_terms_of(found.environment(images), found.measure(pictures))
 
 
-def _summary(found: Found, environment: Environment) -> dict[str, Any]:
+def _summary(found: LearnedDirections, environment: PoseLightReader) -> dict[str, Any]:
     """Say what was found without labels, and in whose terms it reads."""
     return dict(generator=found.bundle.directions.generator, reconstruction=found.bundle.reconstruction,
                 made_by=found.bundle.made_by, measured=list(found.measured), **environment.state())  # fmt: skip
 
 
 def _reopened(
-    folder: Path, target: Target, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task],
-    generator: Generator, seed: int, limits: Limits, codec: Codec, found: Found | None,
-) -> Guide:  # fmt: skip
-    """Read back what `prepare` has written: a run and its continuation work with the very same numbers."""
+    folder: Path, target: FaceDataset, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task],
+    generator: Generator, seed: int, limits: AcceptanceThresholds, codec: Codec, found: LearnedDirections | None,
+) -> FittedModels:  # fmt: skip
+    """Read back what `fit_models` has written: a run and its continuation work with the very same numbers."""
     known = read_json(folder / LAST, "what the run has learnt")
-    judge, drawn = Probe.load(folder / PROBES[1]), Survey.load(folder)
+    judge, drawn = Classifier.load(folder / PROBES[1]), LatentSurvey.load(folder)
     drawn.directions.check_generator(generator.sha256)
     framing = Framing.from_dict(known["framing"])
     colour = ColourMatch(**{k: tuple(v) for k, v in known["colour"].items()}) if known["colour"] else None
-    reader = Reader(
-        _steering(folder), framing, FaceEllipse(**known["ellipse"]), Probe.load(folder / FILES[3]), colour,
+    reader = FaceReader(
+        _steering(folder), framing, FaceEllipse(**known["ellipse"]), Classifier.load(folder / FILES[3]), colour,
         found.environment.with_state(known["environment"]) if found else None,
     )  # fmt: skip
-    photometry = Photometry.from_dict(known["photometry"]) if known["photometry"] else None
-    return Guide(
+    photometry = ImageStatsSample.from_dict(known["photometry"]) if known["photometry"] else None
+    return FittedModels(
         found=found, reader=reader, judge=judge, axes=tuple(axes), tasks=tuple(tasks),
         survey=drawn, reach=float(np.quantile(drawn.distance, limits.plausible)),
         real=RealFaces.seen_by(judge, arrays, cells_of(target, axes), seed),
-        finisher=Finisher(photometry, aspect=framing.aspect, codec=codec) if photometry else None,
+        harmonizer=Harmonizer(photometry, aspect=framing.aspect, codec=codec) if photometry else None,
         figures=known["figures"],
     )  # fmt: skip
 
 
 def _soundness(
-    arrays: NDArray[np.uint8], generator: Generator, reader: Reader, seed: int, draws: int, batch_size: int,
+    arrays: NDArray[np.uint8], generator: Generator, reader: FaceReader, seed: int, draws: int, batch_size: int,
     device: str, progress: StageProgress,
-) -> Probe:  # fmt: skip
+) -> Classifier:  # fmt: skip
     """Train the network that knows melted faces, on draws of its own seeds."""
     count = int(np.clip(draws // 4, 64, 2048))
 
     def seen(first: int, stretch: float) -> NDArray[np.uint8]:
-        w = draw(generator, draw_seeds(seed, 2**24 + first, count), stretch)
+        w = sample_latents(generator, latent_seeds(seed, 2**24 + first, count), stretch)
         return thumbnails(reader.view(synthesize(generator, w, batch_size)))
 
     moderate, far = seen(0, MODERATE), seen(count, FAR)
-    return train_soundness(arrays, moderate, far, seed, device, lambda done, of: progress("soundness", done, of))
+    return train_face_quality(arrays, moderate, far, seed, device, lambda done, of: progress("soundness", done, of))
 
 
-def cells_of(target: Target, axes: Sequence[Axis]) -> NDArray[np.int64]:
+def cells_of(target: FaceDataset, axes: Sequence[Axis]) -> NDArray[np.int64]:
     """Return the cell [N] of each picture of the target, -1 where a label is missing."""
     return cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in axes], axes)
 
 
-def cell_weights(target: Target, axes: Sequence[Axis]) -> Floats:
+def cell_weights(target: FaceDataset, axes: Sequence[Axis]) -> Floats:
     """Return a weight for each picture, the inverse of its cell's count: the majority's looks are not everybody's."""
     codes = cells_of(target, axes)
     counts = np.bincount(codes[codes >= 0], minlength=1)

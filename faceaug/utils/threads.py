@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 
 Progress = Callable[[int], object]
 """Called with the number of items that were finished since the last call."""
@@ -70,5 +70,5 @@ def worker_count(workers: int | None) -> int:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(16, available))
     if workers < 1:
-        raise TargetError(f"{workers} workers were asked for: give at least 1")
+        raise DatasetError(f"{workers} workers were asked for: give at least 1")
     return workers

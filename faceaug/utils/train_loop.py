@@ -19,7 +19,7 @@ SAVE_EVERY = 45.0  # seconds between checkpoints
 LOG_EVERY = 25  # steps between lines of the log
 
 
-class Trainer(Protocol):
+class StepTrainer(Protocol):
     """What is trained: what a step does depends on the seed, the step's number and the state alone."""
 
     step: int
@@ -40,7 +40,7 @@ class Trainer(Protocol):
         """Do one step and return what there is to say about it."""
 
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
+StepProgress = Callable[[int, int, Mapping[str, float]], None]
 """Told (steps done, steps, what the last step said)."""
 
 
@@ -58,12 +58,12 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def run(
-    trainer: Trainer,
+    trainer: StepTrainer,
     folder: Path | None = None,
     setup: Mapping[str, Any] | None = None,
     *,
     until: float | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> bool:
     """Train to the last step, or until the time is up; return whether the last step was reached.
 

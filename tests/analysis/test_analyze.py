@@ -15,7 +15,7 @@ from hypothesis.extra.pandas import column, data_frames, range_indexes
 
 import faceaug.analysis.analyze
 from faceaug.analysis.analyze import analyze
-from faceaug.errors import PlanError, TargetError, UsageError
+from faceaug.errors import DatasetError, PlanError, UsageError
 
 TABLE = pd.DataFrame(
     {
@@ -74,7 +74,7 @@ def test_a_target_is_taken_by_its_table() -> None:
 def test_counts_agree_with_pandas(table: pd.DataFrame) -> None:
     try:
         analysis = analyze(table, "a,b,c:0/25/50/100")
-    except TargetError:
+    except DatasetError:
         complete = table.dropna()
         assert complete.empty or table.isna().all().any()
         return
@@ -97,7 +97,7 @@ def test_the_order_of_rows_does_not_matter(table: pd.DataFrame, random: object) 
     random.shuffle(order)  # type: ignore[attr-defined]
     try:
         straight = analyze(table, "a,b").to_dict()
-    except TargetError:
+    except DatasetError:
         return
     assert analyze(table.iloc[order], "a,b").to_dict() == straight
 
@@ -129,8 +129,13 @@ def test_the_wished_distribution_reaches_attributes_and_pairs() -> None:
     [
         (TABLE, "gendre", UsageError, "no column 'gendre'; did you mean 'gender'"),
         (TABLE, "split", UsageError, "'split' tells rows apart"),
-        (TABLE.iloc[:0], "gender", TargetError, "no rows"),
-        (pd.DataFrame({"a": ["x", None], "b": [None, "y"]}), "a,b", TargetError, "no row has a value for each of a, b"),
+        (TABLE.iloc[:0], "gender", DatasetError, "no rows"),
+        (
+            pd.DataFrame({"a": ["x", None], "b": [None, "y"]}),
+            "a,b",
+            DatasetError,
+            "no row has a value for each of a, b",
+        ),
         (IDS, "a,b", UsageError, r"a \(200 levels\) x b .* 40,000 cells"),
     ],
 )

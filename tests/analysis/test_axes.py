@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from faceaug.analysis.axes import AxisSpec, build_axis, cell_codes, cell_count, cell_levels, parse_by
-from faceaug.errors import TargetError, UsageError
+from faceaug.errors import DatasetError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_twenty_distinct_numbers_are_categories_and_more_need_bins() -> None:
     ("values", "spec", "error", "said"),
     [
         ([1], AxisSpec("y"), UsageError, "no column 'y'; there are: 'x'"),
-        ([None, None], AxisSpec("x"), TargetError, "'x' holds no value at all"),
-        ([np.nan, np.inf], AxisSpec("x", ("width", 2)), TargetError, "'x' holds no value at all"),
+        ([None, None], AxisSpec("x"), DatasetError, "'x' holds no value at all"),
+        ([np.nan, np.inf], AxisSpec("x", ("width", 2)), DatasetError, "'x' holds no value at all"),
         (["f", "m"], AxisSpec("x", ("width", 2)), UsageError, r"holds text \('f', 'm'\) and cannot be binned"),
         ([True, False], AxisSpec("x", ("quantile", 2)), UsageError, "holds booleans"),
-        ([1, 2], AxisSpec("x", ("edges", (5.0, 9.0))), TargetError, "edges 5 to 9: its values reach from 1 to 2"),
-        ([[1], [2]], AxisSpec("x"), TargetError, "plain values"),
+        ([1, 2], AxisSpec("x", ("edges", (5.0, 9.0))), DatasetError, "edges 5 to 9: its values reach from 1 to 2"),
+        ([[1], [2]], AxisSpec("x"), DatasetError, "plain values"),
     ],
 )
 def test_columns_that_cannot_be_counted(values: object, spec: AxisSpec, error: type[Exception], said: str) -> None:
@@ -135,7 +135,7 @@ def test_key_and_split_are_no_attributes_and_names_must_be_unique() -> None:
     with pytest.raises(UsageError, match="did you mean 'Gender'"):
         build_axis(table, AxisSpec("gender"))
     twice = pd.DataFrame([[1, 2]], columns=["x", "x"])
-    with pytest.raises(TargetError, match="2 columns named 'x'"):
+    with pytest.raises(DatasetError, match="2 columns named 'x'"):
         build_axis(twice, AxisSpec("x"))
 
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import chi2_contingency
 from sklearn.metrics import mutual_info_score, normalized_mutual_info_score
 
-from faceaug.analysis.imbalance import cramers_v, figures, mutual_information
+from faceaug.analysis.imbalance import cramers_v, imbalance_metrics, mutual_information
 
 tables = hnp.arrays(
     np.int64, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=6), elements=st.integers(0, 40)
@@ -24,7 +24,7 @@ def even(cells: int) -> np.ndarray:
 
 
 def test_figures_of_a_known_set() -> None:
-    found = figures(np.array([60, 30, 10, 0]), even(4), minimum=30)
+    found = imbalance_metrics(np.array([60, 30, 10, 0]), even(4), minimum=30)
     shares = np.array([0.6, 0.3, 0.1])
     entropy = -float(np.sum(shares * np.log(shares)))
     assert (found.groups, found.total, found.largest, found.smallest, found.empty, found.under_minimum) == (
@@ -42,23 +42,23 @@ def test_figures_of_a_known_set() -> None:
 
 
 def test_even_single_and_unwished_groups() -> None:
-    equal = figures(np.array([5, 5, 5]), even(3), 0)
+    equal = imbalance_metrics(np.array([5, 5, 5]), even(3), 0)
     assert (equal.evenness, equal.imbalance_ratio, equal.kl_from_wished) == (
         pytest.approx(1),
         1,
         pytest.approx(0, abs=1e-12),
     )
-    assert figures(np.array([7]), even(1), 0).evenness == 1
-    unwished = figures(np.array([5, 5]), np.array([1.0, 0.0]), 0)
+    assert imbalance_metrics(np.array([7]), even(1), 0).evenness == 1
+    unwished = imbalance_metrics(np.array([5, 5]), np.array([1.0, 0.0]), 0)
     assert unwished.kl_from_wished == math.inf
     assert unwished.to_dict()["kl_from_wished"] is None
-    assert figures(np.array([9, 1]), np.array([0.9, 0.1]), 0).kl_from_wished == pytest.approx(0, abs=1e-12)
+    assert imbalance_metrics(np.array([9, 1]), np.array([0.9, 0.1]), 0).kl_from_wished == pytest.approx(0, abs=1e-12)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=30).filter(any))
 def test_figures_stay_in_their_ranges(counts: list[int]) -> None:
-    found = figures(np.array(counts), even(len(counts)), 5)
+    found = imbalance_metrics(np.array(counts), even(len(counts)), 5)
     assert 0 <= found.evenness <= 1
     assert 1 <= found.effective_groups <= len(counts) + 1e-9
     assert found.kl_from_wished == pytest.approx(math.log(len(counts)) - math.log(found.effective_groups), abs=1e-9)

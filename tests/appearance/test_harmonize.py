@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from faceaug.appearance.harmonize import MOST_UNSHARP, PARAMETERS, Finisher, match_colour
-from faceaug.appearance.image_stats import Photometry, luma, measure_photometry
+from faceaug.appearance.harmonize import MOST_UNSHARP, PARAMETERS, Harmonizer, match_colour
+from faceaug.appearance.image_stats import ImageStatsSample, luma, measure_image_stats
 from faceaug.errors import UsageError
 from faceaug.utils.images import ImageInfo, Rgb, decode_with_info, encode
 
@@ -48,13 +48,13 @@ def generated(count: int, **options: float) -> list[Rgb]:
     return [picture(1000 + k, 48, **options) for k in range(count)]  # type: ignore[arg-type]
 
 
-def finished_files(finisher: Finisher, pictures: list[Rgb]) -> Photometry:
+def finished_files(harmonizer: Harmonizer, pictures: list[Rgb]) -> ImageStatsSample:
     """Finish, write and read back: what is measured is what a trainer will see."""
-    results = [finisher(rgb, seed) for seed, rgb in enumerate(pictures)]
-    return measure_photometry(decode_with_info(encode(rgb, finisher.output_codec, q or 90)) for rgb, _, q in results)
+    results = [harmonizer(rgb, seed) for seed, rgb in enumerate(pictures)]
+    return measure_image_stats(decode_with_info(encode(rgb, harmonizer.output_codec, q or 90)) for rgb, _, q in results)
 
 
-def median(photometry: Photometry, name: str) -> float:
+def median(photometry: ImageStatsSample, name: str) -> float:
     return float(np.median([getattr(look, name) for look in photometry.looks]))
 
 
@@ -66,15 +66,15 @@ def median(photometry: Photometry, name: str) -> float:
     ],
 )
 def test_the_distance_to_the_target_at_least_halves(made: dict[str, float], real: dict[str, float]) -> None:
-    target = measure_photometry(photographs(40, **real))
+    target = measure_image_stats(photographs(40, **real))
     pictures = generated(40, **made)
-    raw = measure_photometry((rgb, None) for rgb in pictures)
-    finisher = Finisher(target, raw)
-    plain = measure_photometry(  # resized only
+    raw = measure_image_stats((rgb, None) for rgb in pictures)
+    harmonizer = Harmonizer(target, raw)
+    plain = measure_image_stats(  # resized only
         decode_with_info(encode(np.asarray(Image.fromarray(rgb).resize((96, 96), Image.Resampling.LANCZOS)), "jpeg"))
         for rgb in pictures
     )
-    finished = finished_files(finisher, pictures)
+    finished = finished_files(harmonizer, pictures)
     for name, enough in (("sharpness", 0.0), ("noise", 0.1)):
         before = abs(median(plain, name) - median(target, name))
         after = abs(median(finished, name) - median(target, name))
@@ -86,18 +86,18 @@ def test_the_distance_to_the_target_at_least_halves(made: dict[str, float], real
 
 
 @pytest.fixture(scope="module")
-def finisher() -> Finisher:
-    target = measure_photometry(photographs(20, blur=0.9, noise=4.0))
-    return Finisher(target, measure_photometry((rgb, None) for rgb in generated(20, blur=0.5, noise=0.0, gain=0.7)))
+def harmonizer() -> Harmonizer:
+    target = measure_image_stats(photographs(20, blur=0.9, noise=4.0))
+    return Harmonizer(target, measure_image_stats((rgb, None) for rgb in generated(20, blur=0.5, noise=0.0, gain=0.7)))
 
 
-def test_the_seed_alone_decides(finisher: Finisher) -> None:
+def test_the_seed_alone_decides(harmonizer: Harmonizer) -> None:
     rgb = generated(1, blur=0.5, noise=0.0)[0]
     np.random.seed(3)  # noqa: NPY002 - global states must not matter
     random.seed(3)
-    first = [finisher(rgb, seed) for seed in range(6)]
+    first = [harmonizer(rgb, seed) for seed in range(6)]
     np.random.seed(4)  # noqa: NPY002
-    copy = pickle.loads(pickle.dumps(finisher))
+    copy = pickle.loads(pickle.dumps(harmonizer))
     again = {seed: copy(rgb, seed) for seed in (5, 2, 0, 3, 4, 1)}
     for seed, (image, parameters, quality) in enumerate(first):
         assert np.array_equal(image, again[seed][0])
@@ -105,12 +105,12 @@ def test_the_seed_alone_decides(finisher: Finisher) -> None:
         assert tuple(parameters) == PARAMETERS
         assert all(isinstance(value, float) and np.isfinite(value) for value in parameters.values())
     assert len({image.tobytes() for image, _, _ in first}) == 6
-    finisher(rgb, 2**64 - 1)  # the largest seed
+    harmonizer(rgb, 2**64 - 1)  # the largest seed
 
 
-def test_another_process_gives_the_same_bytes(finisher: Finisher, tmp_path: Path) -> None:
+def test_another_process_gives_the_same_bytes(harmonizer: Harmonizer, tmp_path: Path) -> None:
     rgb = generated(1, blur=0.5, noise=0.0)[0]
-    (tmp_path / "given").write_bytes(pickle.dumps((finisher, rgb)))
+    (tmp_path / "given").write_bytes(pickle.dumps((harmonizer, rgb)))
     code = (
         "import hashlib, pickle, sys; finisher, rgb = pickle.load(open(sys.argv[1], 'rb'));"
         "print(hashlib.sha256(finisher(rgb, 7)[0].tobytes()).hexdigest())"
@@ -118,7 +118,7 @@ def test_another_process_gives_the_same_bytes(finisher: Finisher, tmp_path: Path
     command = [sys.executable, "-c", code, str(tmp_path / "given")]
     paths = os.pathsep.join(p for p in sys.path if p)
     there = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": paths})
-    assert there.stdout.strip() == hashlib.sha256(finisher(rgb, 7)[0].tobytes()).hexdigest()
+    assert there.stdout.strip() == hashlib.sha256(harmonizer(rgb, 7)[0].tobytes()).hexdigest()
 
 
 def test_size_codec_and_quality_are_drawn_together_from_the_target() -> None:
@@ -127,44 +127,44 @@ def test_size_codec_and_quality_are_drawn_together_from_the_target() -> None:
         rgb = picture(k, 60 + 4 * k, blur=0.8, noise=1.0, height=80)
         looks.append(decode_with_info(encode(rgb, "jpeg", 70 + k)))
     looks.append(decode_with_info(encode(picture(99, 30, blur=0.8, noise=1.0), "png")))  # a stray one
-    finisher = Finisher(measure_photometry(looks))
-    assert finisher.output_codec == "jpeg"
-    assert finisher.colour is None
-    drawn = [finisher(generated(1, blur=0.5, noise=0.0)[0], seed) for seed in range(40)]
+    harmonizer = Harmonizer(measure_image_stats(looks))
+    assert harmonizer.output_codec == "jpeg"
+    assert harmonizer.colour is None
+    drawn = [harmonizer(generated(1, blur=0.5, noise=0.0)[0], seed) for seed in range(40)]
     known = {(info.height, info.width, info.quality) for _, info in looks[:-1]}
     seen = {(image.shape[0], image.shape[1], quality) for image, _, quality in drawn}
     assert seen <= known
     assert len(seen) > 6
-    as_png = Finisher(measure_photometry(looks), codec="png")
+    as_png = Harmonizer(measure_image_stats(looks), codec="png")
     assert (as_png.output_codec, as_png(generated(1, blur=0.5, noise=0.0)[0], 0)[2]) == ("png", None)
 
 
 def test_proportions_are_kept() -> None:
     """A circle stays a circle in a tall target, whether the framing was square or already tall."""
     steps = np.linspace(-1, 1, 64)
-    target = measure_photometry([(np.zeros((100, 80, 3), np.uint8), ImageInfo("png", 80, 100, None))])
+    target = measure_image_stats([(np.zeros((100, 80, 3), np.uint8), ImageInfo("png", 80, 100, None))])
     for aspect in (1.0, 0.8):
         inside = (steps[None, :] * aspect) ** 2 + steps[:, None] ** 2 < 0.25  # squeezed if the framing was tall
         disc = np.repeat(np.where(inside, 220, 30)[..., None], 3, axis=2).astype(np.uint8)
-        image, _, _ = Finisher(target, aspect=aspect)(disc, 0)
+        image, _, _ = Harmonizer(target, aspect=aspect)(disc, 0)
         assert image.shape == (100, 80, 3)
         bright = image[..., 0] > 125
         assert bright.any(0).sum() == pytest.approx(bright.any(1).sum(), abs=2)
 
 
-def test_sharpening_stops_at_its_limit_and_blank_pictures_pass(finisher: Finisher) -> None:
-    sharp = Finisher(measure_photometry(photographs(5, blur=0.0, noise=0.0)))
+def test_sharpening_stops_at_its_limit_and_blank_pictures_pass(harmonizer: Harmonizer) -> None:
+    sharp = Harmonizer(measure_image_stats(photographs(5, blur=0.0, noise=0.0)))
     amounts = [sharp(rgb, 0)[1]["unsharp_amount"] for rgb in generated(5, blur=3.0, noise=0.0)]
     assert max(amounts) == MOST_UNSHARP
-    image, parameters, _ = finisher(np.full((48, 48, 3), 255, np.uint8), 0)
+    image, parameters, _ = harmonizer(np.full((48, 48, 3), 255, np.uint8), 0)
     assert image.mean() > 235
     assert np.isfinite(list(parameters.values())).all()
 
 
-def photometry_of(mean: float, spread: float) -> Photometry:
+def photometry_of(mean: float, spread: float) -> ImageStatsSample:
     rng = np.random.default_rng(0)
     noise: npt.NDArray[np.float64] = rng.normal(mean, spread, (64, 64, 1)).repeat(3, axis=2)
-    return measure_photometry([(noise.clip(0, 255).astype(np.uint8), None)])
+    return measure_image_stats([(noise.clip(0, 255).astype(np.uint8), None)])
 
 
 def test_colour_is_one_mapping_for_all_and_keeps_their_order() -> None:
@@ -203,17 +203,17 @@ def test_colour_mapping_on_tensors_is_batched_monotone_in_range_and_the_identity
 def test_weights_keep_an_unbalanced_target_from_brightening_everything() -> None:
     light = [(picture(k, 48, blur=1, noise=0, gain=1.4), None) for k in range(9)]
     dark = [(picture(k, 48, blur=1, noise=0, gain=0.6), None) for k in range(9)]
-    made = measure_photometry([*light, *dark])  # the generator shows both alike
+    made = measure_image_stats([*light, *dark])  # the generator shows both alike
     unbalanced = [*light, dark[0]]
-    naive = match_colour(made, measure_photometry(unbalanced))
-    fair = match_colour(made, measure_photometry(unbalanced, [1 / 9] * 9 + [1]))
+    naive = match_colour(made, measure_image_stats(unbalanced))
+    fair = match_colour(made, measure_image_stats(unbalanced, [1 / 9] * 9 + [1]))
     grey = np.full((4, 4, 3), 110, np.uint8)
     assert naive.apply_rgb(grey).mean() > 120
     assert fair.apply_rgb(grey).mean() == pytest.approx(110, abs=2)
 
 
-def test_description_is_json(finisher: Finisher) -> None:
-    described = json.loads(json.dumps(finisher.describe(), allow_nan=False))
+def test_description_is_json(harmonizer: Harmonizer) -> None:
+    described = json.loads(json.dumps(harmonizer.describe(), allow_nan=False))
     assert described["codec"] == "jpeg"
     assert len(described["colour"]["matrix"]) == 9
-    assert json.loads(json.dumps(Finisher(finisher.photometry).describe()))["colour"] is None
+    assert json.loads(json.dumps(Harmonizer(harmonizer.photometry).describe()))["colour"] is None

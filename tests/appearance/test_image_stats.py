@@ -10,14 +10,14 @@ import pytest
 from PIL import Image, ImageFilter
 
 from faceaug.appearance.image_stats import (
-    Photometry,
+    ImageStatsSample,
+    dataset_image_stats,
     luma,
-    measure_photometry,
+    measure_image_stats,
     noise_level,
     sharpness,
-    target_photometry,
 )
-from faceaug.errors import ImageError, TargetError, UsageError
+from faceaug.errors import DatasetError, ImageError, UsageError
 from faceaug.utils.images import ImageInfo, Rgb, decode_with_info, encode
 
 
@@ -63,7 +63,7 @@ def test_sharpness_falls_with_blur_and_does_not_move_with_contrast_or_noise() ->
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (9, 200), (40, 40)])
 def test_tiny_and_blank_pictures_have_finite_measures(shape: tuple[int, int]) -> None:
-    look = measure_photometry([(np.full((*shape, 3), 77, np.uint8), None)]).looks[0]
+    look = measure_image_stats([(np.full((*shape, 3), 77, np.uint8), None)]).looks[0]
     assert np.isfinite([look.sharpness, look.noise, *look.mean, *look.spread]).all()
     assert look.sharpness < -5  # blank is soft, not sharp
     assert look.mean == pytest.approx((77, 0, 0), abs=0.01)
@@ -72,9 +72,9 @@ def test_tiny_and_blank_pictures_have_finite_measures(shape: tuple[int, int]) ->
 def test_colour_is_that_of_the_channels_and_obeys_weights() -> None:
     red, blue = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = blue[..., 2] = 200
-    even = measure_photometry([(red, None), (blue, None)]).colour()[0]
+    even = measure_image_stats([(red, None), (blue, None)]).colour()[0]
     np.testing.assert_allclose(even, [0.5 * (59.8 + 22.8), 0.5 * (100 - 33.75), 0.5 * (100 - 16.26)], atol=0.05)
-    mostly_red = measure_photometry([(red, None), (blue, None)], [3, 1]).colour()[0]
+    mostly_red = measure_image_stats([(red, None), (blue, None)], [3, 1]).colour()[0]
     np.testing.assert_allclose(mostly_red[0], 0.75 * 59.8 + 0.25 * 22.8, atol=0.05)
 
 
@@ -92,15 +92,15 @@ class Bytes:
 def test_a_target_is_sampled_with_a_seed_and_its_files_are_believed() -> None:
     files = [encode(scene(k, 40 + k), "jpeg" if k % 4 else "png", 60 + k) for k in range(20)]
     weights = [float(k) for k in range(20)]
-    some = target_photometry(Bytes(files), sample=8, seed=5, weights=weights)
-    assert some == target_photometry(Bytes(files), sample=8, seed=5, weights=weights)
-    assert some != target_photometry(Bytes(files), sample=8, seed=6, weights=weights)
+    some = dataset_image_stats(Bytes(files), sample=8, seed=5, weights=weights)
+    assert some == dataset_image_stats(Bytes(files), sample=8, seed=5, weights=weights)
+    assert some != dataset_image_stats(Bytes(files), sample=8, seed=6, weights=weights)
     for look, weight in zip(some.looks, some.weights, strict=True):
         k = look.height - 40
         assert look.width == look.height
         assert (look.codec, look.quality) == (("jpeg", 60 + k) if k % 4 else ("png", None))
         assert weight == pytest.approx(k / sum(look.height - 40 for look in some.looks))
-    everything = target_photometry(Bytes(files), sample=1000)
+    everything = dataset_image_stats(Bytes(files), sample=1000)
     assert len(everything) == 20
     assert everything.codec == "jpeg"
     assert everything.summary()["quality"][2] == pytest.approx(70, abs=1)
@@ -108,23 +108,23 @@ def test_a_target_is_sampled_with_a_seed_and_its_files_are_believed() -> None:
 
 def test_survives_json_whole() -> None:
     pictures = [decode_with_info(encode(scene(k), "jpeg", 80)) for k in range(3)]
-    measured = measure_photometry([*pictures, (scene(9), None)])
-    assert Photometry.from_dict(json.loads(json.dumps(measured.to_dict()))) == measured
+    measured = measure_image_stats([*pictures, (scene(9), None)])
+    assert ImageStatsSample.from_dict(json.loads(json.dumps(measured.to_dict()))) == measured
     assert json.loads(json.dumps(measured.summary()))["images"] == 4
 
 
 def test_says_what_is_wrong() -> None:
     with pytest.raises(UsageError, match="no images"):
-        measure_photometry([])
+        measure_image_stats([])
     for weights in ([1.0], [1.0, -1.0], [0.0, 0.0], [1.0, float("nan")]):
         with pytest.raises(UsageError, match="do not fit 2 images"):
-            measure_photometry([(scene(0), None)] * 2, weights)
-    with pytest.raises(TargetError, match="no images"):
-        target_photometry(Bytes([]))
+            measure_image_stats([(scene(0), None)] * 2, weights)
+    with pytest.raises(DatasetError, match="no images"):
+        dataset_image_stats(Bytes([]))
     with pytest.raises(ImageError, match="image 0 of the target"):
-        target_photometry(Bytes([b"nothing"]))
+        dataset_image_stats(Bytes([b"nothing"]))
 
 
 def test_info_is_taken_as_given() -> None:
-    look = measure_photometry([(scene(0), ImageInfo("webp", 96, 96, None))]).looks[0]
+    look = measure_image_stats([(scene(0), ImageInfo("webp", 96, 96, None))]).looks[0]
     assert (look.codec, look.quality) == ("webp", None)

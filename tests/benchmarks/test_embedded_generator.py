@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from faceaug.errors import GeneratorError
-from faceaug.gan_training.features import Features
+from faceaug.gan_training.features import FeatureExtractor
 from faceaug.generators.registry import load_generator
 from faceaug.utils.images import decode
 
@@ -32,7 +32,7 @@ def prepared(module, monkeypatch, soundness):
     """Short stages, and features that need no other package."""
     monkeypatch.setattr(soundness, "steps_for", lambda n: 1)
     monkeypatch.setattr(module, "images_per_second", lambda path: 1.0)
-    simple = Features("distance on means", {}, lambda x: x.float().mean((2, 3)))
+    simple = FeatureExtractor("distance on means", {}, lambda x: x.float().mean((2, 3)))
     monkeypatch.setattr(module, "load_efficientnet", lambda device: simple)
     return module
 

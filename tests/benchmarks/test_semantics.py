@@ -11,7 +11,7 @@ import torch
 
 from faceaug.errors import UsageError
 from faceaug.generators.draws import latents
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.synthetic_scenes import Scenes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +28,8 @@ def test_the_truth_has_hardly_an_error_of_shape_whatever_its_scale():
     scenes = Scenes(64)
     w = latents(scenes, 6, (3,))
     truth, seen = scenes.truth(w), scenes.observe(w)
-    right = Reading(truth.depth, truth.albedo, truth.light, truth.view)
-    flat = Reading(torch.ones_like(truth.depth), truth.albedo, truth.light, truth.view)
+    right = FaceFactors(truth.depth, truth.albedo, truth.light, truth.view)
+    flat = FaceFactors(torch.ones_like(truth.depth), truth.albedo, truth.light, truth.view)
     error, angle, share = shape_errors(right, seen).unbind(1)
     assert error.max() < 0.002
     assert angle.max() < 4

@@ -15,8 +15,8 @@ def taught():
     import numpy as np
     from fakes import signs
 
-    from faceaug.classifiers.classifier import Schedule, Task
-    from faceaug.classifiers.training import learn
+    from faceaug.classifiers.classifier import ClassifierSchedule, Task
+    from faceaug.classifiers.training import train_classifiers
 
     images, patch, roll = signs(400, 0)
     labels = [patch.astype(float), roll.copy()]
@@ -25,7 +25,12 @@ def taught():
     calls = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("faceaug.classifiers.classifier.INPUT_SIZE", 32)
-        learnt = learn(
-            images, tasks, labels, seed=3, schedule=Schedule(40, batch=32), progress=lambda *c: calls.append(c)
+        learnt = train_classifiers(
+            images,
+            tasks,
+            labels,
+            seed=3,
+            schedule=ClassifierSchedule(40, batch=32),
+            progress=lambda *c: calls.append(c),
         )
     return learnt, calls

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from faceaug.classifiers.calibration import calibrate, evaluate
-from faceaug.classifiers.classifier import Calibration, Probe, Schedule, Task
+from faceaug.classifiers.classifier import Calibration, Classifier, ClassifierSchedule, Task
 from faceaug.utils.tensors import as_tensor
 
 CLASSES = Task("hair", "classes", ("dark", "fair"))
@@ -49,7 +49,7 @@ def test_known_miscalibration_is_undone(heat, power):
     images, grey = greys(6000, 0)
     net = Painted([0.0, 3 * heat], [(1 - power) * np.log(900), (1 - power) * np.log(100)])
     trained = np.array([0.0] * 900 + [1.0] * 100 + [np.nan] * 7)
-    schedule = Schedule(1, weight_power=power)
+    schedule = ClassifierSchedule(1, weight_power=power)
     probe = calibrate(net, "painted", (CLASSES,), [trained], images, [labelled(grey, 3, 1)], schedule)
     found = probe.calibrations[0]
     assert found.temperature == pytest.approx(heat, rel=0.08)
@@ -64,10 +64,10 @@ def test_rows_without_a_label_do_not_calibrate():
     y = labelled(grey, 3, 1)
     y[:1500] = np.nan
     net, trained = Painted([0.0, 6.0], [0, 0]), np.array([0.0, 1.0])
-    part = calibrate(net, "painted", (CLASSES,), [trained], images[1500:], [y[1500:]], Schedule(1))
-    whole = calibrate(net, "painted", (CLASSES,), [trained], images, [y], Schedule(1))
+    part = calibrate(net, "painted", (CLASSES,), [trained], images[1500:], [y[1500:]], ClassifierSchedule(1))
+    whole = calibrate(net, "painted", (CLASSES,), [trained], images, [y], ClassifierSchedule(1))
     assert whole.calibrations == part.calibrations
-    nothing = calibrate(net, "painted", (CLASSES,), [trained], images, [np.full(3000, np.nan)], Schedule(1))
+    nothing = calibrate(net, "painted", (CLASSES,), [trained], images, [np.full(3000, np.nan)], ClassifierSchedule(1))
     assert nothing.calibrations[0].temperature == 1
 
 
@@ -77,7 +77,7 @@ def test_rare_classes_calibrate_as_much_as_common_ones():
     y = np.array([0.0] * 2000 + [1.0] * 20)
     images, logit = np.broadcast_to(level[:, None, None, None], (2020, 2, 2, 3)).copy(), 4 * (level / 127.5 - 1)
     probe = calibrate(
-        Painted([0.0, 4.0], [0, 0]), "painted", (CLASSES,), [np.array([0.0, 1.0])], images, [y], Schedule(1)
+        Painted([0.0, 4.0], [0, 0]), "painted", (CLASSES,), [np.array([0.0, 1.0])], images, [y], ClassifierSchedule(1)
     )
 
     def loss(t, rows):
@@ -93,9 +93,9 @@ def test_sigma_is_the_error_of_a_value():
     images, grey = greys(4000, 0)
     age = 40 + 10 * grey + np.random.default_rng(1).normal(0, 4, 4000)
     age[::50] = np.nan
-    probe = calibrate(Painted([1.0], [0.0]), "painted", (VALUE,), [age], images, [age], Schedule(1))
+    probe = calibrate(Painted([1.0], [0.0]), "painted", (VALUE,), [age], images, [age], ClassifierSchedule(1))
     assert probe.calibrations[0].sigma == pytest.approx(4, rel=0.05)
-    biased = calibrate(Painted([1.0], [0.5]), "painted", (VALUE,), [age], images, [age], Schedule(1))
+    biased = calibrate(Painted([1.0], [0.5]), "painted", (VALUE,), [age], images, [age], ClassifierSchedule(1))
     assert biased.calibrations[0].sigma == pytest.approx(np.hypot(4, 5), rel=0.05)
 
 
@@ -103,13 +103,15 @@ def test_several_tasks_keep_their_columns():
     images, grey = greys(3000, 0)
     y, age = labelled(grey, 4, 1), 40 + 20 * grey
     net = Painted([2.0, 0.0, 8.0], [0.0, 0, 0])  # a value first, then classes
-    probe = calibrate(net, "painted", (VALUE, CLASSES), [age, y], images, [age, y], Schedule(1, weight_power=1))
+    probe = calibrate(
+        net, "painted", (VALUE, CLASSES), [age, y], images, [age, y], ClassifierSchedule(1, weight_power=1)
+    )
     assert probe.calibrations[0].sigma < 0.1
     assert probe.calibrations[1].temperature == pytest.approx(2, rel=0.1)
 
 
 def held_out(slopes, offsets, tasks, calibrations, labels, images):
-    return evaluate(Probe(Painted(slopes, offsets), "painted", tasks, calibrations), images, labels)
+    return evaluate(Classifier(Painted(slopes, offsets), "painted", tasks, calibrations), images, labels)
 
 
 def test_figures_of_classes():

@@ -19,8 +19,8 @@ from faceaug.classifiers.classifier import (
     MOST_ODDS,
     TOGETHER,
     Calibration,
-    Probe,
-    Schedule,
+    Classifier,
+    ClassifierSchedule,
     Task,
     fit,
     log_odds,
@@ -40,7 +40,7 @@ def tensor(images):
 
 def probe(tasks=(CLASSES, VALUE), calibrations=None, seed=0, trunk="plain"):
     calibrations = calibrations or [Calibration(1.3, (0.2, -0.2)), Calibration(sigma=3.0)]
-    return Probe(new_net(trunk, tasks, seed), trunk, tasks, calibrations)
+    return Classifier(new_net(trunk, tasks, seed), trunk, tasks, calibrations)
 
 
 # --- weights of labels ---
@@ -95,7 +95,9 @@ def test_an_attribute_without_any_label_costs_nothing(small):
     losses = []
     net = new_net("plain", (CLASSES,), 0)
     unknown = [np.full(20, np.nan)]
-    train_net(net, (CLASSES,), images, unknown, Schedule(2, batch=8), 0, progress=lambda s, v: losses.append((s, v)))
+    train_net(
+        net, (CLASSES,), images, unknown, ClassifierSchedule(2, batch=8), 0, progress=lambda s, v: losses.append((s, v))
+    )
     assert losses == [(1, 0.0), (2, 0.0)]
     assert all(torch.isfinite(p).all() for p in net.parameters())
 
@@ -107,7 +109,7 @@ def test_training_repeats_bit_for_bit_and_leaves_the_global_state_alone(small):
         torch.manual_seed(own)
         state = torch.get_rng_state()
         net = new_net("residual", (CLASSES,), seed)
-        train_net(net, (CLASSES,), images, [patch.astype(float)], Schedule(3, batch=8), seed)
+        train_net(net, (CLASSES,), images, [patch.astype(float)], ClassifierSchedule(3, batch=8), seed)
         assert torch.equal(torch.get_rng_state(), state)
         assert not net.training
         return torch.cat([value.flatten().float() for value in net.state_dict().values()])
@@ -141,7 +143,7 @@ def test_what_would_change_an_attribute_is_not_varied(small, monkeypatch, names,
     monkeypatch.setattr(probes, "jitter", spied)
     tasks = (CLASSES, *(Task(name, "value") for name in names))
     labels = [patch.astype(float), *(roll for _ in names)]
-    train_net(new_net("plain", tasks, 0), tasks, images, labels, Schedule(1, batch=4), 0)
+    train_net(new_net("plain", tasks, 0), tasks, images, labels, ClassifierSchedule(1, batch=4), 0)
     assert seen == [{kind: kind not in left_alone for kind in ("mirror", "rotate", "exposure", "contrast")}]
 
 
@@ -155,14 +157,16 @@ def test_every_picture_is_seen_once_a_round(small, monkeypatch):
         return x
 
     monkeypatch.setattr(probes, "jitter", spied)
-    train_net(new_net("plain", (CLASSES,), 0), (CLASSES,), images, [np.arange(12.0) % 2], Schedule(6, batch=4), 0)
+    train_net(
+        new_net("plain", (CLASSES,), 0), (CLASSES,), images, [np.arange(12.0) % 2], ClassifierSchedule(6, batch=4), 0
+    )
     assert sorted(seen[:12]) == sorted(seen[12:]) == list(range(12))
     assert seen[:12] != seen[12:]
 
 
 @pytest.mark.parametrize(("n", "steps"), [(10, 200), (2000, 500), (6500, 1625), (1_000_000, 4000)])
 def test_schedule_follows_the_size(n, steps):
-    assert Schedule.for_size(n).steps == steps
+    assert ClassifierSchedule.for_size(n).steps == steps
 
 
 # --- reading ---
@@ -234,7 +238,7 @@ def test_a_saved_probe_reads_the_same(tmp_path):
         made = probe(trunk=trunk)
         made.save(path)
         state = torch.get_rng_state()
-        read = Probe.load(path)
+        read = Classifier.load(path)
         assert torch.equal(torch.get_rng_state(), state)
         images = tensor(signs(3, 0, 64)[0])
         for one, two in zip(made.read(images), read.read(images), strict=True):
@@ -250,10 +254,10 @@ def test_a_damaged_file_is_refused(tmp_path):
     for content in (whole[:1000], whole[:-4], b"", b"\x80" * 200):
         path.write_bytes(content)
         with pytest.raises(IntegrityError) as error:
-            Probe.load(path)
+            Classifier.load(path)
         assert "run again without --resume" in str(error.value)
     with pytest.raises(IntegrityError, match="cannot be read as a probe"):
-        Probe.load(tmp_path / "nowhere.safetensors")
+        Classifier.load(tmp_path / "nowhere.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -272,5 +276,5 @@ def test_a_header_that_does_not_fit_is_refused(tmp_path, header):
     text = header if isinstance(header, str) else json.dumps({**found, **header})
     save_file(state, str(path), metadata={"faceaug": text})
     with pytest.raises(IntegrityError) as error:
-        Probe.load(path)
+        Classifier.load(path)
     assert "\n" not in str(error.value)

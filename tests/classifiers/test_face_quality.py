@@ -9,7 +9,7 @@ from fakes import ToyFaces, as_bytes
 from torch.nn import functional
 
 from faceaug.classifiers import face_quality as soundness
-from faceaug.classifiers.face_quality import FAR, MODERATE, blended, train_soundness, warped
+from faceaug.classifiers.face_quality import FAR, MODERATE, blended, train_face_quality, warped
 from faceaug.utils.tensors import as_tensor
 
 
@@ -63,7 +63,7 @@ def test_the_network_tells_sound_from_melted(monkeypatch, small):
     monkeypatch.setattr(soundness, "steps_for", lambda n: 45)
     told = []
     before = torch.get_rng_state()
-    probe = train_soundness(
+    probe = train_face_quality(
         toys(120, 1.0, 0), toys(100, MODERATE, 1), toys(100, FAR, 2), 0, progress=lambda *call: told.append(call)
     )
     assert torch.equal(torch.get_rng_state(), before)
@@ -81,7 +81,7 @@ def test_it_repeats_bit_for_bit(monkeypatch, small):
     monkeypatch.setattr(soundness, "steps_for", lambda n: 6)
     pictures = toys(20, 1.0, 0), toys(16, MODERATE, 1), toys(16, FAR, 2)
     x = as_tensor(pictures[0])
-    one, two, other = (train_soundness(*pictures, seed).read(x)[0] for seed in (0, 0, 1))
+    one, two, other = (train_face_quality(*pictures, seed).read(x)[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one, other)
 

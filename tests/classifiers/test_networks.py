@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from faceaug.classifiers.networks import INPUT_SIZE, TRUNKS, ProbeNet
+from faceaug.classifiers.networks import INPUT_SIZE, TRUNKS, ClassifierNet
 from faceaug.utils.blocks import Residual
 
 
@@ -15,7 +15,7 @@ def pictures(n=5):
 
 @pytest.mark.parametrize("trunk", sorted(TRUNKS))
 def test_shapes(trunk):
-    net = ProbeNet(trunk, 7).eval()
+    net = ClassifierNet(trunk, 7).eval()
     features = net.features(pictures())
     assert features.shape == (5, TRUNKS[trunk]()[1])
     assert net(pictures()).shape == (5, 7)
@@ -25,14 +25,14 @@ def test_shapes(trunk):
 @pytest.mark.parametrize("trunk", sorted(TRUNKS))
 def test_every_weight_learns(trunk):
     """A layer that is built and not used would stay without a gradient."""
-    net = ProbeNet(trunk, 2).train()
+    net = ClassifierNet(trunk, 2).train()
     net(pictures()).square().sum().backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
 @pytest.mark.parametrize("trunk", sorted(TRUNKS))
 def test_reading_does_not_depend_on_company(trunk):
-    net = ProbeNet(trunk, 3).eval()
+    net = ClassifierNet(trunk, 3).eval()
     with torch.no_grad():
         torch.testing.assert_close(net(pictures())[2:3], net(pictures()[2:3]), atol=1e-5, rtol=1e-5)
 

@@ -9,9 +9,9 @@ import torch
 from fakes import signs
 
 from faceaug.analysis.axes import AxisSpec, build_axis
-from faceaug.classifiers.classifier import Schedule, Task
-from faceaug.classifiers.training import FEWEST, _split, _strata, learn, tasks_of
-from faceaug.errors import TargetError
+from faceaug.classifiers.classifier import ClassifierSchedule, Task
+from faceaug.classifiers.training import FEWEST, _split, _strata, tasks_of, train_classifiers
+from faceaug.errors import DatasetError
 
 TASKS = (Task("patch", "classes", ("no", "yes")), Task("roll", "value", (), 0.0, 20.0))
 
@@ -38,7 +38,7 @@ def test_tasks_follow_the_axes():
 
 def test_a_class_with_too_few_pictures_is_refused():
     frame = table(hair=["dark"] * 50 + ["fair"] * (FEWEST - 1))
-    with pytest.raises(TargetError) as error:
+    with pytest.raises(DatasetError) as error:
         tasks_of(frame, axes(frame, AxisSpec("hair")))
     assert str(error.value).startswith(f"only {FEWEST - 1} faces are labelled 'fair' in 'hair'")
     enough = table(hair=["dark"] * 50 + ["fair"] * FEWEST)
@@ -113,7 +113,9 @@ def test_learning_repeats_bit_for_bit(small):
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def once(seed):
-        learnt = learn(images, TASKS, [patch.astype(float), roll], seed=seed, schedule=Schedule(3, batch=16))
+        learnt = train_classifiers(
+            images, TASKS, [patch.astype(float), roll], seed=seed, schedule=ClassifierSchedule(3, batch=16)
+        )
         return learnt.steering.read(x)[0], learnt.judge.read(x)[0], learnt.figures
 
     torch.manual_seed(1)

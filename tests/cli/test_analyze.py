@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 
-from faceaug import analyze, load_target
+from faceaug import analyze, load_dataset
 
 
 def test_json_is_the_whole_analysis(faceaug_cli, faces):
     outcome = faceaug_cli("analyze", faces, "--by", "gender,ethnicity", "--minimum", 5, "--json")
     assert outcome.status == 0
-    assert outcome.json == analyze(load_target(faces), "gender,ethnicity", minimum=5).to_dict()
+    assert outcome.json == analyze(load_dataset(faces), "gender,ethnicity", minimum=5).to_dict()
     assert [cell["count"] for cell in outcome.json["cells"]] == [8, 2, 4, 6]
 
 
 def test_by_may_be_repeated_and_text_is_for_people(faceaug_cli, faces):
     outcome = faceaug_cli("analyze", faces, "--by", "gender", "--by", "ethnicity")
-    assert outcome.out == analyze(load_target(faces), "gender,ethnicity").to_text() + "\n"
+    assert outcome.out == analyze(load_dataset(faces), "gender,ethnicity").to_text() + "\n"
     assert outcome.err == ""
 
 

@@ -21,8 +21,8 @@ from faceaug.errors import GeneratorError
 from faceaug.planning.plan import Plan
 from faceaug.shards.manifest import CellRecord, Totals, read_manifest
 from faceaug.synthesis import balance as run
-from faceaug.synthesis.acceptance.gates import Limits
-from faceaug.synthesis.balance import RunResult, Settings
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
+from faceaug.synthesis.balance import RunConfig, RunResult
 
 
 @dataclass
@@ -62,7 +62,7 @@ def test_defaults_are_those_of_the_settings(faceaug_cli, faces, tmp_path, calls)
     outcome = faceaug_cli("balance", faces, "--by", "gender,ethnicity", "-o", tmp_path / "out")
     (given,) = calls.given
     assert outcome.status == 0  # short cells are no failure
-    assert given["settings"] == Settings()
+    assert given["settings"] == RunConfig()
     assert given["generator"] == "embedded"
     assert given["resume"] is False
     assert given["recipe"] is None
@@ -82,7 +82,7 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
         "--engine", "both", "--aligned", "--from-real",
     )  # fmt: skip
     (given,) = calls.given
-    assert given["settings"] == Settings(
+    assert given["settings"] == RunConfig(
         seed=7, device="cuda", workers=3, batch_size=8, tries=5, finish=False, image_format="webp", report=False,
         keep=("age", "gender", "glasses"), engine="both", aligned=True, from_real=True,
     )  # fmt: skip
@@ -109,7 +109,7 @@ def test_what_would_do_nothing_is_refused(faceaug_cli, faces, tmp_path, calls):
             assert said in outcome.err
     assert calls.given == []
     faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out", "--layout", "raw")
-    assert calls.given[0]["settings"] == Settings(layout="raw")
+    assert calls.given[0]["settings"] == RunConfig(layout="raw")
 
 
 def test_real_faces_cannot_fill_labels(faceaug_cli, faces, tmp_path):
@@ -213,9 +213,9 @@ def test_a_recipe_gives_settings_and_gates(faceaug_cli, faces, tmp_path, calls):
     outcome = faceaug_cli("balance", "--recipe", recipe, "--seed", 6, "--finish")
     (given,) = calls.given
     assert outcome.status == 1  # require_full
-    assert given["settings"] == Settings(
+    assert given["settings"] == RunConfig(
         seed=6, tries=3, candidates=8, corrections=2, draws=512, keep=("age",), truncation=0.7, layout="raw",
-        image_format="png", finish=True, report=False, limits=Limits(judge=0.6, duplicate_bits=4),
+        image_format="png", finish=True, report=False, limits=AcceptanceThresholds(judge=0.6, duplicate_bits=4),
     )  # fmt: skip
     assert (given["generator"], given["out"], given["recipe"]) == ("digiface", tmp_path / "out", str(recipe))
     assert given["plan"].target == "min:11"
@@ -249,7 +249,7 @@ def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces,
     assert value["estimate"] == {"seconds": 754.0, "bytes": 2_500_000.0}
     assert value["plan"]["totals"]["planned"] == 12
     assert not (tmp_path / "out").exists()
-    assert seen[0][1:] == (Plan.from_dict(value["plan"]), "embedded", Settings(seed=9), None, None)
+    assert seen[0][1:] == (Plan.from_dict(value["plan"]), "embedded", RunConfig(seed=9), None, None)
 
 
 def test_interruption_is_status_130_and_names_resume(faceaug_cli, faces, tmp_path, calls):

@@ -11,7 +11,7 @@ from faceaug.discovery import discover as discovery
 from faceaug.errors import GeneratorError
 from faceaug.latents.bundle import read_bundle
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import Schedule
+from faceaug.reconstruction.training import ReconstructionSchedule
 
 
 @pytest.fixture
@@ -21,8 +21,10 @@ def small(monkeypatch):
     whole = discovery.discover
 
     def short(generator, out, settings, **rest):
-        schedule = Schedule(side=16, steps=settings.schedule.steps, distil=2, batch=4, pairs=1, refit_every=2)
-        quick = discovery.Settings(
+        schedule = ReconstructionSchedule(
+            side=16, steps=settings.schedule.steps, distil=2, batch=4, pairs=1, refit_every=2
+        )
+        quick = discovery.DiscoveryConfig(
             draws=settings.draws, held_out=64, linear_steps=20, reader_steps=2, alignment_steps=2, weighed=64, atoms=4,
             schedule=schedule,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from faceaug.utils.images import encode
 def quick(monkeypatch):
     whole = explaining.regress
     monkeypatch.setattr(explaining, "regress", lambda *a, **k: whole(*a, **k, resamples=2, shuffles=2))
-    monkeypatch.setattr("faceaug.measurement.measure.load_measurer", lambda path, device: measurer_of_parts())
+    monkeypatch.setattr("faceaug.measurement.measure.load_estimator", lambda path, device: measurer_of_parts())
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_bad_requests_are_one_sentence(faceaug_cli, measured, words, status, sai
 
 
 def test_a_file_that_knows_no_parts(faceaug_cli, measured, monkeypatch):
-    monkeypatch.setattr("faceaug.measurement.measure.load_measurer", lambda path, device: fake_measurer())
+    monkeypatch.setattr("faceaug.measurement.measure.load_estimator", lambda path, device: fake_measurer())
     outcome = faceaug_cli("analyze", measured, "--explain", "gender")
     assert (outcome.status, outcome.err.count("\n")) == (1, 1)
     assert "knows no localised parts" in outcome.err

@@ -11,7 +11,7 @@ import torch
 
 from faceaug.gan_training import config as presets
 from faceaug.gan_training import evaluation, features
-from faceaug.gan_training.features import Features
+from faceaug.gan_training.features import FeatureExtractor
 from faceaug.generators.registry import load_generator
 from faceaug.generators.stylegan import initialise, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
@@ -33,11 +33,11 @@ def folder(tmp_path):
 def _small(monkeypatch):
     """The preset tiny, tinier; and features that need no other package."""
     small = replace(
-        presets.PRESETS["tiny"], network=StyleGAN2Config(16, 8, 8, 2, 64, 8), critic_base=64, critic_max=8, batch=8,
+        presets.PRESETS["tiny"], network=StyleGAN2Config(16, 8, 8, 2, 64, 8), discriminator_base=64, discriminator_max=8, batch=8,
         statistics_samples=50, log_every=1,
     )  # fmt: skip
     monkeypatch.setitem(presets.PRESETS, "tiny", small)
-    simple = Features(
+    simple = FeatureExtractor(
         "Fréchet distance on EfficientNet-Lite0 features", {"simple": "1"}, lambda x: x.float().mean((2, 3))
     )
     monkeypatch.setattr(features, "load_efficientnet", lambda device="cpu": simple)

@@ -14,7 +14,7 @@ from quick_runs import make_small
 from faceaug.discovery import discover as discovery
 from faceaug.generators.importers import convert as checkpoints
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
-from faceaug.reconstruction.training import Schedule
+from faceaug.reconstruction.training import ReconstructionSchedule
 from faceaug.shards.manifest import read_manifest
 from faceaug.synthesis import balance as run
 
@@ -30,9 +30,9 @@ def commands(faceaug_cli, monkeypatch):
     whole = discovery.discover
 
     def short(generator, out, settings, **rest):
-        quick = discovery.Settings(
+        quick = discovery.DiscoveryConfig(
             draws=settings.draws, held_out=64, linear_steps=10, reader_steps=2, alignment_steps=2, weighed=64, atoms=2,
-            schedule=Schedule(side=16, steps=settings.schedule.steps, distil=2, batch=4, pairs=1, refit_every=2),
+            schedule=ReconstructionSchedule(side=16, steps=settings.schedule.steps, distil=2, batch=4, pairs=1, refit_every=2),
         )  # fmt: skip
         return whole(generator, out, quick, **rest)
 

@@ -24,7 +24,7 @@ def asked(monkeypatch):
         calls.append((path, device))
         return fake_measurer()
 
-    monkeypatch.setattr("faceaug.measurement.measure.load_measurer", load)
+    monkeypatch.setattr("faceaug.measurement.measure.load_estimator", load)
     return calls
 
 

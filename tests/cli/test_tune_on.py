@@ -25,7 +25,7 @@ def calls(monkeypatch):
         found.append({"generator": generator, "target": target, "begin": begin, "settings": settings, **more})
         parts = begin.directions
         five = ("yaw", "pitch", "roll", "light_x", "light_y")
-        return tuning.Tuned(_Named(begin, five, parts.r2), FIGURES)
+        return tuning.FinetuneResult(_Named(begin, five, parts.r2), FIGURES)
 
     monkeypatch.setattr(tuning, "tune", tune)
     monkeypatch.setattr(generators, "load_generator", lambda name, device: BlockGenerator(6))

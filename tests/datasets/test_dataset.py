@@ -1,4 +1,4 @@
-"""load_target and Target: checks, strictness, splits, fingerprints, selections."""
+"""load_dataset and Target: checks, strictness, splits, fingerprints, selections."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from target_faces import face, write_face
 
-from faceaug.datasets import load_arrays, load_target
-from faceaug.datasets.base import Problem, summarize
-from faceaug.errors import TargetError
+from faceaug.datasets import load_dataset, load_thumbnails
+from faceaug.datasets.base import DatasetProblem, summarize
+from faceaug.errors import DatasetError
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def keys(target):
 
 def test_unreadable_images_are_left_out_with_a_warning(damaged, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "faceaug"):
-        target = load_target(damaged, tmp_path / "labels.csv")
+        target = load_dataset(damaged, tmp_path / "labels.csv")
     assert keys(target) == ["a.png", "d.png", "e.png", "f.png"]
     assert list(target.table["age"]) == [31, 77, 18, 60]
     assert [(p.kind, p.name) for p in target.problems] == [("unreadable image", "b.png"), ("unreadable image", "c.png")]
@@ -39,36 +39,36 @@ def test_unreadable_images_are_left_out_with_a_warning(damaged, tmp_path, caplog
 
 
 def test_strict_makes_an_error_of_it(damaged, tmp_path):
-    with pytest.raises(TargetError, match=r"2 unreadable image \(first: b\.png.*leave --strict out"):
-        load_target(damaged, tmp_path / "labels.csv", strict=True)
+    with pytest.raises(DatasetError, match=r"2 unreadable image \(first: b\.png.*leave --strict out"):
+        load_dataset(damaged, tmp_path / "labels.csv", strict=True)
 
 
 def test_the_check_can_be_cheaper(damaged, tmp_path):
     labels = tmp_path / "labels.csv"
-    assert keys(load_target(damaged, labels, check="header")) == ["a.png", "b.png", "d.png", "e.png", "f.png"]
-    assert len(load_target(damaged, labels, check="none")) == 6
-    with pytest.raises(TargetError, match="one of decode, header, none"):
-        load_target(damaged, labels, check="thorough")
+    assert keys(load_dataset(damaged, labels, check="header")) == ["a.png", "b.png", "d.png", "e.png", "f.png"]
+    assert len(load_dataset(damaged, labels, check="none")) == 6
+    with pytest.raises(DatasetError, match="one of decode, header, none"):
+        load_dataset(damaged, labels, check="thorough")
 
 
 def test_nothing_left_is_an_error(faces, tmp_path):
     for path in faces.iterdir():
         path.write_text("no image")
-    with pytest.raises(TargetError, match=r"nothing of faces can be used: 6 unreadable image"):
-        load_target(faces, tmp_path / "labels.csv")
+    with pytest.raises(DatasetError, match=r"nothing of faces can be used: 6 unreadable image"):
+        load_dataset(faces, tmp_path / "labels.csv")
 
 
 def test_the_pixel_cap(faces, tmp_path):
     labels = tmp_path / "labels.csv"
-    assert len(load_target(faces, labels, max_pixels=144, strict=True)) == 6
+    assert len(load_dataset(faces, labels, max_pixels=144, strict=True)) == 6
     (faces / "a.png").unlink()
     write_face(faces / "sub" / "a.png", 0)
     for check in ("decode", "header"):
-        with pytest.raises(TargetError, match="more than the 143"):
-            load_target(faces, labels, max_pixels=143, check=check)
-    with pytest.raises(TargetError, match="at least 1"):
-        load_target(faces, labels, max_pixels=0)
-    uncapped = load_target(faces, labels, max_pixels=100, check="none")
+        with pytest.raises(DatasetError, match="more than the 143"):
+            load_dataset(faces, labels, max_pixels=143, check=check)
+    with pytest.raises(DatasetError, match="at least 1"):
+        load_dataset(faces, labels, max_pixels=0)
+    uncapped = load_dataset(faces, labels, max_pixels=100, check="none")
     with pytest.raises(Exception, match="more than the 100"):
         uncapped.image(0)
 
@@ -76,17 +76,17 @@ def test_the_pixel_cap(faces, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2, 5, None])
 def test_workers_do_not_change_the_result(damaged, tmp_path, workers):
     done = []
-    target = load_target(damaged, tmp_path / "labels.csv", workers=workers, progress=done.append)
+    target = load_dataset(damaged, tmp_path / "labels.csv", workers=workers, progress=done.append)
     assert keys(target) == ["a.png", "d.png", "e.png", "f.png"]
     assert [problem.name for problem in target.problems] == ["b.png", "c.png"]
     assert sum(done) == 6
-    with pytest.raises(TargetError, match="0 workers"):
-        load_target(damaged, tmp_path / "labels.csv", workers=0)
+    with pytest.raises(DatasetError, match="0 workers"):
+        load_dataset(damaged, tmp_path / "labels.csv", workers=0)
 
 
 def test_unknown_labels_stay_unknown(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,gender,age\na.png,,3\nb.png,male,\nc.png,female,5\n")
-    table = load_target(faces, tmp_path / "l.csv").table
+    table = load_dataset(faces, tmp_path / "l.csv").table
     assert table["gender"].isna().tolist() == [True, False, False]
     assert table["age"].isna().tolist() == [False, True, False]
 
@@ -113,72 +113,72 @@ def with_splits(tmp_path: Path, values: list[object], column: str = "split") -> 
 )
 def test_the_training_part_is_used_by_default(faces, tmp_path, column, values):
     labels = with_splits(tmp_path, values, column)
-    target = load_target(faces, labels)
+    target = load_dataset(faces, labels)
     assert target.split == "train"
     assert keys(target) == ["a.png", "d.png", "f.png"]
     assert target.attributes == ("gender",)
     assert set(target.table["split"]) == {"train"}
-    assert keys(load_target(faces, labels, split="val")) == ["b.png", "e.png"]
-    assert keys(load_target(faces, labels, split="test")) == ["c.png"]
-    whole = load_target(faces, labels, split="all")
+    assert keys(load_dataset(faces, labels, split="val")) == ["b.png", "e.png"]
+    assert keys(load_dataset(faces, labels, split="test")) == ["c.png"]
+    whole = load_dataset(faces, labels, split="all")
     assert len(whole) == 6
     assert whole.split is None
 
 
 def test_images_of_no_split_are_in_none(faces, tmp_path):
     labels = with_splits(tmp_path, ["train", None, "test", "train", None, None])
-    assert keys(load_target(faces, labels)) == ["a.png", "d.png"]
-    assert len(load_target(faces, labels, split="all")) == 6
+    assert keys(load_dataset(faces, labels)) == ["a.png", "d.png"]
+    assert len(load_dataset(faces, labels, split="all")) == 6
 
 
 def test_only_the_chosen_split_is_checked(faces, tmp_path):
     (faces / "b.png").write_text("no image")
     labels = with_splits(tmp_path, ["train", "val", "test", "train", "train", "train"])
-    assert load_target(faces, labels, strict=True).problems == ()
-    with pytest.raises(TargetError, match="not clean"):
-        load_target(faces, labels, split="val", strict=True)
+    assert load_dataset(faces, labels, strict=True).problems == ()
+    with pytest.raises(DatasetError, match="not clean"):
+        load_dataset(faces, labels, split="val", strict=True)
 
 
 def test_splits_with_names_of_their_own(faces, tmp_path, caplog):
     labels = with_splits(tmp_path, ["red", "blue", "red", "red", "blue", None])
-    target = load_target(faces, labels)
+    target = load_dataset(faces, labels)
     assert len(target) == 6
     assert "none of them known" in caplog.text
     assert target.attributes == ("gender",)
-    assert keys(load_target(faces, labels, split="blue")) == ["b.png", "e.png"]
+    assert keys(load_dataset(faces, labels, split="blue")) == ["b.png", "e.png"]
 
 
 def test_an_ordinary_column_that_is_called_like_a_split(faces, tmp_path):
-    target = load_target(faces, with_splits(tmp_path, ["north", "south"] * 3, "subset"))
+    target = load_dataset(faces, with_splits(tmp_path, ["north", "south"] * 3, "subset"))
     assert target.attributes == ("gender", "subset")
     assert target.split is None
 
 
 def test_a_split_that_is_not_there(faces, tmp_path):
-    with pytest.raises(TargetError, match="has no splits"):
-        load_target(faces, tmp_path / "labels.csv", split="train")
+    with pytest.raises(DatasetError, match="has no splits"):
+        load_dataset(faces, tmp_path / "labels.csv", split="train")
     labels = with_splits(tmp_path, ["train", "val", "val", "train", "val", "val"])
-    with pytest.raises(TargetError, match=r"no split 'test'; there are: 'train', 'val'"):
-        load_target(faces, labels, split="test")
-    with pytest.raises(TargetError, match=r"no split 'trian'; did you mean 'train'\?"):
-        load_target(faces, labels, split="trian")
+    with pytest.raises(DatasetError, match=r"no split 'test'; there are: 'train', 'val'"):
+        load_dataset(faces, labels, split="test")
+    with pytest.raises(DatasetError, match=r"no split 'trian'; did you mean 'train'\?"):
+        load_dataset(faces, labels, split="trian")
     labels = with_splits(tmp_path, ["val"] * 6)
-    with pytest.raises(TargetError, match=r"no training part; .*'val'"):
-        load_target(faces, labels)
+    with pytest.raises(DatasetError, match=r"no training part; .*'val'"):
+        load_dataset(faces, labels)
 
 
 # ---- fingerprint and selection
 
 
 def test_the_fingerprint_follows_the_table(faces, tmp_path):
-    base = load_target(faces, tmp_path / "labels.csv")
+    base = load_dataset(faces, tmp_path / "labels.csv")
     assert len(base.fingerprint()) == 64
     text = (tmp_path / "labels.csv").read_text()
     (tmp_path / "l.csv").write_text(text.replace("a.png,female,31", "a.png,female,32"))
-    changed = load_target(faces, tmp_path / "l.csv")
+    changed = load_dataset(faces, tmp_path / "l.csv")
     os.rename(faces / "a.png", faces / "z.png")
     (tmp_path / "l.csv").write_text(text.replace("a.png", "z.png"))
-    renamed = load_target(faces, tmp_path / "l.csv")
+    renamed = load_dataset(faces, tmp_path / "l.csv")
     prints = {t.fingerprint() for t in (base, changed, renamed, base.select([0, 1]), base.select([1, 0]))}
     assert len(prints) == 5
     assert base.select(range(6)).fingerprint() == base.fingerprint()
@@ -186,14 +186,16 @@ def test_the_fingerprint_follows_the_table(faces, tmp_path):
 
 def test_the_fingerprint_knows_the_split_and_unknown_labels(faces, tmp_path):
     labels = with_splits(tmp_path, ["train"] * 6)
-    assert load_target(faces, labels).fingerprint() != load_target(faces, labels, split="all").fingerprint()
+    assert load_dataset(faces, labels).fingerprint() != load_dataset(faces, labels, split="all").fingerprint()
     (tmp_path / "l.csv").write_text("file,v\na.png,\nb.png,x\n")
     (tmp_path / "m.csv").write_text("file,v\na.png,None\nb.png,x\n")
-    assert load_target(faces, tmp_path / "l.csv").fingerprint() != load_target(faces, tmp_path / "m.csv").fingerprint()
+    assert (
+        load_dataset(faces, tmp_path / "l.csv").fingerprint() != load_dataset(faces, tmp_path / "m.csv").fingerprint()
+    )
 
 
 def test_the_fingerprint_does_not_depend_on_the_dtype_of_text(faces, tmp_path):
-    target = load_target(faces, tmp_path / "labels.csv")
+    target = load_dataset(faces, tmp_path / "labels.csv")
     for dtype in (object, "category"):
         other = target.select(range(6))
         other.table["gender"] = other.table["gender"].astype(dtype)
@@ -201,7 +203,7 @@ def test_the_fingerprint_does_not_depend_on_the_dtype_of_text(faces, tmp_path):
 
 
 def test_select(faces, tmp_path):
-    target = load_target(faces, tmp_path / "labels.csv")
+    target = load_dataset(faces, tmp_path / "labels.csv")
     women = target.select(target.table["gender"] == "female")
     assert keys(women) == ["a.png", "c.png", "e.png", "f.png"]
     assert list(women.table.index) == [0, 1, 2, 3]
@@ -209,10 +211,10 @@ def test_select(faces, tmp_path):
     assert keys(target.select([5, 0])) == ["f.png", "a.png"]
     assert len(target.select([])) == 0
     assert len(target.select(np.zeros(6, bool))) == 0
-    with pytest.raises(TargetError, match="does not fit the 6 rows"):
+    with pytest.raises(DatasetError, match="does not fit the 6 rows"):
         target.select([True, False])
     for rows in ([6], [-1], [0.5], [[0]]):
-        with pytest.raises(TargetError, match="from 0 to 5"):
+        with pytest.raises(DatasetError, match="from 0 to 5"):
             target.select(rows)
     assert np.array_equal(pickle.loads(pickle.dumps(women)).image(0), face(0))
 
@@ -230,37 +232,41 @@ def test_arrays_do_not_depend_on_workers_and_are_squeezed_alike(tmp_path):
         if seed == 7:  # a taller one is cut to the same proportions first
             wide = np.concatenate([np.full((10, 30, 3), 255, np.uint8), wide, np.full((10, 30, 3), 255, np.uint8)])
         (folder / f"{seed:03d}.png").write_bytes(encode(wide, "png"))
-    target = load_target(tmp_path / "set")
-    one, infos = load_arrays(target, 10, workers=1)
-    two, _ = load_arrays(target, 10, workers=4)
+    target = load_dataset(tmp_path / "set")
+    one, infos = load_thumbnails(target, 10, workers=1)
+    two, _ = load_thumbnails(target, 10, workers=4)
     assert np.array_equal(one, two)
     assert np.array_equal(one, np.stack(expected))
     assert {(info.codec, info.width, info.height) for info in infos} == {("png", 30, 10), ("png", 30, 30)}
-    with pytest.raises(TargetError, match="at least 1"):
-        load_arrays(target, 0)
+    with pytest.raises(DatasetError, match="at least 1"):
+        load_thumbnails(target, 0)
 
 
 def test_arrays_name_the_image_that_cannot_be_read(faces, tmp_path):
-    target = load_target(faces, tmp_path / "labels.csv")
+    target = load_dataset(faces, tmp_path / "labels.csv")
     (faces / "e.png").write_text("no image any more")
     with pytest.raises(Exception, match=r"e\.png"):
-        load_arrays(target, 4)
+        load_thumbnails(target, 4)
 
 
 def test_problems_are_counted_in_words():
-    found = [Problem("missing file", "a", ""), Problem("unreadable image", "b", ""), Problem("missing file", "c", "")]
+    found = [
+        DatasetProblem("missing file", "a", ""),
+        DatasetProblem("unreadable image", "b", ""),
+        DatasetProblem("missing file", "c", ""),
+    ]
     assert summarize(found) == "2 missing file, 1 unreadable image"
 
 
 @pytest.mark.skipif("FACEAUG_UTKFACE" not in os.environ, reason="FACEAUG_UTKFACE is not set")
 def test_real_faces_by_name_and_by_labels():
     folder = Path(os.environ["FACEAUG_UTKFACE"])
-    by_labels = load_target(folder / "images", folder / "labels.csv", check="none", strict=True)
-    by_name = load_target(folder / "images", check="none", strict=True)
+    by_labels = load_dataset(folder / "images", folder / "labels.csv", check="none", strict=True)
+    by_name = load_dataset(folder / "images", check="none", strict=True)
     assert by_name.reader == "utkface"
     both = by_labels.table.merge(by_name.table, on="key", suffixes=("", "_"))
     assert len(both) == len(by_labels) == len(by_name)
     for column in ("age", "gender", "ethnicity"):
         assert (both[column] == both[f"{column}_"]).all()
     some = by_labels.select(range(0, len(by_labels), 200))
-    assert load_arrays(some, 32)[0].shape == (len(some), 32, 32, 3)
+    assert load_thumbnails(some, 32)[0].shape == (len(some), 32, 32, 3)

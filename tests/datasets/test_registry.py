@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from target_faces import face
 
-from faceaug.datasets import RawTarget, load_target, registry
-from faceaug.errors import TargetError
+from faceaug.datasets import RawDataset, load_dataset, registry
+from faceaug.errors import DatasetError
 from faceaug.utils.images import encode
 
 
@@ -22,11 +22,11 @@ class Memory:
 
 def read(path, labels, *, file_column):
     table = pd.DataFrame({"key": ["3", "4"], "kind": ["x", "y"], "file": [str(path), str(file_column)]})
-    return RawTarget(table, Memory())
+    return RawDataset(table, Memory())
 
 
 def repeats(path, labels, *, file_column):
-    return RawTarget(pd.DataFrame({"key": ["3", "3"]}), Memory())
+    return RawDataset(pd.DataFrame({"key": ["3", "3"]}), Memory())
 
 
 NOT_CALLABLE = 7
@@ -50,7 +50,7 @@ def registered(monkeypatch):
 
 
 def test_a_registered_reader_is_used(tmp_path):
-    target = load_target(tmp_path, reader="memory", file_column="anything", strict=True)
+    target = load_dataset(tmp_path, reader="memory", file_column="anything", strict=True)
     assert target.reader == "memory"
     assert target.attributes == ("kind", "file")
     assert np.array_equal(target.image(1), face(4))
@@ -75,5 +75,5 @@ def test_our_own_names_cannot_be_taken():
     ],
 )
 def test_what_goes_wrong_is_said(tmp_path, name, said):
-    with pytest.raises(TargetError, match=said):
-        load_target(tmp_path, reader=name)
+    with pytest.raises(DatasetError, match=said):
+        load_dataset(tmp_path, reader=name)

@@ -9,7 +9,7 @@ from shard_samples import sample, write_output
 from torch.utils.data import DataLoader, Subset, WeightedRandomSampler
 
 from faceaug.datasets import torch_dataset as module
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights
 from faceaug.errors import IntegrityError, UsageError
 from faceaug.utils import images
@@ -37,7 +37,7 @@ def target(rows=20, **columns):
         "gender": ["male" if k % 4 else "female" for k in range(rows)],
         "age": [30 + k for k in range(rows)],
     }
-    return Target("faces", "folder", "memory", pd.DataFrame({**table, **columns}), Images())
+    return FaceDataset("faces", "folder", "memory", pd.DataFrame({**table, **columns}), Images())
 
 
 def to_size(image):
@@ -240,7 +240,7 @@ def test_fewer_synthetic_samples_come_evenly_from_the_cells_and_by_the_seed(out)
 def test_labels_that_are_named_otherwise_are_mapped(out):
     real = target().table.rename(columns={"gender": "Male"})
     real["Male"] = [int(value == "male") for value in real["Male"]]
-    faces = Target("celebs", "folder", "memory", real, Images())
+    faces = FaceDataset("celebs", "folder", "memory", real, Images())
     with pytest.raises(UsageError, match="no column 'gender'"):
         BalancedDataset(faces, out, columns=["gender"])
     with pytest.raises(UsageError, match=r"no level of 'gender' \(female, male\)"):
@@ -254,7 +254,7 @@ def test_labels_that_are_named_otherwise_are_mapped(out):
 
 
 def test_sets_without_a_common_label_are_refused(out):
-    faces = Target("others", "folder", "memory", pd.DataFrame({"key": ["0"], "hat": ["yes"]}), Images())
+    faces = FaceDataset("others", "folder", "memory", pd.DataFrame({"key": ["0"], "hat": ["yes"]}), Images())
     with pytest.raises(UsageError, match="others has none of the labels gender"):
         BalancedDataset(faces, out)
 

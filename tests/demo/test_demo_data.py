@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceaug import analyze, demo, load_target
+from faceaug import analyze, demo, load_dataset
 from faceaug.demo.make import COUNTS, EDGES, choose
 from faceaug.utils.images import inspect
 
 
 def test_it_reads_clean_and_is_unbalanced_as_the_card_says():
-    target = load_target(demo.path(), strict=True)
+    target = load_dataset(demo.path(), strict=True)
     assert (len(target), target.attributes, target.problems) == (1000, ("yaw",), ())
     counts = analyze(target, demo.BY).counts.tolist()
     assert counts == list(COUNTS)
@@ -37,7 +37,7 @@ def test_pictures_are_small_jpegs_and_the_whole_is_under_5_mb():
 
 def test_heads_turn_the_way_the_sign_says():
     """Turned to the picture's right (yaw > 0) a face shows its far cheek there: skin lies further to the left."""
-    target = load_target(demo.path(), check="none")
+    target = load_dataset(demo.path(), check="none")
     yaw = target.table["yaw"].to_numpy()
     right = np.mean([target.image(i) for i in np.flatnonzero(yaw > 30)], axis=0)
     left = np.mean([target.image(i) for i in np.flatnonzero(yaw < -30)], axis=0)

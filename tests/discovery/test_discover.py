@@ -11,12 +11,20 @@ import torch
 from fakes import BlockGenerator
 from quick_discovery import QUICK
 
-from faceaug.discovery.discover import SEMANTICS, Settings, discover, maps_of, read_faces, scalars_of, working_folder
+from faceaug.discovery.discover import (
+    SEMANTICS,
+    DiscoveryConfig,
+    discover,
+    maps_of,
+    read_faces,
+    scalars_of,
+    working_folder,
+)
 from faceaug.errors import FaceaugError, GeneratorError, OutputError, UsageError
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.latents.bundle import read_bundle
-from faceaug.measurement.measure import load_measurer
-from faceaug.reconstruction.factors import Reading
+from faceaug.measurement.measure import load_estimator
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.networks import Reconstructor
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.reconstruction.synthetic_scenes import Scenes
@@ -53,15 +61,15 @@ def test_it_leaves_a_bundle_of_this_generator_with_its_network(found):
     assert (len(again.atoms), again.maps.shape) == (6, (6, 4, 16, 16))
     assert (again.generator_name, again.made_by) == ("scenes", "faceaug discover")
     assert np.isfinite(directions.r2).all()
-    assert load_measurer(out).names == (*NAMES, *again.atoms)  # photographs are measured by the same file
+    assert load_estimator(out).names == (*NAMES, *again.atoms)  # photographs are measured by the same file
     assert (directions.r2 <= 1).all()
 
 
 def test_the_lines_are_those_of_what_its_network_reads(found):
     """On fresh draws, readings by the network in the file scatter about the file's lines as R² says."""
     out, bundle, _ = found
-    generator, network = Scenes(16), load_measurer(out).reconstruct
-    w = draw_pool(generator, 300, 77, 16).w
+    generator, network = Scenes(16), load_estimator(out).reconstruct
+    w = sample_pool(generator, 300, 77, 16).w
     reading = read_faces(network, generator.synthesize(w))
     read = scalars_of(reading).double().numpy()
     told = bundle.directions.predict(w.double().numpy())
@@ -130,7 +138,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(found, tmp_path):
         discover(Scenes(16), out, QUICK)
     generator = Counting(16)
     with pytest.raises(GeneratorError, match="seed was 0, is 1"):
-        discover(generator, out, Settings(**{**vars(QUICK), "seed": 1}), resume=True)
+        discover(generator, out, DiscoveryConfig(**{**vars(QUICK), "seed": 1}), resume=True)
     assert generator.drawn == 0
 
 
@@ -150,9 +158,9 @@ def test_what_cannot_be_is_told_before_anything_is_made(tmp_path):
     with pytest.raises(OutputError, match="is a file"):
         discover(Scenes(16), tmp_path / "d.safetensors")
     with pytest.raises(UsageError, match="draws is 5; it must be at least 100"):
-        Settings(draws=5)
+        DiscoveryConfig(draws=5)
     with pytest.raises(UsageError, match="100 of 64 held-out pictures cannot be weighed"):
-        Settings(held_out=64, weighed=100)
+        DiscoveryConfig(held_out=64, weighed=100)
     assert [path.name for path in tmp_path.iterdir()] == ["d.work"]
 
 
@@ -169,7 +177,7 @@ def test_scalars_are_in_their_units():
     values = dict(
         zip(
             SEMANTICS,
-            scalars_of(Reading(torch.ones(1, 4, 4), torch.ones(1, 3, 4, 4), light, view))[0].tolist(),
+            scalars_of(FaceFactors(torch.ones(1, 4, 4), torch.ones(1, 3, 4, 4), light, view))[0].tolist(),
             strict=True,
         )
     )

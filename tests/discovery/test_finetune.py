@@ -10,13 +10,13 @@ import pytest
 from fake_measurer import still_aligner
 from quick_discovery import QUICK
 
-from faceaug.datasets.dataset import load_target
+from faceaug.datasets.dataset import load_dataset
 from faceaug.discovery import finetune as tuning
 from faceaug.discovery.discover import discover
-from faceaug.errors import GeneratorError, OutputError, TargetError
-from faceaug.generators.draws import draw_pool
+from faceaug.errors import DatasetError, GeneratorError, OutputError
+from faceaug.generators.draws import sample_pool
 from faceaug.latents.bundle import read_bundle
-from faceaug.measurement.measure import load_measurer, measurer_of
+from faceaug.measurement.measure import estimator_of, load_estimator
 from faceaug.reconstruction.networks import weights_of
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.reconstruction.synthetic_scenes import Scenes
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     """Pictures of faces, a little dark; and one that is none."""
     place = tmp_path_factory.mktemp("pictures") / "faces"
     place.mkdir()
-    for k, image in enumerate((draw_pool(Scenes(32), 30, 9, 32).images * 0.8).byte().permute(0, 2, 3, 1).numpy()):
+    for k, image in enumerate((sample_pool(Scenes(32), 30, 9, 32).images * 0.8).byte().permute(0, 2, 3, 1).numpy()):
         (place / f"{k:02d}.png").write_bytes(encode(image, "png"))
     (place / "blank.png").write_bytes(encode(np.zeros((40, 40, 3), np.uint8), "png"))
     return place
@@ -46,7 +46,7 @@ def _trusting(monkeypatch):
     """A network of a few steps reads nothing that could be trusted: here it is."""
 
     def trusting(*args, **more):
-        found = measurer_of(*args, **more)
+        found = estimator_of(*args, **more)
         return replace(found, trust=replace(found.trust, limits=np.array([99.0, 99.0, 99.0, -99.0])))
 
     monkeypatch.setattr(tuning, "measurer_of", trusting)
@@ -56,8 +56,8 @@ def _trusting(monkeypatch):
 
 
 def tuned(folder, begin, out, **more):
-    target = load_target(folder, needs_labels=False)
-    return tuning.tune(Scenes(16), out, target, begin, QUICK, **{"steps": 5, "aligned": True, **more})
+    target = load_dataset(folder, needs_labels=False)
+    return tuning.finetune(Scenes(16), out, target, begin, QUICK, **{"steps": 5, "aligned": True, **more})
 
 
 def test_it_leaves_a_file_that_takes_the_place_of_the_one_it_began_with(folder, begin, tmp_path):
@@ -71,14 +71,14 @@ def test_it_leaves_a_file_that_takes_the_place_of_the_one_it_began_with(folder, 
     again = read_bundle(out)
     again.directions.check_generator(Scenes(16).sha256)
     assert again.made_by == "faceaug discover --tune-on faces/"
-    assert load_measurer(out).names[:6] == NAMES
+    assert load_estimator(out).names[:6] == NAMES
     figures = json.loads((tmp_path / "tuned.work" / "tuning.json").read_text())
     assert figures == found.figures
     assert (figures["pictures"], figures["faces"], figures["steps"]) == (31, 30, 5)
     assert figures["error_on_photographs"][1] <= figures["error_on_photographs"][0]
     # What frames photographs is kept as it was.
-    for name, value in load_measurer(out).aligner.state().items():
-        assert np.array_equal(value, measurer_of(begin).aligner.state()[name])
+    for name, value in load_estimator(out).aligner.state().items():
+        assert np.array_equal(value, estimator_of(begin).aligner.state()[name])
 
 
 def test_an_interrupted_one_goes_on(folder, begin, tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_an_interrupted_one_goes_on(folder, begin, tmp_path, monkeypatch):
 
 def test_what_cannot_be_tuned_on_is_one_sentence(folder, begin, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "FEWEST", 64)
-    with pytest.raises(TargetError, match="30 faces were found on the 31 pictures of faces: to be tuned on"):
+    with pytest.raises(DatasetError, match="30 faces were found on the 31 pictures of faces: to be tuned on"):
         tuned(folder, begin, tmp_path / "few.safetensors")
     with pytest.raises(GeneratorError):
-        tuning.tune(Scenes(32), tmp_path / "x.safetensors", load_target(folder, needs_labels=False), begin, QUICK)
+        tuning.finetune(Scenes(32), tmp_path / "x.safetensors", load_dataset(folder, needs_labels=False), begin, QUICK)

@@ -10,7 +10,7 @@ import pytest
 from bundles import small_bundle
 from explainable import EYES, MOUTH, as_target, measured_table, measurer_of_parts
 
-from faceaug.errors import TargetError, UsageError
+from faceaug.errors import DatasetError, UsageError
 from faceaug.explain import explain as explaining
 from faceaug.explain.explain import columns_for, explain, face_of
 from faceaug.reconstruction.semantics import NAMES
@@ -136,9 +136,13 @@ def test_nothing_found_is_said(bundle):
         ("gendre", UsageError, r"--explain needs a label: .*did you mean 'gender'\?"),
         (MOUTH, UsageError, "is a part of the face itself"),
         ("yaw", UsageError, "is what parts are freed of"),
-        ("same", TargetError, "'same' is 'x' on every face"),
-        ("rare", TargetError, r"faces: rare=yes has 4 faces that are measured where at least 30 are needed: it cannot"),
-        ("few", TargetError, "few is known of 40 faces that are measured where at least 60 are needed"),
+        ("same", DatasetError, "'same' is 'x' on every face"),
+        (
+            "rare",
+            DatasetError,
+            r"faces: rare=yes has 4 faces that are measured where at least 30 are needed: it cannot",
+        ),
+        ("few", DatasetError, "few is known of 40 faces that are measured where at least 60 are needed"),
     ],
 )
 def test_what_cannot_be_explained(bundle, by, kind, said):
@@ -152,7 +156,7 @@ def test_what_cannot_be_explained(bundle, by, kind, said):
 
 def test_parts_of_another_reconstruction_are_refused(bundle):
     table = measured_table().drop(columns=MOUTH)
-    with pytest.raises(TargetError, match=r"hold 2 of the 3 parts .* another reconstruction; name its file as --rec"):
+    with pytest.raises(DatasetError, match=r"hold 2 of the 3 parts .* another reconstruction; name its file as --rec"):
         columns_for(as_target(table), "gender", bundle)
     bare = measured_table().drop(columns=list(bundle.atoms))
     assert columns_for(as_target(bare), "gender", bundle) == [*NAMES, *bundle.atoms]
@@ -160,5 +164,5 @@ def test_parts_of_another_reconstruction_are_refused(bundle):
 
 def test_what_measures_no_parts_is_refused(bundle):
     assert face_of(measurer_of_parts(bundle)) is bundle
-    with pytest.raises(TargetError, match="knows no localised parts: make it with faceaug discover"):
+    with pytest.raises(DatasetError, match="knows no localised parts: make it with faceaug discover"):
         face_of(replace(measurer_of_parts(bundle), atoms=None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faceaug.explain.sparse_regression import FOLDS, explain
+from faceaug.explain.sparse_regression import FOLDS, fit_sparse
 
 N, P = 400, 12
 CONTROLS = np.arange(P) >= P - 2
@@ -27,7 +27,7 @@ def test_a_class_is_explained_by_what_makes_it():
     x = readings()
     z = standard(x)
     answer = 2 * z[:, 1] - 1.5 * z[:, 4] + np.random.default_rng(1).logistic(size=N) > 0
-    fit = explain(x, answer, CONTROLS, **FEW)
+    fit = fit_sparse(x, answer, CONTROLS, **FEW)
     order = np.argsort(-np.abs(fit.coefficients))
     assert set(order[:2]) == {1, 4}
     assert fit.coefficients[1] > 0 > fit.coefficients[4]
@@ -42,7 +42,7 @@ def test_a_class_is_explained_by_what_makes_it():
 def test_a_number_is_explained_in_its_own_unit():
     x = readings()
     answer = 40 + 12 * standard(x)[:, 3] + 4 * np.random.default_rng(1).normal(size=N)
-    fit = explain(x, answer, CONTROLS, **FEW)
+    fit = fit_sparse(x, answer, CONTROLS, **FEW)
     assert fit.coefficients[3] == pytest.approx(12, rel=0.15)
     assert np.abs(np.delete(fit.coefficients, [3, P - 2, P - 1])).max() < 1
     assert 0.8 < fit.score < 0.95
@@ -52,7 +52,7 @@ def test_a_number_is_explained_in_its_own_unit():
 
 def test_noise_carries_nothing():
     answer = np.random.default_rng(3).random(N) < 0.3
-    fit = explain(readings(), answer, CONTROLS, **FEW)
+    fit = fit_sparse(readings(), answer, CONTROLS, **FEW)
     assert fit.low < 0.5 < fit.high or fit.score == 0.5
     assert np.abs(fit.coefficients).max() < 0.4
 
@@ -62,10 +62,10 @@ def test_view_and_light_do_not_pose_as_a_part():
     x = rng.normal(size=(N, P))
     x[:, 2] = x[:, -1] + 0.3 * rng.normal(size=N)  # a part that follows the light
     answer = 3 * x[:, -1] + rng.logistic(size=N) > 0
-    fit = explain(x, answer, CONTROLS, **FEW)
+    fit = fit_sparse(x, answer, CONTROLS, **FEW)
     assert abs(fit.coefficients[-1]) > 5 * abs(fit.coefficients[2])
     assert fit.controls == pytest.approx(fit.score, abs=0.03)
-    blind = explain(x[:, [*range(P - 2), P - 2, P - 2]], answer, CONTROLS, **FEW)
+    blind = fit_sparse(x[:, [*range(P - 2), P - 2, P - 2]], answer, CONTROLS, **FEW)
     assert blind.coefficients[2] > 1  # it would, if nobody looked at the light
 
 
@@ -73,10 +73,10 @@ def test_held_out_rows_are_not_learnt_from():
     x = readings()
     answer = standard(x)[:, 1] + 0.5 * np.random.default_rng(1).logistic(size=N) > 0
     held = np.arange(N) % 4 == 0
-    fit = explain(x, answer, CONTROLS, held, **FEW)
+    fit = fit_sparse(x, answer, CONTROLS, held, **FEW)
     assert (fit.rows, fit.held_out) == (N - 100, 100)
     wrong = np.where(held, ~answer, answer)
-    against = explain(x, wrong, CONTROLS, held, **FEW)
+    against = fit_sparse(x, wrong, CONTROLS, held, **FEW)
     np.testing.assert_array_equal(against.coefficients, fit.coefficients)
     assert against.score == pytest.approx(1 - fit.score)
 
@@ -84,7 +84,7 @@ def test_held_out_rows_are_not_learnt_from():
 def test_the_same_again():
     x = readings()
     answer = standard(x)[:, 1] + np.random.default_rng(1).normal(size=N)
-    one, two = (explain(x, answer, CONTROLS, **FEW) for _ in range(2))
+    one, two = (fit_sparse(x, answer, CONTROLS, **FEW) for _ in range(2))
     np.testing.assert_array_equal(one.coefficients, two.coefficients)
     assert (one.score, one.low, one.shuffled) == (two.score, two.low, two.shuffled)
 
@@ -92,7 +92,7 @@ def test_the_same_again():
 def test_a_reading_that_never_changes_is_left_aside():
     x = readings()
     x[:, 5] = 7.0
-    fit = explain(x, standard(x[:, :5])[:, 1] > 0, CONTROLS, **FEW)
+    fit = fit_sparse(x, standard(x[:, :5])[:, 1] > 0, CONTROLS, **FEW)
     assert fit.coefficients[5] == 0
     assert np.isfinite(fit.coefficients).all()
 
@@ -101,5 +101,5 @@ def test_a_rare_class_weighs_as_much_as_the_rest():
     x = readings()
     z = standard(x)[:, 1]
     answer = z > np.sort(z)[-3 * FOLDS]
-    fit = explain(x, answer, CONTROLS, **FEW)
+    fit = fit_sparse(x, answer, CONTROLS, **FEW)
     assert fit.score > 0.8  # calling everybody the rest would be right 96 times in a hundred, and score 0.5

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from faceaug.gan_training.ada import Adaptation, augmented, colours, geometry
+from faceaug.gan_training.ada import AdaptiveAugmentation, augment, colours, geometry
 
 
 def rng(seed=0):
@@ -20,23 +20,23 @@ def picture(n=4, side=16):
 
 def test_nothing_at_strength_zero():
     x = picture()
-    assert augmented(x, 0.0, rng()) is x
+    assert augment(x, 0.0, rng()) is x
 
 
 def test_the_share_of_untouched_pictures_falls_with_the_strength():
     """With p for each of eight places and five colours, (1 - p)^k of the pictures stay as they are."""
     x = picture(512, 8)
-    still = (augmented(x, 0.05, rng()) - x).flatten(1).abs().amax(1) < 1e-4
+    still = (augment(x, 0.05, rng()) - x).flatten(1).abs().amax(1) < 1e-4
     # Half of the mirrors and flips, and a quarter of the turns, change nothing though they are chosen.
     expected = 0.95**9 * (1 - 0.025) ** 2 * (1 - 0.05 * 0.75)
     assert float(still.float().mean()) == pytest.approx(expected, abs=0.06)
-    assert float(((augmented(x, 0.8, rng()) - x).flatten(1).abs().amax(1) < 1e-4).float().mean()) < 0.02
+    assert float(((augment(x, 0.8, rng()) - x).flatten(1).abs().amax(1) < 1e-4).float().mean()) < 0.02
 
 
 def test_what_is_drawn_does_not_depend_on_the_strength():
     one, other = rng(), rng()
-    augmented(picture(), 0.1, one)
-    augmented(picture(), 0.7, other)
+    augment(picture(), 0.1, one)
+    augment(picture(), 0.7, other)
     assert torch.equal(one.get_state(), other.get_state())
 
 
@@ -61,7 +61,7 @@ def only(monkeypatch):
 def test_half_of_the_mirrored_are_the_mirror_image(only):
     x = picture(64)
     only("mirror")
-    moved = augmented(x, 0.5, rng())
+    moved = augment(x, 0.5, rng())
     mirrored, still = ((moved - to).flatten(1).abs().amax(1) < 1e-4 for to in (x.flip(3), x))
     assert (mirrored ^ still).all()
     assert 16 < int(mirrored.sum()) < 48
@@ -70,7 +70,7 @@ def test_half_of_the_mirrored_are_the_mirror_image(only):
 def test_a_quarter_turn_is_exact(only):
     x = picture(64)
     only("quarters")
-    moved = augmented(x, 0.5, rng())
+    moved = augment(x, 0.5, rng())
     turned = [(moved - x.rot90(k, (2, 3))).flatten(1).abs().amax(1) < 1e-4 for k in range(4)]
     assert (torch.stack(turned).sum(0) == 1).all()
     assert all(one.any() for one in turned)
@@ -79,7 +79,7 @@ def test_a_quarter_turn_is_exact(only):
 def test_a_shift_by_whole_pixels_resamples_nothing(only):
     ramp = torch.arange(16.0).expand(32, 3, 16, 16).contiguous()
     only("whole")
-    change = (augmented(ramp, 0.5, rng()) - ramp)[:, :, 4:-4, 4:-4]
+    change = (augment(ramp, 0.5, rng()) - ramp)[:, :, 4:-4, 4:-4]
     steps = change[:, :1, :1, :1]
     assert torch.allclose(change, steps.expand_as(change), atol=1e-3)
     assert torch.allclose(steps, steps.round(), atol=1e-3)
@@ -115,20 +115,20 @@ def test_colours_keep_what_they_must():
 
 def test_gradients_flow():
     x = picture().requires_grad_(True)
-    augmented(x, 0.7, rng()).square().sum().backward()
+    augment(x, 0.7, rng()).square().sum().backward()
     assert x.grad is not None
     assert float(x.grad.abs().sum()) > 0
 
 
 def test_the_strength_follows_the_overfitting():
-    one = Adaptation()
+    one = AdaptiveAugmentation()
     one.adapt(100, 0.6, 1000, 0.8)
     assert float(one.strength) == 0, "nothing was observed"
     for _ in range(3):
         one.observe(90, 100)
         one.adapt(100, 0.6, 1000, 0.8)
     assert float(one.strength) == pytest.approx(0.3)
-    assert float(one.overfit) == pytest.approx(0.9)
+    assert float(one.ada_target) == pytest.approx(0.9)
     one.observe(10, 100)
     one.adapt(100, 0.6, 1000, 0.8)
     assert float(one.strength) == pytest.approx(0.2)
@@ -139,7 +139,7 @@ def test_the_strength_follows_the_overfitting():
 
 
 def test_learning_by_heart_is_told_from_held_out_scores():
-    one = Adaptation()
+    one = AdaptiveAugmentation()
     for _ in range(9):
         one.probe(1.0, -1.0, 0.8)
     assert one.memorised is None, "too early to tell"
@@ -148,6 +148,6 @@ def test_learning_by_heart_is_told_from_held_out_scores():
     for _ in range(60):
         one.probe(2.0, -2.0, -2.0)
     assert one.memorised == pytest.approx(1.0, abs=0.01)
-    again = Adaptation()
+    again = AdaptiveAugmentation()
     again.load_state_dict(one.state_dict())
     assert again.memorised == one.memorised

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.datasets import load_target
-from faceaug.errors import GeneratorError, TargetError
-from faceaug.gan_training.data import Draws, Pictures, load_pictures
+from faceaug.datasets import load_dataset
+from faceaug.errors import DatasetError, GeneratorError
+from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, load_pictures
 from faceaug.utils.images import encode
 
 
@@ -17,7 +17,7 @@ def write(folder, sizes):
     for k, (width, height) in enumerate(sizes):
         pixels = np.random.default_rng(k).integers(0, 256, (height, width, 3), dtype=np.uint8)
         (folder / f"{k:03d}.png").write_bytes(encode(pixels, "png"))
-    return load_target(folder, needs_labels=False, check="header")
+    return load_dataset(folder, needs_labels=False, check="header")
 
 
 def numbered(n, side=8):
@@ -35,7 +35,7 @@ def test_images_become_squares_of_one_size(tmp_path):
 
 def test_images_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
     target = write(tmp_path / "faces", [(16, 16), (12, 16), (16, 40), (16, 50)])
-    with pytest.raises(TargetError) as caught:
+    with pytest.raises(DatasetError) as caught:
         load_pictures(target, 16)
     assert str(caught.value) == (
         "of 4 images 1 are smaller than 16 pixels and 2 are far from square (first: 001.png, 12 by 16): choose a lower "
@@ -45,12 +45,12 @@ def test_images_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
     assert (len(pixels), left_out) == (1, 3)
     pixels, left_out = load_pictures(target, 16, leave_out=True, crop=True)
     assert (len(pixels), left_out) == (3, 1)
-    with pytest.raises(TargetError, match="compare with larger"):
+    with pytest.raises(DatasetError, match="compare with larger"):
         load_pictures(target, 64, leave_out=True, if_small="compare with larger ones")
 
 
 def test_a_part_is_held_out_and_never_drawn():
-    pictures = Pictures(numbered(100), "x", mirror=False)
+    pictures = FolderImageSource(numbered(100), "x", mirror=False)
     rng = torch.Generator().manual_seed(0)
     seen = {round(float(x) * 127.5 + 127.5) for x in pictures.draw(3000, 8, rng)[:, 0, 0, 0]}
     apart = {round(float(x) * 127.5 + 127.5) for x in pictures.held_out(500, 8, rng)[:, 0, 0, 0]}
@@ -62,27 +62,27 @@ def test_a_part_is_held_out_and_never_drawn():
 def test_mirror_images_are_drawn_where_asked():
     pixels = np.zeros((64, 8, 8, 3), np.uint8)
     pixels[:, :, :4] = 255
-    plain, both = Pictures(pixels, "x", mirror=False), Pictures(pixels, "x")
+    plain, both = FolderImageSource(pixels, "x", mirror=False), FolderImageSource(pixels, "x")
     rng = torch.Generator().manual_seed(0)
     assert (plain.draw(200, 8, rng)[:, 0, 0, 0] == 1).all()
     assert 70 < int((both.draw(200, 8, rng)[:, 0, 0, 0] == 1).sum()) < 130
     assert plain.sha256 != both.sha256
     assert "mirror" in both.origin
-    assert Pictures(pixels, "other", mirror=False).sha256 == plain.sha256, "of the pictures, not of their name"
+    assert FolderImageSource(pixels, "other", mirror=False).sha256 == plain.sha256, "of the pictures, not of their name"
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(TargetError, match="has 63 images, and a generator needs at least 64"):
-        Pictures(numbered(63), "faces")
+    with pytest.raises(DatasetError, match="has 63 images, and a generator needs at least 64"):
+        FolderImageSource(numbered(63), "faces")
     with pytest.raises(GeneratorError, match="8 pixels a side; 16 are asked for"):
-        Pictures(numbered(64), "faces").draw(2, 16, torch.Generator())
+        FolderImageSource(numbered(64), "faces").draw(2, 16, torch.Generator())
 
 
 def test_screened_draws_are_the_best_of_more(small):
     def judge(images):
         return images.mean((1, 2, 3))
 
-    screened, plain = Draws(small, judge=judge, keep=0.25), Draws(small)
+    screened, plain = GeneratorImageSource(small, judge=judge, keep=0.25), GeneratorImageSource(small)
     kept = screened.draw(8, 16, torch.Generator().manual_seed(3))
     every = plain.draw(32, 16, torch.Generator().manual_seed(3))
     best = every[judge(every).topk(8).indices.sort().values]
@@ -91,4 +91,4 @@ def test_screened_draws_are_the_best_of_more(small):
     assert screened.sha256 != plain.sha256
     assert screened.held_out(8, 16, torch.Generator()) is None
     with pytest.raises(GeneratorError, match="keep is 0"):
-        Draws(small, keep=0.0)
+        GeneratorImageSource(small, keep=0.0)

@@ -20,8 +20,8 @@ from faceaug.gan_training.trainer import Pictures, preset, train
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 
 CONFIG = replace(
-    preset("tiny", 8)[1], network=StyleGAN2Config(8, 6, 5, 2, 64, 8), critic_base=64, critic_max=8, batch=8,
-    statistics_samples=10, log_every=1, adapt_images=100, overfit=0.0,
+    preset("tiny", 8)[1], network=StyleGAN2Config(8, 6, 5, 2, 64, 8), discriminator_base=64, discriminator_max=8, batch=8,
+    statistics_samples=10, log_every=1, ada_kimg_images=100, ada_target=0.0,
 )  # fmt: skip
 
 WORKER = """

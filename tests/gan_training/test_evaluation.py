@@ -22,7 +22,7 @@ from faceaug.gan_training.evaluation import (
     sample,
     to_pixels,
 )
-from faceaug.gan_training.features import Features, efficientnet_installed, load_efficientnet, load_inception
+from faceaug.gan_training.features import FeatureExtractor, efficientnet_installed, load_efficientnet, load_inception
 
 
 def means(pixels):
@@ -32,7 +32,7 @@ def means(pixels):
     return torch.nn.functional.avg_pool2d(x, side).flatten(1)
 
 
-SIMPLE = Features("distance on mean colours", {"simple": "1"}, means)
+SIMPLE = FeatureExtractor("distance on mean colours", {"simple": "1"}, means)
 
 
 def test_draws_of_the_generator_itself_are_as_near_as_halves_are(small):

@@ -12,13 +12,13 @@ import torch
 
 from faceaug.errors import GeneratorError, OutputError
 from faceaug.gan_training import trainer as training
-from faceaug.gan_training.trainer import PRESETS, Draws, Pictures, Trainer, preset, train
+from faceaug.gan_training.trainer import PRESETS, Draws, GanTrainer, Pictures, preset, train
 from faceaug.generators.registry import load_generator
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.utils.images import decode
 
 TINY = replace(
-    preset("tiny", 16)[1], batch=8, critic_base=128, critic_max=16, warmup=10, log_every=1, statistics_samples=500,
+    preset("tiny", 16)[1], batch=8, discriminator_base=128, discriminator_max=16, warmup=10, log_every=1, statistics_samples=500,
     network=StyleGAN2Config(16, z_dim=16, w_dim=16, mapping_layers=2, channel_base=128, channel_max=16),
 )  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_learns_to_draw_one_grey(tmp_path):
         def held_out(self, n, resolution, rng):
             return None
 
-    trainer = Trainer(replace(TINY, augment=False), Grey(), torch.device("cpu"))
+    trainer = GanTrainer(replace(TINY, augment=False), Grey(), torch.device("cpu"))
     z = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
 
     def distance():
@@ -99,7 +99,7 @@ def test_learns_to_draw_one_grey(tmp_path):
 
 
 def test_the_average_follows_the_weights(source):
-    trainer = Trainer(TINY, source, torch.device("cpu"))
+    trainer = GanTrainer(TINY, source, torch.device("cpu"))
     start = {name: value.clone() for name, value in trainer.generator.state_dict().items()}
     for _ in range(3):
         trainer.advance()
@@ -156,7 +156,7 @@ def test_checkpoints_that_cannot_be_resumed(source, tmp_path, damage):
 def test_a_training_that_falls_apart_is_told(source, tmp_path, monkeypatch):
     train(TINY, source, tmp_path, seconds=60, steps=1)
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    monkeypatch.setattr(Trainer, "_penalise", lambda self, real: torch.tensor(0.0))
+    monkeypatch.setattr(GanTrainer, "_penalise", lambda self, real: torch.tensor(0.0))
     monkeypatch.setattr(Draws, "draw", lambda self, n, resolution, rng: torch.full((n, 3, 16, 16), float("nan")))
     with pytest.raises(GeneratorError, match=r"fell apart at step 2.*nan.*lower the learning rate"):
         train(TINY, source, tmp_path, seconds=60, steps=3, resume=True)
@@ -201,7 +201,7 @@ def pixels(n=80, side=16):
 
 def test_a_folder_of_pictures_is_resumed_with_its_augmentation(tmp_path):
     """The strength and what was observed go on too."""
-    config = replace(TINY, adapt_images=200, overfit=0.0)
+    config = replace(TINY, ada_kimg_images=200, ada_target=0.0)
     whole = train(config, Pictures(pixels(), "x"), tmp_path / "whole", steps=22)
     train(config, Pictures(pixels(), "x"), tmp_path / "parts", steps=9)
     parts = train(config, Pictures(pixels(), "x"), tmp_path / "parts", steps=22, resume=True)
@@ -247,7 +247,7 @@ def test_learning_by_heart_is_warned_of_once(tmp_path, caplog, monkeypatch):
 
 def test_beginning_with_a_generator_the_critic_leads(small, tmp_path):
     config = replace(TINY, network=small.header.config, lead=3)
-    trainer = Trainer(config, Draws(small), torch.device("cpu"), start=small)
+    trainer = GanTrainer(config, Draws(small), torch.device("cpu"), start=small)
     for step in range(4):
         before = trainer.generator.synthesis.b8.conv1.weight.clone()
         losses = trainer.advance()
@@ -256,7 +256,7 @@ def test_beginning_with_a_generator_the_critic_leads(small, tmp_path):
         if step == 0:
             assert torch.equal(before, small.network.synthesis.b8.conv1.weight)
     with pytest.raises(GeneratorError, match="has another shape"):
-        Trainer(TINY, Draws(small), torch.device("cpu"), start=small)
+        GanTrainer(TINY, Draws(small), torch.device("cpu"), start=small)
     path = train(config, Draws(small), tmp_path, steps=1, start=small)
     assert f"begun from {small.sha256[:16]}" in load_generator(path).origin
     with pytest.raises(GeneratorError, match="start was"):

@@ -9,7 +9,7 @@ from fakes import BlockGenerator, FakeGenerator
 
 from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators import draws
-from faceaug.generators.draws import draw_pool, latents, pictures
+from faceaug.generators.draws import latents, pictures, sample_pool
 from faceaug.latents.whitening import whitening
 from faceaug.utils.tensors import at_side
 
@@ -62,17 +62,17 @@ def test_a_generator_without_statistics_is_refused(mean, covariance, said):
 
 def test_a_pool_holds_the_pictures_of_its_latents():
     generator = BlockGenerator(resolution=16)
-    pool = draw_pool(generator, 20, 1, side=8)
+    pool = sample_pool(generator, 20, 1, side=8)
     assert (len(pool), pool.side) == (20, 8)
     assert torch.allclose(pool.pictures(slice(3, 9)), pictures(generator, pool.w[3:9], 8), atol=0.5 / 127)
-    longer = draw_pool(generator, 30, 1, side=8)
+    longer = sample_pool(generator, 30, 1, side=8)
     assert torch.equal(longer.images[:20], pool.images)
 
 
 def test_a_kept_pool_is_read_again_and_damage_drawn_again(tmp_path):
     generator = BlockGenerator(resolution=8)
     told = []
-    whole = draw_pool(generator, 20, 1, 8, tmp_path, told.append)
+    whole = sample_pool(generator, 20, 1, 8, tmp_path, told.append)
     assert told == [8, 8, 4]
     first, second, third = sorted(tmp_path.iterdir())
     second.write_bytes(second.read_bytes()[:100])
@@ -81,12 +81,12 @@ def test_a_kept_pool_is_read_again_and_damage_drawn_again(tmp_path):
     changed = np.load(first)
     changed[0] = 7
     np.save(first, changed)
-    again = draw_pool(generator, 20, 1, 8, tmp_path)
+    again = sample_pool(generator, 20, 1, 8, tmp_path)
     assert torch.equal(again.images[1:], whole.images[1:])
     assert (again.images[0] == 7).all()
     assert len(list(tmp_path.iterdir())) == 3
     # Another seed or generator has blocks of its own.
-    assert not torch.equal(draw_pool(generator, 20, 2, 8, tmp_path).images, whole.images)
+    assert not torch.equal(sample_pool(generator, 20, 2, 8, tmp_path).images, whole.images)
 
 
 class Counting(BlockGenerator):
@@ -112,7 +112,7 @@ def test_few_large_pictures_are_held_at_a_time(monkeypatch):
 def test_large_pictures_are_kept_in_small_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(draws, "BLOCK", 40)
     generator, told = Counting(resolution=16), []
-    whole = draw_pool(generator, 50, 1, 8)
+    whole = sample_pool(generator, 50, 1, 8)
     monkeypatch.setattr(draws, "FULL_SIZE", 1)
 
     def stop(n):
@@ -121,20 +121,20 @@ def test_large_pictures_are_kept_in_small_parts(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        draw_pool(generator, 50, 1, 8, tmp_path, stop)
+        sample_pool(generator, 50, 1, 8, tmp_path, stop)
     generator.asked = []
-    again = draw_pool(generator, 50, 1, 8, tmp_path, told.append)
+    again = sample_pool(generator, 50, 1, 8, tmp_path, told.append)
     assert generator.asked == [8, 8, 8, 2]  # of seven parts three were there
     assert told == [8, 8, 8, 8, 8, 8, 8, 8, 8, 2]
     assert torch.equal(again.images, whole.images)
     assert torch.equal(again.w, whole.w)
-    held = draw_pool(generator, 50, 1, 8, tmp_path, stream=draws.HELD_OUT)
+    held = sample_pool(generator, 50, 1, 8, tmp_path, stream=draws.HELD_OUT)
     assert not torch.isclose(held.w, whole.w).any()
 
 
 def test_too_few_draws_are_refused():
     with pytest.raises(FaceaugError, match="1 draws are too few"):
-        draw_pool(BlockGenerator(), 1, 0)
+        sample_pool(BlockGenerator(), 1, 0)
 
 
 def test_smaller_sides_are_means_and_larger_ones_in_between():

@@ -15,7 +15,7 @@ from faceaug.errors import GeneratorError
 from faceaug.generators import stylegan3_filters as filters
 from faceaug.generators.stylegan import initialise, load, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
-from faceaug.generators.stylegan3_filters import Bend, Sampling, lowpass, round_lowpass, separated
+from faceaug.generators.stylegan3_filters import FilteredNonlinearity, Resampling, lowpass, round_lowpass, separated
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
 
 SMALL = StyleGAN3Config(
@@ -162,9 +162,9 @@ def test_bending_equals_zeros_and_convolutions(up, down, low, taps, pairs, span,
     rise, falls = rng.normal(size=taps), rng.normal(size=(pairs, 2, 6 * down if down > 1 else 1))
     side = 13
     between = (side - 1) * down + falls.shape[-1]
-    bend = Bend(
-        Sampling(tuple(rise), up=up, low=low),
-        tuple((Sampling(tuple(a), down=down), Sampling(tuple(b), down=down)) for a, b in falls),
+    bend = FilteredNonlinearity(
+        Resampling(tuple(rise), up=up, low=low),
+        tuple((Resampling(tuple(a), down=down), Resampling(tuple(b), down=down)) for a, b in falls),
         *(17, between, side),
     )
     y = sampled(sampled(x.movedim(3, 1), rise, up, 1, low, between).mT, rise, up, 1, low, between).mT.relu()

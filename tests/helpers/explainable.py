@@ -9,25 +9,25 @@ import pandas as pd
 from bundles import small_bundle
 from fake_measurer import reconstruct, still_aligner
 
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.latents.bundle import Bundle
-from faceaug.measurement.confidence import Trust
-from faceaug.measurement.estimator import Measurer
+from faceaug.measurement.confidence import ConfidenceModel
+from faceaug.measurement.estimator import FaceEstimator
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.utils.images import encode
 
 MOUTH, EYES, WIDE = small_bundle().atoms
 
 
-def measurer_of_parts(bundle: Bundle | None = None) -> Measurer:
+def measurer_of_parts(bundle: Bundle | None = None) -> FaceEstimator:
     """What reads view, light and the three parts of `small_bundle`, and trusts itself."""
     bundle = bundle or small_bundle()
     count = len(NAMES) + len(bundle.atoms)
-    trust = Trust(
+    trust = ConfidenceModel(
         spread=np.ones(count), centre=np.zeros((count, 5)), scale=np.ones((count, 5)), weights=np.zeros((count, 5)),
         bias=np.full(count, 2.0), limits=np.array([1e9, 1e9, 1e9, 0.0]), presence=np.array([1.0, 0.0, 0.0]),
     )  # fmt: skip
-    return Measurer(reconstruct, still_aligner(), trust, bundle)
+    return FaceEstimator(reconstruct, still_aligner(), trust, bundle)
 
 
 def measured_table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
@@ -50,14 +50,14 @@ def measured_table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def as_target(table: pd.DataFrame) -> Target:
+def as_target(table: pd.DataFrame) -> FaceDataset:
     """A target of a table; nobody opens its pictures."""
 
     class Nothing:
         def read(self, key: str) -> bytes:
             raise AssertionError(f"{key} was opened")
 
-    return Target("faces", "folder", "faces", table.rename(columns={"file": "key"}), Nothing())
+    return FaceDataset("faces", "folder", "faces", table.rename(columns={"file": "key"}), Nothing())
 
 
 def write_faces(folder: Path, table: pd.DataFrame) -> Path:

@@ -11,11 +11,11 @@ import torch
 from fakes import FakeGenerator, soft
 from torch import Tensor
 
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.measurement.alignment import Aligner, AlignmentNet, train_alignment
-from faceaug.measurement.confidence import Trust
-from faceaug.measurement.estimator import Measurer
-from faceaug.reconstruction.factors import Reading
+from faceaug.measurement.confidence import ConfidenceModel
+from faceaug.measurement.estimator import FaceEstimator
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.utils.images import encode
@@ -51,10 +51,10 @@ def taught_aligner() -> Aligner:
     """Teach an alignment plain faces, in six seconds: their light is left as it is."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("faceaug.measurement.alignment_data.photometry", lambda images, rng: images)
-        return train_alignment(draw_pool(PlainFaces(), 256, 1).images, steps=120, batch=24, seed=1)
+        return train_alignment(sample_pool(PlainFaces(), 256, 1).images, steps=120, batch=24, seed=1)
 
 
-def reconstruct(images: Tensor) -> Reading:
+def reconstruct(images: Tensor) -> FaceFactors:
     """Brighter to the right is a face turned and lit to the right; the picture is its own albedo on a flat face.
 
     Of a picture that is much more red than green nothing is explained.
@@ -67,7 +67,7 @@ def reconstruct(images: Tensor) -> Reading:
     light = torch.stack([zero + 0.75, zero + 0.25, 2 * across, -2 * down], 1)
     known = ((images[:, 0] - images[:, 1]).mean((1, 2)) < 0.5).float()
     albedo = (images + 1) / 2 * known[:, None, None, None]
-    return Reading(torch.ones_like(grey), albedo, light, view)
+    return FaceFactors(torch.ones_like(grey), albedo, light, view)
 
 
 def still_aligner() -> Aligner:
@@ -81,10 +81,10 @@ def still_aligner() -> Aligner:
     return Aligner(net)
 
 
-def fake_measurer() -> Measurer:
+def fake_measurer() -> FaceEstimator:
     """The same confidence of 0.88 for all, and refusals of what is not explained."""
     count = len(NAMES)
-    trust = Trust(
+    trust = ConfidenceModel(
         spread=np.array([10.0, 10, 10, 10, 10, 0.1]),
         centre=np.zeros((count, 5)),
         scale=np.ones((count, 5)),
@@ -93,7 +93,7 @@ def fake_measurer() -> Measurer:
         limits=np.array([0.6, 3.0, 1.0, 0.0]),
         presence=np.array([1.0, 0.0, 0.0]),
     )
-    return Measurer(reconstruct, still_aligner(), trust)
+    return FaceEstimator(reconstruct, still_aligner(), trust)
 
 
 def slope(strength: float, side: int = 48, height: int | None = None, red: float = 0.0) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.classifiers.classifier import Calibration, Probe, Task, new_net
+from faceaug.classifiers.classifier import Calibration, Classifier, Task, new_net
 from faceaug.generators.base import in_tiles, sample_z
 from faceaug.latents.directions import Directions
 from faceaug.utils.images import Codec, encode
@@ -57,7 +57,7 @@ class FakeGenerator:
 class BlockGenerator(FakeGenerator):
     """Each coordinate of w is the grey of one of 4x4 blocks: a reading that is linear in w is linear by construction.
 
-    With `bend` the picture shows w + bend * sin(w) instead, which is monotone for |bend| < 1 and not linear. Beyond
+    With `compute_warp` the picture shows w + bend * sin(w) instead, which is monotone for |bend| < 1 and not linear. Beyond
     +-RANGE the grey saturates: what lies there cannot be reached.
     """
 
@@ -170,7 +170,7 @@ class ToyReader(torch.nn.Sequential):
         return cls(), cls.WIDTH
 
 
-def toy_probe(trunk: str, tasks: Sequence[Task], steepness: float, blur: float, seed: int) -> Probe:
+def toy_probe(trunk: str, tasks: Sequence[Task], steepness: float, blur: float, seed: int) -> Classifier:
     """Return a probe that reads the bar and the spot of toy faces rightly, but for `blur` of its own.
 
     `networks.TRUNKS[trunk]` must be `ToyReader.trunk`. Tasks are "bar" (no, yes) and "spot" (a value), any of them.
@@ -194,7 +194,7 @@ def toy_probe(trunk: str, tasks: Sequence[Task], steepness: float, blur: float, 
             calibrations.append(Calibration(sigma=0.3))
         start += task.width
     net.head.weight.data, net.head.bias.data = rows, offsets
-    return Probe(net, trunk, tasks, calibrations)
+    return Classifier(net, trunk, tasks, calibrations)
 
 
 def write_toy_target(folder: Path, n: int = 200, *, codec: Codec = "png", seed: int = 1) -> tuple[Path, Path]:

@@ -11,9 +11,9 @@ import torch
 from fake_measurer import fake_measurer
 from torch import Tensor
 
-from faceaug.datasets.dataset import Target, load_target
-from faceaug.measurement.estimator import Measurer
-from faceaug.reconstruction.factors import Reading
+from faceaug.datasets.dataset import FaceDataset, load_dataset
+from faceaug.measurement.estimator import FaceEstimator
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import FOCAL, pixel_grid
 from faceaug.utils.images import encode
 
@@ -37,7 +37,7 @@ def nosy(yaw: float, seed: int, side: int = 48, height: int | None = None) -> np
     return ((image.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
-def sees(images: Tensor) -> Reading:
+def sees(images: Tensor) -> FaceFactors:
     """Read yaw off the nose, light off which side is brighter; depth is a bump in the middle."""
     red = (images[:, 0] - images[:, 1]).clamp(min=0)
     x, y = pixel_grid(images.shape[-1], images).unbind(-1)
@@ -48,17 +48,17 @@ def sees(images: Tensor) -> Reading:
     depth = (1 - RELIEF * torch.exp(-(x.square() + y.square()) / 0.7)).expand(len(images), -1, -1)
     view = torch.stack([zero, torch.asin(across), zero, zero, zero, zero], 1)
     light = torch.stack([zero + 0.6, zero + 0.6, 2 * slant, zero], 1)
-    return Reading(depth, (images + 1) / 2, light, view)
+    return FaceFactors(depth, (images + 1) / 2, light, view)
 
 
-def nosy_measurer() -> Measurer:
+def nosy_measurer() -> FaceEstimator:
     """A measurer that reads `nosy` faces in the framing they have, and refuses what has no nose."""
     base = fake_measurer()
     trust = replace(base.trust, limits=np.array([9.0, 9.0, 9.0, 0.0]))
     return replace(base, reconstruct=sees, trust=trust, sha256="ab" * 32)
 
 
-def nosy_target(folder: Path, count: int = 60, labels: bool = True) -> Target:
+def nosy_target(folder: Path, count: int = 60, labels: bool = True) -> FaceDataset:
     """Faces as PNG files with their measured yaw; nine in ten look ahead. Two in five are called round."""
     rng = np.random.default_rng(4)
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,4 +75,4 @@ def nosy_target(folder: Path, count: int = 60, labels: bool = True) -> Target:
         )
     table = folder.parent / f"{folder.name}.csv"
     pd.DataFrame(rows).to_csv(table, index=False)
-    return load_target(folder, table)
+    return load_dataset(folder, table)

@@ -14,7 +14,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     from faceaug.classifiers import classifier as probes
     from faceaug.classifiers import face_quality as soundness
     from faceaug.classifiers import networks
-    from faceaug.classifiers.training import Learnt
+    from faceaug.classifiers.training import TrainedClassifiers
     from faceaug.shards.output_folder import OutputFolder
     from faceaug.synthesis import setup as guide
     from faceaug.synthesis.engines import latent_edit as block
@@ -23,11 +23,13 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
         progress(1, 1)
         labelled = [task for task in tasks if task.name not in measured]
         steering = toy_probe("residual", labelled, 4.0, 0.0, seed) if labelled else None
-        return Learnt(steering, toy_probe("plain", tasks, 3.0, 0.05, seed + 1), {"steering": [], "judge": []})
+        return TrainedClassifiers(
+            steering, toy_probe("plain", tasks, 3.0, 0.05, seed + 1), {"steering": [], "judge": []}
+        )
 
     def untrained(real, moderate, far, seed, device, progress):
         assert len(moderate) == len(far) > 0
-        return probes.Probe(probes.new_net("plain", [soundness.TASK], seed), "plain", [soundness.TASK], [even])
+        return probes.Classifier(probes.new_net("plain", [soundness.TASK], seed), "plain", [soundness.TASK], [even])
 
     even = probes.Calibration(bias=(0.0, 0.0))
     for name in ("residual", "plain"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from faceaug.shards.columns import Column
-from faceaug.shards.manifest import CellRecord, CreatedBy, GeneratorRecord, Header, Reference, TargetRecord
+from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, GeneratorRecord, ManifestHeader, ModelRecord
 from faceaug.shards.output_folder import CellState, OutputFolder
 from faceaug.shards.writer import Sample
 
@@ -50,19 +50,19 @@ def sample(index: int, *, size: int = 24, cell: int | None = None, **changes: An
     return Sample(**{**values, **changes})
 
 
-def header(**changes: Any) -> Header:
+def header(**changes: Any) -> ManifestHeader:
     """Return the header of a run."""
     values: dict[str, Any] = {
         "created_by": CreatedBy(faceaug="0.1.0", command="faceaug balance faces/ -o out/"),
         "seed": 3,
         "generator": GeneratorRecord(name="toy", sha256="a" * 64, licence="MIT", origin="made up"),
-        "directions": Reference(name="toy directions", sha256="b" * 64),
-        "probes": (Reference(name="gender", sha256="c" * 64),),
-        "target": TargetRecord(name="faces|old", fingerprint="d" * 64, rows=90, reader="folder"),
+        "directions": ModelRecord(name="toy directions", sha256="b" * 64),
+        "probes": (ModelRecord(name="gender", sha256="c" * 64),),
+        "target": DatasetRecord(name="faces|old", fingerprint="d" * 64, rows=90, reader="folder"),
         "columns": COLUMNS,
         "settings": {"by": "gender"},
     }
-    return Header(**{**values, **changes})
+    return ManifestHeader(**{**values, **changes})
 
 
 def cells() -> list[CellRecord]:

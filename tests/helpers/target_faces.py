@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from faceaug.shards.columns import Column
-from faceaug.shards.manifest import CellRecord, CreatedBy, FileEntry, Manifest, TargetRecord, Totals, write_manifest
+from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, FileEntry, Manifest, Totals, write_manifest
 from faceaug.shards.writer import Sample, write_shard
 from faceaug.utils.images import encode
 
@@ -125,7 +125,7 @@ def make_shards(root: Path, layout: str = "blob", *, complete: bool = True) -> d
         created_by=CreatedBy(faceaug="0", command="test"),
         seed=0,
         generator=None,
-        target=TargetRecord(name="t", fingerprint="0" * 64, rows=1),
+        target=DatasetRecord(name="t", fingerprint="0" * 64, rows=1),
         layout=layout,
         codec="png",
         columns=tuple(columns),

@@ -4,8 +4,8 @@ import pytest
 import torch
 from fakes import ToyFaces
 
-from faceaug.errors import TargetError
-from faceaug.inversion.distance import Likeness, bands
+from faceaug.errors import DatasetError
+from faceaug.inversion.distance import ImageDistance, bands
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def faces():
 
 
 def test_the_same_is_at_nothing_and_two_people_are_at_one(faces):
-    likeness = Likeness.among(faces)
+    likeness = ImageDistance.among(faces)
     assert (likeness(faces, faces) == 0).all()
     assert likeness(faces, faces.roll(7, 0)).mean() == pytest.approx(1, abs=0.1)
     assert (likeness(faces[:8], faces[:8] + 0.01) < likeness(faces[:8], faces[:8] + 0.1)).all()
@@ -30,7 +30,7 @@ def test_bands_add_up_to_the_picture(faces):
 
 
 def test_the_face_counts_more_than_the_corners(faces):
-    likeness = Likeness.among(faces)
+    likeness = ImageDistance.among(faces)
     corner, middle = faces[:1].clone(), faces[:1].clone()
     corner[:, :, :16, :16] += 0.3
     middle[:, :, 24:40, 24:40] += 0.3
@@ -38,7 +38,7 @@ def test_the_face_counts_more_than_the_corners(faces):
 
 
 def test_what_tells_nothing_is_refused(faces):
-    with pytest.raises(TargetError, match="3 photographs are too few"):
-        Likeness.among(faces[:3])
-    with pytest.raises(TargetError, match="all the same"):
-        Likeness.among(faces[:1].expand(12, -1, -1, -1))
+    with pytest.raises(DatasetError, match="3 photographs are too few"):
+        ImageDistance.among(faces[:3])
+    with pytest.raises(DatasetError, match="all the same"):
+        ImageDistance.among(faces[:1].expand(12, -1, -1, -1))

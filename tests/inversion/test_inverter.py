@@ -10,7 +10,7 @@ from faceaug.generators.draws import latents, pictures
 from faceaug.generators.stylegan import initialise
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.inversion import encoder
-from faceaug.inversion.inverter import Inverter, learn_inverter, tile_for
+from faceaug.inversion.inverter import Inverter, tile_for, train_inverter
 from faceaug.utils.tensors import at_side
 
 
@@ -33,7 +33,7 @@ def learnt(generator, steps=40, view=as_is, seed=0):
         patched.setattr(encoder, "STEPS", steps)
         patched.setattr(encoder, "BATCH", 24)
         photographs = at_side(view(pictures(generator, latents(generator, 40, (3,)), 64)), 64)
-        found = learn_inverter(generator, view, photographs, seed=seed, progress=lambda *at: told.append(at))
+        found = train_inverter(generator, view, photographs, seed=seed, progress=lambda *at: told.append(at))
     assert told == [(k + 1, steps) for k in range(steps)]
     return found
 

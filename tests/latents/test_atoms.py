@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from faceaug.errors import UsageError
-from faceaug.latents.atoms import Atoms, agreement, localize
+from faceaug.latents.atoms import SparseAtoms, agreement, localize
 from faceaug.latents.face_regions import grid
 
 SIDE, WIDTH, PLANTED = 24, 14, 10
@@ -46,12 +46,12 @@ def problem(noise=0.0, seed=0):
 
 
 @lru_cache(maxsize=8)
-def found(noise=0.0, seed=0, **settings) -> Atoms:
+def found(noise=0.0, seed=0, **settings) -> SparseAtoms:
     slopes, covariance, _ = problem(noise, seed)
     return localize(slopes, covariance, count=PLANTED, **settings)
 
 
-def scaled(atoms: Atoms, maps):
+def scaled(atoms: SparseAtoms, maps):
     return maps * atoms.scale[:, None, None]
 
 
@@ -240,7 +240,7 @@ def test_what_weighs_little_gets_fewer_atoms_and_its_maps_keep_their_units():
     weight = np.where(low, 0.03, 1.0)
     even, weighted = (localize(slopes, covariance, count=5, weight=given) for given in (None, weight))
 
-    def below(atoms: Atoms) -> int:
+    def below(atoms: SparseAtoms) -> int:
         energy = atoms.energy()
         return int(((energy * low).sum((1, 2)) > 0.5 * energy.sum((1, 2))).sum())
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from faceaug.errors import GeneratorError, IntegrityError, UsageError
-from faceaug.latents.atoms import Atoms
+from faceaug.latents.atoms import SparseAtoms
 from faceaug.latents.bundle import PREFIX, atom_names, hash_of, range_seen, read_bundle, with_atoms
 from faceaug.latents.directions import read_directions
 from faceaug.latents.face_regions import REGIONS
@@ -206,7 +206,7 @@ def test_names_of_atoms_and_their_directions():
     maps = np.concatenate([bundle.maps, bundle.maps[:1], bundle.maps[2:]]).astype(float)
     count, width = len(maps), 6
     rng = np.random.default_rng(0)
-    atoms = Atoms(
+    atoms = SparseAtoms(
         reading=rng.normal(size=(width, count)), steps=np.zeros((width, count)), maps=maps, effects=maps,
         explained=np.arange(5, 0, -1) / 10, scale=np.array([100.0, 1, 1, 1]),
         reconstruction=1.0, dense_reconstruction=1.0, odd=0.0,

@@ -8,7 +8,7 @@ import torch
 from fake_measurer import PlainFaces, taught_aligner
 
 from faceaug.errors import IntegrityError
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.measurement.alignment import Aligner, AlignmentNet, canvas_of, train_alignment
 from faceaug.measurement.alignment_data import around, exchanged, scrambled
 from faceaug.measurement.crops import before
@@ -77,7 +77,7 @@ def test_framed_takes_the_square_of_the_shorter_side(aligner):
 
 
 def test_training_repeats_and_tells_its_progress():
-    told, faces = [], draw_pool(PlainFaces(), 8, 0).images
+    told, faces = [], sample_pool(PlainFaces(), 8, 0).images
     one, two, other = (
         train_alignment(faces, steps=2, batch=4, seed=seed, progress=lambda *call: told.append(call))
         for seed in (3, 3, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from fakes import ToyFaces
 
-from faceaug.measurement.alignment_data import NEAR, WIDE, around, backgrounds, exchanged, lesson, scrambled
+from faceaug.measurement.alignment_data import NEAR, WIDE, alignment_batch, around, backgrounds, exchanged, scrambled
 from faceaug.measurement.crops import before, cut
 
 
@@ -21,7 +21,7 @@ def faces(n: int = 64) -> torch.Tensor:
 def test_it_depends_on_its_generator_alone():
     x = faces(16)
     copy = x.clone()
-    one, two, other = lesson(x, rng(1)), lesson(x, rng(1)), lesson(x, rng(2))
+    one, two, other = alignment_batch(x, rng(1)), alignment_batch(x, rng(1)), alignment_batch(x, rng(2))
     assert torch.equal(one.images, two.images)
     assert torch.equal(one.steps, two.steps)
     assert not torch.equal(one.images, other.images)
@@ -29,10 +29,10 @@ def test_it_depends_on_its_generator_alone():
 
 
 def test_shapes_ranges_and_shares():
-    lessons = [lesson(faces(), rng(seed)) for seed in range(4)]
-    images = torch.cat([part.images for part in lessons])
-    face = torch.cat([part.face for part in lessons])
-    steps = torch.cat([part.steps for part in lessons])
+    alignment_batches = [alignment_batch(faces(), rng(seed)) for seed in range(4)]
+    images = torch.cat([part.images for part in alignment_batches])
+    face = torch.cat([part.face for part in alignment_batches])
+    steps = torch.cat([part.steps for part in alignment_batches])
     assert images.shape == (256, 3, 64, 64)
     assert images.abs().max() <= 1
     assert torch.isfinite(images).all()

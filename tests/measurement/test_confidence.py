@@ -13,16 +13,16 @@ from faceaug.measurement.confidence import (
     TOLERANCE,
     TWOFOLD,
     UNEXPLAINED,
-    Signs,
-    Trust,
-    fit_trust,
+    ConfidenceModel,
+    QualitySignals,
+    fit_confidence,
     joined,
 )
 
 SPREAD = np.array([20.0, 0.1])
 
 
-def draw(n: int, seed: int) -> tuple[Signs, np.ndarray]:
+def draw(n: int, seed: int) -> tuple[QualitySignals, np.ndarray]:
     """Pictures whose trouble is one hidden number: it moves every sign, and the values as far."""
     rng = np.random.default_rng(seed)
     trouble = rng.exponential(0.3, n)
@@ -31,18 +31,22 @@ def draw(n: int, seed: int) -> tuple[Signs, np.ndarray]:
         return scale * trouble.reshape(-1, *[1] * len(shape)) * np.exp(rng.normal(0, 0.2, (n, *shape)))
 
     off = SPREAD * trouble[:, None] * rng.normal(0, 1, (n, 2))
-    return Signs(0.2 + noisy(0.3), SPREAD * noisy(0.5, 2), noisy(0.4), 6 - 4 * trouble + rng.normal(0, 1, n)), off
+    return QualitySignals(
+        0.2 + noisy(0.3), SPREAD * noisy(0.5, 2), noisy(0.4), 6 - 4 * trouble + rng.normal(0, 1, n)
+    ), off
 
 
-def without(n: int = 100) -> Signs:
+def without(n: int = 100) -> QualitySignals:
     rng = np.random.default_rng(9)
-    return Signs(rng.uniform(1, 2, n), SPREAD * rng.uniform(0, 3, (n, 2)), rng.uniform(1, 3, n), rng.normal(-4, 1, n))
+    return QualitySignals(
+        rng.uniform(1, 2, n), SPREAD * rng.uniform(0, 3, (n, 2)), rng.uniform(1, 3, n), rng.normal(-4, 1, n)
+    )
 
 
 @pytest.fixture(scope="module")
-def trust() -> Trust:
+def trust() -> ConfidenceModel:
     signs, off = draw(2000, 0)
-    return fit_trust(signs, off, SPREAD, without())
+    return fit_confidence(signs, off, SPREAD, without())
 
 
 def test_confidence_is_the_share_that_is_right(trust):
@@ -61,18 +65,23 @@ def test_more_trouble_is_never_more_confidence(trust):
     signs, _ = draw(50, 2)
     calm = trust.confidence(signs)
     for worse in (
-        Signs(signs.error * 1.2, signs.twofold, signs.unrest, signs.face),
-        Signs(signs.error, signs.twofold * 1.2, signs.unrest, signs.face),
-        Signs(signs.error, signs.twofold, signs.unrest * 1.2, signs.face),
-        Signs(signs.error, signs.twofold, signs.unrest, signs.face - 0.5),
+        QualitySignals(signs.error * 1.2, signs.mirror_disagreement, signs.residual_step, signs.face),
+        QualitySignals(signs.error, signs.mirror_disagreement * 1.2, signs.residual_step, signs.face),
+        QualitySignals(signs.error, signs.mirror_disagreement, signs.residual_step * 1.2, signs.face),
+        QualitySignals(signs.error, signs.mirror_disagreement, signs.residual_step, signs.face - 0.5),
     ):
         assert (trust.confidence(worse) <= calm + 1e-12).all()
     assert (trust.weights <= 0).all()
 
 
 def test_refusals_say_why_and_have_no_confidence(trust):
-    fine = Signs(np.full(6, 0.3), np.full((6, 2), 0.01) * SPREAD, np.full(6, 0.1), np.full(6, 6.0))
-    fine.face[1], fine.unrest[2], fine.error[3], fine.twofold[4] = -9, 1.05 * trust.limits[2], 50, 50 * SPREAD
+    fine = QualitySignals(np.full(6, 0.3), np.full((6, 2), 0.01) * SPREAD, np.full(6, 0.1), np.full(6, 6.0))
+    fine.face[1], fine.residual_step[2], fine.error[3], fine.mirror_disagreement[4] = (
+        -9,
+        1.05 * trust.limits[2],
+        50,
+        50 * SPREAD,
+    )
     fine.error[5] = np.nan
     assert trust.refusals(fine) == ["", NO_FACE, RESTLESS, UNEXPLAINED, TWOFOLD, UNEXPLAINED]
     confidence = trust.confidence(fine)
@@ -87,7 +96,7 @@ def test_pictures_without_a_face_are_refused_and_others_hardly_ever(trust):
 
 def test_a_framing_without_rest_speaks_against_a_face(trust):
     assert (trust.presence[:2] >= 0).all()
-    doubtful = Signs(np.full(2, 0.3), np.full((2, 2), 0.01) * SPREAD, np.array([0.1, 3.0]), np.full(2, 0.1))
+    doubtful = QualitySignals(np.full(2, 0.3), np.full((2, 2), 0.01) * SPREAD, np.array([0.1, 3.0]), np.full(2, 0.1))
     assert trust.refusals(doubtful) == ["", NO_FACE]
 
 
@@ -95,7 +104,7 @@ def test_pictures_of_which_nothing_is_seen_do_not_spoil_it(trust):
     signs, off = draw(2000, 0)
     nothing = without()
     signs.error[:3], nothing.error[:50] = np.inf, np.inf
-    found = fit_trust(signs, off, SPREAD, nothing)
+    found = fit_confidence(signs, off, SPREAD, nothing)
     assert all(np.isfinite(part).all() for part in (found.centre, found.weights, found.bias))
     np.testing.assert_allclose(found.limits[:3], trust.limits[:3], rtol=0.05)
     fresh, _ = draw(500, 1)
@@ -114,11 +123,11 @@ def test_what_is_no_number_teaches_nothing(name, rows, value):
     signs, off = draw(200, 0)
     getattr(signs, name)[rows] = value
     with pytest.raises(FaceaugError, match=r"not finite: .* train it for longer"):
-        fit_trust(signs, off, SPREAD, without())
+        fit_confidence(signs, off, SPREAD, without())
 
 
 def test_it_travels_as_tensors(trust):
-    again = Trust.from_state(trust.state(), 2)
+    again = ConfidenceModel.from_state(trust.state(), 2)
     signs, _ = draw(20, 4)
     assert np.array_equal(again.confidence(signs), trust.confidence(signs))
 
@@ -133,16 +142,16 @@ def test_a_damaged_one_is_refused(trust, damage):
     else:
         state["bias"] = torch.full_like(state["bias"], float("nan"))
     with pytest.raises(IntegrityError, match="get it again"):
-        Trust.from_state(state, 2)
+        ConfidenceModel.from_state(state, 2)
 
 
 def test_for_other_semantics_it_is_refused(trust):
     with pytest.raises(IntegrityError):
-        Trust.from_state(trust.state(), 3)
+        ConfidenceModel.from_state(trust.state(), 3)
 
 
 def test_joined():
     one, two = without(3), draw(2, 0)[0]
     both = joined([one, two])
     assert np.array_equal(both.face, np.concatenate([one.face, two.face]))
-    assert both.twofold.shape == (5, 2)
+    assert both.mirror_disagreement.shape == (5, 2)

@@ -9,17 +9,17 @@ import pytest
 import torch
 from fake_measurer import PlainFaces, fake_measurer, reconstruct, still_aligner, taught_aligner
 
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.measurement.alignment_data import around
 from faceaug.measurement.confidence import NO_FACE, TOLERANCE, TWOFOLD, UNEXPLAINED
 from faceaug.measurement.crops import before
-from faceaug.measurement.estimator import Measurer, calibrate, sensed
-from faceaug.reconstruction.factors import Reading
+from faceaug.measurement.estimator import FaceEstimator, calibrate, sensed
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.semantics import MEANINGS, NAMES, UNITS, semantics_of
 
 
-def reading(view, light) -> Reading:
-    return Reading(
+def reading(view, light) -> FaceFactors:
+    return FaceFactors(
         torch.ones(1, 8, 8), torch.full((1, 3, 8, 8), 0.5), torch.tensor([light]).float(), torch.tensor([view]).float()
     )
 
@@ -58,15 +58,15 @@ def pictures(n: int = 8) -> torch.Tensor:
 def test_values_are_the_mean_with_the_mirror_and_differences_a_sign():
     def lopsided(images):  # adds to yaw whatever the picture shows
         found = reconstruct(images)
-        return Reading(found.depth, found.albedo, found.light, found.view + torch.tensor([0, 0.1, 0, 0, 0, 0]))
+        return FaceFactors(found.depth, found.albedo, found.light, found.view + torch.tensor([0, 0.1, 0, 0, 0, 0]))
 
     faces = still_aligner().framed(pictures(), torch.ones(8))
     fair, signs, _ = sensed(reconstruct, None, faces)
     found, other, _ = sensed(lopsided, None, faces)
     np.testing.assert_allclose(found, fair, atol=1e-4)
-    assert signs.twofold.max() < 1e-4
-    np.testing.assert_allclose(other.twofold[:, NAMES.index("yaw")], math.degrees(0.1), atol=1e-4)
-    assert other.twofold[:, 1:].max() < 1e-4
+    assert signs.mirror_disagreement.max() < 1e-4
+    np.testing.assert_allclose(other.mirror_disagreement[:, NAMES.index("yaw")], math.degrees(0.1), atol=1e-4)
+    assert other.mirror_disagreement[:, 1:].max() < 1e-4
 
 
 def test_a_turned_window_is_part_of_the_roll():
@@ -81,11 +81,11 @@ def test_a_turned_window_is_part_of_the_roll():
 def test_the_error_says_how_much_is_left_unexplained():
     def blind(images):
         found = reconstruct(images)
-        return Reading(found.depth, torch.full_like(found.albedo, 0.5), found.light, found.view)
+        return FaceFactors(found.depth, torch.full_like(found.albedo, 0.5), found.light, found.view)
 
     def gone(images):  # moved out of the picture
         found = reconstruct(images)
-        return Reading(found.depth, found.albedo, found.light, found.view + torch.tensor([0, 0, 0, 9.0, 0, 0]))
+        return FaceFactors(found.depth, found.albedo, found.light, found.view + torch.tensor([0, 0, 0, 9.0, 0, 0]))
 
     faces = still_aligner().framed(pictures(), torch.ones(8))
     seeing, nothing = (sensed(each, None, faces)[1].error for each in (reconstruct, blind))
@@ -126,8 +126,8 @@ def test_refused_pictures_have_no_values():
 
 
 @pytest.fixture(scope="module")
-def calibrated() -> Measurer:
-    told, faces = [], draw_pool(PlainFaces(), 160, 2).images
+def calibrated() -> FaceEstimator:
+    told, faces = [], sample_pool(PlainFaces(), 160, 2).images
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("faceaug.measurement.estimator.CANVAS", 96)
         patched.setattr("faceaug.measurement.estimator.photometry", lambda images, rng: images)  # as it was taught

@@ -10,11 +10,11 @@ import pytest
 from bundles import small_bundle
 from fake_measurer import fake_measurer, reconstruct, slope, write_slopes
 
-from faceaug import load_target
-from faceaug.errors import IntegrityError, TargetError
+from faceaug import load_dataset
+from faceaug.errors import DatasetError, IntegrityError
 from faceaug.latents.bundle import hash_of
-from faceaug.measurement.estimator import Measurer
-from faceaug.measurement.measure import load_measurer, measure, measurer_from, measurer_state, summary, with_measured
+from faceaug.measurement.estimator import FaceEstimator
+from faceaug.measurement.measure import estimator_from, estimator_state, load_estimator, measure, summary, with_measured
 from faceaug.reconstruction.networks import Reconstructor, network_of, weights_of
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.utils.images import encode
@@ -33,7 +33,7 @@ def faces(tmp_path):
 
 
 def load(path, labels=None, **options):
-    return load_target(path, labels, needs_labels=False, **options)
+    return load_dataset(path, labels, needs_labels=False, **options)
 
 
 def never():
@@ -122,7 +122,7 @@ def test_labels_travel_along_but_for_what_is_measured(faces, measurer, tmp_path)
     assert table["yaw"].abs().max() < 90
     file = tmp_path / "measured.parquet"
     table.to_parquet(file)
-    again = load_target(faces, file)
+    again = load_dataset(faces, file)
     assert list(again.table["yaw"]) == list(table["yaw"])
     assert with_measured(again, ["gender", "yaw"], never) is again
 
@@ -158,11 +158,11 @@ def test_a_name_that_nobody_knows_is_left_to_whoever_looks_for_it(faces, measure
     target = load(faces, labels)
 
     def nothing():
-        raise TargetError("nothing that measures")
+        raise DatasetError("nothing that measures")
 
     assert with_measured(target, ["gendre"], lambda: measurer) is target
     assert with_measured(target, ["gendre"], nothing) is target
-    with pytest.raises(TargetError, match="nothing that measures"):
+    with pytest.raises(DatasetError, match="nothing that measures"):
         with_measured(target, ["gendre", "yaw"], nothing)
 
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_told_is_counted_and_said(faces, measurer, caplog):
 def test_no_face_anywhere_is_an_error(measurer, tmp_path):
     for k in range(3):
         (tmp_path / f"{k}.png").write_bytes(encode(np.full((64, 64, 3), k, np.uint8), "png"))
-    with pytest.raises(TargetError, match=r"nothing can be measured on the 3 images .* \(blank 3\): give photographs"):
+    with pytest.raises(DatasetError, match=r"nothing can be measured on the 3 images .* \(blank 3\): give photographs"):
         with_measured(load(tmp_path), ["yaw"], lambda: measurer)
 
 
@@ -188,17 +188,17 @@ def test_no_face_anywhere_is_an_error(measurer, tmp_path):
      (["yaw", "pich"], r"'pich' is not measured \(did you mean 'pitch'\?\)")],
 )  # fmt: skip
 def test_other_columns_need_labels(faces, measurer, names, said):
-    with pytest.raises(TargetError, match=said):
+    with pytest.raises(DatasetError, match=said):
         with_measured(load(faces), names, lambda: measurer)
 
 
 def test_it_travels_as_tensors(faces, measurer):
-    state = measurer_state(measurer) | {"encoder.x": np.zeros(1)}
+    state = estimator_state(measurer) | {"encoder.x": np.zeros(1)}
     assert {name.split(".")[0] for name in state} == {"alignment", "calibration", "encoder"}
-    again = measurer_from(state, reconstruct)
+    again = estimator_from(state, reconstruct)
     assert measure(load(faces), again).equals(measure(load(faces), measurer))
     with pytest.raises(IntegrityError):
-        measurer_from({name: value for name, value in state.items() if "trunk.0" not in name}, reconstruct)
+        estimator_from({name: value for name, value in state.items() if "trunk.0" not in name}, reconstruct)
 
 
 def test_atoms_are_columns_as_well(faces, measurer):
@@ -209,11 +209,11 @@ def test_atoms_are_columns_as_well(faces, measurer):
             assert depth.shape[1:] == albedo.shape[2:] == (16, 16)
             return albedo.mean((1, 2, 3))[:, None].astype(np.float64)
 
-    state = measurer_state(measurer)
+    state = estimator_state(measurer)
     for name in ("spread", "bias", "centre", "scale", "weights"):
         part = state[f"calibration.{name}"]
         state[f"calibration.{name}"] = np.concatenate([part, part[-1:]])
-    whole = measurer_from(state, reconstruct, Mean())
+    whole = estimator_from(state, reconstruct, Mean())
     assert whole.units[-1] == "standard deviations"
     table = measure(load(faces), whole)
     assert table["mouth_shape_1"].between(0.4, 0.6).all()
@@ -222,14 +222,14 @@ def test_atoms_are_columns_as_well(faces, measurer):
 
 def test_without_anything_that_measures_the_remedy_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("faceaug.measurement.measure.SHIPPED", tmp_path / "nothing.safetensors")
-    with pytest.raises(TargetError, match=r"faceaug discover .* --reconstruction FILE, or label the images"):
-        load_measurer()
+    with pytest.raises(DatasetError, match=r"faceaug discover .* --reconstruction FILE, or label the images"):
+        load_estimator()
 
 
 def test_a_file_of_directions_measures(faces, measurer, tmp_path):
     network = network_of(weights_of(Reconstructor(seed=1)))
     bundle = small_bundle()
-    state = measurer_state(Measurer(network, measurer.aligner, measurer.trust))
+    state = estimator_state(FaceEstimator(network, measurer.aligner, measurer.trust))
     for name in ("spread", "bias", "centre", "scale", "weights"):  # of the atoms too
         part = state[f"calibration.{name}"]
         state[f"calibration.{name}"] = np.concatenate([part, *[part[-1:]] * len(bundle.atoms)])
@@ -237,8 +237,8 @@ def test_a_file_of_directions_measures(faces, measurer, tmp_path):
     weights = weights_of(network) | state
     path = tmp_path / "found.safetensors"
     small_bundle(weights=weights, reconstruction=hash_of(weights)).save(path)
-    table = measure(load(faces), load_measurer(path))
-    expected = measurer_from(state, network, bundle)
+    table = measure(load(faces), load_estimator(path))
+    expected = estimator_from(state, network, bundle)
     assert table.equals(measure(load(faces), expected))
     assert set(bundle.atoms) < set(table.columns)
     assert (table["cannot_tell"] == "").all()
@@ -248,9 +248,9 @@ def test_a_file_of_directions_alone_does_not(tmp_path):
     path = tmp_path / "found.safetensors"
     small_bundle().save(path)
     with pytest.raises(IntegrityError, match="nothing that measures pictures: make it with faceaug discover"):
-        load_measurer(path)
+        load_estimator(path)
     with pytest.raises(IntegrityError):
-        load_measurer(tmp_path / "nowhere.safetensors")
+        load_estimator(tmp_path / "nowhere.safetensors")
 
 
 def test_a_table_can_be_empty_of_reasons(faces, measurer, tmp_path):

@@ -20,13 +20,13 @@ import faceaug.planning.plan
 from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import Axis, cell_count
 from faceaug.errors import IntegrityError, PlanError, UsageError
-from faceaug.planning.plan import Limits, Plan, plan, plan_counts, share_out
+from faceaug.planning.plan import Budget, Plan, plan, plan_counts, share_out
 
 AXES = (Axis("gender", "categorical", ("f", "m")), Axis("race", "categorical", ("a", "b", "c")))
 COUNTS = [4, 0, 9, 10, 2, 2]
 
 
-def planned(target: Any = "uniform", limits: Limits | None = None, counts: list[int] = COUNTS) -> list[int]:
+def planned(target: Any = "uniform", limits: Budget | None = None, counts: list[int] = COUNTS) -> list[int]:
     return list(plan_counts(AXES, counts, target, limits).planned.values())
 
 
@@ -70,7 +70,7 @@ def wishes(draw: st.DrawFn, axes: tuple[Axis, ...], counts: list[int], folder: P
 
 
 limit_sets = st.builds(
-    Limits,
+    Budget,
     st.one_of(st.none(), st.floats(0, 3), st.integers(0, 30).map(lambda n: n / 10)),
     st.one_of(st.none(), st.integers(0, 200)),
     st.one_of(st.none(), st.integers(0, 800)),
@@ -85,7 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(deadline=None, max_examples=200)
 @given(data=st.data(), grid=grids(), limits=limit_sets)
 def test_never_negative_limits_kept_shared_by_need(
-    data: st.DataObject, grid: Any, limits: Limits, folder: Path
+    data: st.DataObject, grid: Any, limits: Budget, folder: Path
 ) -> None:
     axes, counts = grid
     wish = data.draw(wishes(axes, counts, folder))
@@ -266,19 +266,19 @@ def test_one_class_only_leaves_nothing_to_balance(target: Any) -> None:
 
 
 def test_limits_cap_cells_first_and_then_share_by_need() -> None:
-    assert planned(limits=Limits(max_per_cell=7)) == [6, 7, 1, 0, 7, 7]
-    assert planned(limits=Limits(max_total=11)) == [2, 3, 0, 0, 3, 3]
-    assert planned(limits=Limits(max_per_cell=7, max_total=14)) == [3, 4, 0, 0, 4, 3]
-    assert planned(limits=Limits(max_total=0)) == [0] * 6
-    assert planned("min:5", Limits(max_total=10**9)) == planned("min:5")
+    assert planned(limits=Budget(max_per_cell=7)) == [6, 7, 1, 0, 7, 7]
+    assert planned(limits=Budget(max_total=11)) == [2, 3, 0, 0, 3, 3]
+    assert planned(limits=Budget(max_per_cell=7, max_total=14)) == [3, 4, 0, 0, 4, 3]
+    assert planned(limits=Budget(max_total=0)) == [0] * 6
+    assert planned("min:5", Budget(max_total=10**9)) == planned("min:5")
 
 
 def test_the_ratio_is_the_decimal_that_was_written() -> None:
     """0.29 * 100 is 28.999999999999996 in binary."""
-    assert Limits(max_synthetic_ratio=0.29).budget(100) == 29
-    assert Limits(max_synthetic_ratio=1 / 3).budget(3) == 0
-    assert Limits(max_synthetic_ratio=2, max_total=5).budget(100) == 5
-    assert Limits().budget(100) is None
+    assert Budget(max_synthetic_ratio=0.29).budget(100) == 29
+    assert Budget(max_synthetic_ratio=1 / 3).budget(3) == 0
+    assert Budget(max_synthetic_ratio=2, max_total=5).budget(100) == 5
+    assert Budget().budget(100) is None
 
 
 @pytest.mark.parametrize(
@@ -295,11 +295,11 @@ def test_the_ratio_is_the_decimal_that_was_written() -> None:
 )
 def test_limits_that_are_none(bounds: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(bounds))):
-        Limits(**bounds)
+        Budget(**bounds)
 
 
 def test_numpy_numbers_are_taken_as_limits() -> None:
-    limits = Limits(np.float32(0.5), np.int64(3), np.int32(4))  # type: ignore[arg-type]
+    limits = Budget(np.float32(0.5), np.int64(3), np.int32(4))  # type: ignore[arg-type]
     assert json.dumps(vars(limits)) == '{"max_synthetic_ratio": 0.5, "max_per_cell": 3, "max_total": 4}'
 
 
@@ -320,7 +320,7 @@ def test_plan_follows_the_analysis() -> None:
 
 def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     table = pd.DataFrame({"gender": ["f", "m", "m", None], "yaw": [-30.0, 0.5, 0.0, 40.0]})
-    made = plan(analyze(table, "gender,yaw:-90/-25/25/90"), "min:3", Limits(1.5, max_per_cell=2))
+    made = plan(analyze(table, "gender,yaw:-90/-25/25/90"), "min:3", Budget(1.5, max_per_cell=2))
     made.write(tmp_path / "plan.json")
     assert Plan.read(tmp_path / "plan.json") == made
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
@@ -379,14 +379,14 @@ def test_files_that_are_no_plan(tmp_path: Path) -> None:
 
 
 def test_the_text_of_a_plan() -> None:
-    text = plan_counts(AXES, COUNTS, limits=Limits(max_total=11)).to_text()
+    text = plan_counts(AXES, COUNTS, limits=Budget(max_total=11)).to_text()
     rows = [line.split() for line in text.splitlines()]
     assert text.startswith(
         "uniform: 11 faces to make beside 27 real ones\nLimits: max total 11, they cut 33 wanted by 22"
     )
     assert ["f", "b", "0", "10", "3"] in rows
     assert rows[-1] == ["all", "cells", "27", "33", "11"]
-    assert "they cut nothing" in plan_counts(AXES, COUNTS, limits=Limits(max_total=100)).to_text()
+    assert "they cut nothing" in plan_counts(AXES, COUNTS, limits=Budget(max_total=100)).to_text()
 
 
 def test_the_text_of_a_large_plan_shows_where_most_is_planned() -> None:

@@ -112,14 +112,14 @@ def parts(text: str) -> list[tuple[str, str]]:
 
 
 def test_gates_and_settings_are_those_of_the_run():
-    from faceaug.synthesis.acceptance.gates import Limits
-    from faceaug.synthesis.balance import Settings
+    from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
+    from faceaug.synthesis.balance import RunConfig
 
-    assert list(GatesSection.model_fields) == [field.name for field in dataclasses.fields(Limits)]
+    assert list(GatesSection.model_fields) == [field.name for field in dataclasses.fields(AcceptanceThresholds)]
     everything = {
         "target": {"aligned": False},
         "generator": {"name": "embedded", "truncation": 0.5},
-        "gates": {field.name: getattr(Limits(), field.name) for field in dataclasses.fields(Limits)},
+        "gates": {field.name: getattr(AcceptanceThresholds(), field.name) for field in dataclasses.fields(AcceptanceThresholds)},
         "run": {
             "seed": 1, "device": "cpu", "workers": 1, "batch_size": 1, "tries": 1, "candidates": 1,
             "corrections": 1, "draws": 256, "keep": "age", "engine": "both", "uses": 2, "from_real": True,
@@ -128,8 +128,8 @@ def test_gates_and_settings_are_those_of_the_run():
     }  # fmt: skip
     found = parse(everything, "everything")
     given = found.settings().keys() | found.options().keys() - {"generator"} | {"limits"}
-    assert given == {field.name for field in dataclasses.fields(Settings)}
-    assert Limits(**found.gates.given()) == Limits()
+    assert given == {field.name for field in dataclasses.fields(RunConfig)}
+    assert AcceptanceThresholds(**found.gates.given()) == AcceptanceThresholds()
 
 
 def test_every_option_is_one_of_the_command_line():

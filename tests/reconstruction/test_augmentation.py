@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from faceaug.reconstruction.augmentation import Disturbance, degraded, disturbance
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.augmentation import ImageAugmentation, degraded, sample_augmentation
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.synthetic_scenes import Scenes
 
@@ -40,8 +40,8 @@ def test_the_disturbed_reading_gives_the_disturbed_picture(change):
     light = torch.cat([truth.light[:, :2] * 0.6, truth.light[:, 2:]], 1)  # far from white
     view = truth.view.clone()
     view[:, 3:] += torch.tensor([0.01, -0.01, 0.05])
-    reading = Reading(truth.depth, truth.albedo, light, view)
-    done = Disturbance(**{**still(2), **change})
+    reading = FaceFactors(truth.depth, truth.albedo, light, view)
+    done = ImageAugmentation(**{**still(2), **change})
     wanted = done.images(render(reading.albedo, reading.depth, reading.light, reading.view).image)
     other = done.reading(reading)
     made = render(other.albedo, other.depth, other.light, other.view)
@@ -55,7 +55,7 @@ def test_the_disturbed_reading_gives_the_disturbed_picture(change):
 
 
 def test_some_pictures_are_left_as_they_are():
-    done = disturbance(200, torch.Generator().manual_seed(0))
+    done = sample_augmentation(200, torch.Generator().manual_seed(0))
     images = torch.rand(200, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
     same = ((done.images(images) - images).abs().amax((1, 2, 3)) < 1e-5).sum().item()
     assert 20 < same < 60
@@ -76,7 +76,7 @@ def test_degrading_softens_half_and_adds_noise():
 
 def test_the_same_source_disturbs_alike():
     images = torch.rand(4, 3, 16, 16)
-    made = [degraded(disturbance(4, rng).images(images), rng) for rng in _twice()]
+    made = [degraded(sample_augmentation(4, rng).images(images), rng) for rng in _twice()]
     assert torch.equal(made[0], made[1])
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from faceaug.reconstruction.factors import Reading, joined
+from faceaug.reconstruction.factors import FaceFactors, joined
 
 
-def reading(n: int = 3) -> Reading:
+def reading(n: int = 3) -> FaceFactors:
     rng = torch.Generator().manual_seed(0)
     shapes = ((n, 4, 4), (n, 3, 4, 4), (n, 4), (n, 6))
-    return Reading(*(torch.rand(shape, generator=rng) for shape in shapes))
+    return FaceFactors(*(torch.rand(shape, generator=rng) for shape in shapes))
 
 
 def test_the_mirror_turns_maps_and_odd_numbers():

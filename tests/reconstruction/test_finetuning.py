@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.reconstruction import finetuning as tuning
-from faceaug.reconstruction.finetuning import DRIFTED, GOES_ON, SETTLED, WORSENED, TuneTrainer
+from faceaug.reconstruction.finetuning import DRIFTED, GOES_ON, SETTLED, WORSENED, FinetuneTrainer
 from faceaug.reconstruction.networks import Reconstructor
 from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.utils.train_loop import run
@@ -16,7 +16,7 @@ from faceaug.utils.train_loop import run
 
 @pytest.fixture(scope="module")
 def pool() -> torch.Tensor:
-    return draw_pool(Scenes(16), 100, 0, 16).images
+    return sample_pool(Scenes(16), 100, 0, 16).images
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,9 @@ def darker(pool) -> torch.Tensor:
     return (pool.float() * torch.tensor([0.7, 0.45, 0.45]).view(1, 3, 1, 1)).byte()
 
 
-def trainer(pool, darker, steps=12, seed=0) -> TuneTrainer:
+def trainer(pool, darker, steps=12, seed=0) -> FinetuneTrainer:
     network = Reconstructor(16, 3)
-    return TuneTrainer(network, darker[:70], darker[70:], pool[:70], pool[70:], steps=steps, batch=8, seed=seed)
+    return FinetuneTrainer(network, darker[:70], darker[70:], pool[:70], pool[70:], steps=steps, batch=8, seed=seed)
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.reconstruction.factors import Reading
-from faceaug.reconstruction.latent_regression import NAMES, Fit
+from faceaug.reconstruction.factors import FaceFactors
+from faceaug.reconstruction.latent_regression import NAMES, LatentRegressor
 
 WIDTH = 16
 
@@ -25,13 +25,13 @@ def draws(n: int, slopes: torch.Tensor, offset: torch.Tensor, noise: float = 0.0
     return u, values + noise * values.std(0) * torch.randn(values.shape, generator=rng)
 
 
-def reading_of(values: torch.Tensor) -> Reading:
-    return Reading(torch.zeros(len(values), 2, 2), torch.zeros(len(values), 3, 2, 2), values[:, :4], values[:, 4:])
+def reading_of(values: torch.Tensor) -> FaceFactors:
+    return FaceFactors(torch.zeros(len(values), 2, 2), torch.zeros(len(values), 3, 2, 2), values[:, :4], values[:, 4:])
 
 
 def test_it_finds_lines_and_tells_how_well_the_ones_before_held():
     slopes, offset = law()
-    fit = Fit(WIDTH, 4000)
+    fit = LatentRegressor(WIDTH, 4000)
     assert not fit.ready
     assert fit.take(*_parts(draws(4000, slopes, offset, 0.5))) is None
     assert fit.ready
@@ -46,7 +46,7 @@ def _parts(drawn):
 
 def test_samples_wait_until_there_are_enough():
     slopes, offset = law()
-    fit = Fit(WIDTH, 100)
+    fit = LatentRegressor(WIDTH, 100)
     u, values = draws(150, slopes, offset)
     assert fit.take(u[:60], reading_of(values[:60])) is None
     assert not fit.ready
@@ -57,18 +57,18 @@ def test_samples_wait_until_there_are_enough():
 
 def test_the_newest_fit_counts_by_its_share():
     one, other = law(0), law(5)
-    fit = Fit(WIDTH, 500)
+    fit = LatentRegressor(WIDTH, 500)
     fit.fit(*draws(500, *one))
     first = fit.slopes.clone()
     fit.fit(*draws(500, *other))
-    alone = Fit(WIDTH, 500)
+    alone = LatentRegressor(WIDTH, 500)
     alone.fit(*draws(500, *other))
     assert torch.allclose(fit.slopes, (first + alone.slopes) / 2, atol=1e-9)
 
 
 def test_neutral_latents_are_frontal_under_the_usual_light_and_near():
     slopes, offset = law()
-    fit = Fit(WIDTH, 2000)
+    fit = LatentRegressor(WIDTH, 2000)
     fit.fit(*draws(2000, slopes, offset))
     u = torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(8))
     neutral = fit.neutral(u)
@@ -86,7 +86,7 @@ def test_neutral_latents_are_frontal_under_the_usual_light_and_near():
 
 def test_a_checkpoint_keeps_everything():
     slopes, offset = law()
-    fit, again = Fit(WIDTH, 100), Fit(WIDTH, 100)
+    fit, again = LatentRegressor(WIDTH, 100), LatentRegressor(WIDTH, 100)
     u, values = draws(180, slopes, offset)
     fit.take(u[:100], reading_of(values[:100]))
     fit.take(u[100:150], reading_of(values[100:150]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.reconstruction.linear_init import LinearFace, LinearTrainer, roughness
 from faceaug.reconstruction.symmetry import mirror_split
 from faceaug.reconstruction.synthetic_scenes import Scenes
@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def scenes():
     generator = Scenes(16)
-    pool = draw_pool(generator, 1000, 0, 16)
+    pool = sample_pool(generator, 1000, 0, 16)
     return generator, pool, mirror_split(generator, pool, side=16)
 
 
@@ -55,7 +55,7 @@ def test_the_view_is_found_without_labels(scenes, trained):
     """The sign, too: it follows from the face being right side out."""
     generator, _, split = scenes
     model, said = trained
-    fresh = draw_pool(generator, 400, 9, 16).w
+    fresh = sample_pool(generator, 400, 9, 16).w
     truth = generator.truth(fresh)
     with torch.no_grad():
         reading = model(split.whitening.white(fresh))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.losses import CONVEXITY, convexity, distance, faces_apart, gaussian, laplace, poses_apart
 
@@ -45,14 +45,14 @@ def test_what_is_not_seen_does_not_count():
     assert laplace(error, log_sigma, torch.zeros_like(seen)) == 0
 
 
-def reading(**changes: float) -> Reading:
+def reading(**changes: float) -> FaceFactors:
     light, view = torch.zeros(2, 4), torch.zeros(2, 6)
     light[:, 2] = changes.get("light_x", 0.0)
     view[:, 1] = changes.get("yaw", 0.0)
     depth, albedo = (
         torch.full(shape, changes.get(name, 1.0)) for name, shape in (("depth", (2, 4, 4)), ("albedo", (2, 3, 4, 4)))
     )
-    return Reading(depth, albedo, light, view)
+    return FaceFactors(depth, albedo, light, view)
 
 
 def test_distances_are_in_units_one_would_mind():

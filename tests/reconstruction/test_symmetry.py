@@ -8,7 +8,7 @@ import torch
 from fakes import BlockGenerator, FakeGenerator
 
 from faceaug.errors import FaceaugError, GeneratorError
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.reconstruction import symmetry as mirror
 from faceaug.reconstruction.symmetry import mirror_split
 from faceaug.reconstruction.synthetic_scenes import SEMANTICS, Scenes
@@ -37,7 +37,7 @@ class Patterns(FakeGenerator):
 def test_odd_and_even_directions_are_told_apart(width, monkeypatch):
     monkeypatch.setattr(mirror, "ODD", 4)
     generator = Patterns(odd=4, even=8, width=width)
-    pool = draw_pool(generator, 1000, 0, 16)
+    pool = sample_pool(generator, 1000, 0, 16)
     split = mirror_split(generator, pool, side=16)
     assert (split.odd.shape, split.even.shape) == ((12, 4), (12, 8))
     # A draw's part along the odd directions is the part of the odd patterns.
@@ -52,7 +52,7 @@ def test_odd_and_even_directions_are_told_apart(width, monkeypatch):
 def test_the_mirror_finds_what_turns_over_in_scenes():
     """Yaw, roll, tx and light-x of scenes lie in the odd directions; pitch, light-y and shape do not."""
     generator = Scenes(16)
-    split = mirror_split(generator, draw_pool(generator, 1000, 0, 16), side=16)
+    split = mirror_split(generator, sample_pool(generator, 1000, 0, 16), side=16)
     share = {}
     for name, row in zip(SEMANTICS, generator.mixing, strict=True):
         u = split.whitening.back @ row
@@ -63,7 +63,7 @@ def test_the_mirror_finds_what_turns_over_in_scenes():
 
 def test_the_leading_direction_changes_pictures_most():
     generator = Scenes(16)
-    split = mirror_split(generator, draw_pool(generator, 600, 0, 16), side=16)
+    split = mirror_split(generator, sample_pool(generator, 600, 0, 16), side=16)
 
     def change(direction, sign):
         step = torch.from_numpy(direction)[None].float()
@@ -79,11 +79,11 @@ def test_the_leading_direction_changes_pictures_most():
 def test_too_few_draws_are_refused():
     generator = BlockGenerator()
     with pytest.raises(FaceaugError, match=r"70 draws are too few for the 8 directions of 'blocks-8-0'.*at least 80"):
-        mirror_split(generator, draw_pool(generator, 70, 0, 16))
+        mirror_split(generator, sample_pool(generator, 70, 0, 16))
 
 
 def test_pictures_that_do_not_change_are_refused():
     generator = BlockGenerator()
     generator.synthesize = lambda w: torch.zeros(len(w), 3, 16, 16)
     with pytest.raises(GeneratorError, match="do not change with w"):
-        mirror_split(generator, draw_pool(generator, 100, 0, 16))
+        mirror_split(generator, sample_pool(generator, 100, 0, 16))

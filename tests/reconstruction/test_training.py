@@ -9,26 +9,26 @@ import pytest
 import torch
 
 from faceaug.errors import UsageError
-from faceaug.generators.draws import draw_pool
+from faceaug.generators.draws import sample_pool
 from faceaug.reconstruction import training
 from faceaug.reconstruction.linear_init import LinearTrainer
-from faceaug.reconstruction.perceptual import Features, LatentTrainer
+from faceaug.reconstruction.perceptual import LatentTrainer, PerceptualFeatures
 from faceaug.reconstruction.symmetry import mirror_split
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import NetworkTrainer, Schedule, neutralised
+from faceaug.reconstruction.training import NetworkTrainer, ReconstructionSchedule, neutralised
 from faceaug.utils import train_loop as loop
 from faceaug.utils.train_loop import run
 
 torch.set_num_threads(1)
 
-SHORT = Schedule(side=16, steps=12, distil=4, batch=6, pairs=2, refit_every=3)
+SHORT = ReconstructionSchedule(side=16, steps=12, distil=4, batch=6, pairs=2, refit_every=3)
 
 
 @pytest.fixture(scope="module")
 def start():
     """Scenes with what comes before the network: pool, split, reader and linear model, hardly trained."""
     generator = Scenes(16)
-    pool = draw_pool(generator, 600, 0, 16)
+    pool = sample_pool(generator, 600, 0, 16)
     split = mirror_split(generator, pool, 16)
     linear = LinearTrainer(pool, split, 0, 120, side=16)
     reader = LatentTrainer(pool, split, 0, 30, side=16)
@@ -38,7 +38,7 @@ def start():
     return generator, pool, split, reader.model, linear.model, losses
 
 
-def trainer_of(start, schedule: Schedule) -> NetworkTrainer:
+def trainer_of(start, schedule: ReconstructionSchedule) -> NetworkTrainer:
     generator, pool, split, reader, linear, _ = start
     return NetworkTrainer(generator, pool, split, reader, linear, schedule)
 
@@ -55,7 +55,7 @@ def test_the_reader_learns_latents(start):
 def test_features_are_frozen_and_of_unit_spread(start):
     _, pool, _, reader, _, _ = start
     images = pool.pictures(slice(0, 64))
-    features = Features(reader, images)
+    features = PerceptualFeatures(reader, images)
     assert not any(p.requires_grad for p in features.parameters())
     assert torch.allclose(features(images).std((0, 2, 3)), torch.ones(160), atol=1e-4)
     image = images[:1].clone().requires_grad_()
@@ -132,7 +132,7 @@ def test_the_network_reads_the_view_of_scenes(start):
     generator = start[0]
     trainer = trainer_of(start, replace(SHORT, steps=54, distil=50, batch=16))
     run(trainer)
-    w = draw_pool(generator, 200, 5, 16).w
+    w = sample_pool(generator, 200, 5, 16).w
     with torch.no_grad():
         reading = trainer.average(generator.synthesize(w))
     truth = generator.truth(w)

@@ -11,16 +11,16 @@ import torch
 from faceaug.errors import FaceaugError
 from faceaug.measurement.alignment import canvas_of, extent_of
 from faceaug.measurement.crops import cut
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.synthetic_scenes import SEMANTICS, Scenes
-from faceaug.reconstruction.warp import bend, developed
+from faceaug.reconstruction.warp import apply_warp, compute_warp
 from faceaug.utils.images import resize
 
 WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 HERE = torch.zeros(1, 4)
 
 
-def scene(**semantics: float) -> tuple[torch.Tensor, Reading]:
+def scene(**semantics: float) -> tuple[torch.Tensor, FaceFactors]:
     """A scene's picture [1, 3, 64, 64] and its true reading; semantics in standard deviations."""
     scenes = Scenes(64)
     asked = torch.zeros(1, len(SEMANTICS))
@@ -28,15 +28,15 @@ def scene(**semantics: float) -> tuple[torch.Tensor, Reading]:
         asked[0, SEMANTICS.index(name)] = value
     w = asked @ torch.from_numpy(np.array(scenes.mixing)).float()
     truth = scenes.truth(w)
-    return scenes.synthesize(w), Reading(truth.depth, truth.albedo, truth.light, truth.view)
+    return scenes.synthesize(w), FaceFactors(truth.depth, truth.albedo, truth.light, truth.view)
 
 
-def turned(picture: torch.Tensor, reading: Reading, **by: float) -> torch.Tensor:
+def turned(picture: torch.Tensor, reading: FaceFactors, **by: float) -> torch.Tensor:
     """The picture rendered with its view turned by so many radians."""
     view = reading.view.clone()
     for name, angle in by.items():
         view[:, ("pitch", "yaw", "roll").index(name)] += angle
-    return developed(picture, bend(reading, view, reading.light), WHOLE, HERE)
+    return apply_warp(picture, compute_warp(reading, view, reading.light), WHOLE, HERE)
 
 
 FACE = (slice(None), slice(None), slice(18, 46), slice(18, 46))
@@ -70,7 +70,7 @@ def test_a_lifted_face_too():
 def test_light_gives_what_the_scene_shows_under_it():
     before, reading = scene(light_x=-1.0)
     after, wanted = scene(light_x=1.0)
-    made = developed(before, bend(reading, reading.view, wanted.light), WHOLE, HERE)
+    made = apply_warp(before, compute_warp(reading, reading.view, wanted.light), WHOLE, HERE)
     assert off(made, after) < 0.5 * off(before, after)
 
 
@@ -95,7 +95,7 @@ def test_a_small_turn_is_whole_and_a_huge_one_is_not():
     def after(yaw: float):
         view = reading.view.clone()
         view[:, 1] += yaw
-        return bend(reading, view, reading.light)
+        return compute_warp(reading, view, reading.light)
 
     small = after(math.radians(12))
     assert float(small.holes) == 0
@@ -104,7 +104,7 @@ def test_a_small_turn_is_whole_and_a_huge_one_is_not():
     wide = scene(yaw=2.8)[1]  # 56 degrees
     away = wide.view.clone()
     away[:, 1] = -away[:, 1]
-    torn = bend(wide, away, wide.light)
+    torn = compute_warp(wide, away, wide.light)
     assert float(torn.holes + torn.folds) > float(small.holes + small.folds)
 
 
@@ -113,7 +113,7 @@ def test_what_a_profile_hides_comes_from_the_other_half():
     _, reading = scene(yaw=2.2)
     frontal = reading.view.clone()
     frontal[:, 1] = 0
-    bent = bend(reading, frontal, reading.light)
+    bent = compute_warp(reading, frontal, reading.light)
     shares = bent.share[0, 0]
     half = shares.shape[-1] // 2
     assert float(shares[:, :half].sum() + shares[:, half:].sum()) > 0
@@ -130,14 +130,14 @@ def test_a_photograph_is_bent_as_its_canvas_is(size):
     _, reading = scene()
     view = reading.view.clone()
     view[:, 1] += 0.25
-    bent = bend(reading, view, reading.light)
+    bent = compute_warp(reading, view, reading.light)
 
     def as_tensor(image):
         return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
 
-    made = developed(as_tensor(photograph), bent, torch.tensor([extent_of(*size)]), window)
+    made = apply_warp(as_tensor(photograph), bent, torch.tensor([extent_of(*size)]), window)
     laid = as_tensor(canvas_of(((made[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())[0])
-    direct = developed(as_tensor(canvas), bent, WHOLE, window)
+    direct = apply_warp(as_tensor(canvas), bent, WHOLE, window)
     one, other, plain = (cut(part, window)[..., 16:48, 16:48] for part in (laid, direct, as_tensor(canvas)))
     assert float((one - other).abs().mean()) < 0.25 * float((one - plain).abs().mean())
 
@@ -145,4 +145,4 @@ def test_a_photograph_is_bent_as_its_canvas_is(size):
 def test_views_of_another_number_are_refused():
     _, reading = scene()
     with pytest.raises(FaceaugError, match="do not go with 1 readings"):
-        bend(reading, torch.zeros(2, 6), torch.zeros(2, 4))
+        compute_warp(reading, torch.zeros(2, 6), torch.zeros(2, 4))

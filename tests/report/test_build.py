@@ -16,12 +16,12 @@ import pytest
 from shard_samples import header, sample, write_output
 
 from faceaug.analysis.analyze import analyze
-from faceaug.appearance.image_stats import measure_photometry
-from faceaug.datasets.dataset import Target, load_target
+from faceaug.appearance.image_stats import measure_image_stats
+from faceaug.datasets.dataset import FaceDataset, load_dataset
 from faceaug.errors import OutputError, UsageError
 from faceaug.planning.plan import plan
-from faceaug.report.build import report_run, write_report
-from faceaug.report.html import Report, ReportCell, Table, render
+from faceaug.report.build import build_report, write_report
+from faceaug.report.html import Report, ReportCell, ReportTable, render_page
 from faceaug.shards.manifest import CellRecord
 from faceaug.shards.output_folder import CellState, OutputFolder
 from faceaug.shards.verify import verify
@@ -104,13 +104,13 @@ def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
 
 
 def test_everything_is_escaped() -> None:
-    text = render(
+    text = render_page(
         report(
             title=EVIL,
             facts={EVIL: EVIL},
             cells=[cell(EVIL, 3, 1, 1, rejected={EVIL: 2}, note=EVIL)],
-            tables=[Table(EVIL, (EVIL, "n"), ((EVIL, 1),), note=EVIL)],
-            looks={EVIL: measure_photometry([(face(9), None)]).summary()},
+            tables=[ReportTable(EVIL, (EVIL, "n"), ((EVIL, 1),), note=EVIL)],
+            looks={EVIL: measure_image_stats([(face(9), None)]).summary()},
             seconds={EVIL: 2.0},
             warnings=[EVIL],
         ),
@@ -135,17 +135,17 @@ def test_real_faces_are_left_out_and_those_of_an_earlier_page_are_removed(tmp_pa
 
 def test_figures_of_balance_are_those_of_the_counts() -> None:
     cells = [cell("a", 100, 0, 0), cell("b", 25, 75, 0)]
-    words = Page(render(report(cells=cells))).words
+    words = Page(render_page(report(cells=cells))).words
     assert "4 → 1" in words  # largest : smallest
     assert "0.722 → 1" in words  # entropy of (0.8, 0.2) over ln 2
     assert "0 → 0" in words
 
 
 def test_what_was_measured_is_shown() -> None:
-    summary = measure_photometry([(face(60), None), (face(90), None)]).summary()
-    table = Table("Probes", ("probe", "accuracy", "images"), (("gender", 0.843, 1300), ("age", None, float("nan"))),
+    summary = measure_image_stats([(face(60), None), (face(90), None)]).summary()
+    table = ReportTable("Probes", ("probe", "accuracy", "images"), (("gender", 0.843, 1300), ("age", None, float("nan"))),
                   bars=("accuracy",))  # fmt: skip
-    text = render(report(tables=[table], looks={"target": summary, "finished": summary}, seconds={"probes": 83}))
+    text = render_page(report(tables=[table], looks={"target": summary, "finished": summary}, seconds={"probes": 83}))
     words = Page(text).words
     for expected in ("0.843", "1,300", "1 min 23 s", "75", "target", "finished"):
         assert expected in words, expected
@@ -153,13 +153,13 @@ def test_what_was_measured_is_shown() -> None:
     assert 'style="width:84.3%"' in text
     assert table.numeric == {"accuracy", "images"}
     with pytest.raises(UsageError, match="do not fit its 2 columns"):
-        Table("x", ("a", "b"), ((1,),))
+        ReportTable("x", ("a", "b"), ((1,),))
 
 
 def test_an_interrupted_or_empty_run_has_a_page_too() -> None:
-    assert "not complete" in render(report(complete=False))
-    assert "not complete" not in render(report())
-    assert Page(render(report(cells=[], facts={}))).open == []
+    assert "not complete" in render_page(report(complete=False))
+    assert "not complete" not in render_page(report())
+    assert Page(render_page(report(cells=[], facts={}))).open == []
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
@@ -169,14 +169,14 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     assert not (tmp_path / "report.html").exists()
 
 
-def faces_folder(path: Path) -> Target:
+def faces_folder(path: Path) -> FaceDataset:
     """Write 30 real faces, all black, of two genders, and read them as a target."""
     (path / "faces").mkdir(parents=True)
     genders = ["female"] * 10 + ["male"] * 20
     for k in range(30):
         (path / "faces" / f"{k:02}.png").write_bytes(encode(face(0), "png"))
     pd.DataFrame({"file": [f"{k:02}.png" for k in range(30)], "gender": genders}).to_csv(path / "l.csv", index=False)
-    return load_target(path / "faces", path / "l.csv")
+    return load_dataset(path / "faces", path / "l.csv")
 
 
 MEASURED: dict[str, Any] = {
@@ -193,7 +193,7 @@ MEASURED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def output_folder(path: Path, target: Target, **changes: Any) -> Path:
+def output_folder(path: Path, target: FaceDataset, **changes: Any) -> Path:
     wish = plan(analyze(target, "gender"), "min:25")
     records = [
         CellRecord.planned_only(c.index, c.levels, real=c.real, wanted=c.wanted, planned=c.planned) for c in wish.cells
@@ -210,7 +210,7 @@ def output_folder(path: Path, target: Target, **changes: Any) -> Path:
 def test_a_run_is_reported_from_what_lies_in_its_folder(tmp_path: Path) -> None:
     target = faces_folder(tmp_path / "real")
     out = output_folder(tmp_path / "out", target)
-    text = report_run(out, target).read_text(encoding="utf-8")
+    text = build_report(out, target).read_text(encoding="utf-8")
     words = Page(text).words
     for expected in ("female", "10 → 17", "20 → 23", "out of tries", "not local", "0.910", "7.25", "0.432",
                      "1 min 01 s",
@@ -230,7 +230,7 @@ def test_a_run_is_reported_without_real_faces(tmp_path: Path) -> None:
     target = faces_folder(tmp_path / "real")
     out = output_folder(tmp_path / "out", target)
     for options in ({"target": target, "real_faces": False}, {}):
-        text = report_run(out, **options).read_text(encoding="utf-8")  # type: ignore[arg-type]
+        text = build_report(out, **options).read_text(encoding="utf-8")  # type: ignore[arg-type]
         assert "real ones are left out" in text
         for name in Page(text).images:
             assert decode((out / name).read_bytes()).shape[0] == 96
@@ -240,7 +240,7 @@ def test_samples_stand_below_the_photographs_that_they_began_with(tmp_path: Path
     target = faces_folder(tmp_path / "real")
     photograph = hashlib.sha256(target.encoded(3)).digest()
     out = output_folder(tmp_path / "out", target, source_sha256=photograph)  # of a generator's and of a rerendered one
-    seen = Page(report_run(out, target).read_text(encoding="utf-8"))
+    seen = Page(build_report(out, target).read_text(encoding="utf-8"))
     assert seen.images == [f"report_files/{name}-000{k}.png" for k, name in ((0, "cell"), (0, "pairs"), (1, "cell"))]
     pairs = decode((out / "report_files" / "pairs-0000.png").read_bytes())
     assert pairs.shape == (2 * 96, 12 * 96, 3)
@@ -258,7 +258,7 @@ def test_photographs_that_are_gone_are_told_and_their_samples_shown_alone(tmp_pa
     target = faces_folder(tmp_path / "real")
     out = output_folder(tmp_path / "out", target)
     (tmp_path / "real" / "faces" / "07.png").unlink()  # what cannot be read is passed over
-    words = " ".join(Page(report_run(out, target).read_text(encoding="utf-8")).words)
+    words = " ".join(Page(build_report(out, target).read_text(encoding="utf-8")).words)
     assert "1 of the photographs that made faces began with are not in faces|old any more" in words
     assert not list((out / "report_files").glob("pairs-*"))
     sheet = decode((out / "report_files" / "cell-0000.png").read_bytes())
@@ -268,8 +268,8 @@ def test_photographs_that_are_gone_are_told_and_their_samples_shown_alone(tmp_pa
 def test_samples_of_real_people_are_left_out_with_them(tmp_path: Path) -> None:
     target = faces_folder(tmp_path / "real")
     out = output_folder(tmp_path / "out", target, source_sha256=hashlib.sha256(target.encoded(3)).digest())
-    report_run(out, target)
-    words = " ".join(Page(report_run(out, target, real_faces=False).read_text(encoding="utf-8")).words)
+    build_report(out, target)
+    words = " ".join(Page(build_report(out, target, real_faces=False).read_text(encoding="utf-8")).words)
     assert "its person: they are left out, too." in words
     sheet = decode((out / "report_files" / "cell-0000.png").read_bytes())
     assert (sheet[:, 2 * 96 :] == 255).all()  # two of seven samples began with nobody
@@ -277,7 +277,7 @@ def test_samples_of_real_people_are_left_out_with_them(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_has_a_report(tmp_path: Path) -> None:
-    text = report_run(write_output(tmp_path / "out", finish=False)).read_text(encoding="utf-8")
+    text = build_report(write_output(tmp_path / "out", finish=False)).read_text(encoding="utf-8")
     assert "not complete" in text
     assert "only so far" in text
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faceaug.errors import UsageError
-from faceaug.report.contact_sheets import BAND, Group, before_after, cell_sheet, pair_sheet
+from faceaug.report.contact_sheets import BAND, SheetRow, before_after, cell_sheet, pair_sheet
 from faceaug.utils.images import Rgb
 
 
@@ -51,7 +51,7 @@ def test_pairs_stand_one_above_the_other_in_rows_set_apart() -> None:
 def test_before_after_shows_as_many_faces_as_counts_say() -> None:
     red, green = np.array([250, 10, 10], np.uint8), np.array([10, 250, 10], np.uint8)
     real, made = np.tile(red, (8, 8, 1)), np.tile(green, (8, 8, 1))
-    groups = [Group("many", [real] * 20, [made] * 20, 900, 100), Group("few", [real] * 20, [made] * 20, 100, 500)]
+    groups = [SheetRow("many", [real] * 20, [made] * 20, 900, 100), SheetRow("few", [real] * 20, [made] * 20, 100, 500)]
     picture = before_after(groups, side=20, longest=10, title="Faces")
     area = 20 * 20
     # Before: 9 + 1 real; after the same and 1 + 5 made.
@@ -59,4 +59,4 @@ def test_before_after_shows_as_many_faces_as_counts_say() -> None:
     assert (picture == green).all(axis=2).sum() == (1 + 5) * area
     assert np.array_equal(picture, before_after(groups, side=20, longest=10, title="Faces"))
     with pytest.raises(UsageError, match="no faces"):
-        before_after([Group("none", [], [], 0, 0)])
+        before_after([SheetRow("none", [], [], 0, 0)])

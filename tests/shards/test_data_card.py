@@ -4,7 +4,7 @@ import pytest
 import yaml
 from shard_samples import header, write_output
 
-from faceaug.shards.manifest import TargetRecord, read_manifest
+from faceaug.shards.manifest import DatasetRecord, read_manifest
 
 
 def read_card(folder):
@@ -39,7 +39,7 @@ def test_its_header_is_yaml_with_format_and_version(tmp_path):
 
 def test_rows_of_tables_have_as_many_cells_as_their_head(tmp_path):
     name = "a|b\n*c* <script> `d`"
-    target = TargetRecord(name=name, fingerprint="d" * 64, rows=1)
+    target = DatasetRecord(name=name, fingerprint="d" * 64, rows=1)
     text = read_card(write_output(tmp_path / "out", target=target))
     assert "<script>" not in text.split("---", 2)[2]
     counts = []

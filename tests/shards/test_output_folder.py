@@ -16,7 +16,7 @@ from faceaug.errors import FaceaugError, IntegrityError, OutputError
 from faceaug.shards import lock as claim
 from faceaug.shards import manifest as manifests
 from faceaug.shards import output_folder as folders
-from faceaug.shards.manifest import Reference, read_manifest
+from faceaug.shards.manifest import ModelRecord, read_manifest
 from faceaug.shards.output_folder import CellState, OutputFolder
 from faceaug.shards.verify import verify
 
@@ -159,7 +159,7 @@ def test_a_run_in_which_nothing_is_accepted_is_finished_and_sound(tmp_path):
 def learn(path, text="learnt"):
     (path / "models").mkdir(exist_ok=True)
     (path / "models" / "probe.safetensors").write_text(text)
-    return {"files": ["models/probe.safetensors"], "probes": [Reference(name="gender", sha256="e" * 64)]}
+    return {"files": ["models/probe.safetensors"], "probes": [ModelRecord(name="gender", sha256="e" * 64)]}
 
 
 def test_what_was_learnt_is_listed_checked_and_kept(tmp_path):

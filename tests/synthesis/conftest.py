@@ -23,10 +23,10 @@ def toy_target(tmp_path_factory: pytest.TempPathFactory):
     """Toy faces as JPEG files, 1 in 6 with a dark bar across the eyes."""
     from fakes import write_toy_target
 
-    from faceaug.datasets.dataset import load_target
+    from faceaug.datasets.dataset import load_dataset
 
     images, labels = write_toy_target(tmp_path_factory.mktemp("toys"), 200, codec="jpeg")
-    return load_target(images, labels)
+    return load_dataset(images, labels)
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,13 @@ def toy_guide(toy_target, tmp_path_factory: pytest.TempPathFactory, module_quick
     from fakes import ToyFaces
 
     from faceaug.analysis.axes import build_axis, parse_by
-    from faceaug.datasets.thumbnails import load_arrays
-    from faceaug.synthesis.acceptance.gates import Limits
-    from faceaug.synthesis.setup import prepare
+    from faceaug.datasets.thumbnails import load_thumbnails
+    from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
+    from faceaug.synthesis.setup import fit_models
 
     axes = [build_axis(toy_target.table, spec) for spec in parse_by("bar,spot:-3/0/3")]
-    arrays, _ = load_arrays(toy_target, 64)
-    return prepare(
+    arrays, _ = load_thumbnails(toy_target, 64)
+    return fit_models(
         toy_target, arrays, axes, ToyFaces(), tmp_path_factory.mktemp("models"), seed=0, keep=(), draws=256,
-        limits=Limits(), finish=False, codec="png", workers=1, batch_size=64, device="cpu", progress=lambda *_: None,
+        limits=AcceptanceThresholds(), finish=False, codec="png", workers=1, batch_size=64, device="cpu", progress=lambda *_: None,
     )  # fmt: skip

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from faceaug.planning.plan import PlannedCell
 from faceaug.synthesis.acceptance.gates import DUPLICATE
-from faceaug.synthesis.acceptance.near_duplicates import Memory
-from faceaug.synthesis.accounting import Ledger
+from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
+from faceaug.synthesis.accounting import Accounting
 from faceaug.synthesis.engines.latent_edit import BlockResult, Candidate
 
 
@@ -35,8 +35,8 @@ def cell(planned, index=2) -> PlannedCell:
     return PlannedCell(index, {"hair": "fair"}, real=5, wanted=planned + 1, planned=planned)
 
 
-def fresh(*real, within=0) -> Ledger:
-    return Ledger(Memory(np.array(real, np.uint64), within))
+def fresh(*real, within=0) -> Accounting:
+    return Accounting(DuplicateIndex(np.array(real, np.uint64), within))
 
 
 def test_candidates_are_taken_in_order_until_the_cell_is_full():
@@ -155,7 +155,7 @@ def test_a_continued_ledger_knows_what_the_first_one_did(by_latent):
     w = np.stack([sample.w for sample in samples])
     progress = json.loads(json.dumps(book.progress()))
     folder = Folder([w[:2], w[2:]], {2: 3}, {2: dict(book.refused[2])}, progress)
-    again = Ledger.continued(folder, by_latent, 0, 1)
+    again = Accounting.continued(folder, by_latent, 0, 1)
     for name in ("accepted", "refused", "nearest", "blocks"):
         assert getattr(again, name) == getattr(book, name)
     third = result({16: 11, 17: 12, 18: 900, 19: 13})
@@ -164,7 +164,7 @@ def test_a_continued_ledger_knows_what_the_first_one_did(by_latent):
 
 
 def test_a_fresh_folder_gives_a_fresh_ledger(by_latent):
-    book = Ledger.continued(Folder([], {}, {2: {}}, None), by_latent, 0, 1)
+    book = Accounting.continued(Folder([], {}, {2: {}}, None), by_latent, 0, 1)
     assert (book.accepted, book.blocks, book.nearest) == ({}, {}, {})
     assert book.next_block(2) == 0
     assert book.take(cell(2), 0, result({0: 900, 1: 901}))[0].seed == 1001  # real faces are known from the start

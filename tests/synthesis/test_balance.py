@@ -17,25 +17,25 @@ from faceaug.analysis.analyze import analyze
 from faceaug.classifiers import face_quality as soundness
 from faceaug.classifiers import networks
 from faceaug.classifiers import training as learning
-from faceaug.classifiers.classifier import Schedule
+from faceaug.classifiers.classifier import ClassifierSchedule
 from faceaug.errors import FaceaugError, OutputError, UsageError
 from faceaug.generators.stylegan import initialise
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
-from faceaug.planning.plan import Limits as PlanLimits
+from faceaug.planning.plan import Budget as PlanLimits
 from faceaug.planning.plan import Plan, plan
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
 from faceaug.synthesis import setup as guide
-from faceaug.synthesis.acceptance.gates import BUILT_IN, DUPLICATE, Limits
-from faceaug.synthesis.balance import RunResult, Settings, balance, fingerprint
+from faceaug.synthesis.acceptance.gates import BUILT_IN, DUPLICATE, AcceptanceThresholds
+from faceaug.synthesis.balance import RunConfig, RunResult, balance, fingerprint
 from faceaug.synthesis.engines import latent_edit as block
 
 BY = "bar,spot:-3/0/3"
 PLANNED = 36
 # Loose where toys are not faces: what each gate refuses is tested with the gates.
-LOOSE = Limits(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=4)
-SETTINGS = Settings(draws=256, workers=1, limits=LOOSE, report=False, corrections=2, candidates=4)
+LOOSE = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=4)
+SETTINGS = RunConfig(draws=256, workers=1, limits=LOOSE, report=False, corrections=2, candidates=4)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_finished_run_resumes_at_once(base, toy_target, wish, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr("faceaug.synthesis.balance.load_arrays", never)
+    monkeypatch.setattr("faceaug.synthesis.balance.load_thumbnails", never)
     result = balance(toy_target, base[0], plan=wish, generator=ToyFaces(), settings=SETTINGS, resume=True)
     assert (result.accepted, result.short) == (base[1].accepted, base[1].short)
 
@@ -231,16 +231,18 @@ def small_trunk():
 
 def test_a_run_that_really_learns(toy_target, tmp_path, monkeypatch):
     """Nothing stands in for the probes here; with a moment's training and open gates, what is made is accounted for."""
-    monkeypatch.setattr(guide, "learn", learning.learn)
-    monkeypatch.setattr(guide, "train_soundness", soundness.train_soundness)
+    monkeypatch.setattr(guide, "learn", learning.train_classifiers)
+    monkeypatch.setattr(guide, "train_soundness", soundness.train_face_quality)
     for name in ("residual", "plain"):
         monkeypatch.setitem(networks.TRUNKS, name, small_trunk)
-    short = Schedule(12, batch=16)
-    monkeypatch.setattr(Schedule, "for_size", classmethod(lambda cls, n: short))
+    short = ClassifierSchedule(12, batch=16)
+    monkeypatch.setattr(ClassifierSchedule, "for_size", classmethod(lambda cls, n: short))
     monkeypatch.setattr(soundness, "steps_for", lambda n: 8)
     for name, small in (("BLOCK", 8), ("OFFSPRING", 8), ("GENERATIONS", 1)):
         monkeypatch.setattr(block, name, small)
-    open_ = Limits(confidence=0.01, judge=0.01, drift=9.0, spill=99.0, realistic=1.0, sound=0.0, exposure=0.0)
+    open_ = AcceptanceThresholds(
+        confidence=0.01, judge=0.01, drift=9.0, spill=99.0, realistic=1.0, sound=0.0, exposure=0.0
+    )
     few = plan(analyze(toy_target, "bar"), "min:200", PlanLimits(max_total=6))
     told = []
     result = balance(
@@ -285,7 +287,7 @@ def test_a_generator_that_draws_otherwise_is_another_in_the_fingerprint(toy_targ
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
-        Settings(**wrong)
+        RunConfig(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -296,13 +298,13 @@ def test_settings_that_make_no_sense_are_refused(wrong):
 def test_settings_that_would_do_nothing_are_refused(given, idle):
     engine = given.get("engine", "generator")
     with pytest.raises(UsageError, match=f"{idle} is .*does nothing with the engine {engine}: leave it out"):
-        Settings(**given)
-    Settings(**{**given, "engine": "both"})
+        RunConfig(**given)
+    RunConfig(**{**given, "engine": "both"})
 
 
 def test_pictures_of_two_sizes_do_not_go_into_raw_pixels():
     with pytest.raises(UsageError, match="pictures of one size"):
-        Settings(engine="both", layout="raw", finish=False)
+        RunConfig(engine="both", layout="raw", finish=False)
 
 
 def test_an_attribute_that_cannot_be_kept_is_refused(toy_target, wish, tmp_path):

@@ -11,16 +11,16 @@ from fakes import ToyFaces
 
 from faceaug.analysis.analyze import analyze
 from faceaug.errors import UsageError
-from faceaug.planning.plan import Limits, plan
+from faceaug.planning.plan import Budget, plan
 from faceaug.synthesis import estimate as estimates
-from faceaug.synthesis.balance import Settings
+from faceaug.synthesis.balance import RunConfig
 from faceaug.synthesis.estimate import estimate
 
-SETTINGS = Settings(workers=1)
+SETTINGS = RunConfig(workers=1)
 
 
 def wish(target, total):
-    return plan(analyze(target, "bar"), "min:2000", Limits(max_total=total))
+    return plan(analyze(target, "bar"), "min:2000", Budget(max_total=total))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_bytes_are_those_of_the_targets_files_or_of_pixels(toy_target, steady, l
 
 def test_both_engines_take_as_long_as_each(toy_target, steady, monkeypatch):
     monkeypatch.setattr(estimates, "_rerendered", lambda *_: {"seconds": 7.0, "bytes": 10.0})
-    monkeypatch.setattr(estimates, "load_measurer", lambda path: None)
+    monkeypatch.setattr(estimates, "load_estimator", lambda path: None)
     monkeypatch.setattr(estimates, "check_axes", lambda axes, engine: None)
     turned, drawn, both = (
         estimate(toy_target, wish(toy_target, 100), ToyFaces(), replace(SETTINGS, engine=engine))

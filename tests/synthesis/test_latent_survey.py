@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from faceaug.errors import GeneratorError, IntegrityError
-from faceaug.generators.sampling import draw, draw_seeds
+from faceaug.generators.sampling import latent_seeds, sample_latents
 from faceaug.synthesis import latent_survey as surveys
 from faceaug.synthesis.acceptance.near_duplicates import hashes
-from faceaug.synthesis.latent_survey import BLOCK, DRAWS, RealFaces, Survey, survey
+from faceaug.synthesis.latent_survey import BLOCK, DRAWS, LatentSurvey, RealFaces, survey
 from faceaug.utils.threads import in_order
 
 # --- in order ---
@@ -86,12 +86,12 @@ def test_what_the_taker_decides_is_seen_by_the_items():
 
 def test_draws_are_those_of_their_seeds():
     generator = BlockGenerator(5)
-    seeds = draw_seeds(3, 10, 6)
-    w = draw(generator, seeds)
-    np.testing.assert_array_equal(draw(generator, draw_seeds(3, 12, 2)), w[2:4])  # whatever the company
-    assert len(np.unique(draw(generator, [*seeds, *draw_seeds(4, 10, 6)]), axis=0)) == 12
-    np.testing.assert_allclose(draw(generator, seeds, 0.25), generator.w_mean + 0.25 * (w - generator.w_mean))
-    np.testing.assert_allclose(draw(generator, seeds, 0.0), np.tile(generator.w_mean, (6, 1)))
+    seeds = latent_seeds(3, 10, 6)
+    w = sample_latents(generator, seeds)
+    np.testing.assert_array_equal(sample_latents(generator, latent_seeds(3, 12, 2)), w[2:4])  # whatever the company
+    assert len(np.unique(sample_latents(generator, [*seeds, *latent_seeds(4, 10, 6)]), axis=0)) == 12
+    np.testing.assert_allclose(sample_latents(generator, seeds, 0.25), generator.w_mean + 0.25 * (w - generator.w_mean))
+    np.testing.assert_allclose(sample_latents(generator, seeds, 0.0), np.tile(generator.w_mean, (6, 1)))
 
 
 # --- the survey ---
@@ -173,7 +173,7 @@ def test_r2_is_measured_on_draws_that_were_held_out():
 def test_draws_are_rounded_up_to_blocks_and_kept(found):
     assert len(found.w) == -(-1000 // BLOCK) * BLOCK
     generator = BlockGenerator(6)
-    np.testing.assert_array_equal(found.w[70], draw(generator, draw_seeds(1, 70, 1))[0].astype(np.float32))
+    np.testing.assert_array_equal(found.w[70], sample_latents(generator, latent_seeds(1, 70, 1))[0].astype(np.float32))
     read = block_reader(generator, 3)(generator.synthesize(torch.from_numpy(found.w[:5])))
     np.testing.assert_allclose(found.read[:5], read, atol=1e-5)
     centred = np.linalg.solve(np.linalg.cholesky(generator.w_covariance), (found.w - generator.w_mean).T)
@@ -208,7 +208,7 @@ def test_the_range_of_draws(found):
 
 def test_a_saved_survey_is_read_back(found, tmp_path):
     found.save(tmp_path)
-    read = Survey.load(tmp_path)
+    read = LatentSurvey.load(tmp_path)
     assert read.directions.sha256() == found.directions.sha256()
     for name in ("w", "read", "distance", "remoteness"):
         np.testing.assert_array_equal(getattr(read, name), getattr(found, name))
@@ -221,14 +221,14 @@ def test_a_damaged_survey_is_refused(found, tmp_path):
     for content in (whole[:300], whole[:-3], b""):
         path.write_bytes(content)
         with pytest.raises(IntegrityError, match="start again in another folder"):
-            Survey.load(tmp_path)
+            LatentSurvey.load(tmp_path)
     for name, changed in (("read", arrays["read"][:-1]), ("w", arrays["w"][:, :-1]), ("distance", arrays["w"])):
         save_file({**arrays, name: np.ascontiguousarray(changed)}, path)
         with pytest.raises(IntegrityError, match="damaged"):
-            Survey.load(tmp_path)
+            LatentSurvey.load(tmp_path)
     save_file({name: value for name, value in arrays.items() if name != "remoteness"}, path)
     with pytest.raises(IntegrityError, match="remoteness"):
-        Survey.load(tmp_path)
+        LatentSurvey.load(tmp_path)
 
 
 # --- real faces ---

@@ -10,25 +10,25 @@ import torch
 from fakes import ToyFaces
 
 from faceaug.analysis.axes import Axis, build_axis, parse_by
-from faceaug.datasets.thumbnails import load_arrays
+from faceaug.datasets.thumbnails import load_thumbnails
 from faceaug.errors import FaceaugError, GeneratorError, IntegrityError
 from faceaug.synthesis import setup as guides
-from faceaug.synthesis.acceptance.gates import Limits
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
 from faceaug.synthesis.editing.readout import SCENE
-from faceaug.synthesis.setup import FILES, Guide, cell_weights, prepare
+from faceaug.synthesis.setup import FILES, FittedModels, cell_weights, fit_models
 from faceaug.utils.tensors import thumbnails, to_uint8
 
 
 @pytest.fixture(scope="module")
 def arrays(toy_target):
-    return load_arrays(toy_target, 64)[0]
+    return load_thumbnails(toy_target, 64)[0]
 
 
-def prepared(target, arrays, folder, *, by="bar,spot:-3/0/3", generator=None, finish=False, **changes) -> Guide:
+def prepared(target, arrays, folder, *, by="bar,spot:-3/0/3", generator=None, finish=False, **changes) -> FittedModels:
     axes = [build_axis(target.table, spec) for spec in parse_by(by)]
-    settings = dict(seed=0, keep=(), draws=256, limits=Limits(), finish=finish, codec="jpeg", workers=2,
+    settings = dict(seed=0, keep=(), draws=256, limits=AcceptanceThresholds(), finish=finish, codec="jpeg", workers=2,
                     batch_size=64, device="cpu", progress=lambda *_: None)  # fmt: skip
-    return prepare(target, arrays, axes, generator or ToyFaces(), folder, **{**settings, **changes})
+    return fit_models(target, arrays, axes, generator or ToyFaces(), folder, **{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,12 @@ def test_everything_is_there(made):
     assert guide.directions.names == ("bar=no", "bar=yes", "spot", *SCENE)
     assert guide.directions.generator == ToyFaces().sha256
     assert guide.kept() == ()
-    assert guide.finisher is not None
-    assert guide.finisher.output_codec == "jpeg"
+    assert guide.harmonizer is not None
+    assert guide.harmonizer.output_codec == "jpeg"
     assert guide.reader.framing.whole  # the target is the generator's own pictures
     np.testing.assert_array_equal(guide.real.hashes.shape, (200,))
     inside = (guide.survey.distance <= guide.reach).mean()
-    assert inside == pytest.approx(Limits().plausible, abs=0.005)
+    assert inside == pytest.approx(AcceptanceThresholds().plausible, abs=0.005)
 
 
 def test_directions_point_at_what_was_labelled(made):
@@ -103,7 +103,7 @@ def test_what_is_read_back_is_what_was_made(made, toy_target, arrays, module_qui
         guide.reader.framing.to_dict(),
         guide.reader.colour,
     )
-    assert again.finisher.photometry.to_dict() == guide.finisher.photometry.to_dict()
+    assert again.harmonizer.photometry.to_dict() == guide.harmonizer.photometry.to_dict()
     x = ToyFaces().synthesize(torch.from_numpy(guide.survey.w[:4]))
     np.testing.assert_array_equal(again.reader(x), guide.reader(x))
     np.testing.assert_array_equal(again.judge.read(x)[0], guide.judge.read(x)[0])
@@ -119,7 +119,7 @@ def test_probes_are_not_learnt_again_after_an_interruption(toy_target, arrays, t
     monkeypatch.setattr(guides, "learn", None)
     guide = prepared(toy_target, arrays, tmp_path)
     assert guide.directions.names[:2] == ("bar=no", "bar=yes")
-    assert guide.finisher is None
+    assert guide.harmonizer is None
     assert guide.reader.colour is None
 
 

@@ -16,9 +16,9 @@ import pytest
 from command_line import IN_PROCESS
 from shard_samples import write_output
 
-from faceaug.datasets import load_target
+from faceaug.datasets import load_dataset
 from faceaug.datasets.torch_dataset import ShardDataset
-from faceaug.errors import FaceaugError, ImageError, IntegrityError, TargetError
+from faceaug.errors import DatasetError, FaceaugError, ImageError, IntegrityError
 from faceaug.shards.manifest import HASH_NAME, NAME, hash_line
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
@@ -111,12 +111,12 @@ def test_images_from_elsewhere_are_refused(tmp_path, canary, spoil, said, name):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["gender"] = np.array([b"x"] * ROWS)
         spoil(file, name, canary)
-    with pytest.raises(TargetError, match=said):
-        load_target(tmp_path / "x.h5")
+    with pytest.raises(DatasetError, match=said):
+        load_dataset(tmp_path / "x.h5")
 
 
 def test_a_file_that_is_replaced_after_it_was_listed_is_looked_through_again(tmp_path, canary):
-    source = load_target(data_set(tmp_path / "x.h5")).images
+    source = load_dataset(data_set(tmp_path / "x.h5")).images
     source.close()
     with h5py.File(tmp_path / "x.h5", "a") as file:
         del file["images"]
@@ -155,7 +155,7 @@ def test_no_reader_of_shards_reads_from_elsewhere(sound, tmp_path, canary, spoil
     with pytest.raises(FaceaugError, match=said):
         _ = ShardDataset(tmp_path / "out")[0]
     with pytest.raises(FaceaugError, match=said):
-        load_target(tmp_path / "out")
+        load_dataset(tmp_path / "out")
     report = verify(tmp_path / "out")
     assert any(said in problem.what for problem in report.problems)
     assert CANARY.decode() not in report.to_text()
@@ -185,7 +185,7 @@ def test_groups_that_contain_themselves_are_read_as_often_as_they_are_there(tmp_
         for number in range(20):  # paths of eight of them are 20^8
             group[f"again{number}"] = group
             group[f"whole{number}"] = file
-    target = load_target(tmp_path / "x.h5", strict=True)
+    target = load_dataset(tmp_path / "x.h5", strict=True)
     assert target.attributes == ("gender",)
 
 
@@ -197,15 +197,15 @@ def test_a_file_of_too_many_parts_is_refused(tmp_path):
     with h5py.File(tmp_path / "deep.h5", "w") as file:
         file.create_group("/".join("g" * 200))
     for name in ("many.h5", "deep.h5"):
-        with pytest.raises(TargetError, match="needs only a few"):
-            open_hdf5(tmp_path / name, TargetError)
+        with pytest.raises(DatasetError, match="needs only a few"):
+            open_hdf5(tmp_path / name, DatasetError)
 
 
 def test_a_refused_file_is_closed_and_the_name_in_the_message_is_short(tmp_path, canary):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         external_link(file, "a\n" + "very" * 500, canary)
-    with pytest.raises(TargetError) as caught:
-        open_hdf5(tmp_path / "x.h5", TargetError)
+    with pytest.raises(DatasetError) as caught:
+        open_hdf5(tmp_path / "x.h5", DatasetError)
     assert len(str(caught.value)) < len(str(tmp_path)) + 300
     assert "\n" not in str(caught.value)
     with h5py.File(tmp_path / "x.h5", "a") as file:  # fails while another handle is open for reading

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from faceaug.datasets.base import RawTarget, one_line
+from faceaug.datasets.base import RawDataset, one_line
 from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import join
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 from faceaug.utils.text import shown
 
 IMAGES = "img_align_celeba"
@@ -28,19 +28,19 @@ def detect(path: Path, labels: Path | None) -> bool:
     return path.is_dir() and (labels.name == ATTRIBUTES if labels else _find(path, ATTRIBUTES) is not None)
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
     """Read CelebA: each attribute "yes" or "no", and "split" where the partition list is there.
 
     Raises
     ------
-    TargetError
+    DatasetError
         When the list of attributes is missing or is not as CelebA writes it.
     """
     if file_column is not None:
-        raise TargetError("CelebA's lists have no named column of files: leave --file-column out")
+        raise DatasetError("CelebA's lists have no named column of files: leave --file-column out")
     attributes = labels or _find(path, ATTRIBUTES)
     if attributes is None:
-        raise TargetError(f"{ATTRIBUTES} is not in {path}: put it beside {IMAGES}/, or give it with --labels")
+        raise DatasetError(f"{ATTRIBUTES} is not in {path}: put it beside {IMAGES}/, or give it with --labels")
     table = _read_attributes(attributes)
     partition = _find(path, PARTITION)
     if partition is not None:
@@ -62,13 +62,17 @@ def _read_attributes(path: Path) -> pd.DataFrame:
             file.readline()
             names = file.readline().split()
     except (OSError, UnicodeDecodeError) as error:
-        raise TargetError(f"{path} cannot be read ({one_line(error)}); get CelebA's list of attributes anew") from error
+        raise DatasetError(
+            f"{path} cannot be read ({one_line(error)}); get CelebA's list of attributes anew"
+        ) from error
     table = _read_list(path, ["file", *names], skip=2)
     for name in names:
         answers = table[name].map(ANSWERS)
         if answers.isna().any():
             found = table[name][answers.isna()].iloc[0]
-            raise TargetError(f"{path} says {shown(found)} for {name}: CelebA's lists hold -1 and 1; get the list anew")
+            raise DatasetError(
+                f"{path} says {shown(found)} for {name}: CelebA's lists hold -1 and 1; get the list anew"
+            )
         table[name] = answers
     return table
 
@@ -77,7 +81,9 @@ def _read_list(path: Path, names: list[str], skip: int) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep=r"\s+", names=names, skiprows=skip, dtype=str, index_col=False)
     except Exception as error:  # whatever pandas says of a damaged list
-        raise TargetError(f"{path} is not as CelebA writes it ({one_line(error)}); get the list anew") from error
+        raise DatasetError(f"{path} is not as CelebA writes it ({one_line(error)}); get the list anew") from error
     if table.empty or table.isna().any(axis=None):
-        raise TargetError(f"{path} is cut off: a row of {len(names)} entries per image was expected; get the list anew")
+        raise DatasetError(
+            f"{path} is cut off: a row of {len(names)} entries per image was expected; get the list anew"
+        )
     return table

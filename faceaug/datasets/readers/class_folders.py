@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from faceaug.datasets.base import MALFORMED, NO_LABEL, Problem, RawTarget
+from faceaug.datasets.base import MALFORMED, NO_LABEL, DatasetProblem, RawDataset
 from faceaug.datasets.image_tree import FolderImages, Listing, is_image_name
 from faceaug.datasets.splits import canonical
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 
 
 def detect(path: Path, labels: Path | None) -> bool:
@@ -21,7 +21,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return any(e.is_dir() for e in entries) and not any(e.is_file() and is_image_name(e.name) for e in entries)
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
     """Read class folders.
 
     One level of folders gives the column "class"; more give "class_1", "class_2" and so on, from the outside in. When
@@ -29,24 +29,24 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
 
     Raises
     ------
-    TargetError
+    DatasetError
         When no image lies in a folder, or labels are given besides.
     """
     if labels is not None or file_column is not None:
-        raise TargetError("class folders are labels themselves: leave the labels out, or use the reader 'folder'")
+        raise DatasetError("class folders are labels themselves: leave the labels out, or use the reader 'folder'")
     listing = Listing.of(path)
     problems = listing.problems()
     levels = {key: key.split("/")[:-1] for key in listing.images}
     depths = Counter(len(names) for names in levels.values() if names)
     if not depths:
-        raise TargetError(f"no image in {path} lies in a class folder: sort the images into folders, or give labels")
+        raise DatasetError(f"no image in {path} lies in a class folder: sort the images into folders, or give labels")
     depth = max(depths, key=lambda d: (depths[d], d))
     for key, names in levels.items():
         if not names:
-            problems.append(Problem(NO_LABEL, key, "lies in no class folder"))
+            problems.append(DatasetProblem(NO_LABEL, key, "lies in no class folder"))
         elif len(names) != depth:
             detail = f"lies {len(names)} folders deep where most images lie {depth} deep"
-            problems.append(Problem(MALFORMED, key, detail))
+            problems.append(DatasetProblem(MALFORMED, key, detail))
     rows = [(key, *names) for key, names in levels.items() if len(names) == depth]
     table = pd.DataFrame(rows, columns=["key", *(f"class_{i + 1}" for i in range(depth))])
     if depth > 1 and (splits := canonical(table["class_1"])) is not None:
@@ -54,4 +54,4 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
     classes = [name for name in table.columns if name.startswith("class_")]
     names = ["class"] if len(classes) == 1 else [f"class_{i + 1}" for i in range(len(classes))]
     table = table.rename(columns=dict(zip(classes, names, strict=True)))
-    return RawTarget(table, FolderImages(listing.root), tuple(problems))
+    return RawDataset(table, FolderImages(listing.root), tuple(problems))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from faceaug.datasets.base import RawTarget
+from faceaug.datasets.base import RawDataset
 from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import join, read_labels, with_numbers
-from faceaug.errors import TargetError, nearest
+from faceaug.errors import DatasetError, nearest
 
 PATTERN = "fairface_label_*.csv"
 
@@ -19,23 +19,23 @@ def detect(path: Path, labels: Path | None) -> bool:
     return path.is_dir() and labels is None and any(path.glob(PATTERN))
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
     """Read FairFace: age (a range, as text), gender, race, service_test, and "split" by the label file's name.
 
     Raises
     ------
-    TargetError
+    DatasetError
         When there is no label file, or one lacks the column "file".
     """
     files = [labels] if labels else sorted(path.glob(PATTERN))
     if not files:
-        raise TargetError(f"no {PATTERN} is in {path}: put FairFace's label files beside train/ and val/")
+        raise DatasetError(f"no {PATTERN} is in {path}: put FairFace's label files beside train/ and val/")
     column = file_column or "file"
     parts = []
     for file in files:
         part = read_labels(file)
         if column not in part.columns:
-            raise TargetError(f"{file} has no column {column!r}; {nearest(column, part.columns)}")
+            raise DatasetError(f"{file} has no column {column!r}; {nearest(column, part.columns)}")
         parts.append(part.assign(split=file.stem.rsplit("_", 1)[-1]))
     table = with_numbers(pd.concat(parts, ignore_index=True), column)
     return join(table, column, Listing.of(path), files[0])

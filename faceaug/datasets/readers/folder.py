@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faceaug.datasets.base import RawTarget
+from faceaug.datasets.base import RawDataset
 from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import find_file_column, is_parquet, join, read_labels, with_numbers
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 
 BESIDE = ("labels.csv", "labels.tsv", "labels.parquet")
 
@@ -17,7 +17,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return path.is_dir() and (labels is not None or _beside(path) is not None)
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
     """Read a tree of images whose attributes are the columns of a file.
 
     Parameters
@@ -31,13 +31,13 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
 
     Raises
     ------
-    TargetError
+    DatasetError
         When there are no images, no labels, or nothing that joins the two.
     """
     listing = Listing.of(path)
     labels = labels or _beside(path)
     if labels is None:
-        raise TargetError(f"{path} has images but no labels: give a CSV, TSV or Parquet file of labels with --labels")
+        raise DatasetError(f"{path} has images but no labels: give a CSV, TSV or Parquet file of labels with --labels")
     table = read_labels(labels)
     column = find_file_column(table, listing, labels, file_column)
     return join(table if is_parquet(labels) else with_numbers(table, column), column, listing, labels)

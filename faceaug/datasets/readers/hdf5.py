@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from faceaug.datasets.base import RawTarget, one_line
+from faceaug.datasets.base import RawDataset, one_line
 from faceaug.datasets.label_file import UNKNOWN, refuse_reserved
 from faceaug.datasets.readers.hdf5_images import OFFSET, H5Images, datasets, find_images, open_h5
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 from faceaug.utils.text import shown
 
 SUFFIXES = (".h5", ".hdf5", ".he5")
@@ -23,7 +23,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
     """Read one HDF5 file: pixels uint8, or encoded images; a shard of faceaug's is such a file too.
 
     A key is a row number. The columns are the file's one-dimensional data sets of numbers or text, by the last part of
@@ -32,25 +32,25 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
 
     Raises
     ------
-    TargetError
+    DatasetError
         When the file cannot be opened, holds no images, or labels are given besides.
     """
     if labels is not None or file_column is not None:
-        raise TargetError("an HDF5 file holds its labels itself: leave the labels out, or put them into the file")
+        raise DatasetError("an HDF5 file holds its labels itself: leave the labels out, or put them into the file")
     with open_h5(path) as file:
         try:
             layout = find_images(file, path)
             if layout.count == 0:
-                raise TargetError(f"{path} has no images: its data set {shown(layout.dataset)} is empty")
+                raise DatasetError(f"{path} has no images: its data set {shown(layout.dataset)} is empty")
             used = (layout.dataset, OFFSET)
             columns = {n: read_column(d) for n, d in datasets(file) if n not in used and is_column(d, layout.count)}
         except (OSError, RuntimeError, KeyError) as error:
-            raise TargetError(f"{path} is damaged ({one_line(error)}); get it anew") from error
+            raise DatasetError(f"{path} is damaged ({one_line(error)}); get it anew") from error
     names = short_names(list(columns))
     refuse_reserved(names)
     table = pd.DataFrame({"key": [str(row) for row in range(layout.count)]})
     columns_by_name = dict(zip(names, columns.values(), strict=True))
-    return RawTarget(table.assign(**columns_by_name), H5Images(path.resolve(), layout))
+    return RawDataset(table.assign(**columns_by_name), H5Images(path.resolve(), layout))
 
 
 def short_names(paths: list[str]) -> list[str]:

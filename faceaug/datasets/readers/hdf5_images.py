@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from faceaug.datasets.base import one_line
-from faceaug.errors import ImageError, TargetError
+from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.hdf5 import open_hdf5
 from faceaug.utils.images import encode
 
@@ -85,13 +85,13 @@ def open_h5(path: Path) -> Any:
 
     Raises
     ------
-    TargetError
+    DatasetError
         When it is missing, cut off or no HDF5 file, or names data outside itself.
     """
     try:
-        return open_hdf5(path, TargetError)
+        return open_hdf5(path, DatasetError)
     except OSError as error:
-        raise TargetError(
+        raise DatasetError(
             f"{path} cannot be opened as an HDF5 file: it is damaged or something else; get it anew"
         ) from error
 
@@ -101,7 +101,7 @@ def find_images(file: Any, path: Path) -> Layout:
 
     Raises
     ------
-    TargetError
+    DatasetError
         When there are none, or several data sets could be meant.
     """
     if isinstance(file.get(BLOB), h5py.Dataset) and isinstance(file.get(OFFSET), h5py.Dataset):
@@ -110,12 +110,12 @@ def find_images(file: Any, path: Path) -> Layout:
     named = [name for wish in PIXEL_NAMES for name in found if name.lower() == wish]
     if not found:
         there = ", ".join(name for name, _ in datasets(file)) or "nothing"
-        raise TargetError(
+        raise DatasetError(
             f"{path} has no images: a data set uint8 [N, H, W, 3], [N, 3, H, W] or [N, H, W], or one of encoded images "
             f"(variable-length uint8), was expected; it has {one_line(there)}"
         )
     if len(found) > 1 and not named:
-        raise TargetError(
+        raise DatasetError(
             f"{path} has several data sets of images ({one_line(', '.join(found))}): call the right one 'images'"
         )
     name = named[0] if named else next(iter(found))

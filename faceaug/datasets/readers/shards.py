@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from faceaug.datasets.base import RawTarget
+from faceaug.datasets.base import RawDataset
 from faceaug.datasets.label_file import refuse_reserved
-from faceaug.errors import FaceaugError, ImageError, IntegrityError, TargetError
+from faceaug.errors import DatasetError, FaceaugError, ImageError, IntegrityError
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import FORMAT, NAME, read_manifest
 from faceaug.shards.reader import ShardReader
@@ -73,23 +73,23 @@ def detect(path: Path, labels: Path | None) -> bool:
     return isinstance(manifest, dict) and manifest.get("format") == FORMAT
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
     """Read an output folder; its columns are the attributes (by their name) and semantics ("semantic/yaw").
 
     Raises
     ------
-    TargetError
+    DatasetError
         When the run that wrote it did not finish, or wrote no sample, or labels are given besides.
     IntegrityError
         When the manifest or a shard does not match its hash, has an unknown version, or a name leads elsewhere.
     """
     if labels is not None or file_column is not None:
-        raise TargetError("faceaug's shards hold their labels themselves: leave the labels out")
+        raise DatasetError("faceaug's shards hold their labels themselves: leave the labels out")
     manifest = read_manifest(path)
     if not manifest.complete:
-        raise TargetError(f"the run that writes {path} has not finished: let it finish, or continue it with --resume")
+        raise DatasetError(f"the run that writes {path} has not finished: let it finish, or continue it with --resume")
     if not manifest.shards:
-        raise TargetError(f"{path} holds no samples: no cell of its plan could be filled, so there is nothing to read")
+        raise DatasetError(f"{path} holds no samples: no cell of its plan could be filled, so there is nothing to read")
     columns = [column for column in manifest.columns if column.group in GROUPS]
     refuse_reserved([column.key for column in columns])
     paths: dict[str, Path] = {}
@@ -100,7 +100,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
             raise IntegrityError(f"the shard {file} is missing or does not match its hash: run faceaug verify {path}")
         paths[entry.name] = file.resolve()
         parts.append(_rows(entry.name, ShardReader(file), columns))
-    return RawTarget(pd.concat(parts, ignore_index=True), ShardImages(paths))
+    return RawDataset(pd.concat(parts, ignore_index=True), ShardImages(paths))
 
 
 def _rows(name: str, reader: ShardReader, columns: list[Column]) -> pd.DataFrame:

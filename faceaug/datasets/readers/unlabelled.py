@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from faceaug.datasets.base import RawTarget
+from faceaug.datasets.base import RawDataset
 from faceaug.datasets.image_tree import FolderImages, Listing, is_image_name
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 
 
 def detect(path: Path, labels: Path | None) -> bool:
@@ -16,17 +16,19 @@ def detect(path: Path, labels: Path | None) -> bool:
     return labels is None and (path.is_dir() or (path.is_file() and is_image_name(path.name)))
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawTarget:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
     """Read pictures of which nothing is known: the table has no columns but "key".
 
     Raises
     ------
-    TargetError
+    DatasetError
         When there are no images, or labels are given besides.
     """
     if labels is not None or file_column is not None:
-        raise TargetError("the reader 'unlabelled' takes no labels: leave it out to have them read")
+        raise DatasetError("the reader 'unlabelled' takes no labels: leave it out to have them read")
     if path.is_file():
-        return RawTarget(pd.DataFrame({"key": [path.name]}), FolderImages(path.resolve().parent))
+        return RawDataset(pd.DataFrame({"key": [path.name]}), FolderImages(path.resolve().parent))
     listing = Listing.of(path)
-    return RawTarget(pd.DataFrame({"key": list(listing.images)}), FolderImages(listing.root), tuple(listing.problems()))
+    return RawDataset(
+        pd.DataFrame({"key": list(listing.images)}), FolderImages(listing.root), tuple(listing.problems())
+    )

@@ -16,7 +16,7 @@ from faceaug.errors import GeneratorError
 from faceaug.generators.file_signature import head_of, is_safetensors
 from faceaug.generators.importers.nvidia import read_nvidia
 from faceaug.generators.importers.rosinality import read_rosinality
-from faceaug.generators.importers.tensor_map import Foreign
+from faceaug.generators.importers.tensor_map import ForeignCheckpoint
 from faceaug.generators.importers.torch_file import STREAM_START
 from faceaug.generators.stylegan import build
 from faceaug.generators.weights_file import Network, believing, check_settings, new_network
@@ -29,7 +29,7 @@ SAMPLES = 50_000
 WIDEST = 16  # times the file's size: the covariance of w, which grows with the square of its width
 
 
-def read_foreign(path: Path) -> Foreign:
+def read_foreign(path: Path) -> ForeignCheckpoint:
     """Read a generator's file of either kind; which one it is, its first bytes tell.
 
     Raises
@@ -41,7 +41,7 @@ def read_foreign(path: Path) -> Foreign:
         return _read_foreign(path)
 
 
-def _read_foreign(path: Path) -> Foreign:
+def _read_foreign(path: Path) -> ForeignCheckpoint:
     head = head_of(path, EXPECTED)
     if head.startswith((b"PK", STREAM_START)):
         return read_rosinality(path)

@@ -16,9 +16,16 @@ import numpy as np
 import torch
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.importers.tensor_map import MEAN_NAME, Foreign, Piece, channel_rule, check_blur, sides
+from faceaug.generators.importers.tensor_map import (
+    MEAN_NAME,
+    ForeignCheckpoint,
+    TensorSource,
+    channel_rule,
+    check_blur,
+    sides,
+)
 from faceaug.generators.importers.torch_file import FROM_BYTES, PARAMETER, REBUILD, TorchFile, storage_of
-from faceaug.generators.importers.unpickler import Made, entries, meant_to_run, read_pickle
+from faceaug.generators.importers.unpickler import ConstructedObject, entries, meant_to_run, read_pickle
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.generators.stylegan3_networks import AliasFreeSynthesis, Filters, StyleGAN3Config
 from faceaug.utils.text_table import shown
@@ -47,7 +54,7 @@ def hint(name: str) -> str:
     return meant_to_run(name)
 
 
-def read_nvidia(path: Path) -> Foreign:
+def read_nvidia(path: Path) -> ForeignCheckpoint:
     """Find the generator in one of NVIDIA's pickles.
 
     Raises
@@ -76,7 +83,11 @@ def read_nvidia(path: Path) -> Foreign:
 
 def _state(record: Any, path: Path, name: str) -> dict[Any, Any]:
     """Return the state of a module's record."""
-    meta = record.args[0] if isinstance(record, Made) and record.name == RECORD and len(record.args) == 1 else None
+    meta = (
+        record.args[0]
+        if isinstance(record, ConstructedObject) and record.name == RECORD and len(record.args) == 1
+        else None
+    )
     state = entries(entries(meta).get("state"))
     if not state:
         raise GeneratorError(f"{path} has no readable module at {shown(name)}: it is no pickle of NVIDIA's networks")
@@ -133,7 +144,9 @@ def _setting(state: Mapping[Any, Any], name: str, kinds: tuple[type, ...], path:
     return value
 
 
-def _mapping(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> tuple[dict[str, int], dict[str, Piece]]:
+def _mapping(
+    file: TorchFile, top: dict[Any, Any], found: dict[str, Any]
+) -> tuple[dict[str, int], dict[str, TensorSource]]:
     """Return widths and pieces of the mapping, which both kinds share."""
     path = Path(file.where)
     layers = sum(name.startswith("mapping.fc") and name.endswith(".weight") for name in found)
@@ -144,7 +157,7 @@ def _mapping(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> tup
     if "mapping.embed.weight" in found:
         embedded, classes = sides(file, found, "mapping.embed.weight", 2)
         inputs -= embedded
-    pieces = {MEAN_NAME: Piece(MEAN_NAME, absent=True)}
+    pieces = {MEAN_NAME: TensorSource(MEAN_NAME, absent=True)}
     for name, value in found.items():
         if not name.startswith("mapping."):
             continue
@@ -154,7 +167,7 @@ def _mapping(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> tup
             if _setting(inner, "activation", (str,), path, "lrelu") != "lrelu":
                 raise GeneratorError(f"{path} has a mapping with another activation than lrelu, which is not read")
             scale = float(_setting(inner, "bias_gain", (int, float), path, 0.01)) / 0.01
-        pieces[name] = Piece(name, value, scale)
+        pieces[name] = TensorSource(name, value, scale)
     widths = {"z_dim": inputs, "w_dim": w_dim, "mapping_layers": layers, "classes": classes}
     return widths, pieces
 
@@ -164,7 +177,7 @@ def _clamp(state: dict[Any, Any], path: Path) -> float | None:
     return None if value is None else float(value)
 
 
-def _stylegan2(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> Foreign:
+def _stylegan2(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> ForeignCheckpoint:
     path = Path(file.where)
     shared, pieces = _mapping(file, top, found)
     names = {name.split(".")[1] for name in found if name.startswith("synthesis.b")}
@@ -183,18 +196,18 @@ def _stylegan2(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> F
         if name.endswith("resample_filter"):
             check_blur(file, name, value, 1.0)
         elif name.startswith("synthesis."):
-            pieces[name] = Piece(name, value)
+            pieces[name] = TensorSource(name, value)
     for side in rows:  # a network that was made without noise has no place for it
         for name in (f"synthesis.b{side}.{conv}.{part}" for conv in ("conv0", "conv1") for part in _NOISE):
             if name not in pieces and f"{name.rpartition('.')[0]}.weight" in found:
-                pieces[name] = Piece(name, absent=True)
-    return Foreign(file, config, pieces, "StyleGAN2 in NVIDIA's PyTorch form")
+                pieces[name] = TensorSource(name, absent=True)
+    return ForeignCheckpoint(file, config, pieces, "StyleGAN2 in NVIDIA's PyTorch form")
 
 
 _NOISE = ("noise_const", "noise_strength")
 
 
-def _stylegan3(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> Foreign:
+def _stylegan3(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> ForeignCheckpoint:
     path = Path(file.where)
     shared, pieces = _mapping(file, top, found)
     synthesis = _inner(top, path, "synthesis")
@@ -218,10 +231,10 @@ def _stylegan3(file: TorchFile, top: dict[Any, Any], found: dict[str, Any]) -> F
     )
     for name, value in found.items():
         if name.startswith("synthesis.") and not name.endswith(_DESIGNED):
-            pieces[name] = Piece(name, value)
+            pieces[name] = TensorSource(name, value)
     _check_designs(file, config, found)
     kind = "R" if filters.radial else "T"
-    return Foreign(file, config, pieces, f"StyleGAN3-{kind} in NVIDIA's PyTorch form")
+    return ForeignCheckpoint(file, config, pieces, f"StyleGAN3-{kind} in NVIDIA's PyTorch form")
 
 
 # What the constructor of a StyleGAN3 is given, and what it is called here; what is not given is as in `Filters`.

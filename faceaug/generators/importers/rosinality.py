@@ -9,8 +9,8 @@ from pathlib import Path
 from faceaug.errors import GeneratorError
 from faceaug.generators.importers.tensor_map import (
     MEAN_NAME,
-    Foreign,
-    Piece,
+    ForeignCheckpoint,
+    TensorSource,
     channel_rule,
     check_blur,
     equalised,
@@ -34,7 +34,7 @@ _PARTS = {
 _CONSTANT_FILTERS = re.compile(r"(to_rgbs\.\d+\.upsample|convs\.\d+\.conv\.blur)\.kernel")
 
 
-def read_rosinality(path: Path) -> Foreign:
+def read_rosinality(path: Path) -> ForeignCheckpoint:
     """Find the generator in a ``.pt`` file.
 
     Raises
@@ -53,7 +53,7 @@ def read_rosinality(path: Path) -> Foreign:
         raise GeneratorError(
             f"{path} has {len(rows)} sizes of pictures, the largest of {rows[-1]} pixels; 2048 can be read"
         )
-    pieces = {MEAN_NAME: Piece("latent_avg", root.get("latent_avg"), absent=root.get("latent_avg") is None)}
+    pieces = {MEAN_NAME: TensorSource("latent_avg", root.get("latent_avg"), absent=root.get("latent_avg") is None)}
     widths = {}
     for index, side in enumerate(rows):
         rgb = "to_rgb1" if index == 0 else f"to_rgbs.{index - 1}"
@@ -64,14 +64,14 @@ def read_rosinality(path: Path) -> Foreign:
         else:
             ours = _translated(name)
             scale = equalised(sides(file, names, name, 5)[2]) if _is_kernel(ours) else 1.0
-            pieces[ours] = Piece(name, value, scale)
+            pieces[ours] = TensorSource(name, value, scale)
     for index in range(2 * len(rows) - 1):  # files of early versions kept no noise
-        pieces.setdefault(f"{_convolution(index)}.noise_const", Piece(f"noises.noise_{index}", absent=True))
+        pieces.setdefault(f"{_convolution(index)}.noise_const", TensorSource(f"noises.noise_{index}", absent=True))
     w_dim, z_dim = sides(file, names, "style.1.weight", 2)
     base, highest = channel_rule(widths)
     layers = _count(r"style\.[1-9]\d*\.weight", names)
     config = StyleGAN2Config(rows[-1], z_dim, w_dim, layers, base, highest)
-    return Foreign(file, config, pieces, "StyleGAN2 in rosinality's form")
+    return ForeignCheckpoint(file, config, pieces, "StyleGAN2 in rosinality's form")
 
 
 def _count(pattern: str, names: Iterable[str]) -> int:

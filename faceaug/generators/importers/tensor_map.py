@@ -21,7 +21,7 @@ MEAN_NAME = "mapping.w_avg"
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class TensorSource:
     """A tensor of the file that becomes one of ours: by its name there, times `scale`, without sides of length one.
 
     A piece without a value is a tensor that the file does not have, and is zero.
@@ -34,7 +34,7 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class Foreign:
+class ForeignCheckpoint:
     """A generator in somebody else's file.
 
     Attributes
@@ -50,7 +50,7 @@ class Foreign:
 
     file: TorchFile
     config: StyleGAN2Config
-    pieces: Mapping[str, Piece]
+    pieces: Mapping[str, TensorSource]
     kind: str
 
     @property
@@ -88,7 +88,7 @@ class Foreign:
                 raise GeneratorError(f"{self.where} has {shown(piece.name)} of the shape {found}; {asked}")
         return {name: self._tensor(self.pieces[name], shape) for name, shape in expected.items()}
 
-    def _tensor(self, piece: Piece, shape: tuple[int, ...]) -> Tensor:
+    def _tensor(self, piece: TensorSource, shape: tuple[int, ...]) -> Tensor:
         if piece.absent:
             return torch.zeros(shape)
         found = self.file.tensor(piece.value, piece.name)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.importers.unpickler import Made, Name, Stored, read_pickle
+from faceaug.generators.importers.unpickler import ConstructedObject, GlobalName, StoredObject, read_pickle
 from faceaug.utils.text_table import shown
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C
@@ -65,7 +65,7 @@ class TorchFile:
     Attributes
     ----------
     value : Any
-        What was pickled, with `Made` in place of tensors and of everything that has a class.
+        What was pickled, with `ConstructedObject` in place of tensors and of everything that has a class.
     """
 
     def __init__(self, value: Any, find: Callable[[Any], Storage], size: int, where: str | Path) -> None:
@@ -105,9 +105,9 @@ class TorchFile:
 
     def _claims(self, value: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...], int, Any]:
         for _ in range(4):
-            if isinstance(value, Made) and value.name == PARAMETER and value.args:
+            if isinstance(value, ConstructedObject) and value.name == PARAMETER and value.args:
                 value = value.args[0]
-        if not isinstance(value, Made) or value.name != REBUILD or len(value.args) < 4:
+        if not isinstance(value, ConstructedObject) or value.name != REBUILD or len(value.args) < 4:
             raise GeneratorError(f"{self.where} has a {_kind(value)} where the tensor {name} is expected")
         key, offset, size, stride = value.args[:4]
         numbers = (offset, *size, *stride) if isinstance(size, tuple) and isinstance(stride, tuple) else (None,)
@@ -146,7 +146,7 @@ def read_stream(data: bytes, where: str | Path, extra: Collection[str], hint: Ca
     system = next_pickle()
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise GeneratorError(f"{where} was written on a machine of another byte order; save it again on a common one")
-    stored: list[Stored] = []
+    stored: list[StoredObject] = []
     value = read_pickle(stream, where, {*NAMES, *extra}, hint, stored)
     keys = next_pickle()
     types = {key: dtype for key, dtype, _ in (_storage_key(found, where) for found in stored)}
@@ -181,7 +181,7 @@ def _read_archive(path: Path, extra: Collection[str], hint: Callable[[str], str]
                 raise GeneratorError(
                     f"{path} was written on a machine of another byte order; save it again on a common one"
                 )
-            stored: list[Stored] = []
+            stored: list[StoredObject] = []
             value = read_pickle(io.BytesIO(archive.read(place)), path, {*NAMES, *extra}, hint, stored)
     except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, EOFError, OSError) as error:
         raise GeneratorError(f"{path} is truncated or damaged ({shown(error)}); get the file again") from error
@@ -216,11 +216,16 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int, path: Path) -> Non
 
 def _storage_key(stored: Any, where: str | Path) -> tuple[str, torch.dtype, int]:
     """Return key, type and length of a storage that a pickle refers to."""
-    key = stored.key if isinstance(stored, Stored) else None
+    key = stored.key if isinstance(stored, StoredObject) else None
     if not isinstance(key, tuple) or len(key) < 5 or key[0] != "storage":
         raise GeneratorError(f"{where} is damaged: a tensor refers to a {_kind(stored)} in place of a storage")
     _, kind, name, _, count = key[:5]
-    if not isinstance(kind, Name) or kind.text not in DTYPES or not isinstance(name, str) or type(count) is not int:
+    if (
+        not isinstance(kind, GlobalName)
+        or kind.text not in DTYPES
+        or not isinstance(name, str)
+        or type(count) is not int
+    ):
         raise GeneratorError(f"{where} is damaged: a storage is of an unknown kind")
     if len(key) > 5 and key[5] is not None:
         raise GeneratorError(f"{where} has views of storages, which files of generators have not; save it again")
@@ -240,7 +245,7 @@ def _finder(storages: Mapping[str, Storage], where: str | Path) -> Callable[[Any
 def storage_of(value: Any, where: str | Path, hint: Callable[[str], str]) -> Storage:
     """Return the storage that a pickled module keeps as bytes for ``torch.storage._load_from_bytes``."""
     if (
-        not isinstance(value, Made)
+        not isinstance(value, ConstructedObject)
         or value.name != FROM_BYTES
         or not isinstance(value.args[0] if value.args else 0, bytes)
     ):
@@ -251,4 +256,4 @@ def storage_of(value: Any, where: str | Path, hint: Callable[[str], str]) -> Sto
 
 def _kind(value: Any) -> str:
     """Say what a value from a file is, in a word or two."""
-    return shown(value.name) if isinstance(value, Made) else type(value).__name__
+    return shown(value.name) if isinstance(value, ConstructedObject) else type(value).__name__

@@ -1,7 +1,7 @@
 """Pickles read as what they are, a list of instructions, of which none is carried out.
 
 Python's own unpickler calls whatever a file names. This one calls nothing: it keeps a stack of plain values, and where
-the file asks for a class or a function it notes the name (`Name`) and what it was to be given (`Made`). Whoever wants a
+the file asks for a class or a function it notes the name (`GlobalName`) and what it was to be given (`ConstructedObject`). Whoever wants a
 tensor of it looks at the notes. A name that is not on the list of the caller is refused as soon as it is read.
 """
 
@@ -23,14 +23,14 @@ KEYS = (str, int, float, bytes, bool, type(None))  # whose hash costs no more th
 
 
 @dataclass(frozen=True)
-class Name:
+class GlobalName:
     """A class or function that a pickle names, for example ``torch.FloatStorage``."""
 
     text: str
 
 
 @dataclass(eq=False)
-class Made:
+class ConstructedObject:
     """What a pickle would have made: `name` called with `args`; entries, if it is a dict; the state given to it."""
 
     name: str
@@ -40,7 +40,7 @@ class Made:
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoredObject:
     """Something kept outside the pickle, by the key that stands for it."""
 
     key: Any
@@ -55,7 +55,7 @@ def read_pickle(
     where: str | Path,
     allowed: Collection[str],
     hint: Callable[[str], str],
-    stored: list[Stored] | None = None,
+    stored: list[StoredObject] | None = None,
 ) -> Any:
     """Read one pickle from where `stream` stands; nothing that it names is imported or called.
 
@@ -109,7 +109,7 @@ class _Machine:
     """Stack and memo; a method for each group of instructions."""
 
     def __init__(
-        self, where: str | Path, allowed: Collection[str], hint: Callable[[str], str], outside: list[Stored]
+        self, where: str | Path, allowed: Collection[str], hint: Callable[[str], str], outside: list[StoredObject]
     ) -> None:
         self.where, self.allowed, self.hint, self.outside = where, allowed, hint, outside
         self.stack: list[Any] = []
@@ -183,7 +183,7 @@ class _Machine:
         self.fill(self.stack[-1], values)
 
     def fill(self, target: Any, values: list[Any]) -> None:
-        entries = target.items if isinstance(target, Made) else target
+        entries = target.items if isinstance(target, ConstructedObject) else target
         if not isinstance(entries, dict) or len(values) % 2:
             raise ValueError(f"entries for a {type(target).__name__}")
         for key, value in zip(values[::2], values[1::2], strict=True):
@@ -227,13 +227,13 @@ class _Machine:
         text = f"{module}.{name}"
         if text not in self.allowed:
             self.refuse(f"it names {shown(text)}, {self.hint(text)}")
-        self.stack.append(Name(text))
+        self.stack.append(GlobalName(text))
 
     def call(self, _: Any) -> None:
         arguments, what = self.pop(), self.pop()
-        if not isinstance(what, Name) or not isinstance(arguments, tuple):
+        if not isinstance(what, GlobalName) or not isinstance(arguments, tuple):
             self.refuse(f"its pickle calls a {type(what).__name__}, which is no name")
-        self.stack.append(Made(what.text, arguments))
+        self.stack.append(ConstructedObject(what.text, arguments))
 
     def call_with_words(self, _: Any) -> None:
         self.pop()  # the arguments that have names: nothing that is read here has any
@@ -242,12 +242,12 @@ class _Machine:
     def build(self, _: Any) -> None:
         state = self.pop()
         target = self.stack[-1]
-        if not isinstance(target, Made):
+        if not isinstance(target, ConstructedObject):
             raise ValueError(f"a state for a {type(target).__name__}")
         target.state = state
 
     def stored(self, _: Any) -> None:
-        self.outside.append(Stored(self.pop()))
+        self.outside.append(StoredObject(self.pop()))
         self.stack.append(self.outside[-1])
 
 
@@ -300,7 +300,7 @@ _METHODS: dict[str, Callable[[_Machine, Any], None]] = {
 
 def entries(value: Any) -> dict[Any, Any]:
     """Return the entries of a dict, or of what a pickle would make like one; none of anything else."""
-    found = value.items if isinstance(value, Made) else value
+    found = value.items if isinstance(value, ConstructedObject) else value
     return found if isinstance(found, dict) else {}
 
 

@@ -1,6 +1,6 @@
 """Gates: each looks at edited samples and says which may pass. The first that refuses a sample gives the reason.
 
-A gate is a function from a `Batch` to a boolean array; others plug in through the entry point group `faceaug.gates`
+A gate is a function from a `CandidateBatch` to a boolean array; others plug in through the entry point group `faceaug.gates`
 and are asked after the built-in ones. Gates that compare samples with each other are in `duplicates.py`.
 """
 
@@ -22,7 +22,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Limits:
+class AcceptanceThresholds:
     """What gates refuse. Defaults are what a run uses unless its recipe says otherwise.
 
     Attributes
@@ -82,7 +82,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Batch:
+class CandidateBatch:
     """Edited samples of one cell as gates see them; N samples.
 
     Attributes
@@ -96,16 +96,16 @@ class Batch:
     spill : float64 [N]
         See `scene.spill`; 0 for edits that are exempt.
     plausibility : float64 [N]
-        Mahalanobis distance of w over what `Limits.plausible` of draws reach; at most 1 is as likely as a draw.
+        Mahalanobis distance of w over what `AcceptanceThresholds.plausible` of draws reach; at most 1 is as likely as a draw.
     realism : float64 [N]
-        Distance to real faces over what `Limits.realistic` of draws reach; at most 1 is as near as a draw.
+        Distance to real faces over what `AcceptanceThresholds.realistic` of draws reach; at most 1 is as near as a draw.
     soundness : float64 [N]
-        Log-odds of a sound face above what `Limits.sound` asks for; at least 0 passes.
+        Log-odds of a sound face above what `AcceptanceThresholds.sound` asks for; at least 0 passes.
     misexposure : float64 [N]
-        How dark, bright or burnt out the face is against real ones; at most 1 is as `Limits.exposure` allows.
+        How dark, bright or burnt out the face is against real ones; at most 1 is as `AcceptanceThresholds.exposure` allows.
     discolouring : float64 [N]
-        How blue or green the face is against real ones; at most 1 is as `Limits.exposure` allows.
-    limits : Limits
+        How blue or green the face is against real ones; at most 1 is as `AcceptanceThresholds.exposure` allows.
+    limits : AcceptanceThresholds
     least_confidence, least_judged : float64 [N, A], optional
         What is asked of `confidence` and `judged` instead of the limits: of a real face's label no more than its
         photograph is given.
@@ -122,57 +122,57 @@ class Batch:
     soundness: Floats
     misexposure: Floats
     discolouring: Floats
-    limits: Limits
+    limits: AcceptanceThresholds
     least_confidence: Floats | None = None
     least_judged: Floats | None = None
 
 
-Gate = Callable[[Batch], Bools]
+Gate = Callable[[CandidateBatch], Bools]
 
 
-def attribute_reached(batch: Batch) -> Bools:
+def attribute_reached(batch: CandidateBatch) -> Bools:
     """The steering probe is confident of every asked attribute."""
     least = batch.limits.confidence if batch.least_confidence is None else batch.least_confidence
     return np.asarray((batch.confidence >= least).all(1))
 
 
-def judge_agrees(batch: Batch) -> Bools:
+def held_out_agrees(batch: CandidateBatch) -> Bools:
     """The judge, trained apart, finds every asked attribute too."""
     least = batch.limits.judge if batch.least_judged is None else batch.least_judged
     return np.asarray((batch.judged >= least).all(1))
 
 
-def scene_kept(batch: Batch) -> Bools:
+def scene_kept(batch: CandidateBatch) -> Bools:
     """Light and colour outside the face, and what else was to be kept, stayed."""
     return np.asarray(batch.drift <= batch.limits.drift)
 
 
-def face_only(batch: Batch) -> Bools:
+def face_only(batch: CandidateBatch) -> Bools:
     """The edit changed the face and not mostly the scene."""
     return np.asarray(batch.spill <= batch.limits.spill)
 
 
-def plausible(batch: Batch) -> Bools:
+def plausible(batch: CandidateBatch) -> Bools:
     """The latent is as likely as a draw."""
     return np.asarray(batch.plausibility <= 1)
 
 
-def well_exposed(batch: Batch) -> Bools:
+def well_exposed(batch: CandidateBatch) -> Bools:
     """The face is neither burnt out nor drowned, by the measure of real faces."""
     return np.asarray(batch.misexposure <= 1)
 
 
-def natural_colour(batch: Batch) -> Bools:
+def natural_colour(batch: CandidateBatch) -> Bools:
     """The face is not blue or green, by the measure of real faces."""
     return np.asarray(batch.discolouring <= 1)
 
 
-def sound_face(batch: Batch) -> Bools:
+def face_quality_reached(batch: CandidateBatch) -> Bools:
     """It is one whole face, not a melted one."""
     return np.asarray(batch.soundness >= 0)
 
 
-def realistic(batch: Batch) -> Bools:
+def realistic(batch: CandidateBatch) -> Bools:
     """The picture is as near to real faces as most of the generator's draws."""
     return np.asarray(batch.realism <= 1)
 
@@ -181,10 +181,10 @@ BUILT_IN: dict[str, Gate] = {
     "plausible": plausible,
     "well exposed": well_exposed,
     "natural colour": natural_colour,
-    "sound face": sound_face,
+    "sound face": face_quality_reached,
     "realistic": realistic,
     "attribute reached": attribute_reached,
-    "judge agrees": judge_agrees,
+    "judge agrees": held_out_agrees,
     "scene kept": scene_kept,
     "face only": face_only,
 }
@@ -222,7 +222,7 @@ def _version(point: EntryPoint) -> str:
     return str(getattr(package, "__version__", ""))
 
 
-def refuse(batch: Batch, gates: dict[str, Gate]) -> list[str | None]:
+def refuse(batch: CandidateBatch, gates: dict[str, Gate]) -> list[str | None]:
     """Return for each sample the name of the first gate that refuses it, or None where all let it pass.
 
     Raises

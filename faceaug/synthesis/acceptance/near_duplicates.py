@@ -41,7 +41,7 @@ def differing_bits(one: np.uint64, others: NDArray[np.uint64]) -> NDArray[np.int
 _ONES = np.array([bin(i).count("1") for i in range(256)], np.uint8)
 
 
-class Memory:
+class DuplicateIndex:
     """Hashes of real faces and of accepted samples; what comes first stays."""
 
     def __init__(self, real: NDArray[np.uint64], within: int) -> None:

@@ -27,7 +27,7 @@ GAIN = 0.8  # of the remaining error after the first, straight step: full steps 
 
 
 @dataclass(frozen=True)
-class Ask:
+class EditObjective:
     """What is asked of each of N latents: K semantics to reach, and others to keep where they are.
 
     Attributes
@@ -81,7 +81,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Edited:
+class EditResult:
     """Latents after the edit, and what was seen on the way.
 
     Attributes
@@ -111,13 +111,13 @@ def extrapolate(
     directions: Directions,
     measure: Measure,
     w: NDArray[np.float32],
-    ask: Ask,
+    ask: EditObjective,
     *,
     covariance: Floats | None = None,
     corrections: int = 5,
     reach: float = np.inf,
     batch_size: int = 64,
-) -> Edited:
+) -> EditResult:
     """Edit latents so that their pictures measure what is asked.
 
     Parameters
@@ -126,7 +126,7 @@ def extrapolate(
         Directions must be the generator's; `measure` reads pictures in the order of `directions.names`.
     w : float32 [N, D]
         Latents to begin with.
-    ask : Ask
+    ask : EditObjective
         What to reach and what to keep.
     covariance : float64 [D, D], optional
         Of w, by which edits are likely; the draws' when None. `algebra.covariance_given` gives one that spares atoms.
@@ -139,7 +139,7 @@ def extrapolate(
 
     Returns
     -------
-    Edited
+    EditResult
     """
     directions.check_generator(generator.sha256)
     columns = directions.index(ask.axes)
@@ -152,7 +152,7 @@ def extrapolate(
     kept_at, tolerance = first[:, directions.index(ask.keep)], ask.tolerances
     bound = np.arange(len(columns)) < len(ask.names) + len(ask.keep)  # the others move freely while within bounds
 
-    best = Edited(w, w, images, images, first, first, np.full(len(w), np.inf), np.zeros(len(w), np.int64))
+    best = EditResult(w, w, images, images, first, first, np.full(len(w), np.inf), np.zeros(len(w), np.int64))
     best_images, best_measured, best_w = images.clone(), first.copy(), origin.copy()
     error, steps = best.error.copy(), best.steps.copy()
     current, measured = origin.copy(), first.copy()
@@ -176,7 +176,7 @@ def extrapolate(
         before, measured = measured[going][:, columns], measure(images)
         slopes[active] = _learnt(slopes[active], moved - current[active], measured[:, columns] - before, whiten)
         current[active] = moved
-    return Edited(
+    return EditResult(
         best_w.astype(np.float32), best.w, best_images, best.origin_images, best_measured, first, error, steps
     )
 

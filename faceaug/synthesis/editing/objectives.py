@@ -13,9 +13,9 @@ from faceaug.analysis.axes import Axis
 from faceaug.appearance import scene
 from faceaug.classifiers.classifier import Task
 from faceaug.latents.directions import Directions
-from faceaug.synthesis.editing.closed_loop import Ask
+from faceaug.synthesis.editing.closed_loop import EditObjective
 from faceaug.synthesis.editing.readout import kept_scene
-from faceaug.synthesis.latent_survey import Survey
+from faceaug.synthesis.latent_survey import LatentSurvey
 from faceaug.utils.typing import Floats
 
 AIM = 0.85
@@ -29,7 +29,7 @@ WIDEN = 0.25  # how far beyond the range of draws an open bin is tried, in parts
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AttributeGoal:
     """One attribute's part of what a cell asks.
 
     Attributes
@@ -50,20 +50,20 @@ class Wanted:
     high: float = math.inf
 
 
-def wanted(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) -> tuple[Wanted, ...]:
+def attribute_goals(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) -> tuple[AttributeGoal, ...]:
     """Return what a cell asks, an entry for each axis."""
     found = []
     for axis, task in zip(axes, tasks, strict=False):
         level = levels[axis.name]
         if axis.edges is None:
-            found.append(Wanted(task, f"{axis.name}={level}", level))
+            found.append(AttributeGoal(task, f"{axis.name}={level}", level))
         else:
             k = axis.levels.index(level)
-            found.append(Wanted(task, axis.name, level, float(axis.edges[k]), float(axis.edges[k + 1])))
+            found.append(AttributeGoal(task, axis.name, level, float(axis.edges[k]), float(axis.edges[k + 1])))
     return tuple(found)
 
 
-def aims(parts: Sequence[Wanted], found: Survey, u: Floats, confidence: float = 0.0) -> Floats:
+def goal_values(parts: Sequence[AttributeGoal], found: LatentSurvey, u: Floats, confidence: float = 0.0) -> Floats:
     """Return the values to aim at: [N, A] for uniform numbers u [N, A].
 
     A class is asked for at `AIM`, or clear of the gate's `confidence` where that is stricter. A value is spread evenly
@@ -85,9 +85,13 @@ def aims(parts: Sequence[Wanted], found: Survey, u: Floats, confidence: float = 
     return np.stack(columns, 1)
 
 
-def ask_for(
-    parts: Sequence[Wanted], aim: Floats, directions: Directions, keep: Sequence[str], surroundings: Sequence[str] = ()
-) -> Ask:
+def edit_objective(
+    parts: Sequence[AttributeGoal],
+    aim: Floats,
+    directions: Directions,
+    keep: Sequence[str],
+    surroundings: Sequence[str] = (),
+) -> EditObjective:
     """Return the request for the closed loop: the cell's semantics at `aim` [N, A], the scene and `keep` held.
 
     `surroundings` are the view and light that are read. What no draw changes, such as a background that is white in all
@@ -97,7 +101,7 @@ def ask_for(
     scene_held = [name for name in kept_scene([p.task for p in parts], surroundings) if name not in keep]
     held = tuple(name for name in (*scene_held, *keep) if not spreads[name] <= STILL)
     spread = np.array([spreads[name] for name in held])
-    return Ask(
+    return EditObjective(
         names=tuple(p.semantic for p in parts),
         aim=aim,
         at_least=np.array([p.task.kind == "classes" for p in parts]),
@@ -107,7 +111,7 @@ def ask_for(
     )
 
 
-class Readings(Protocol):
+class AttributeReader(Protocol):
     """What reads a cell's semantics: a probe, or the reader that steers."""
 
     @property
@@ -118,12 +122,14 @@ class Readings(Protocol):
         """Return the standard deviation of the error of an attribute that is a value."""
 
 
-def out_of_reach(parts: Sequence[Wanted], directions: Directions, probes: Sequence[tuple[Readings, float]]) -> str:
+def out_of_reach(
+    parts: Sequence[AttributeGoal], directions: Directions, probes: Sequence[tuple[AttributeReader, float]]
+) -> str:
     """Return why no attempt at a cell could ever be accepted, or "" where one could.
 
     Parameters
     ----------
-    parts : sequence of Wanted
+    parts : sequence of AttributeGoal
     directions : Directions
     probes : sequence of (Probe, float)
         Each with the least probability of what is asked that its gate lets pass.
@@ -142,7 +148,7 @@ def out_of_reach(parts: Sequence[Wanted], directions: Directions, probes: Sequen
     return ""
 
 
-def within(ask: Ask, bright: tuple[float, float], sound: float) -> Ask:
+def within(ask: EditObjective, bright: tuple[float, float], sound: float) -> EditObjective:
     """Return the request with bounds on what is free otherwise.
 
     The face's luminance may change, for skin may become darker or lighter, but only between `bright`, as real faces do;
@@ -159,12 +165,12 @@ def _logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def _tolerance(part: Wanted, directions: Directions) -> float:
+def _tolerance(part: AttributeGoal, directions: Directions) -> float:
     spread = float(directions.spread[directions.index([part.semantic])[0]])
     return VALUE_TOLERANCE * min(part.high - part.low, 4 * spread)
 
 
-def confidences(parts: Sequence[Wanted], probe: Readings, values: Floats) -> Floats:
+def confidences(parts: Sequence[AttributeGoal], probe: AttributeReader, values: Floats) -> Floats:
     """Return the calibrated probability [N, A] of what is asked, from what was read [N, S].
 
     For a class its probability; for a value, of lying in the bin, with the reading's error taken as normal.
@@ -181,7 +187,7 @@ def confidences(parts: Sequence[Wanted], probe: Readings, values: Floats) -> Flo
 
 
 def labels(
-    parts: Sequence[Wanted], steering: Readings, judge: Readings, one: Floats, two: Floats
+    parts: Sequence[AttributeGoal], steering: AttributeReader, judge: AttributeReader, one: Floats, two: Floats
 ) -> list[dict[str, Any]]:
     """Return the label that each sample gets: the cell's class, or the mean of both probes' readings, in the bin."""
     rows: list[dict[str, Any]] = [{} for _ in range(len(one))]

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from faceaug.appearance import scene
 from faceaug.generators.base import Generator
-from faceaug.generators.sampling import draw
-from faceaug.synthesis.acceptance.gates import Limits
-from faceaug.synthesis.editing.closed_loop import Ask, distance
-from faceaug.synthesis.editing.objectives import Wanted
-from faceaug.synthesis.setup import Guide
+from faceaug.generators.sampling import sample_latents
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
+from faceaug.synthesis.editing.closed_loop import EditObjective, distance
+from faceaug.synthesis.editing.objectives import AttributeGoal
+from faceaug.synthesis.setup import FittedModels
 from faceaug.utils.typing import Floats
 
 Seeds = Sequence[np.random.SeedSequence]
@@ -35,7 +35,7 @@ SEARCH_KEY = 2**31  # spawn keys of the search's seeds follow those of attempts
 
 
 @dataclass(frozen=True)
-class Standard:
+class CellThresholds:
     """What is asked of the realism of a cell's samples.
 
     Attributes
@@ -83,27 +83,29 @@ class Parents:
         )  # fmt: skip
 
 
-def standard_of(guide: Guide, limits: Limits, cell: int, near: NDArray[np.int64]) -> Standard:
+def cell_thresholds(
+    guide: FittedModels, limits: AcceptanceThresholds, cell: int, near: NDArray[np.int64]
+) -> CellThresholds:
     """Return what is asked of samples of a cell, by the surveyed draws `near` it.
 
     Judged by all draws, a turned head or dark skin would be held against a face where few draws have either.
     """
     found = guide.survey
-    return Standard(
+    return CellThresholds(
         remote=float(np.quantile(found.remoteness[near], limits.realistic)),
         sound=float(np.quantile(found.column(scene.SOUNDNESS)[near], limits.sound)),
         bright=guide.real.bright(STEERED_EXPOSURE, cell),
     )
 
 
-def nearest_draws(guide: Guide, ask: Ask, inverse: Floats) -> NDArray[np.int64]:
+def nearest_draws(guide: FittedModels, ask: EditObjective, inverse: Floats) -> NDArray[np.int64]:
     """Return the rows of the surveyed draws that need the least edit for what a cell asks on average, nearest first."""
     read = np.stack([guide.survey.column(name) for name in ask.names], 1)
     length = edit_length(guide, ask, ask.aim.mean(0) - read, inverse)
     return np.argsort(length, kind="stable")[: max(2 * PARENTS, int(NEAR_SHARE * len(length)))]
 
 
-def edit_length(guide: Guide, ask: Ask, missing: Floats, inverse: Floats) -> Floats:
+def edit_length(guide: FittedModels, ask: EditObjective, missing: Floats, inverse: Floats) -> Floats:
     """Return the Mahalanobis length [N] of the edits that would make up for what is missing [N, K]."""
     missing = np.where(ask.at_least, np.maximum(missing, 0), missing)
     steps = guide.directions.steps([*ask.names, *ask.keep])[:, : len(ask.names)]
@@ -111,7 +113,12 @@ def edit_length(guide: Guide, ask: Ask, missing: Floats, inverse: Floats) -> Flo
 
 
 def cost(
-    guide: Guide, parts: Sequence[Wanted], standard: Standard, limits: Limits, read: Floats, remoteness: Floats
+    guide: FittedModels,
+    parts: Sequence[AttributeGoal],
+    standard: CellThresholds,
+    limits: AcceptanceThresholds,
+    read: Floats,
+    remoteness: Floats,
 ) -> Floats:
     """Return how far faces [N] are from what their cell asks: 0 where steering, realism and light are all content.
 
@@ -134,7 +141,7 @@ def cost(
 
 
 def origins(
-    generator: Generator, guide: Guide, parents: Parents, seeds: Seeds, ask: Ask, inverse: Floats, *,
+    generator: Generator, guide: FittedModels, parents: Parents, seeds: Seeds, ask: EditObjective, inverse: Floats, *,
     candidates: int, truncation: float,
 ) -> tuple[Floats, NDArray[np.int64]]:  # fmt: skip
     """Return a latent [N, D] for each seed to begin with, and the line [N] that it descends from.
@@ -143,7 +150,7 @@ def origins(
     """
     directions, n = guide.directions, len(seeds)
     children = [c for s in seeds for c in np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key).spawn(candidates)]
-    fresh = draw(generator, children, truncation) - directions.w_mean
+    fresh = sample_latents(generator, children, truncation) - directions.w_mean
     count = len(parents.w)
     picks = np.array([int(np.random.Generator(np.random.PCG64(c)).integers(count)) for c in children])
     w = directions.w_mean + PARENT * (parents.w[picks] - directions.w_mean) + math.sqrt(1 - PARENT**2) * fresh

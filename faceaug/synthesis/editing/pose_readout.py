@@ -21,8 +21,8 @@ from faceaug.generators.base import Generator
 from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import canvases_of
 from faceaug.measurement.estimator import values_of
-from faceaug.measurement.measure import SHIPPED, Measurer, measurer_of
-from faceaug.reconstruction.factors import Reading
+from faceaug.measurement.measure import SHIPPED, FaceEstimator, estimator_of
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.semantics import NAMES, UNITS
 from faceaug.utils.typing import Floats
 
@@ -32,7 +32,7 @@ WIDEST = 1.5  # of slopes between readings and measurements, either way; beyond 
 
 
 @dataclass(frozen=True, eq=False)
-class Environment:
+class PoseLightReader:
     """Reads view and light off a generator's pictures.
 
     Attributes
@@ -44,7 +44,7 @@ class Environment:
         Standard deviation of the rest; 0 where nothing is measured.
     """
 
-    network: Callable[[Tensor], Reading]
+    network: Callable[[Tensor], FaceFactors]
     slope: Floats = field(default_factory=lambda: np.ones(len(NAMES)))
     offset: Floats = field(default_factory=lambda: np.zeros(len(NAMES)))
     sigma: Floats = field(default_factory=lambda: np.zeros(len(NAMES)))
@@ -59,7 +59,7 @@ class Environment:
         found = np.concatenate([values_of(self.network, part) for part in torch.split(images, TOGETHER)])
         return np.asarray(self.offset + self.slope * found, np.float64)
 
-    def in_terms_of(self, read: Floats, measured: Floats) -> Environment:
+    def in_terms_of(self, read: Floats, measured: Floats) -> PoseLightReader:
         """Return the same in the terms of what was measured [N, 6] (NaN for nothing) where this reads [N, 6].
 
         A line is fitted through both by its standard deviations (neither is without error); measurements that have
@@ -92,21 +92,21 @@ class Environment:
         """Return the numbers as JSON values."""
         return {name: getattr(self, name).tolist() for name in ("slope", "offset", "sigma")}
 
-    def with_state(self, state: dict[str, list[float]]) -> Environment:
+    def with_state(self, state: dict[str, list[float]]) -> PoseLightReader:
         """Return the same with the numbers that `state` returned."""
         slope, offset, sigma = (np.array(state[name], np.float64) for name in ("slope", "offset", "sigma"))
         return replace(self, slope=slope, offset=offset, sigma=sigma)
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class LearnedDirections:
     """A directions file at work in a run.
 
     Attributes
     ----------
     bundle : Bundle
-    environment : Environment
-    instrument : Measurer
+    environment : PoseLightReader
+    instrument : FaceEstimator
         Measures finished samples as the target's photographs were measured.
     measured : tuple of str
         Columns of the target that were measured, by this very network.
@@ -115,8 +115,8 @@ class Found:
     """
 
     bundle: Bundle
-    environment: Environment
-    instrument: Measurer
+    environment: PoseLightReader
+    instrument: FaceEstimator
     measured: tuple[str, ...] = ()
     aligned: bool = False
 
@@ -154,7 +154,7 @@ def find_directions(
     return None
 
 
-def at_work(bundle: Bundle, measured: Sequence[str] = (), aligned: bool = False) -> Found:
+def learned_directions(bundle: Bundle, measured: Sequence[str] = (), aligned: bool = False) -> LearnedDirections:
     """Return directions put to work; they must hold what `faceaug discover` writes."""
-    instrument = measurer_of(bundle)
-    return Found(bundle, Environment(instrument.reconstruct), instrument, tuple(measured), aligned)
+    instrument = estimator_of(bundle)
+    return LearnedDirections(bundle, PoseLightReader(instrument.reconstruct), instrument, tuple(measured), aligned)

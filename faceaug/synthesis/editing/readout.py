@@ -12,7 +12,7 @@ from torch import Tensor
 from faceaug.appearance import scene
 from faceaug.appearance.framing import Framing, apply_framing
 from faceaug.appearance.harmonize import ColourMatch
-from faceaug.classifiers.classifier import Probe, Task
+from faceaug.classifiers.classifier import Classifier, Task
 from faceaug.utils.typing import Floats
 
 VIEW = ("yaw", "pitch", "roll")
@@ -24,7 +24,7 @@ LIKE_SKIN = ("light_y", "light")
 attribute that held it would leave the skin as it is (benchmarks/skin.py)."""
 
 
-class Surroundings(Protocol):
+class PoseLightReading(Protocol):
     """What reads view and light off a generator's own pictures."""
 
     @property
@@ -44,31 +44,31 @@ class Surroundings(Protocol):
 
 
 @dataclass(frozen=True)
-class Reader:
+class FaceReader:
     """Reads pictures in the generator's own framing: the probe sees them as the target would.
 
     Attributes
     ----------
-    probe : Probe or None
+    probe : Classifier or None
         None where every attribute was measured, and is read by `environment`.
     framing : Framing
         The window that gives the target's framing.
     ellipse : FaceEllipse
         Where the generator's faces are.
-    soundness : Probe
+    soundness : Classifier
         Tells sound faces from melted ones.
     colour : ColourMatch, optional
         The fixed mapping toward the target's overall colour, where samples are to be finished: what is written is read.
-    environment : Surroundings, optional
+    environment : PoseLightReading, optional
         Reads view and light, where directions found without labels are there. A label of the same name wins.
     """
 
-    probe: Probe | None
+    probe: Classifier | None
     framing: Framing
     ellipse: scene.FaceEllipse
-    soundness: Probe
+    soundness: Classifier
     colour: ColourMatch | None = None
-    environment: Surroundings | None = None
+    environment: PoseLightReading | None = None
 
     @property
     def semantics(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from faceaug.planning.plan import PlannedCell
 from faceaug.shards.columns import ENGINES
 from faceaug.shards.reader import ShardReader
 from faceaug.synthesis.acceptance.near_duplicates import hashes
-from faceaug.synthesis.engines.latent_edit import BlockResult, Workshop, attempts_for
+from faceaug.synthesis.engines.latent_edit import BlockResult, LatentEditor, attempts_for
 
 
 class Engine(Protocol):
@@ -33,15 +33,15 @@ class Engine(Protocol):
         """Return a block of attempts."""
 
     def marks(self, reader: ShardReader) -> Iterator[np.uint64]:
-        """Yield the hashes of a shard's samples that this engine made, as `make` gave them."""
+        """Yield the hashes of a shard's samples that this engine made, as `fill_cells` gave them."""
 
 
-class Drawing:
+class LatentEditEngine:
     """The generator at work."""
 
-    def __init__(self, workshop: Workshop, tries: int) -> None:
-        self._workshop, self._tries = workshop, tries
-        self._guide, self._generator = workshop.guide, workshop.generator
+    def __init__(self, editor: LatentEditor, tries: int) -> None:
+        self._workshop, self._tries = editor, tries
+        self._guide, self._generator = editor.guide, editor.generator
 
     @property
     def real(self) -> NDArray[np.uint64]:
@@ -60,7 +60,7 @@ class Drawing:
         return drawn_marks(self._workshop, reader)
 
 
-class Relay:
+class ChainedEngine:
     """Engines one after the other: what one leaves short, the next fills."""
 
     def __init__(self, engines: Sequence[Engine]) -> None:
@@ -92,14 +92,14 @@ class Relay:
         return [(engine, 0 if engine.beyond(cell) else engine.blocks(cell)) for engine in self._engines]
 
 
-def drawn_marks(workshop: Workshop, reader: ShardReader) -> Iterator[np.uint64]:
+def drawn_marks(editor: LatentEditor, reader: ShardReader) -> Iterator[np.uint64]:
     """Yield hashes of a shard's drawn pictures as they were before finishing, drawn again from their latents."""
     if "w" not in reader.keys:
         return
     w = _rows(reader, "w", "generator")
     for start in range(0, len(w), 256):
-        images = synthesize(workshop.generator, w[start : start + 256], workshop.batch_size)
-        yield from hashes(workshop.guide.reader.view(images))
+        images = synthesize(editor.generator, w[start : start + 256], editor.batch_size)
+        yield from hashes(editor.guide.reader.view(images))
 
 
 def _rows(reader: ShardReader, key: str, engine: str) -> NDArray[np.float32]:

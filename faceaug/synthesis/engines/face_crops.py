@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from faceaug.appearance.framing import Framing, apply_framing
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import FaceaugError
 from faceaug.inversion.encoder import SIDE
 from faceaug.measurement.alignment import CANVAS, canvases_of
-from faceaug.measurement.estimator import Measurer
+from faceaug.measurement.estimator import FaceEstimator
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.utils.images import Rgb, decode, resize
 from faceaug.utils.tensors import as_tensor, cut_to
@@ -27,7 +27,7 @@ UNREADABLE, FACELESS = "source readable", "face found in the source"
 
 
 @dataclass(frozen=True, eq=False)
-class Portraits:
+class FaceCrops:
     """N photographs, ready to be inverted.
 
     Attributes
@@ -48,29 +48,29 @@ class Portraits:
 
 
 @dataclass(frozen=True, eq=False)
-class Studio:
+class FaceCropper:
     """Takes a target's photographs.
 
     Attributes
     ----------
-    target : Target
+    target : FaceDataset
     framing : Framing
         The window of the generator's pictures that a run shows.
     aspect : float
         Proportions of the target's photographs.
-    instrument : Measurer, optional
+    instrument : FaceEstimator, optional
         Finds faces in the generator's own framing and measures them; without, photographs are taken as they are.
     aligned : bool
         They are framed as the generator's pictures are.
     """
 
-    target: Target
+    target: FaceDataset
     framing: Framing
     aspect: float
-    instrument: Measurer | None = None
+    instrument: FaceEstimator | None = None
     aligned: bool = False
 
-    def take(self, rows: Sequence[int]) -> Portraits:
+    def take(self, rows: Sequence[int]) -> FaceCrops:
         """Return the photographs of these rows of the target."""
         photographs, marks, refused = [], [], []
         for row in rows:
@@ -95,7 +95,7 @@ class Studio:
                 refused[k] = refused[k] or (FACELESS if why else "")
                 measured[k] = values[k - start]
         images[torch.tensor([bool(why) for why in refused], dtype=torch.bool)] = 0
-        return Portraits(images, tuple(marks), tuple(refused), measured)
+        return FaceCrops(images, tuple(marks), tuple(refused), measured)
 
     def _found(self, photographs: Sequence[Rgb]) -> tuple[Tensor, Floats, tuple[str, ...]]:
         """Return faces in the run's framing, what is measured on them, and why there is none."""

@@ -25,13 +25,20 @@ from faceaug.inversion.inverter import Inverter
 from faceaug.planning.plan import PlannedCell
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.shards.reader import ShardReader
-from faceaug.synthesis.editing.closed_loop import Ask, Edited, extrapolate
-from faceaug.synthesis.editing.objectives import CLEAR, SOUND_ROOM, Wanted, aims, ask_for, confidences
-from faceaug.synthesis.editing.origin_search import Seeds, Standard
+from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult, extrapolate
+from faceaug.synthesis.editing.objectives import (
+    CLEAR,
+    SOUND_ROOM,
+    AttributeGoal,
+    confidences,
+    edit_objective,
+    goal_values,
+)
+from faceaug.synthesis.editing.origin_search import CellThresholds, Seeds
 from faceaug.synthesis.engines.base import drawn_marks
-from faceaug.synthesis.engines.face_crops import Studio
-from faceaug.synthesis.engines.latent_edit import REACH, BlockResult, Candidate, Source, Workshop, sample_seed
-from faceaug.synthesis.engines.source_faces import Sources
+from faceaug.synthesis.engines.face_crops import FaceCropper
+from faceaug.synthesis.engines.latent_edit import REACH, BlockResult, Candidate, LatentEditor, SourceImage, sample_seed
+from faceaug.synthesis.engines.source_faces import SourceFaces
 from faceaug.synthesis.sample_schema import ERROR, KeptLabels
 from faceaug.utils.typing import Floats
 
@@ -48,7 +55,7 @@ TURNED = dict(yaw=20.0, light_x=30.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class InvertedSource:
     """A photograph, inverted."""
 
     w: NDArray[np.float32]
@@ -59,16 +66,16 @@ class Origin:
     judged: Floats
 
 
-class Originals:
+class InversionEngine:
     """Makes samples of inverted real faces; an `Engine`.
 
     Parameters
     ----------
-    workshop : Workshop
+    editor : LatentEditor
         Of the run; it judges and finishes.
     inverter : Inverter
-    studio : Studio
-    sources : Sources
+    studio : FaceCropper
+    sources : SourceFaces
         Of the plan's cells, a cell's own faces among them.
     labels : KeptLabels
     common : float64 [M, 2]
@@ -78,14 +85,14 @@ class Originals:
     """
 
     def __init__(
-        self, workshop: Workshop, inverter: Inverter, studio: Studio, sources: Sources, labels: KeptLabels,
+        self, editor: LatentEditor, inverter: Inverter, studio: FaceCropper, sources: SourceFaces, labels: KeptLabels,
         common: Floats, *, tries: int, uses: int,
     ) -> None:  # fmt: skip
-        self._workshop, self._guide, self._inverter, self._studio = workshop, workshop.guide, inverter, studio
+        self._workshop, self._guide, self._inverter, self._studio = editor, editor.guide, inverter, studio
         self._sources, self._labels, self._common, self._tries, self._uses = sources, labels, common, tries, uses
         self._rows: dict[int, NDArray[np.int64]] = {}
-        self._standing: dict[int, tuple[tuple[Wanted, ...], Standard]] = {}
-        self._origins: dict[int, Origin] = {}
+        self._standing: dict[int, tuple[tuple[AttributeGoal, ...], CellThresholds]] = {}
+        self._origins: dict[int, InvertedSource] = {}
         self._lock, self._all = threading.Lock(), threading.Lock()
 
     @property
@@ -131,7 +138,7 @@ class Originals:
         """Allowed are so many for each sample that is planned, as far as its photographs may give so many samples."""
         return max(2 * BLOCK, min(cell.planned, len(self._rows_of(cell)) * self._uses) * self._tries)
 
-    def _sources_of(self, cell: PlannedCell, parts: Sequence[Wanted], attempts: Sequence[int]) -> list[int]:
+    def _sources_of(self, cell: PlannedCell, parts: Sequence[AttributeGoal], attempts: Sequence[int]) -> list[int]:
         """Return the photograph of each attempt: every one once, and then again those that can be begun with.
 
         There are fewer where no photograph is any good.
@@ -145,7 +152,7 @@ class Originals:
         again = [good[(attempt - len(rows)) % len(good)] for attempt in attempts if attempt >= len(rows) and good]
         return [*once, *again]
 
-    def _refusal(self, origin: Origin, parts: Sequence[Wanted]) -> str:
+    def _refusal(self, origin: InvertedSource, parts: Sequence[AttributeGoal]) -> str:
         """Return why no edit towards a cell begins with a photograph, or an empty text."""
         classes = [part for part in parts if part.task.kind == "classes"]
         if origin.refused or not classes:
@@ -160,13 +167,13 @@ class Originals:
                 self._rows[cell.index] = self._sources.rows(cell.index, cell.levels)
             return self._rows[cell.index]
 
-    def _standing_of(self, cell: PlannedCell) -> tuple[tuple[Wanted, ...], Standard]:
+    def _standing_of(self, cell: PlannedCell) -> tuple[tuple[AttributeGoal, ...], CellThresholds]:
         with self._lock:
             if cell.index not in self._standing:
                 self._standing[cell.index] = self._workshop.standing(cell.index, cell.levels)[:2]
             return self._standing[cell.index]
 
-    def _inverted(self, rows: Sequence[int]) -> dict[int, Origin]:
+    def _inverted(self, rows: Sequence[int]) -> dict[int, InvertedSource]:
         """Return these photographs inverted; of one that was met before, what was found then.
 
         Two threads may meet one at the same time and find the same.
@@ -185,7 +192,7 @@ class Originals:
             else:
                 w, error = found.w[place[k]], float(found.error[place[k]])
                 why = "" if error <= most else UNLIKE
-            self._origins[row] = Origin(w, error, taken.sha256[k], why, steering[k], judged[k])
+            self._origins[row] = InvertedSource(w, error, taken.sha256[k], why, steering[k], judged[k])
         return {row: self._origins[row] for row in rows}
 
     def _read(self, photographs: Tensor) -> tuple[Floats, Floats]:
@@ -196,7 +203,7 @@ class Originals:
         judged = [judge.read(photograph[None])[0] for photograph in photographs]
         return (np.concatenate(steering), np.concatenate(judged)) if steering else (np.empty((0, 0)), np.empty((0, 0)))
 
-    def _least(self, parts: Sequence[Wanted], origins: Sequence[Origin]) -> tuple[Floats, Floats]:
+    def _least(self, parts: Sequence[AttributeGoal], origins: Sequence[InvertedSource]) -> tuple[Floats, Floats]:
         """Return what must be read of what is asked [N, A], by the steering probe and by the judge.
 
         Of labels no more than the photograph is given: they are known, and no probe is right about every face.
@@ -215,40 +222,40 @@ class Originals:
         return both[0], both[1]
 
     def _edited(
-        self, parts: Sequence[Wanted], standard: Standard, rows: Sequence[int], origins: Sequence[Origin],
+        self, parts: Sequence[AttributeGoal], standard: CellThresholds, rows: Sequence[int], origins: Sequence[InvertedSource],
         least: Floats, seeds: Seeds,
-    ) -> tuple[Ask, Edited]:  # fmt: skip
+    ) -> tuple[EditObjective, EditResult]:  # fmt: skip
         """Edit origins towards what their cell asks."""
-        workshop, guide = self._workshop, self._guide
+        editor, guide = self._workshop, self._guide
         w = np.stack([origin.w for origin in origins])
-        read = guide.reader(synthesize(workshop.generator, w, workshop.batch_size))
+        read = guide.reader(synthesize(editor.generator, w, editor.batch_size))
         ask = replace(
             self._ask(parts, read, rows, least, seeds), within=(scene.SOUNDNESS,),
             bounds=np.array([[standard.sound, standard.sound + SOUND_ROOM]]),
         )  # fmt: skip
         moving = [part for part in parts if _moves(part)]
         edited = extrapolate(
-            workshop.generator, guide.directions, guide.reader, w, ask, covariance=guide.covariance(moving),
-            corrections=workshop.corrections, reach=REACH * guide.reach, batch_size=workshop.batch_size,
+            editor.generator, guide.directions, guide.reader, w, ask, covariance=guide.covariance(moving),
+            corrections=editor.corrections, reach=REACH * guide.reach, batch_size=editor.batch_size,
         )  # fmt: skip
         return ask, edited
 
     def _ask(
-        self, parts: Sequence[Wanted], read: Floats, rows: Sequence[int], least: Floats, seeds: Seeds
-    ) -> Ask:  # fmt: skip
+        self, parts: Sequence[AttributeGoal], read: Floats, rows: Sequence[int], least: Floats, seeds: Seeds
+    ) -> EditObjective:  # fmt: skip
         """Return what is asked of faces that read as `read` [N, S] now; of labels, `least` [N, A] at least."""
         guide = self._guide
         streams = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
         moving, held = [part for part in parts if _moves(part)], [part for part in parts if not _moves(part)]
         if moving:
-            aim = aims(moving, guide.survey, np.stack([stream.random(len(moving)) for stream in streams]))
+            aim = goal_values(moving, guide.survey, np.stack([stream.random(len(moving)) for stream in streams]))
         else:
-            moving = [Wanted(Task(name, "value", ()), name, "") for name in TURNED]
+            moving = [AttributeGoal(Task(name, "value", ()), name, "") for name in TURNED]
             others = self._common[[int(stream.integers(len(self._common))) for stream in streams]]
             now, most = read[:, guide.directions.index(list(TURNED))], np.array(list(TURNED.values()))
             aim = np.clip(others, now - most, now + most)
         # The skin stays as it is: a photograph's light was the camera's choice, a darker or lighter face is nobody's.
-        ask = ask_for(moving, aim, guide.directions, (*guide.kept(), scene.EXPOSURE), guide.reader.surroundings)
+        ask = edit_objective(moving, aim, guide.directions, (*guide.kept(), scene.EXPOSURE), guide.reader.surroundings)
         if not held:
             return ask
         label = np.empty((len(rows), len(held)))
@@ -258,22 +265,22 @@ class Originals:
                 label[:, k] = np.log(share / (1 - share)) + CLEAR
             else:  # a number that the photograph is labelled with
                 label[:, k] = [self._labels.of(row)[part.task.name] for row in rows]
-        also = ask_for(held, label, guide.directions, ())
+        also = edit_objective(held, label, guide.directions, ())
         return replace(
             ask, names=(*ask.names, *also.names), aim=np.concatenate([ask.aim, also.aim], 1),
             at_least=np.concatenate([ask.at_least, also.at_least]),
             tolerance=np.concatenate([ask.tolerance, also.tolerance]),
         )  # fmt: skip
 
-    def _labelled(self, cell: PlannedCell, found: Candidate, row: int, origins: dict[int, Origin]) -> Candidate:
+    def _labelled(self, cell: PlannedCell, found: Candidate, row: int, origins: dict[int, InvertedSource]) -> Candidate:
         """Give a sample the labels of its photograph, and say which it is."""
         origin, labels = origins[row], self._labels.of(row)
         reached = {name: value for name, value in found.attr.items() if name not in self._labels.values}
         return replace(
             found, attr={**labels, **reached}, semantic={**found.semantic, ERROR: origin.error},
-            source=Source(origin.sha256, self.real[row]),
+            source=SourceImage(origin.sha256, self.real[row]),
         )  # fmt: skip
 
 
-def _moves(part: Wanted) -> bool:
+def _moves(part: AttributeGoal) -> bool:
     return part.task.kind != "classes" and part.task.name in NAMES

@@ -12,39 +12,41 @@ import torch
 from torch import Tensor
 
 from faceaug.analysis.axes import Axis
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import common_aspect
-from faceaug.errors import IntegrityError, TargetError, UsageError
+from faceaug.errors import DatasetError, IntegrityError, UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.sampling import draw, draw_seeds
+from faceaug.generators.sampling import latent_seeds, sample_latents
 from faceaug.inversion.distance import LEAST_PAIRS
-from faceaug.inversion.inverter import Inverter, learn_inverter
+from faceaug.inversion.inverter import Inverter, train_inverter
 from faceaug.latents.bundle import Bundle
 from faceaug.planning.plan import Plan
 from faceaug.reconstruction.semantics import NAMES
-from faceaug.synthesis.config import Settings
-from faceaug.synthesis.editing.pose_readout import Found
-from faceaug.synthesis.engines.face_crops import Studio
-from faceaug.synthesis.engines.inversion_edit import TURNED, Originals
-from faceaug.synthesis.engines.latent_edit import Workshop
-from faceaug.synthesis.engines.source_faces import Sources, is_rendered
+from faceaug.synthesis.config import RunConfig
+from faceaug.synthesis.editing.pose_readout import LearnedDirections
+from faceaug.synthesis.engines.face_crops import FaceCropper
+from faceaug.synthesis.engines.inversion_edit import TURNED, InversionEngine
+from faceaug.synthesis.engines.latent_edit import LatentEditor
+from faceaug.synthesis.engines.source_faces import SourceFaces, is_rendered
 from faceaug.synthesis.sample_schema import kept_labels
 from faceaug.utils.files import read_json, write_json
 from faceaug.utils.threads import StageProgress
 from faceaug.utils.typing import Floats
 
 ENCODER, FIGURES = "encoder.safetensors", "inversion.json"
-"""What `originals_for` leaves in the folder of a run's models; the figures come last and say that the rest is whole."""
+"""What `prepare_inversion` leaves in the folder of a run's models; the figures come last and say that the rest is whole."""
 LOOKED_AT = 384  # photographs that tell how different people look, and what view and light are common
 TRIED = 24  # photographs, and draws, that are inverted to say how near that comes
 QUANTILES = (0.1, 0.5, 0.9)
 _HELD_OUT = 2**26  # first number of the draws that are inverted; the survey and the encoder know others
 
 
-def check_turning(target: Target, axes: Sequence[Axis], generator: Generator, found: Found | Bundle | None) -> None:
+def check_turning(
+    target: FaceDataset, axes: Sequence[Axis], generator: Generator, found: LearnedDirections | Bundle | None
+) -> None:
     """Refuse runs in which nothing could turn or relight a face, or hardly a face is there."""
     if len(target) < LEAST_PAIRS:
-        raise TargetError(_too_few(target, len(target), {}))
+        raise DatasetError(_too_few(target, len(target), {}))
     if found is None and not any(is_rendered(axis) for axis in axes):
         raise UsageError(
             f"--from-real turns and relights real faces, and no directions of view and light are known in "
@@ -52,15 +54,15 @@ def check_turning(target: Target, axes: Sequence[Axis], generator: Generator, fo
         )
 
 
-def originals_for(
-    target: Target, plan: Plan, workshop: Workshop, folder: Path, settings: Settings, told: StageProgress
-) -> Originals:
+def prepare_inversion(
+    target: FaceDataset, plan: Plan, editor: LatentEditor, folder: Path, settings: RunConfig, told: StageProgress
+) -> InversionEngine:
     """Learn to invert the target's photographs, or read what an interrupted run has learnt already in `folder`.
 
     The figures, a dict "inversion" of the guide's own, are completed.
     """
-    guide, measured = workshop.guide, target.measured
-    studio = Studio(
+    guide, measured = editor.guide, target.measured
+    studio = FaceCropper(
         target, guide.reader.framing, common_aspect(target), guide.found.instrument if guide.found else None,
         measured.aligned if measured else settings.aligned,
     )  # fmt: skip
@@ -69,38 +71,38 @@ def originals_for(
         taken = studio.take(rows)
         usable = [k for k, why in enumerate(taken.refused) if not why]
         if len(usable) < LEAST_PAIRS:
-            raise TargetError(_too_few(target, len(rows), Counter(why for why in taken.refused if why)))
+            raise DatasetError(_too_few(target, len(rows), Counter(why for why in taken.refused if why)))
         columns = [NAMES.index(name) for name in TURNED]
         common = taken.measured[usable][:, columns]
         common = common[np.isfinite(common).all(1)]
         if not len(common) and not any(is_rendered(axis) for axis in plan.axes):
-            raise TargetError(
+            raise DatasetError(
                 f"view and light could be measured on none of {len(rows)} photographs of {target.name}, so nothing "
                 "tells how faces are to be turned: count by yaw as well, or leave out --from-real"
             )
-        inverter = learn_inverter(
-            workshop.generator, guide.reader.view, taken.images[usable], seed=settings.seed,
+        inverter = train_inverter(
+            editor.generator, guide.reader.view, taken.images[usable], seed=settings.seed,
             progress=lambda done, of: told("inversion", done, of),
         )  # fmt: skip
         inverter.save(folder / ENCODER)
         write_json(
             folder / FIGURES, dict(common=common.tolist(), figures=_tried(inverter, taken.images[usable], settings))
         )
-    inverter = Inverter.load(folder / ENCODER, workshop.generator, guide.reader.view)
+    inverter = Inverter.load(folder / ENCODER, editor.generator, guide.reader.view)
     known = read_json(folder / FIGURES, "what is known of inverting photographs")
     try:
         guide.figures["inversion"] = known["figures"]
         common = np.array(known["common"], np.float64).reshape(-1, len(TURNED))
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{folder / FIGURES} is damaged; start again in another folder") from error
-    sources = Sources(target, plan.axes, (), settings.limits.drift, settings.seed, own=True)
-    return Originals(
-        workshop, inverter, studio, sources, kept_labels(target, plan.axes),
+    sources = SourceFaces(target, plan.axes, (), settings.limits.drift, settings.seed, own=True)
+    return InversionEngine(
+        editor, inverter, studio, sources, kept_labels(target, plan.axes),
         common, tries=settings.tries, uses=settings.uses,
     )  # fmt: skip
 
 
-def _too_few(target: Target, looked_at: int, refused: Mapping[str, int]) -> str:
+def _too_few(target: FaceDataset, looked_at: int, refused: Mapping[str, int]) -> str:
     why = ", ".join(f"{reason} {count}" for reason, count in refused.items())
     return (
         f"of {looked_at} photographs of {target.name} {looked_at - sum(refused.values())} can be inverted"
@@ -108,10 +110,10 @@ def _too_few(target: Target, looked_at: int, refused: Mapping[str, int]) -> str:
     )
 
 
-def _tried(inverter: Inverter, photographs: Tensor, settings: Settings) -> dict[str, Any]:
+def _tried(inverter: Inverter, photographs: Tensor, settings: RunConfig) -> dict[str, Any]:
     """Say how near photographs come, and draws that nobody has seen, beside the mean face."""
     pick = np.unique(np.linspace(0, len(photographs) - 1, min(len(photographs), TRIED)).astype(int))
-    drawn = draw(inverter.generator, draw_seeds(settings.seed, _HELD_OUT, TRIED))
+    drawn = sample_latents(inverter.generator, latent_seeds(settings.seed, _HELD_OUT, TRIED))
     with torch.no_grad():
         draws = inverter.drawn(torch.from_numpy(drawn.astype(np.float32)))
         mean = inverter.drawn(torch.from_numpy(np.asarray(inverter.generator.w_mean, np.float32))[None])

@@ -21,18 +21,18 @@ from faceaug.classifiers.classifier import fit
 from faceaug.generators.base import Generator
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.shards.writer import read_back
-from faceaug.synthesis.acceptance.gates import Batch, Gate, Limits, refuse
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds, CandidateBatch, Gate, refuse
 from faceaug.synthesis.acceptance.near_duplicates import hashes
-from faceaug.synthesis.editing.closed_loop import Ask, Edited, distance, extrapolate
+from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult, distance, extrapolate
 from faceaug.synthesis.editing.objectives import (
-    Readings,
-    Wanted,
-    aims,
-    ask_for,
+    AttributeGoal,
+    AttributeReader,
+    attribute_goals,
     confidences,
+    edit_objective,
+    goal_values,
     labels,
     out_of_reach,
-    wanted,
     within,
 )
 from faceaug.synthesis.editing.origin_search import (
@@ -40,17 +40,17 @@ from faceaug.synthesis.editing.origin_search import (
     OFFSPRING,
     PARENTS,
     SEARCH_KEY,
+    CellThresholds,
     Parents,
     Seeds,
-    Standard,
+    cell_thresholds,
     cost,
     nearest_draws,
     origins,
-    standard_of,
 )
 from faceaug.synthesis.editing.readout import kind_of
 from faceaug.synthesis.latent_survey import BLOCK
-from faceaug.synthesis.setup import Guide
+from faceaug.synthesis.setup import FittedModels
 from faceaug.utils.images import Codec
 from faceaug.utils.tensors import as_tensor, to_uint8, unsqueezed
 from faceaug.utils.typing import Floats
@@ -65,17 +65,17 @@ SEARCHING = 2  # corrections of an edit while parents are searched
 
 
 @dataclass(frozen=True)
-class Room:
+class CellContext:
     """What is known of a cell before its first attempt."""
 
     index: int
-    parts: tuple[Wanted, ...]
-    standard: Standard
+    parts: tuple[AttributeGoal, ...]
+    standard: CellThresholds
     parents: Parents
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceImage:
     """A real picture that a sample was made of: the SHA-256 of its file, and its perceptual hash."""
 
     sha256: bytes
@@ -99,11 +99,11 @@ class Candidate:
     plausibility: float
     realism: float
     hash: np.uint64
-    source: Source | None = None  # of a face that was rendered anew, or inverted and edited
+    source: SourceImage | None = None  # of a face that was rendered anew, or inverted and edited
 
 
 @dataclass(frozen=True)
-class Final:
+class HarmonizedSample:
     """A finished picture, how it was finished, and what was read off it.
 
     Attributes
@@ -135,11 +135,11 @@ def sample_seed(seed: int, cell: int, attempt: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed, spawn_key=(cell, attempt))
 
 
-class Workshop:
+class LatentEditor:
     """Makes blocks for a run. What it keeps, the rooms of cells, depends on seeds alone."""
 
     def __init__(
-        self, generator: Generator, guide: Guide, limits: Limits, gates: dict[str, Gate], *,
+        self, generator: Generator, guide: FittedModels, limits: AcceptanceThresholds, gates: dict[str, Gate], *,
         seed: int, candidates: int, truncation: float, corrections: int, batch_size: int, codec: Codec | None = None,
         workers: int = 1,
     ) -> None:  # fmt: skip
@@ -148,7 +148,7 @@ class Workshop:
         self.seed, self.candidates, self.truncation = seed, candidates, truncation
         self.corrections, self.batch_size, self.workers = corrections, batch_size, workers
         self._inverse = guide.directions.precision
-        self._rooms: dict[int, Room] = {}
+        self._rooms: dict[int, CellContext] = {}
         self._lock = threading.Lock()
 
     def make(self, cell: int, levels: dict[str, str], block: int) -> BlockResult:
@@ -166,19 +166,24 @@ class Workshop:
     def beyond(self, levels: dict[str, str]) -> str:
         """Return why no attempt at a cell of these levels could ever be accepted, or an empty text where one could."""
         guide, limits = self.guide, self.limits
-        judges: tuple[tuple[Readings, float], ...] = ((guide.reader, limits.confidence), (guide.judge, limits.judge))
-        return out_of_reach(wanted(guide.axes, levels, guide.tasks), guide.directions, judges)
+        judges: tuple[tuple[AttributeReader, float], ...] = (
+            (guide.reader, limits.confidence),
+            (guide.judge, limits.judge),
+        )
+        return out_of_reach(attribute_goals(guide.axes, levels, guide.tasks), guide.directions, judges)
 
-    def standing(self, cell: int, levels: dict[str, str]) -> tuple[tuple[Wanted, ...], Standard, NDArray[np.int64]]:
+    def standing(
+        self, cell: int, levels: dict[str, str]
+    ) -> tuple[tuple[AttributeGoal, ...], CellThresholds, NDArray[np.int64]]:
         """Return what a cell asks, what its samples are held to, and the surveyed draws that are near it."""
         guide = self.guide
-        parts = wanted(guide.axes, levels, guide.tasks)
-        half = aims(parts, guide.survey, np.full((1, len(parts)), 0.5), self.limits.confidence)
-        middle = ask_for(parts, half, guide.directions, guide.kept(), guide.reader.surroundings)
+        parts = attribute_goals(guide.axes, levels, guide.tasks)
+        half = goal_values(parts, guide.survey, np.full((1, len(parts)), 0.5), self.limits.confidence)
+        middle = edit_objective(parts, half, guide.directions, guide.kept(), guide.reader.surroundings)
         near = nearest_draws(guide, middle, self._inverse)
-        return parts, standard_of(guide, self.limits, cell, near), near
+        return parts, cell_thresholds(guide, self.limits, cell, near), near
 
-    def _searched(self, cell: int, levels: dict[str, str]) -> Room:
+    def _searched(self, cell: int, levels: dict[str, str]) -> CellContext:
         """Search a few generations of mixtures for faces near the cell (search.py)."""
         guide, found = self.guide, self.guide.survey
         parts, standard, near = self.standing(cell, levels)
@@ -186,7 +191,7 @@ class Workshop:
         w = w_mean + self.truncation * (drawn - w_mean)
         read = found.read[near] + (w - drawn) @ guide.directions.B.T
         costs = cost(guide, parts, standard, self.limits, read, found.remoteness[near])
-        room = Room(cell, parts, standard, Parents(w, read, costs, near).best(PARENTS))
+        room = CellContext(cell, parts, standard, Parents(w, read, costs, near).best(PARENTS))
         for generation in range(GENERATIONS):
             first = SEARCH_KEY + generation * OFFSPRING
             parents = room.parents
@@ -197,7 +202,7 @@ class Workshop:
             room = replace(room, parents=parents.best(PARENTS))
         return room
 
-    def _offspring(self, room: Room, start: int) -> Parents:
+    def _offspring(self, room: CellContext, start: int) -> Parents:
         """Return a block of mixtures of a room's parents with fresh draws, edited towards its cell."""
         torch.set_num_threads(1)
         guide = self.guide
@@ -207,12 +212,14 @@ class Workshop:
         costs = cost(guide, room.parts, room.standard, self.limits, edited.measured, remote)
         return Parents(edited.w.astype(np.float64), edited.measured, costs, line)
 
-    def _edited(self, room: Room, seeds: Seeds, corrections: int) -> tuple[Ask, Edited, NDArray[np.int64]]:
+    def _edited(
+        self, room: CellContext, seeds: Seeds, corrections: int
+    ) -> tuple[EditObjective, EditResult, NDArray[np.int64]]:
         """Draw a latent for each seed near the cell and edit it to what the cell asks; say which line each is of."""
         guide = self.guide
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(room.parts)) for s in seeds])
-        ask = ask_for(
-            room.parts, aims(room.parts, guide.survey, uniform, self.limits.confidence), guide.directions, guide.kept(),
+        ask = edit_objective(
+            room.parts, goal_values(room.parts, guide.survey, uniform, self.limits.confidence), guide.directions, guide.kept(),
             guide.reader.surroundings,
         )  # fmt: skip
         ask = within(ask, room.standard.bright, room.standard.sound)
@@ -228,7 +235,7 @@ class Workshop:
         return ask, edited, line
 
     def judge(
-        self, parts: tuple[Wanted, ...], standard: Standard, ask: Ask, edited: Edited, attempts: Sequence[int],
+        self, parts: tuple[AttributeGoal, ...], standard: CellThresholds, ask: EditObjective, edited: EditResult, attempts: Sequence[int],
         seeds: Seeds, least: tuple[Floats, Floats] | None = None,
     ) -> BlockResult:  # fmt: skip
         """Ask the gates about edited latents, finish those that pass, and let the judge look again.
@@ -243,7 +250,7 @@ class Workshop:
         held = directions.index([name for name in ask.keep if not exempt or name not in scene.NAMES])
         drift = np.abs(edited.measured - edited.origin_measured)[:, held] / np.maximum(directions.spread[held], 1e-9)
         spill = scene.spill(edited.origin_images, edited.images, guide.reader.ellipse).double().numpy()
-        batch = Batch(
+        batch = CandidateBatch(
             images=edited.images, origin_images=edited.origin_images,
             confidence=confidences(parts, guide.reader, edited.measured),
             judged=confidences(parts, guide.judge, judged),
@@ -278,19 +285,19 @@ class Workshop:
         self,
         viewed: Tensor,
         reasons: list[str | None],
-        parts: Sequence[Wanted],
+        parts: Sequence[AttributeGoal],
         seeds: Sequence[np.random.SeedSequence],
         agreed: Floats,
-    ) -> dict[int, Final]:
+    ) -> dict[int, HarmonizedSample]:
         """Finish the samples that passed, and let the judge look at what would be written; `reasons` is completed."""
         passed = [i for i, reason in enumerate(reasons) if reason is None]
         pictures = to_uint8(viewed[passed]) if passed else ()
-        finisher = self.guide.finisher
-        finals: dict[int, Final] = {}
+        harmonizer = self.guide.harmonizer
+        finals: dict[int, HarmonizedSample] = {}
         written: dict[int, NDArray[np.uint8]] = {}
         for i, picture in zip(passed, pictures, strict=True):
-            if finisher:
-                image, parameters, quality = finisher(picture, _number(seeds[i]))
+            if harmonizer:
+                image, parameters, quality = harmonizer(picture, _number(seeds[i]))
             else:
                 image, parameters, quality = unsqueezed(picture, self.guide.reader.framing.aspect), {}, None
             written[i] = read_back(image, self.codec, quality)
@@ -298,7 +305,7 @@ class Workshop:
             judged = confidences(parts, self.guide.judge, self.guide.judge.read(small)[0])[0]
             if (judged < agreed[i]).any():
                 reasons[i] = LOST
-            finals[i] = Final(
+            finals[i] = HarmonizedSample(
                 image, parameters, quality, {p.task.name: float(c) for p, c in zip(parts, judged, strict=True)}, {}
             )
         self._measure_again(finals, written, reasons, parts)
@@ -306,10 +313,10 @@ class Workshop:
 
     def _measure_again(
         self,
-        finals: dict[int, Final],
+        finals: dict[int, HarmonizedSample],
         written: dict[int, NDArray[np.uint8]],
         reasons: list[str | None],
-        parts: Sequence[Wanted],
+        parts: Sequence[AttributeGoal],
     ) -> None:
         """Measure finished samples as the target's photographs were, where that is what their cells count."""
         found, rows = self.guide.found, [i for i in finals if reasons[i] is None]

@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.analysis.axes import Axis
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import FaceaugError
 from faceaug.measurement.alignment import canvas_of, canvases_of, extent_of, stacked
-from faceaug.measurement.estimator import Measured, Measurer
+from faceaug.measurement.estimator import FaceEstimator, Measurements
 from faceaug.planning.plan import PlannedCell
-from faceaug.reconstruction.factors import Reading
+from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.semantics import NAMES
-from faceaug.reconstruction.warp import Bent, bend, developed
+from faceaug.reconstruction.warp import Warp, apply_warp, compute_warp
 from faceaug.shards.columns import ENGINES
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.writer import encoded
-from faceaug.synthesis.acceptance.gates import Limits
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
 from faceaug.synthesis.acceptance.near_duplicates import hashes
-from faceaug.synthesis.engines.latent_edit import BlockResult, Candidate, Source
-from faceaug.synthesis.engines.source_faces import REACH, Asked, Sources
+from faceaug.synthesis.engines.latent_edit import BlockResult, Candidate, SourceImage
+from faceaug.synthesis.engines.source_faces import REACH, SourceFaces, SourceGoal
 from faceaug.synthesis.sample_schema import kept_labels
 from faceaug.utils.images import Codec, ImageInfo, decode, decode_with_info, resize
 from faceaug.utils.tensors import as_tensor, cut_to
@@ -63,18 +63,18 @@ class _Photograph:
     quality: int | None
 
 
-class Rerendering:
+class RerenderEngine:
     """Makes samples of real faces; an `Engine`.
 
     Parameters
     ----------
-    target : Target
+    target : FaceDataset
         Its rows are the sources, so the training part alone where it has splits.
     axes : sequence of Axis
         Of the plan.
-    measurer : Measurer
+    measurer : FaceEstimator
         What measured the target's columns.
-    limits : Limits
+    limits : AcceptanceThresholds
     real : uint64 [N]
         Perceptual hashes of the target's pictures, a row each.
     aspect : float
@@ -89,11 +89,11 @@ class Rerendering:
     """
 
     def __init__(
-        self, target: Target, axes: Sequence[Axis], measurer: Measurer, limits: Limits, real: NDArray[np.uint64], *,
+        self, target: FaceDataset, axes: Sequence[Axis], measurer: FaceEstimator, limits: AcceptanceThresholds, real: NDArray[np.uint64], *,
         aspect: float, keep: Sequence[str] = (), tries: int, seed: int, aligned: bool, codec: Codec | None,
     ) -> None:  # fmt: skip
         self._target, self._measurer, self._limits, self._real = target, measurer, limits, real
-        self._sources = Sources(target, axes, keep, limits.drift, seed)
+        self._sources = SourceFaces(target, axes, keep, limits.drift, seed)
         self._aspect, self._tries, self._seed, self._aligned, self._codec = aspect, tries, seed, aligned, codec
         self._labels = kept_labels(target, axes)
         self._rows: dict[int, NDArray[np.int64]] = {}
@@ -148,7 +148,7 @@ class Rerendering:
         return decode_with_info(data, name=self._target.keys[row], max_pixels=self._target.max_pixels)
 
     def _attempted(
-        self, cell: PlannedCell, asked: Sequence[Asked], photographs: dict[int, _Photograph], refused: dict[int, str]
+        self, cell: PlannedCell, asked: Sequence[SourceGoal], photographs: dict[int, _Photograph], refused: dict[int, str]
     ) -> list[Candidate]:  # fmt: skip
         attempts = list(photographs)
         rows = np.array([photographs[a].row for a in attempts], np.int64)
@@ -173,7 +173,7 @@ class Rerendering:
             bent = _bent(before.reading[k : k + 1], asked, change[k : k + 1])
             decoded, _ = self._decoded(photograph.row, photograph.data)
             pixels = torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 127.5 - 1
-            made = developed(pixels, bent, extents[k : k + 1], before.faces.windows[k : k + 1])
+            made = apply_warp(pixels, bent, extents[k : k + 1], before.faces.windows[k : k + 1])
             data, stored = self._stored(made, photograph.quality)
             after = self._measurer.read(*canvases_of([stored]), aligned=self._aligned)
             reason = self._judged(asked, rows[k : k + 1], pixels, made, bent, after)
@@ -185,7 +185,7 @@ class Rerendering:
         return found
 
     def _steered(
-        self, asked: Sequence[Asked], before: Measured, canvases: Tensor, whole: Tensor, shorter: Tensor,
+        self, asked: Sequence[SourceGoal], before: Measurements, canvases: Tensor, whole: Tensor, shorter: Tensor,
         rows: NDArray[np.int64], aims: Floats, active: NDArray[np.int64],
     ) -> Floats:  # fmt: skip
         """Return by how much each semantic [N, A] is moved so that it is measured in its bin."""
@@ -197,7 +197,7 @@ class Rerendering:
                 break
             pick = torch.from_numpy(active)
             bent = _bent(before.reading[pick], asked, change[active])
-            made = developed(canvases[pick], bent, whole[pick], before.faces.windows[pick])
+            made = apply_warp(canvases[pick], bent, whole[pick], before.faces.windows[pick])
             values = self._measurer.read(made, shorter[pick], aligned=self._aligned).values[:, columns]
             held = np.stack([part.holds(values[:, k], rows[active]) for k, part in enumerate(asked)], 1)
             inside = np.asarray(held.all(1))
@@ -217,8 +217,8 @@ class Rerendering:
         return data, image if self._codec == "png" else decode(data)
 
     def _judged(
-        self, asked: Sequence[Asked], row: NDArray[np.int64], photograph: Tensor, made: Tensor, bent: Bent,
-        after: Measured,
+        self, asked: Sequence[SourceGoal], row: NDArray[np.int64], photograph: Tensor, made: Tensor, bent: Warp,
+        after: Measurements,
     ) -> str:  # fmt: skip
         """Return why a picture is refused, "" where it is not."""
         burnt = [float(((part + 1) / 2 > BURNT).float().mean()) for part in (photograph, made)]
@@ -232,8 +232,8 @@ class Rerendering:
         return next((why for why, bad in reasons if bad), "")
 
     def _candidate(
-        self, cell: PlannedCell, asked: Sequence[Asked], attempt: int, seed: np.random.SeedSequence,
-        photograph: _Photograph, image: NDArray[np.uint8] | bytes, after: Measured, mark: np.uint64,
+        self, cell: PlannedCell, asked: Sequence[SourceGoal], attempt: int, seed: np.random.SeedSequence,
+        photograph: _Photograph, image: NDArray[np.uint8] | bytes, after: Measurements, mark: np.uint64,
     ) -> Candidate:  # fmt: skip
         semantic = dict(zip(NAMES, after.values[0, : len(NAMES)].tolist(), strict=True))
         sure = dict(zip(NAMES, after.confidence[0, : len(NAMES)].tolist(), strict=True))
@@ -245,7 +245,7 @@ class Rerendering:
             confidence={name: sure[name] for name in names}, semantic=semantic,
             plausibility=float("nan"), realism=float("nan"),
             hash=mark,
-            source=Source(hashlib.sha256(photograph.data).digest(), self._real[photograph.row]),
+            source=SourceImage(hashlib.sha256(photograph.data).digest(), self._real[photograph.row]),
         )  # fmt: skip
 
     def _hashes(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint64]:
@@ -253,7 +253,7 @@ class Rerendering:
         return hashes(as_tensor(small))
 
 
-def _bent(reading: Reading, asked: Sequence[Asked], change: Floats) -> Bent:
+def _bent(reading: FaceFactors, asked: Sequence[SourceGoal], change: Floats) -> Warp:
     """Return how pictures are to be bent for their semantics to move by `change` [N, A]."""
     view, light = reading.view.clone(), reading.light.clone()
     for k, part in enumerate(asked):
@@ -268,7 +268,7 @@ def _bent(reading: Reading, asked: Sequence[Asked], change: Floats) -> Bent:
             total = light[:, :2].sum(1)
             share = (light[:, 1] / total + step).clamp(0.05, 0.95)
             light[:, 0], light[:, 1] = total * (1 - share), total * share
-    return bend(reading, view, light)
+    return compute_warp(reading, view, light)
 
 
 _TURNS, _SLANTS, _SLANTEST = {"pitch": 0, "yaw": 1, "roll": 2}, {"light_x": 2, "light_y": 3}, 1.1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceaug.analysis.axes import Axis, attribute, describe, numbers
-from faceaug.datasets.dataset import Target
+from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import UsageError
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.utils.typing import Floats
@@ -22,7 +22,7 @@ NARROW = 6.0  # degrees (or hundredths): a bin that is wider, or open, is entere
 
 
 @dataclass(frozen=True)
-class Asked:
+class SourceGoal:
     """One measured semantic that a cell asks for, or that is to be kept.
 
     Attributes
@@ -69,12 +69,12 @@ def is_rendered(axis: Axis) -> bool:
     return axis.name in NAMES and axis.edges is not None
 
 
-class Sources:
+class SourceFaces:
     """The target's faces as sources of its cells.
 
     Parameters
     ----------
-    target : Target
+    target : FaceDataset
         With a column for each axis.
     axes : sequence of Axis
     keep : sequence of str
@@ -87,7 +87,7 @@ class Sources:
     """
 
     def __init__(
-        self, target: Target, axes: Sequence[Axis], keep: Sequence[str], drift: float, seed: int, own: bool = False
+        self, target: FaceDataset, axes: Sequence[Axis], keep: Sequence[str], drift: float, seed: int, own: bool = False
     ) -> None:
         self._axes, self._seed, self._size, self._own = tuple(axes), seed, len(target), own
         self._codes = {axis.name: axis.assign(attribute(target.table, axis.name)) for axis in axes}
@@ -99,7 +99,7 @@ class Sources:
         """Return what the target's table says of a measured column, [N]."""
         return self._values[name]
 
-    def asked(self, levels: Mapping[str, str]) -> tuple[Asked, ...]:
+    def asked(self, levels: Mapping[str, str]) -> tuple[SourceGoal, ...]:
         """Return what is asked of a cell's faces, bins first, then what is to be kept."""
         found = []
         for axis in self._axes:
@@ -109,10 +109,10 @@ class Sources:
                 # The last bin is closed.
                 high = axis.edges[k + 1] if k + 2 < len(axis.edges) else np.nextafter(axis.edges[k + 1], np.inf)
                 found.append(
-                    Asked(axis.name, np.full(self._size, float(axis.edges[k])), np.full(self._size, float(high)))
+                    SourceGoal(axis.name, np.full(self._size, float(axis.edges[k])), np.full(self._size, float(high)))
                 )
         for name, room in self._keep.items():
-            found.append(Asked(name, self._values[name] - room, self._values[name] + room))
+            found.append(SourceGoal(name, self._values[name] - room, self._values[name] + room))
         return tuple(found)
 
     def rows(self, cell: int, levels: Mapping[str, str]) -> NDArray[np.int64]:

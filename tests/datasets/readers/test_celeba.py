@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from faceaug.datasets import load_target
-from faceaug.errors import TargetError
+from faceaug.datasets import load_dataset
+from faceaug.errors import DatasetError
 
 
 @pytest.fixture
@@ -14,28 +14,28 @@ def celeba(make):
 
 
 def test_attributes_are_answers_and_the_partition_is_the_split(celeba):
-    target = load_target(celeba)
+    target = load_dataset(celeba)
     assert target.attributes == ("5_o_Clock_Shadow", "Female")
     assert set(target.table["5_o_Clock_Shadow"]) == {"no"}
     assert target.split == "train"
     lines = (celeba / "list_eval_partition.txt").read_text().splitlines()
     lines[1], lines[2] = "000002.jpg 1", "000003.jpg 2"
     (celeba / "list_eval_partition.txt").write_text("\n".join(lines))
-    assert list(load_target(celeba).table["key"]) == ["000001.jpg", "000004.jpg", "000005.jpg", "000006.jpg"]
-    assert list(load_target(celeba, split="val").table["key"]) == ["000002.jpg"]
-    assert list(load_target(celeba, split="test").table["key"]) == ["000003.jpg"]
+    assert list(load_dataset(celeba).table["key"]) == ["000001.jpg", "000004.jpg", "000005.jpg", "000006.jpg"]
+    assert list(load_dataset(celeba, split="val").table["key"]) == ["000002.jpg"]
+    assert list(load_dataset(celeba, split="test").table["key"]) == ["000003.jpg"]
 
 
 def test_without_a_partition_all_is_used(celeba):
     (celeba / "list_eval_partition.txt").unlink()
-    target = load_target(celeba)
+    target = load_dataset(celeba)
     assert len(target) == 6
     assert target.split is None
 
 
 def test_the_official_layout_and_the_image_folder_itself(celeba):
-    expected = load_target(celeba).fingerprint()
-    assert load_target(celeba / "img_align_celeba").fingerprint() == expected  # the lists lie beside it
+    expected = load_dataset(celeba).fingerprint()
+    assert load_dataset(celeba / "img_align_celeba").fingerprint() == expected  # the lists lie beside it
     for folder, name in (
         ("Img", "img_align_celeba"),
         ("Anno", "list_attr_celeba.txt"),
@@ -43,15 +43,15 @@ def test_the_official_layout_and_the_image_folder_itself(celeba):
     ):
         (celeba / folder).mkdir()
         (celeba / name).rename(celeba / folder / name)
-    assert load_target(celeba).fingerprint() == expected
-    given = load_target(celeba / "Img" / "img_align_celeba", celeba / "Anno" / "list_attr_celeba.txt", split="all")
+    assert load_dataset(celeba).fingerprint() == expected
+    given = load_dataset(celeba / "Img" / "img_align_celeba", celeba / "Anno" / "list_attr_celeba.txt", split="all")
     assert given.reader == "celeba"
     assert len(given) == 6
 
 
 def test_missing_files_and_unlabelled_images_are_reported(celeba):
     (celeba / "img_align_celeba" / "000002.jpg").rename(celeba / "img_align_celeba" / "000099.jpg")
-    target = load_target(celeba)
+    target = load_dataset(celeba)
     assert {(p.kind, p.name) for p in target.problems} == {
         ("missing file", "000002.jpg"),
         ("image without label", "000099.jpg"),
@@ -69,13 +69,13 @@ def test_missing_files_and_unlabelled_images_are_reported(celeba):
 )
 def test_broken_lists(celeba, content, said):
     (celeba / "list_attr_celeba.txt").write_text(content)
-    with pytest.raises(TargetError, match=said):
-        load_target(celeba)
+    with pytest.raises(DatasetError, match=said):
+        load_dataset(celeba)
 
 
 def test_what_it_does_not_take(celeba):
-    with pytest.raises(TargetError, match="leave --file-column out"):
-        load_target(celeba, file_column="x")
+    with pytest.raises(DatasetError, match="leave --file-column out"):
+        load_dataset(celeba, file_column="x")
     (celeba / "list_attr_celeba.txt").unlink()
-    with pytest.raises(TargetError, match=r"list_attr_celeba\.txt is not in"):
-        load_target(celeba, reader="celeba")
+    with pytest.raises(DatasetError, match=r"list_attr_celeba\.txt is not in"):
+        load_dataset(celeba, reader="celeba")

@@ -7,8 +7,8 @@ import os
 import pytest
 from target_faces import write_face
 
-from faceaug.datasets import load_target
-from faceaug.errors import TargetError
+from faceaug.datasets import load_dataset
+from faceaug.errors import DatasetError
 
 
 def make_tree(root, *names):
@@ -18,7 +18,7 @@ def make_tree(root, *names):
 
 
 def test_one_level(tmp_path):
-    target = load_target(make_tree(tmp_path, "cat/1.png", "dog/2.jpg", "cat/3.webp"), strict=True)
+    target = load_dataset(make_tree(tmp_path, "cat/1.png", "dog/2.jpg", "cat/3.webp"), strict=True)
     assert target.reader == "classes"
     assert target.table.to_dict("list") == {
         "key": ["cat/1.png", "cat/3.webp", "dog/2.jpg"],
@@ -27,7 +27,7 @@ def test_one_level(tmp_path):
 
 
 def test_nested_levels(tmp_path):
-    target = load_target(
+    target = load_dataset(
         make_tree(tmp_path, "female/white/1.png", "female/black/2.png", "male/white/3.png"), strict=True
     )
     assert target.attributes == ("class_1", "class_2")
@@ -37,27 +37,27 @@ def test_nested_levels(tmp_path):
 
 def test_the_outermost_folders_may_be_splits(tmp_path):
     tree = make_tree(tmp_path, "train/cat/1.png", "train/dog/2.png", "val/cat/3.png", "test/dog/4.png")
-    target = load_target(tree)
+    target = load_dataset(tree)
     assert target.split == "train"
     assert target.attributes == ("class",)
     assert list(target.table["class"]) == ["cat", "dog"]
-    assert list(load_target(tree, split="test").table["key"]) == ["test/dog/4.png"]
+    assert list(load_dataset(tree, split="test").table["key"]) == ["test/dog/4.png"]
 
 
 def test_folders_that_are_called_like_splits_but_hold_images_are_classes(tmp_path):
-    target = load_target(make_tree(tmp_path, "train/1.png", "test/2.png"))
+    target = load_dataset(make_tree(tmp_path, "train/1.png", "test/2.png"))
     assert target.attributes == ("class",)
     assert target.split is None
 
 
 def test_numbers_are_classes_not_splits(tmp_path):
-    target = load_target(make_tree(tmp_path, "0/a/1.png", "1/a/2.png"))
+    target = load_dataset(make_tree(tmp_path, "0/a/1.png", "1/a/2.png"))
     assert target.attributes == ("class_1", "class_2")
 
 
 def test_images_at_another_depth_are_reported(tmp_path):
     tree = make_tree(tmp_path, "cat/1.png", "dog/2.png", "dog/old/3.png", "4.png")
-    target = load_target(tree, reader="classes")
+    target = load_dataset(tree, reader="classes")
     assert list(target.table["key"]) == ["cat/1.png", "dog/2.png"]
     assert {(p.kind, p.name) for p in target.problems} == {
         ("malformed name", "dog/old/3.png"),
@@ -69,17 +69,17 @@ def test_a_gif_among_the_images_is_reported(tmp_path):
     tree = make_tree(tmp_path, "cat/1.png")
     (tree / "cat" / "2.gif").write_bytes(b"GIF89a" + bytes(20))
     (tree / "cat" / "notes.txt").write_text("not an image, and not called like one")
-    assert [p.name for p in load_target(tree).problems] == ["cat/2.gif"]
+    assert [p.name for p in load_dataset(tree).problems] == ["cat/2.gif"]
 
 
 def test_a_linked_class_folder_is_reported_not_followed(tmp_path):
     make_tree(tmp_path, "elsewhere/1.png", "set/cat/2.png")
     os.symlink(tmp_path / "elsewhere", tmp_path / "set" / "dog")
-    target = load_target(tmp_path / "set")
+    target = load_dataset(tmp_path / "set")
     assert list(target.table["key"]) == ["cat/2.png"]
     assert [(p.kind, p.name) for p in target.problems] == [("unreadable image", "dog")]
 
 
 def test_no_class_folder(tmp_path):
-    with pytest.raises(TargetError, match="lies in a class folder"):
-        load_target(make_tree(tmp_path, "1.png"), reader="classes")
+    with pytest.raises(DatasetError, match="lies in a class folder"):
+        load_dataset(make_tree(tmp_path, "1.png"), reader="classes")

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceaug.datasets import Target, load_arrays, load_target
+from faceaug.datasets import FaceDataset, load_dataset, load_thumbnails
 from faceaug.datasets.registry import OWN, detect_reader, find_reader, reader_names
-from faceaug.errors import ImageError, TargetError
+from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.images import decode
 
 
 @pytest.fixture
-def loaded(any_kind) -> Target:
-    return load_target(**any_kind[1])
+def loaded(any_kind) -> FaceDataset:
+    return load_dataset(**any_kind[1])
 
 
 def test_the_suite_covers_every_reader_of_our_own(request):
@@ -31,11 +31,11 @@ def test_it_is_recognised(any_kind, loaded):
     kind, arguments = any_kind
     assert detect_reader(arguments["path"], arguments.get("labels")) == kind
     assert loaded.reader == kind
-    assert load_target(**arguments, reader=kind).fingerprint() == loaded.fingerprint()
+    assert load_dataset(**arguments, reader=kind).fingerprint() == loaded.fingerprint()
 
 
 def test_a_clean_set_has_no_problems(any_kind):
-    assert load_target(**any_kind[1], strict=True).problems == ()
+    assert load_dataset(**any_kind[1], strict=True).problems == ()
 
 
 def test_the_table(loaded):
@@ -76,7 +76,7 @@ def test_images_are_encoded_files_and_decode_to_rgb(loaded):
 
 
 def test_reading_twice_gives_the_same(any_kind, loaded):
-    again = load_target(**any_kind[1], workers=3)
+    again = load_dataset(**any_kind[1], workers=3)
     assert again.table.equals(loaded.table)
     assert again.fingerprint() == loaded.fingerprint()
     assert [again.encoded(i) for i in range(6)] == [loaded.encoded(i) for i in range(6)]
@@ -99,14 +99,14 @@ def test_an_unknown_key_is_an_image_error(loaded, key):
 
 
 def test_arrays(loaded):
-    arrays, infos = load_arrays(loaded, 8, workers=2)
+    arrays, infos = load_thumbnails(loaded, 8, workers=2)
     assert arrays.shape == (6, 8, 8, 3)
     assert [(info.width, info.height) for info in infos] == [(12, 12)] * 6
 
 
 def test_missing_path(any_kind, tmp_path):
-    with pytest.raises(TargetError, match="does not exist"):
-        load_target(tmp_path / "nowhere", reader=any_kind[0])
+    with pytest.raises(DatasetError, match="does not exist"):
+        load_dataset(tmp_path / "nowhere", reader=any_kind[0])
 
 
 def test_a_wrong_path_is_one_clear_error(any_kind, tmp_path):

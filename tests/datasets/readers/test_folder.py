@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from target_faces import write_face
 
-from faceaug.datasets import load_target
+from faceaug.datasets import load_dataset
 from faceaug.datasets.image_tree import FolderImages, Listing
-from faceaug.errors import ImageError, TargetError
+from faceaug.errors import DatasetError, ImageError
 
 
 def problems(target):
@@ -25,40 +25,40 @@ def problems(target):
 def test_the_file_column_is_found_by_name(faces, tmp_path, separator, name):
     rows = [f"gender{separator}{name}", f"female{separator}a.png", f"male{separator}b.png"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
-    target = load_target(faces, tmp_path / "l.csv")
+    target = load_dataset(faces, tmp_path / "l.csv")
     assert target.attributes == ("gender",)
     assert list(target.table["key"]) == ["a.png", "b.png"]
 
 
 def test_the_file_column_is_found_by_content(faces, tmp_path):
     (tmp_path / "l.csv").write_text("gender,photo,id\nfemale,a.png,7\nmale,b.png,8\nmale,gone.png,9\n")
-    target = load_target(faces, tmp_path / "l.csv")
+    target = load_dataset(faces, tmp_path / "l.csv")
     assert target.attributes == ("gender", "id")  # named like a file column, but it names none
     assert list(target.table["id"]) == [7, 8]
 
 
 def test_the_file_column_can_be_given(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,other,gender\na.png,b.png,x\nb.png,a.png,y\n")
-    target = load_target(faces, tmp_path / "l.csv", file_column="other")
+    target = load_dataset(faces, tmp_path / "l.csv", file_column="other")
     assert list(target.table["key"]) == ["b.png", "a.png"]
     assert target.attributes == ("file", "gender")
 
 
 def test_a_missing_file_column_names_the_nearest(faces, tmp_path):
-    with pytest.raises(TargetError, match=r"no column 'flie'; did you mean 'file'\?"):
-        load_target(faces, tmp_path / "labels.csv", file_column="flie")
+    with pytest.raises(DatasetError, match=r"no column 'flie'; did you mean 'file'\?"):
+        load_dataset(faces, tmp_path / "labels.csv", file_column="flie")
 
 
 def test_no_column_that_names_files(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,gender\nnot/here.png,x\n")
-    with pytest.raises(TargetError, match=r"'file' says 'not/here\.png'.*the columns are 'file', 'gender'"):
-        load_target(faces, tmp_path / "l.csv")
+    with pytest.raises(DatasetError, match=r"'file' says 'not/here\.png'.*the columns are 'file', 'gender'"):
+        load_dataset(faces, tmp_path / "l.csv")
 
 
 def test_a_telling_name_needs_only_one_file_that_is_there(faces, tmp_path):
     rows = [f"gone{i}.png,x" for i in range(900)] + ["a.png,y"]
     (tmp_path / "l.csv").write_text("\n".join(["file,gender", *rows]))
-    target = load_target(faces, tmp_path / "l.csv")
+    target = load_dataset(faces, tmp_path / "l.csv")
     assert list(target.table["key"]) == ["a.png"]
 
 
@@ -66,27 +66,27 @@ def test_tsv_and_parquet(faces, tmp_path):
     table = pd.read_csv(tmp_path / "labels.csv")
     table.to_csv(tmp_path / "l.tsv", sep="\t", index=False)
     table.to_parquet(tmp_path / "l.parquet")
-    expected = load_target(faces, tmp_path / "labels.csv")
+    expected = load_dataset(faces, tmp_path / "labels.csv")
     for name in ("l.tsv", "l.parquet"):
-        target = load_target(faces, tmp_path / name)
+        target = load_dataset(faces, tmp_path / name)
         assert target.fingerprint() == expected.fingerprint()
 
 
 def test_parquet_keeps_its_types(faces, tmp_path):
     pd.DataFrame({"file": ["a.png", "b.png"], "zip": ["01", "02"]}).to_parquet(tmp_path / "l.parquet")
-    assert list(load_target(faces, tmp_path / "l.parquet").table["zip"]) == ["01", "02"]
+    assert list(load_dataset(faces, tmp_path / "l.parquet").table["zip"]) == ["01", "02"]
 
 
 def test_labels_in_the_folder_are_found(faces, tmp_path):
     (tmp_path / "labels.csv").rename(faces / "labels.csv")
-    target = load_target(faces, strict=True)
+    target = load_dataset(faces, strict=True)
     assert target.reader == "folder"
     assert len(target) == 6
 
 
 def test_names_relative_to_the_label_file(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,gender\nfaces/a.png,x\n./faces/b.png,y\nfaces\\c.png,z\n")
-    assert list(load_target(faces, tmp_path / "l.csv").table["key"]) == ["a.png", "b.png", "c.png"]
+    assert list(load_dataset(faces, tmp_path / "l.csv").table["key"]) == ["a.png", "b.png", "c.png"]
 
 
 def test_bare_names_and_names_without_suffix(tmp_path):
@@ -94,7 +94,7 @@ def test_bare_names_and_names_without_suffix(tmp_path):
     for seed, name in enumerate(["one/000123.png", "two/x.png", "one/same.png", "two/same.png"]):
         write_face(folder / name, seed)
     (tmp_path / "l.csv").write_text("id,v\n000123,1\nx.png,2\none/same,3\nsame.png,4\n")
-    target = load_target(folder, tmp_path / "l.csv", file_column="id")
+    target = load_dataset(folder, tmp_path / "l.csv", file_column="id")
     assert list(target.table["key"]) == ["one/000123.png", "two/x.png", "one/same.png"]
     assert ("missing file", "same.png") in problems(target)  # two could be meant
 
@@ -103,7 +103,7 @@ def test_a_bare_name_never_stands_for_another_folder(tmp_path):
     write_face(tmp_path / "set" / "a" / "1.png", 1)
     write_face(tmp_path / "set" / "a" / "2.png", 2)
     (tmp_path / "l.csv").write_text("file,v\na/1.png,x\nb/2.png,y\n")
-    target = load_target(tmp_path / "set", tmp_path / "l.csv")
+    target = load_dataset(tmp_path / "set", tmp_path / "l.csv")
     assert list(target.table["key"]) == ["a/1.png"]
     assert ("missing file", "b/2.png") in problems(target)
 
@@ -111,7 +111,7 @@ def test_a_bare_name_never_stands_for_another_folder(tmp_path):
 def test_labels_keep_their_meaning(faces, tmp_path):
     rows = ["file,age,glasses,code,note", "a.png,31,None,01,x", "b.png,,none,02,", "c.png,nan,NA,x3,z"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
-    table = load_target(faces, tmp_path / "l.csv").table
+    table = load_dataset(faces, tmp_path / "l.csv").table
     assert table["age"].tolist()[0] == 31
     assert table["age"].isna().tolist() == [False, True, True]
     assert table["glasses"].tolist()[:2] == ["None", "none"]  # no glasses is a label
@@ -122,7 +122,7 @@ def test_labels_keep_their_meaning(faces, tmp_path):
 
 def test_a_column_of_ids_is_just_an_attribute(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,person\n" + "".join(f"{n}.png,id-{n}\n" for n in "abcdef"))
-    target = load_target(faces, tmp_path / "l.csv", strict=True)
+    target = load_dataset(faces, tmp_path / "l.csv", strict=True)
     assert target.attributes == ("person",)
 
 
@@ -130,7 +130,7 @@ def test_each_kind_of_problem_is_reported(faces, tmp_path):
     (faces / "d.png").write_bytes((faces / "d.png").read_bytes()[:60])
     rows = ["file,gender", "a.png,x", "gone.png,x", "a.png,y", ",x", "../c.png,x", "d.png,x"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
-    target = load_target(faces, tmp_path / "l.csv")
+    target = load_dataset(faces, tmp_path / "l.csv")
     assert list(target.table["key"]) == ["a.png"]
     assert list(target.table["gender"]) == ["x"]  # the first label counts
     assert problems(target) == {
@@ -152,17 +152,17 @@ def test_each_kind_of_problem_is_reported(faces, tmp_path):
 def test_names_that_climb_out_are_refused(faces, tmp_path, name):
     write_face(tmp_path / "secret.png", 9)
     (tmp_path / "l.csv").write_text(f"file,gender\na.png,x\n{name},y\n")
-    target = load_target(faces, tmp_path / "l.csv")
+    target = load_dataset(faces, tmp_path / "l.csv")
     assert list(target.table["key"]) == ["a.png"]
     assert ("malformed name", name) in problems(target)
-    with pytest.raises(TargetError, match="not clean"):
-        load_target(faces, tmp_path / "l.csv", strict=True)
+    with pytest.raises(DatasetError, match="not clean"):
+        load_dataset(faces, tmp_path / "l.csv", strict=True)
 
 
 def test_absolute_names_are_refused(faces, tmp_path):
     write_face(tmp_path / "secret.png", 9)
     (tmp_path / "l.csv").write_text(f"file,gender\na.png,x\n{tmp_path}/secret.png,y\n{faces}/b.png,z\n")
-    target = load_target(faces, tmp_path / "l.csv")
+    target = load_dataset(faces, tmp_path / "l.csv")
     assert list(target.table["key"]) == ["a.png"]
     assert sum(problem.kind == "malformed name" for problem in target.problems) == 2
 
@@ -174,7 +174,7 @@ def test_links_that_lead_out_are_not_followed(faces, tmp_path):
     os.symlink("a.png", faces / "inner.png")
     rows = ["file,gender", "a.png,x", "link.png,x", "linked/secret.png,x", "inner.png,x"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
-    target = load_target(faces, tmp_path / "l.csv")
+    target = load_dataset(faces, tmp_path / "l.csv")
     assert list(target.table["key"]) == ["a.png", "inner.png"]  # a link that stays inside is a file like others
     found = problems(target)
     assert {("unreadable image", "link.png"), ("unreadable image", "linked")} <= found
@@ -186,7 +186,7 @@ def test_links_that_lead_out_are_not_followed(faces, tmp_path):
 
 def test_a_file_replaced_by_a_link_after_listing_is_not_followed(faces, tmp_path):
     write_face(tmp_path / "secret.png", 9)
-    target = load_target(faces, tmp_path / "labels.csv")
+    target = load_dataset(faces, tmp_path / "labels.csv")
     (faces / "a.png").unlink()
     os.symlink(tmp_path / "secret.png", faces / "a.png")
     with pytest.raises(ImageError, match="leads out"):
@@ -196,13 +196,13 @@ def test_a_file_replaced_by_a_link_after_listing_is_not_followed(faces, tmp_path
 def test_pipes_are_never_opened(faces, tmp_path):
     os.mkfifo(faces / "pipe.png")
     (tmp_path / "l.csv").write_text("file,gender\na.png,x\npipe.png,x\n")
-    target = load_target(faces, tmp_path / "l.csv")
+    target = load_dataset(faces, tmp_path / "l.csv")
     assert ("missing file", "pipe.png") in problems(target)
 
 
 def test_the_folder_itself_may_be_a_link(faces, tmp_path):
     os.symlink(faces, tmp_path / "link")
-    assert len(load_target(tmp_path / "link", tmp_path / "labels.csv", strict=True)) == 6
+    assert len(load_dataset(tmp_path / "link", tmp_path / "labels.csv", strict=True)) == 6
 
 
 def test_hidden_files_are_passed_over(faces, tmp_path):
@@ -210,7 +210,7 @@ def test_hidden_files_are_passed_over(faces, tmp_path):
     write_face(faces / "__MACOSX" / "a.png", 1)
     write_face(faces / ".cache" / "a.png", 1)
     (faces / "Thumbs.db").write_bytes(b"x")
-    assert len(load_target(faces, tmp_path / "labels.csv", strict=True)) == 6
+    assert len(load_dataset(faces, tmp_path / "labels.csv", strict=True)) == 6
 
 
 def test_what_is_called_jpg_but_is_none(faces, tmp_path):
@@ -221,7 +221,7 @@ def test_what_is_called_jpg_but_is_none(faces, tmp_path):
     (faces / "h.jpg").write_text("just text")
     with open(tmp_path / "labels.csv", "a") as file:
         file.write("g.jpg,female,1\nh.jpg,female,1\n")
-    target = load_target(faces, tmp_path / "labels.csv")
+    target = load_dataset(faces, tmp_path / "labels.csv")
     details = {problem.name: problem.detail for problem in target.problems}
     assert "g.jpg is a GIF" in details["g.jpg"]
     assert "only JPEG, PNG and WebP" in details["h.jpg"]
@@ -230,7 +230,7 @@ def test_what_is_called_jpg_but_is_none(faces, tmp_path):
 def test_an_image_under_a_strange_name_is_read(faces, tmp_path):
     (faces / "a.png").rename(faces / "a.dat")
     (tmp_path / "l.csv").write_text("file,gender\na.dat,x\n")
-    assert load_target(faces, tmp_path / "l.csv").image(0).shape == (12, 12, 3)
+    assert load_dataset(faces, tmp_path / "l.csv").image(0).shape == (12, 12, 3)
 
 
 def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path, faces):
@@ -254,49 +254,49 @@ def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path, faces):
 )
 def test_broken_label_files(faces, tmp_path, content, said):
     (tmp_path / "l.csv").write_bytes(content)
-    with pytest.raises(TargetError, match=said) as caught:
-        load_target(faces, tmp_path / "l.csv")
+    with pytest.raises(DatasetError, match=said) as caught:
+        load_dataset(faces, tmp_path / "l.csv")
     assert "\n" not in str(caught.value)
 
 
 def test_broken_and_missing_parquet(faces, tmp_path):
     (tmp_path / "l.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(TargetError, match="cannot be read as a table"):
-        load_target(faces, tmp_path / "l.parquet")
-    with pytest.raises(TargetError, match=r"none\.csv is not there"):
-        load_target(faces, tmp_path / "none.csv")
+    with pytest.raises(DatasetError, match="cannot be read as a table"):
+        load_dataset(faces, tmp_path / "l.parquet")
+    with pytest.raises(DatasetError, match=r"none\.csv is not there"):
+        load_dataset(faces, tmp_path / "none.csv")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_name(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,gender\na.png,x\n", encoding="utf-8-sig")
-    assert load_target(faces, tmp_path / "l.csv").attributes == ("gender",)
+    assert load_dataset(faces, tmp_path / "l.csv").attributes == ("gender",)
 
 
 def test_numbers_in_parquet_can_name_files(tmp_path):
     write_face(tmp_path / "set" / "7.png", 1)
     pd.DataFrame({"id": np.array([7.0, np.nan]), "v": ["x", "y"]}).to_parquet(tmp_path / "l.parquet")
-    target = load_target(tmp_path / "set", tmp_path / "l.parquet")
+    target = load_dataset(tmp_path / "set", tmp_path / "l.parquet")
     assert list(target.table["key"]) == ["7.png"]
 
 
 def test_empty_folder_and_folder_without_images(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "l.csv").write_text("file,v\na.png,1\n")
-    with pytest.raises(TargetError, match=r"no images are in .* give the folder that holds"):
-        load_target(tmp_path / "set", tmp_path / "l.csv")
+    with pytest.raises(DatasetError, match=r"no images are in .* give the folder that holds"):
+        load_dataset(tmp_path / "set", tmp_path / "l.csv")
     (tmp_path / "set" / "notes.txt").write_text("x")
-    with pytest.raises(TargetError, match=r"found 1 other files"):
-        load_target(tmp_path / "set", tmp_path / "l.csv")
+    with pytest.raises(DatasetError, match=r"found 1 other files"):
+        load_dataset(tmp_path / "set", tmp_path / "l.csv")
 
 
 def test_images_without_any_labels(faces):
-    with pytest.raises(TargetError, match=r"images but no labels: give .* --labels"):
-        load_target(faces)
+    with pytest.raises(DatasetError, match=r"images but no labels: give .* --labels"):
+        load_dataset(faces)
 
 
 def test_a_file_is_no_folder(faces):
-    with pytest.raises(TargetError, match="a file that no reader knows"):
-        load_target(faces / "a.png")
+    with pytest.raises(DatasetError, match="a file that no reader knows"):
+        load_dataset(faces / "a.png")
 
 
 def test_listing_is_sorted_and_finds_quickly(tmp_path):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from target_faces import GENDERS, face
 
-from faceaug.datasets import load_target
-from faceaug.errors import ImageError, TargetError
+from faceaug.datasets import load_dataset
+from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.images import encode
 
 FACES = np.stack([face(seed) for seed in range(6)])
@@ -27,18 +27,18 @@ def write(path, **data):
 
 @pytest.mark.parametrize("name", ["pixels", "images", "deep__down__stuff"])
 def test_pixels(tmp_path, name):
-    target = load_target(write(tmp_path / "f.h5", **{name: FACES}), strict=True)
+    target = load_dataset(write(tmp_path / "f.h5", **{name: FACES}), strict=True)
     assert np.array_equal(np.stack([target.image(i) for i in range(6)]), FACES)
     assert target.attributes == ("gender",)
     assert list(target.table["gender"]) == list(GENDERS)
 
 
 def test_pixels_channels_first_and_grey(tmp_path):
-    target = load_target(write(tmp_path / "f.h5", images=FACES.transpose(0, 3, 1, 2)))
+    target = load_dataset(write(tmp_path / "f.h5", images=FACES.transpose(0, 3, 1, 2)))
     assert np.array_equal(target.image(3), FACES[3])
     grey = FACES[:, :, :, 0]
     for kind, values in enumerate((grey, grey[:, :, :, None], grey[:, None])):
-        target = load_target(write(tmp_path / f"{kind}.h5", images=values))
+        target = load_dataset(write(tmp_path / f"{kind}.h5", images=values))
         assert np.array_equal(target.image(2), np.repeat(grey[2][:, :, None], 3, 2))
 
 
@@ -48,7 +48,7 @@ def test_encoded_images(tmp_path):
         data = file.create_dataset("jpegs", (6,), h5py.vlen_dtype(np.uint8))
         for row, content in enumerate(files):
             data[row] = np.frombuffer(content, np.uint8)
-    target = load_target(tmp_path / "f.h5", strict=True)
+    target = load_dataset(tmp_path / "f.h5", strict=True)
     assert [target.encoded(i) for i in range(6)] == files
     assert target.attributes == ()
 
@@ -57,12 +57,12 @@ def test_a_blob_with_offsets(tmp_path):
     files = [encode(image, "webp") for image in FACES]
     offset = np.cumsum([0, *map(len, files)])
     path = write(tmp_path / "f.h5", blob=np.frombuffer(b"".join(files), np.uint8), offset=offset)
-    target = load_target(path, strict=True)
+    target = load_dataset(path, strict=True)
     assert [target.encoded(i) for i in range(6)] == files
     broken = offset.copy()
     broken[3] = 10**9
     path = write(tmp_path / "g.h5", blob=np.frombuffer(b"".join(files), np.uint8), offset=broken)
-    assert [p.name for p in load_target(path).problems] == ["2", "3"]
+    assert [p.name for p in load_dataset(path).problems] == ["2", "3"]
 
 
 def test_columns(tmp_path):
@@ -81,7 +81,7 @@ def test_columns(tmp_path):
     with h5py.File(path, "a") as file:
         file["code"] = np.array([1, 0, -1, 1, 0, 7])
         file["code"].attrs["levels"] = [b"no", b"yes"]
-    target = load_target(path, split="all")
+    target = load_dataset(path, split="all")
     table = target.table
     assert set(target.attributes) == {"age", "attr_confidence/age", "yaw", "fixed", "flag", "gender", "code"}
     assert table["age"].tolist() == [1, 2, 3, 4, 5, 6]
@@ -90,12 +90,12 @@ def test_columns(tmp_path):
     assert table["code"].tolist()[:2] == ["yes", "no"]
     assert table["code"].isna().tolist() == [False, False, True, False, False, True]
     assert np.isnan(table["yaw"][1])
-    assert list(load_target(path).table["key"]) == ["0", "1", "4", "5"]  # CelebA's 0 is training
+    assert list(load_dataset(path).table["key"]) == ["0", "1", "4", "5"]  # CelebA's 0 is training
 
 
 def test_a_shard_is_a_file_like_others(make):
     path = make("shards")["path"] / "shards" / "00001.h5"
-    target = load_target(path)
+    target = load_dataset(path)
     assert list(target.table["gender"]) == list(GENDERS[3:])
     assert target.table["yaw"].tolist() == [30.0, 40.0, 50.0]
     assert np.array_equal(target.image(0), FACES[3])
@@ -108,7 +108,7 @@ def test_damage_is_found_row_by_row(tmp_path):
     at = content.index(FACES[4].tobytes())
     content[at + 5] ^= 1
     (tmp_path / "f.h5").write_bytes(content)
-    target = load_target(tmp_path / "f.h5")
+    target = load_dataset(tmp_path / "f.h5")
     assert [(p.kind, p.name) for p in target.problems] == [("unreadable image", "4")]
     with pytest.raises(ImageError, match="row 4 of"):
         target.images.read("4")
@@ -125,30 +125,30 @@ def test_damage_is_found_row_by_row(tmp_path):
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, data, said):
-    with pytest.raises(TargetError, match=said):
-        load_target(write(tmp_path / "f.h5", **data))
+    with pytest.raises(DatasetError, match=said):
+        load_dataset(write(tmp_path / "f.h5", **data))
 
 
 def test_no_hdf5_file_and_labels_besides(tmp_path):
     (tmp_path / "f.h5").write_bytes(b"\x89HDF\r\n\x1a\n cut off")
-    with pytest.raises(TargetError, match="cannot be opened as an HDF5 file"):
-        load_target(tmp_path / "f.h5")
+    with pytest.raises(DatasetError, match="cannot be opened as an HDF5 file"):
+        load_dataset(tmp_path / "f.h5")
     (tmp_path / "l.csv").write_text("file,v\n")
-    with pytest.raises(TargetError, match="leave the labels out"):
-        load_target(write(tmp_path / "g.h5", images=FACES), tmp_path / "l.csv")
+    with pytest.raises(DatasetError, match="leave the labels out"):
+        load_dataset(write(tmp_path / "g.h5", images=FACES), tmp_path / "l.csv")
 
 
 def test_links_to_other_files_are_not_followed(tmp_path):
     write(tmp_path / "secret.h5", images=FACES)
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file["images"] = h5py.ExternalLink("secret.h5", "/images")
-    with pytest.raises(TargetError, match="'images' is a link to another file"):
-        load_target(tmp_path / "f.h5")
+    with pytest.raises(DatasetError, match="'images' is a link to another file"):
+        load_dataset(tmp_path / "f.h5")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_opens_the_file_anew(tmp_path):
-    source = load_target(write(tmp_path / "f.h5", images=FACES)).images
+    source = load_dataset(write(tmp_path / "f.h5", images=FACES)).images
     source.read("0")
     handle = source._file
     source._process -= 1  # as after a fork: the handle is another process's
@@ -159,6 +159,6 @@ def test_a_forked_process_opens_the_file_anew(tmp_path):
 
 
 def test_loading_leaves_no_file_open(tmp_path):
-    target = load_target(write(tmp_path / "f.h5", images=FACES))
+    target = load_dataset(write(tmp_path / "f.h5", images=FACES))
     write(tmp_path / "f.h5", images=FACES[::-1])  # HDF5 refuses to make a file anew that is open
     assert np.array_equal(target.image(0), FACES[5])

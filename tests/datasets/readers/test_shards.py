@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from target_faces import GENDERS, face
 
-from faceaug.datasets import load_target
-from faceaug.errors import IntegrityError, TargetError
+from faceaug.datasets import load_dataset
+from faceaug.errors import DatasetError, IntegrityError
 from faceaug.shards.manifest import hash_line
 from faceaug.shards.reader import ShardReader
 
 
 @pytest.mark.parametrize("layout", ["blob", "raw"])
 def test_both_layouts(make, layout):
-    target = load_target(**make("shards", layout=layout), strict=True)
+    target = load_dataset(**make("shards", layout=layout), strict=True)
     assert target.attributes == ("gender", "semantic/yaw")
     assert list(target.table["key"])[2:4] == ["shards/00000.h5:2", "shards/00001.h5:0"]
     assert list(target.table["gender"]) == list(GENDERS)
@@ -25,8 +25,8 @@ def test_both_layouts(make, layout):
 
 
 def test_an_unfinished_run_is_refused(make):
-    with pytest.raises(TargetError, match=r"has not finished: .*--resume"):
-        load_target(**make("shards", complete=False))
+    with pytest.raises(DatasetError, match=r"has not finished: .*--resume"):
+        load_dataset(**make("shards", complete=False))
 
 
 def test_damage_is_refused(make):
@@ -36,10 +36,10 @@ def test_damage_is_refused(make):
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(IntegrityError, match=r"00001\.h5 is missing or does not match its hash: run faceaug verify"):
-        load_target(path)
+        load_dataset(path)
     shard.unlink()
     with pytest.raises(IntegrityError, match=r"00001\.h5 is missing"):
-        load_target(path)
+        load_dataset(path)
 
 
 def rewrite(path, change):
@@ -54,14 +54,14 @@ def test_an_unknown_version_is_refused(make):
     path = make("shards")["path"]
     rewrite(path, lambda manifest: manifest.update(version=99))
     with pytest.raises(IntegrityError, match="version 99"):
-        load_target(path)
+        load_dataset(path)
 
 
 def test_a_name_that_leads_out_is_refused(make):
     path = make("shards")["path"]
     rewrite(path, lambda manifest: manifest["shards"][0].update(name="../00000.h5"))
     with pytest.raises(IntegrityError):
-        load_target(path)
+        load_dataset(path)
 
 
 def test_a_link_that_leads_out_is_refused(make, tmp_path):
@@ -69,33 +69,33 @@ def test_a_link_that_leads_out_is_refused(make, tmp_path):
     (path / "shards" / "00000.h5").rename(tmp_path / "00000.h5")
     (path / "shards" / "00000.h5").symlink_to(tmp_path / "00000.h5")
     with pytest.raises(IntegrityError, match="leads out"):
-        load_target(path)
+        load_dataset(path)
 
 
 def test_a_changed_manifest_is_refused(make):
     path = make("shards")["path"]
     (path / "manifest.json").write_text((path / "manifest.json").read_text().replace("degrees", "radians"))
     with pytest.raises(IntegrityError, match="does not match"):
-        load_target(path)
+        load_dataset(path)
 
 
 def test_another_programs_manifest_is_not_ours(tmp_path):
     (tmp_path / "manifest.json").write_text('{"format": "something else"}')
-    with pytest.raises(TargetError, match="no images"):
-        load_target(tmp_path)
+    with pytest.raises(DatasetError, match="no images"):
+        load_dataset(tmp_path)
 
 
 def test_labels_besides(make, tmp_path):
     (tmp_path / "l.csv").write_text("file,v\n")
-    with pytest.raises(TargetError, match="leave the labels out"):
-        load_target(**make("shards"), labels=tmp_path / "l.csv")
+    with pytest.raises(DatasetError, match="leave the labels out"):
+        load_dataset(**make("shards"), labels=tmp_path / "l.csv")
 
 
 def test_only_a_few_shards_stay_open(make, monkeypatch):
     monkeypatch.setattr("faceaug.datasets.readers.shards.MAX_OPEN", 1)
     closed = []
     monkeypatch.setattr(ShardReader, "close", lambda self: closed.append(self.path.name))
-    source = load_target(**make("shards"), check="none").images
+    source = load_dataset(**make("shards"), check="none").images
     closed.clear()
     for name in ("00000", "00000", "00001", "00000"):
         source.read(f"shards/{name}.h5:1")

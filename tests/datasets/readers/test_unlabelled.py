@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from target_faces import face, write_face
 
-from faceaug.datasets import load_target
+from faceaug.datasets import load_dataset
 from faceaug.datasets.registry import detect_reader
-from faceaug.errors import TargetError
+from faceaug.errors import DatasetError
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def pictures(tmp_path):
 
 
 def test_a_tree_of_pictures(pictures):
-    target = load_target(pictures, needs_labels=False, strict=True)
+    target = load_dataset(pictures, needs_labels=False, strict=True)
     assert target.reader == "unlabelled"
     assert target.keys == ("a.png", "b/1.png", "b/2.png")
     assert target.attributes == ()
@@ -27,39 +27,39 @@ def test_a_tree_of_pictures(pictures):
 
 
 def test_a_single_picture(pictures):
-    target = load_target(pictures / "a.png", needs_labels=False)
+    target = load_dataset(pictures / "a.png", needs_labels=False)
     assert target.keys == ("a.png",)
     assert np.array_equal(target.image(0), face(1))
 
 
 def test_labels_are_read_where_there_are_any(faces):
     (faces / "labels.csv").write_text((faces.parent / "labels.csv").read_text())
-    target = load_target(faces, needs_labels=False)
+    target = load_dataset(faces, needs_labels=False)
     assert target.reader == "folder"
     assert "gender" in target.attributes
-    assert load_target(faces, reader="unlabelled").attributes == ()
+    assert load_dataset(faces, reader="unlabelled").attributes == ()
 
 
 def test_by_default_labels_are_needed(pictures):
-    with pytest.raises(TargetError, match="images but no labels"):
-        load_target(pictures)
-    with pytest.raises(TargetError, match="a file that no reader knows"):
-        load_target(pictures / "a.png")
+    with pytest.raises(DatasetError, match="images but no labels"):
+        load_dataset(pictures)
+    with pytest.raises(DatasetError, match="a file that no reader knows"):
+        load_dataset(pictures / "a.png")
 
 
 def test_what_is_no_picture_stays_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(TargetError, match="a file that no reader knows"):
-        load_target(tmp_path / "notes.txt", needs_labels=False)
-    with pytest.raises(TargetError, match="no images are in"):
-        load_target(tmp_path, needs_labels=False)
-    with pytest.raises(TargetError, match="does not exist"):
-        load_target(tmp_path / "nowhere", needs_labels=False)
+    with pytest.raises(DatasetError, match="a file that no reader knows"):
+        load_dataset(tmp_path / "notes.txt", needs_labels=False)
+    with pytest.raises(DatasetError, match="no images are in"):
+        load_dataset(tmp_path, needs_labels=False)
+    with pytest.raises(DatasetError, match="does not exist"):
+        load_dataset(tmp_path / "nowhere", needs_labels=False)
 
 
 def test_labels_are_not_ignored_silently(pictures, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,v\na.png,1\n")
-    with pytest.raises(TargetError, match="takes no labels"):
-        load_target(pictures, labels, reader="unlabelled")
+    with pytest.raises(DatasetError, match="takes no labels"):
+        load_dataset(pictures, labels, reader="unlabelled")
     assert detect_reader(pictures, labels, needs_labels=False) == "folder"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from target_faces import write_face
 
-from faceaug.datasets import load_target
-from faceaug.errors import TargetError
+from faceaug.datasets import load_dataset
+from faceaug.errors import DatasetError
 
 
 def test_names_become_labels(make):
-    table = load_target(**make("utkface")).table.set_index("age")
+    table = load_dataset(**make("utkface")).table.set_index("age")
     assert table.loc[31, ["gender", "ethnicity"]].tolist() == ["female", "white"]
     assert table.loc[40, ["gender", "ethnicity"]].tolist() == ["male", "black"]
     assert table.loc[5, "ethnicity"] == "asian"
@@ -32,18 +32,18 @@ def test_names_become_labels(make):
 def test_malformed_names_are_reported_not_fatal(make, name):
     arguments = make("utkface")
     write_face(arguments["path"] / name, 9)
-    target = load_target(**arguments)
+    target = load_dataset(**arguments)
     assert target.reader == "utkface"
     assert len(target) == 6
     assert [(p.kind, p.name) for p in target.problems] == [("malformed name", name)]
-    with pytest.raises(TargetError, match="1 malformed name"):
-        load_target(**arguments, strict=True)
+    with pytest.raises(DatasetError, match="1 malformed name"):
+        load_dataset(**arguments, strict=True)
 
 
 def test_a_space_in_the_name_is_understood(make):
     arguments = make("utkface")
     write_face(arguments["path"] / "24_0_1_20170116220224657 .jpg.chip.jpg", 9)
-    assert len(load_target(**arguments, strict=True)) == 7
+    assert len(load_dataset(**arguments, strict=True)) == 7
 
 
 def test_the_parts_of_the_full_set_are_folders(make):
@@ -53,16 +53,16 @@ def test_the_parts_of_the_full_set_are_folders(make):
             (arguments["path"] / f"part{index % 2}").mkdir(exist_ok=True)
             or arguments["path"] / f"part{index % 2}" / path.name
         )
-    assert len(load_target(**arguments, reader="utkface", strict=True)) == 6
+    assert len(load_dataset(**arguments, reader="utkface", strict=True)) == 6
 
 
 def test_no_name_is_understood(tmp_path):
     write_face(tmp_path / "a.jpg", 1)
-    with pytest.raises(TargetError, match=r"no file name .* age_gender_race_date"):
-        load_target(tmp_path, reader="utkface")
+    with pytest.raises(DatasetError, match=r"no file name .* age_gender_race_date"):
+        load_dataset(tmp_path, reader="utkface")
 
 
 def test_labels_given_besides(make, tmp_path):
     (tmp_path / "l.csv").write_text("file,v\n")
-    with pytest.raises(TargetError, match="leave the labels out"):
-        load_target(**make("utkface"), labels=tmp_path / "l.csv", reader="utkface")
+    with pytest.raises(DatasetError, match="leave the labels out"):
+        load_dataset(**make("utkface"), labels=tmp_path / "l.csv", reader="utkface")

@@ -16,7 +16,7 @@ from faceaug.errors import GeneratorError
 from faceaug.generators.importers import convert as checkpoints
 from faceaug.generators.importers import nvidia
 from faceaug.generators.importers.convert import import_generator, read_foreign, write_import
-from faceaug.generators.importers.unpickler import Made, read_pickle
+from faceaug.generators.importers.unpickler import ConstructedObject, read_pickle
 from faceaug.generators.stylegan import from_bytes, load
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
@@ -291,7 +291,7 @@ def test_names_are_text_and_shared_modules_are_counted(tmp_path):
         list(nvidia._tensors({"_parameters": {7: None}}, tmp_path))
     state = {}
     for _ in range(5):
-        made = Made(nvidia.RECORD, ({"state": {"_modules": state, "x": 1}},))
+        made = ConstructedObject(nvidia.RECORD, ({"state": {"_modules": state, "x": 1}},))
         state = {str(k): made for k in range(60)}
     with pytest.raises(GeneratorError, match="more than 4096 modules"):
         list(nvidia._tensors({"_modules": state}, tmp_path))

@@ -18,7 +18,7 @@ from foreign_files import SOURCE, EasyDict, Record, network, nvidia_bytes, nvidi
 from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators.importers.convert import read_foreign
 from faceaug.generators.importers.torch_file import read_torch_file
-from faceaug.generators.importers.unpickler import Made, Name, meant_to_run, read_pickle
+from faceaug.generators.importers.unpickler import ConstructedObject, GlobalName, meant_to_run, read_pickle
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 
 TINY = StyleGAN2Config(8, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4)
@@ -55,7 +55,7 @@ def test_what_is_read_is_only_noted():
     )
     found = read_pickle(io.BytesIO(data), "f", {"posix.system", "nt.system"}, meant_to_run)
     assert found["a"] == [1, 2.5, "x", b"y", None, True]
-    assert isinstance(found["b"], Made)
+    assert isinstance(found["b"], ConstructedObject)
     assert (found["b"].name.partition(".")[2], found["b"].args) == ("system", (RAN,))
     assert found["c"] == (1, [2], (), (3, 4, 5, 6))
     assert not os.path.exists("ran")
@@ -353,4 +353,4 @@ def test_mutated_files_end_in_an_error_of_ours_or_in_success(tmp_path, kind):
 
 
 def test_names_are_not_values():
-    assert Name("a.b") == Name("a.b") != Name("a.c")
+    assert GlobalName("a.b") == GlobalName("a.b") != GlobalName("a.c")

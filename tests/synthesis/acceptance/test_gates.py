@@ -11,12 +11,19 @@ import torch
 
 from faceaug.errors import FaceaugError
 from faceaug.synthesis.acceptance import gates
-from faceaug.synthesis.acceptance.gates import BUILT_IN, Batch, Limits, all_gates, gate_marks, refuse
+from faceaug.synthesis.acceptance.gates import (
+    BUILT_IN,
+    AcceptanceThresholds,
+    CandidateBatch,
+    all_gates,
+    gate_marks,
+    refuse,
+)
 
-LIMITS = Limits(confidence=0.7, judge=0.5, drift=0.4, spill=0.6)
+LIMITS = AcceptanceThresholds(confidence=0.7, judge=0.5, drift=0.4, spill=0.6)
 
 
-def batch(n=3, **changes) -> Batch:
+def batch(n=3, **changes) -> CandidateBatch:
     """Samples that every gate lets pass, but for what is changed."""
     pictures = torch.zeros(n, 3, 8, 8)
     values = dict(
@@ -24,7 +31,7 @@ def batch(n=3, **changes) -> Batch:
         drift=np.zeros(n), spill=np.zeros(n), plausibility=np.full(n, 0.5), realism=np.full(n, 0.5),
         soundness=np.full(n, 0.5), misexposure=np.full(n, 0.5), discolouring=np.full(n, 0.5), limits=LIMITS,
     )  # fmt: skip
-    return Batch(**{**values, **changes})
+    return CandidateBatch(**{**values, **changes})
 
 
 @pytest.mark.parametrize(
@@ -84,8 +91,8 @@ def test_the_first_that_refuses_gives_the_reason():
 
 
 def test_an_empty_batch_has_no_reasons():
-    empty = {f.name: getattr(batch(), f.name)[:0] for f in fields(Batch)[:-3]}
-    assert refuse(Batch(**empty, limits=LIMITS), BUILT_IN) == []
+    empty = {f.name: getattr(batch(), f.name)[:0] for f in fields(CandidateBatch)[:-3]}
+    assert refuse(CandidateBatch(**empty, limits=LIMITS), BUILT_IN) == []
 
 
 class Point:

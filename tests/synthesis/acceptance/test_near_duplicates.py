@@ -9,7 +9,7 @@ from fakes import ToyFaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.synthesis.acceptance.near_duplicates import Memory, differing_bits, hashes
+from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex, differing_bits, hashes
 
 NEAR = 6
 
@@ -74,7 +74,7 @@ def test_differing_bits_are_counted(one, others):
 
 def test_memory_starts_with_the_real_faces():
     real = np.array([0b1111, 0xFF << 40], np.uint64)
-    memory = Memory(real, 2)
+    memory = DuplicateIndex(real, 2)
     assert memory.near(np.uint64(0b1111))
     assert memory.near(np.uint64(0b0011))
     assert not memory.near(np.uint64(0b0001))
@@ -84,7 +84,7 @@ def test_memory_starts_with_the_real_faces():
 
 
 def test_an_empty_memory_knows_nothing():
-    memory = Memory(np.empty(0, np.uint64), 64)
+    memory = DuplicateIndex(np.empty(0, np.uint64), 64)
     assert not memory.near(np.uint64(5))
     memory.add(np.uint64(0))
     assert memory.near(np.uint64(5))
@@ -98,7 +98,7 @@ def test_the_first_stays(seed, within, real_count):
     values = [int(v) for v in rng.integers(0, 2**64, 8, dtype=np.uint64)]
     stream = [values[rng.integers(8)] ^ (1 << int(rng.integers(64))) * int(rng.integers(2)) for _ in range(40)]
     real, made = stream[:real_count], stream[real_count:]
-    memory, taken = Memory(np.array(real, np.uint64), within), []
+    memory, taken = DuplicateIndex(np.array(real, np.uint64), within), []
     for value in made:
         if not memory.near(np.uint64(value)):
             memory.add(np.uint64(value))
@@ -112,7 +112,7 @@ def test_the_first_stays(seed, within, real_count):
 
 def test_memory_grows_and_forgets_nothing():
     values = np.random.default_rng(0).integers(0, 2**64, 2500, dtype=np.uint64)
-    memory = Memory(values[:3], 0)
+    memory = DuplicateIndex(values[:3], 0)
     for value in values[3:]:
         assert not memory.near(value)
         memory.add(value)
@@ -122,7 +122,7 @@ def test_memory_grows_and_forgets_nothing():
 
 def test_two_pictures_of_one_photograph_are_near_copies_of_each_other():
     """Only the photograph itself is passed over, not what was accepted with the same hash."""
-    memory = Memory(np.array([0b1111, 0xFF << 40], np.uint64), 2)
+    memory = DuplicateIndex(np.array([0b1111, 0xFF << 40], np.uint64), 2)
     assert not memory.near(np.uint64(0b1111), np.uint64(0b1111))
     memory.add(np.uint64(0b1111))
     assert memory.near(np.uint64(0b1111), np.uint64(0b1111))

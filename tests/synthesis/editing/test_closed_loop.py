@@ -15,7 +15,7 @@ from faceaug.errors import GeneratorError, UsageError
 from faceaug.generators.sampling import synthesize
 from faceaug.latents.directions import inverse_of
 from faceaug.latents.regression import StreamingRegression
-from faceaug.synthesis.editing.closed_loop import LONGEST, Ask, distance, extrapolate
+from faceaug.synthesis.editing.closed_loop import LONGEST, EditObjective, distance, extrapolate
 
 N = 6
 EXACT = 1e-5
@@ -45,11 +45,11 @@ def in_a_step(reader, names, keep, moves):
     return moves * np.minimum(1, 0.9 * LONGEST / np.maximum(np.max(lengths, 0), 1e-9))[:, None]
 
 
-def ask(reader: BlockReader, w, names, keep, moves, at_least=False, tolerance=EXACT) -> Ask:
+def ask(reader: BlockReader, w, names, keep, moves, at_least=False, tolerance=EXACT) -> EditObjective:
     """Ask for what is read now plus `moves`, on the named semantics."""
     now = reader(synthesize(reader.generator, w, 64))
     columns = [int(name[1:]) for name in names]
-    return Ask(names, now[:, columns] + moves, np.full(len(names), at_least), np.full(len(names), tolerance),
+    return EditObjective(names, now[:, columns] + moves, np.full(len(names), at_least), np.full(len(names), tolerance),
                keep, np.full(len(keep), tolerance))  # fmt: skip
 
 
@@ -196,7 +196,7 @@ def test_corrections_never_make_it_worse():
 
     w = generator.draw(24)
     now = folded(synthesize(generator, w, 64))
-    request = Ask(("s0",), now[:, :1] + 1.3, np.array([False]), np.array([1e-3]), ("s1",), np.array([1e-3]))
+    request = EditObjective(("s0",), now[:, :1] + 1.3, np.array([False]), np.array([1e-3]), ("s1",), np.array([1e-3]))
     errors = np.stack([
         extrapolate(generator, reader.directions(), folded, w, request, corrections=k).error for k in range(8)
     ])  # fmt: skip

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from faceaug.analysis.axes import Axis
 from faceaug.appearance import scene
-from faceaug.classifiers.classifier import Calibration, Probe, Task, new_net
+from faceaug.classifiers.classifier import Calibration, Classifier, Task, new_net
 from faceaug.synthesis.editing.objectives import (
     AIM,
-    Wanted,
-    aims,
-    ask_for,
+    AttributeGoal,
+    attribute_goals,
     confidences,
+    edit_objective,
+    goal_values,
     labels,
     out_of_reach,
-    wanted,
     within,
 )
 
@@ -49,17 +49,19 @@ def reaching(low, high):
 @pytest.fixture(scope="module")
 def probe():
     tasks = (HAIR, AGE)
-    return Probe(new_net("plain", tasks, 0), "plain", tasks, [Calibration(bias=(0.0,) * 3), Calibration(sigma=4.0)])
+    return Classifier(
+        new_net("plain", tasks, 0), "plain", tasks, [Calibration(bias=(0.0,) * 3), Calibration(sigma=4.0)]
+    )
 
 
 def parts(hair="fair", age="20 to 60"):
-    return wanted(AXES, {"hair": hair, "age": age}, (HAIR, AGE, KEPT))
+    return attribute_goals(AXES, {"hair": hair, "age": age}, (HAIR, AGE, KEPT))
 
 
 def test_a_cell_names_what_it_wants():
     one, two = parts()
-    assert one == Wanted(HAIR, "hair=fair", "fair")
-    assert two == Wanted(AGE, "age", "20 to 60", 20.0, 60.0)
+    assert one == AttributeGoal(HAIR, "hair=fair", "fair")
+    assert two == AttributeGoal(AGE, "age", "20 to 60", 20.0, 60.0)
     assert parts(age="60 to 90")[1].high == 90
 
 
@@ -71,7 +73,7 @@ bins = st.tuples(st.floats(-100, 100), st.floats(0.5, 200)).map(lambda t: (t[0],
 def test_aims_of_values_lie_in_their_bin(part_of, reached, u):
     """Wherever the generator's draws are: an aim is clear of the bin's edges."""
     (low, high), u = part_of, np.array(u)[:, None]
-    found = aims([Wanted(AGE, "age", "bin", low, high)], reaching(*reached), u)[:, 0]
+    found = goal_values([AttributeGoal(AGE, "age", "bin", low, high)], reaching(*reached), u)[:, 0]
     assert ((found > low) & (found < high)).all()
 
 
@@ -80,8 +82,8 @@ def test_aims_of_values_lie_in_their_bin(part_of, reached, u):
 def test_aims_stay_near_what_the_generator_reaches(part_of, reached):
     """Within a quarter more than the range of draws; where the bin lies beyond that, at its near edge."""
     (low, high), (least, most) = part_of, reached
-    part = Wanted(AGE, "age", "bin", low, high)
-    found = aims([part], reaching(*reached), np.linspace(0, 0.999, 9)[:, None])[:, 0]
+    part = AttributeGoal(AGE, "age", "bin", low, high)
+    found = goal_values([part], reaching(*reached), np.linspace(0, 0.999, 9)[:, None])[:, 0]
     room, margin = 0.25 * (most - least), 0.1 * min(high - low, most - least)
     if low + margin > most + room:
         np.testing.assert_allclose(found, low + margin)
@@ -97,21 +99,21 @@ def test_aims_stay_near_what_the_generator_reaches(part_of, reached):
 
 def test_a_bin_out_of_reach_asks_for_its_near_edge():
     u = np.array([[0.1], [0.9]])
-    above = aims([Wanted(AGE, "age", "bin", 50.0, 60.0)], reaching(0.0, 20.0), u)
-    below = aims([Wanted(AGE, "age", "bin", -60.0, -50.0)], reaching(0.0, 20.0), u)
+    above = goal_values([AttributeGoal(AGE, "age", "bin", 50.0, 60.0)], reaching(0.0, 20.0), u)
+    below = goal_values([AttributeGoal(AGE, "age", "bin", -60.0, -50.0)], reaching(0.0, 20.0), u)
     np.testing.assert_allclose(above, 51)
     np.testing.assert_allclose(below, -51)
 
 
 def test_each_attribute_has_its_own_column_and_number():
-    found = aims(parts(), reaching(0.0, 90.0), np.array([[0.9, 0.0], [0.1, 0.5]]))
+    found = goal_values(parts(), reaching(0.0, 90.0), np.array([[0.9, 0.0], [0.1, 0.5]]))
     np.testing.assert_allclose(found[:, 0], math.log(AIM / (1 - AIM)))
     np.testing.assert_allclose(found[:, 1], [24, 40])
 
 
 def request(cell, keep=KEPT.semantics):
     aim = np.zeros((2, len(cell)))
-    return ask_for(cell, aim, directions(), keep)
+    return edit_objective(cell, aim, directions(), keep)
 
 
 def test_what_is_asked_and_what_is_held():
@@ -131,7 +133,7 @@ def test_what_never_changes_is_not_held():
     """A generator whose background is always white: there is no direction along which it could be kept."""
     spread = directions().spread.copy()
     spread[NAMES.index("outside_green")], spread[NAMES.index("glasses=no")] = 0.0, 1e-9
-    ask = ask_for(parts(), np.zeros((2, 2)), replace(directions(), spread=spread), KEPT.semantics)
+    ask = edit_objective(parts(), np.zeros((2, 2)), replace(directions(), spread=spread), KEPT.semantics)
     assert ask.keep == ("outside_red", "outside_blue", "light_side", "glasses=yes")
     assert len(ask.keep_tolerance) == 4
 
@@ -147,7 +149,7 @@ def test_light_and_soundness_are_bounded():
 
 def test_a_light_edit_does_not_hold_the_light():
     lit = Task("light_x", "value", (), 0.0, 1.0)
-    ask = ask_for([Wanted(lit, "age", "bin", 0.0, 1.0)], np.zeros((1, 1)), directions(), ())
+    ask = edit_objective([AttributeGoal(lit, "age", "bin", 0.0, 1.0)], np.zeros((1, 1)), directions(), ())
     assert ask.keep == scene.NAMES[:3]
 
 
@@ -157,7 +159,7 @@ def test_confidences_of_a_partition_sum_to_one(probe, read):
     edges = [-math.inf, 0.0, 20.0, 60.0, 90.0, math.inf]
     values = np.zeros((len(read), 4))
     values[:, 3] = read
-    found = [confidences([Wanted(AGE, "age", "bin", a, b)], probe, values) for a, b in pairwise(edges)]
+    found = [confidences([AttributeGoal(AGE, "age", "bin", a, b)], probe, values) for a, b in pairwise(edges)]
     np.testing.assert_allclose(np.sum(found, 0), 1, atol=1e-12)
     assert (np.array(found) >= 0).all()
 
@@ -196,7 +198,7 @@ def test_labels_are_the_cells_class_and_the_mean_of_both_readings(probe):
     ("sigma", "least", "fits"), [(4.0, 0.75, True), (4.0, 0.9999999, False), (30.0, 0.6, False), (20.0, 0.6, True)]
 )
 def test_a_bin_narrower_than_the_probe_errs_is_out_of_reach(sigma, least, fits):
-    unsure = Probe(new_net("plain", (AGE,), 0), "plain", (AGE,), [Calibration(sigma=sigma)])
+    unsure = Classifier(new_net("plain", (AGE,), 0), "plain", (AGE,), [Calibration(sigma=sigma)])
     why = out_of_reach([parts()[1]], directions(), [(unsure, least)])
     assert (why == "") == fits
     if not fits:

@@ -11,35 +11,35 @@ from fakes import ToyFaces
 
 from faceaug.appearance import scene
 from faceaug.latents.directions import inverse_of
-from faceaug.synthesis.acceptance.gates import BUILT_IN, Limits
-from faceaug.synthesis.editing.objectives import aims, ask_for, wanted
+from faceaug.synthesis.acceptance.gates import BUILT_IN, AcceptanceThresholds
+from faceaug.synthesis.editing.objectives import attribute_goals, edit_objective, goal_values
 from faceaug.synthesis.editing.origin_search import (
     KIN,
     PARENT,
+    CellThresholds,
     Parents,
-    Standard,
+    cell_thresholds,
     cost,
     edit_length,
     nearest_draws,
     origins,
-    standard_of,
 )
-from faceaug.synthesis.engines.latent_edit import Workshop, sample_seed
+from faceaug.synthesis.engines.latent_edit import LatentEditor, sample_seed
 
-LIMITS = Limits(drift=1.0, spill=5.0, realistic=0.9, sound=0.25)
-EASY = Standard(remote=1e9, sound=-1e9, bright=(-1e9, 1e9))
+LIMITS = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=0.9, sound=0.25)
+EASY = CellThresholds(remote=1e9, sound=-1e9, bright=(-1e9, 1e9))
 CELL = 3  # bar=yes, spot 0 to 3
 
 
 @pytest.fixture(scope="module")
 def parts(toy_guide):
-    return wanted(toy_guide.axes, {"bar": "yes", "spot": "0 to 3"}, toy_guide.tasks)
+    return attribute_goals(toy_guide.axes, {"bar": "yes", "spot": "0 to 3"}, toy_guide.tasks)
 
 
 @pytest.fixture(scope="module")
 def ask(toy_guide, parts):
-    aim = aims(parts, toy_guide.survey, np.full((8, len(parts)), 0.5))
-    return ask_for(parts, aim, toy_guide.directions, toy_guide.kept())
+    aim = goal_values(parts, toy_guide.survey, np.full((8, len(parts)), 0.5))
+    return edit_objective(parts, aim, toy_guide.directions, toy_guide.kept())
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_edit_length_is_that_of_the_edit(toy_guide, ask, inverse):
 def test_a_standard_is_that_of_the_draws_near_the_cell(toy_guide):
     near = np.arange(0, 256, 2)
     survey = toy_guide.survey
-    standard = standard_of(toy_guide, LIMITS, CELL, near)
+    standard = cell_thresholds(toy_guide, LIMITS, CELL, near)
     assert (survey.remoteness[near] <= standard.remote).mean() == pytest.approx(0.9, abs=0.01)
     assert (survey.column(scene.SOUNDNESS)[near] >= standard.sound).mean() == pytest.approx(0.75, abs=0.01)
     low, high = standard.bright
@@ -118,7 +118,7 @@ def test_what_is_asked_costs_nothing(toy_guide, parts):
     assert costs(spot=-0.5) == pytest.approx(costs(spot=-1.0) / 2)  # outside its bin
     assert costs(spot=2.9) == 0
     assert costs(spot=3.5) > 0
-    tight = Standard(remote=2.0, sound=1.0, bright=(-0.2, 0.2))
+    tight = CellThresholds(remote=2.0, sound=1.0, bright=(-0.2, 0.2))
     fine = dict(standard=tight, soundness=9.0, face_luminance=0.1)
     assert costs(**fine) == 0
     assert costs(**{**fine, "soundness": 0.5}) == pytest.approx(1.0)
@@ -166,11 +166,11 @@ def test_origins_are_near_the_cell_and_as_varied_as_draws(toy_guide, ask, invers
 
 
 def test_a_search_finds_nearer_parents(toy_guide, module_quick):
-    shop = Workshop(ToyFaces(), toy_guide, LIMITS, BUILT_IN, seed=0, candidates=4, truncation=1.0, corrections=2,
+    shop = LatentEditor(ToyFaces(), toy_guide, LIMITS, BUILT_IN, seed=0, candidates=4, truncation=1.0, corrections=2,
                     batch_size=64)  # fmt: skip
     levels = {"bar": "yes", "spot": "0 to 3"}
     room = shop._searched(CELL, levels)
-    near = nearest_draws(toy_guide, ask_for(room.parts, aims(room.parts, toy_guide.survey, np.full((1, 2), 0.5)),
+    near = nearest_draws(toy_guide, edit_objective(room.parts, goal_values(room.parts, toy_guide.survey, np.full((1, 2), 0.5)),
                                             toy_guide.directions, ()), shop._inverse)  # fmt: skip
     survey = toy_guide.survey
     before = cost(

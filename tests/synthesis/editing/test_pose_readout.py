@@ -14,17 +14,17 @@ from toy_found import ToyEnvironment, toy_found
 
 from faceaug.analysis.analyze import analyze
 from faceaug.errors import GeneratorError
-from faceaug.planning.plan import Limits as PlanLimits
+from faceaug.planning.plan import Budget as PlanLimits
 from faceaug.planning.plan import plan
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
 from faceaug.synthesis import balance as run
-from faceaug.synthesis.acceptance.gates import Limits
-from faceaug.synthesis.balance import Settings, balance
+from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
+from faceaug.synthesis.balance import RunConfig, balance
 from faceaug.synthesis.editing import pose_readout as environment
-from faceaug.synthesis.editing.pose_readout import Environment, Found, find_directions
+from faceaug.synthesis.editing.pose_readout import LearnedDirections, PoseLightReader, find_directions
 from faceaug.synthesis.editing.readout import SCENE
 from faceaug.synthesis.engines.latent_edit import ELSEWHERE
 
@@ -38,13 +38,13 @@ def pictures(strengths: list[float]) -> torch.Tensor:
 
 def test_pictures_are_read_in_the_units_of_measurements():
     images = pictures(np.linspace(-0.8, 0.8, 70).tolist())  # more than go through the network at once
-    read = Environment(reconstruct)(images)
+    read = PoseLightReader(reconstruct)(images)
     assert read.shape == (70, len(NAMES))
     assert (np.diff(read[:, YAW]) > 0).all()
-    np.testing.assert_allclose(read[:, YAW], -Environment(reconstruct)(images.flip(-1))[:, YAW], atol=1e-4)
-    scaled = Environment(reconstruct, slope=np.full(6, 2.0), offset=np.full(6, 3.0))(images)
+    np.testing.assert_allclose(read[:, YAW], -PoseLightReader(reconstruct)(images.flip(-1))[:, YAW], atol=1e-4)
+    scaled = PoseLightReader(reconstruct, slope=np.full(6, 2.0), offset=np.full(6, 3.0))(images)
     np.testing.assert_allclose(scaled, 3 + 2 * read)
-    assert Environment(reconstruct)(images[:0]).shape == (0, 6)
+    assert PoseLightReader(reconstruct)(images[:0]).shape == (0, 6)
 
 
 def test_readings_are_put_in_the_terms_of_measurements():
@@ -54,12 +54,12 @@ def test_readings_are_put_in_the_terms_of_measurements():
     measured[:, 1] = rng.normal(size=400) * 5  # has nothing to do with the reading
     measured[:, 2] *= 5  # is of another scale
     measured[::7] = np.nan
-    fitted = Environment(reconstruct).in_terms_of(read, measured)
+    fitted = PoseLightReader(reconstruct).in_terms_of(read, measured)
     np.testing.assert_allclose(fitted.slope, [1.2, 1, 1, 1.2, 1.2, 1.2], rtol=0.05)
     assert fitted.offset[0] == pytest.approx(4, abs=0.3)
     assert fitted.sigma[0] == pytest.approx(1, rel=0.2)
     assert fitted.sigma[1] > 5
-    again = Environment(reconstruct).with_state(fitted.state())
+    again = PoseLightReader(reconstruct).with_state(fitted.state())
     np.testing.assert_array_equal(again.sigma, fitted.sigma)
 
 
@@ -69,11 +69,11 @@ def test_few_measurements_are_no_terms(told):
     measured = np.full_like(read, np.nan)
     measured[:told] = 2 * read[:told]
     with pytest.raises(GeneratorError, match=f"{told} of 60 drawn faces can be measured"):
-        Environment(reconstruct).in_terms_of(read, measured)
+        PoseLightReader(reconstruct).in_terms_of(read, measured)
 
 
 def test_finished_pictures_are_measured_as_photographs():
-    found = Found(small_bundle(), Environment(reconstruct), fake_measurer(), ("yaw",))
+    found = LearnedDirections(small_bundle(), PoseLightReader(reconstruct), fake_measurer(), ("yaw",))
     values = found.measure([slope(0.5, 60, 48), slope(-0.5, 48), slope(0.2, 48, red=1.0)])
     assert values.shape == (3, 6)
     assert values[0, YAW] > 0 > values[1, YAW]
@@ -105,8 +105,8 @@ def measured_target(toy_target):
 def made(target, out, monkeypatch, by, **found):
     monkeypatch.setattr(run, "_found", lambda *_: toy_found(**found))
     wish = plan(analyze(target, by), "min:200", PlanLimits(max_total=24))
-    loose = Limits(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=4)
-    settings = Settings(draws=256, workers=1, limits=loose, report=False, corrections=2, candidates=4, finish=False,
+    loose = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=4)
+    settings = RunConfig(draws=256, workers=1, limits=loose, report=False, corrections=2, candidates=4, finish=False,
                         image_format="png")  # fmt: skip
     return balance(target, out, plan=wish, generator=ToyFaces(), settings=settings)
 

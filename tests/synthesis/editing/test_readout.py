@@ -9,9 +9,9 @@ import torch
 from faceaug.appearance import scene
 from faceaug.appearance.framing import Framing, apply_framing
 from faceaug.appearance.harmonize import ColourMatch
-from faceaug.classifiers.classifier import Calibration, Probe, Task, new_net
+from faceaug.classifiers.classifier import Calibration, Classifier, Task, new_net
 from faceaug.classifiers.face_quality import TASK
-from faceaug.synthesis.editing.readout import SCENE, Reader, kept_scene, kind_of
+from faceaug.synthesis.editing.readout import SCENE, FaceReader, kept_scene, kind_of
 
 TASKS = (Task("hair", "classes", ("dark", "fair")), Task("Yaw", "value", (), 0.0, 20.0), Task("light_x", "value"))
 LIGHTER = ColourMatch((1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (30.0, 30.0, 30.0))
@@ -20,12 +20,12 @@ LIGHTER = ColourMatch((1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (30.0, 30.0, 30.0))
 @pytest.fixture(scope="module")
 def probe():
     calibrations = [Calibration(bias=(0.0, 0.0)), Calibration(), Calibration()]
-    return Probe(new_net("plain", TASKS, 0), "plain", TASKS, calibrations)
+    return Classifier(new_net("plain", TASKS, 0), "plain", TASKS, calibrations)
 
 
 @pytest.fixture(scope="module")
 def sound():
-    return Probe(new_net("plain", [TASK], 1), "plain", [TASK], [Calibration(bias=(0.0, 0.0))])
+    return Classifier(new_net("plain", [TASK], 1), "plain", [TASK], [Calibration(bias=(0.0, 0.0))])
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def images():
 
 
 def test_names_kinds_and_units_go_together(probe, sound):
-    reader = Reader(probe, Framing(), scene.FaceEllipse(), sound)
+    reader = FaceReader(probe, Framing(), scene.FaceEllipse(), sound)
     assert reader.semantics == ("hair=dark", "hair=fair", "Yaw", "light_x", *SCENE)
     assert (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE) == SCENE
     assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 6)
@@ -51,7 +51,7 @@ def test_names_kinds_and_units_go_together(probe, sound):
 
 def test_the_probe_reads_the_window_and_the_scene_is_whole(probe, sound, images):
     ellipse, framing = scene.FaceEllipse(), Framing(scale=0.75, dx=0.05)
-    values = Reader(probe, framing, ellipse, sound)(images)
+    values = FaceReader(probe, framing, ellipse, sound)(images)
     assert values.shape == (3, 10)
     assert values.dtype == np.float64
     np.testing.assert_allclose(values[:, :4], probe.read(apply_framing(images, framing))[0], atol=1e-6)
@@ -63,7 +63,7 @@ def test_the_probe_reads_the_window_and_the_scene_is_whole(probe, sound, images)
 
 
 def test_colour_is_matched_for_what_the_target_would_show(probe, sound, images):
-    plain, matched = (Reader(probe, Framing(), scene.FaceEllipse(), sound, colour) for colour in (None, LIGHTER))
+    plain, matched = (FaceReader(probe, Framing(), scene.FaceEllipse(), sound, colour) for colour in (None, LIGHTER))
     torch.testing.assert_close(matched.view(images), LIGHTER.apply(images))
     assert plain.view(images) is images
     one, two = plain(images), matched(images)
@@ -83,14 +83,14 @@ class Around:
 
 def test_view_and_light_are_read_beside_what_is_labelled(probe, sound, images):
     """The label light_x wins over the reading of that name; yaw is another than the label Yaw."""
-    reader = Reader(probe, Framing(), scene.FaceEllipse(), sound, environment=Around())
+    reader = FaceReader(probe, Framing(), scene.FaceEllipse(), sound, environment=Around())
     assert reader.surroundings == ("yaw",)
     assert reader.semantics == (*probe.semantics, "yaw", *SCENE)
     assert reader.kinds[4:6] == ("view", "scene")
     assert reader.units[4] == "degrees"
     np.testing.assert_allclose(reader(images)[:, 4], images[:, 0].mean((1, 2)), atol=1e-6)
     assert (reader.sigma("yaw"), reader.sigma("light_x")) == (2.0, 1.0)
-    alone = Reader(None, Framing(), scene.FaceEllipse(), sound, environment=Around())
+    alone = FaceReader(None, Framing(), scene.FaceEllipse(), sound, environment=Around())
     assert alone.semantics == ("yaw", "light_x", *SCENE)
     np.testing.assert_allclose(alone(images)[:, :2], Around()(images))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from faceaug.planning.plan import PlannedCell
-from faceaug.synthesis.engines.base import Relay
+from faceaug.synthesis.engines.base import ChainedEngine
 
 CELL = PlannedCell(0, {"yaw": "0 to 9"}, real=3, wanted=5, planned=5)
 
@@ -35,7 +35,7 @@ class Fixed:
 
 
 def made(*engines) -> list:
-    relay = Relay(engines)
+    relay = ChainedEngine(engines)
     return [relay.make(CELL, block) for block in range(relay.blocks(CELL))]
 
 
@@ -50,10 +50,10 @@ def test_what_cannot_fill_a_cell_is_passed_over():
 
 @pytest.mark.parametrize(("one", "two", "said"), [("a", "b", "a; b"), ("a", "", ""), ("", "b", "")])
 def test_a_cell_is_beyond_reach_when_it_is_for_all(one, two, said):
-    assert Relay([Fixed("turned", 1, one), Fixed("drawn", 1, two)]).beyond(CELL) == said
+    assert ChainedEngine([Fixed("turned", 1, one), Fixed("drawn", 1, two)]).beyond(CELL) == said
 
 
 def test_all_that_was_made_is_known_again():
-    relay = Relay([Fixed("turned", 1), Fixed("drawn", 1)])
+    relay = ChainedEngine([Fixed("turned", 1), Fixed("drawn", 1)])
     assert list(relay.marks(SimpleNamespace(marks={"turned": [1, 2], "drawn": [3]}))) == [1, 2, 3]
     assert relay.real.tolist() == [6]

@@ -16,26 +16,28 @@ from finished_runs import columns, interrupt, same
 from toy_found import toy_found
 
 from faceaug.analysis.analyze import analyze
-from faceaug.errors import IntegrityError, TargetError, UsageError
+from faceaug.errors import DatasetError, IntegrityError, UsageError
 from faceaug.inversion import encoder, inverter
-from faceaug.planning.plan import Limits as PlanLimits
+from faceaug.planning.plan import Budget as PlanLimits
 from faceaug.planning.plan import plan
 from faceaug.reconstruction.semantics import NAMES
 from faceaug.shards.columns import ENGINES
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
 from faceaug.synthesis import balance as run
-from faceaug.synthesis.acceptance.gates import DUPLICATE, Limits
+from faceaug.synthesis.acceptance.gates import DUPLICATE, AcceptanceThresholds
 from faceaug.synthesis.accounting import USED_UP
-from faceaug.synthesis.balance import Settings, balance
+from faceaug.synthesis.balance import RunConfig, balance
 from faceaug.synthesis.engines import inversion_setup as learnt_originals
-from faceaug.synthesis.engines.face_crops import FACELESS, UNREADABLE, Studio
-from faceaug.synthesis.engines.inversion_edit import TURNED, UNLIKE, UNMOVED, UNREAD, Originals
+from faceaug.synthesis.engines.face_crops import FACELESS, UNREADABLE, FaceCropper
+from faceaug.synthesis.engines.inversion_edit import TURNED, UNLIKE, UNMOVED, UNREAD, InversionEngine
 from faceaug.synthesis.estimate import estimate
 from faceaug.synthesis.sample_schema import ERROR
 
-LOOSE = Limits(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=2, plausible=1.0)
-SETTINGS = Settings(
+LOOSE = AcceptanceThresholds(
+    drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=2, plausible=1.0
+)
+SETTINGS = RunConfig(
     draws=256, workers=1, limits=LOOSE, report=False, corrections=3, finish=False, image_format="png", from_real=True,
     uses=2,
 )  # fmt: skip
@@ -199,7 +201,7 @@ def test_photographs_without_a_face_and_unreadable_ones_are_told(target):
 
     gone = Gone(**{name: getattr(target, name) for name in target.__dataclass_fields__})
     found = toy_found()
-    looks = Studio(gone, _whole(), 1.0, found.instrument)
+    looks = FaceCropper(gone, _whole(), 1.0, found.instrument)
     taken = looks.take([0, 1, 2])
     assert taken.refused == ("", UNREADABLE, "")
     assert taken.sha256[0] == hashlib.sha256(target.encoded(0)).digest()
@@ -207,7 +209,7 @@ def test_photographs_without_a_face_and_unreadable_ones_are_told(target):
     assert np.isfinite(taken.measured[[0, 2]]).all()
     assert not taken.images[1].any()
     torch.testing.assert_close(looks.take([2]).images[0], taken.images[2], rtol=0, atol=0)
-    plain = Studio(gone, _whole(), 1.0).take([0, 2])  # nothing finds faces: they are taken as they are
+    plain = FaceCropper(gone, _whole(), 1.0).take([0, 2])  # nothing finds faces: they are taken as they are
     assert plain.refused == ("", "")
     assert (plain.images - taken.images[[0, 2]]).abs().mean() < 0.05
     assert np.isnan(plain.measured).all()
@@ -221,11 +223,11 @@ def _whole():
 
 def test_what_cannot_be_is_refused_in_a_sentence(target, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="--engine rerender has none"):
-        Settings(from_real=True, engine="rerender")
+        RunConfig(from_real=True, engine="rerender")
     with pytest.raises(UsageError, match=r"candidates is 3, which does nothing with from_real: leave it out$"):
-        Settings(from_real=True, candidates=3)
+        RunConfig(from_real=True, candidates=3)
     with pytest.raises(UsageError, match="the limit inversion is -1"):
-        Limits(inversion=-1)
+        AcceptanceThresholds(inversion=-1)
     monkeypatch.setattr(run, "_found", lambda *_: None)
     with pytest.raises(UsageError, match="no directions of view and light are known in 'toy-faces-20'"):
         made(target, tmp_path / "out")
@@ -235,22 +237,22 @@ def test_what_cannot_be_is_refused_in_a_sentence(target, tmp_path, monkeypatch):
 def test_too_few_photographs_are_refused_before_anything_is_learnt(target, tmp_path, monkeypatch, module_quick):
     few = target.select(range(6))
     said = "of 6 photographs of images 6 can be inverted, and at least 8 are needed: leave out --from-real"
-    with pytest.raises(TargetError, match=said):
+    with pytest.raises(DatasetError, match=said):
         made(few, tmp_path / "out")
-    with pytest.raises(TargetError, match=said):
+    with pytest.raises(DatasetError, match=said):
         estimate(few, wished(few), ToyFaces(), SETTINGS)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_target_without_faces_is_refused_with_the_reason(target, tmp_path, monkeypatch, module_quick):
-    take = Studio.take
+    take = FaceCropper.take
 
     def faceless(self, rows):
         taken = take(self, rows)
         return replace(taken, refused=tuple("" if k < 5 else FACELESS for k in range(len(taken.refused))))
 
-    monkeypatch.setattr(Studio, "take", faceless)
-    with pytest.raises(TargetError, match=rf"of 40 photographs of images 5 can be inverted \({FACELESS} 35\), and"):
+    monkeypatch.setattr(FaceCropper, "take", faceless)
+    with pytest.raises(DatasetError, match=rf"of 40 photographs of images 5 can be inverted \({FACELESS} 35\), and"):
         made(target, tmp_path / "out")
 
 
@@ -275,7 +277,7 @@ def test_damaged_figures_are_told_in_a_sentence(base, target, tmp_path, module_q
 def _learnt_from(out, target):
     reader = SimpleNamespace(framing=_whole(), view=lambda images: images)
     guide = SimpleNamespace(reader=reader, found=toy_found(), figures={})
-    learnt_originals.originals_for(
+    learnt_originals.prepare_inversion(
         target, wished(target), SimpleNamespace(guide=guide, generator=ToyFaces()), out / "models", SETTINGS, print
     )
 
@@ -283,7 +285,7 @@ def _learnt_from(out, target):
 def test_view_that_nobody_can_measure_is_refused(target, tmp_path, monkeypatch, module_quick):
     blind = toy_found()
     monkeypatch.setattr(type(blind.environment), "__call__", _blind(type(blind.environment).__call__))
-    with pytest.raises(TargetError, match="measured on none of 40 photographs"):
+    with pytest.raises(DatasetError, match="measured on none of 40 photographs"):
         made(target, tmp_path / "out")
 
 
@@ -302,7 +304,7 @@ def test_what_faces_are_given_is_what_is_measured():
 
 
 def test_of_few_photographs_the_good_ones_are_turned_again():
-    engine, bad = Originals.__new__(Originals), {5}
+    engine, bad = InversionEngine.__new__(InversionEngine), {5}
     engine._all, engine._tries, engine._uses = threading.Lock(), 8, 3
     engine._rows_of = lambda cell: np.array([4, 5, 6])
     engine._inverted = lambda rows: {row: SimpleNamespace(refused="no face" if row in bad else "") for row in rows}

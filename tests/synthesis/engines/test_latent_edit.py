@@ -11,33 +11,33 @@ import torch
 from fakes import ToyFaces
 
 from faceaug.appearance import scene
-from faceaug.classifiers.classifier import Probe
-from faceaug.synthesis.acceptance.gates import BUILT_IN, Limits
+from faceaug.classifiers.classifier import Classifier
+from faceaug.synthesis.acceptance.gates import BUILT_IN, AcceptanceThresholds
 from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.editing.closed_loop import distance
-from faceaug.synthesis.editing.objectives import confidences, wanted
+from faceaug.synthesis.editing.objectives import attribute_goals, confidences
 from faceaug.synthesis.engines import latent_edit as blocks
-from faceaug.synthesis.engines.latent_edit import LOST, BlockResult, Workshop, attempts_for, sample_seed, tally
-from faceaug.synthesis.setup import Guide
+from faceaug.synthesis.engines.latent_edit import LOST, BlockResult, LatentEditor, attempts_for, sample_seed, tally
+from faceaug.synthesis.setup import FittedModels
 from faceaug.utils.tensors import to_uint8
 
-LIMITS = Limits(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0)
+LIMITS = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0)
 YES = {"bar": "yes", "spot": "0 to 3"}
 
 
 @pytest.fixture(scope="module")
-def guide(toy_guide) -> Guide:
+def guide(toy_guide) -> FittedModels:
     return toy_guide
 
 
-def workshop(guide, gates=BUILT_IN, limits=LIMITS, **changes) -> Workshop:
+def editor(guide, gates=BUILT_IN, limits=LIMITS, **changes) -> LatentEditor:
     settings = dict(seed=5, candidates=4, truncation=1.0, corrections=2, batch_size=64)
-    return Workshop(ToyFaces(), guide, limits, gates, **{**settings, **changes})
+    return LatentEditor(ToyFaces(), guide, limits, gates, **{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
 def made(guide) -> BlockResult:
-    return workshop(guide).make(1, YES, 2)
+    return editor(guide).make(1, YES, 2)
 
 
 def same(one: BlockResult, two: BlockResult) -> bool:
@@ -61,13 +61,13 @@ def test_every_attempt_is_a_candidate_or_refused(made):
 
 def test_a_block_is_the_same_again_whatever_the_batch(guide, made):
     torch.manual_seed(123)
-    assert same(workshop(guide).make(1, YES, 2), made)
-    assert same(workshop(guide, batch_size=5).make(1, YES, 2), made)
+    assert same(editor(guide).make(1, YES, 2), made)
+    assert same(editor(guide, batch_size=5).make(1, YES, 2), made)
 
 
 def test_other_seeds_cells_and_blocks_are_others(guide, made):
     seen = {c.w.tobytes() for c in made.candidates}
-    others = [workshop(guide, seed=6).make(1, YES, 2), workshop(guide).make(0, YES, 2), workshop(guide).make(1, YES, 3)]
+    others = [editor(guide, seed=6).make(1, YES, 2), editor(guide).make(0, YES, 2), editor(guide).make(1, YES, 3)]
     for other in others:
         assert other.candidates
         assert not seen & {c.w.tobytes() for c in other.candidates}
@@ -113,11 +113,11 @@ def test_gates_see_what_was_measured(guide):
         return np.ones(len(batch.drift), bool)
 
     limits = replace(LIMITS, exposure=0.1)
-    workshop(guide, {"spy": spy}, limits).make(1, YES, 2)
+    editor(guide, {"spy": spy}, limits).make(1, YES, 2)
     (batch,) = seen
     views = guide.reader.view(batch.images)
     judged, features = guide.judge.read(views)
-    parts = wanted(guide.axes, YES, guide.tasks)
+    parts = attribute_goals(guide.axes, YES, guide.tasks)
     before, after = guide.reader(batch.origin_images), guide.reader(batch.images)
     names = guide.directions.names
     np.testing.assert_allclose(batch.judged, confidences(parts, guide.judge, judged), atol=1e-6)
@@ -155,13 +155,13 @@ def test_pose_and_light_may_change_the_scene(guide):
         survey=replace(guide.survey, directions=replace(guide.directions, names=tuple(names))),
         judge=renamed(guide.judge), reader=replace(guide.reader, probe=renamed(guide.reader.probe)),
     )  # fmt: skip
-    workshop(posed, {"spy": spy}).make(1, {"bar": "yes", "yaw": "0 to 3"}, 2)
+    editor(posed, {"spy": spy}).make(1, {"bar": "yes", "yaw": "0 to 3"}, 2)
     assert seen[0].drift.max() == seen[0].spill.max() == 0
 
 
-def renamed(probe: Probe) -> Probe:
+def renamed(probe: Classifier) -> Classifier:
     tasks = [replace(task, name=task.name.replace("spot", "yaw")) for task in probe.tasks]
-    return Probe(probe.net, probe.trunk, tasks, probe.calibrations)
+    return Classifier(probe.net, probe.trunk, tasks, probe.calibrations)
 
 
 def test_what_came_nearest_is_told(guide, made):
@@ -170,20 +170,20 @@ def test_what_came_nearest_is_told(guide, made):
 
 
 def test_truncation_pulls_to_the_mean(guide):
-    open_, narrow = (workshop(guide, {}, truncation=t, corrections=0).make(0, {"bar": "no", "spot": "-3 to 0"}, 0)
+    open_, narrow = (editor(guide, {}, truncation=t, corrections=0).make(0, {"bar": "no", "spot": "-3 to 0"}, 0)
                      for t in (1.0, 0.4))  # fmt: skip
     spread = [np.stack([c.origin_w for c in result.candidates])[:, 7:].std() for result in (open_, narrow)]
     assert spread[1] < 0.6 * spread[0]
 
 
 def test_more_candidates_need_less_of_an_edit(guide):
-    one, many = (workshop(guide, {}, candidates=n).make(0, YES, 0) for n in (1, 16))
+    one, many = (editor(guide, {}, candidates=n).make(0, YES, 0) for n in (1, 16))
     moved = [np.mean([np.linalg.norm(c.w - c.origin_w) for c in result.candidates]) for result in (one, many)]
     assert moved[1] < moved[0]
 
 
 def test_gates_refuse_by_their_name(guide):
-    result = workshop(guide, {"never": lambda batch: np.zeros(len(batch.drift), bool)}).make(0, YES, 0)
+    result = editor(guide, {"never": lambda batch: np.zeros(len(batch.drift), bool)}).make(0, YES, 0)
     assert result.candidates == ()
     assert result.refused == dict.fromkeys(range(8), "never")
 
@@ -194,8 +194,8 @@ def test_a_sample_that_finishing_spoils_is_lost(guide):
     def paint(picture, seed):
         return np.full_like(picture, seed % 7), {"paint": 1.0}, 80
 
-    spoilt = workshop(replace(guide, finisher=paint)).make(1, YES, 2)
-    fine = workshop(guide).make(1, YES, 2)
+    spoilt = editor(replace(guide, harmonizer=paint)).make(1, YES, 2)
+    fine = editor(guide).make(1, YES, 2)
     assert spoilt.candidates == ()
     passed = {c.attempt for c in fine.candidates}
     assert {a for a, reason in spoilt.refused.items() if reason == LOST} >= passed
@@ -205,7 +205,7 @@ def test_finished_samples_are_those_of_their_seed(guide):
     def stamp(picture, seed):
         return picture.copy(), {"number": float(seed % 1000)}, 70 + seed % 20
 
-    result = workshop(replace(guide, finisher=stamp)).make(1, YES, 2)
+    result = editor(replace(guide, harmonizer=stamp)).make(1, YES, 2)
     assert result.candidates
     for candidate in result.candidates:
         assert candidate.finish == {"number": float(candidate.seed % 1000)}
@@ -214,7 +214,7 @@ def test_finished_samples_are_those_of_their_seed(guide):
 
 def test_a_cell_is_searched_once_whoever_comes_first(guide, made, monkeypatch):
     """Three workers at once, the wanted block not first: one search, and the block is the same as alone."""
-    shop, searched = workshop(guide), []
+    shop, searched = editor(guide), []
     search = shop._searched
 
     def counted(cell, levels):

@@ -15,19 +15,21 @@ from nosy_faces import nosy_measurer, nosy_target
 
 from faceaug.analysis.analyze import analyze
 from faceaug.errors import OutputError, UsageError
-from faceaug.planning.plan import Limits as PlanLimits
+from faceaug.planning.plan import Budget as PlanLimits
 from faceaug.planning.plan import plan
 from faceaug.shards.columns import ENGINES
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
-from faceaug.synthesis.acceptance.gates import DUPLICATE, Limits
+from faceaug.synthesis.acceptance.gates import DUPLICATE, AcceptanceThresholds
 from faceaug.synthesis.accounting import USED_UP
-from faceaug.synthesis.balance import Settings, balance
+from faceaug.synthesis.balance import RunConfig, balance
 from faceaug.synthesis.engines import rerender as rerendering
 from faceaug.synthesis.engines.rerender import EXPOSED, FACE, OTHERWISE, REACHED, UNREADABLE, WHOLE
 
 BY = "shape,yaw:-25/-10/10/25"
-SETTINGS = Settings(engine="rerender", workers=1, aligned=True, limits=Limits(duplicate_bits=2, melted=0.1), uses=2)
+SETTINGS = RunConfig(
+    engine="rerender", workers=1, aligned=True, limits=AcceptanceThresholds(duplicate_bits=2, melted=0.1), uses=2
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -165,9 +167,9 @@ def test_photographs_are_not_held_decoded(target, wish, tmp_path, monkeypatch, m
     monkeypatch.setattr(rerendering, "decode_with_info", counted)
     small = plan(analyze(target, BY), "uniform", PlanLimits(max_total=3))
     candidates = []
-    work = rerendering.Rerendering.make
+    work = rerendering.RerenderEngine.make
     monkeypatch.setattr(
-        rerendering.Rerendering, "make", lambda self, *job: candidates.append(work(self, *job)) or candidates[-1]
+        rerendering.RerenderEngine, "make", lambda self, *job: candidates.append(work(self, *job)) or candidates[-1]
     )
     assert run(target, small, tmp_path / "out").accepted == 3
     assert max(most) <= 2  # the one before may live until the next has its name

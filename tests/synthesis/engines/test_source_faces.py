@@ -9,7 +9,7 @@ from nosy_faces import nosy_target
 
 from faceaug.analysis.axes import build_axis, parse_by
 from faceaug.errors import UsageError
-from faceaug.synthesis.engines.source_faces import REACH, Sources, check_axes
+from faceaug.synthesis.engines.source_faces import REACH, SourceFaces, check_axes
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def axes_of(target, by):
 
 def test_rows_are_those_of_the_labels_outside_the_bin_and_within_reach(target):
     axes = axes_of(target, "shape,yaw:-30/-10/-3/3/10/30")
-    sources = Sources(target, axes, (), 0.5, 0)
+    sources = SourceFaces(target, axes, (), 0.5, 0)
     levels = {"shape": "round", "yaw": axes[1].levels[4]}
     rows = sources.rows(7, levels)
     yaw = target.table["yaw"].to_numpy()
@@ -32,13 +32,13 @@ def test_rows_are_those_of_the_labels_outside_the_bin_and_within_reach(target):
     bins = np.digitize(yaw[rows], [-10, -3, 3, 10])
     assert (np.diff(bins) <= 0).all()  # nearest first
     assert not (np.diff(yaw[rows]) <= 0).all()  # and within a bin by chance
-    assert rows.tolist() == Sources(target, axes, (), 0.5, 0).rows(7, levels).tolist()
-    assert rows.tolist() != Sources(target, axes, (), 0.5, 1).rows(7, levels).tolist()
+    assert rows.tolist() == SourceFaces(target, axes, (), 0.5, 0).rows(7, levels).tolist()
+    assert rows.tolist() != SourceFaces(target, axes, (), 0.5, 1).rows(7, levels).tolist()
 
 
 def test_an_aim_is_just_inside_the_bin_and_what_is_inside_stays(target):
     axes = axes_of(target, "yaw:-90/-10/10/90")
-    low, middle, high = (Sources(target, axes, (), 0.5, 0).asked({"yaw": level})[0] for level in axes[0].levels)
+    low, middle, high = (SourceFaces(target, axes, (), 0.5, 0).asked({"yaw": level})[0] for level in axes[0].levels)
     rows, u = np.arange(3), np.array([0.0, 0.5, 1.0])
     values = np.array([2.0, -9.0, 9.0])
     assert (middle.aims(values, rows, u) == values).all()
@@ -54,7 +54,7 @@ def test_what_is_kept_may_drift_by_its_share(target):
     table = target.table.assign(light_x=np.linspace(-20, 20, len(target)))
     from dataclasses import replace
 
-    sources = Sources(replace(target, table=table), axes, ("light_x", "weight"), 0.5, 0)
+    sources = SourceFaces(replace(target, table=table), axes, ("light_x", "weight"), 0.5, 0)
     _, kept = sources.asked({"shape": "round", "yaw": axes[1].levels[0]})
     room = 0.5 * table["light_x"].std(ddof=0)
     assert kept.name == "light_x"
@@ -66,7 +66,7 @@ def test_a_missing_measurement_is_no_source(target):
 
     table = target.table.assign(yaw=target.table["yaw"].where(np.arange(len(target)) % 2 == 0))
     axes = [build_axis(table, spec) for spec in parse_by("yaw:-30/0/30")]
-    rows = Sources(replace(target, table=table), axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[0]})
+    rows = SourceFaces(replace(target, table=table), axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[0]})
     assert len(rows)
     assert (rows % 2 == 0).all()
 
@@ -82,7 +82,7 @@ def test_labels_alone_are_refused(target):
 
 def test_it_is_said_why_there_are_no_sources(target):
     axes = axes_of(target, "shape,yaw:-90/-60/60/90")
-    sources = Sources(target, axes, (), 0.5, 0)
+    sources = SourceFaces(target, axes, (), 0.5, 0)
     levels = {"shape": "round", "yaw": axes[1].levels[0]}
     assert not len(sources.rows(0, levels))
     assert sources.none_for(levels) == (
@@ -93,7 +93,7 @@ def test_it_is_said_why_there_are_no_sources(target):
 def test_faces_beyond_the_last_bin_are_near_to_that(target):
     """A face outside of all bins counts as one of the bin beside them."""
     axes = axes_of(target, "yaw:-12/-4/4/12")
-    rows = Sources(target, axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[2]})
+    rows = SourceFaces(target, axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[2]})
     yaw = target.table["yaw"].to_numpy()[rows]
     assert (yaw >= 12).any()
     assert (np.diff(np.abs(np.digitize(yaw, [-12, -4, 4, 12]) - 3)) >= 0).all()
