@@ -26,14 +26,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="output folder of the demo")
     parser.add_argument("picture", type=Path, help="PNG to write")
     given = parser.parse_args()
-    target, made = load_dataset(demo.path()), ShardDataset(given.out, columns=["cell"])
-    codes, cells = analyze(target, demo.BY).codes, made.table(["cell"])["cell"].to_numpy()
+    dataset, made = load_dataset(demo.path()), ShardDataset(given.out, columns=["cell"])
+    codes, cells = analyze(dataset, demo.BY).codes, made.table(["cell"])["cell"].to_numpy()
     groups = []
     for cell in read_manifest(given.out).cells:
         real, synthetic = np.flatnonzero(codes == cell.index), np.flatnonzero(cells == cell.index)
         faces = [image.permute(1, 2, 0).numpy() for image, _ in made.__getitems__(synthetic[:SHOWN].tolist())]
         label = f"yaw {cell.attributes['yaw']}"
-        shown = [target.image(int(i)) for i in real[:SHOWN]]
+        shown = [dataset.image(int(i)) for i in real[:SHOWN]]
         groups.append(SheetRow(label, shown, faces, len(real), len(synthetic)))
     Image.fromarray(before_after(groups, title="The demo data set")).save(given.picture, optimize=True)
 

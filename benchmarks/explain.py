@@ -33,9 +33,9 @@ STRONGEST = 8  # parts that are recorded of each explanation
 
 def explained(images: Path, table: Path, directions: Path, seed: int, name: str) -> tuple[list[Explanation], float]:
     """Return the explanations of one label, and the processor's seconds that they took."""
-    target = load_dataset(images, table, check="none")
+    dataset = load_dataset(images, table, check="none")
     start = time.process_time()
-    found = explain(target, name, read_bundle(directions), seed=seed)
+    found = explain(dataset, name, read_bundle(directions), seed=seed)
     return found, time.process_time() - start
 
 
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="another place for the result")
     given = parser.parse_args(arguments)
     bundle = read_bundle(given.directions)
-    target = load_dataset(given.images, given.table, check="none")
-    missing = set(columns_for(target, given.explain, bundle)) - set(target.table.columns)
+    dataset = load_dataset(given.images, given.table, check="none")
+    missing = set(columns_for(dataset, given.explain, bundle)) - set(dataset.table.columns)
     if missing:
         parser.error(f"{given.table} lacks {min(missing)!r}: write it with faceaug measure")
     attributes = given.explain.split(",")
@@ -75,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_bytes(given.map, encode(explanation_picture(found, bundle), "png"))
     record = {
         **environment(given.seed, ["numpy", "scikit-learn"]),
-        "data": f"{target.location.rstrip('/').split('/')[-2]}, {len(target):,} photographs",
-        "cannot_tell": int((target.table[WHY].fillna("") != "").sum()) if WHY in target.table else None,
+        "data": f"{dataset.location.rstrip('/').split('/')[-2]}, {len(dataset):,} photographs",
+        "cannot_tell": int((dataset.table[WHY].fillna("") != "").sum()) if WHY in dataset.table else None,
         "directions": bundle.directions.sha256(),
         "made_by": bundle.made_by,
         "cpu_seconds": {name: round(seconds, 1) for name, (_, seconds) in zip(attributes, parts, strict=True)},

@@ -59,9 +59,9 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="where to draw what came out, as PNG")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    manifest, target = read_manifest(given.out), load_dataset(given.images, labels=given.labels)
-    inverter, studio = opened(given.out, manifest, target)
-    rows = np.unique(np.linspace(0, len(target) - 1, given.count).astype(int)).tolist()
+    manifest, dataset = read_manifest(given.out), load_dataset(given.images, labels=given.labels)
+    inverter, studio = opened(given.out, manifest, dataset)
+    rows = np.unique(np.linspace(0, len(dataset) - 1, given.count).astype(int)).tolist()
     taken = studio.take(rows)
     faces = [k for k, why in enumerate(taken.refused) if not why]
     photographs = taken.images[faces]
@@ -84,10 +84,10 @@ def main() -> None:
     packages = ("torch", "numpy", "efficientnet-lite-pytorch")
     print(write_result("inversion", {**environment(seed=SEED, packages=packages), **record}))
     if given.sheet:
-        given.sheet.write_bytes(encode(sheet(given.out, target, studio, inverter), "png"))
+        given.sheet.write_bytes(encode(sheet(given.out, dataset, studio, inverter), "png"))
 
 
-def opened(out: Path, manifest: Manifest, target: FaceDataset) -> tuple[Inverter, FaceCropper]:
+def opened(out: Path, manifest: Manifest, dataset: FaceDataset) -> tuple[Inverter, FaceCropper]:
     """Return what the run inverted with."""
     assert manifest.generator is not None
     known = read_json(out / MODELS / LAST, "what the run has learnt")
@@ -99,7 +99,7 @@ def opened(out: Path, manifest: Manifest, target: FaceDataset) -> tuple[Inverter
         return framed if colour is None else colour.apply(framed)
 
     inverter = Inverter.load(out / MODELS / ENCODER, load_generator(manifest.generator.name), view)
-    return inverter, FaceCropper(target, framing, common_aspect(target), load_estimator())
+    return inverter, FaceCropper(dataset, framing, common_aspect(dataset), load_estimator())
 
 
 def found(
@@ -138,11 +138,11 @@ def account(out: Path, manifest: Manifest) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sheet(out: Path, target: FaceDataset, studio: FaceCropper, inverter: Inverter, most: int = 48) -> NDArray[np.uint8]:
+def sheet(out: Path, dataset: FaceDataset, studio: FaceCropper, inverter: Inverter, most: int = 48) -> NDArray[np.uint8]:
     """Draw accepted samples: a row of photographs, one of guesses, of reconstructions, of edits, and as finished."""
     data = ShardDataset(out, columns=["w", "origin_w", "source_sha256"], check=False)
     items = data.__getitems__(list(range(min(most, len(data)))))
-    row_of = {hashlib.sha256(target.encoded(k)).hexdigest(): k for k in range(len(target))}
+    row_of = {hashlib.sha256(dataset.encoded(k)).hexdigest(): k for k in range(len(dataset))}
     taken = studio.take([row_of[str(label["source_sha256"])] for _, label in items])
     with torch.no_grad():
         guessed = inverter.drawn(torch.from_numpy(inverter(taken.images, 0).w))

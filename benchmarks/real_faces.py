@@ -110,14 +110,14 @@ def edits(out: Path, manifest: Manifest) -> list[dict[str, Any]]:
     return found
 
 
-def variety(out: Path, manifest: Manifest, target: FaceDataset) -> list[dict[str, Any]]:
+def variety(out: Path, manifest: Manifest, dataset: FaceDataset) -> list[dict[str, Any]]:
     """Return for each cell how far two made faces are from each other on average, and two real ones.
 
     Distances are between the judge's features, each standardised over the real faces.
     """
     judge = Classifier.load(out / MODELS / PROBES[1])
     data = ShardDataset(out, columns=["cell"], check=False)
-    cells, table = data.table(["cell"])["cell"].to_numpy(), target.table
+    cells, table = data.table(["cell"])["cell"].to_numpy(), dataset.table
     rng, found = np.random.default_rng(0), []
 
     def features(pictures: list[np.ndarray[Any, Any]]) -> torch.Tensor:
@@ -127,7 +127,7 @@ def variety(out: Path, manifest: Manifest, target: FaceDataset) -> list[dict[str
     def some(rows: np.ndarray[Any, Any]) -> list[int]:
         return sorted(rng.choice(rows, min(SAMPLED, len(rows)), replace=False).tolist())
 
-    everybody = features([target.image(row) for row in some(np.arange(len(target)))])
+    everybody = features([dataset.image(row) for row in some(np.arange(len(dataset)))])
     scale = everybody.std(0).clamp_min(1e-6)
     for cell in manifest.cells:
         made = np.flatnonzero(cells == cell.index)
@@ -135,7 +135,7 @@ def variety(out: Path, manifest: Manifest, target: FaceDataset) -> list[dict[str
         if len(made) < 2 or own.sum() < 2:
             continue
         of_made = features([item[0].permute(1, 2, 0).numpy() for item in data.__getitems__(some(made))])
-        of_real = features([target.image(row) for row in some(np.flatnonzero(own))])
+        of_real = features([dataset.image(row) for row in some(np.flatnonzero(own))])
         distances = [float(torch.pdist(part / scale).mean()) for part in (of_made, of_real)]
         found.append({"attributes": cell.attributes, "made": round(distances[0], 3), "real": round(distances[1], 3)})
     return found

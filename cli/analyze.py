@@ -14,13 +14,13 @@ from .options import (
     by_option,
     count,
     counted_columns,
+    dataset_options,
     load_estimator,
     measure_columns,
     output_options,
-    read_target,
+    read_dataset,
     read_unmeasured,
     require_by,
-    target_options,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Count faces in cells; measure the imbalance.")
-@target_options
+@dataset_options
 @by_option
 @click.option(
     "--minimum",
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 def analyze(**options: Any) -> None:
     """Count the faces of a data set in cells and measure how uneven they are.
 
-    TARGET is a folder of images, an HDF5 file, or an output folder of faceaug.
+    DATASET is a folder of images, an HDF5 file, or an output folder of faceaug.
 
     With --explain, labels are regressed sparsely on localised parts of the face's shape and colour, which are measured
     on every photograph (or are columns of the labels, from faceaug measure); view and light are taken off, and the
@@ -77,7 +77,7 @@ def analyze(**options: Any) -> None:
         raise click.UsageError("--explain-map draws what --explain finds: say what to explain, as --explain gender")
     by = require_by(options)
     wished = _read_wished(options["wished"])
-    analysis = count(read_target(options, console), by, minimum=options["minimum"], wished=wished)
+    analysis = count(read_dataset(options, console), by, minimum=options["minimum"], wished=wished)
     console.show(analysis.to_text(), analysis.to_dict())
 
 
@@ -94,14 +94,14 @@ def _explain(options: dict[str, Any], console: Console) -> None:
     wished = _read_wished(options["wished"])
     measurer = load_estimator(options)
     bundle = face_of(measurer)
-    target = read_unmeasured(options | {"split": options["split"] or "all"}, console)
-    needed = dict.fromkeys([*columns_for(target, attributes, bundle), *counted_columns(options)])
-    target = measure_columns(target, needed, lambda: measurer, options, console)
+    dataset = read_unmeasured(options | {"split": options["split"] or "all"}, console)
+    needed = dict.fromkeys([*columns_for(dataset, attributes, bundle), *counted_columns(options)])
+    dataset = measure_columns(dataset, needed, lambda: measurer, options, console)
     text, facts = [], {}
     if options["by"]:
-        analysis = count(_narrowed(target, options), list(options["by"]), minimum=options["minimum"], wished=wished)
+        analysis = count(_narrowed(dataset, options), list(options["by"]), minimum=options["minimum"], wished=wished)
         text, facts = [analysis.to_text()], analysis.to_dict()
-    found = explain(target, attributes, bundle, use_splits=options["split"] is None)
+    found = explain(dataset, attributes, bundle, use_splits=options["split"] is None)
     if file is not None:
         _draw(file, found, bundle)
         console.remark(f"The maps are in {file}")
@@ -111,12 +111,12 @@ def _explain(options: dict[str, Any], console: Console) -> None:
     )
 
 
-def _narrowed(target: FaceDataset, options: dict[str, Any]) -> FaceDataset:
-    """Return the part that is counted when no split is named, of a target that was read whole."""
+def _narrowed(dataset: FaceDataset, options: dict[str, Any]) -> FaceDataset:
+    """Return the part that is counted when no split is named, of a dataset that was read whole."""
     from faceaug.datasets.splits import choose
 
-    table, split = choose(target.table, options["split"], target.name)
-    return replace(target, table=table, split=split)
+    table, split = choose(dataset.table, options["split"], dataset.name)
+    return replace(dataset, table=table, split=split)
 
 
 def _draw(file: Path, found: list[Explanation], bundle: Bundle) -> None:

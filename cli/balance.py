@@ -15,14 +15,14 @@ from .interrupt import Interrupted, Interruptible
 from .options import (
     PATH,
     by_option,
+    dataset_options,
     given,
     make_plan,
     output_options,
     plan_options,
-    read_target,
+    read_dataset,
     recipe_of,
     require_by,
-    target_options,
 )
 from .summary import estimate_text, outcome, outcome_text
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _OF_A_PLAN = {
     "by": "--by",
-    "wish": "--target",
+    "strategy": "--strategy",
     "max_synthetic_ratio": "--max-synthetic-ratio",
     "max_per_cell": "--max-per-cell",
     "max_total": "--max-total",
@@ -41,7 +41,7 @@ _OF_A_PLAN = {
 
 
 @click.command(short_help="Make the faces, check each, write them.")
-@target_options
+@dataset_options
 @by_option
 @plan_options
 @click.option("--plan", "plan_file", metavar="FILE", type=PATH, help="Carry out this plan, as faceaug plan wrote it.")
@@ -127,7 +127,7 @@ def balance(context: click.Context, /, **options: Any) -> int:
     \b
     Example:
       faceaug balance faces/ --labels labels.csv --by gender,ethnicity \\
-          --target uniform --max-synthetic-ratio 3 -o out/
+          --strategy uniform --max-synthetic-ratio 3 -o out/
       faceaug balance faces/ --labels labels.csv --plan plan.json -o out/
       faceaug balance faces/ --recipe balance_faces -o out/ --dry-run
     """
@@ -139,12 +139,12 @@ def balance(context: click.Context, /, **options: Any) -> int:
     _check_engine(context, options)
     try:
         settings = _settings(context, options)
-        target = read_target(options, console)
-        plan = _plan(target, options)
+        dataset = read_dataset(options, console)
+        plan = _plan(dataset, options)
         if options["dry_run"] or out is None:
-            return _dry_run(console, target, plan, options, settings)
+            return _dry_run(console, dataset, plan, options, settings)
         with Interruptible(lambda: _kept(out)):
-            result = _make(context, console, target, plan, out, settings, options)
+            result = _make(context, console, dataset, plan, out, settings, options)
     except KeyboardInterrupt as error:
         raise Interrupted(_kept(out)) from error
     if not console.quiet or console.as_json:
@@ -205,36 +205,36 @@ def _settings(context: click.Context, options: dict[str, Any]) -> RunConfig:
     return RunConfig(**chosen, keep=keep)
 
 
-def _plan(target: FaceDataset, options: dict[str, Any]) -> Plan:
+def _plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
     if options["plan_file"] is None:
-        return make_plan(target, options)
+        return make_plan(dataset, options)
     from faceaug.planning.plan import Plan
 
     plan = Plan.read(options["plan_file"])
-    _check_counts(target, plan, options["plan_file"])
+    _check_counts(dataset, plan, options["plan_file"])
     return plan
 
 
-def _check_counts(target: FaceDataset, plan: Plan, path: Path) -> None:
+def _check_counts(dataset: FaceDataset, plan: Plan, path: Path) -> None:
     """A plan is for the data set that it was made from: the real faces of each cell must be as it says."""
     import numpy as np
 
     from faceaug.analysis.axes import attribute, cell_codes, describe
 
-    codes = cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in plan.axes], plan.axes)
+    codes = cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in plan.axes], plan.axes)
     counts = np.bincount(codes[codes >= 0], minlength=len(plan.cells))
     for cell, found in zip(plan.cells, counts.tolist(), strict=True):
         if cell.real != found:
             raise PlanError(
                 f"{path} was made for another data set or split: it counts {cell.real:,} faces in "
-                f"({describe(cell.levels)}), but {target.name} has {found:,}; plan again"
+                f"({describe(cell.levels)}), but {dataset.name} has {found:,}; plan again"
             )
 
 
-def _dry_run(console: Console, target: FaceDataset, plan: Plan, options: dict[str, Any], settings: RunConfig) -> int:
+def _dry_run(console: Console, dataset: FaceDataset, plan: Plan, options: dict[str, Any], settings: RunConfig) -> int:
     from faceaug.synthesis.estimate import estimate
 
-    estimated = estimate(target, plan, options["generator"], settings, options["reconstruction"], options["directions"])
+    estimated = estimate(dataset, plan, options["generator"], settings, options["reconstruction"], options["directions"])
     text = f"{plan.to_text()}\n\n{estimate_text(plan, estimated)}"
     console.show(text, {"plan": plan.to_dict(), "estimate": dict(estimated)})
     return 0
@@ -243,7 +243,7 @@ def _dry_run(console: Console, target: FaceDataset, plan: Plan, options: dict[st
 def _make(
     context: click.Context,
     console: Console,
-    target: FaceDataset,
+    dataset: FaceDataset,
     plan: Plan,
     out: Path,
     settings: RunConfig,
@@ -254,7 +254,7 @@ def _make(
     recipe = recipe_of(context)
     with console.stages() as progress:
         return run.balance(
-            target,
+            dataset,
             out,
             plan=plan,
             generator=options["generator"],

@@ -193,9 +193,9 @@ def _tuned(
         raise DatasetError("--tune-on begins with trained directions: name their file as --from FILE")
     trained = read_bundle(file)
     trained.directions.check_generator(generator.sha256)  # before pictures are looked at one by one for nothing
-    target = load_dataset(options["tune_on"], needs_labels=False)
+    dataset = load_dataset(options["tune_on"], needs_labels=False)
     steps = options["steps"] or tuning.STEPS
-    return tuning.finetune(generator, out, target, trained, settings, steps=steps, aligned=options["aligned"], **shared)
+    return tuning.finetune(generator, out, dataset, trained, settings, steps=steps, aligned=options["aligned"], **shared)
 
 
 class _Bars:

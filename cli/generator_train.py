@@ -240,7 +240,7 @@ def read_pictures(
     from faceaug.datasets.dataset import load_dataset
     from faceaug.gan_training.data import load_pictures
 
-    target = load_dataset(
+    dataset = load_dataset(
         source,
         reader=options["reader"],
         split=options["split"],
@@ -248,9 +248,9 @@ def read_pictures(
         workers=options["workers"],
         needs_labels=False,
     )
-    with console.counter("reading images", "image", len(target)) as progress:
+    with console.counter("reading images", "image", len(dataset)) as progress:
         pixels, left_out = load_pictures(
-            target,
+            dataset,
             resolution,
             crop=options["crop"],
             leave_out=options["leave_out"],
@@ -259,8 +259,8 @@ def read_pictures(
             **advice,
         )
     if left_out:
-        console.remark(f"{left_out:,} of {len(target):,} images were left out: too small, or far from square.")
-    return target.name, pixels
+        console.remark(f"{left_out:,} of {len(dataset):,} images were left out: too small, or far from square.")
+    return dataset.name, pixels
 
 
 def _kept(out: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import Console
-from .options import PATH, load_estimator, measured_target_options, output_options, read_unmeasured
+from .options import PATH, load_estimator, measured_dataset_options, output_options, read_unmeasured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ _SUFFIXES = (".parquet", ".csv", ".tsv")
 
 
 @click.command(short_help="Measure pose and light on photographs, without labels.")
-@measured_target_options
+@measured_dataset_options
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=PATH, help="Write a row an image there: .parquet, .csv or .tsv."
 )
@@ -28,7 +28,7 @@ _SUFFIXES = (".parquet", ".csv", ".tsv")
 def measure(file: Path | None, **options: Any) -> None:
     """Measure yaw, pitch, roll and light on photographs of faces, with how sure each value is.
 
-    TARGET is a folder of images, with or without labels, a single image, an HDF5 file, or an output folder of faceaug.
+    DATASET is a folder of images, with or without labels, a single image, an HDF5 file, or an output folder of faceaug.
     The file that is written also holds the labels and can be given as --labels, so that nothing is measured again.
 
     \b
@@ -47,12 +47,12 @@ def measure(file: Path | None, **options: Any) -> None:
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     measurer = load_estimator(options)
     options["split"] = options["split"] or "all"
-    target = read_unmeasured(options, console)
-    with console.counter("measuring", "image", len(target)) as progress:
-        table = measured(target, measurer, aligned=options["aligned"], workers=options["workers"], progress=progress)
+    dataset = read_unmeasured(options, console)
+    with console.counter("measuring", "image", len(dataset)) as progress:
+        table = measured(dataset, measurer, aligned=options["aligned"], workers=options["workers"], progress=progress)
     if file is not None:
         write(table, file)
-        for name in target.attributes:
+        for name in dataset.attributes:
             if name in measurer.names:
                 console.remark(f"The labels have a {name!r} of their own; {file} holds the measured one.")
     found = summary(table, measurer)

@@ -67,14 +67,14 @@ recipe_option = click.option(
 )
 
 _source_options = decorated(
-    click.argument("source", metavar="TARGET", type=PATH),
+    click.argument("source", metavar="DATASET", type=PATH),
     click.option("--labels", metavar="FILE", type=PATH, help="Labels: CSV, TSV or Parquet, a row an image."),
     click.option(
         "--reader",
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="How TARGET is laid out: folder, classes, celeba, fairface, utkface, hdf5, shards, unlabelled, or auto.",
+        help="How DATASET is laid out: folder, classes, celeba, fairface, utkface, hdf5, shards, unlabelled, or auto.",
     ),
     click.option("--file-column", metavar="NAME", help="The labels' column of file names, if it is not found."),
 )
@@ -101,7 +101,7 @@ _check_options = decorated(
         help="Measure images as they are framed, which must be as the generator frames faces.",
     ),
 )
-target_options = decorated(
+dataset_options = decorated(
     _source_options,
     click.option(
         "--split",
@@ -110,7 +110,7 @@ target_options = decorated(
     ),
     _check_options,
 )
-measured_target_options = decorated(
+measured_dataset_options = decorated(
     _source_options, click.option("--split", metavar="NAME", help="The split to use.  [default: all]"), _check_options
 )
 
@@ -124,9 +124,8 @@ by_option = click.option(
 
 plan_options = decorated(
     click.option(
-        "--target",
-        "wish",
-        metavar="WISH",
+        "--strategy",
+        metavar="STRATEGY",
         default="uniform",
         show_default=True,
         help="What to reach: uniform, uniform-within:COL, match:FILE, min:N, or a JSON or YAML file of counts.",
@@ -148,7 +147,7 @@ output_options = decorated(
 )
 
 
-def read_target(options: dict[str, Any], console: Console) -> FaceDataset:
+def read_dataset(options: dict[str, Any], console: Console) -> FaceDataset:
     """Read the data set that the options name, and measure what they ask for beyond its labels."""
     needed, measurer = counted_columns(options), cache(lambda: load_estimator(options))
     if needed and _without_labels(options):
@@ -159,21 +158,21 @@ def read_target(options: dict[str, Any], console: Console) -> FaceDataset:
 
 
 def measure_columns(
-    target: FaceDataset,
+    dataset: FaceDataset,
     needed: Iterable[str],
     measurer: Callable[[], FaceEstimator],
     options: dict[str, Any],
     console: Console,
 ) -> FaceDataset:
     """Measure those columns of `needed` that the labels lack and that can be measured."""
-    names = [name for name in needed if name not in target.table.columns]
+    names = [name for name in needed if name not in dataset.table.columns]
     if not names:
-        return target
+        return dataset
     from faceaug.measurement.measure import with_measured
 
-    with console.counter("measuring", "image", len(target)) as progress:
+    with console.counter("measuring", "image", len(dataset)) as progress:
         return with_measured(
-            target,
+            dataset,
             names,
             measurer,
             aligned=options["aligned"],
@@ -239,16 +238,16 @@ def require_by(options: dict[str, Any]) -> list[str]:
     return list(options["by"])
 
 
-def count(target: FaceDataset, by: list[str], **settings: Any) -> Analysis:
-    """Count the target's cells."""
+def count(dataset: FaceDataset, by: list[str], **settings: Any) -> Analysis:
+    """Count the dataset's cells."""
     from faceaug.analysis.analyze import analyze
 
-    return analyze(target, by, **settings)
+    return analyze(dataset, by, **settings)
 
 
-def make_plan(target: FaceDataset, options: dict[str, Any]) -> Plan:
+def make_plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
     """Plan what the options ask for."""
     from faceaug.planning.plan import Budget, plan
 
     limits = Budget(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
-    return plan(count(target, require_by(options)), options["wish"], limits)
+    return plan(count(dataset, require_by(options)), options["strategy"], limits)

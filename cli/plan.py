@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from .console import Console
-from .options import PATH, by_option, make_plan, output_options, plan_options, read_target, require_by, target_options
+from .options import PATH, by_option, dataset_options, make_plan, output_options, plan_options, read_dataset, require_by
 
 
 @click.command(short_help="Decide how many faces to make in each cell.")
-@target_options
+@dataset_options
 @by_option
 @plan_options
 @click.option(
@@ -25,11 +25,11 @@ def plan(file: Path | None, **options: Any) -> None:
     \b
     Example:
       faceaug plan faces/ --labels labels.csv --by gender,ethnicity \\
-          --target uniform --max-synthetic-ratio 3 -o plan.json
+          --strategy uniform --max-synthetic-ratio 3 -o plan.json
     """
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     require_by(options)
-    made = make_plan(read_target(options, console), options)
+    made = make_plan(read_dataset(options, console), options)
     if file is not None:
         made.write(file)
     console.show(made.to_text(), made.to_dict())

@@ -37,7 +37,7 @@ class _Section(pydantic.BaseModel):
         return {name: value for name, value in self if value is not None}
 
 
-class TargetSection(_Section):
+class DatasetSection(_Section):
     """The data set; see `faceaug.load_dataset`."""
 
     path: str | None = None
@@ -56,7 +56,7 @@ class PlanSection(_Section):
 
     by: str | list[str] | None = None
     minimum: _Count | None = None
-    target: str | None = None
+    strategy: str | None = None
     max_synthetic_ratio: _NotNegative | None = None
     max_per_cell: _Count | None = None
     max_total: _Count | None = None
@@ -122,7 +122,7 @@ class Recipe(_Section):
     format: Literal["faceaug-recipe"] = "faceaug-recipe"
     version: Literal[1] = 1
     about: str = ""
-    target: TargetSection = TargetSection()
+    dataset: DatasetSection = DatasetSection()
     plan: PlanSection = PlanSection()
     generator: GeneratorSection = GeneratorSection()
     gates: GatesSection = GatesSection()
@@ -131,7 +131,7 @@ class Recipe(_Section):
 
     def options(self) -> dict[str, Any]:
         """Return what the recipe gives of the command line's options, by their names there."""
-        options = {_OPTION_OF.get(("target", key), key): value for key, value in self.target.given().items()}
+        options = {_OPTION_OF.get(("dataset", key), key): value for key, value in self.dataset.given().items()}
         options |= {_OPTION_OF.get(("plan", key), key): value for key, value in self.plan.given().items()}
         options |= {key: value for key, value in self.run.given().items() if key not in _SETTINGS}
         options |= {_OPTION_OF.get(("output", key), key): value for key, value in self.output.given().items()}
@@ -153,8 +153,7 @@ class Recipe(_Section):
 
 
 _OPTION_OF = {
-    ("target", "path"): "source",
-    ("plan", "target"): "wish",
+    ("dataset", "path"): "source",
     ("plan", "file"): "plan_file",
     ("output", "path"): "out",
 }
@@ -242,19 +241,19 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
         return None if text is None else str(folder / Path(text).expanduser())
 
     files = ("path", "labels", "reconstruction")
-    target = recipe.target.model_copy(update={name: rebased(getattr(recipe.target, name)) for name in files})
-    wish = recipe.plan.target
-    if wish is not None and wish.startswith("match:"):
-        wish = f"match:{rebased(wish.removeprefix('match:').strip())}"
-    elif wish is not None and Path(wish).suffix.lower() in DOCUMENTS:
-        wish = rebased(wish)
+    dataset = recipe.dataset.model_copy(update={name: rebased(getattr(recipe.dataset, name)) for name in files})
+    strategy = recipe.plan.strategy
+    if strategy is not None and strategy.startswith("match:"):
+        strategy = f"match:{rebased(strategy.removeprefix('match:').strip())}"
+    elif strategy is not None and Path(strategy).suffix.lower() in DOCUMENTS:
+        strategy = rebased(strategy)
     name = recipe.generator.name
     if name is not None and ("/" in name or name.endswith(".safetensors")):
         name = rebased(name)
     return recipe.model_copy(
         update={
-            "target": target,
-            "plan": recipe.plan.model_copy(update={"target": wish, "file": rebased(recipe.plan.file)}),
+            "dataset": dataset,
+            "plan": recipe.plan.model_copy(update={"strategy": strategy, "file": rebased(recipe.plan.file)}),
             "generator": recipe.generator.model_copy(
                 update={"name": name, "directions": rebased(recipe.generator.directions)}
             ),

@@ -172,14 +172,14 @@ class Analysis:
 
 
 def analyze(
-    target: Any, by: str | Sequence[str | AxisSpec], *, minimum: int = 30, wished: Mapping[Any, Any] | None = None
+    dataset: Any, by: str | Sequence[str | AxisSpec], *, minimum: int = 30, wished: Mapping[Any, Any] | None = None
 ) -> Analysis:
-    """Count the rows of a target in the cells that some attributes span, and measure how uneven they are.
+    """Count the rows of a dataset in the cells that some attributes span, and measure how uneven they are.
 
     Parameters
     ----------
-    target : FaceDataset or pandas.DataFrame
-        A target, or a table with a row per image; the columns "key" and "split" are not attributes.
+    dataset : FaceDataset or pandas.DataFrame
+        A dataset, or a table with a row per image; the columns "key" and "split" are not attributes.
     by : str or sequence
         As on the command line: "gender,age:5"; several strings add up. See `faceaug.analysis.axes.parse_by`.
     minimum : int
@@ -202,9 +202,9 @@ def analyze(
     PlanError
         `wished` cannot be read.
     """
-    table = target if isinstance(target, pd.DataFrame) else getattr(target, "table", None)
+    table = dataset if isinstance(dataset, pd.DataFrame) else getattr(dataset, "table", None)
     if not isinstance(table, pd.DataFrame):
-        raise UsageError(f"a target or a pandas DataFrame is needed to analyze, but this is {type(target).__name__}")
+        raise UsageError(f"a dataset or a pandas DataFrame is needed to analyze, but this is {type(dataset).__name__}")
     if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 0:
         raise UsageError(f"the minimum of rows a cell must be a whole number of at least 0, but is {minimum!r}")
     specs = parse_by(by)

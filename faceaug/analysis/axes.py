@@ -21,7 +21,7 @@ Binning = tuple[Literal["width", "quantile"], int] | tuple[Literal["edges"], tup
 
 MAX_CATEGORIES = 20  # a column of numbers with more distinct ones must say how it is binned
 MAX_BINS = 1_000
-NOT_ATTRIBUTES = ("key", "split")  # columns of a target's table that describe the row, not the face
+NOT_ATTRIBUTES = ("key", "split")  # columns of a dataset's table that describe the row, not the face
 _HOW_TO_BIN = "'{0}:5' (5 bins of equal width), '{0}:q4' (4 bins of equal counts) or '{0}:{1}' (edges)"
 
 

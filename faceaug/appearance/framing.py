@@ -1,7 +1,7 @@
-"""Framing: which window of a generated picture shows the face as large, and where, as the target's pictures do.
+"""Framing: which window of a generated picture shows the face as large, and where, as the dataset's pictures do.
 
 Data sets differ in how tightly they crop a face. A probe trained on tight crops misreads loose ones, and a classifier
-trained on both together learns the crop. So the window is measured once per generator and target, from two sets of
+trained on both together learns the crop. So the window is measured once per generator and dataset, from two sets of
 pictures without any label or landmark, and every generated picture is cut to it before anything else looks at it.
 
 The measure compares mean faces. Averaged over many pictures, what differs from person to person fades, and the eyes,
@@ -41,8 +41,8 @@ class Framing:
     dx, dy : float
         Shift of the window's centre from the picture's centre, to the picture's right and downwards.
     aspect : float
-        Width over height of the window: that of the target's pictures. What is cut is squeezed into a square, as the
-        target's thumbnails are, and gets its proportions back when it is resized to the target's size.
+        Width over height of the window: that of the dataset's pictures. What is cut is squeezed into a square, as the
+        dataset's thumbnails are, and gets its proportions back when it is resized to the dataset's size.
     match, match_before : float
         Correlation in [-1, 1] of the mean faces with and without the window (NaN when not measured).
     """
@@ -83,10 +83,10 @@ class Framing:
 
 
 def measure_framing(target_thumbs: np.ndarray, generated: np.ndarray, aspect: float = 1.0) -> Framing:
-    """Find the window of generated pictures whose mean face agrees best with the target's.
+    """Find the window of generated pictures whose mean face agrees best with the dataset's.
 
     The search is a full grid (scales 0.6 to 1, shifts that keep the window inside the picture), then a finer one round
-    the best. It has no randomness. A target that is cropped *looser* than the generator cannot be matched by a window:
+    the best. It has no randomness. A dataset that is cropped *looser* than the generator cannot be matched by a window:
     the result is then the whole picture.
 
     Parameters
@@ -96,7 +96,7 @@ def measure_framing(target_thumbs: np.ndarray, generated: np.ndarray, aspect: fl
     generated : ndarray of uint8, shape [M, 64, 64, 3]
         Draws of the generator, RGB.
     aspect : float
-        Width over height of the target's pictures before they were squeezed.
+        Width over height of the dataset's pictures before they were squeezed.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def _grid(windows: torch.Tensor, sides: tuple[float, float], side: int) -> torch
 def _matches(
     maps: torch.Tensor, windows: torch.Tensor, sides: tuple[float, float], target: torch.Tensor, side: int
 ) -> torch.Tensor:
-    """Return, for each window [K, 3], its correlation with the target's maps over side x side points. [K]
+    """Return, for each window [K, 3], its correlation with the dataset's maps over side x side points. [K]
 
     The mean over the three maps, weighted so that features of the face count and the border hardly does.
     """

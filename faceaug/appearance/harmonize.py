@@ -1,15 +1,15 @@
-"""Finishing: accepted faces get the target's size, sharpness, noise, codec quality and overall colour.
+"""Finishing: accepted faces get the dataset's size, sharpness, noise, codec quality and overall colour.
 
 A classifier trained on real and made pictures together must not be able to tell them apart by how they were saved.
-Each finished picture draws one row of the target's photometry, whole, and is brought as near to it as honest means go:
+Each finished picture draws one row of the dataset's photometry, whole, and is brought as near to it as honest means go:
 
 - *size*: resized; cut first where the proportions differ.
 - *sharpness*: blurred, or sharpened by an unsharp mask up to a limit. What a generator of 64 pixels never drew cannot
-  be brought back: beside a target of larger, sharp pictures the finished ones stay softer (measure them to see).
+  be brought back: beside a dataset of larger, sharp pictures the finished ones stay softer (measure them to see).
 - *noise*: grey noise, as strong as leaves the wanted noise after encoding at the drawn quality.
 - *colour*: one fixed mapping for all pictures, never one a picture. Matching each to a drawn colour would lighten
   dark skin and darken light skin; so only the difference between the generator's pictures as a whole and the
-  target's is corrected, and only in part (`damping`).
+  dataset's is corrected, and only in part (`damping`).
 
 Random choices depend on the sample's seed alone, so that order, batches and workers make no difference.
 """
@@ -40,7 +40,7 @@ from faceaug.errors import UsageError
 from faceaug.utils.images import Codec, Rgb, decode, encode, resize
 
 PARAMETERS = ("sharpness_wanted", "blur_sigma", "unsharp_amount", "noise_wanted", "noise_sigma")
-DEFAULT_QUALITY = 90  # of a JPEG or WebP whose target says nothing of quality
+DEFAULT_QUALITY = 90  # of a JPEG or WebP whose dataset says nothing of quality
 MOST_UNSHARP = 1.5  # halos show beyond
 MOST_BLUR = 4.0  # pixels
 MOST_NOISE = 32.0  # grey levels
@@ -140,11 +140,11 @@ class ColourMatch:
 
 
 def match_colour(generated: ImageStatsSample, target: ImageStatsSample, damping: float = 0.6) -> ColourMatch:
-    """Find the mapping that moves the generator's overall colour toward the target's.
+    """Find the mapping that moves the generator's overall colour toward the dataset's.
 
     In Y, Cb, Cr each channel gets one gain (the ratio of the spreads inside pictures, to the power of `damping`, within
     0.7 to 1.4) and one shift (so that the overall mean covers `damping` of the way). Use weights in both photometries
-    so that an unbalanced target does not brighten or darken everything.
+    so that an unbalanced dataset does not brighten or darken everything.
 
     Parameters
     ----------
@@ -170,12 +170,12 @@ def match_colour(generated: ImageStatsSample, target: ImageStatsSample, damping:
 
 @dataclass(frozen=True)
 class Harmonizer:
-    """Gives pictures the look of a target.
+    """Gives pictures the look of a dataset.
 
     Attributes
     ----------
     photometry : ImageStatsSample
-        Of the target.
+        Of the dataset.
     generator_photometry : ImageStatsSample or None
         Of the generator's pictures, framed as those that will be finished; None leaves colour alone.
     aspect : float
@@ -183,7 +183,7 @@ class Harmonizer:
     damping : float
         How much of the difference in overall colour is corrected, 0 to 1.
     codec : str or None
-        What the pictures will be encoded as; None for the target's most common codec.
+        What the pictures will be encoded as; None for the dataset's most common codec.
     """
 
     photometry: ImageStatsSample
@@ -254,7 +254,7 @@ class Harmonizer:
             finished = _bytes(_effects().noise(shaped, grain * np.float32(sigma / 255)) if sigma > 0 else shaped)
             if last:
                 break
-            # Encoding and noise change how sharp a picture measures; the target was measured with both, so aim again.
+            # Encoding and noise change how sharp a picture measures; the dataset was measured with both, so aim again.
             missed = sharpness(luma(self._encoded(finished, quality))) - look.sharpness
             at_limit = amount == MOST_UNSHARP if missed < 0 else blurred == MOST_BLUR
             if abs(missed) < _SHARPNESS_TOLERANCE or at_limit:

@@ -37,7 +37,7 @@ _BLOCK = 8
 
 
 class EncodedImages(Protocol):
-    """What photometry needs of a target: how many images, and the bytes of each."""
+    """What photometry needs of a dataset: how many images, and the bytes of each."""
 
     def __len__(self) -> int: ...
 
@@ -167,33 +167,33 @@ def measure_image_stats(
 
 
 def dataset_image_stats(
-    target: EncodedImages, *, sample: int = 1000, seed: int = 0, weights: Weights | None = None
+    dataset: EncodedImages, *, sample: int = 1000, seed: int = 0, weights: Weights | None = None
 ) -> ImageStatsSample:
-    """Measure a random sample of a target's images, without repetition; the same seed takes the same ones.
+    """Measure a random sample of a dataset's images, without repetition; the same seed takes the same ones.
 
     Parameters
     ----------
-    target : FaceDataset
+    dataset : FaceDataset
         Anything with a length and `encoded(i) -> bytes`.
     sample : int
         How many images at most.
     seed : int
         Of the choice.
     weights : sequence of float, optional
-        One for each image of the *target*, as in `measure_image_stats`.
+        One for each image of the *dataset*, as in `measure_image_stats`.
 
     Raises
     ------
     DatasetError
-        When the target is empty.
+        When the dataset is empty.
     ImageError
         When an image cannot be decoded.
     """
-    if not len(target):
-        raise DatasetError("the target has no images to measure photometry on: give one with at least one image")
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(target))[:sample])
+    if not len(dataset):
+        raise DatasetError("the dataset has no images to measure photometry on: give one with at least one image")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:sample])
     picked = None if weights is None else np.asarray(weights, dtype=np.float64)[chosen]
-    decoded = (decode_with_info(target.encoded(int(i)), name=f"image {int(i)} of the target") for i in chosen)
+    decoded = (decode_with_info(dataset.encoded(int(i)), name=f"image {int(i)} of the dataset") for i in chosen)
     return measure_image_stats(decoded, None if picked is None else list(picked))
 
 

@@ -17,13 +17,13 @@ LUMA = (0.299, 0.587, 0.114)
 NAMES = ("outside_red", "outside_green", "outside_blue", "light_side")
 """Mean colour outside the face (three channels) and the right half of the face minus the left, all on [-1, 1]."""
 EXPOSURE = "face_luminance"
-"""Mean luminance of the picture's middle in the target's framing and colour: free as far as real faces go."""
+"""Mean luminance of the picture's middle in the dataset's framing and colour: free as far as real faces go."""
 SOUNDNESS = "soundness"
 """Log-odds of one whole face, as the network of `soundness.py` reads it: edits are brought back from melting a face."""
 MEANINGS = {
     SOUNDNESS: "log-odds of a sound face, not a melted one",
     **{f"outside_{c}": f"mean {c} outside the face, of the generator's own picture" for c in ("red", "green", "blue")},
-    EXPOSURE: "mean luminance of the middle of the picture, as the target would show it",
+    EXPOSURE: "mean luminance of the middle of the picture, as the dataset would show it",
     "light_side": "luminance of the face's right half minus its left",
 }
 
@@ -84,7 +84,7 @@ def exposure(views: Tensor) -> Tensor:
     Parameters
     ----------
     views : Tensor [N, 3, S, S] in [-1, 1]
-        In the target's framing.
+        In the dataset's framing.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def tints(views: Tensor) -> Tensor:
     Parameters
     ----------
     views : Tensor [N, 3, S, S] in [-1, 1]
-        In the target's framing.
+        In the dataset's framing.
 
     Returns
     -------

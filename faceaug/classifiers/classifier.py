@@ -1,4 +1,4 @@
-"""Probes: small networks trained on a target's own labels, calibrated, and used to read generated faces.
+"""Probes: small networks trained on a dataset's own labels, calibrated, and used to read generated faces.
 
 Two are trained apart (other network, other split, other seed): one steers edits, the other judges their result.
 """
@@ -76,7 +76,7 @@ class Calibration:
         Divides the logits (classes).
     bias : tuple of float
         Added to the logits before, so that probabilities hold where all classes are equally frequent: generated faces
-        do not follow the target's frequencies.
+        do not follow the dataset's frequencies.
     sigma : float
         Standard deviation of the error in the label's unit (value).
     """
@@ -113,7 +113,7 @@ class Classifier:
         Parameters
         ----------
         images : Tensor [N, 3, R, R] in [-1, 1]
-            In the target's framing; resized to 64 px where they are not.
+            In the dataset's framing; resized to 64 px where they are not.
 
         Returns
         -------

@@ -1,7 +1,7 @@
 """Is it one whole face? A network that tells sound faces from melted ones, without any label.
 
 Far out in its latent space a generator melts faces: eyes run, two faces overlap, a cheek dissolves. The network learns
-the difference from pictures whose state is known by construction: sound are the target's faces and moderate draws of
+the difference from pictures whose state is known by construction: sound are the dataset's faces and moderate draws of
 the generator; unsound are draws from far beyond the generator's range, and faces warped or blended on purpose.
 """
 
@@ -24,7 +24,7 @@ MODERATE, FAR = 0.7, 1.7  # truncation of the sound draws, and how far beyond th
 
 
 def steps_for(n: int) -> int:
-    """Return the steps of training for a target of n pictures."""
+    """Return the steps of training for a dataset of n pictures."""
     return int(np.clip(8 * n // 64, 120, 500))
 
 
@@ -41,9 +41,9 @@ def train_face_quality(
     Parameters
     ----------
     real : uint8 [N, 64, 64, 3]
-        Faces of the target.
+        Faces of the dataset.
     moderate, far : uint8 [M, 64, 64, 3]
-        Draws at `MODERATE` and at `FAR` times the distance from the mean, in the target's framing and colour.
+        Draws at `MODERATE` and at `FAR` times the distance from the mean, in the dataset's framing and colour.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def train_face_quality(
     """
     torch.set_num_threads(1)
     rng = torch.Generator().manual_seed(seed + 0x534F)
-    rows = np.linspace(0, len(real) - 1, min(len(real), len(moderate))).astype(int)  # spread: a target may be sorted
+    rows = np.linspace(0, len(real) - 1, min(len(real), len(moderate))).astype(int)  # spread: a dataset may be sorted
     sound = as_tensor(np.concatenate([real[rows], moderate]))
     order = torch.randperm(len(sound), generator=rng)
     half = len(sound) // 2

@@ -1,4 +1,4 @@
-"""Learn from a target what its attributes look like: two probes trained apart, calibrated, and how good they are."""
+"""Learn from a dataset what its attributes look like: two probes trained apart, calibrated, and how good they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A target data set: one table whatever the source, and its images, each opened only when it is asked for."""
+"""A data set: one table whatever the source, and its images, each opened only when it is asked for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PART = 100_000  # values that are turned into text at once for the fingerprint
 
 @dataclass(frozen=True)
 class MeasuredColumns:
-    """Which columns of a target were measured on its pictures, by what (SHA-256 of its weights), and how framed."""
+    """Which columns of a dataset were measured on its pictures, by what (SHA-256 of its weights), and how framed."""
 
     names: tuple[str, ...]
     by: str
@@ -103,7 +103,7 @@ class FaceDataset:
         return digest.hexdigest()
 
     def select(self, rows: npt.ArrayLike) -> FaceDataset:
-        """Return the target with some of its rows: a truth value per row, or row numbers in the order wanted."""
+        """Return the dataset with some of its rows: a truth value per row, or row numbers in the order wanted."""
         chosen = np.asarray(rows)
         if chosen.dtype == bool:
             if chosen.shape != (len(self),):

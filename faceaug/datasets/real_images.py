@@ -26,13 +26,13 @@ class RealImageDataset(Dataset[Item]):
 
     Parameters
     ----------
-    target : what `load_dataset` returned
-    columns : names of the labels; by default all attributes of the target
+    dataset : what `load_dataset` returned
+    columns : names of the labels; by default all attributes of the dataset
     transform : called with a PIL image; without one the image is a uint8 tensor [3, H, W]
     levels : the levels of categories, in the order of their indices; by default those found, sorted. A column that is
         not named here and holds numbers is a number.
-    rename : label -> column of the target, where the two differ
-    values : label -> {value in the target: level}, where the two differ
+    rename : label -> column of the dataset, where the two differ
+    values : label -> {value in the dataset: level}, where the two differ
 
     Raises
     ------
@@ -42,7 +42,7 @@ class RealImageDataset(Dataset[Item]):
 
     def __init__(
         self,
-        target: FaceDataset,
+        dataset: FaceDataset,
         columns: Sequence[str] | None = None,
         transform: Transform | None = None,
         *,
@@ -50,11 +50,11 @@ class RealImageDataset(Dataset[Item]):
         rename: Mapping[str, str] | None = None,
         values: Mapping[str, Mapping[Any, str]] | None = None,
     ) -> None:
-        self.target = target
+        self.dataset = dataset
         self.transform = transform
         self._rename = dict(rename or {})
         self._given = {key: {label(old): new for old, new in pairs.items()} for key, pairs in (values or {}).items()}
-        self.columns = tuple(dict.fromkeys(target.attributes if columns is None else columns))
+        self.columns = tuple(dict.fromkeys(dataset.attributes if columns is None else columns))
         for name in [*self._rename, *self._given]:
             if name not in self.columns:
                 raise UsageError(f"{name!r} is to be mapped, but is no label: {nearest(name, self.columns)}")
@@ -62,12 +62,12 @@ class RealImageDataset(Dataset[Item]):
         self._values = {name: self._encode(name) for name in self.columns}
 
     def __len__(self) -> int:
-        return len(self.target)
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> Item:
         row = int(check_rows([index], len(self))[0])
         labels = {name: values[row] for name, values in self._values.items()}
-        return finished(self.target.image(row), self.transform), labels
+        return finished(self.dataset.image(row), self.transform), labels
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
         """Return several items."""
@@ -84,9 +84,9 @@ class RealImageDataset(Dataset[Item]):
     def _encode(self, name: str) -> NDArray[Any]:
         """Return the values of one label, and note its levels if they were not given."""
         column = self._rename.get(name, name)
-        if column not in self.target.attributes:
-            raise UsageError(f"{self.target.name} has no column {column!r}: {nearest(column, self.target.attributes)}")
-        series = self.target.table[column]
+        if column not in self.dataset.attributes:
+            raise UsageError(f"{self.dataset.name} has no column {column!r}: {nearest(column, self.dataset.attributes)}")
+        series = self.dataset.table[column]
         if name not in self.levels and name not in self._given and pd.api.types.is_numeric_dtype(series):
             return series.to_numpy(np.float32, na_value=np.nan)
         codes, uniques = pd.factorize(series)
@@ -95,7 +95,7 @@ class RealImageDataset(Dataset[Item]):
         for level in found:
             if level and level not in levels:
                 raise UsageError(
-                    f"{self.target.name} has {column} {level!r}, which is no level of {name!r} ({', '.join(levels)}); "
+                    f"{self.dataset.name} has {column} {level!r}, which is no level of {name!r} ({', '.join(levels)}); "
                     "map it with values={...}"
                 )
         places = np.array([levels.index(level) if level else MISSING for level in found] + [MISSING], np.int64)

@@ -14,7 +14,7 @@ ASPECT_IMAGES = 300
 
 
 def load_thumbnails(
-    target: FaceDataset, size: int, workers: int | None = None, *, progress: Progress | None = None
+    dataset: FaceDataset, size: int, workers: int | None = None, *, progress: Progress | None = None
 ) -> tuple[Rgb, tuple[ImageInfo, ...]]:
     """Decode all images and squeeze them into one square size.
 
@@ -23,7 +23,7 @@ def load_thumbnails(
 
     Parameters
     ----------
-    target
+    dataset
         The data set.
     size
         Side in pixels. Each image is first cut in its middle to the data set's common proportions (`common_aspect`) and
@@ -47,19 +47,19 @@ def load_thumbnails(
     """
     if size < 1:
         raise DatasetError(f"images of {size} by {size} pixels were asked for: give at least 1")
-    images = np.empty((len(target), size, size, 3), np.uint8)
-    aspect = common_aspect(target)
+    images = np.empty((len(dataset), size, size, 3), np.uint8)
+    aspect = common_aspect(dataset)
 
     def task(index: int) -> ImageInfo:
-        image, info = decode_with_info(target.encoded(index), name=target.keys[index], max_pixels=target.max_pixels)
+        image, info = decode_with_info(dataset.encoded(index), name=dataset.keys[index], max_pixels=dataset.max_pixels)
         images[index] = resize(cut_to(image, aspect), (size, size))
         return info
 
-    return images, tuple(map_in_threads(task, len(target), workers=workers, progress=progress))
+    return images, tuple(map_in_threads(task, len(dataset), workers=workers, progress=progress))
 
 
-def common_aspect(target: FaceDataset) -> float:
+def common_aspect(dataset: FaceDataset) -> float:
     """Return the median of width over height, of at most a few hundred images spread over the data set."""
-    rows = np.unique(np.linspace(0, len(target) - 1, min(len(target), ASPECT_IMAGES)).astype(int))
-    infos = [inspect(target.encoded(int(i)), name=target.keys[i], max_pixels=target.max_pixels) for i in rows]
+    rows = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), ASPECT_IMAGES)).astype(int))
+    infos = [inspect(dataset.encoded(int(i)), name=dataset.keys[i], max_pixels=dataset.max_pixels) for i in rows]
     return float(np.median([info.width / info.height for info in infos]))

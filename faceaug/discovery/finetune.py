@@ -70,7 +70,7 @@ class FinetuneResult:
 def finetune(
     generator: Generator,
     out: Path,
-    target: FaceDataset,
+    dataset: FaceDataset,
     begin: Bundle,
     settings: DiscoveryConfig | None = None,
     *,
@@ -90,7 +90,7 @@ def finetune(
         The one that `begin` was found in.
     out
         The file to write, .safetensors.
-    target
+    dataset
         Its labels do not matter. Where it has splits it should be the training part.
     begin : Bundle
         With a network, an alignment and a calibration, as `discover` writes it.
@@ -120,12 +120,12 @@ def finetune(
     work = working_folder(out, work)
     prepare(out, work, resume)
     setup = {
-        "generator": generator.sha256, "begin": begin.reconstruction, "target": target.fingerprint(), "steps": steps,
+        "generator": generator.sha256, "begin": begin.reconstruction, "dataset": dataset.fingerprint(), "steps": steps,
         "draws": settings.draws, "seed": settings.seed, "aligned": aligned,
     }  # fmt: skip
     faces = (
         at_side(
-            _faces(target, measurer, aligned, work / f"faces-{target.fingerprint()[:12]}.npy", tell).float(),
+            _faces(dataset, measurer, aligned, work / f"faces-{dataset.fingerprint()[:12]}.npy", tell).float(),
             network.side,
         )
         .round()
@@ -141,7 +141,7 @@ def finetune(
     )  # fmt: skip
     run(trainer, work / "tuning", setup, until=until,
         progress=lambda step, of, said: tell("tuning", step, of, said))  # fmt: skip
-    figures = _figures(trainer, len(faces), len(target))
+    figures = _figures(trainer, len(faces), len(dataset))
     write_json(work / "tuning.json", figures)
     bundle = _found(generator, trainer, pool, judged, measurer, settings, len(begin.atoms), command, tell)
     bundle.save(out)
@@ -171,7 +171,7 @@ def _figures(trainer: FinetuneTrainer, faces: int, pictures: int) -> dict[str, A
     }  # fmt: skip
 
 
-def _faces(target: FaceDataset, measurer: FaceEstimator, aligned: bool, file: Path, tell: DiscoveryProgress) -> Tensor:
+def _faces(dataset: FaceDataset, measurer: FaceEstimator, aligned: bool, file: Path, tell: DiscoveryProgress) -> Tensor:
     """Return the faces of a data set's pictures, uint8 [M, 3, 64, 64]; those of an interrupted run are read back."""
     if file.exists():
         kept: NDArray[np.uint8] = np.load(file, allow_pickle=False)
@@ -179,22 +179,22 @@ def _faces(target: FaceDataset, measurer: FaceEstimator, aligned: bool, file: Pa
     found: list[Tensor] = []
     waiting: list[tuple[NDArray[np.uint8], float]] = []
     for done, canvas in enumerate(
-        map_in_threads(lambda k: laid(target.encoded, k, target.keys[k], target.max_pixels), len(target)), 1
+        map_in_threads(lambda k: laid(dataset.encoded, k, dataset.keys[k], dataset.max_pixels), len(dataset)), 1
     ):
         if not isinstance(canvas, str):
             waiting.append(canvas)
-        if waiting and (len(waiting) == TOGETHER or done == len(target)):
+        if waiting and (len(waiting) == TOGETHER or done == len(dataset)):
             canvases = torch.from_numpy(np.stack([part for part, _ in waiting])).permute(0, 3, 1, 2).float()
             shorter = torch.tensor([share for _, share in waiting], dtype=torch.float32)
             read = measurer.read(canvases / 127.5 - 1, shorter, aligned=aligned)
             good = torch.tensor([not why for why in read.refusals])
             found.append(((read.faces.images.cpu()[good].clamp(-1, 1) + 1) * 127.5).round().byte())
             waiting = []
-        tell("framing faces", done, len(target), {})
+        tell("framing faces", done, len(dataset), {})
     faces = torch.cat(found) if found else torch.empty(0, 3, 64, 64, dtype=torch.uint8)
     if len(faces) < FEWEST:
         raise DatasetError(
-            f"{len(faces)} faces were found on the {len(target):,} pictures of {target.name}: to be tuned on, there "
+            f"{len(faces)} faces were found on the {len(dataset):,} pictures of {dataset.name}: to be tuned on, there "
             f"must be at least {FEWEST}"
         )
     with atomic(file) as temporary, open(temporary, "wb") as stream:

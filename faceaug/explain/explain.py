@@ -169,7 +169,7 @@ def face_of(measurer: FaceEstimator) -> Bundle:
     return measurer.atoms
 
 
-def columns_for(target: FaceDataset, by: str | Sequence[str | AxisSpec], bundle: Bundle) -> list[str]:
+def columns_for(dataset: FaceDataset, by: str | Sequence[str | AxisSpec], bundle: Bundle) -> list[str]:
     """Return the measured columns that an explanation needs, once it is clear that it can be asked for.
 
     Raises
@@ -184,10 +184,10 @@ def columns_for(target: FaceDataset, by: str | Sequence[str | AxisSpec], bundle:
             what = "a part of the face itself" if spec.column in bundle.atoms else "what parts are freed of"
             raise UsageError(f"{spec.column!r} is {what}: name another attribute to explain")
         try:
-            attribute(target.table, spec.column)
+            attribute(dataset.table, spec.column)
         except UsageError as error:
             raise UsageError(f"--explain needs a label: {error}") from error
-    there = set(bundle.atoms) & set(target.table.columns)
+    there = set(bundle.atoms) & set(dataset.table.columns)
     if there and there != set(bundle.atoms):
         raise DatasetError(
             f"the labels hold {len(there)} of the {len(bundle.atoms)} parts that are needed: they were measured with "
@@ -197,13 +197,13 @@ def columns_for(target: FaceDataset, by: str | Sequence[str | AxisSpec], bundle:
 
 
 def explain(
-    target: FaceDataset, by: str | Sequence[str | AxisSpec], bundle: Bundle, *, use_splits: bool = True, seed: int = 0
+    dataset: FaceDataset, by: str | Sequence[str | AxisSpec], bundle: Bundle, *, use_splits: bool = True, seed: int = 0
 ) -> list[Explanation]:
     """Find which localised parts carry attributes.
 
     Parameters
     ----------
-    target : FaceDataset
+    dataset : FaceDataset
         Its table holds the columns of `columns_for`, NaN where nothing could be measured.
     by : str or sequence
         As `faceaug.analyze` takes it: "gender,age". Numbers are explained as numbers unless they are binned; levels
@@ -211,7 +211,7 @@ def explain(
     bundle : Bundle
         The atoms that were measured.
     use_splits : bool
-        Learn from the training part and judge on the others, where the target is divided so.
+        Learn from the training part and judge on the others, where the dataset is divided so.
     seed : int
 
     Returns
@@ -227,14 +227,14 @@ def explain(
         When an attribute does not vary, or too few faces have it; of several levels the rare ones are left out with a
         warning.
     """
-    columns_for(target, by, bundle)
-    readings, names, controls = _readings(target.table, bundle)
+    columns_for(dataset, by, bundle)
+    readings, names, controls = _readings(dataset.table, bundle)
     known = np.isfinite(readings).all(1)
-    learnt, held, judged_on = _parts(target.table, use_splits)
+    learnt, held, judged_on = _parts(dataset.table, use_splits)
     found: list[Explanation] = []
     for spec in parse_by(by):
         skipped = []
-        for level, against, answer, labelled in _answers(target.table, spec):
+        for level, against, answer, labelled in _answers(dataset.table, spec):
             usable = known & labelled
             apart = held if held is not None and not _lacking(answer[usable & held], LEAST // 3) else None
             lacking = _lacking(answer[usable & learnt], LEAST)
@@ -249,9 +249,9 @@ def explain(
             fit = regress(readings[rows], answer[rows], controls, None if apart is None else apart[rows], seed=seed)
             found.append(_explanation(spec.column, level, against, fit, names, bundle, where, left))
         if skipped and not any(one.attribute == spec.column for one in found):
-            raise DatasetError(f"{target.name}: {skipped[0]}; give more faces of it, or merge levels")
+            raise DatasetError(f"{dataset.name}: {skipped[0]}; give more faces of it, or merge levels")
         for sentence in skipped:
-            _log.warning("%s: %s", target.name, sentence)
+            _log.warning("%s: %s", dataset.name, sentence)
     return found
 
 

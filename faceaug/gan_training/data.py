@@ -146,7 +146,7 @@ class FolderImageSource:
 
 
 def load_pictures(
-    target: FaceDataset,
+    dataset: FaceDataset,
     resolution: int,
     *,
     crop: bool = False,
@@ -159,7 +159,7 @@ def load_pictures(
 
     Parameters
     ----------
-    target
+    dataset
         The data set.
     resolution
         Side of the squares. No image is enlarged.
@@ -181,12 +181,12 @@ def load_pictures(
     DatasetError
         When images are too small or not square enough.
     """
-    pixels = np.empty((len(target), resolution, resolution, 3), np.uint8)
+    pixels = np.empty((len(dataset), resolution, resolution, 3), np.uint8)
     wrong: list[tuple[str, int, int, bool]] = []
     row = 0
 
     def task(index: int) -> npt.NDArray[np.uint8] | tuple[int, int]:
-        image = target.image(index)
+        image = dataset.image(index)
         height, width = image.shape[:2]
         side = min(height, width)
         if side < resolution or (not crop and max(height, width) > WIDEST * side):
@@ -194,14 +194,14 @@ def load_pictures(
         top, left = (height - side) // 2, (width - side) // 2
         return resize(image[top : top + side, left : left + side], (resolution, resolution))
 
-    for index, found in enumerate(map_in_threads(task, len(target), workers=workers, progress=progress)):
+    for index, found in enumerate(map_in_threads(task, len(dataset), workers=workers, progress=progress)):
         if isinstance(found, tuple):
-            wrong.append((target.keys[index], found[1], found[0], min(found) < resolution))
+            wrong.append((dataset.keys[index], found[1], found[0], min(found) < resolution))
         else:
             pixels[row] = found
             row += 1
     if wrong and not (leave_out and row):
-        raise DatasetError(_refusal(wrong, len(target), resolution, if_small))
+        raise DatasetError(_refusal(wrong, len(dataset), resolution, if_small))
     return pixels[:row], len(wrong)
 
 

@@ -1,4 +1,4 @@
-"""Pose and light of a data set's photographs, with no labels at all: as a table, or as columns of a target.
+"""Pose and light of a data set's photographs, with no labels at all: as a table, or as columns of a dataset.
 
 What measures is a file that `faceaug discover` writes: the reconstruction's weights, and, beside them under names of
 their own, the alignment and the calibration (see `estimator_state`).
@@ -72,7 +72,7 @@ def measure(
     Returns
     -------
     DataFrame
-        A row per picture, in order: "file"; the target's own columns, but for those whose names are measured; a column
+        A row per picture, in order: "file"; the dataset's own columns, but for those whose names are measured; a column
         for each of `measurer.names` (NaN where nothing can be told) and its "_confidence" in [0, 1]; "cannot_tell",
         the reason for that or an empty text. Written to a file, it can be given as labels.
     """
@@ -93,7 +93,7 @@ def measure(
 
 
 def with_measured(
-    target: FaceDataset,
+    dataset: FaceDataset,
     names: Sequence[str],
     measurer: Callable[[], FaceEstimator],
     *,
@@ -101,14 +101,14 @@ def with_measured(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> FaceDataset:
-    """Return a target in whose table those of `names` that it lacks and that can be measured are columns.
+    """Return a dataset in whose table those of `names` that it lacks and that can be measured are columns.
 
     A column of the labels wins over a measurement of the same name. Names that are neither are left to whoever looks
     for them, except where there are no labels at all.
 
     Parameters
     ----------
-    target : FaceDataset
+    dataset : FaceDataset
     names : sequence of str
         Columns that are needed.
     measurer : callable returning a Measurer
@@ -119,28 +119,28 @@ def with_measured(
     DatasetError
         When a name is needed of pictures that have no labels and it is not measured, or no picture can be measured.
     """
-    wanted = [name for name in names if name not in target.table.columns and name not in NOT_ATTRIBUTES]
+    wanted = [name for name in names if name not in dataset.table.columns and name not in NOT_ATTRIBUTES]
     if not wanted:
-        return target
-    if target.reader == UNLABELLED:
-        require_measured(target.location, wanted, measurer)
+        return dataset
+    if dataset.reader == UNLABELLED:
+        require_measured(dataset.location, wanted, measurer)
     found = _loaded(wanted, measurer)
     if found is None or not set(wanted) & set(found.names):
-        return target
-    table = _measured(target.keys, target.encoded, target.max_pixels, found, aligned, workers, progress)
+        return dataset
+    table = _measured(dataset.keys, dataset.encoded, dataset.max_pixels, found, aligned, workers, progress)
     reasons = Counter(why for why in table[WHY] if why)
     lost = sum(reasons.values())
     if lost == len(table):
         raise DatasetError(
-            f"nothing can be measured on the {lost:,} images of {target.name} ({_counted(reasons)}): give photographs "
+            f"nothing can be measured on the {lost:,} images of {dataset.name} ({_counted(reasons)}): give photographs "
             "of faces, or label them"
         )
     if lost:
-        _log.warning("%s: nothing can be measured on %s of %s images (%s)", target.name, f"{lost:,}",
+        _log.warning("%s: nothing can be measured on %s of %s images (%s)", dataset.name, f"{lost:,}",
                      f"{len(table):,}", _counted(reasons))  # fmt: skip
     new = {name: table[name] for name in found.names if name in wanted}
     told = MeasuredColumns(tuple(new), found.sha256, aligned)
-    return replace(target, table=target.table.assign(**new), measured=told)
+    return replace(dataset, table=dataset.table.assign(**new), measured=told)
 
 
 def require_measured(location: str | Path, names: Sequence[str], measurer: Callable[[], FaceEstimator]) -> None:

@@ -109,7 +109,7 @@ class Plan:
     axes : tuple of Axis
     cells : tuple of PlannedCell
         All combinations of levels, row-major over the axes.
-    target : str
+    strategy : str
         The wish, as "uniform" or "match:reference.csv"; "explicit" for counts that were given in Python.
     limits : Budget
     notes : tuple of str
@@ -118,7 +118,7 @@ class Plan:
 
     axes: tuple[Axis, ...]
     cells: tuple[PlannedCell, ...]
-    target: str
+    strategy: str
     limits: Budget = Budget()
     notes: tuple[str, ...] = ()
 
@@ -137,7 +137,7 @@ class Plan:
         return {
             "format": plan_file.FORMAT,
             "version": plan_file.VERSION,
-            "target": self.target,
+            "strategy": self.strategy,
             "limits": dict(vars(self.limits)),
             "notes": list(self.notes),
             "axes": [axis.to_dict() for axis in self.axes],
@@ -154,7 +154,7 @@ class Plan:
             for axis in checked.axes
         )
         cells = tuple(PlannedCell(**dict(cell)) for cell in checked.cells)
-        return cls(axes, cells, checked.target, Budget(**dict(checked.limits)), tuple(checked.notes))
+        return cls(axes, cells, checked.strategy, Budget(**dict(checked.limits)), tuple(checked.notes))
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
@@ -176,13 +176,13 @@ class Plan:
         return _text(self)
 
 
-def plan(analysis: Analysis, target: SamplingStrategy = "uniform", limits: Budget | None = None) -> Plan:
+def plan(analysis: Analysis, strategy: SamplingStrategy = "uniform", limits: Budget | None = None) -> Plan:
     """Decide how many faces to make in each cell.
 
     Parameters
     ----------
     analysis : Analysis
-    target : str, mapping or list of records
+    strategy : str, mapping or list of records
         - ``"uniform"``: every cell, also an empty one, is raised to the largest.
         - ``"uniform-within:COL"``: within each level of COL every combination of the other attributes is raised to the
           largest of that level.
@@ -207,15 +207,15 @@ def plan(analysis: Analysis, target: SamplingStrategy = "uniform", limits: Budge
     Raises
     ------
     UsageError
-        A target that cannot be understood.
+        A strategy that cannot be understood.
     PlanError
-        A single cell, a target that asks for fewer faces than there are, or a file that does not fit.
+        A single cell, a strategy that asks for fewer faces than there are, or a file that does not fit.
     """
-    return plan_counts(analysis.axes, [int(count) for count in analysis.counts], target, limits)
+    return plan_counts(analysis.axes, [int(count) for count in analysis.counts], strategy, limits)
 
 
 def plan_counts(
-    axes: Sequence[Axis], counts: Sequence[int], target: SamplingStrategy = "uniform", limits: Budget | None = None
+    axes: Sequence[Axis], counts: Sequence[int], strategy: SamplingStrategy = "uniform", limits: Budget | None = None
 ) -> Plan:
     """Do what `plan` does, from the axes and the real count of each cell [cells], row-major over the axes."""
     limits = limits or Budget()
@@ -225,7 +225,7 @@ def plan_counts(
         raise PlanError(
             f"--by {by} has a single {only}: nothing to balance; name another attribute, or add faces of another level"
         )
-    totals, name, notes = strategy_totals(axes, counts, target)
+    totals, name, notes = strategy_totals(axes, counts, strategy)
     wanted = [total - count for total, count in zip(totals, counts, strict=True)]
     capped = wanted if limits.max_per_cell is None else [min(need, limits.max_per_cell) for need in wanted]
     budget = limits.budget(sum(counts))
@@ -256,7 +256,7 @@ def share_out(needs: Sequence[int], budget: int) -> list[int]:
 def _text(plan: Plan) -> str:
     totals = plan.to_dict()["totals"]
     lines = flow(
-        [plan.target + ":", f"{plan.total:,} faces to make", f"beside {totals['real']:,} real ones"], separator=" "
+        [plan.strategy + ":", f"{plan.total:,} faces to make", f"beside {totals['real']:,} real ones"], separator=" "
     )
     bounds = [f"{name.replace('_', ' ')} {value:,}" for name, value in vars(plan.limits).items() if value is not None]
     if bounds:

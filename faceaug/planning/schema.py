@@ -73,7 +73,7 @@ class PlanEntry(_Model):
 
     format: Literal["faceaug-plan"]
     version: Literal[1]
-    target: str
+    strategy: str
     limits: BudgetEntry
     notes: list[str]
     axes: list[AxisEntry] = pydantic.Field(min_length=1)

@@ -23,7 +23,7 @@ _TABLES = (".csv", ".tsv", ".parquet")
 
 
 def strategy_totals(
-    axes: Sequence[Axis], counts: Sequence[int], target: SamplingStrategy
+    axes: Sequence[Axis], counts: Sequence[int], strategy: SamplingStrategy
 ) -> tuple[list[int], str, tuple[str, ...]]:
     """Return the wished total of each cell, real and made together.
 
@@ -32,7 +32,7 @@ def strategy_totals(
     axes : sequence of Axis
     counts : sequence of int [cells]
         The real rows of each cell.
-    target : str, mapping or list of records
+    strategy : str, mapping or list of records
         See `faceaug.planning.plan.plan.plan`.
 
     Returns
@@ -47,10 +47,10 @@ def strategy_totals(
     PlanError
         A wish that cannot be met by adding, or a file that cannot be read.
     """
-    if not isinstance(target, str):
+    if not isinstance(strategy, str):
         wish = "the explicit plan"
-        return _explicit(axes, counts, read_values(target, axes, field="count", what=wish), wish), "explicit", ()
-    kind, colon, rest = target.strip().partition(":")
+        return _explicit(axes, counts, read_values(strategy, axes, field="count", what=wish), wish), "explicit", ()
+    kind, colon, rest = strategy.strip().partition(":")
     rest = rest.strip()
     if (kind, colon) == ("uniform", ""):
         return [max(counts)] * len(counts), "uniform", ()
@@ -61,18 +61,18 @@ def strategy_totals(
         return totals, f"match:{rest}", notes
     if kind == "min" and rest:
         if not (rest.isascii() and rest.isdigit() and len(rest) < 16):
-            raise UsageError(f"the target {shown(target)} must name a whole number of faces a cell, as min:500")
+            raise UsageError(f"the strategy {shown(strategy)} must name a whole number of faces a cell, as min:500")
         return [max(count, int(rest)) for count in counts], f"min:{int(rest)}", ()
-    path = Path(target)
+    path = Path(strategy)
     if path.suffix.lower() in DOCUMENTS:
         content = load_document(path, "the explicit plan")
         wish = f"the explicit plan {path}"
-        return _explicit(axes, counts, read_values(content, axes, field="count", what=wish), wish), target, ()
+        return _explicit(axes, counts, read_values(content, axes, field="count", what=wish), wish), strategy, ()
     if kind in ("uniform-within", "match", "min"):
         whole = next(known for known in KINDS if known.startswith(kind + ":"))
-        raise UsageError(f"the target {shown(target)} is incomplete; write it as {whole}")
+        raise UsageError(f"the strategy {shown(strategy)} is incomplete; write it as {whole}")
     raise UsageError(
-        f"the target {shown(target)} is not known, nor is it a .json or .yaml file; {nearest(target, KINDS)}"
+        f"the strategy {shown(strategy)} is not known, nor is it a .json or .yaml file; {nearest(strategy, KINDS)}"
     )
 
 

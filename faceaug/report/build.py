@@ -1,6 +1,6 @@
 """The report of an output folder: report.html, with its pictures in report_files/ beside it.
 
-It is derived: made from the manifest, the shards and, where real faces are to be shown, the target, as often as wanted.
+It is derived: made from the manifest, the shards and, where real faces are to be shown, the dataset, as often as wanted.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _OURS = re.compile(r"(cell|pairs)-\d{4,}\.png")
 __all__ = ["FOLDER", "PAGE", "Report", "ReportCell", "ReportTable", "build_report", "write_report"]
 
 
-def build_report(out: Path | str, target: FaceDataset | None = None, *, real_faces: bool = True) -> Path:
+def build_report(out: Path | str, dataset: FaceDataset | None = None, *, real_faces: bool = True) -> Path:
     """Write the report of an output folder from what lies in it.
 
     Parameters
     ----------
     out : path
         An output folder; an interrupted run has a report too.
-    target : FaceDataset, optional
+    dataset : FaceDataset, optional
         What was balanced, for the real faces of each cell and for the photographs that samples began with; without it
         none is shown.
     real_faces : bool
@@ -77,14 +77,14 @@ def build_report(out: Path | str, target: FaceDataset | None = None, *, real_fac
         rows = [(shard, row) for shard in shards for row in range(len(shard))]
         cells = np.concatenate([np.zeros(0, np.int64), *(shard.column("cell") for shard in shards)])
         sources = [source for shard in shards for source in _sources(shard)]
-        made, pairs, lost = _faces(rows, cells, sources, len(manifest.cells), target, real_faces)
+        made, pairs, lost = _faces(rows, cells, sources, len(manifest.cells), dataset, real_faces)
         finished = _finished(rows)
     finally:
         for shard in shards:
             shard.close()
-    real = _real_faces(out, target) if target is not None and real_faces else {}
+    real = _real_faces(out, dataset) if dataset is not None and real_faces else {}
     report = Report(
-        title=f"{manifest.target.name}, balanced",
+        title=f"{manifest.dataset.name}, balanced",
         facts=_facts(manifest),
         cells=[
             ReportCell.of(cell, real_faces=real.get(k, ()), made_faces=made[k], pairs=pairs[k])
@@ -93,7 +93,7 @@ def build_report(out: Path | str, target: FaceDataset | None = None, *, real_fac
         tables=_tables(manifest.measured),
         looks=_looks(manifest.measured, finished),
         seconds=_numbers(manifest.measured.get("seconds")),
-        warnings=[*_warnings(manifest), *_lost(lost, manifest.target.name)],
+        warnings=[*_warnings(manifest), *_lost(lost, manifest.dataset.name)],
         complete=manifest.complete,
         people=_people(sum(map(bool, sources)), any(pairs), real_faces),
     )
@@ -167,7 +167,7 @@ def _sources(shard: ShardReader) -> list[bytes]:
 
 def _faces(
     rows: Sequence[tuple[ShardReader, int]], cells: npt.NDArray[np.int64], sources: Sequence[bytes], count: int,
-    target: FaceDataset | None, real_faces: bool,
+    dataset: FaceDataset | None, real_faces: bool,
 ) -> tuple[list[list[Rgb]], list[list[tuple[Rgb, Rgb]]], int]:  # fmt: skip
     """Return each cell's made faces, its pairs of photograph and made face, and how many photographs are lost.
 
@@ -177,8 +177,8 @@ def _faces(
     chosen = [
         list(_evenly(np.flatnonzero(begun & (cells == k)), PAIRS_SHOWN)) if real_faces else [] for k in range(count)
     ]
-    wanted = {sources[i] for part in chosen for i in part} if target is not None else set()
-    found = _photographs(target, wanted) if target is not None else {}
+    wanted = {sources[i] for part in chosen for i in part} if dataset is not None else set()
+    found = _photographs(dataset, wanted) if dataset is not None else {}
     made, pairs = [], []
     for k, part in enumerate(chosen):
         single = ~begun & (cells == k)
@@ -189,19 +189,19 @@ def _faces(
     return made, pairs, len(wanted - found.keys())
 
 
-def _photographs(target: FaceDataset, wanted: set[bytes]) -> dict[bytes, Rgb]:
-    """Return those photographs of the target whose files have these SHA-256; what cannot be read is not among them."""
+def _photographs(dataset: FaceDataset, wanted: set[bytes]) -> dict[bytes, Rgb]:
+    """Return those photographs of the dataset whose files have these SHA-256; what cannot be read is not among them."""
 
     def look(row: int) -> tuple[bytes, Rgb] | None:
         try:
-            data = target.encoded(row)
+            data = dataset.encoded(row)
             mark = hashlib.sha256(data).digest()
-            return (mark, _small(target.image(row))) if mark in wanted else None
+            return (mark, _small(dataset.image(row))) if mark in wanted else None
         except (FaceaugError, OSError):
             return None
 
     found: dict[bytes, Rgb] = {}
-    for photograph in map_in_threads(look, len(target)) if wanted else ():
+    for photograph in map_in_threads(look, len(dataset)) if wanted else ():
         found.update([photograph] if photograph else [])
         if len(found) == len(wanted):
             break
@@ -225,18 +225,18 @@ def _finished(rows: Sequence[tuple[ShardReader, int]]) -> ImageStatsSample | Non
     )
 
 
-def _real_faces(out: Path, target: FaceDataset) -> dict[int, list[Rgb]]:
+def _real_faces(out: Path, dataset: FaceDataset) -> dict[int, list[Rgb]]:
     """Return some real faces of each cell of the folder's plan, those that can be read."""
     axes = Plan.read(out / "plan.json").axes
-    codes = cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in axes], axes)
+    codes = cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in axes], axes)
     chosen = {int(k): _evenly(np.flatnonzero(codes == k), REAL_SHOWN) for k in np.unique(codes[codes >= 0])}
-    return {k: list(_readable(target, indices)) for k, indices in chosen.items()}
+    return {k: list(_readable(dataset, indices)) for k, indices in chosen.items()}
 
 
-def _readable(target: FaceDataset, indices: Iterable[int]) -> Iterator[Rgb]:
+def _readable(dataset: FaceDataset, indices: Iterable[int]) -> Iterator[Rgb]:
     for i in indices:
         try:
-            yield target.image(i)
+            yield dataset.image(i)
         except (FaceaugError, OSError):
             continue
 
@@ -248,10 +248,10 @@ def _evenly(indices: npt.NDArray[np.int64], most: int) -> Iterator[int]:
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
-    made, target, generator = manifest.created_by, manifest.target, manifest.generator
+    made, dataset, generator = manifest.created_by, manifest.dataset, manifest.generator
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
     facts = {
-        "target": f"{target.name} ({target.rows:,} images{f', split {target.split}' if target.split else ''})",
+        "dataset": f"{dataset.name} ({dataset.rows:,} images{f', split {dataset.split}' if dataset.split else ''})",
         "generator": f"{generator.name} ({generator.licence})" if generator else "none: real faces rendered anew",
         "command": made.command,
         "recipe": made.recipe or "",
@@ -319,10 +319,10 @@ def _people(begun: int, paired: bool, real_faces: bool) -> str:
     return f"{told}; up to {PAIRS_SHOWN} a cell stand below their photographs." if paired else f"{told}."
 
 
-def _lost(lost: int, target: str) -> list[str]:
+def _lost(lost: int, dataset: str) -> list[str]:
     """Return what is to be said of photographs that are not there any more."""
     return [
-        f"{lost:,} of the photographs that made faces began with are not in {target} any more, as they were (by their "
+        f"{lost:,} of the photographs that made faces began with are not in {dataset} any more, as they were (by their "
         "SHA-256): these faces are shown without them."
     ] if lost else []  # fmt: skip
 
@@ -348,8 +348,8 @@ def _warnings(manifest: Manifest) -> list[str]:
 
 
 def _looks(measured: Mapping[str, Any], finished: ImageStatsSample | None) -> dict[str, Mapping[str, Any]]:
-    target = _mapping(measured.get("photometry"))
-    looks: dict[str, Mapping[str, Any]] = {"target": target} if target else {}
+    dataset = _mapping(measured.get("photometry"))
+    looks: dict[str, Mapping[str, Any]] = {"dataset": dataset} if dataset else {}
     return {**looks, "finished": finished.summary()} if finished else looks
 
 

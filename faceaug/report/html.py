@@ -154,12 +154,12 @@ class Report:
     ----------
     title : str
     facts : mapping
-        What was made from what: target, generator, seed, versions ...
+        What was made from what: dataset, generator, seed, versions ...
     cells : sequence of ReportCell
     tables : sequence of ReportTable
         Accuracy and calibration of probes, R² of directions, and whatever else was measured.
     looks : mapping
-        Name to `ImageStatsSample.summary()`: of the target, of made pictures resized only, and of finished ones, read back
+        Name to `ImageStatsSample.summary()`: of the dataset, of made pictures resized only, and of finished ones, read back
         from their files. (Sharpness counts from a picture's own pixels: compare at one size.)
     seconds : mapping
         Step to wall time in seconds.

@@ -34,7 +34,7 @@ def summary(manifest: Manifest) -> str:
     axes = ", ".join(manifest.cells[0].attributes) if manifest.cells else "no attribute"
     totals = manifest.totals
     return (
-        f"{totals.accepted:,} face images made to balance {manifest.target.name} ({manifest.target.rows:,} images) "
+        f"{totals.accepted:,} face images made to balance {manifest.dataset.name} ({manifest.dataset.rows:,} images) "
         f"by {axes}: {totals.planned:,} were planned, {totals.short:,} could not be made to pass the checks. "
         f"{people(manifest)}"
     )
@@ -52,7 +52,7 @@ def people(manifest: Manifest) -> str:
 def licence(manifest: Manifest) -> str:
     """Return what is known of the licence of the images."""
     if manifest.generator is None:
-        return f"that of the data set {manifest.target.name}"
+        return f"that of the data set {manifest.dataset.name}"
     return manifest.generator.licence
 
 
@@ -68,7 +68,7 @@ def card(manifest: Manifest, folder: str) -> str:
     header = {
         "format": FORMAT,
         "version": VERSION,
-        "pretty_name": f"{manifest.target.name} balanced",
+        "pretty_name": f"{manifest.dataset.name} balanced",
         "license": "other",
         "license_name": licence(manifest),
         "task_categories": ["image-classification"],
@@ -78,23 +78,23 @@ def card(manifest: Manifest, folder: str) -> str:
         "---\n"
         + "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in header.items())
         + "\n---",
-        f"# {_text(manifest.target.name)}, balanced",
+        f"# {_text(manifest.dataset.name)}, balanced",
         _text(summary(manifest)),
         f"## Made from\n\n{_sources(manifest)}",
         f"## Cells\n\n{_cells(manifest)}",
         f"## Columns\n\n{_columns(manifest.columns)}",
         "## How to read it\n\n" + _READING.format(folder=folder.replace("\\", "\\\\").replace('"', '\\"')),
-        f"## Licence\n\n{_text(licence(manifest))}. The images of {_text(manifest.target.name)} keep theirs.",
+        f"## Licence\n\n{_text(licence(manifest))}. The images of {_text(manifest.dataset.name)} keep theirs.",
         f"## Known limits\n\n{_LIMITS}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _sources(manifest: Manifest) -> str:
-    target, created = manifest.target, manifest.created_by
+    dataset, created = manifest.dataset, manifest.created_by
     rows: list[Sequence[object]] = [
-        ("target", f"{target.name}{f', split {target.split}' if target.split else ''}, {target.rows:,} images"),
-        ("fingerprint of its labels", target.fingerprint),
+        ("dataset", f"{dataset.name}{f', split {dataset.split}' if dataset.split else ''}, {dataset.rows:,} images"),
+        ("fingerprint of its labels", dataset.fingerprint),
     ]
     if manifest.generator is not None:
         rows.append(("generator", f"{manifest.generator.name}, SHA-256 {manifest.generator.sha256}"))

@@ -175,7 +175,7 @@ class ManifestHeader(_Strict):
     generator: GeneratorRecord | None = Field(description="null when every sample is re-rendered")
     directions: ModelRecord | None = None
     probes: tuple[ModelRecord, ...] = ()
-    target: DatasetRecord
+    dataset: DatasetRecord
     layout: Literal["blob", "raw"] = "blob"
     codec: Literal["jpeg", "png", "webp"] = "jpeg"
     columns: tuple[Column, ...]

@@ -1,4 +1,4 @@
-"""Balance a target: learn, then make, check and write samples cell by cell (method.md, section 7)."""
+"""Balance a dataset: learn, then make, check and write samples cell by cell (method.md, section 7)."""
 
 from __future__ import annotations
 
@@ -98,15 +98,15 @@ class RunResult:
 
 
 def balance(
-    target: FaceDataset,
+    dataset: FaceDataset,
     out: Path | str,
     *,
     plan: Plan,
     generator: str | Path | Generator = EMBEDDED,
     directions: str | Path | None = None,
     reconstruction: str | Path | None = None,
-    measurer: FaceEstimator | None = None,
-    settings: RunConfig | None = None,
+    estimator: FaceEstimator | None = None,
+    config: RunConfig | None = None,
     resume: bool = False,
     progress: StageProgress | None = None,
     command: str = "faceaug.balance",
@@ -116,7 +116,7 @@ def balance(
 
     Parameters
     ----------
-    target : FaceDataset
+    dataset : FaceDataset
         From `load_dataset`; the plan must be made from it.
     out : path
         A folder that is absent or empty, or holds this very run, interrupted, with `resume`.
@@ -128,10 +128,10 @@ def balance(
         those alone spare the atoms of the face. By default `reconstruction`, or what comes with faceaug, where it was
         found in this generator.
     reconstruction : path, optional
-        What measured the target's columns, where those did not come from labels; also what real faces are turned by.
-    measurer : FaceEstimator, optional
+        What measured the dataset's columns, where those did not come from labels; also what real faces are turned by.
+    estimator : FaceEstimator, optional
         In place of `reconstruction`, for real faces; to resume, it needs its `sha256`.
-    settings : RunConfig, optional
+    config : RunConfig, optional
     progress : callable (stage, done, total), optional
     command, recipe : str
         Noted in the manifest.
@@ -148,98 +148,100 @@ def balance(
     Examples
     --------
     >>> from faceaug import analyze, balance, load_dataset, plan
-    >>> target = load_dataset("faces/", labels="labels.csv")  # doctest: +SKIP
-    >>> wish = plan(analyze(target, "gender,ethnicity"), "uniform")  # doctest: +SKIP
-    >>> balance(target, "out/", plan=wish).accepted  # doctest: +SKIP
+    >>> dataset = load_dataset("faces/", labels="labels.csv")  # doctest: +SKIP
+    >>> wish = plan(analyze(dataset, "gender,ethnicity"), "uniform")  # doctest: +SKIP
+    >>> balance(dataset, "out/", plan=wish).accepted  # doctest: +SKIP
     """
-    settings, told = settings or RunConfig(), progress or (lambda stage, done, total: None)
-    keep = _kept_axes(target, plan, settings.keep)
+    config, told = config or RunConfig(), progress or (lambda stage, done, total: None)
+    keep = _kept_axes(dataset, plan, config.keep)
     _check_names([axis.name for axis in (*plan.axes, *keep)])
-    if settings.engine == "rerender":
+    if config.engine == "rerender":
         drawing = {"generator": not isinstance(generator, str) or generator != EMBEDDED, "directions": directions}
         check_no_generator([name for name, given in drawing.items() if given])
-    made = found = eye = None
-    if settings.engine != "generator":
-        check_axes(plan.axes, settings.engine)
-        eye = measurer or load_estimator(reconstruction)  # photographs are rendered on the processor
+    generated = found = eye = None
+    if config.engine != "generator":
+        check_axes(plan.axes, config.engine)
+        eye = estimator or load_estimator(reconstruction)  # photographs are rendered on the processor
         if resume and not eye.sha256:
             raise UsageError(
                 "the measurer has no sha256, so it cannot be told whether it is the one that the run began with: give "
                 "it one, load it from a file with load_estimator, or run without resume in another folder"
             )
-    if settings.engine != "rerender":
-        made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
-        _check_generator(settings, made)
-        found = _found(made, target, directions, reconstruction)
-        if settings.from_real:
-            check_turning(target, plan.axes, made, found)
+    if config.engine != "rerender":
+        generated = generator if not isinstance(generator, str | Path) else load_generator(generator, config.device)
+        _check_generator(config, generated)
+        found = _found(generated, dataset, directions, reconstruction)
+        if config.from_real:
+            check_turning(dataset, plan.axes, generated, found)
         if plan.total:
-            tasks_of(target.table, [*plan.axes, *keep])  # what cannot be learnt is refused before anything is written
-    folder = OutputFolder.open(out, fingerprint(target, plan, made, settings, found, eye), resume=resume)
+            tasks_of(dataset.table, [*plan.axes, *keep])  # what cannot be learnt is refused before anything is written
+    folder = OutputFolder.open(out, fingerprint(dataset, plan, generated, config, found, eye), resume=resume)
     with folder, _one_thread():
         if folder.started and folder.complete:
-            if settings.report and not (Path(out) / PAGE).exists():
-                build_report(Path(out), target)
+            if config.report and not (Path(out) / PAGE).exists():
+                build_report(Path(out), dataset)
             return RunResult(folder.manifest, {})
         clock = _Clock()
-        told("reading", 0, len(target))
-        arrays, infos = load_thumbnails(target, 64, settings.workers)
-        told("reading", len(target), len(target))
+        told("reading", 0, len(dataset))
+        arrays, infos = load_thumbnails(dataset, 64, config.workers)
+        told("reading", len(dataset), len(dataset))
         clock.lap("reading")
         sizes = {(info.height, info.width) for info in infos}
-        if settings.layout == "raw" and (settings.finish or eye) and len(sizes) > 1:
+        if config.layout == "raw" and (config.harmonize or eye) and len(sizes) > 1:
             raise UsageError(
-                f"the images of {target.name} have {len(sizes)} different sizes, and --layout raw holds pictures of "
+                f"the images of {dataset.name} have {len(sizes)} different sizes, and --layout raw holds pictures of "
                 f"one size: use the layout blob{'' if eye else ', or --no-finish'}"
             )
         if not folder.started:
-            codec = settings.image_format or Counter(info.codec for info in infos).most_common(1)[0][0]
+            codec = config.image_format or Counter(info.codec for info in infos).most_common(1)[0][0]
             folder.begin(
-                _header(target, plan, made, settings, keep, codec, command, recipe, found), _cells(plan), plan.to_dict()
+                _header(dataset, plan, generated, config, keep, codec, command, recipe, found),
+                _cells(plan),
+                plan.to_dict(),
             )
         codec = folder.manifest.codec
         if not plan.total:
-            return RunResult(folder.finish(measured={"seconds": dict(clock.seconds)}), clock.seconds)
-        stored = codec if settings.layout == "blob" else None  # pixels are kept as they are
+            return RunResult(folder.harmonize(measured={"seconds": dict(clock.seconds)}), clock.seconds)
+        stored = codec if config.layout == "blob" else None  # pixels are kept as they are
         engines: list[Engine] = []
         files: list[str] = []
         probes: list[ModelRecord] = []
         lines: ModelRecord | None = None
         figures: dict[str, Any] = {"seconds": {}}
         if eye is not None:
-            engines.append(_rerendering(target, arrays, plan, eye, settings, stored))
+            engines.append(_rerendering(dataset, arrays, plan, eye, config, stored))
             if eye.sha256:
                 probes.append(ModelRecord(name="reconstruction", sha256=eye.sha256))
-        if made is not None:
+        if generated is not None:
             models = Path(out) / MODELS
             models.mkdir(exist_ok=True)
-            guide = fit_models(
-                target, arrays, plan.axes, made, models, seed=settings.seed, keep=keep, draws=settings.draws,
-                limits=settings.limits, finish=settings.finish, codec=codec, workers=workers_of(settings),
-                batch_size=settings.batch_size, device=settings.device, progress=told, found=found,
+            models = fit_models(
+                dataset, arrays, plan.axes, generated, models, seed=config.seed, keep=keep, survey_samples=config.survey_samples,
+                thresholds=config.thresholds, harmonize=config.harmonize, codec=codec, workers=workers_of(config),
+                batch_size=config.batch_size, device=config.device, progress=told, found=found,
             )  # fmt: skip
-            if settings.from_real:
+            if config.from_real:
                 engines.append(
-                    prepare_inversion(target, plan, _workshop(made, guide, settings, stored), models, settings, told)
+                    prepare_inversion(dataset, plan, _editor(generated, models, config, stored), models, config, told)
                 )
             else:
-                engines.append(LatentEditEngine(_workshop(made, guide, settings, stored), settings.tries))
+                engines.append(LatentEditEngine(_editor(generated, models, config, stored), config.tries))
             files = [name for name in (*FILES, ENCODER, FIGURES) if (models / name).exists()]
             *more, lines = (
                 ModelRecord(name=Path(name).stem, sha256=sha256_file(models / name))
                 for name in (*PROBES[:2], DIRECTIONS) if name in files
             )  # fmt: skip
-            probes, figures = [*more, *probes], guide.figures
+            probes, figures = [*more, *probes], models.figures
         clock.lap("learning")
         folder.describe(files=[f"{MODELS}/{name}" for name in files], directions=lines, probes=tuple(probes))
-        making = fill_cells(folder, plan, engines[0] if len(engines) == 1 else ChainedEngine(engines), settings, told)
+        making = fill_cells(folder, plan, engines[0] if len(engines) == 1 else ChainedEngine(engines), config, told)
         clock.lap("making")
         # Learning and making as long as they took, also where the run was interrupted in between.
         measured = {**figures, "seconds": {**clock.seconds, **figures["seconds"], "making": round(making, 2)}}
-        manifest = folder.finish(measured=measured)
-        if settings.report:
+        manifest = folder.harmonize(measured=measured)
+        if config.report:
             told("report", 0, 1)
-            build_report(Path(out), target)
+            build_report(Path(out), dataset)
             told("report", 1, 1)
         clock.lap("writing")
     return RunResult(manifest, clock.seconds)
@@ -253,63 +255,63 @@ def check_no_generator(given: Sequence[str]) -> None:
 
 
 def _found(
-    generator: Generator, target: FaceDataset, directions: str | Path | None, reconstruction: str | Path | None
+    generator: Generator, dataset: FaceDataset, directions: str | Path | None, reconstruction: str | Path | None
 ) -> LearnedDirections | None:
     """Put directions found without labels to work; columns count as measured where their own network measured them."""
     bundle = find_directions(generator, directions, reconstruction)
     if bundle is None:
         return None
-    told = target.measured
+    told = dataset.measured
     if told is None or told.by != bundle.reconstruction:
         return learned_directions(bundle)
     return learned_directions(bundle, [name for name in told.names if name in NAMES], told.aligned)
 
 
 def fingerprint(
-    target: FaceDataset, plan: Plan, generator: Generator | None, settings: RunConfig, found: LearnedDirections | None = None,
+    dataset: FaceDataset, plan: Plan, generator: Generator | None, config: RunConfig, found: LearnedDirections | None = None,
     eye: FaceEstimator | None = None,
 ) -> str:  # fmt: skip
     """Return a hash of all that decides which samples are made; only a run with the same one may continue."""
     free = {"workers", "batch_size", "report"}
-    parts = dict(
-        target=target.fingerprint(), plan=plan.to_dict(),
+    goals = dict(
+        dataset=dataset.fingerprint(), plan=plan.to_dict(),
         generator=generator and (generator.sha256, getattr(generator, "settings", None)),  # a file may be drawn anew
-        settings={k: v for k, v in asdict(settings).items() if k not in free}, gates=gate_marks(), rules=3,
+        config={k: v for k, v in asdict(config).items() if k not in free}, gates=gate_marks(), rules=3,
         found=found and [found.bundle.directions.sha256(), found.bundle.reconstruction, found.measured, found.aligned],
         eye=eye and eye.sha256,
     )  # fmt: skip
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(goals, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _workshop(generator: Generator, guide: FittedModels, settings: RunConfig, codec: Codec | None) -> LatentEditor:
+def _editor(generator: Generator, models: FittedModels, config: RunConfig, codec: Codec | None) -> LatentEditor:
     return LatentEditor(
-        generator, guide, settings.limits, all_gates(), seed=settings.seed, candidates=settings.candidates,
-        truncation=settings.truncation, corrections=settings.corrections, batch_size=settings.batch_size,
-        codec=codec, workers=workers_of(settings),
+        generator, models, config.thresholds, all_gates(), seed=config.seed, candidates=config.candidates,
+        truncation_psi=config.truncation_psi, corrections=config.corrections, batch_size=config.batch_size,
+        codec=codec, workers=workers_of(config),
     )  # fmt: skip
 
 
 def _rerendering(
-    target: FaceDataset, arrays: Rgb, plan: Plan, measurer: FaceEstimator, settings: RunConfig, codec: Codec | None
+    dataset: FaceDataset, arrays: Rgb, plan: Plan, estimator: FaceEstimator, config: RunConfig, codec: Codec | None
 ) -> RerenderEngine:
-    told = target.measured
+    told = dataset.measured
     pieces = np.array_split(arrays, max(1, len(arrays) // 1024))
     real = np.concatenate([hashes(as_tensor(piece)) for piece in pieces])
     return RerenderEngine(
-        target, plan.axes, measurer, settings.limits, real, aspect=common_aspect(target), keep=settings.keep,
-        tries=settings.tries, seed=settings.seed, aligned=told.aligned if told else settings.aligned, codec=codec,
+        dataset, plan.axes, estimator, config.thresholds, real, aspect=common_aspect(dataset), keep=config.keep,
+        tries=config.tries, seed=config.seed, aligned=told.aligned if told else config.aligned, codec=codec,
     )  # fmt: skip
 
 
-def _check_generator(settings: RunConfig, generator: Generator) -> None:
+def _check_generator(config: RunConfig, generator: Generator) -> None:
     precision = getattr(generator, "precision", "float32")
     if precision != "float32":
         raise UsageError(
             f"{generator.name!r} computes in {precision}, which changes pictures: faces are made in float32"
         )
-    if settings.draws < DRAWS_PER_COORDINATE * generator.w_dim:
+    if config.survey_samples < DRAWS_PER_COORDINATE * generator.w_dim:
         raise UsageError(
-            f"draws is {settings.draws}, but directions in the {generator.w_dim} coordinates of {generator.name!r} "
+            f"draws is {config.survey_samples}, but directions in the {generator.w_dim} coordinates of {generator.name!r} "
             f"need at least {DRAWS_PER_COORDINATE * generator.w_dim}"
         )
 
@@ -323,45 +325,45 @@ def _check_names(names: list[str]) -> None:
             raise UsageError(f"the attribute {name!r} is named twice: name it once")
 
 
-def _kept_axes(target: FaceDataset, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis, ...]:
-    known = [a for a in target.attributes if a not in {axis.name for axis in plan.axes}]
+def _kept_axes(dataset: FaceDataset, plan: Plan, keep: tuple[str, ...]) -> tuple[Axis, ...]:
+    known = [a for a in dataset.attributes if a not in {axis.name for axis in plan.axes}]
     for name in keep:
         if name not in known:
             raise UsageError(f"the attribute {name!r} cannot be kept: {nearest(name, known)}")
     axes = []
     for name in keep:
         try:
-            axes.append(build_axis(target.table, AxisSpec(name)))
+            axes.append(build_axis(dataset.table, AxisSpec(name)))
         except (UsageError, DatasetError):  # too many distinct numbers for classes: a value
-            axes.append(build_axis(target.table, AxisSpec(name, ("quantile", 4))))
+            axes.append(build_axis(dataset.table, AxisSpec(name, ("quantile", 4))))
     return tuple(axes)
 
 
 def _header(
-    target: FaceDataset, plan: Plan, generator: Generator | None, settings: RunConfig, keep: tuple[Axis, ...], codec: Codec,
+    dataset: FaceDataset, plan: Plan, generator: Generator | None, config: RunConfig, keep: tuple[Axis, ...], codec: Codec,
     command: str, recipe: str | None, found: LearnedDirections | None,
 ) -> ManifestHeader:  # fmt: skip
     axes = (*plan.axes, *keep)
     tasks = [Task(a.name, "value" if a.edges else "classes", () if a.edges else a.levels) for a in axes]
     columns: list[tuple[Column, ...]] = []
-    if settings.from_real:
-        columns.append(columns_from_real(kept_labels(target, plan.axes)))
+    if config.from_real:
+        columns.append(columns_from_real(kept_labels(dataset, plan.axes)))
     if generator is not None:
-        columns.append(columns_of(plan.axes, tasks, settings.finish, found))
-    if settings.engine != "generator":
-        columns.append(columns_of_rerendered(plan.axes, kept_labels(target, plan.axes)))
+        columns.append(columns_of(plan.axes, tasks, config.harmonize, found))
+    if config.engine != "generator":
+        columns.append(columns_of_rerendered(plan.axes, kept_labels(dataset, plan.axes)))
     return ManifestHeader(
         created_by=CreatedBy(faceaug=__version__, command=command, recipe=recipe),
-        seed=settings.seed,
+        seed=config.seed,
         generator=None if generator is None else GeneratorRecord(
             name=generator.name, sha256=generator.sha256, licence=generator.licence, origin=generator.origin
         ),
-        target=DatasetRecord(
-            name=target.name, fingerprint=target.fingerprint(), rows=len(target),
-            reader=target.reader, split=target.split,
+        dataset=DatasetRecord(
+            name=dataset.name, fingerprint=dataset.fingerprint(), rows=len(dataset),
+            reader=dataset.reader, split=dataset.split,
         ),
-        layout=settings.layout, codec=codec, columns=joined_columns(*columns),
-        settings=json.loads(json.dumps(asdict(settings), default=str)),
+        layout=config.layout, codec=codec, columns=joined_columns(*columns),
+        config=json.loads(json.dumps(asdict(config), default=str)),
     )  # fmt: skip
 
 

@@ -32,23 +32,23 @@ class RunConfig:
         not change the samples.
     batch_size : int
         Pictures that go through a network at once.
-    limits : AcceptanceThresholds
+    thresholds : AcceptanceThresholds
         What gates refuse.
     tries : int
         Attempts allowed for each planned sample before a cell ends short.
     candidates : int
         Draws among which an attempt takes the one nearest to its cell.
-    truncation : float
+    truncation_psi : float
         1 takes draws as they are, less pulls them towards the mean face.
     corrections : int
         Corrections of an edit after its first step.
-    finish : bool
-        Give samples the target's size, colour, sharpness, noise and codec quality.
+    harmonize : bool
+        Give samples the dataset's size, colour, sharpness, noise and codec quality.
     image_format : "jpeg", "png", "webp" or None
-        Codec of the samples; the target's own when None.
+        Codec of the samples; the dataset's own when None.
     layout : "blob" or "raw"
         Encoded images, or plain pixels (formats.md).
-    draws : int
+    survey_samples : int
         Generated faces on which directions are fitted.
     keep : tuple of str
         Labelled attributes that edits must leave alone.
@@ -57,7 +57,7 @@ class RunConfig:
     engine : "generator", "rerender" or "both"
         Edited draws; real faces turned and relit (bins of pose and light only); or these first, and draws for what
         they leave short.
-    uses : int
+    max_uses : int
         Samples that one real face may give when it is turned or relit, or an edit begins with it.
     from_real : bool
         Edits of the generator begin with real faces of the cell's labels, inverted, which keep their labels; a cell of
@@ -70,24 +70,24 @@ class RunConfig:
     device: str = "cpu"
     workers: int | None = None
     batch_size: int = 64
-    limits: AcceptanceThresholds = field(default_factory=AcceptanceThresholds)
+    thresholds: AcceptanceThresholds = field(default_factory=AcceptanceThresholds)
     tries: int = 8
     candidates: int = 16
-    truncation: float = 0.9
+    truncation_psi: float = 0.9
     corrections: int = 5
-    finish: bool = True
+    harmonize: bool = True
     image_format: Codec | None = None
     layout: Layout = "blob"
-    draws: int = 8192
+    survey_samples: int = 8192
     keep: tuple[str, ...] = ()
     report: bool = True
     engine: EngineName = "generator"
-    uses: int = 3
+    max_uses: int = 3
     from_real: bool = False
     aligned: bool = False
 
     def __post_init__(self) -> None:
-        least = dict(seed=0, batch_size=1, tries=1, candidates=1, corrections=0, draws=256, uses=1)
+        least = dict(seed=0, batch_size=1, tries=1, candidates=1, corrections=0, survey_samples=256, max_uses=1)
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
@@ -98,8 +98,8 @@ class RunConfig:
             )
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"workers is {self.workers}; it must be at least 1")
-        if not 0 < self.truncation <= 1:
-            raise UsageError(f"truncation is {self.truncation}; it must be above 0 and at most 1")
+        if not 0 < self.truncation_psi <= 1:
+            raise UsageError(f"truncation is {self.truncation_psi}; it must be above 0 and at most 1")
         if self.seed >= 2**32:
             raise UsageError(f"seed is {self.seed}; it must be below 2^32")
         for name, known in (
@@ -109,21 +109,21 @@ class RunConfig:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(map(str, known))}")
         idle = _MIXING if self.from_real else {"rerender": _DRAWING, "generator": _TURNING}.get(self.engine, ())
         where = "with from_real" if self.from_real else f"with the engine {self.engine}"
-        for part in (part for part in fields(self) if part.name in idle):
-            if getattr(self, part.name) != part.default:
+        for goal in (goal for goal in fields(self) if goal.name in idle):
+            if getattr(self, goal.name) != goal.default:
                 raise UsageError(
-                    f"{part.name} is {getattr(self, part.name)!r}, which does nothing {where}: leave it out"
+                    f"{goal.name} is {getattr(self, goal.name)!r}, which does nothing {where}: leave it out"
                     + ("" if self.from_real else ", or use the engine both")
                 )
-        if self.engine == "both" and self.layout == "raw" and not self.finish:
+        if self.engine == "both" and self.layout == "raw" and not self.harmonize:
             raise UsageError(
                 "drawn faces have the generator's size and re-rendered ones that of their photographs, and --layout "
                 "raw holds pictures of one size: finish them, or use the layout blob"
             )
 
 
-def workers_of(settings: RunConfig) -> int:
+def workers_of(config: RunConfig) -> int:
     """Return how many threads make blocks."""
-    if settings.device != "cpu":
+    if config.device != "cpu":
         return 1  # one queue is what a GPU has; blocks still overlap with writing
-    return settings.workers or os.cpu_count() or 1
+    return config.workers or os.cpu_count() or 1

@@ -39,7 +39,7 @@ TRIED = 64
 
 
 def estimate(
-    target: FaceDataset, plan: Plan, generator: str | Path | Generator = "embedded", settings: RunConfig | None = None,
+    dataset: FaceDataset, plan: Plan, generator: str | Path | Generator = "embedded", config: RunConfig | None = None,
     reconstruction: str | Path | None = None, directions: str | Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Return the expected seconds and bytes of a run.
@@ -53,66 +53,66 @@ def estimate(
     dict
         `seconds` and `bytes`.
     """
-    settings = settings or RunConfig()
+    config = config or RunConfig()
     engines = []
-    if settings.engine != "generator":
-        check_axes(plan.axes, settings.engine)
-        engines.append(_rerendered(target, plan, load_estimator(reconstruction), settings))  # as a run does
-    if settings.engine != "rerender":
-        made = generator if not isinstance(generator, str | Path) else load_generator(generator, settings.device)
-        if settings.from_real:
-            check_turning(target, plan.axes, made, find_directions(made, directions, reconstruction))
-        engines.append(_drawn(target, plan, made, settings))
-    return {"seconds": sum(part["seconds"] for part in engines), "bytes": max(part["bytes"] for part in engines)}
+    if config.engine != "generator":
+        check_axes(plan.axes, config.engine)
+        engines.append(_rerendered(dataset, plan, load_estimator(reconstruction), config))  # as a run does
+    if config.engine != "rerender":
+        generated = generator if not isinstance(generator, str | Path) else load_generator(generator, config.device)
+        if config.from_real:
+            check_turning(dataset, plan.axes, generated, find_directions(generated, directions, reconstruction))
+        engines.append(_drawn(dataset, plan, generated, config))
+    return {"seconds": sum(goal["seconds"] for goal in engines), "bytes": max(goal["bytes"] for goal in engines)}
 
 
-def _drawn(target: FaceDataset, plan: Plan, made: Generator, settings: RunConfig) -> dict[str, float]:
+def _drawn(dataset: FaceDataset, plan: Plan, generated: Generator, config: RunConfig) -> dict[str, float]:
     """Return the same for draws of a generator."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        look, step = _seconds_of(made, settings)
+        look, step = _seconds_of(generated, config)
     finally:
         torch.set_num_threads(before)
-    workers, cells = workers_of(settings), sum(1 for cell in plan.cells if cell.planned)
-    usual = FROM_REAL_PER_SAMPLE if settings.from_real else ATTEMPTS_PER_SAMPLE
-    attempts = plan.total * min(usual, settings.tries)
-    looks = settings.draws + attempts * LOOKS_PER_ATTEMPT
+    workers, cells = workers_of(config), sum(1 for cell in plan.cells if cell.planned)
+    usual = FROM_REAL_PER_SAMPLE if config.from_real else ATTEMPTS_PER_SAMPLE
+    attempts = plan.total * min(usual, config.tries)
+    looks = config.survey_samples + attempts * LOOKS_PER_ATTEMPT
     training = (
-        ClassifierSchedule.for_size(len(target)).steps * (1 if workers > 1 else 2) + steps_for(len(target))
+        ClassifierSchedule.for_size(len(dataset)).steps * (1 if workers > 1 else 2) + steps_for(len(dataset))
     ) * step
-    if settings.from_real:
-        looks += min(attempts, len(target)) * inverter.STEPS * INVERTING
+    if config.from_real:
+        looks += min(attempts, len(dataset)) * inverter.STEPS * INVERTING
         training += encoder.STEPS * step + encoder.POOL * look
     else:
         looks += cells * GENERATIONS * OFFSPRING * 3
-    seconds = training + looks * look / workers + plan.total * FINISHING / workers + 0.002 * len(target)
-    return {"seconds": float(seconds), "bytes": plan.total * _bytes_of_one(target, made, settings)}
+    seconds = training + looks * look / workers + plan.total * FINISHING / workers + 0.002 * len(dataset)
+    return {"seconds": float(seconds), "bytes": plan.total * _bytes_of_one(dataset, generated, config)}
 
 
-def _rerendered(target: FaceDataset, plan: Plan, measurer: FaceEstimator, settings: RunConfig) -> dict[str, float]:
+def _rerendered(dataset: FaceDataset, plan: Plan, estimator: FaceEstimator, config: RunConfig) -> dict[str, float]:
     """Return the same for real faces rendered anew: a few of them are measured, as each attempt is several times."""
-    rows = np.linspace(0, len(target) - 1, min(len(target), 8)).astype(int)
-    canvases, shorter = canvases_of([target.image(int(i)) for i in rows])
+    rows = np.linspace(0, len(dataset) - 1, min(len(dataset), 8)).astype(int)
+    canvases, shorter = canvases_of([dataset.image(int(i)) for i in rows])
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has
     try:
-        measurer.read(canvases[:1], shorter[:1], aligned=settings.aligned)  # the first time takes longer
+        estimator.read(canvases[:1], shorter[:1], aligned=config.aligned)  # the first time takes longer
         start = time.perf_counter()
-        measurer.read(canvases, shorter, aligned=settings.aligned)
+        estimator.read(canvases, shorter, aligned=config.aligned)
         look = (time.perf_counter() - start) / len(rows)
     finally:
         torch.set_num_threads(before)
-    looks = plan.total * min(RERENDERED_PER_SAMPLE, settings.tries) * LOOKS_PER_RERENDERED
-    size = float(np.mean([len(target.encoded(int(i))) for i in rows])) + 300
-    return {"seconds": looks * look / workers_of(settings) + 0.002 * len(target), "bytes": plan.total * size}
+    looks = plan.total * min(RERENDERED_PER_SAMPLE, config.tries) * LOOKS_PER_RERENDERED
+    size = float(np.mean([len(dataset.encoded(int(i))) for i in rows])) + 300
+    return {"seconds": looks * look / workers_of(config) + 0.002 * len(dataset), "bytes": plan.total * size}
 
 
-def _seconds_of(generator: Generator, settings: RunConfig) -> tuple[float, float]:
+def _seconds_of(generator: Generator, config: RunConfig) -> tuple[float, float]:
     """Return the seconds of one picture synthesised and read, and of one step of training, by one thread."""
     task = Task("any", "classes", ("a", "b"))
     net = new_net("residual", [task], 0).eval()
-    seeds = latent_seeds(settings.seed, 0, TRIED)
+    seeds = latent_seeds(config.seed, 0, TRIED)
 
     def look() -> None:
         w = torch.from_numpy(sample_latents(generator, seeds).astype(np.float32)).to(generator.device)
@@ -130,19 +130,19 @@ def _seconds_of(generator: Generator, settings: RunConfig) -> tuple[float, float
     jitter(torch.zeros(2, 3, 8, 8), torch.Generator().manual_seed(0), mirror=True)
     start = time.perf_counter()
     labels = np.asarray(np.arange(TRIED) % 2, np.float64)
-    train_net(net, [task], pictures, [labels], ClassifierSchedule(steps=4), 0, settings.device)
+    train_net(net, [task], pictures, [labels], ClassifierSchedule(steps=4), 0, config.device)
     return one, (time.perf_counter() - start) / 4
 
 
-def _bytes_of_one(target: FaceDataset, generator: Generator, settings: RunConfig) -> float:
-    """Return the bytes that a sample takes: as the target's own files do, with its latents."""
+def _bytes_of_one(dataset: FaceDataset, generator: Generator, config: RunConfig) -> float:
+    """Return the bytes that a sample takes: as the dataset's own files do, with its latents."""
     latents = 2 * 4 * generator.w_dim + 300
-    rows = np.linspace(0, len(target) - 1, min(len(target), 64)).astype(int)
-    if settings.layout == "raw" or not settings.finish:
-        sizes = [target.image(int(i)).size for i in rows[:8]] if settings.finish else [3 * generator.resolution**2]
-        return float(np.mean(sizes)) * (1.0 if settings.layout == "raw" else 0.25) + latents
-    if settings.image_format:
-        sizes = [len(encode(target.image(int(i)), settings.image_format, DEFAULT_QUALITY)) for i in rows[::8]]
+    rows = np.linspace(0, len(dataset) - 1, min(len(dataset), 64)).astype(int)
+    if config.layout == "raw" or not config.harmonize:
+        sizes = [dataset.image(int(i)).size for i in rows[:8]] if config.harmonize else [3 * generator.resolution**2]
+        return float(np.mean(sizes)) * (1.0 if config.layout == "raw" else 0.25) + latents
+    if config.image_format:
+        sizes = [len(encode(dataset.image(int(i)), config.image_format, DEFAULT_QUALITY)) for i in rows[::8]]
     else:
-        sizes = [len(target.encoded(int(i))) for i in rows]
+        sizes = [len(dataset.encoded(int(i))) for i in rows]
     return float(np.mean(sizes)) + latents

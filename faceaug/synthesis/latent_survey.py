@@ -37,7 +37,7 @@ MOST_REAL = 20_000  # real faces that realism is measured against
 
 @dataclass(frozen=True)
 class RealFaces:
-    """The target's faces as the judge sees them.
+    """The dataset's faces as the judge sees them.
 
     Attributes
     ----------
@@ -64,52 +64,54 @@ class RealFaces:
     cells: NDArray[np.int64]
 
     @classmethod
-    def seen_by(cls, judge: Classifier, arrays: NDArray[np.uint8], cells: NDArray[np.int64], seed: int) -> RealFaces:
-        """Read the target's pictures, uint8 [N, 64, 64, 3]; `cells` [N] is the cell of each, -1 for none."""
-        rows = np.arange(len(arrays))
+    def from_thumbnails(
+        cls, held_out: Classifier, thumbnails: NDArray[np.uint8], cells: NDArray[np.int64], seed: int
+    ) -> RealFaces:
+        """Read the dataset's pictures, uint8 [N, 64, 64, 3]; `cells` [N] is the cell of each, -1 for none."""
+        rows = np.arange(len(thumbnails))
         if len(rows) > MOST_REAL:
             rows = np.sort(np.random.default_rng([seed, 0x52]).choice(rows, MOST_REAL, replace=False))
-        parts = np.array_split(rows, max(1, len(rows) // 1024))
-        features = np.concatenate([judge.read(as_tensor(arrays[part]))[1] for part in parts])
+        goals = np.array_split(rows, max(1, len(rows) // 1024))
+        features = np.concatenate([held_out.read(as_tensor(thumbnails[goal]))[1] for goal in goals])
         mean, scale = features.mean(0), np.maximum(features.std(0), 1e-6)
-        pieces = np.array_split(np.arange(len(arrays)), max(1, len(arrays) // 1024))
-        marks = np.concatenate([hashes(as_tensor(arrays[piece])) for piece in pieces])
-        light = np.concatenate([scene.exposure(as_tensor(arrays[part])).double().numpy() for part in parts])
-        tints = np.concatenate([scene.tints(as_tensor(arrays[part])).double().numpy() for part in parts])
-        return cls(torch.from_numpy((features - mean) / scale), mean, scale, marks, light, tints, cells[rows])
+        pieces = np.array_split(np.arange(len(thumbnails)), max(1, len(thumbnails) // 1024))
+        stored_hashes = np.concatenate([hashes(as_tensor(thumbnails[piece])) for piece in pieces])
+        light = np.concatenate([scene.exposure(as_tensor(thumbnails[goal])).double().numpy() for goal in goals])
+        tints = np.concatenate([scene.tints(as_tensor(thumbnails[goal])).double().numpy() for goal in goals])
+        return cls(torch.from_numpy((features - mean) / scale), mean, scale, stored_hashes, light, tints, cells[rows])
 
-    def bright(self, beyond: float, cell: int | None = None) -> tuple[float, float]:
-        """Return luminances of the face that a share `beyond` of real faces is darker or brighter than.
+    def bright(self, unreachable: float, cell: int | None = None) -> tuple[float, float]:
+        """Return luminances of the face that a share `unreachable` of real faces is darker or brighter than.
 
         Of the cell's own faces, where there are enough of them to say.
         """
         own = self.cells == cell
         light = self.exposure[own if own.sum() >= ENOUGH else slice(None), 0]
-        low, high = np.quantile(light, [beyond, 1 - beyond])
+        low, high = np.quantile(light, [unreachable, 1 - unreachable])
         return float(low), float(max(high, low + 1e-3))
 
-    def misexposure(self, views: Tensor, beyond: float) -> Floats:
+    def misexposure(self, views: Tensor, unreachable: float) -> Floats:
         """Return how badly pictures [N, 3, S, S] are exposed, against real faces; up to 1 is fine.
 
-        A share `beyond` of the real faces is darker, as many are brighter, and as many have more burnt-out or drowned
+        A share `unreachable` of the real faces is darker, as many are brighter, and as many have more burnt-out or drowned
         pixels than what counts as 1: half of the luminance's range between those limits, and that share of pixels.
         """
-        low, high = self.bright(beyond)
-        most = max(float(np.quantile(self.exposure[:, 1], 1 - beyond)), 0.02)
+        low, high = self.bright(unreachable)
+        most = max(float(np.quantile(self.exposure[:, 1], 1 - unreachable)), 0.02)
         found = scene.exposure(views).double().numpy()
         off = np.abs(found[:, 0] - (low + high) / 2) / ((high - low) / 2)
         return np.asarray(np.maximum(off, found[:, 1] / most), np.float64)
 
-    def discolouring(self, views: Tensor, beyond: float) -> Floats:
-        """Return how much colder the faces' colours are than real ones; up to 1 is fine, as all but `beyond` are."""
-        middle, most = np.quantile(self.tints, [0.5, 1 - beyond], axis=0)
+    def discolouring(self, views: Tensor, unreachable: float) -> Floats:
+        """Return how much colder the faces' colours are than real ones; up to 1 is fine, as all but `unreachable` are."""
+        middle, most = np.quantile(self.tints, [0.5, 1 - unreachable], axis=0)
         found = scene.tints(views).double().numpy()
         return np.asarray(((found - middle) / np.maximum(most - middle, 0.05)).max(1), np.float64)
 
     def remoteness(self, features: NDArray[np.float32]) -> Floats:
         """Return the distance [N] of the judge's features [N, F] to their fifth-nearest real face."""
-        standard = np.ascontiguousarray((features - self.mean) / self.scale, np.float32)
-        distances = torch.cdist(torch.from_numpy(standard), self.features)
+        required = np.ascontiguousarray((features - self.mean) / self.scale, np.float32)
+        distances = torch.cdist(torch.from_numpy(required), self.features)
         nearest = distances.topk(min(NEIGHBOURS, len(self.features)), largest=False).values
         return np.asarray(nearest[:, -1].double().numpy(), np.float64)
 
@@ -155,18 +157,18 @@ class LatentSurvey:
         directions = read_directions(folder / DIRECTIONS)
         try:
             held = load_file(folder / DRAWS)
-            arrays = {name: held[name] for name in _ARRAYS}
+            thumbnails = {name: held[name] for name in _ARRAYS}
         except (SafetensorError, OSError, KeyError) as error:
             raise IntegrityError(f"{folder / DRAWS} cannot be read ({error}); start again in another folder") from error
-        n, (s, d) = len(arrays["w"]), directions.B.shape
+        n, (s, d) = len(thumbnails["w"]), directions.B.shape
         shapes = dict(zip(_ARRAYS, ((n, d), (n, s), (n,), (n,)), strict=True))
         for name, shape in shapes.items():
-            if arrays[name].shape != shape:
-                found = arrays[name].shape
+            if thumbnails[name].shape != shape:
+                found = thumbnails[name].shape
                 raise IntegrityError(f"{folder / DRAWS} has {name} of shape {found}, expected {shape}: it is damaged")
-            if not np.isfinite(arrays[name]).all():
+            if not np.isfinite(thumbnails[name]).all():
                 raise IntegrityError(f"{folder / DRAWS} has {name} that is not finite: it is damaged")
-        return cls(directions, **arrays)
+        return cls(directions, **thumbnails)
 
 
 DIRECTIONS, DRAWS = "directions.safetensors", "survey.safetensors"
@@ -176,16 +178,16 @@ _ARRAYS = ("w", "read", "distance", "remoteness")
 def survey(
     generator: Generator,
     reader: FaceReader,
-    judge: Classifier,
+    held_out: Classifier,
     real: RealFaces,
     *,
     seed: int,
-    draws: int,
+    survey_samples: int,
     workers: int,
     batch_size: int,
     progress: StageProgress,
 ) -> LatentSurvey:
-    """Read `draws` draws and fit the directions on them; every eighth block is held out for R2.
+    """Read `survey_samples` draws and fit the directions on them; every eighth block is held out for R2.
 
     Raises
     ------
@@ -194,7 +196,7 @@ def survey(
     """
     d, names = generator.w_dim, reader.semantics
     fitted, held_out = StreamingRegression(d, len(names), ridge=1e-6), StreamingRegression(d, len(names))
-    blocks = max(2, -(-draws // BLOCK))
+    blocks = max(2, -(-survey_samples // BLOCK))
     every = min(8, blocks)
 
     def look(block: int) -> tuple[Floats, Floats, Floats]:
@@ -202,7 +204,7 @@ def survey(
         w = sample_latents(generator, latent_seeds(seed, block * BLOCK, BLOCK))
         images = synthesize(generator, w, batch_size)
         views = reader.view(images)
-        features = judge.read(views)[1]
+        features = held_out.read(views)[1]
         return w, reader(images), real.remoteness(features)
 
     rows, values, far = [], [], []

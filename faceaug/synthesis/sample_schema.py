@@ -21,7 +21,7 @@ from faceaug.synthesis.editing.readout import SCENE
 
 
 def columns_of(
-    axes: Sequence[Axis], tasks: Sequence[Task], finish: bool, found: LearnedDirections | None = None
+    axes: Sequence[Axis], tasks: Sequence[Task], harmonize: bool, found: LearnedDirections | None = None
 ) -> tuple[Column, ...]:
     """Return the columns of a run's samples: its attributes, all that was read, and how each was finished."""
     measured = found.measured if found else ()
@@ -34,7 +34,7 @@ def columns_of(
         else:
             meaning = "label given: mean of both readings, within the cell's bin"
             if axis.name in measured:
-                meaning = "measured on the finished picture, as on the target's"
+                meaning = "measured on the finished picture, as on the dataset's"
             unit = UNITS[axis.name] if axis.name in measured else "as labelled"
             columns.append(Column(group="attr", name=axis.name, type="float64", unit=unit, meaning=meaning))
     probed = [task for task in tasks if task.name not in measured]
@@ -50,7 +50,7 @@ def columns_of(
             columns.append(Column(group="semantic", name=name, type="float32", unit=unit, meaning=meaning))
     for name in SCENE:
         columns.append(Column(group="semantic", name=name, type="float32", meaning=scene.MEANINGS[name]))
-    for name in PARAMETERS if finish else ():
+    for name in PARAMETERS if harmonize else ():
         columns.append(Column(group="finish", name=name, type="float32", meaning="finishing parameter of the sample"))
     return tuple(columns)
 
@@ -63,7 +63,7 @@ class KeptLabels:
     ----------
     columns : tuple of Column
     values : dict of list
-        By column, a row each of the target: a level, a number, or None for none.
+        By column, a row each of the dataset: a level, a number, or None for none.
     """
 
     columns: tuple[Column, ...]
@@ -74,23 +74,23 @@ class KeptLabels:
         return {name: values[row] for name, values in self.values.items() if values[row] is not None}
 
 
-def kept_labels(target: FaceDataset, axes: Sequence[Axis]) -> KeptLabels:
-    """Return all labels of a target that samples can carry; measured columns change and are none.
+def kept_labels(dataset: FaceDataset, axes: Sequence[Axis]) -> KeptLabels:
+    """Return all labels of a dataset that samples can carry; measured columns change and are none.
 
     A column that is called like a measurement and holds classes is a label; so is none whose values are no scalars.
     """
     classes = {axis.name for axis in axes if axis.edges is None}
-    measured = {*(name for name in NAMES if name not in classes), *(target.measured.names if target.measured else ())}
+    measured = {*(name for name in NAMES if name not in classes), *(dataset.measured.names if dataset.measured else ())}
     by_name = {axis.name: axis for axis in axes}
     # A table that `faceaug measure` wrote has a confidence beside everything that it measured; other tables may have
     # one beside a label, and what is counted by and is neither view nor light is one.
-    sure = {name for name in target.attributes if f"{name}{CONFIDENCE}" in target.attributes}
+    sure = {name for name in dataset.attributes if f"{name}{CONFIDENCE}" in dataset.attributes}
     measured |= {f"{name}{CONFIDENCE}" for name in sure} | (sure - set(by_name)) | {WHY}
     columns, values = [], {}
-    for name in target.attributes:
+    for name in dataset.attributes:
         if name in measured or (name in RESERVED and name not in by_name):
             continue
-        raw, axis = target.table[name], by_name.get(name)
+        raw, axis = dataset.table[name], by_name.get(name)
         if not raw.map(pd.api.types.is_scalar).all():
             continue
         if axis is None and not pd.api.types.is_bool_dtype(raw) and pd.api.types.is_numeric_dtype(raw):
@@ -120,7 +120,7 @@ def columns_of_rerendered(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Col
     columns = list(labels.columns)
     for axis in axes:
         if axis.name in NAMES and axis.edges is not None:
-            meaning = "measured on the finished picture, as on the target's"
+            meaning = "measured on the finished picture, as on the dataset's"
             columns.append(Column(group="attr", name=axis.name, type="float64", unit=UNITS[axis.name], meaning=meaning))
     for name, unit in UNITS.items():
         meaning = f"measured on the finished picture: {MEANINGS[name]}"
@@ -138,10 +138,10 @@ def columns_from_real(labels: KeptLabels) -> tuple[Column, ...]:
     return (*labels.columns, Column(group="semantic", name=ERROR, type="float32", meaning=meaning))
 
 
-def joined_columns(*parts: Sequence[Column]) -> tuple[Column, ...]:
+def joined_columns(*goals: Sequence[Column]) -> tuple[Column, ...]:
     """Return the columns of several engines together; the first that tells of a key is taken."""
-    found = {column.key: column for part in reversed(parts) for column in part}
-    order = dict.fromkeys(column.key for part in parts for column in part)
+    found = {column.key: column for goal in reversed(goals) for column in goal}
+    order = dict.fromkeys(column.key for goal in goals for column in goal)
     return tuple(found[key] for key in order)
 
 
@@ -151,6 +151,6 @@ def note_for(short: int, refused: Mapping[str, int], nearest: Mapping[str, float
         f"{name} {count}" for name, count in sorted(refused.items(), key=lambda kv: (-kv[1], kv[0]))[:3]
     )
     reached = ", ".join(f"{name} {value:.2f}" for name, value in nearest.items())
-    judged = f"; the judge gave at most: {reached}" if reached else ""
+    held_out_confidence = f"; the judge gave at most: {reached}" if reached else ""
     why = f"most attempts were refused by: {reasons}" if reasons else "nothing was refused, and tries ran out"
-    return f"{short} short when its tries were used up; {why}{judged}"
+    return f"{short} short when its tries were used up; {why}{held_out_confidence}"

@@ -55,7 +55,7 @@ class FittedModels:
     ----------
     reader : FaceReader
         The steering probe with the framing, the overall colour, view and light where they can be read, and the scene.
-    judge : Classifier
+    held_out : Classifier
         Trained apart from the steering probe.
     axes, tasks
         The plan's axes, and a task for each, followed by tasks of attributes that are only kept.
@@ -65,7 +65,7 @@ class FittedModels:
         Mahalanobis distance that the stated quantile of draws stays within.
     real : RealFaces
     harmonizer : Harmonizer or None
-        Gives accepted faces the target's size and look; None leaves them raw.
+        Gives accepted faces the dataset's size and look; None leaves them raw.
     figures : dict
         What was measured on the way, as JSON values.
     found : LearnedDirections, optional
@@ -73,7 +73,7 @@ class FittedModels:
     """
 
     reader: FaceReader
-    judge: Classifier
+    held_out: Classifier
     axes: tuple[Axis, ...]
     tasks: tuple[Task, ...]
     survey: LatentSurvey
@@ -94,9 +94,9 @@ class FittedModels:
             return None
         return covariance_given(self.found.bundle.directions, self.found.bundle.atoms, ATOMS_STAY)
 
-    def covariance(self, parts: Sequence[AttributeGoal]) -> Floats | None:
+    def covariance(self, goals: Sequence[AttributeGoal]) -> Floats | None:
         """Return by which edits of a cell are likely: those of view and light alone spare the atoms, too."""
-        free = any(kind_of(part.task.name) == "attribute" for part in parts)
+        free = any(kind_of(goal.task.name) == "attribute" for goal in goals)
         return None if free else self._sparing
 
     @property
@@ -110,7 +110,7 @@ class FittedModels:
 
 
 def fit_models(
-    target: FaceDataset,
+    dataset: FaceDataset,
     arrays: NDArray[np.uint8],
     axes: Sequence[Axis],
     generator: Generator,
@@ -118,9 +118,9 @@ def fit_models(
     *,
     seed: int,
     keep: Sequence[Axis],
-    draws: int,
-    limits: AcceptanceThresholds,
-    finish: bool,
+    survey_samples: int,
+    thresholds: AcceptanceThresholds,
+    harmonize: bool,
     codec: Codec,
     workers: int,
     batch_size: int,
@@ -132,11 +132,11 @@ def fit_models(
 
     Parameters
     ----------
-    arrays : uint8 [N, 64, 64, 3]
-        The target's pictures, squeezed into squares.
+    thumbnails : uint8 [N, 64, 64, 3]
+        The dataset's pictures, squeezed into squares.
     axes, keep : sequences of Axis
         Attributes to steer, and attributes only to be kept.
-    draws : int
+    survey_samples : int
         Generated samples that directions are fitted on.
     codec : Codec
         Of the samples to be written.
@@ -145,7 +145,7 @@ def fit_models(
     found : LearnedDirections, optional
         Directions found without labels; attributes that they measured need no steering probe.
     """
-    tasks, labels = tasks_of(target.table, [*axes, *keep])
+    tasks, labels = tasks_of(dataset.table, [*axes, *keep])
     if not (folder / LAST).exists():
         clock = [time.perf_counter()]
         if not (folder / PROBES[-1]).exists():
@@ -153,63 +153,64 @@ def fit_models(
                 arrays, tasks, labels, seed=seed, measured=found.measured if found else (), device=device,
                 progress=lambda d, n: progress("probes", d, n),
             )  # fmt: skip
-            if learnt.steering is not None:
-                learnt.steering.save(folder / PROBES[0])
-            learnt.judge.save(folder / PROBES[1])
+            if learnt.guidance is not None:
+                learnt.guidance.save(folder / PROBES[0])
+            learnt.held_out.save(folder / PROBES[1])
             write_json(folder / PROBES[2], learnt.figures)
-        steering, judge = _steering(folder), Classifier.load(folder / PROBES[1])
+        guidance, held_out = _steering(folder), Classifier.load(folder / PROBES[1])
         clock.append(time.perf_counter())
-        reader, photometry = _looks(
-            target, arrays, axes, generator, judge, seed, min(draws, FRAMING_DRAWS), finish, batch_size
+        reader, image_stats = _looks(
+            dataset, arrays, axes, generator, held_out, seed, min(survey_samples, FRAMING_DRAWS), harmonize, batch_size
         )
-        environment = _environment(found, generator, reader, seed, batch_size) if found else None
-        reader = replace(reader, probe=steering, environment=environment)
+        pose_light = _environment(found, generator, reader, seed, batch_size) if found else None
+        reader = replace(reader, probe=guidance, pose_light=pose_light)
         clock.append(time.perf_counter())
-        cells = cells_of(target, axes)
-        real = RealFaces.seen_by(judge, arrays, cells, seed)
+        cells = cells_of(dataset, axes)
+        real = RealFaces.from_thumbnails(held_out, arrays, cells, seed)
         reader = replace(
-            reader, soundness=_soundness(arrays, generator, reader, seed, draws, batch_size, device, progress)
+            reader,
+            face_quality=_soundness(arrays, generator, reader, seed, survey_samples, batch_size, device, progress),
         )
         clock.append(time.perf_counter())
         drawn = survey(
-            generator, reader, judge, real, seed=seed, draws=draws, workers=workers, batch_size=batch_size,
+            generator, reader, held_out, real, seed=seed, survey_samples=survey_samples, workers=workers, batch_size=batch_size,
             progress=progress,
         )  # fmt: skip
         clock.append(time.perf_counter())
         stages = ("probes", "framing and photometry", "soundness", "directions")
         figures = dict(
             probes=read_json(folder / PROBES[2], "the probes' figures"), framing=reader.framing.to_dict(),
-            draws=len(drawn.w), photometry=photometry.summary() if photometry else None,
+            survey_samples=len(drawn.w), image_stats=image_stats.summary() if image_stats else None,
             r2=dict(zip(reader.semantics, np.round(drawn.directions.r2, 4).tolist(), strict=True)),
-            found=_summary(found, environment) if found and environment else None,
+            found=_summary(found, pose_light) if found and pose_light else None,
             seconds=dict(zip(stages, np.round(np.diff(clock), 2).tolist(), strict=True)),
         )  # fmt: skip
-        reader.soundness.save(folder / FILES[3])
+        reader.face_quality.save(folder / FILES[3])
         drawn.save(folder)
         known = dict(
             framing=reader.framing.to_dict(), ellipse=asdict(reader.ellipse),
-            environment=environment.state() if environment else None,
+            pose_light=pose_light.state() if pose_light else None,
             colour=asdict(reader.colour) if reader.colour else None,
-            photometry=photometry.to_dict() if photometry else None, figures=figures,
+            image_stats=image_stats.to_dict() if image_stats else None, figures=figures,
         )  # fmt: skip
         write_json(folder / LAST, known)
-    return _reopened(folder, target, arrays, axes, tasks, generator, seed, limits, codec, found)
+    return _reopened(folder, dataset, arrays, axes, tasks, generator, seed, thresholds, codec, found)
 
 
 def _looks(
-    target: FaceDataset, arrays: NDArray[np.uint8], axes: Sequence[Axis], generator: Generator,
-    judge: Classifier, seed: int, draws: int, finish: bool, batch_size: int,
+    dataset: FaceDataset, arrays: NDArray[np.uint8], axes: Sequence[Axis], generator: Generator,
+    held_out: Classifier, seed: int, survey_samples: int, harmonize: bool, batch_size: int,
 ) -> tuple[FaceReader, ImageStatsSample | None]:  # fmt: skip
-    """Measure how the target frames faces and, where samples are to be finished, what its photographs look like."""
-    pictures = synthesize(generator, sample_latents(generator, latent_seeds(seed, 0, draws)), batch_size)
-    framing = measure_framing(_evenly(arrays, 2000), thumbnails(pictures), common_aspect(target))
-    photometry = colour = None
-    if finish:
-        photometry = dataset_image_stats(target, seed=seed, weights=cell_weights(target, axes).tolist())
+    """Measure how the dataset frames faces and, where samples are to be finished, what its photographs look like."""
+    pictures = synthesize(generator, sample_latents(generator, latent_seeds(seed, 0, survey_samples)), batch_size)
+    framing = measure_framing(_evenly(arrays, 2000), thumbnails(pictures), common_aspect(dataset))
+    image_stats = colour = None
+    if harmonize:
+        image_stats = dataset_image_stats(dataset, seed=seed, weights=cell_weights(dataset, axes).tolist())
         framed = to_uint8(apply_framing(pictures, framing))
-        colour = match_colour(measure_image_stats([(picture, None) for picture in framed]), photometry)
+        colour = match_colour(measure_image_stats([(picture, None) for picture in framed]), image_stats)
     # No soundness is known yet; the judge stands in until `fit_models` has trained it.
-    return FaceReader(None, framing, getattr(generator, "ellipse", FaceEllipse()), judge, colour), photometry
+    return FaceReader(None, framing, getattr(generator, "ellipse", FaceEllipse()), held_out, colour), image_stats
 
 
 def _steering(folder: Path) -> Classifier | None:
@@ -221,48 +222,48 @@ def _environment(
 ) -> PoseLightReader:
     """Put readings of the generator's pictures in the terms of measurements, where attributes were measured."""
     if not found.measured:
-        return found.environment
+        return found.pose_light
     images = synthesize(generator, sample_latents(generator, latent_seeds(seed, 2**25, COMPARED)), batch_size)
     pictures = [unsqueezed(picture, reader.framing.aspect) for picture in to_uint8(reader.view(images))]
-    return found.environment.in_terms_of(found.environment(images), found.measure(pictures))
+    return found.pose_light.in_terms_of(found.pose_light(images), found.measure(pictures))
 
 
-def _summary(found: LearnedDirections, environment: PoseLightReader) -> dict[str, Any]:
+def _summary(found: LearnedDirections, pose_light: PoseLightReader) -> dict[str, Any]:
     """Say what was found without labels, and in whose terms it reads."""
     return dict(generator=found.bundle.directions.generator, reconstruction=found.bundle.reconstruction,
-                made_by=found.bundle.made_by, measured=list(found.measured), **environment.state())  # fmt: skip
+                made_by=found.bundle.made_by, measured=list(found.measured), **pose_light.state())  # fmt: skip
 
 
 def _reopened(
-    folder: Path, target: FaceDataset, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task],
-    generator: Generator, seed: int, limits: AcceptanceThresholds, codec: Codec, found: LearnedDirections | None,
+    folder: Path, dataset: FaceDataset, arrays: NDArray[np.uint8], axes: Sequence[Axis], tasks: Sequence[Task],
+    generator: Generator, seed: int, thresholds: AcceptanceThresholds, codec: Codec, found: LearnedDirections | None,
 ) -> FittedModels:  # fmt: skip
     """Read back what `fit_models` has written: a run and its continuation work with the very same numbers."""
     known = read_json(folder / LAST, "what the run has learnt")
-    judge, drawn = Classifier.load(folder / PROBES[1]), LatentSurvey.load(folder)
+    held_out, drawn = Classifier.load(folder / PROBES[1]), LatentSurvey.load(folder)
     drawn.directions.check_generator(generator.sha256)
     framing = Framing.from_dict(known["framing"])
     colour = ColourMatch(**{k: tuple(v) for k, v in known["colour"].items()}) if known["colour"] else None
     reader = FaceReader(
         _steering(folder), framing, FaceEllipse(**known["ellipse"]), Classifier.load(folder / FILES[3]), colour,
-        found.environment.with_state(known["environment"]) if found else None,
+        found.pose_light.with_state(known["environment"]) if found else None,
     )  # fmt: skip
-    photometry = ImageStatsSample.from_dict(known["photometry"]) if known["photometry"] else None
+    image_stats = ImageStatsSample.from_dict(known["photometry"]) if known["photometry"] else None
     return FittedModels(
-        found=found, reader=reader, judge=judge, axes=tuple(axes), tasks=tuple(tasks),
-        survey=drawn, reach=float(np.quantile(drawn.distance, limits.plausible)),
-        real=RealFaces.seen_by(judge, arrays, cells_of(target, axes), seed),
-        harmonizer=Harmonizer(photometry, aspect=framing.aspect, codec=codec) if photometry else None,
+        found=found, reader=reader, held_out=held_out, axes=tuple(axes), tasks=tuple(tasks),
+        survey=drawn, reach=float(np.quantile(drawn.distance, thresholds.plausible)),
+        real=RealFaces.from_thumbnails(held_out, arrays, cells_of(dataset, axes), seed),
+        harmonizer=Harmonizer(image_stats, aspect=framing.aspect, codec=codec) if image_stats else None,
         figures=known["figures"],
     )  # fmt: skip
 
 
 def _soundness(
-    arrays: NDArray[np.uint8], generator: Generator, reader: FaceReader, seed: int, draws: int, batch_size: int,
+    arrays: NDArray[np.uint8], generator: Generator, reader: FaceReader, seed: int, survey_samples: int, batch_size: int,
     device: str, progress: StageProgress,
 ) -> Classifier:  # fmt: skip
     """Train the network that knows melted faces, on draws of its own seeds."""
-    count = int(np.clip(draws // 4, 64, 2048))
+    count = int(np.clip(survey_samples // 4, 64, 2048))
 
     def seen(first: int, stretch: float) -> NDArray[np.uint8]:
         w = sample_latents(generator, latent_seeds(seed, 2**24 + first, count), stretch)
@@ -272,14 +273,14 @@ def _soundness(
     return train_face_quality(arrays, moderate, far, seed, device, lambda done, of: progress("soundness", done, of))
 
 
-def cells_of(target: FaceDataset, axes: Sequence[Axis]) -> NDArray[np.int64]:
-    """Return the cell [N] of each picture of the target, -1 where a label is missing."""
-    return cell_codes([axis.assign(attribute(target.table, axis.name)) for axis in axes], axes)
+def cells_of(dataset: FaceDataset, axes: Sequence[Axis]) -> NDArray[np.int64]:
+    """Return the cell [N] of each picture of the dataset, -1 where a label is missing."""
+    return cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in axes], axes)
 
 
-def cell_weights(target: FaceDataset, axes: Sequence[Axis]) -> Floats:
+def cell_weights(dataset: FaceDataset, axes: Sequence[Axis]) -> Floats:
     """Return a weight for each picture, the inverse of its cell's count: the majority's looks are not everybody's."""
-    codes = cells_of(target, axes)
+    codes = cells_of(dataset, axes)
     counts = np.bincount(codes[codes >= 0], minlength=1)
     return np.asarray(np.where(codes >= 0, 1 / np.maximum(counts[np.maximum(codes, 0)], 1), 0.0), np.float64)
 

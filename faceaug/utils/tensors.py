@@ -45,7 +45,7 @@ def thumbnails(images: Tensor, side: int = 64) -> NDArray[np.uint8]:
 
 
 def unsqueezed(picture: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
-    """Return a square picture in the target's proportions, its longer side as it was."""
+    """Return a square picture in the dataset's proportions, its longer side as it was."""
     side = len(picture)
     shape = (round(side * min(1, 1 / aspect)), round(side * min(1, aspect)))
     return picture.copy() if shape == (side, side) else resize(picture, shape)

@@ -65,7 +65,7 @@ def test_a_target_is_taken_by_its_table() -> None:
         table: pd.DataFrame
 
     assert analyze(Target(TABLE), "gender").counts.tolist() == [3, 4]
-    with pytest.raises(UsageError, match="a target or a pandas DataFrame is needed"):
+    with pytest.raises(UsageError, match="a dataset or a pandas DataFrame is needed"):
         analyze([1, 2], "gender")
 
 

@@ -1,4 +1,4 @@
-"""Finishing: pictures move toward the target's look, by their seed alone, and colour never erases who is shown."""
+"""Finishing: pictures move toward the dataset's look, by their seed alone, and colour never erases who is shown."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_size_codec_and_quality_are_drawn_together_from_the_target() -> None:
 
 
 def test_proportions_are_kept() -> None:
-    """A circle stays a circle in a tall target, whether the framing was square or already tall."""
+    """A circle stays a circle in a tall dataset, whether the framing was square or already tall."""
     steps = np.linspace(-1, 1, 64)
     target = measure_image_stats([(np.zeros((100, 80, 3), np.uint8), ImageInfo("png", 80, 100, None))])
     for aspect in (1.0, 0.8):

@@ -121,7 +121,7 @@ def test_says_what_is_wrong() -> None:
             measure_image_stats([(scene(0), None)] * 2, weights)
     with pytest.raises(DatasetError, match="no images"):
         dataset_image_stats(Bytes([]))
-    with pytest.raises(ImageError, match="image 0 of the target"):
+    with pytest.raises(ImageError, match="image 0 of the dataset"):
         dataset_image_stats(Bytes([b"nothing"]))
 
 

@@ -59,7 +59,7 @@ def gone(faces: Path) -> None:
         (bombs, [], 1, "60000 by 60000 pixels"),
         (gone, [], 1, "does not exist"),
         (None, ["--by", "ethnicty"], 2, "did you mean 'ethnicity'?"),
-        (None, ["--target", "unifrom"], 2, "did you mean 'uniform'?"),
+        (None, ["--strategy", "unifrom"], 2, "did you mean 'uniform'?"),
         (None, ["--max-total", "-1"], 2, "max_total"),
         (None, ["--reader", "foldr"], 1, "did you mean 'folder'?"),
         (None, ["--split", "train"], 1, "has no splits"),
@@ -93,10 +93,10 @@ def test_some_labels_missing_are_counted_and_told(faceaug_cli, faces):
     assert "1 left out: 1 without gender" in outcome.out
 
 
-def test_a_target_that_asks_for_fewer_than_there_are(faceaug_cli, faces, tmp_path):
-    wish = tmp_path / "wish.json"
-    wish.write_text('{"female": 3}')
-    outcome = faceaug_cli("plan", faces, "--by", "gender", "--target", wish)
+def test_a_strategy_that_asks_for_fewer_than_there_are(faceaug_cli, faces, tmp_path):
+    counts = tmp_path / "counts.json"
+    counts.write_text('{"female": 3}')
+    outcome = faceaug_cli("plan", faces, "--by", "gender", "--strategy", counts)
     assert outcome.status == 1
     assert "faceaug only adds" in outcome.err
 

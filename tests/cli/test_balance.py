@@ -32,8 +32,8 @@ class Calls:
     then: Callable[..., RunResult]
     given: list[dict[str, Any]] = field(default_factory=list)
 
-    def __call__(self, target: Any, out: Path, **given: Any) -> RunResult:
-        self.given.append({"target": target, "out": out, **given})
+    def __call__(self, dataset: Any, out: Path, **given: Any) -> RunResult:
+        self.given.append({"dataset": dataset, "out": out, **given})
         return self.then(out)
 
 
@@ -68,7 +68,7 @@ def test_defaults_are_those_of_the_settings(faceaug_cli, faces, tmp_path, calls)
     assert given["recipe"] is None
     assert given["command"] == f"faceaug balance {faces} --by gender,ethnicity -o {tmp_path / 'out'}"
     assert [cell.planned for cell in given["plan"].cells] == [0, 6, 4, 2]
-    assert len(given["target"]) == 20
+    assert len(given["dataset"]) == 20
 
 
 def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monkeypatch):
@@ -83,7 +83,7 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
     )  # fmt: skip
     (given,) = calls.given
     assert given["settings"] == RunConfig(
-        seed=7, device="cuda", workers=3, batch_size=8, tries=5, finish=False, image_format="webp", report=False,
+        seed=7, device="cuda", workers=3, batch_size=8, tries=5, harmonize=False, image_format="webp", report=False,
         keep=("age", "gender", "glasses"), engine="both", aligned=True, from_real=True,
     )  # fmt: skip
     assert (given["generator"], given["resume"], given["plan"].total) == ("digiface", True, 2)
@@ -205,7 +205,7 @@ def test_what_is_missing_is_named(faceaug_cli, faces, words, said):
 def test_a_recipe_gives_settings_and_gates(faceaug_cli, faces, tmp_path, calls):
     recipe = tmp_path / "run.yaml"
     recipe.write_text(
-        "target: {path: faces}\nplan: {by: gender, target: 'min:11'}\n"
+        "dataset: {path: faces}\nplan: {by: gender, strategy: 'min:11'}\n"
         "generator: {name: digiface, truncation: 0.7}\ngates: {judge: 0.6, duplicate_bits: 4}\n"
         "run: {seed: 5, tries: 3, candidates: 8, corrections: 2, draws: 512, keep: age, require_full: true}\n"
         "output: {path: out, layout: raw, image_format: png, finish: false, report: false}\n"
@@ -214,11 +214,11 @@ def test_a_recipe_gives_settings_and_gates(faceaug_cli, faces, tmp_path, calls):
     (given,) = calls.given
     assert outcome.status == 1  # require_full
     assert given["settings"] == RunConfig(
-        seed=6, tries=3, candidates=8, corrections=2, draws=512, keep=("age",), truncation=0.7, layout="raw",
-        image_format="png", finish=True, report=False, limits=AcceptanceThresholds(judge=0.6, duplicate_bits=4),
+        seed=6, tries=3, candidates=8, corrections=2, survey_samples=512, keep=("age",), truncation_psi=0.7, layout="raw",
+        image_format="png", harmonize=True, report=False, thresholds=AcceptanceThresholds(held_out=0.6, duplicate_bits=4),
     )  # fmt: skip
     assert (given["generator"], given["out"], given["recipe"]) == ("digiface", tmp_path / "out", str(recipe))
-    assert given["plan"].target == "min:11"
+    assert given["plan"].strategy == "min:11"
 
 
 def test_a_recipe_may_name_a_plan_and_the_command_line_override_it(faceaug_cli, faces, tmp_path, calls):
@@ -254,7 +254,7 @@ def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces,
 
 def test_interruption_is_status_130_and_names_resume(faceaug_cli, faces, tmp_path, calls):
     def interrupted(out: Path) -> RunResult:
-        write_output(out, finish=False)
+        write_output(out, harmonize=False)
         raise KeyboardInterrupt
 
     calls.then = interrupted
@@ -315,7 +315,7 @@ def test_the_stand_in_has_the_real_thing_s_parameters():
     """What the command line passes on is what `run.balance` takes."""
     names = list(inspect.signature(run.balance).parameters)
     paths = ["generator", "directions", "reconstruction"]
-    assert names == ["target", "out", "plan", *paths, "measurer", "settings", "resume", "progress", "command", "recipe"]
+    assert names == ["dataset", "out", "plan", *paths, "measurer", "settings", "resume", "progress", "command", "recipe"]
 
 
 SLOW = f"""{IN_PROCESS}
@@ -324,7 +324,7 @@ from faceaug.cli import interrupt
 from faceaug.synthesis import run as runs
 interrupt.GRACE = float(sys.argv[1])
 
-def slow(target, out, **given):
+def slow(dataset, out, **given):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # whose end waits for its threads
         future = pool.submit(time.sleep, 60)
         print("started", flush=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fakes import write_toy_target
+from fakes import write_toy_dataset
 from foreign_files import network, nvidia_bytes, nvidia_module, rosinality_file
 from quick_runs import make_small
 
@@ -36,8 +36,8 @@ def commands(faceaug_cli, monkeypatch):
         )  # fmt: skip
         return whole(generator, out, quick, **rest)
 
-    def few(target, out, *, settings, **rest):
-        return making(target, out, settings=replace(settings, draws=512), **rest)
+    def few(dataset, out, *, settings, **rest):
+        return making(dataset, out, settings=replace(settings, draws=512), **rest)
 
     making = run.balance
     monkeypatch.setattr(run, "balance", few)
@@ -61,7 +61,7 @@ def test_from_a_pickle_to_faces(commands, faceaug_cli, tmp_path):
     shown = commands("directions", "show", d, "--json").json
     assert "yaw" in json.dumps(shown)
 
-    images, labels = write_toy_target(tmp_path / "toys", 120)
+    images, labels = write_toy_dataset(tmp_path / "toys", 120)
     balance = ("balance", images, "--labels", labels, "--by", "bar", "--max-total", 6, "--directions", d)
     out = tmp_path / "out"
     commands(*balance, "--generator", g, "-o", out)

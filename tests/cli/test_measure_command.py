@@ -117,7 +117,7 @@ def test_aligned_is_passed_on_also_from_a_recipe(faceaug_cli, pictures, asked, t
         (pictures / f"{k:02d}.png").write_bytes(encode(wide, "png"))
     by = ("--by", "yaw:-90/-5/5/90", "--json")
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps({"target": {"aligned": True, "reconstruction": "own.safetensors"}}))
+    recipe.write_text(json.dumps({"dataset": {"aligned": True, "reconstruction": "own.safetensors"}}))
     counts = [
         [cell["count"] for cell in faceaug_cli("analyze", pictures, *by, *more).json["cells"]]
         for more in ((), ("--aligned",), ("--recipe", recipe))

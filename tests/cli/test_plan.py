@@ -16,18 +16,18 @@ def test_the_file_and_the_json_are_the_same_plan(faceaug_cli, faces, tmp_path):
     assert "balance" in outcome.err  # what to do next
 
 
-def test_limits_and_targets(faceaug_cli, faces, tmp_path):
+def test_budgets_and_strategies(faceaug_cli, faces, tmp_path):
     def total(*words: object) -> int:
         return faceaug_cli("plan", faces, "--by", "gender,ethnicity", "--json", *words).json["totals"]["planned"]
 
-    assert total("--target", "uniform", "--max-total", 5) == 5
+    assert total("--strategy", "uniform", "--max-total", 5) == 5
     assert total("--max-per-cell", 3) == 8
     assert total("--max-synthetic-ratio", 0.2) == 4
-    assert total("--target", "min:5") == 4
-    assert total("--target", "uniform-within:gender") == 8
-    explicit = tmp_path / "wish.yaml"
+    assert total("--strategy", "min:5") == 4
+    assert total("--strategy", "uniform-within:gender") == 8
+    explicit = tmp_path / "counts.yaml"
     explicit.write_text("female: {black: 3}\n")
-    assert total("--target", explicit) == 1
+    assert total("--strategy", explicit) == 1
 
 
 def test_quiet_prints_the_plan_alone(faceaug_cli, faces, tmp_path):
@@ -38,7 +38,7 @@ def test_quiet_prints_the_plan_alone(faceaug_cli, faces, tmp_path):
 
 def test_a_recipe_fills_in_and_the_command_line_overrides(faceaug_cli, faces, tmp_path):
     recipe = tmp_path / "run.yaml"
-    recipe.write_text("target: {path: faces}\nplan: {by: [gender, ethnicity], max_total: 5}\nrun: {seed: 3}\n")
+    recipe.write_text("dataset: {path: faces}\nplan: {by: [gender, ethnicity], max_total: 5}\nrun: {seed: 3}\n")
     assert faceaug_cli("plan", "--recipe", recipe, "--json").json["totals"]["planned"] == 5
     assert faceaug_cli("plan", "--recipe", recipe, "--max-total", 2, "--json").json["totals"]["planned"] == 2
     one = faceaug_cli("plan", "--recipe", recipe, "--by", "gender", "--json").json

@@ -21,8 +21,8 @@ def calls(monkeypatch):
     """Stands in for the work and keeps what it was given."""
     found = []
 
-    def tune(generator, out, target, begin, settings, **more):
-        found.append({"generator": generator, "target": target, "begin": begin, "settings": settings, **more})
+    def tune(generator, out, dataset, begin, settings, **more):
+        found.append({"generator": generator, "dataset": dataset, "begin": begin, "settings": settings, **more})
         parts = begin.directions
         five = ("yaw", "pitch", "roll", "light_x", "light_y")
         return tuning.FinetuneResult(_Named(begin, five, parts.r2), FIGURES)
@@ -64,7 +64,7 @@ def test_every_option_reaches_the_work_and_it_says_what_came_of_it(faceaug_cli, 
     (given,) = calls
     assert (given["steps"], given["aligned"], given["resume"]) == (tuning.STEPS, True, False)
     assert (given["settings"].draws, given["settings"].seed) == (500, 3)
-    assert (len(given["target"]), given["begin"].generator_name) == (3, small_bundle().generator_name)
+    assert (len(given["dataset"]), given["begin"].generator_name) == (3, small_bundle().generator_name)
     assert given["command"].startswith("faceaug discover --tune-on")
     assert told.json["tuning"] == FIGURES
     assert "Tuned on 2 faces in 40 steps (all steps were done): error on photographs that were held out 0.2000 -> " in (

@@ -1,5 +1,5 @@
-"""Fixtures of the readers' tests; what makes the data sets is in tests/target_faces.py."""
+"""Fixtures of the readers' tests; what makes the data sets is in tests/dataset_files.py."""
 
-from target_faces import any_kind, faces, make
+from dataset_files import any_kind, faces, make
 
 __all__ = ["any_kind", "faces", "make"]

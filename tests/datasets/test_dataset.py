@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from target_faces import face, write_face
+from dataset_files import face, write_face
 
 from faceaug.datasets import load_dataset, load_thumbnails
 from faceaug.datasets.base import DatasetProblem, summarize
@@ -25,16 +25,16 @@ def damaged(faces) -> Path:
     return faces
 
 
-def keys(target):
-    return list(target.table["key"])
+def keys(dataset):
+    return list(dataset.table["key"])
 
 
 def test_unreadable_images_are_left_out_with_a_warning(damaged, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "faceaug"):
-        target = load_dataset(damaged, tmp_path / "labels.csv")
-    assert keys(target) == ["a.png", "d.png", "e.png", "f.png"]
-    assert list(target.table["age"]) == [31, 77, 18, 60]
-    assert [(p.kind, p.name) for p in target.problems] == [("unreadable image", "b.png"), ("unreadable image", "c.png")]
+        dataset = load_dataset(damaged, tmp_path / "labels.csv")
+    assert keys(dataset) == ["a.png", "d.png", "e.png", "f.png"]
+    assert list(dataset.table["age"]) == [31, 77, 18, 60]
+    assert [(p.kind, p.name) for p in dataset.problems] == [("unreadable image", "b.png"), ("unreadable image", "c.png")]
     assert "left out 2 unreadable image (first: b.png" in caplog.text
 
 
@@ -76,9 +76,9 @@ def test_the_pixel_cap(faces, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2, 5, None])
 def test_workers_do_not_change_the_result(damaged, tmp_path, workers):
     done = []
-    target = load_dataset(damaged, tmp_path / "labels.csv", workers=workers, progress=done.append)
-    assert keys(target) == ["a.png", "d.png", "e.png", "f.png"]
-    assert [problem.name for problem in target.problems] == ["b.png", "c.png"]
+    dataset = load_dataset(damaged, tmp_path / "labels.csv", workers=workers, progress=done.append)
+    assert keys(dataset) == ["a.png", "d.png", "e.png", "f.png"]
+    assert [problem.name for problem in dataset.problems] == ["b.png", "c.png"]
     assert sum(done) == 6
     with pytest.raises(DatasetError, match="0 workers"):
         load_dataset(damaged, tmp_path / "labels.csv", workers=0)
@@ -113,11 +113,11 @@ def with_splits(tmp_path: Path, values: list[object], column: str = "split") -> 
 )
 def test_the_training_part_is_used_by_default(faces, tmp_path, column, values):
     labels = with_splits(tmp_path, values, column)
-    target = load_dataset(faces, labels)
-    assert target.split == "train"
-    assert keys(target) == ["a.png", "d.png", "f.png"]
-    assert target.attributes == ("gender",)
-    assert set(target.table["split"]) == {"train"}
+    dataset = load_dataset(faces, labels)
+    assert dataset.split == "train"
+    assert keys(dataset) == ["a.png", "d.png", "f.png"]
+    assert dataset.attributes == ("gender",)
+    assert set(dataset.table["split"]) == {"train"}
     assert keys(load_dataset(faces, labels, split="val")) == ["b.png", "e.png"]
     assert keys(load_dataset(faces, labels, split="test")) == ["c.png"]
     whole = load_dataset(faces, labels, split="all")
@@ -141,17 +141,17 @@ def test_only_the_chosen_split_is_checked(faces, tmp_path):
 
 def test_splits_with_names_of_their_own(faces, tmp_path, caplog):
     labels = with_splits(tmp_path, ["red", "blue", "red", "red", "blue", None])
-    target = load_dataset(faces, labels)
-    assert len(target) == 6
+    dataset = load_dataset(faces, labels)
+    assert len(dataset) == 6
     assert "none of them known" in caplog.text
-    assert target.attributes == ("gender",)
+    assert dataset.attributes == ("gender",)
     assert keys(load_dataset(faces, labels, split="blue")) == ["b.png", "e.png"]
 
 
 def test_an_ordinary_column_that_is_called_like_a_split(faces, tmp_path):
-    target = load_dataset(faces, with_splits(tmp_path, ["north", "south"] * 3, "subset"))
-    assert target.attributes == ("gender", "subset")
-    assert target.split is None
+    dataset = load_dataset(faces, with_splits(tmp_path, ["north", "south"] * 3, "subset"))
+    assert dataset.attributes == ("gender", "subset")
+    assert dataset.split is None
 
 
 def test_a_split_that_is_not_there(faces, tmp_path):
@@ -195,27 +195,27 @@ def test_the_fingerprint_knows_the_split_and_unknown_labels(faces, tmp_path):
 
 
 def test_the_fingerprint_does_not_depend_on_the_dtype_of_text(faces, tmp_path):
-    target = load_dataset(faces, tmp_path / "labels.csv")
+    dataset = load_dataset(faces, tmp_path / "labels.csv")
     for dtype in (object, "category"):
-        other = target.select(range(6))
+        other = dataset.select(range(6))
         other.table["gender"] = other.table["gender"].astype(dtype)
-        assert other.fingerprint() == target.fingerprint()
+        assert other.fingerprint() == dataset.fingerprint()
 
 
 def test_select(faces, tmp_path):
-    target = load_dataset(faces, tmp_path / "labels.csv")
-    women = target.select(target.table["gender"] == "female")
+    dataset = load_dataset(faces, tmp_path / "labels.csv")
+    women = dataset.select(dataset.table["gender"] == "female")
     assert keys(women) == ["a.png", "c.png", "e.png", "f.png"]
     assert list(women.table.index) == [0, 1, 2, 3]
     assert np.array_equal(women.image(1), face(2))
-    assert keys(target.select([5, 0])) == ["f.png", "a.png"]
-    assert len(target.select([])) == 0
-    assert len(target.select(np.zeros(6, bool))) == 0
+    assert keys(dataset.select([5, 0])) == ["f.png", "a.png"]
+    assert len(dataset.select([])) == 0
+    assert len(dataset.select(np.zeros(6, bool))) == 0
     with pytest.raises(DatasetError, match="does not fit the 6 rows"):
-        target.select([True, False])
+        dataset.select([True, False])
     for rows in ([6], [-1], [0.5], [[0]]):
         with pytest.raises(DatasetError, match="from 0 to 5"):
-            target.select(rows)
+            dataset.select(rows)
     assert np.array_equal(pickle.loads(pickle.dumps(women)).image(0), face(0))
 
 
@@ -232,21 +232,21 @@ def test_arrays_do_not_depend_on_workers_and_are_squeezed_alike(tmp_path):
         if seed == 7:  # a taller one is cut to the same proportions first
             wide = np.concatenate([np.full((10, 30, 3), 255, np.uint8), wide, np.full((10, 30, 3), 255, np.uint8)])
         (folder / f"{seed:03d}.png").write_bytes(encode(wide, "png"))
-    target = load_dataset(tmp_path / "set")
-    one, infos = load_thumbnails(target, 10, workers=1)
-    two, _ = load_thumbnails(target, 10, workers=4)
+    dataset = load_dataset(tmp_path / "set")
+    one, infos = load_thumbnails(dataset, 10, workers=1)
+    two, _ = load_thumbnails(dataset, 10, workers=4)
     assert np.array_equal(one, two)
     assert np.array_equal(one, np.stack(expected))
     assert {(info.codec, info.width, info.height) for info in infos} == {("png", 30, 10), ("png", 30, 30)}
     with pytest.raises(DatasetError, match="at least 1"):
-        load_thumbnails(target, 0)
+        load_thumbnails(dataset, 0)
 
 
 def test_arrays_name_the_image_that_cannot_be_read(faces, tmp_path):
-    target = load_dataset(faces, tmp_path / "labels.csv")
+    dataset = load_dataset(faces, tmp_path / "labels.csv")
     (faces / "e.png").write_text("no image any more")
     with pytest.raises(Exception, match=r"e\.png"):
-        load_thumbnails(target, 4)
+        load_thumbnails(dataset, 4)
 
 
 def test_problems_are_counted_in_words():

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pandas as pd
 import pytest
-from target_faces import face
+from dataset_files import face
 
 from faceaug.datasets import RawDataset, load_dataset, registry
 from faceaug.errors import DatasetError
@@ -50,11 +50,11 @@ def registered(monkeypatch):
 
 
 def test_a_registered_reader_is_used(tmp_path):
-    target = load_dataset(tmp_path, reader="memory", file_column="anything", strict=True)
-    assert target.reader == "memory"
-    assert target.attributes == ("kind", "file")
-    assert np.array_equal(target.image(1), face(4))
-    assert list(target.table["file"]) == [str(tmp_path), "anything"]
+    dataset = load_dataset(tmp_path, reader="memory", file_column="anything", strict=True)
+    assert dataset.reader == "memory"
+    assert dataset.attributes == ("kind", "file")
+    assert np.array_equal(dataset.image(1), face(4))
+    assert list(dataset.table["file"]) == [str(tmp_path), "anything"]
     assert registry.reader_names()[-5:] == ("unlabelled", "gone", "memory", "repeats", "seven")
 
 

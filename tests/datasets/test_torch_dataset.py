@@ -25,13 +25,13 @@ def out(tmp_path_factory):
 
 
 class Images:
-    """Images of a target that lie in memory; a key is a number."""
+    """Images of a dataset that lie in memory; a key is a number."""
 
     def read(self, key):
         return images.encode(sample(1000 + int(key)).image, "png")
 
 
-def target(rows=20, **columns):
+def face_dataset(rows=20, **columns):
     table = {
         "key": [str(k) for k in range(rows)],
         "gender": ["male" if k % 4 else "female" for k in range(rows)],
@@ -194,7 +194,7 @@ def test_the_table_names_levels(out):
 
 
 def test_real_and_synthetic_give_the_same_keys_and_codes(out):
-    both = BalancedDataset(target(), out)
+    both = BalancedDataset(face_dataset(), out)
     assert len(both) == 20 + COUNT
     assert both.columns == ("gender", "age", "synthetic")
     assert both.is_synthetic.tolist() == [False] * 20 + [True] * COUNT
@@ -213,7 +213,7 @@ def test_real_and_synthetic_give_the_same_keys_and_codes(out):
     ("share", "real", "made"), [(None, 20, 30), (0.0, 20, 0), (0.25, 20, 7), (0.5, 20, 20), (0.6, 20, 30), (1.0, 0, 30)]
 )
 def test_the_share_of_synthetic_samples_is_kept(out, share, real, made):
-    both = BalancedDataset(target(), out, share=share)
+    both = BalancedDataset(face_dataset(), out, share=share)
     assert (int((~both.is_synthetic).sum()), int(both.is_synthetic.sum())) == (real, made)
     assert len(both.table()) == len(both)
 
@@ -223,13 +223,13 @@ def test_the_share_of_synthetic_samples_is_kept(out, share, real, made):
 )
 def test_a_share_that_cannot_be_is_refused_with_the_largest(out, share, said):
     with pytest.raises(UsageError, match=said):
-        BalancedDataset(target(), out, share=share)
+        BalancedDataset(face_dataset(), out, share=share)
 
 
 def test_fewer_synthetic_samples_come_evenly_from_the_cells_and_by_the_seed(out):
     ages = []
     for seed in (0, 0, 1):
-        both = BalancedDataset(target(), out, share=0.25, seed=seed)
+        both = BalancedDataset(face_dataset(), out, share=0.25, seed=seed)
         table = both.table().query("synthetic == 1")
         assert abs((table["gender"] == "male").sum() - 3.5) <= 0.5
         ages.append(table["age"].tolist())
@@ -238,7 +238,7 @@ def test_fewer_synthetic_samples_come_evenly_from_the_cells_and_by_the_seed(out)
 
 
 def test_labels_that_are_named_otherwise_are_mapped(out):
-    real = target().table.rename(columns={"gender": "Male"})
+    real = face_dataset().table.rename(columns={"gender": "Male"})
     real["Male"] = [int(value == "male") for value in real["Male"]]
     faces = FaceDataset("celebs", "folder", "memory", real, Images())
     with pytest.raises(UsageError, match="no column 'gender'"):
@@ -261,11 +261,11 @@ def test_sets_without_a_common_label_are_refused(out):
 
 def test_a_number_here_and_text_there_is_refused(out):
     with pytest.raises(UsageError, match="'age' is a number"):
-        BalancedDataset(target(age=["old"] * 20), out, columns=["age"])
+        BalancedDataset(face_dataset(age=["old"] * 20), out, columns=["age"])
 
 
 def test_real_labels_that_are_missing_are_marked_like_synthetic_ones(out):
-    both = BalancedDataset(target(gender=[None, "male"] * 10, age=[np.nan, 3.0] * 10), out)
+    both = BalancedDataset(face_dataset(gender=[None, "male"] * 10, age=[np.nan, 3.0] * 10), out)
     assert both[0][1]["gender"] == -1
     assert np.isnan(both[0][1]["age"])
     assert both[0][1]["age"].dtype == np.float32
@@ -273,7 +273,7 @@ def test_real_labels_that_are_missing_are_marked_like_synthetic_ones(out):
 
 @pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
 def test_both_together_work_in_workers(out, context, workers):
-    both = BalancedDataset(target(), ShardDataset(out, transform=to_size), share=0.5)
+    both = BalancedDataset(face_dataset(), ShardDataset(out, transform=to_size), share=0.5)
     loader = DataLoader(both, batch_size=6, num_workers=workers, multiprocessing_context=context)
     batches = list(loader)
     assert torch.cat([labels["synthetic"] for _, labels in batches]).tolist() == [0] * 20 + [1] * 20
@@ -300,7 +300,7 @@ def test_weights_of_tables_and_data_sets(out):
     expected = [4 / 3, 4 / 3, 2 / 3, 2 / 3]
     assert group_weights(table, by="g,h").tolist() == pytest.approx(expected)
     assert group_weights({"g": list("aabb"), "h": [1, 2, 1, 1]}, by=["g", "h"]).tolist() == pytest.approx(expected)
-    both = BalancedDataset(target(), out)
+    both = BalancedDataset(face_dataset(), out)
     weights = group_weights(both, by="gender")
     female = torch.tensor((both.table()["gender"] == "female").tolist())
     assert weights[female].sum().item() == pytest.approx(weights[~female].sum().item())

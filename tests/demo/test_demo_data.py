@@ -16,9 +16,9 @@ from faceaug.utils.images import inspect
 
 
 def test_it_reads_clean_and_is_unbalanced_as_the_card_says():
-    target = load_dataset(demo.path(), strict=True)
-    assert (len(target), target.attributes, target.problems) == (1000, ("yaw",), ())
-    counts = analyze(target, demo.BY).counts.tolist()
+    dataset = load_dataset(demo.path(), strict=True)
+    assert (len(dataset), dataset.attributes, dataset.problems) == (1000, ("yaw",), ())
+    counts = analyze(dataset, demo.BY).counts.tolist()
     assert counts == list(COUNTS)
     card = (demo.path().parent / "README.md").read_text()
     assert re.findall(r"^\| (-?\d+ to -?\d+) \| (\d+) \|$", card, re.MULTILINE) == [
@@ -37,10 +37,10 @@ def test_pictures_are_small_jpegs_and_the_whole_is_under_5_mb():
 
 def test_heads_turn_the_way_the_sign_says():
     """Turned to the picture's right (yaw > 0) a face shows its far cheek there: skin lies further to the left."""
-    target = load_dataset(demo.path(), check="none")
-    yaw = target.table["yaw"].to_numpy()
-    right = np.mean([target.image(i) for i in np.flatnonzero(yaw > 30)], axis=0)
-    left = np.mean([target.image(i) for i in np.flatnonzero(yaw < -30)], axis=0)
+    dataset = load_dataset(demo.path(), check="none")
+    yaw = dataset.table["yaw"].to_numpy()
+    right = np.mean([dataset.image(i) for i in np.flatnonzero(yaw > 30)], axis=0)
+    left = np.mean([dataset.image(i) for i in np.flatnonzero(yaw < -30)], axis=0)
     mirrored = left[:, ::-1]
     assert np.corrcoef(right.ravel(), mirrored.ravel())[0, 1] > np.corrcoef(right.ravel(), left.ravel())[0, 1] + 0.2
 

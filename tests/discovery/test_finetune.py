@@ -56,8 +56,8 @@ def _trusting(monkeypatch):
 
 
 def tuned(folder, begin, out, **more):
-    target = load_dataset(folder, needs_labels=False)
-    return tuning.finetune(Scenes(16), out, target, begin, QUICK, **{"steps": 5, "aligned": True, **more})
+    dataset = load_dataset(folder, needs_labels=False)
+    return tuning.finetune(Scenes(16), out, dataset, begin, QUICK, **{"steps": 5, "aligned": True, **more})
 
 
 def test_it_leaves_a_file_that_takes_the_place_of_the_one_it_began_with(folder, begin, tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bundles import small_bundle
-from explainable import EYES, MOUTH, as_target, measured_table, measurer_of_parts
+from explainable import EYES, MOUTH, as_dataset, measured_table, measurer_of_parts
 
 from faceaug.errors import DatasetError, UsageError
 from faceaug.explain import explain as explaining
@@ -29,7 +29,7 @@ def bundle():
 
 
 def test_labels_are_carried_by_the_parts_that_make_them(bundle):
-    gender, age = explain(as_target(measured_table()), "gender,age", bundle)
+    gender, age = explain(as_dataset(measured_table()), "gender,age", bundle)
     assert (gender.attribute, gender.level, gender.against, gender.measure) == (
         "gender", "male", "female", "balanced accuracy",
     )  # fmt: skip
@@ -48,7 +48,7 @@ def test_labels_are_carried_by_the_parts_that_make_them(bundle):
 
 
 def test_the_map_is_the_sum_of_coefficient_times_map(bundle):
-    (age,) = explain(as_target(measured_table()), "age", bundle)
+    (age,) = explain(as_dataset(measured_table()), "age", bundle)
     expected = sum(age.fit.coefficients[k] * bundle.maps[k] for k in range(3))
     np.testing.assert_allclose(age.change, expected, rtol=1e-6)
     assert age.change.shape == (4, 16, 16)
@@ -57,7 +57,7 @@ def test_the_map_is_the_sum_of_coefficient_times_map(bundle):
 def test_light_is_told_as_light(bundle):
     table = measured_table()
     table = table[table["group"] != "c"].reset_index(drop=True)
-    (group,) = explain(as_target(table), "group", bundle)
+    (group,) = explain(as_dataset(table), "group", bundle)
     strongest = max(group.parts, key=lambda part: abs(part.coefficient))
     assert (strongest.name, strongest.kind, strongest.share) == ("light_x", "light", None)
     assert group.fit.controls > 0.9
@@ -65,7 +65,7 @@ def test_light_is_told_as_light(bundle):
 
 
 def test_several_levels_one_by_one_and_a_rare_one_is_left_out_with_a_sentence(bundle, caplog):
-    found = explain(as_target(measured_table()), "group", bundle)
+    found = explain(as_dataset(measured_table()), "group", bundle)
     assert [(one.level, one.against) for one in found] == [("a", "all others"), ("b", "all others")]
     assert "faces: group=c has 7 faces that are measured where at least 30 are needed" in caplog.text
 
@@ -74,7 +74,7 @@ def test_faces_that_cannot_be_told_are_left_out_and_counted(bundle):
     table = measured_table()
     table.loc[3:12, [*NAMES, MOUTH]] = np.nan
     table.loc[100:104, "gender"] = None
-    (gender,) = explain(as_target(table), "gender", bundle)
+    (gender,) = explain(as_dataset(table), "gender", bundle)
     assert gender.left_out == {"not measured": 10, "without a label": 5}
     assert gender.fit.rows == len(table) - 15
     assert "left out 10 not measured, left out 5 without a label" in gender.to_text()
@@ -82,29 +82,29 @@ def test_faces_that_cannot_be_told_are_left_out_and_counted(bundle):
 
 def test_other_splits_judge(bundle):
     table = measured_table().assign(split=["train", "val", "train", "test", None] * 48)
-    (gender,) = explain(as_target(table), "gender", bundle)
+    (gender,) = explain(as_dataset(table), "gender", bundle)
     assert (gender.judged_on, gender.fit.rows, gender.fit.held_out) == ("val and test", 96, 96)
-    (whole,) = explain(as_target(table), "gender", bundle, use_splits=False)
+    (whole,) = explain(as_dataset(table), "gender", bundle, use_splits=False)
     assert (whole.judged_on, whole.fit.rows) == ("5 folds in turn", 240)
     few = table.assign(split=["train"] * 230 + ["test"] * 10)
-    (again,) = explain(as_target(few), "gender", bundle)  # ten faces are too few to judge on
+    (again,) = explain(as_dataset(few), "gender", bundle)  # ten faces are too few to judge on
     assert (again.judged_on, again.fit.rows) == ("5 folds in turn", 230)
 
 
 def test_bins_make_classes_of_a_number(bundle):
-    found = explain(as_target(measured_table()), "age:0/45/55/120", bundle)
+    found = explain(as_dataset(measured_table()), "age:0/45/55/120", bundle)
     assert [one.level for one in found] == ["0 to 45", "45 to 55", "55 to 120"]
     assert found[0].parts[0].name == found[2].parts[0].name == EYES
 
 
 def test_many_faces_are_thinned(bundle, monkeypatch):
     monkeypatch.setattr(explaining, "MOST", 100)
-    (gender,) = explain(as_target(measured_table()), "gender", bundle)
+    (gender,) = explain(as_dataset(measured_table()), "gender", bundle)
     assert gender.fit.rows == 100
 
 
 def test_text_and_json(bundle):
-    (gender,) = explain(as_target(measured_table()), "gender", bundle)
+    (gender,) = explain(as_dataset(measured_table()), "gender", bundle)
     text, facts = gender.to_text(), json.loads(json.dumps(gender.to_dict()))
     assert text.startswith("gender: male against female\n  240 faces learnt from\n  balanced accuracy 0.")
     assert max(map(len, text.splitlines())) <= 100
@@ -125,7 +125,7 @@ def test_text_and_json(bundle):
 def test_nothing_found_is_said(bundle):
     table = measured_table()
     table["gender"] = np.random.default_rng(5).permutation(table["gender"])
-    (gender,) = explain(as_target(table), "gender", bundle)
+    (gender,) = explain(as_dataset(table), "gender", bundle)
     silent = replace(gender, parts=())
     assert silent.to_text().endswith("No part of the face carries it, as far as this can tell.")
 
@@ -151,15 +151,15 @@ def test_what_cannot_be_explained(bundle, by, kind, said):
     )
     table.loc[40:, "few"] = np.nan
     with pytest.raises(kind, match=said):
-        explain(as_target(table), by, bundle)
+        explain(as_dataset(table), by, bundle)
 
 
 def test_parts_of_another_reconstruction_are_refused(bundle):
     table = measured_table().drop(columns=MOUTH)
     with pytest.raises(DatasetError, match=r"hold 2 of the 3 parts .* another reconstruction; name its file as --rec"):
-        columns_for(as_target(table), "gender", bundle)
+        columns_for(as_dataset(table), "gender", bundle)
     bare = measured_table().drop(columns=list(bundle.atoms))
-    assert columns_for(as_target(bare), "gender", bundle) == [*NAMES, *bundle.atoms]
+    assert columns_for(as_dataset(bare), "gender", bundle) == [*NAMES, *bundle.atoms]
 
 
 def test_what_measures_no_parts_is_refused(bundle):

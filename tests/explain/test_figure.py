@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bundles import small_bundle
-from explainable import as_target, measured_table
+from explainable import as_dataset, measured_table
 
 from faceaug.explain import explain as explaining
 from faceaug.explain import figure as explain_map
@@ -20,7 +20,7 @@ def age() -> Explanation:
     with pytest.MonkeyPatch.context() as patched:
         whole = explaining.regress
         patched.setattr(explaining, "regress", lambda *a, **k: whole(*a, **k, resamples=2, shuffles=2))
-        return explain(as_target(measured_table()), "age", small_bundle())[0]
+        return explain(as_dataset(measured_table()), "age", small_bundle())[0]
 
 
 def tile(picture: np.ndarray, row: int, column: int) -> np.ndarray:

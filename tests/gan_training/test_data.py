@@ -26,27 +26,27 @@ def numbered(n, side=8):
 
 
 def test_images_become_squares_of_one_size(tmp_path):
-    target = write(tmp_path / "faces", [(16, 16), (32, 32), (20, 16)])
-    pixels, left_out = load_pictures(target, 16)
+    dataset = write(tmp_path / "faces", [(16, 16), (32, 32), (20, 16)])
+    pixels, left_out = load_pictures(dataset, 16)
     assert (pixels.shape, left_out) == ((3, 16, 16, 3), 0)
-    assert np.array_equal(pixels[0], target.image(0))
-    assert np.array_equal(pixels[2], target.image(2)[:, 2:18]), "the middle"
+    assert np.array_equal(pixels[0], dataset.image(0))
+    assert np.array_equal(pixels[2], dataset.image(2)[:, 2:18]), "the middle"
 
 
 def test_images_that_do_not_fit_are_refused_in_one_sentence(tmp_path):
-    target = write(tmp_path / "faces", [(16, 16), (12, 16), (16, 40), (16, 50)])
+    dataset = write(tmp_path / "faces", [(16, 16), (12, 16), (16, 40), (16, 50)])
     with pytest.raises(DatasetError) as caught:
-        load_pictures(target, 16)
+        load_pictures(dataset, 16)
     assert str(caught.value) == (
         "of 4 images 1 are smaller than 16 pixels and 2 are far from square (first: 001.png, 12 by 16): choose a lower "
         "--resolution, take the middle squares with --crop, or leave them out with --leave-out"
     )
-    pixels, left_out = load_pictures(target, 16, leave_out=True)
+    pixels, left_out = load_pictures(dataset, 16, leave_out=True)
     assert (len(pixels), left_out) == (1, 3)
-    pixels, left_out = load_pictures(target, 16, leave_out=True, crop=True)
+    pixels, left_out = load_pictures(dataset, 16, leave_out=True, crop=True)
     assert (len(pixels), left_out) == (3, 1)
     with pytest.raises(DatasetError, match="compare with larger"):
-        load_pictures(target, 64, leave_out=True, if_small="compare with larger ones")
+        load_pictures(dataset, 64, leave_out=True, if_small="compare with larger ones")
 
 
 def test_a_part_is_held_out_and_never_drawn():

@@ -50,8 +50,8 @@ def measured_table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def as_target(table: pd.DataFrame) -> FaceDataset:
-    """A target of a table; nobody opens its pictures."""
+def as_dataset(table: pd.DataFrame) -> FaceDataset:
+    """A dataset of a table; nobody opens its pictures."""
 
     class Nothing:
         def read(self, key: str) -> bytes:

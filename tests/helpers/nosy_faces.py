@@ -54,11 +54,11 @@ def sees(images: Tensor) -> FaceFactors:
 def nosy_measurer() -> FaceEstimator:
     """A measurer that reads `nosy` faces in the framing they have, and refuses what has no nose."""
     base = fake_measurer()
-    trust = replace(base.trust, limits=np.array([9.0, 9.0, 9.0, 0.0]))
+    trust = replace(base.trust, thresholds=np.array([9.0, 9.0, 9.0, 0.0]))
     return replace(base, reconstruct=sees, trust=trust, sha256="ab" * 32)
 
 
-def nosy_target(folder: Path, count: int = 60, labels: bool = True) -> FaceDataset:
+def nosy_dataset(folder: Path, count: int = 60, labels: bool = True) -> FaceDataset:
     """Faces as PNG files with their measured yaw; nine in ten look ahead. Two in five are called round."""
     rng = np.random.default_rng(4)
     folder.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def header(**changes: Any) -> ManifestHeader:
         "generator": GeneratorRecord(name="toy", sha256="a" * 64, licence="MIT", origin="made up"),
         "directions": ModelRecord(name="toy directions", sha256="b" * 64),
         "probes": (ModelRecord(name="gender", sha256="c" * 64),),
-        "target": DatasetRecord(name="faces|old", fingerprint="d" * 64, rows=90, reader="folder"),
+        "dataset": DatasetRecord(name="faces|old", fingerprint="d" * 64, rows=90, reader="folder"),
         "columns": COLUMNS,
         "settings": {"by": "gender"},
     }

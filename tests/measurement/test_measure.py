@@ -1,4 +1,4 @@
-"""Measuring data sets: a row a picture, reasons where nothing can be told, and columns of a target."""
+"""Measuring data sets: a row a picture, reasons where nothing can be told, and columns of a dataset."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ def test_labels_travel_along_but_for_what_is_measured(faces, measurer, tmp_path)
 
 
 def test_a_measured_column_of_a_target(faces, measurer):
-    target = load(faces)
-    measured = with_measured(target, ["yaw", "light"], lambda: measurer)
+    dataset = load(faces)
+    measured = with_measured(dataset, ["yaw", "light"], lambda: measurer)
     assert measured.attributes == ("yaw", "light")
     assert measured.table["yaw"].is_monotonic_increasing
-    assert target.attributes == ()
-    assert measured.fingerprint() != target.fingerprint()
-    assert measured.fingerprint() == with_measured(target, ["yaw", "light"], lambda: measurer, workers=3).fingerprint()
+    assert dataset.attributes == ()
+    assert measured.fingerprint() != dataset.fingerprint()
+    assert measured.fingerprint() == with_measured(dataset, ["yaw", "light"], lambda: measurer, workers=3).fingerprint()
 
 
 def test_the_labels_win(faces, measurer, tmp_path):
@@ -148,30 +148,30 @@ def test_the_labels_win(faces, measurer, tmp_path):
 def test_what_is_not_needed_is_not_loaded(faces, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,yaw\n" + "".join(f"{k:02d}.png,{k}\n" for k in range(5)))
-    target = load(faces, labels)
-    assert with_measured(target, ["yaw", "split"], never) is target
+    dataset = load(faces, labels)
+    assert with_measured(dataset, ["yaw", "split"], never) is dataset
 
 
 def test_a_name_that_nobody_knows_is_left_to_whoever_looks_for_it(faces, measurer, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,gender\n" + "".join(f"{k:02d}.png,{k}\n" for k in range(5)))
-    target = load(faces, labels)
+    dataset = load(faces, labels)
 
     def nothing():
         raise DatasetError("nothing that measures")
 
-    assert with_measured(target, ["gendre"], lambda: measurer) is target
-    assert with_measured(target, ["gendre"], nothing) is target
+    assert with_measured(dataset, ["gendre"], lambda: measurer) is dataset
+    assert with_measured(dataset, ["gendre"], nothing) is dataset
     with pytest.raises(DatasetError, match="nothing that measures"):
-        with_measured(target, ["gendre", "yaw"], nothing)
+        with_measured(dataset, ["gendre", "yaw"], nothing)
 
 
 def test_what_cannot_be_told_is_counted_and_said(faces, measurer, caplog):
     (faces / "10.png").write_bytes(encode(np.zeros((64, 64, 3), np.uint8), "png"))
     (faces / "11.png").write_bytes(encode(slope(0.5, 8), "png"))
     with caplog.at_level(logging.WARNING, "faceaug"):
-        target = with_measured(load(faces), ["yaw"], lambda: measurer)
-    assert target.table["yaw"].isna().tolist() == [False] * 5 + [True] * 2
+        dataset = with_measured(load(faces), ["yaw"], lambda: measurer)
+    assert dataset.table["yaw"].isna().tolist() == [False] * 5 + [True] * 2
     assert caplog.messages == ["faces: nothing can be measured on 2 of 7 images (blank 1, smaller than 24 pixels 1)"]
 
 

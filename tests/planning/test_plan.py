@@ -1,4 +1,4 @@
-"""Plans: what always holds, each target, limits, the file."""
+"""Plans: what always holds, each strategy, limits, the file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ AXES = (Axis("gender", "categorical", ("f", "m")), Axis("race", "categorical", (
 COUNTS = [4, 0, 9, 10, 2, 2]
 
 
-def planned(target: Any = "uniform", limits: Budget | None = None, counts: list[int] = COUNTS) -> list[int]:
-    return list(plan_counts(AXES, counts, target, limits).planned.values())
+def planned(strategy: Any = "uniform", limits: Budget | None = None, counts: list[int] = COUNTS) -> list[int]:
+    return list(plan_counts(AXES, counts, strategy, limits).planned.values())
 
 
 # What always holds
@@ -135,7 +135,7 @@ def test_ties_go_to_the_larger_need_then_to_the_earlier_cell() -> None:
     assert share_out([5, 0, 5], 3) == [2, 0, 1]
 
 
-# Each target
+# Each strategy
 
 
 def test_uniform_raises_all_cells_also_the_empty_ones() -> None:
@@ -157,8 +157,8 @@ def test_explicit_totals_and_cells_left_out(tmp_path: Path) -> None:
     path.write_text("f: {a: 7, b: 1}\nm: {a: 10}\n")
     assert planned(str(path)) == [3, 1, 0, 0, 0, 0]
     assert planned([{"gender": "f", "race": "a", "count": 7}]) == [3, 0, 0, 0, 0, 0]
-    assert plan_counts(AXES, COUNTS, str(path)).target == str(path)
-    assert plan_counts(AXES, COUNTS, {"f": {"a": 7}}).target == "explicit"
+    assert plan_counts(AXES, COUNTS, str(path)).strategy == str(path)
+    assert plan_counts(AXES, COUNTS, {"f": {"a": 7}}).strategy == "explicit"
 
 
 def reference(tmp_path: Path, name: str, content: str) -> str:
@@ -226,7 +226,7 @@ def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, sai
 
 
 @pytest.mark.parametrize(
-    ("target", "error", "said"),
+    ("strategy", "error", "said"),
     [
         ("unifrom", UsageError, "not known.*did you mean 'uniform'"),
         ("uniform:2", UsageError, "not known"),
@@ -242,9 +242,9 @@ def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, sai
         ({"x": {"a": 4}}, PlanError, "'gender' has no level 'x'"),
     ],
 )
-def test_targets_that_cannot_be_met(target: Any, error: type[Exception], said: str) -> None:
+def test_targets_that_cannot_be_met(strategy: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
-        planned(target)
+        planned(strategy)
 
 
 def test_uniform_within_needs_a_second_attribute() -> None:
@@ -252,11 +252,11 @@ def test_uniform_within_needs_a_second_attribute() -> None:
         plan_counts(AXES[:1], [1, 2], "uniform-within:gender")
 
 
-@pytest.mark.parametrize("target", ["uniform", "min:50", {"f": 9}])
-def test_one_class_only_leaves_nothing_to_balance(target: Any) -> None:
+@pytest.mark.parametrize("strategy", ["uniform", "min:50", {"f": 9}])
+def test_one_class_only_leaves_nothing_to_balance(strategy: Any) -> None:
     one = analyze(pd.DataFrame({"gender": ["female"] * 3, "hair": ["long"] * 3}), "gender")
     with pytest.raises(PlanError, match="--by gender has a single level 'female': nothing to balance"):
-        plan(one, target)
+        plan(one, strategy)
     two = analyze(pd.DataFrame({"gender": ["female"] * 3, "hair": ["long"] * 3}), "gender,hair")
     with pytest.raises(PlanError, match=r"single cell \(gender=female, hair=long\): nothing to balance"):
         plan(two)
@@ -325,7 +325,7 @@ def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     assert Plan.read(tmp_path / "plan.json") == made
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
     content = json.loads((tmp_path / "plan.json").read_text())
-    assert (content["format"], content["version"], content["target"]) == ("faceaug-plan", 1, "min:3")
+    assert (content["format"], content["version"], content["strategy"]) == ("faceaug-plan", 1, "min:3")
     assert content["totals"] == {"real": 3, "wanted": 15, "planned": 4}
     assert content["axes"][1]["edges"] == [-90, -25, 25, 90]
 

@@ -13,7 +13,7 @@ from faceaug.recipes.recipe import GatesSection, Recipe, load, parse
 from faceaug.errors import FaceaugError, UsageError
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-SECTIONS = ("target", "plan", "generator", "gates", "run", "output")
+SECTIONS = ("dataset", "plan", "generator", "gates", "run", "output")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ SECTIONS = ("target", "plan", "generator", "gates", "run", "output")
         ({"version": 2}, "is wrong at version"),
         ({"format": "faceaug-plan"}, "is wrong at format"),
         ({"plan": "uniform"}, "is wrong at plan"),
-        (["by"], "must be a mapping of sections (target, plan, generator, gates, run, output), but is a list"),
+        (["by"], "must be a mapping of sections (dataset, plan, generator, gates, run, output), but is a list"),
     ],
 )
 def test_errors_say_what_and_where(content, said):
@@ -42,7 +42,7 @@ def test_errors_say_what_and_where(content, said):
 
 
 def test_nothing_given_is_nothing_asked():
-    for content in (None, {}, {"run": {}}, {"run": None, "target": {"path": None}}):
+    for content in (None, {}, {"run": {}}, {"run": None, "dataset": {"path": None}}):
         assert parse(content, "it").options() == {}
         assert parse(content, "it").settings() == {}
 
@@ -50,21 +50,21 @@ def test_nothing_given_is_nothing_asked():
 def test_relative_paths_are_meant_from_the_recipe(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(
-        "target: {path: faces, labels: ../labels.csv}\nplan: {target: 'match:shares.csv', file: plan.json}\n"
+        "dataset: {path: faces, labels: ../labels.csv}\nplan: {strategy: 'match:shares.csv', file: plan.json}\n"
         "generator: {name: weights.safetensors}\noutput: {path: /elsewhere}\n"
     )
     assert load(str(file)).options() == {
         "source": str(tmp_path / "faces"),
         "labels": str(tmp_path / "../labels.csv"),
-        "wish": f"match:{tmp_path / 'shares.csv'}",
+        "strategy": f"match:{tmp_path / 'shares.csv'}",
         "plan_file": str(tmp_path / "plan.json"),
         "generator": str(tmp_path / "weights.safetensors"),
         "out": "/elsewhere",
     }
-    file.write_text("plan: {target: wish.yaml}\ngenerator: {name: embedded}\n")
-    assert load(str(file)).options() == {"wish": str(tmp_path / "wish.yaml"), "generator": "embedded"}
-    file.write_text("plan: {target: 'min:5'}\n")
-    assert load(str(file)).options() == {"wish": "min:5"}
+    file.write_text("plan: {strategy: counts.yaml}\ngenerator: {name: embedded}\n")
+    assert load(str(file)).options() == {"strategy": str(tmp_path / "counts.yaml"), "generator": "embedded"}
+    file.write_text("plan: {strategy: 'min:5'}\n")
+    assert load(str(file)).options() == {"strategy": "min:5"}
 
 
 def test_files_that_are_no_recipe(tmp_path):
@@ -87,7 +87,7 @@ def test_recipes_of_the_package_are_found_by_name_and_hold_no_paths():
         found = load(file.stem)
         assert found == load(str(file))
         assert found.about
-        assert found.target.path is found.target.labels is found.output.path is found.plan.file is None
+        assert found.dataset.path is found.dataset.labels is found.output.path is found.plan.file is None
     with pytest.raises(UsageError, match="did you mean 'turn_heads'"):
         load("turn_head")
 
@@ -117,7 +117,7 @@ def test_gates_and_settings_are_those_of_the_run():
 
     assert list(GatesSection.model_fields) == [field.name for field in dataclasses.fields(AcceptanceThresholds)]
     everything = {
-        "target": {"aligned": False},
+        "dataset": {"aligned": False},
         "generator": {"name": "embedded", "truncation": 0.5},
         "gates": {field.name: getattr(AcceptanceThresholds(), field.name) for field in dataclasses.fields(AcceptanceThresholds)},
         "run": {

@@ -145,9 +145,9 @@ def test_what_was_measured_is_shown() -> None:
     summary = measure_image_stats([(face(60), None), (face(90), None)]).summary()
     table = ReportTable("Probes", ("probe", "accuracy", "images"), (("gender", 0.843, 1300), ("age", None, float("nan"))),
                   bars=("accuracy",))  # fmt: skip
-    text = render_page(report(tables=[table], looks={"target": summary, "finished": summary}, seconds={"probes": 83}))
+    text = render_page(report(tables=[table], looks={"dataset": summary, "finished": summary}, seconds={"probes": 83}))
     words = Page(text).words
-    for expected in ("0.843", "1,300", "1 min 23 s", "75", "target", "finished"):
+    for expected in ("0.843", "1,300", "1 min 23 s", "75", "dataset", "finished"):
         assert expected in words, expected
     assert words.count("\N{EN DASH}") >= 2
     assert 'style="width:84.3%"' in text
@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
 
 
 def faces_folder(path: Path) -> FaceDataset:
-    """Write 30 real faces, all black, of two genders, and read them as a target."""
+    """Write 30 real faces, all black, of two genders, and read them as a dataset."""
     (path / "faces").mkdir(parents=True)
     genders = ["female"] * 10 + ["male"] * 20
     for k in range(30):
@@ -193,8 +193,8 @@ MEASURED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def output_folder(path: Path, target: FaceDataset, **changes: Any) -> Path:
-    wish = plan(analyze(target, "gender"), "min:25")
+def output_folder(path: Path, dataset: FaceDataset, **changes: Any) -> Path:
+    wish = plan(analyze(dataset, "gender"), "min:25")
     records = [
         CellRecord.planned_only(c.index, c.levels, real=c.real, wanted=c.wanted, planned=c.planned) for c in wish.cells
     ]
@@ -208,9 +208,9 @@ def output_folder(path: Path, target: FaceDataset, **changes: Any) -> Path:
 
 
 def test_a_run_is_reported_from_what_lies_in_its_folder(tmp_path: Path) -> None:
-    target = faces_folder(tmp_path / "real")
-    out = output_folder(tmp_path / "out", target)
-    text = build_report(out, target).read_text(encoding="utf-8")
+    dataset = faces_folder(tmp_path / "real")
+    out = output_folder(tmp_path / "out", dataset)
+    text = build_report(out, dataset).read_text(encoding="utf-8")
     words = Page(text).words
     for expected in ("female", "10 → 17", "20 → 23", "out of tries", "not local", "0.910", "7.25", "0.432",
                      "1 min 01 s",
@@ -227,9 +227,9 @@ def test_a_run_is_reported_from_what_lies_in_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_run_is_reported_without_real_faces(tmp_path: Path) -> None:
-    target = faces_folder(tmp_path / "real")
-    out = output_folder(tmp_path / "out", target)
-    for options in ({"target": target, "real_faces": False}, {}):
+    dataset = faces_folder(tmp_path / "real")
+    out = output_folder(tmp_path / "out", dataset)
+    for options in ({"dataset": dataset, "real_faces": False}, {}):
         text = build_report(out, **options).read_text(encoding="utf-8")  # type: ignore[arg-type]
         assert "real ones are left out" in text
         for name in Page(text).images:
@@ -237,10 +237,10 @@ def test_a_run_is_reported_without_real_faces(tmp_path: Path) -> None:
 
 
 def test_samples_stand_below_the_photographs_that_they_began_with(tmp_path: Path) -> None:
-    target = faces_folder(tmp_path / "real")
-    photograph = hashlib.sha256(target.encoded(3)).digest()
-    out = output_folder(tmp_path / "out", target, source_sha256=photograph)  # of a generator's and of a rerendered one
-    seen = Page(build_report(out, target).read_text(encoding="utf-8"))
+    dataset = faces_folder(tmp_path / "real")
+    photograph = hashlib.sha256(dataset.encoded(3)).digest()
+    out = output_folder(tmp_path / "out", dataset, source_sha256=photograph)  # of a generator's and of a rerendered one
+    seen = Page(build_report(out, dataset).read_text(encoding="utf-8"))
     assert seen.images == [f"report_files/{name}-000{k}.png" for k, name in ((0, "cell"), (0, "pairs"), (1, "cell"))]
     pairs = decode((out / "report_files" / "pairs-0000.png").read_bytes())
     assert pairs.shape == (2 * 96, 12 * 96, 3)
@@ -255,10 +255,10 @@ def test_samples_stand_below_the_photographs_that_they_began_with(tmp_path: Path
 
 
 def test_photographs_that_are_gone_are_told_and_their_samples_shown_alone(tmp_path: Path) -> None:
-    target = faces_folder(tmp_path / "real")
-    out = output_folder(tmp_path / "out", target)
+    dataset = faces_folder(tmp_path / "real")
+    out = output_folder(tmp_path / "out", dataset)
     (tmp_path / "real" / "faces" / "07.png").unlink()  # what cannot be read is passed over
-    words = " ".join(Page(build_report(out, target).read_text(encoding="utf-8")).words)
+    words = " ".join(Page(build_report(out, dataset).read_text(encoding="utf-8")).words)
     assert "1 of the photographs that made faces began with are not in faces|old any more" in words
     assert not list((out / "report_files").glob("pairs-*"))
     sheet = decode((out / "report_files" / "cell-0000.png").read_bytes())
@@ -266,10 +266,10 @@ def test_photographs_that_are_gone_are_told_and_their_samples_shown_alone(tmp_pa
 
 
 def test_samples_of_real_people_are_left_out_with_them(tmp_path: Path) -> None:
-    target = faces_folder(tmp_path / "real")
-    out = output_folder(tmp_path / "out", target, source_sha256=hashlib.sha256(target.encoded(3)).digest())
-    build_report(out, target)
-    words = " ".join(Page(build_report(out, target, real_faces=False).read_text(encoding="utf-8")).words)
+    dataset = faces_folder(tmp_path / "real")
+    out = output_folder(tmp_path / "out", dataset, source_sha256=hashlib.sha256(dataset.encoded(3)).digest())
+    build_report(out, dataset)
+    words = " ".join(Page(build_report(out, dataset, real_faces=False).read_text(encoding="utf-8")).words)
     assert "its person: they are left out, too." in words
     sheet = decode((out / "report_files" / "cell-0000.png").read_bytes())
     assert (sheet[:, 2 * 96 :] == 255).all()  # two of seven samples began with nobody

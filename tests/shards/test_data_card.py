@@ -20,7 +20,7 @@ def test_the_card_says_what_from_what_and_what_came_of_it(tmp_path):
         "| female | 50 | 40 | 15 | 25 | blurred 24 |  |",
         "| male | 40 | 30 | 15 | 15 | duplicate 1 | only so far |",
         manifest.generator.sha256,
-        manifest.target.fingerprint,
+        manifest.dataset.fingerprint,
         "faceaug balance faces/ -o out/",
         "| semantic/yaw | float32 | degrees | measured |",
         'ShardDataset("out")',
@@ -39,8 +39,8 @@ def test_its_header_is_yaml_with_format_and_version(tmp_path):
 
 def test_rows_of_tables_have_as_many_cells_as_their_head(tmp_path):
     name = "a|b\n*c* <script> `d`"
-    target = DatasetRecord(name=name, fingerprint="d" * 64, rows=1)
-    text = read_card(write_output(tmp_path / "out", target=target))
+    dataset = DatasetRecord(name=name, fingerprint="d" * 64, rows=1)
+    text = read_card(write_output(tmp_path / "out", dataset=dataset))
     assert "<script>" not in text.split("---", 2)[2]
     counts = []
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):

@@ -395,7 +395,7 @@ def _close(folder):
 def test_a_child_neither_holds_nor_releases_the_lock(tmp_path):
     with begin(tmp_path / "out") as folder:
         folder.append([sample(2)])
-        child = multiprocessing.get_context("fork").Process(target=_close, args=(folder,))
+        child = multiprocessing.get_context("fork").Process(dataset=_close, args=(folder,))
         child.start()
         child.join(30)
         assert (tmp_path / "out" / ".lock").exists()

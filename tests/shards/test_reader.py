@@ -104,7 +104,7 @@ def test_a_fork_reads_through_a_file_of_its_own(shard):
     expected = [hashlib.sha256(reader.encoded(k % COUNT)).hexdigest() for k in range(200)]
     context = multiprocessing.get_context("fork")
     out = context.Queue()
-    children = [context.Process(target=_read_all, args=(reader, out)) for _ in range(2)]
+    children = [context.Process(dataset=_read_all, args=(reader, out)) for _ in range(2)]
     for child in children:
         child.start()
     assert [hashlib.sha256(reader.encoded(k % COUNT)).hexdigest() for k in range(200)] == expected

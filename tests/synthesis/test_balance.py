@@ -34,21 +34,21 @@ from faceaug.synthesis.engines import latent_edit as block
 BY = "bar,spot:-3/0/3"
 PLANNED = 36
 # Loose where toys are not faces: what each gate refuses is tested with the gates.
-LOOSE = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=4)
-SETTINGS = RunConfig(draws=256, workers=1, limits=LOOSE, report=False, corrections=2, candidates=4)
+LOOSE = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, face_quality=0.0, exposure=0.0, duplicate_bits=4)
+SETTINGS = RunConfig(draws=256, workers=1, thresholds=LOOSE, report=False, corrections=2, candidates=4)
 
 
 @pytest.fixture(scope="module")
-def wish(toy_target) -> Plan:
-    return plan(analyze(toy_target, BY), "min:200", PlanLimits(max_total=PLANNED))
+def wish(toy_dataset) -> Plan:
+    return plan(analyze(toy_dataset, BY), "min:200", PlanLimits(max_total=PLANNED))
 
 
 @pytest.fixture(scope="module")
-def base(toy_target, wish, tmp_path_factory, module_quick) -> tuple[Path, RunResult, list]:
+def base(toy_dataset, wish, tmp_path_factory, module_quick) -> tuple[Path, RunResult, list]:
     """A run in one go: its folder, its result, and what it told."""
     out, told = tmp_path_factory.mktemp("runs") / "base", []
     result = balance(
-        toy_target, out, plan=wish, generator=ToyFaces(), settings=SETTINGS, progress=lambda *c: told.append(c)
+        toy_dataset, out, plan=wish, generator=ToyFaces(), config=SETTINGS, progress=lambda *c: told.append(c)
     )
     return out, result, told
 
@@ -68,14 +68,14 @@ def test_planned_is_accepted_and_short(base, wish):
         assert bool(cell.note) == bool(cell.short)
 
 
-def test_the_folder_is_clean_and_says_what_it_was_made_with(base, toy_target):
+def test_the_folder_is_clean_and_says_what_it_was_made_with(base, toy_dataset):
     out, _, _ = base
     report = verify(out)
     assert report.problems == ()
     assert report.complete
     manifest = read_manifest(out)
     assert manifest.generator.sha256 == ToyFaces().sha256
-    assert manifest.target.fingerprint == toy_target.fingerprint()
+    assert manifest.dataset.fingerprint == toy_dataset.fingerprint()
     assert {"steering", "judge"} <= set(manifest.measured["probes"])
     assert manifest.measured["r2"]["bar=yes"] > 0.2
     listed = {entry.name for entry in manifest.files}
@@ -93,7 +93,7 @@ def test_samples_are_what_their_latents_say(base):
         image = reader.image(0)
     assert [levels[code] for code in held["attr/bar"]] == [cells[cell] for cell in held["cell"]]
     assert len(np.unique(held["seed"])) == len(held["seed"])
-    assert (held["attr_confidence/bar"] >= LOOSE.judge).all()
+    assert (held["attr_confidence/bar"] >= LOOSE.held_out).all()
     assert (held["plausibility"] <= 1).all()
     again = ToyFaces().synthesize(torch.from_numpy(held["w"][:1]))[0]
     grey, made = again.mean(0).numpy().ravel(), image.mean(2).ravel().astype(float)
@@ -116,13 +116,13 @@ def test_progress_is_told_to_the_end(base):
     assert [done for done, _ in making] == sorted(done for done, _ in making)
 
 
-def test_workers_and_batches_do_not_change_a_bit(base, toy_target, wish, tmp_path, module_quick):
+def test_workers_and_batches_do_not_change_a_bit(base, toy_dataset, wish, tmp_path, module_quick):
     settings = replace(SETTINGS, workers=2, batch_size=7)
-    balance(toy_target, tmp_path / "other", plan=wish, generator=ToyFaces(), settings=settings)
+    balance(toy_dataset, tmp_path / "other", plan=wish, generator=ToyFaces(), config=settings)
     same(base[0], tmp_path / "other")
 
 
-def test_interruptions_do_not_change_a_bit(base, toy_target, wish, tmp_path, module_quick):
+def test_interruptions_do_not_change_a_bit(base, toy_dataset, wish, tmp_path, module_quick):
     """Once while learning, twice while making, then to the end: with other workers and batches each time."""
     out, done = tmp_path / "out", []
     stops = [("directions", 2, 2, 64), ("making", 2, 2, 64), ("making", 3, 1, 7)]
@@ -130,7 +130,7 @@ def test_interruptions_do_not_change_a_bit(base, toy_target, wish, tmp_path, mod
     for stage, times, workers, batch in stops:
         settings = replace(SETTINGS, workers=workers, batch_size=batch)
         with pytest.raises(KeyboardInterrupt):
-            balance(toy_target, out, plan=wish, generator=ToyFaces(), settings=settings, resume=bool(done),
+            balance(toy_dataset, out, plan=wish, generator=ToyFaces(), config=settings, resume=bool(done),
                     progress=interrupt(stage, times))  # fmt: skip
         assert not read_manifest(out).complete
         assert verify(out).problems == ()
@@ -139,7 +139,7 @@ def test_interruptions_do_not_change_a_bit(base, toy_target, wish, tmp_path, mod
     assert partly  # it stopped inside a cell
     assert 0 == done[0] < done[1] < done[2] < base[1].accepted  # each got further, and left it on disk
     told = []
-    result = balance(toy_target, out, plan=wish, generator=ToyFaces(), settings=SETTINGS, resume=True,
+    result = balance(toy_dataset, out, plan=wish, generator=ToyFaces(), config=SETTINGS, resume=True,
                      progress=lambda *c: told.append(c))  # fmt: skip
     assert not {"probes", "directions"} & {stage for stage, _, _ in told}  # what was learnt is read back
     assert next(done for stage, done, _ in told if stage == "making") == done[2]
@@ -148,36 +148,36 @@ def test_interruptions_do_not_change_a_bit(base, toy_target, wish, tmp_path, mod
     assert verify(out).problems == ()
 
 
-def test_another_configuration_is_refused(base, toy_target, wish, module_quick):
+def test_another_configuration_is_refused(base, toy_dataset, wish, module_quick):
     before = (base[0] / "manifest.json").read_bytes()
-    smaller = plan(analyze(toy_target, BY), "min:200", PlanLimits(max_total=PLANNED - 1))
+    smaller = plan(analyze(toy_dataset, BY), "min:200", PlanLimits(max_total=PLANNED - 1))
     others = [
-        dict(settings=replace(SETTINGS, seed=1)), dict(settings=replace(SETTINGS, limits=replace(LOOSE, drift=0.4))),
-        dict(settings=replace(SETTINGS, finish=False)), dict(generator=ToyFaces(21)), dict(plan=smaller),
+        dict(config=replace(SETTINGS, seed=1)), dict(config=replace(SETTINGS, thresholds=replace(LOOSE, drift=0.4))),
+        dict(config=replace(SETTINGS, harmonize=False)), dict(generator=ToyFaces(21)), dict(plan=smaller),
     ]  # fmt: skip
     for other in others:
-        arguments = dict(plan=wish, generator=ToyFaces(), settings=SETTINGS, **{})
+        arguments = dict(plan=wish, generator=ToyFaces(), config=SETTINGS, **{})
         with pytest.raises(OutputError, match="another configuration"):
-            balance(toy_target, base[0], resume=True, **{**arguments, **other})
+            balance(toy_dataset, base[0], resume=True, **{**arguments, **other})
     with pytest.raises(OutputError, match="finished run"):
-        balance(toy_target, base[0], plan=wish, generator=ToyFaces(), settings=SETTINGS)
+        balance(toy_dataset, base[0], plan=wish, generator=ToyFaces(), config=SETTINGS)
     assert (base[0] / "manifest.json").read_bytes() == before
 
 
-def test_a_finished_run_resumes_at_once(base, toy_target, wish, monkeypatch):
+def test_a_finished_run_resumes_at_once(base, toy_dataset, wish, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("nothing is left to do")
 
     monkeypatch.setattr("faceaug.synthesis.balance.load_thumbnails", never)
-    result = balance(toy_target, base[0], plan=wish, generator=ToyFaces(), settings=SETTINGS, resume=True)
+    result = balance(toy_dataset, base[0], plan=wish, generator=ToyFaces(), config=SETTINGS, resume=True)
     assert (result.accepted, result.short) == (base[1].accepted, base[1].short)
 
 
-def test_tries_that_run_out_end_short_with_a_note(toy_target, wish, tmp_path, module_quick, monkeypatch):
+def test_tries_that_run_out_end_short_with_a_note(toy_dataset, wish, tmp_path, module_quick, monkeypatch):
     monkeypatch.setattr("faceaug.synthesis.engines.latent_edit.out_of_reach", lambda *_: "")
     impossible = replace(LOOSE, confidence=1.0)  # a probe is never that sure
-    settings = replace(SETTINGS, limits=impossible, tries=1, finish=False)
-    result = balance(toy_target, tmp_path / "out", plan=wish, generator=ToyFaces(), settings=settings)
+    settings = replace(SETTINGS, thresholds=impossible, tries=1, harmonize=False)
+    result = balance(toy_dataset, tmp_path / "out", plan=wish, generator=ToyFaces(), config=settings)
     assert (result.accepted, result.short) == (0, PLANNED)
     for cell in result.manifest.cells:
         assert cell.short == cell.planned
@@ -189,15 +189,15 @@ def test_tries_that_run_out_end_short_with_a_note(toy_target, wish, tmp_path, mo
     assert report.complete
 
 
-def test_a_cell_out_of_reach_is_not_tried_and_says_why(toy_target, wish, tmp_path, module_quick, monkeypatch):
+def test_a_cell_out_of_reach_is_not_tried_and_says_why(toy_dataset, wish, tmp_path, module_quick, monkeypatch):
     lost = next(cell for cell in wish.cells if cell.planned)
 
     def told(parts, directions, probes):
         return "too narrow" if {p.task.name: p.level for p in parts} == lost.levels else ""
 
     monkeypatch.setattr("faceaug.synthesis.engines.latent_edit.out_of_reach", told)
-    settings = replace(SETTINGS, tries=1, finish=False)
-    result = balance(toy_target, tmp_path / "out", plan=wish, generator=ToyFaces(), settings=settings)
+    settings = replace(SETTINGS, tries=1, harmonize=False)
+    result = balance(toy_dataset, tmp_path / "out", plan=wish, generator=ToyFaces(), config=settings)
     cells = {cell.index: cell for cell in result.manifest.cells}
     assert (cells[lost.index].tried, cells[lost.index].short) == (0, lost.planned)
     assert cells[lost.index].note == "too narrow"
@@ -205,10 +205,10 @@ def test_a_cell_out_of_reach_is_not_tried_and_says_why(toy_target, wish, tmp_pat
     assert all(cell.note != "too narrow" for index, cell in cells.items() if index != lost.index)
 
 
-def test_raw_samples_are_left_as_the_generator_made_them(toy_target, wish, tmp_path, module_quick):
-    settings = replace(SETTINGS, finish=False, image_format="png", layout="raw", tries=2)
-    few = plan(analyze(toy_target, "bar"), "min:200", PlanLimits(max_total=12))
-    balance(toy_target, tmp_path / "out", plan=few, generator=ToyFaces(), settings=settings)
+def test_raw_samples_are_left_as_the_generator_made_them(toy_dataset, wish, tmp_path, module_quick):
+    settings = replace(SETTINGS, harmonize=False, image_format="png", layout="raw", tries=2)
+    few = plan(analyze(toy_dataset, "bar"), "min:200", PlanLimits(max_total=12))
+    balance(toy_dataset, tmp_path / "out", plan=few, generator=ToyFaces(), config=settings)
     held = columns(tmp_path / "out")
     pictures = ToyFaces().synthesize(torch.from_numpy(held["w"]))
     expected = ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
@@ -229,7 +229,7 @@ def small_trunk():
     return torch.nn.Sequential(*layers), 24
 
 
-def test_a_run_that_really_learns(toy_target, tmp_path, monkeypatch):
+def test_a_run_that_really_learns(toy_dataset, tmp_path, monkeypatch):
     """Nothing stands in for the probes here; with a moment's training and open gates, what is made is accounted for."""
     monkeypatch.setattr(guide, "learn", learning.train_classifiers)
     monkeypatch.setattr(guide, "train_soundness", soundness.train_face_quality)
@@ -241,13 +241,13 @@ def test_a_run_that_really_learns(toy_target, tmp_path, monkeypatch):
     for name, small in (("BLOCK", 8), ("OFFSPRING", 8), ("GENERATIONS", 1)):
         monkeypatch.setattr(block, name, small)
     open_ = AcceptanceThresholds(
-        confidence=0.01, judge=0.01, drift=9.0, spill=99.0, realistic=1.0, sound=0.0, exposure=0.0
+        confidence=0.01, held_out=0.01, drift=9.0, spill=99.0, realistic=1.0, face_quality=0.0, exposure=0.0
     )
-    few = plan(analyze(toy_target, "bar"), "min:200", PlanLimits(max_total=6))
+    few = plan(analyze(toy_dataset, "bar"), "min:200", PlanLimits(max_total=6))
     told = []
     result = balance(
-        toy_target, tmp_path / "out", plan=few, generator=ToyFaces(), progress=lambda *call: told.append(call[0]),
-        settings=replace(SETTINGS, limits=open_, finish=False, corrections=1),
+        toy_dataset, tmp_path / "out", plan=few, generator=ToyFaces(), progress=lambda *call: told.append(call[0]),
+        config=replace(SETTINGS, thresholds=open_, harmonize=False, corrections=1),
     )  # fmt: skip
     assert result.accepted + result.short == 6
     assert result.accepted > 0
@@ -258,25 +258,25 @@ def test_a_run_that_really_learns(toy_target, tmp_path, monkeypatch):
     assert verify(tmp_path / "out").problems == ()
 
 
-def test_what_decides_the_samples_is_in_the_fingerprint(toy_target, wish):
+def test_what_decides_the_samples_is_in_the_fingerprint(toy_dataset, wish):
     generator = ToyFaces()
 
     def mark(**changes):
-        return fingerprint(toy_target, wish, generator, replace(SETTINGS, **changes))
+        return fingerprint(toy_dataset, wish, generator, replace(SETTINGS, **changes))
 
     assert mark() == mark(workers=4, batch_size=3, report=True)
-    changed = [mark(seed=1), mark(draws=300), mark(truncation=0.8), mark(corrections=1), mark(candidates=2),
-               mark(tries=3), mark(keep=("spot",)), mark(finish=False), mark(image_format="png"), mark(layout="raw"),
-               mark(limits=replace(LOOSE, drift=0.1))]  # fmt: skip
+    changed = [mark(seed=1), mark(draws=300), mark(truncation_psi=0.8), mark(corrections=1), mark(candidates=2),
+               mark(tries=3), mark(keep=("spot",)), mark(harmonize=False), mark(image_format="png"), mark(layout="raw"),
+               mark(thresholds=replace(LOOSE, drift=0.1))]  # fmt: skip
     assert len({mark(), *changed}) == 1 + len(changed)
 
 
-def test_a_generator_that_draws_otherwise_is_another_in_the_fingerprint(toy_target, wish):
+def test_a_generator_that_draws_otherwise_is_another_in_the_fingerprint(toy_dataset, wish):
     drawn = initialise(StyleGAN2Config(8, 4, 4, 1, 64, 8), seed=0, samples=100)
     ways = [drawn, *(drawn.with_settings(**way) for way in ({"psi": 0.7}, {"noise": "none"}, {"cutoff": 2}))]
-    assert len({fingerprint(toy_target, wish, way, SETTINGS) for way in ways}) == len(ways)
-    assert fingerprint(toy_target, wish, drawn.with_settings(), SETTINGS) == fingerprint(
-        toy_target, wish, drawn, SETTINGS
+    assert len({fingerprint(toy_dataset, wish, way, SETTINGS) for way in ways}) == len(ways)
+    assert fingerprint(toy_dataset, wish, drawn.with_settings(), SETTINGS) == fingerprint(
+        toy_dataset, wish, drawn, SETTINGS
     )
 
 
@@ -304,28 +304,28 @@ def test_settings_that_would_do_nothing_are_refused(given, idle):
 
 def test_pictures_of_two_sizes_do_not_go_into_raw_pixels():
     with pytest.raises(UsageError, match="pictures of one size"):
-        RunConfig(engine="both", layout="raw", finish=False)
+        RunConfig(engine="both", layout="raw", harmonize=False)
 
 
-def test_an_attribute_that_cannot_be_kept_is_refused(toy_target, wish, tmp_path):
+def test_an_attribute_that_cannot_be_kept_is_refused(toy_dataset, wish, tmp_path):
     for keep, found in (("spott", "'spott' cannot be kept"), ("bar", "'bar' cannot be kept")):
         with pytest.raises(UsageError, match=found):
             balance(
-                toy_target, tmp_path / "o", plan=wish, generator=ToyFaces(), settings=replace(SETTINGS, keep=(keep,))
+                toy_dataset, tmp_path / "o", plan=wish, generator=ToyFaces(), config=replace(SETTINGS, keep=(keep,))
             )
     assert not (tmp_path / "o").exists()
 
 
-def test_faces_are_not_made_in_low_precision(toy_target, wish, tmp_path):
+def test_faces_are_not_made_in_low_precision(toy_dataset, wish, tmp_path):
     rough = ToyFaces()
     rough.precision = "bfloat16"
     with pytest.raises(UsageError, match="computes in bfloat16"):
-        balance(toy_target, tmp_path / "o", plan=wish, generator=rough, settings=SETTINGS)
+        balance(toy_dataset, tmp_path / "o", plan=wish, generator=rough, config=SETTINGS)
     assert not (tmp_path / "o").exists()
 
 
-def test_a_foreign_folder_is_left_alone(toy_target, wish, tmp_path):
+def test_a_foreign_folder_is_left_alone(toy_dataset, wish, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(FaceaugError):
-        balance(toy_target, tmp_path, plan=wish, generator=ToyFaces(), settings=SETTINGS)
+        balance(toy_dataset, tmp_path, plan=wish, generator=ToyFaces(), config=SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

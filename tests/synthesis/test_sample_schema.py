@@ -53,14 +53,14 @@ def test_notes_do_not_depend_on_the_order_of_counts():
     assert note_for(1, {"b": 2, "a": 2}, {}) == note_for(1, {"a": 2, "b": 2}, {})
 
 
-def test_a_label_called_like_a_measurement_is_kept_where_it_has_classes(toy_target):
+def test_a_label_called_like_a_measurement_is_kept_where_it_has_classes(toy_dataset):
     """Day and night are no share of light; numbers of that name are measured anew; lists are no labels."""
-    table = toy_target.table.assign(
-        light=["day", "night"] * (len(toy_target) // 2), roll=1.0, boxes=[[1, 2]] * len(toy_target)
+    table = toy_dataset.table.assign(
+        light=["day", "night"] * (len(toy_dataset) // 2), roll=1.0, boxes=[[1, 2]] * len(toy_dataset)
     )
     light = Axis("light", "categorical", ("day", "night"))
     roll = Axis("roll", "continuous", ("0 to 2",), (0, 2))
-    labels = kept_labels(replace(toy_target, table=table), [light, roll])
+    labels = kept_labels(replace(toy_dataset, table=table), [light, roll])
     assert labels.of(1)["light"] == "night"
     assert set(labels.of(0)) == {"bar", "spot", "light"}
     kinds = {column.key: column.type for column in columns_of_rerendered([light, roll], labels)}

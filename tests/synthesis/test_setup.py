@@ -20,22 +20,22 @@ from faceaug.utils.tensors import thumbnails, to_uint8
 
 
 @pytest.fixture(scope="module")
-def arrays(toy_target):
-    return load_thumbnails(toy_target, 64)[0]
+def arrays(toy_dataset):
+    return load_thumbnails(toy_dataset, 64)[0]
 
 
-def prepared(target, arrays, folder, *, by="bar,spot:-3/0/3", generator=None, finish=False, **changes) -> FittedModels:
-    axes = [build_axis(target.table, spec) for spec in parse_by(by)]
-    settings = dict(seed=0, keep=(), draws=256, limits=AcceptanceThresholds(), finish=finish, codec="jpeg", workers=2,
+def prepared(dataset, arrays, folder, *, by="bar,spot:-3/0/3", generator=None, finish=False, **changes) -> FittedModels:
+    axes = [build_axis(dataset.table, spec) for spec in parse_by(by)]
+    settings = dict(seed=0, keep=(), draws=256, thresholds=AcceptanceThresholds(), harmonize=finish, codec="jpeg", workers=2,
                     batch_size=64, device="cpu", progress=lambda *_: None)  # fmt: skip
-    return fit_models(target, arrays, axes, generator or ToyFaces(), folder, **{**settings, **changes})
+    return fit_models(dataset, arrays, axes, generator or ToyFaces(), folder, **{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
-def made(toy_target, arrays, tmp_path_factory, module_quick):
+def made(toy_dataset, arrays, tmp_path_factory, module_quick):
     """A guide and its folder; with a finisher."""
     folder = tmp_path_factory.mktemp("models")
-    return prepared(toy_target, arrays, folder, finish=True), folder
+    return prepared(toy_dataset, arrays, folder, harmonize=True), folder
 
 
 def test_everything_is_there(made):
@@ -47,7 +47,7 @@ def test_everything_is_there(made):
     assert guide.kept() == ()
     assert guide.harmonizer is not None
     assert guide.harmonizer.output_codec == "jpeg"
-    assert guide.reader.framing.whole  # the target is the generator's own pictures
+    assert guide.reader.framing.whole  # the dataset is the generator's own pictures
     np.testing.assert_array_equal(guide.real.hashes.shape, (200,))
     inside = (guide.survey.distance <= guide.reach).mean()
     assert inside == pytest.approx(AcceptanceThresholds().plausible, abs=0.005)
@@ -80,7 +80,7 @@ def equal(one, two) -> bool:
     return one == two
 
 
-def test_what_is_read_back_is_what_was_made(made, toy_target, arrays, module_quick, monkeypatch):
+def test_what_is_read_back_is_what_was_made(made, toy_dataset, arrays, module_quick, monkeypatch):
     guide, folder = made
 
     def never(*args, **kwargs):
@@ -88,7 +88,7 @@ def test_what_is_read_back_is_what_was_made(made, toy_target, arrays, module_qui
 
     for name in ("learn", "survey", "train_soundness", "measure_framing"):
         monkeypatch.setattr(guides, name, never)
-    again = prepared(toy_target, arrays, folder, finish=True)
+    again = prepared(toy_dataset, arrays, folder, harmonize=True)
     assert again.directions.sha256() == guide.directions.sha256()
     for part in ("survey", "real"):
         one, two = getattr(guide, part), getattr(again, part)
@@ -103,58 +103,58 @@ def test_what_is_read_back_is_what_was_made(made, toy_target, arrays, module_qui
         guide.reader.framing.to_dict(),
         guide.reader.colour,
     )
-    assert again.harmonizer.photometry.to_dict() == guide.harmonizer.photometry.to_dict()
+    assert again.harmonizer.image_stats.to_dict() == guide.harmonizer.image_stats.to_dict()
     x = ToyFaces().synthesize(torch.from_numpy(guide.survey.w[:4]))
     np.testing.assert_array_equal(again.reader(x), guide.reader(x))
-    np.testing.assert_array_equal(again.judge.read(x)[0], guide.judge.read(x)[0])
+    np.testing.assert_array_equal(again.held_out.read(x)[0], guide.held_out.read(x)[0])
 
 
-def test_probes_are_not_learnt_again_after_an_interruption(toy_target, arrays, tmp_path, module_quick, monkeypatch):
+def test_probes_are_not_learnt_again_after_an_interruption(toy_dataset, arrays, tmp_path, module_quick, monkeypatch):
     def stop(stage, done, total):
         if stage == "directions":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepared(toy_target, arrays, tmp_path, progress=stop)
+        prepared(toy_dataset, arrays, tmp_path, progress=stop)
     monkeypatch.setattr(guides, "learn", None)
-    guide = prepared(toy_target, arrays, tmp_path)
+    guide = prepared(toy_dataset, arrays, tmp_path)
     assert guide.directions.names[:2] == ("bar=no", "bar=yes")
     assert guide.harmonizer is None
     assert guide.reader.colour is None
 
 
-def test_kept_attributes_are_learnt_and_not_asked(toy_target, arrays, tmp_path, module_quick):
-    keep = [build_axis(toy_target.table, parse_by("spot:q4")[0])]
-    guide = prepared(toy_target, arrays, tmp_path, by="bar", keep=keep)
+def test_kept_attributes_are_learnt_and_not_asked(toy_dataset, arrays, tmp_path, module_quick):
+    keep = [build_axis(toy_dataset.table, parse_by("spot:q4")[0])]
+    guide = prepared(toy_dataset, arrays, tmp_path, by="bar", keep=keep)
     assert guide.kept() == ("spot",)
     assert [axis.name for axis in guide.axes] == ["bar"]
     assert [task.name for task in guide.tasks] == ["bar", "spot"]
 
 
-def test_another_generators_models_are_refused(made, toy_target, arrays, module_quick):
+def test_another_generators_models_are_refused(made, toy_dataset, arrays, module_quick):
     other = ToyFaces()
     other.sha256 = "0" * 64
     with pytest.raises(GeneratorError, match="not for 000000000000"):
-        prepared(toy_target, arrays, made[1], generator=other)
+        prepared(toy_dataset, arrays, made[1], generator=other)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_refused_in_a_sentence(made, name, toy_target, arrays, tmp_path, module_quick):
+def test_a_damaged_file_is_refused_in_a_sentence(made, name, toy_dataset, arrays, tmp_path, module_quick):
     for file in made[1].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / name).write_bytes((made[1] / name).read_bytes()[:40])
     if name == "probes.json":  # of no more use once all is learnt
-        assert prepared(toy_target, arrays, tmp_path).figures == made[0].figures
+        assert prepared(toy_dataset, arrays, tmp_path).figures == made[0].figures
         return
     with pytest.raises(FaceaugError) as error:
-        prepared(toy_target, arrays, tmp_path)
+        prepared(toy_dataset, arrays, tmp_path)
     assert isinstance(error.value, IntegrityError)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_workers_and_batches_do_not_matter(made, toy_target, arrays, tmp_path, module_quick):
-    prepared(toy_target, arrays, tmp_path, finish=True, workers=1, batch_size=7)
+def test_workers_and_batches_do_not_matter(made, toy_dataset, arrays, tmp_path, module_quick):
+    prepared(toy_dataset, arrays, tmp_path, harmonize=True, workers=1, batch_size=7)
     for name in set(FILES) - {"guide.json"}:
         assert (tmp_path / name).read_bytes() == (made[1] / name).read_bytes(), name
 
@@ -162,10 +162,10 @@ def test_workers_and_batches_do_not_matter(made, toy_target, arrays, tmp_path, m
 # --- small parts ---
 
 
-def test_each_cell_weighs_the_same(toy_target):
-    axes = [build_axis(toy_target.table, spec) for spec in parse_by("bar,spot:-1/0/1")]
-    weights = cell_weights(toy_target, axes)
-    bar, spot = toy_target.table["bar"], toy_target.table["spot"]
+def test_each_cell_weighs_the_same(toy_dataset):
+    axes = [build_axis(toy_dataset.table, spec) for spec in parse_by("bar,spot:-1/0/1")]
+    weights = cell_weights(toy_dataset, axes)
+    bar, spot = toy_dataset.table["bar"], toy_dataset.table["spot"]
     outside = (spot < -1) | (spot > 1)
     assert (weights[outside] == 0).all()
     for level in ("yes", "no"):
@@ -174,9 +174,9 @@ def test_each_cell_weighs_the_same(toy_target):
             assert weights[inside].sum() == pytest.approx(1)
 
 
-def test_weights_of_cells_without_pictures(toy_target):
+def test_weights_of_cells_without_pictures(toy_dataset):
     axes = [Axis("bar", "categorical", ("maybe",))]
-    assert (cell_weights(toy_target, axes) == 0).all()
+    assert (cell_weights(toy_dataset, axes) == 0).all()
 
 
 def test_bytes_of_pictures():

@@ -185,8 +185,8 @@ def test_groups_that_contain_themselves_are_read_as_often_as_they_are_there(tmp_
         for number in range(20):  # paths of eight of them are 20^8
             group[f"again{number}"] = group
             group[f"whole{number}"] = file
-    target = load_dataset(tmp_path / "x.h5", strict=True)
-    assert target.attributes == ("gender",)
+    dataset = load_dataset(tmp_path / "x.h5", strict=True)
+    assert dataset.attributes == ("gender",)
 
 
 def test_a_file_of_too_many_parts_is_refused(tmp_path):

@@ -1,6 +1,6 @@
 """What was found without labels, put to use: view and light are read off the generator's own pictures while it edits.
 
-The network of a directions file reads its generator's faces as they are. Where a target's columns were measured by
+The network of a directions file reads its generator's faces as they are. Where a dataset's columns were measured by
 the same network, finished samples are measured again as photographs are, and edits aim in the terms of those
 measurements.
 """
@@ -56,7 +56,7 @@ class PoseLightReader:
         """Read pictures [N, 3, R, R] in [-1, 1], in the generator's framing: float64 [N, 6]."""
         if not len(images):
             return np.empty((0, len(NAMES)))
-        found = np.concatenate([values_of(self.network, part) for part in torch.split(images, TOGETHER)])
+        found = np.concatenate([values_of(self.network, goal) for goal in torch.split(images, TOGETHER)])
         return np.asarray(self.offset + self.slope * found, np.float64)
 
     def in_terms_of(self, read: Floats, measured: Floats) -> PoseLightReader:
@@ -105,17 +105,17 @@ class LearnedDirections:
     Attributes
     ----------
     bundle : Bundle
-    environment : PoseLightReader
+    pose_light : PoseLightReader
     instrument : FaceEstimator
-        Measures finished samples as the target's photographs were measured.
+        Measures finished samples as the dataset's photographs were measured.
     measured : tuple of str
-        Columns of the target that were measured, by this very network.
+        Columns of the dataset that were measured, by this very network.
     aligned : bool
         How they were measured.
     """
 
     bundle: Bundle
-    environment: PoseLightReader
+    pose_light: PoseLightReader
     instrument: FaceEstimator
     measured: tuple[str, ...] = ()
     aligned: bool = False
@@ -133,7 +133,7 @@ class LearnedDirections:
 def find_directions(
     generator: Generator, file: str | Path | None, reconstruction: str | Path | None = None
 ) -> Bundle | None:
-    """Return the directions that fit a generator: of the file, of what measured the target, or those that come along.
+    """Return the directions that fit a generator: of the file, of what measured the dataset, or those that come along.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from faceaug.utils.typing import Floats
 
 VIEW = ("yaw", "pitch", "roll")
 OUTSIDE = tuple(name for name in scene.NAMES if name != "light_side")
-SCENE = (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE)
+SCENE = (*scene.NAMES, scene.FACE_QUALITY, scene.EXPOSURE)
 LIGHT = ("light_x", "light_y", "light")
 LIKE_SKIN = ("light_y", "light")
 """Light that a reconstruction does not tell from skin: a darker skin reads as a dimmer light from below. Edits of an
@@ -45,42 +45,40 @@ class PoseLightReading(Protocol):
 
 @dataclass(frozen=True)
 class FaceReader:
-    """Reads pictures in the generator's own framing: the probe sees them as the target would.
+    """Reads pictures in the generator's own framing: the probe sees them as the dataset would.
 
     Attributes
     ----------
     probe : Classifier or None
-        None where every attribute was measured, and is read by `environment`.
+        None where every attribute was measured, and is read by `pose_light`.
     framing : Framing
-        The window that gives the target's framing.
+        The window that gives the dataset's framing.
     ellipse : FaceEllipse
         Where the generator's faces are.
-    soundness : Classifier
+    face_quality : Classifier
         Tells sound faces from melted ones.
     colour : ColourMatch, optional
-        The fixed mapping toward the target's overall colour, where samples are to be finished: what is written is read.
-    environment : PoseLightReading, optional
+        The fixed mapping toward the dataset's overall colour, where samples are to be finished: what is written is read.
+    pose_light : PoseLightReading, optional
         Reads view and light, where directions found without labels are there. A label of the same name wins.
     """
 
     probe: Classifier | None
     framing: Framing
     ellipse: scene.FaceEllipse
-    soundness: Classifier
+    face_quality: Classifier
     colour: ColourMatch | None = None
-    environment: PoseLightReading | None = None
+    pose_light: PoseLightReading | None = None
 
     @property
     def semantics(self) -> tuple[str, ...]:
         """Names of the S columns."""
-        return (*self._attributes, *self.surroundings, *SCENE)
+        return (*self._attributes, *self.pose_light_names, *SCENE)
 
     @property
-    def surroundings(self) -> tuple[str, ...]:
+    def pose_light_names(self) -> tuple[str, ...]:
         """Names of those that the environment reads."""
-        return (
-            tuple(name for name in self.environment.names if name not in self._attributes) if self.environment else ()
-        )
+        return tuple(name for name in self.pose_light.names if name not in self._attributes) if self.pose_light else ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -88,7 +86,7 @@ class FaceReader:
         tasks = self.probe.tasks if self.probe else ()
         return (
             *(kind_of(task.name) for task in tasks for _ in task.semantics),
-            *map(kind_of, self.surroundings),
+            *map(kind_of, self.pose_light_names),
             *("scene" for _ in SCENE),
         )
 
@@ -97,10 +95,10 @@ class FaceReader:
         """Unit of each column."""
         tasks = self.probe.tasks if self.probe else ()
         units = ["log-odds" if t.kind == "classes" else "as labelled" for t in tasks for _ in t.semantics]
-        if self.environment:
-            known = dict(zip(self.environment.names, self.environment.units, strict=True))
-            units += [known[name] for name in self.surroundings]
-        return (*units, *("log-odds" if name == scene.SOUNDNESS else "[-1, 1]" for name in SCENE))
+        if self.pose_light:
+            known = dict(zip(self.pose_light.names, self.pose_light.units, strict=True))
+            units += [known[name] for name in self.pose_light_names]
+        return (*units, *("log-odds" if name == scene.FACE_QUALITY else "[-1, 1]" for name in SCENE))
 
     @property
     def _attributes(self) -> tuple[str, ...]:
@@ -108,13 +106,13 @@ class FaceReader:
 
     def sigma(self, attribute: str) -> float:
         """Return the standard deviation of the error of an attribute that is a value, in its unit."""
-        if self.environment and attribute in self.surroundings:
-            return float(self.environment.sigma[self.environment.names.index(attribute)])
+        if self.pose_light and attribute in self.pose_light_names:
+            return float(self.pose_light.sigma[self.pose_light.names.index(attribute)])
         assert self.probe is not None
         return self.probe.sigma(attribute)
 
     def view(self, images: Tensor) -> Tensor:
-        """Return pictures [N, 3, R, R] in the target's framing and overall colour."""
+        """Return pictures [N, 3, R, R] in the dataset's framing and overall colour."""
         framed = apply_framing(images, self.framing)
         return framed if self.colour is None else self.colour.apply(framed)
 
@@ -122,12 +120,12 @@ class FaceReader:
         """Read pictures [N, 3, R, R] in [-1, 1]: float64 [N, S]."""
         views = self.view(images)
         columns = [self.probe.read(views)[0]] if self.probe else []
-        if self.environment:
-            rows = [self.environment.names.index(name) for name in self.surroundings]
-            columns.append(self.environment(images)[:, rows])
+        if self.pose_light:
+            rows = [self.pose_light.names.index(name) for name in self.pose_light_names]
+            columns.append(self.pose_light(images)[:, rows])
         around = scene.measure(images, self.ellipse).double().numpy()
-        sound = self.soundness.read(views)[0][:, 1:]
-        return np.concatenate([*columns, around, sound, scene.exposure(views)[:, :1].double().numpy()], 1)
+        face_quality = self.face_quality.read(views)[0][:, 1:]
+        return np.concatenate([*columns, around, face_quality, scene.exposure(views)[:, :1].double().numpy()], 1)
 
 
 def kind_of(name: str) -> str:
@@ -135,16 +133,16 @@ def kind_of(name: str) -> str:
     return "view" if name.lower() in VIEW else "light" if name.lower() in LIGHT else "attribute"
 
 
-def kept_scene(tasks: Sequence[Task], surroundings: Sequence[str] = ()) -> tuple[str, ...]:
+def kept_scene(tasks: Sequence[Task], pose_light_names: Sequence[str] = ()) -> tuple[str, ...]:
     """Return what of the photograph an edit of these attributes keeps.
 
-    Where view and light are read (`surroundings`), an edit of those alone keeps the others of them; one of an attribute
+    Where view and light are read (`pose_light_names`), an edit of those alone keeps the others of them; one of an attribute
     keeps them but for `LIKE_SKIN`, and the colour outside the face. Elsewhere it keeps the scene as far as that can be
     measured without; light from one side changes what is measured as the light's side, so it does not keep that.
     """
     names, kinds = {task.name for task in tasks}, {kind_of(task.name) for task in tasks}
-    if surroundings:
-        others = [name for name in surroundings if name not in names]
+    if pose_light_names:
+        others = [name for name in pose_light_names if name not in names]
         if "attribute" not in kinds:
             return tuple(others)
         return (*(name for name in others if name not in LIKE_SKIN), *OUTSIDE)

@@ -21,9 +21,9 @@ class Engine(Protocol):
 
     @property
     def real(self) -> NDArray[np.uint64]:
-        """Perceptual hashes of the target's pictures, of which samples must be no near-copies."""
+        """Perceptual hashes of the dataset's pictures, of which samples must be no near-copies."""
 
-    def beyond(self, cell: PlannedCell) -> str:
+    def unreachable(self, cell: PlannedCell) -> str:
         """Return why no attempt at a cell could ever be accepted, or an empty text where one could."""
 
     def blocks(self, cell: PlannedCell) -> int:
@@ -32,7 +32,7 @@ class Engine(Protocol):
     def make(self, cell: PlannedCell, block: int) -> BlockResult:
         """Return a block of attempts."""
 
-    def marks(self, reader: ShardReader) -> Iterator[np.uint64]:
+    def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         """Yield the hashes of a shard's samples that this engine made, as `fill_cells` gave them."""
 
 
@@ -40,24 +40,24 @@ class LatentEditEngine:
     """The generator at work."""
 
     def __init__(self, editor: LatentEditor, tries: int) -> None:
-        self._workshop, self._tries = editor, tries
-        self._guide, self._generator = editor.guide, editor.generator
+        self._editor, self._tries = editor, tries
+        self._models, self._generator = editor.models, editor.generator
 
     @property
     def real(self) -> NDArray[np.uint64]:
-        return self._guide.real.hashes
+        return self._models.real.hashes
 
-    def beyond(self, cell: PlannedCell) -> str:
-        return self._workshop.beyond(cell.levels)
+    def unreachable(self, cell: PlannedCell) -> str:
+        return self._editor.unreachable(cell.levels)
 
     def blocks(self, cell: PlannedCell) -> int:
         return attempts_for(cell.planned, self._tries)
 
     def make(self, cell: PlannedCell, block: int) -> BlockResult:
-        return self._workshop.make(cell.index, cell.levels, block)
+        return self._editor.make(cell.index, cell.levels, block)
 
-    def marks(self, reader: ShardReader) -> Iterator[np.uint64]:
-        return drawn_marks(self._workshop, reader)
+    def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
+        return drawn_marks(self._editor, reader)
 
 
 class ChainedEngine:
@@ -70,8 +70,8 @@ class ChainedEngine:
     def real(self) -> NDArray[np.uint64]:
         return self._engines[0].real
 
-    def beyond(self, cell: PlannedCell) -> str:
-        reasons = [engine.beyond(cell) for engine in self._engines]
+    def unreachable(self, cell: PlannedCell) -> str:
+        reasons = [engine.unreachable(cell) for engine in self._engines]
         return "; ".join(reasons) if all(reasons) else ""
 
     def blocks(self, cell: PlannedCell) -> int:
@@ -84,12 +84,12 @@ class ChainedEngine:
             block -= count
         raise AssertionError("a block beyond the last")
 
-    def marks(self, reader: ShardReader) -> Iterator[np.uint64]:
+    def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         for engine in self._engines:
-            yield from engine.marks(reader)
+            yield from engine.stored_hashes(reader)
 
     def _turns(self, cell: PlannedCell) -> list[tuple[Engine, int]]:
-        return [(engine, 0 if engine.beyond(cell) else engine.blocks(cell)) for engine in self._engines]
+        return [(engine, 0 if engine.unreachable(cell) else engine.blocks(cell)) for engine in self._engines]
 
 
 def drawn_marks(editor: LatentEditor, reader: ShardReader) -> Iterator[np.uint64]:
@@ -99,7 +99,7 @@ def drawn_marks(editor: LatentEditor, reader: ShardReader) -> Iterator[np.uint64
     w = _rows(reader, "w", "generator")
     for start in range(0, len(w), 256):
         images = synthesize(editor.generator, w[start : start + 256], editor.batch_size)
-        yield from hashes(editor.guide.reader.view(images))
+        yield from hashes(editor.models.reader.view(images))
 
 
 def _rows(reader: ShardReader, key: str, engine: str) -> NDArray[np.float32]:

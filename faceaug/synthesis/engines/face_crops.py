@@ -49,39 +49,39 @@ class FaceCrops:
 
 @dataclass(frozen=True, eq=False)
 class FaceCropper:
-    """Takes a target's photographs.
+    """Takes a dataset's photographs.
 
     Attributes
     ----------
-    target : FaceDataset
+    dataset : FaceDataset
     framing : Framing
         The window of the generator's pictures that a run shows.
     aspect : float
-        Proportions of the target's photographs.
+        Proportions of the dataset's photographs.
     instrument : FaceEstimator, optional
         Finds faces in the generator's own framing and measures them; without, photographs are taken as they are.
     aligned : bool
         They are framed as the generator's pictures are.
     """
 
-    target: FaceDataset
+    dataset: FaceDataset
     framing: Framing
     aspect: float
     instrument: FaceEstimator | None = None
     aligned: bool = False
 
     def take(self, rows: Sequence[int]) -> FaceCrops:
-        """Return the photographs of these rows of the target."""
-        photographs, marks, refused = [], [], []
+        """Return the photographs of these rows of the dataset."""
+        photographs, stored_hashes, refused = [], [], []
         for row in rows:
             try:
-                data = self.target.encoded(row)
-                photographs.append(decode(data, name=self.target.keys[row], max_pixels=self.target.max_pixels))
-                marks.append(hashlib.sha256(data).digest())
+                data = self.dataset.encoded(row)
+                photographs.append(decode(data, name=self.dataset.keys[row], max_pixels=self.dataset.max_pixels))
+                stored_hashes.append(hashlib.sha256(data).digest())
                 refused.append("")
             except (FaceaugError, OSError):
                 photographs.append(np.zeros((SIDE, SIDE, 3), np.uint8))
-                marks.append(bytes(32))
+                stored_hashes.append(bytes(32))
                 refused.append(UNREADABLE)
         images = torch.empty(0, 3, SIDE, SIDE)
         measured = np.full((len(rows), len(NAMES)), np.nan)
@@ -95,7 +95,7 @@ class FaceCropper:
                 refused[k] = refused[k] or (FACELESS if why else "")
                 measured[k] = values[k - start]
         images[torch.tensor([bool(why) for why in refused], dtype=torch.bool)] = 0
-        return FaceCrops(images, tuple(marks), tuple(refused), measured)
+        return FaceCrops(images, tuple(stored_hashes), tuple(refused), measured)
 
     def _found(self, photographs: Sequence[Rgb]) -> tuple[Tensor, Floats, tuple[str, ...]]:
         """Return faces in the run's framing, what is measured on them, and why there is none."""

@@ -42,11 +42,11 @@ _HELD_OUT = 2**26  # first number of the draws that are inverted; the survey and
 
 
 def check_turning(
-    target: FaceDataset, axes: Sequence[Axis], generator: Generator, found: LearnedDirections | Bundle | None
+    dataset: FaceDataset, axes: Sequence[Axis], generator: Generator, found: LearnedDirections | Bundle | None
 ) -> None:
     """Refuse runs in which nothing could turn or relight a face, or hardly a face is there."""
-    if len(target) < LEAST_PAIRS:
-        raise DatasetError(_too_few(target, len(target), {}))
+    if len(dataset) < LEAST_PAIRS:
+        raise DatasetError(_too_few(dataset, len(dataset), {}))
     if found is None and not any(is_rendered(axis) for axis in axes):
         raise UsageError(
             f"--from-real turns and relights real faces, and no directions of view and light are known in "
@@ -55,74 +55,74 @@ def check_turning(
 
 
 def prepare_inversion(
-    target: FaceDataset, plan: Plan, editor: LatentEditor, folder: Path, settings: RunConfig, told: StageProgress
+    dataset: FaceDataset, plan: Plan, editor: LatentEditor, folder: Path, config: RunConfig, told: StageProgress
 ) -> InversionEngine:
-    """Learn to invert the target's photographs, or read what an interrupted run has learnt already in `folder`.
+    """Learn to invert the dataset's photographs, or read what an interrupted run has learnt already in `folder`.
 
     The figures, a dict "inversion" of the guide's own, are completed.
     """
-    guide, measured = editor.guide, target.measured
-    studio = FaceCropper(
-        target, guide.reader.framing, common_aspect(target), guide.found.instrument if guide.found else None,
-        measured.aligned if measured else settings.aligned,
+    models, measured = editor.models, dataset.measured
+    cropper = FaceCropper(
+        dataset, models.reader.framing, common_aspect(dataset), models.found.instrument if models.found else None,
+        measured.aligned if measured else config.aligned,
     )  # fmt: skip
     if not (folder / FIGURES).exists():
-        rows = np.unique(np.linspace(0, len(target) - 1, min(len(target), LOOKED_AT)).astype(int)).tolist()
-        taken = studio.take(rows)
+        rows = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), LOOKED_AT)).astype(int)).tolist()
+        taken = cropper.take(rows)
         usable = [k for k, why in enumerate(taken.refused) if not why]
         if len(usable) < LEAST_PAIRS:
-            raise DatasetError(_too_few(target, len(rows), Counter(why for why in taken.refused if why)))
+            raise DatasetError(_too_few(dataset, len(rows), Counter(why for why in taken.refused if why)))
         columns = [NAMES.index(name) for name in TURNED]
         common = taken.measured[usable][:, columns]
         common = common[np.isfinite(common).all(1)]
         if not len(common) and not any(is_rendered(axis) for axis in plan.axes):
             raise DatasetError(
-                f"view and light could be measured on none of {len(rows)} photographs of {target.name}, so nothing "
+                f"view and light could be measured on none of {len(rows)} photographs of {dataset.name}, so nothing "
                 "tells how faces are to be turned: count by yaw as well, or leave out --from-real"
             )
         inverter = train_inverter(
-            editor.generator, guide.reader.view, taken.images[usable], seed=settings.seed,
+            editor.generator, models.reader.view, taken.images[usable], seed=config.seed,
             progress=lambda done, of: told("inversion", done, of),
         )  # fmt: skip
         inverter.save(folder / ENCODER)
         write_json(
-            folder / FIGURES, dict(common=common.tolist(), figures=_tried(inverter, taken.images[usable], settings))
+            folder / FIGURES, dict(common=common.tolist(), figures=_tried(inverter, taken.images[usable], config))
         )
-    inverter = Inverter.load(folder / ENCODER, editor.generator, guide.reader.view)
+    inverter = Inverter.load(folder / ENCODER, editor.generator, models.reader.view)
     known = read_json(folder / FIGURES, "what is known of inverting photographs")
     try:
-        guide.figures["inversion"] = known["figures"]
+        models.figures["inversion"] = known["figures"]
         common = np.array(known["common"], np.float64).reshape(-1, len(TURNED))
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{folder / FIGURES} is damaged; start again in another folder") from error
-    sources = SourceFaces(target, plan.axes, (), settings.limits.drift, settings.seed, own=True)
+    sources = SourceFaces(dataset, plan.axes, (), config.thresholds.drift, config.seed, own=True)
     return InversionEngine(
-        editor, inverter, studio, sources, kept_labels(target, plan.axes),
-        common, tries=settings.tries, uses=settings.uses,
+        editor, inverter, cropper, sources, kept_labels(dataset, plan.axes),
+        common, tries=config.tries, max_uses=config.max_uses,
     )  # fmt: skip
 
 
-def _too_few(target: FaceDataset, looked_at: int, refused: Mapping[str, int]) -> str:
+def _too_few(dataset: FaceDataset, looked_at: int, refused: Mapping[str, int]) -> str:
     why = ", ".join(f"{reason} {count}" for reason, count in refused.items())
     return (
-        f"of {looked_at} photographs of {target.name} {looked_at - sum(refused.values())} can be inverted"
+        f"of {looked_at} photographs of {dataset.name} {looked_at - sum(refused.values())} can be inverted"
         f"{f' ({why})' if why else ''}, and at least {LEAST_PAIRS} are needed: leave out --from-real"
     )
 
 
-def _tried(inverter: Inverter, photographs: Tensor, settings: RunConfig) -> dict[str, Any]:
+def _tried(inverter: Inverter, photographs: Tensor, config: RunConfig) -> dict[str, Any]:
     """Say how near photographs come, and draws that nobody has seen, beside the mean face."""
     pick = np.unique(np.linspace(0, len(photographs) - 1, min(len(photographs), TRIED)).astype(int))
-    drawn = sample_latents(inverter.generator, latent_seeds(settings.seed, _HELD_OUT, TRIED))
+    drawn = sample_latents(inverter.generator, latent_seeds(config.seed, _HELD_OUT, TRIED))
     with torch.no_grad():
-        draws = inverter.drawn(torch.from_numpy(drawn.astype(np.float32)))
+        survey_samples = inverter.drawn(torch.from_numpy(drawn.astype(np.float32)))
         mean = inverter.drawn(torch.from_numpy(np.asarray(inverter.generator.w_mean, np.float32))[None])
         plain = inverter.likeness(mean.expand_as(photographs[pick]), photographs[pick])
     found = inverter(photographs[pick]).error
     return dict(
-        quantiles=QUANTILES, photographs=_quantiles(found), draws=_quantiles(inverter(draws).error),
+        quantiles=QUANTILES, photographs=_quantiles(found), survey_samples=_quantiles(inverter(survey_samples).error),
         photographs_by_the_mean_face=_quantiles(plain.double().numpy()),
-        within_limit=round(float((found <= settings.limits.inversion).mean()), 3),
+        within_limit=round(float((found <= config.thresholds.inversion).mean()), 3),
     )  # fmt: skip
 
 

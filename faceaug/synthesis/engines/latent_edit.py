@@ -56,9 +56,9 @@ from faceaug.utils.tensors import as_tensor, to_uint8, unsqueezed
 from faceaug.utils.typing import Floats
 
 LOST = "judge agrees once finished"
-"""The reason of samples in which the judge no longer finds what is asked after the target's blur, noise and codec."""
+"""The reason of samples in which the judge no longer finds what is asked after the dataset's blur, noise and codec."""
 ELSEWHERE = "measured again"
-"""The reason of samples that are not measured as asked, once finished, by what measured the target's photographs."""
+"""The reason of samples that are not measured as asked, once finished, by what measured the dataset's photographs."""
 
 REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
 SEARCHING = 2  # corrections of an edit while parents are searched
@@ -69,8 +69,8 @@ class CellContext:
     """What is known of a cell before its first attempt."""
 
     index: int
-    parts: tuple[AttributeGoal, ...]
-    standard: CellThresholds
+    goals: tuple[AttributeGoal, ...]
+    required: CellThresholds
     parents: Parents
 
 
@@ -90,7 +90,7 @@ class Candidate:
     seed: int
     image: NDArray[np.uint8] | bytes  # [H, W, 3], finished; or encoded as it is to be stored
     quality: int | None  # of the codec
-    finish: dict[str, float]
+    harmonize: dict[str, float]
     w: NDArray[np.float32] | None
     origin_w: NDArray[np.float32] | None
     attr: dict[str, Any]
@@ -111,7 +111,7 @@ class HarmonizedSample:
     confidence
         The judge's probability of each asked attribute.
     measured
-        Asked attributes that were measured on the target's photographs, measured on it as on those.
+        Asked attributes that were measured on the dataset's photographs, measured on it as on those.
     """
 
     image: NDArray[np.uint8]
@@ -139,176 +139,182 @@ class LatentEditor:
     """Makes blocks for a run. What it keeps, the rooms of cells, depends on seeds alone."""
 
     def __init__(
-        self, generator: Generator, guide: FittedModels, limits: AcceptanceThresholds, gates: dict[str, Gate], *,
-        seed: int, candidates: int, truncation: float, corrections: int, batch_size: int, codec: Codec | None = None,
+        self, generator: Generator, models: FittedModels, thresholds: AcceptanceThresholds, gates: dict[str, Gate], *,
+        seed: int, candidates: int, truncation_psi: float, corrections: int, batch_size: int, codec: Codec | None = None,
         workers: int = 1,
     ) -> None:  # fmt: skip
         self.codec = codec  # None where pixels are kept as they are
-        self.generator, self.guide, self.limits, self.gates = generator, guide, limits, gates
-        self.seed, self.candidates, self.truncation = seed, candidates, truncation
+        self.generator, self.models, self.thresholds, self.gates = generator, models, thresholds, gates
+        self.seed, self.candidates, self.truncation_psi = seed, candidates, truncation_psi
         self.corrections, self.batch_size, self.workers = corrections, batch_size, workers
-        self._inverse = guide.directions.precision
-        self._rooms: dict[int, CellContext] = {}
+        self._inverse = models.directions.precision
+        self._contexts: dict[int, CellContext] = {}
         self._lock = threading.Lock()
 
     def make(self, cell: int, levels: dict[str, str], block: int) -> BlockResult:
         """Return block number `block` of attempts at the cell with these levels."""
         torch.set_num_threads(1)
         with self._lock:  # the first worker to come searches, the others wait for its room
-            room = self._rooms.get(cell)
-            if room is None:
-                room = self._rooms[cell] = self._searched(cell, levels)
+            context = self._contexts.get(cell)
+            if context is None:
+                context = self._contexts[cell] = self._searched(cell, levels)
         attempts = range(block * BLOCK, (block + 1) * BLOCK)
         seeds = [sample_seed(self.seed, cell, a) for a in attempts]
-        ask, edited, _ = self._edited(room, seeds, self.corrections)
-        return self.judge(room.parts, room.standard, ask, edited, attempts, seeds)
+        objective, edited, _ = self._edited(context, seeds, self.corrections)
+        return self.assess(context.goals, context.required, objective, edited, attempts, seeds)
 
-    def beyond(self, levels: dict[str, str]) -> str:
+    def unreachable(self, levels: dict[str, str]) -> str:
         """Return why no attempt at a cell of these levels could ever be accepted, or an empty text where one could."""
-        guide, limits = self.guide, self.limits
+        models, thresholds = self.models, self.thresholds
         judges: tuple[tuple[AttributeReader, float], ...] = (
-            (guide.reader, limits.confidence),
-            (guide.judge, limits.judge),
+            (models.reader, thresholds.confidence),
+            (models.held_out, thresholds.held_out),
         )
-        return out_of_reach(attribute_goals(guide.axes, levels, guide.tasks), guide.directions, judges)
+        return out_of_reach(attribute_goals(models.axes, levels, models.tasks), models.directions, judges)
 
     def standing(
         self, cell: int, levels: dict[str, str]
     ) -> tuple[tuple[AttributeGoal, ...], CellThresholds, NDArray[np.int64]]:
         """Return what a cell asks, what its samples are held to, and the surveyed draws that are near it."""
-        guide = self.guide
-        parts = attribute_goals(guide.axes, levels, guide.tasks)
-        half = goal_values(parts, guide.survey, np.full((1, len(parts)), 0.5), self.limits.confidence)
-        middle = edit_objective(parts, half, guide.directions, guide.kept(), guide.reader.surroundings)
-        near = nearest_draws(guide, middle, self._inverse)
-        return parts, cell_thresholds(guide, self.limits, cell, near), near
+        models = self.models
+        goals = attribute_goals(models.axes, levels, models.tasks)
+        half = goal_values(goals, models.survey, np.full((1, len(goals)), 0.5), self.thresholds.confidence)
+        middle = edit_objective(goals, half, models.directions, models.kept(), models.reader.pose_light_names)
+        near = nearest_draws(models, middle, self._inverse)
+        return goals, cell_thresholds(models, self.thresholds, cell, near), near
 
     def _searched(self, cell: int, levels: dict[str, str]) -> CellContext:
         """Search a few generations of mixtures for faces near the cell (search.py)."""
-        guide, found = self.guide, self.guide.survey
-        parts, standard, near = self.standing(cell, levels)
-        w_mean, drawn = guide.directions.w_mean, found.w[near].astype(np.float64)
-        w = w_mean + self.truncation * (drawn - w_mean)
-        read = found.read[near] + (w - drawn) @ guide.directions.B.T
-        costs = cost(guide, parts, standard, self.limits, read, found.remoteness[near])
-        room = CellContext(cell, parts, standard, Parents(w, read, costs, near).best(PARENTS))
+        models, found = self.models, self.models.survey
+        goals, required, near = self.standing(cell, levels)
+        w_mean, drawn = models.directions.w_mean, found.w[near].astype(np.float64)
+        w = w_mean + self.truncation_psi * (drawn - w_mean)
+        read = found.read[near] + (w - drawn) @ models.directions.B.T
+        costs = cost(models, goals, required, self.thresholds, read, found.remoteness[near])
+        context = CellContext(cell, goals, required, Parents(w, read, costs, near).best(PARENTS))
         for generation in range(GENERATIONS):
             first = SEARCH_KEY + generation * OFFSPRING
-            parents = room.parents
+            parents = context.parents
             # The other workers wait for this room, so as many threads as there are workers search it.
             with ThreadPoolExecutor(self.workers) as pool:
-                for more in pool.map(partial(self._offspring, room), range(first, first + OFFSPRING, BLOCK)):
+                for more in pool.map(partial(self._offspring, context), range(first, first + OFFSPRING, BLOCK)):
                     parents = parents.joined(more)
-            room = replace(room, parents=parents.best(PARENTS))
-        return room
+            context = replace(context, parents=parents.best(PARENTS))
+        return context
 
-    def _offspring(self, room: CellContext, start: int) -> Parents:
+    def _offspring(self, context: CellContext, start: int) -> Parents:
         """Return a block of mixtures of a room's parents with fresh draws, edited towards its cell."""
         torch.set_num_threads(1)
-        guide = self.guide
-        seeds = [sample_seed(self.seed, room.index, start + i) for i in range(BLOCK)]
-        _, edited, line = self._edited(room, seeds, SEARCHING)
-        remote = guide.real.remoteness(guide.judge.read(guide.reader.view(edited.images))[1])
-        costs = cost(guide, room.parts, room.standard, self.limits, edited.measured, remote)
+        models = self.models
+        seeds = [sample_seed(self.seed, context.index, start + i) for i in range(BLOCK)]
+        _, edited, line = self._edited(context, seeds, SEARCHING)
+        remote = models.real.remoteness(models.held_out.read(models.reader.view(edited.images))[1])
+        costs = cost(models, context.goals, context.required, self.thresholds, edited.measured, remote)
         return Parents(edited.w.astype(np.float64), edited.measured, costs, line)
 
     def _edited(
-        self, room: CellContext, seeds: Seeds, corrections: int
+        self, context: CellContext, seeds: Seeds, corrections: int
     ) -> tuple[EditObjective, EditResult, NDArray[np.int64]]:
         """Draw a latent for each seed near the cell and edit it to what the cell asks; say which line each is of."""
-        guide = self.guide
-        uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(room.parts)) for s in seeds])
-        ask = edit_objective(
-            room.parts, goal_values(room.parts, guide.survey, uniform, self.limits.confidence), guide.directions, guide.kept(),
-            guide.reader.surroundings,
+        models = self.models
+        uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(context.goals)) for s in seeds])
+        objective = edit_objective(
+            context.goals, goal_values(context.goals, models.survey, uniform, self.thresholds.confidence), models.directions, models.kept(),
+            models.reader.pose_light_names,
         )  # fmt: skip
-        ask = within(ask, room.standard.bright, room.standard.sound)
+        objective = within(objective, context.required.bright, context.required.face_quality)
         w, line = origins(
-            self.generator, guide, room.parents, seeds, ask, self._inverse,
-            candidates=self.candidates, truncation=self.truncation,
+            self.generator, models, context.parents, seeds, objective, self._inverse,
+            candidates=self.candidates, truncation_psi=self.truncation_psi,
         )  # fmt: skip
         edited = extrapolate(
-            self.generator, guide.directions, guide.reader, w.astype(np.float32), ask,
-            covariance=guide.covariance(room.parts), corrections=corrections, reach=REACH * guide.reach,
+            self.generator, models.directions, models.reader, w.astype(np.float32), objective,
+            covariance=models.covariance(context.goals), corrections=corrections, reach=REACH * models.reach,
             batch_size=self.batch_size,
         )  # fmt: skip
-        return ask, edited, line
+        return objective, edited, line
 
-    def judge(
-        self, parts: tuple[AttributeGoal, ...], standard: CellThresholds, ask: EditObjective, edited: EditResult, attempts: Sequence[int],
+    def assess(
+        self, goals: tuple[AttributeGoal, ...], required: CellThresholds, objective: EditObjective, edited: EditResult, attempts: Sequence[int],
         seeds: Seeds, least: tuple[Floats, Floats] | None = None,
     ) -> BlockResult:  # fmt: skip
         """Ask the gates about edited latents, finish those that pass, and let the judge look again.
 
         `least` [N, A] each is what the steering probe and the judge must say of what is asked, where not the limits.
         """
-        guide, directions = self.guide, self.guide.directions
-        viewed = guide.reader.view(edited.images)
-        judged, features = guide.judge.read(viewed)
+        models, directions = self.models, self.models.directions
+        viewed = models.reader.view(edited.images)
+        held_out_confidence, features = models.held_out.read(viewed)
         # Pose and light change the scene by nature; attributes that are to be kept are kept all the same.
-        exempt = any(kind_of(name) != "attribute" for name in (*ask.names, *(p.task.name for p in parts)))
-        held = directions.index([name for name in ask.keep if not exempt or name not in scene.NAMES])
+        exempt = any(kind_of(name) != "attribute" for name in (*objective.names, *(p.task.name for p in goals)))
+        held = directions.index([name for name in objective.keep if not exempt or name not in scene.NAMES])
         drift = np.abs(edited.measured - edited.origin_measured)[:, held] / np.maximum(directions.spread[held], 1e-9)
-        spill = scene.spill(edited.origin_images, edited.images, guide.reader.ellipse).double().numpy()
+        spill = scene.spill(edited.origin_images, edited.images, models.reader.ellipse).double().numpy()
         batch = CandidateBatch(
             images=edited.images, origin_images=edited.origin_images,
-            confidence=confidences(parts, guide.reader, edited.measured),
-            judged=confidences(parts, guide.judge, judged),
+            confidence=confidences(goals, models.reader, edited.measured),
+            held_out_confidence=confidences(goals, models.held_out, held_out_confidence),
             drift=drift.max(1, initial=0.0),
             spill=np.zeros_like(spill) if exempt else spill,
-            plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / guide.reach,
-            realism=guide.real.remoteness(features) / standard.remote,
-            soundness=edited.measured[:, directions.index([scene.SOUNDNESS])[0]] - standard.sound,
-            misexposure=guide.real.misexposure(viewed, self.limits.exposure),
-            discolouring=guide.real.discolouring(viewed, self.limits.exposure), limits=self.limits,
-            least_confidence=least and least[0], least_judged=least and least[1],
+            plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._inverse) / models.reach,
+            realism=models.real.remoteness(features) / required.remote,
+            face_quality=edited.measured[:, directions.index([scene.FACE_QUALITY])[0]] - required.face_quality,
+            misexposure=models.real.misexposure(viewed, self.thresholds.exposure),
+            discolouring=models.real.discolouring(viewed, self.thresholds.exposure), thresholds=self.thresholds,
+            least_confidence=least and least[0], least_held_out=least and least[1],
         )  # fmt: skip
         reasons = refuse(batch, self.gates)
-        nearest = {p.task.name: float(np.nan_to_num(batch.judged[:, k]).max()) for k, p in enumerate(parts)}
-        agreed = least[1] if least else np.full(batch.judged.shape, self.limits.judge)
-        finals = self._finished(viewed, reasons, parts, seeds, agreed)
-        given = labels(parts, guide.reader, guide.judge, edited.measured, judged)
-        marks = hashes(viewed)
+        nearest = {
+            p.task.name: float(np.nan_to_num(batch.held_out_confidence[:, k]).max()) for k, p in enumerate(goals)
+        }
+        agreed = least[1] if least else np.full(batch.held_out_confidence.shape, self.thresholds.held_out)
+        finals = self._harmonized(viewed, reasons, goals, seeds, agreed)
+        given = labels(goals, models.reader, models.held_out, edited.measured, held_out_confidence)
+        stored_hashes = hashes(viewed)
         candidates = tuple(
             Candidate(
                 attempt=attempts[i], seed=_number(seeds[i]),
-                image=final.image, quality=final.quality, finish=final.parameters,
+                image=final.image, quality=final.quality, harmonize=final.parameters,
                 w=edited.w[i], origin_w=edited.origin_w[i], attr=given[i] | final.measured, confidence=final.confidence,
                 semantic=dict(zip(directions.names, edited.measured[i].tolist(), strict=True)),
-                plausibility=float(batch.plausibility[i]), realism=float(batch.realism[i]), hash=marks[i],
+                plausibility=float(batch.plausibility[i]), realism=float(batch.realism[i]), hash=stored_hashes[i],
             ) for i, final in sorted(finals.items()) if reasons[i] is None
         )  # fmt: skip
         refused = {attempts[i]: reason for i, reason in enumerate(reasons) if reason is not None}
         return BlockResult(candidates, refused, nearest)
 
-    def _finished(
+    def _harmonized(
         self,
         viewed: Tensor,
         reasons: list[str | None],
-        parts: Sequence[AttributeGoal],
+        goals: Sequence[AttributeGoal],
         seeds: Sequence[np.random.SeedSequence],
         agreed: Floats,
     ) -> dict[int, HarmonizedSample]:
         """Finish the samples that passed, and let the judge look at what would be written; `reasons` is completed."""
         passed = [i for i, reason in enumerate(reasons) if reason is None]
         pictures = to_uint8(viewed[passed]) if passed else ()
-        harmonizer = self.guide.harmonizer
+        harmonizer = self.models.harmonizer
         finals: dict[int, HarmonizedSample] = {}
         written: dict[int, NDArray[np.uint8]] = {}
         for i, picture in zip(passed, pictures, strict=True):
             if harmonizer:
                 image, parameters, quality = harmonizer(picture, _number(seeds[i]))
             else:
-                image, parameters, quality = unsqueezed(picture, self.guide.reader.framing.aspect), {}, None
+                image, parameters, quality = unsqueezed(picture, self.models.reader.framing.aspect), {}, None
             written[i] = read_back(image, self.codec, quality)
             small = fit(as_tensor(written[i][None]))
-            judged = confidences(parts, self.guide.judge, self.guide.judge.read(small)[0])[0]
-            if (judged < agreed[i]).any():
+            held_out_confidence = confidences(goals, self.models.held_out, self.models.held_out.read(small)[0])[0]
+            if (held_out_confidence < agreed[i]).any():
                 reasons[i] = LOST
             finals[i] = HarmonizedSample(
-                image, parameters, quality, {p.task.name: float(c) for p, c in zip(parts, judged, strict=True)}, {}
+                image,
+                parameters,
+                quality,
+                {p.task.name: float(c) for p, c in zip(goals, held_out_confidence, strict=True)},
+                {},
             )
-        self._measure_again(finals, written, reasons, parts)
+        self._measure_again(finals, written, reasons, goals)
         return finals
 
     def _measure_again(
@@ -316,18 +322,18 @@ class LatentEditor:
         finals: dict[int, HarmonizedSample],
         written: dict[int, NDArray[np.uint8]],
         reasons: list[str | None],
-        parts: Sequence[AttributeGoal],
+        goals: Sequence[AttributeGoal],
     ) -> None:
-        """Measure finished samples as the target's photographs were, where that is what their cells count."""
-        found, rows = self.guide.found, [i for i in finals if reasons[i] is None]
-        asked = [part for part in parts if found and part.task.name in found.measured]
-        if found is None or not asked or not rows:
+        """Measure finished samples as the dataset's photographs were, where that is what their cells count."""
+        found, rows = self.models.found, [i for i in finals if reasons[i] is None]
+        goals = [goal for goal in goals if found and goal.task.name in found.measured]
+        if found is None or not goals or not rows:
             return
         values = found.measure([written[i] for i in rows])
         for i, value in zip(rows, values, strict=True):
-            told = {part.task.name: float(value[NAMES.index(part.task.name)]) for part in asked}
+            told = {goal.task.name: float(value[NAMES.index(goal.task.name)]) for goal in goals}
             finals[i] = replace(finals[i], measured=told)
-            if not all(part.low <= told[part.task.name] < part.high for part in asked):  # NaN is nowhere
+            if not all(goal.low <= told[goal.task.name] < goal.high for goal in goals):  # NaN is nowhere
                 reasons[i] = ELSEWHERE
 
 

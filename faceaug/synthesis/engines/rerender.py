@@ -68,34 +68,34 @@ class RerenderEngine:
 
     Parameters
     ----------
-    target : FaceDataset
+    dataset : FaceDataset
         Its rows are the sources, so the training part alone where it has splits.
     axes : sequence of Axis
         Of the plan.
-    measurer : FaceEstimator
-        What measured the target's columns.
-    limits : AcceptanceThresholds
+    estimator : FaceEstimator
+        What measured the dataset's columns.
+    thresholds : AcceptanceThresholds
     real : uint64 [N]
-        Perceptual hashes of the target's pictures, a row each.
+        Perceptual hashes of the dataset's pictures, a row each.
     aspect : float
         Proportions to which pictures were cut for these hashes.
     keep : sequence of str
         Columns to be kept, where they are measured.
     tries, seed : int
     aligned : bool
-        How the target was measured.
+        How the dataset was measured.
     codec : Codec or None
         In which samples are stored; None where pixels are kept as they are.
     """
 
     def __init__(
-        self, target: FaceDataset, axes: Sequence[Axis], measurer: FaceEstimator, limits: AcceptanceThresholds, real: NDArray[np.uint64], *,
+        self, dataset: FaceDataset, axes: Sequence[Axis], estimator: FaceEstimator, thresholds: AcceptanceThresholds, real: NDArray[np.uint64], *,
         aspect: float, keep: Sequence[str] = (), tries: int, seed: int, aligned: bool, codec: Codec | None,
     ) -> None:  # fmt: skip
-        self._target, self._measurer, self._limits, self._real = target, measurer, limits, real
-        self._sources = SourceFaces(target, axes, keep, limits.drift, seed)
+        self._dataset, self._estimator, self._limits, self._real = dataset, estimator, thresholds, real
+        self._sources = SourceFaces(dataset, axes, keep, thresholds.drift, seed)
         self._aspect, self._tries, self._seed, self._aligned, self._codec = aspect, tries, seed, aligned, codec
-        self._labels = kept_labels(target, axes)
+        self._labels = kept_labels(dataset, axes)
         self._rows: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
 
@@ -103,7 +103,7 @@ class RerenderEngine:
     def real(self) -> NDArray[np.uint64]:
         return self._real
 
-    def beyond(self, cell: PlannedCell) -> str:
+    def unreachable(self, cell: PlannedCell) -> str:
         return "" if len(self._sources_of(cell)) else self._sources.none_for(cell.levels)
 
     def blocks(self, cell: PlannedCell) -> int:
@@ -115,7 +115,7 @@ class RerenderEngine:
         torch.set_num_threads(1)
         first = block * BLOCK
         rows = self._sources_of(cell)[first : first + BLOCK]
-        asked = self._sources.asked(cell.levels)
+        goals = self._sources.goals(cell.levels)
         refused: dict[int, str] = {}
         photographs: dict[int, _Photograph] = {}
         for attempt, row in enumerate(rows.tolist(), first):
@@ -123,10 +123,10 @@ class RerenderEngine:
                 photographs[attempt] = self._photograph(row)
             except (FaceaugError, OSError):
                 refused[attempt] = UNREADABLE
-        candidates = self._attempted(cell, asked, photographs, refused) if photographs else []
+        candidates = self._attempted(cell, goals, photographs, refused) if photographs else []
         return BlockResult(tuple(candidates), refused, {})
 
-    def marks(self, reader: ShardReader) -> Iterator[np.uint64]:
+    def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         """Yield the hashes of stored pictures."""
         rows = np.flatnonzero(reader.column("engine") == ENGINES.index("rerender")).tolist()
         for start in range(0, len(rows), BLOCK):
@@ -139,108 +139,112 @@ class RerenderEngine:
             return self._rows[cell.index]
 
     def _photograph(self, row: int) -> _Photograph:
-        data = self._target.encoded(row)
+        data = self._dataset.encoded(row)
         pixels, info = self._decoded(row, data)
         quality = info.quality if self._codec == info.codec else None
         return _Photograph(row, data, pixels.shape[:2], *canvas_of(pixels), quality)
 
     def _decoded(self, row: int, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
-        return decode_with_info(data, name=self._target.keys[row], max_pixels=self._target.max_pixels)
+        return decode_with_info(data, name=self._dataset.keys[row], max_pixels=self._dataset.max_pixels)
 
     def _attempted(
-        self, cell: PlannedCell, asked: Sequence[SourceGoal], photographs: dict[int, _Photograph], refused: dict[int, str]
+        self, cell: PlannedCell, goals: Sequence[SourceGoal], photographs: dict[int, _Photograph], refused: dict[int, str]
     ) -> list[Candidate]:  # fmt: skip
         attempts = list(photographs)
         rows = np.array([photographs[a].row for a in attempts], np.int64)
         canvases, shorter = stacked([(photographs[a].canvas, photographs[a].shorter) for a in attempts])
-        before = self._measurer.read(canvases, shorter, aligned=self._aligned)
-        columns = [part.column for part in asked]
+        before = self._estimator.read(canvases, shorter, aligned=self._aligned)
+        columns = [goal.column for goal in goals]
         values = before.values[:, columns]
-        told = np.stack([self._sources.values(part.name)[rows] for part in asked], 1)
-        room = np.array([DIFFERENT[part.name == "light"] for part in asked])
-        as_told = (np.abs(values - told) <= room).all(1)  # NaN is not
+        told = np.stack([self._sources.values(goal.name)[rows] for goal in goals], 1)
+        context = np.array([DIFFERENT[goal.name == "light"] for goal in goals])
+        as_told = (np.abs(values - told) <= context).all(1)  # NaN is not
         for k in np.flatnonzero(~as_told):
             refused[attempts[k]] = OTHERWISE
         extents = torch.tensor([extent_of(*photographs[a].size) for a in attempts])
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(attempts), -1)  # canvases lie on themselves
         seeds = [np.random.SeedSequence(self._seed, spawn_key=(cell.index, a, _SEEDS)) for a in attempts]
-        u = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(asked)) for s in seeds])
-        aims = np.stack([part.aims(values[:, k], rows, u[:, k]) for k, part in enumerate(asked)], 1)
-        change = self._steered(asked, before, canvases, whole, shorter, rows, aims, np.flatnonzero(as_told))
+        u = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(goals)) for s in seeds])
+        goal_values_for = np.stack(
+            [goal.goal_values_for(values[:, k], rows, u[:, k]) for k, goal in enumerate(goals)], 1
+        )
+        change = self._steered(goals, before, canvases, whole, shorter, rows, goal_values_for, np.flatnonzero(as_told))
         found = []
         for k in np.flatnonzero(as_told):
             photograph = photographs[attempts[k]]
-            bent = _bent(before.reading[k : k + 1], asked, change[k : k + 1])
+            warp = _warp_for(before.reading[k : k + 1], goals, change[k : k + 1])
             decoded, _ = self._decoded(photograph.row, photograph.data)
             pixels = torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 127.5 - 1
-            made = apply_warp(pixels, bent, extents[k : k + 1], before.faces.windows[k : k + 1])
-            data, stored = self._stored(made, photograph.quality)
-            after = self._measurer.read(*canvases_of([stored]), aligned=self._aligned)
-            reason = self._judged(asked, rows[k : k + 1], pixels, made, bent, after)
+            generated = apply_warp(pixels, warp, extents[k : k + 1], before.faces.windows[k : k + 1])
+            data, stored = self._stored(generated, photograph.quality)
+            after = self._estimator.read(*canvases_of([stored]), aligned=self._aligned)
+            reason = self._refusal_of(goals, rows[k : k + 1], pixels, generated, warp, after)
             if reason:
                 refused[attempts[k]] = reason
                 continue
             mark = self._hashes([stored])[0]
-            found.append(self._candidate(cell, asked, attempts[k], seeds[k], photograph, data, after, mark))
+            found.append(self._candidate(cell, goals, attempts[k], seeds[k], photograph, data, after, mark))
         return found
 
     def _steered(
-        self, asked: Sequence[SourceGoal], before: Measurements, canvases: Tensor, whole: Tensor, shorter: Tensor,
-        rows: NDArray[np.int64], aims: Floats, active: NDArray[np.int64],
+        self, goals: Sequence[SourceGoal], before: Measurements, canvases: Tensor, whole: Tensor, shorter: Tensor,
+        rows: NDArray[np.int64], goal_values_for: Floats, active: NDArray[np.int64],
     ) -> Floats:  # fmt: skip
         """Return by how much each semantic [N, A] is moved so that it is measured in its bin."""
-        columns = [part.column for part in asked]
-        reach = np.array([REACH[part.name] for part in asked])
-        change = np.where(np.isfinite(aims), aims - before.values[:, columns], 0.0).clip(-reach, reach)
+        columns = [goal.column for goal in goals]
+        reach = np.array([REACH[goal.name] for goal in goals])
+        change = np.where(np.isfinite(goal_values_for), goal_values_for - before.values[:, columns], 0.0).clip(
+            -reach, reach
+        )
         for _ in range(CORRECTIONS):
             if not len(active):
                 break
             pick = torch.from_numpy(active)
-            bent = _bent(before.reading[pick], asked, change[active])
-            made = apply_warp(canvases[pick], bent, whole[pick], before.faces.windows[pick])
-            values = self._measurer.read(made, shorter[pick], aligned=self._aligned).values[:, columns]
-            held = np.stack([part.holds(values[:, k], rows[active]) for k, part in enumerate(asked)], 1)
+            warp = _warp_for(before.reading[pick], goals, change[active])
+            generated = apply_warp(canvases[pick], warp, whole[pick], before.faces.windows[pick])
+            values = self._estimator.read(generated, shorter[pick], aligned=self._aligned).values[:, columns]
+            held = np.stack([goal.holds(values[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
             inside = np.asarray(held.all(1))
-            missing = np.nan_to_num(aims[active] - values)
+            missing = np.nan_to_num(goal_values_for[active] - values)
             change[active] = np.where(
                 inside[:, None], change[active], (change[active] + GAIN * missing).clip(-reach, reach)
             )
             active = active[~inside & np.isfinite(values).all(1)]
         return change
 
-    def _stored(self, made: Tensor, quality: int | None) -> tuple[NDArray[np.uint8] | bytes, NDArray[np.uint8]]:
+    def _stored(self, generated: Tensor, quality: int | None) -> tuple[NDArray[np.uint8] | bytes, NDArray[np.uint8]]:
         """Return what of a picture [1, 3, H, W] is kept, and what a reader of the shard will see: uint8 [H, W, 3]."""
-        image = ((made[0] + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
+        image = ((generated[0] + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
         if self._codec is None:
             return image, image
         data = encoded(image, self._codec, quality)
         return data, image if self._codec == "png" else decode(data)
 
-    def _judged(
-        self, asked: Sequence[SourceGoal], row: NDArray[np.int64], photograph: Tensor, made: Tensor, bent: Warp,
+    def _refusal_of(
+        self, goals: Sequence[SourceGoal], row: NDArray[np.int64], photograph: Tensor, generated: Tensor, warp: Warp,
         after: Measurements,
     ) -> str:  # fmt: skip
         """Return why a picture is refused, "" where it is not."""
-        burnt = [float(((part + 1) / 2 > BURNT).float().mean()) for part in (photograph, made)]
+        burnt = [float(((goal + 1) / 2 > BURNT).float().mean()) for goal in (photograph, generated)]
         reasons = (
-            (COVERED, float(bent.holes[0]) > self._limits.uncovered),
-            (WHOLE, float(bent.folds[0]) > self._limits.melted),
+            (COVERED, float(warp.holes[0]) > self._limits.uncovered),
+            (WHOLE, float(warp.folds[0]) > self._limits.distorted),
             (EXPOSED, burnt[1] - burnt[0] > MORE_BURNT),
             (FACE, bool(after.refusals[0])),
-            (REACHED, not all(bool(part.holds(after.values[:, part.column], row).all()) for part in asked)),
+            (REACHED, not all(bool(goal.holds(after.values[:, goal.column], row).all()) for goal in goals)),
         )
         return next((why for why, bad in reasons if bad), "")
 
     def _candidate(
-        self, cell: PlannedCell, asked: Sequence[SourceGoal], attempt: int, seed: np.random.SeedSequence,
+        self, cell: PlannedCell, goals: Sequence[SourceGoal], attempt: int, seed: np.random.SeedSequence,
         photograph: _Photograph, image: NDArray[np.uint8] | bytes, after: Measurements, mark: np.uint64,
     ) -> Candidate:  # fmt: skip
         semantic = dict(zip(NAMES, after.values[0, : len(NAMES)].tolist(), strict=True))
         sure = dict(zip(NAMES, after.confidence[0, : len(NAMES)].tolist(), strict=True))
-        names = [part.name for part in asked if part.name in cell.levels]
+        names = [goal.name for goal in goals if goal.name in cell.levels]
         return Candidate(
             attempt=attempt, seed=int(seed.generate_state(1, np.uint64)[0]), image=image, quality=photograph.quality,
-            finish={}, w=None, origin_w=None,
+            harmonize={}, w=None, origin_w=None,
             attr={**self._labels.of(photograph.row), **{name: semantic[name] for name in names}},
             confidence={name: sure[name] for name in names}, semantic=semantic,
             plausibility=float("nan"), realism=float("nan"),
@@ -253,15 +257,15 @@ class RerenderEngine:
         return hashes(as_tensor(small))
 
 
-def _bent(reading: FaceFactors, asked: Sequence[SourceGoal], change: Floats) -> Warp:
+def _warp_for(reading: FaceFactors, goals: Sequence[SourceGoal], change: Floats) -> Warp:
     """Return how pictures are to be bent for their semantics to move by `change` [N, A]."""
     view, light = reading.view.clone(), reading.light.clone()
-    for k, part in enumerate(asked):
+    for k, goal in enumerate(goals):
         step = torch.from_numpy(change[:, k]).to(view)
-        if part.name in _TURNS:
-            view[:, _TURNS[part.name]] += torch.deg2rad(step)
-        elif part.name in _SLANTS:
-            column = _SLANTS[part.name]
+        if goal.name in _TURNS:
+            view[:, _TURNS[goal.name]] += torch.deg2rad(step)
+        elif goal.name in _SLANTS:
+            column = _SLANTS[goal.name]
             angle = torch.atan(light[:, column]) + torch.deg2rad(step)
             light[:, column] = torch.tan(angle.clamp(-_SLANTEST, _SLANTEST))
         else:  # the share of directed light; all of it stays as much

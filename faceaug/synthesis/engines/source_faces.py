@@ -29,7 +29,7 @@ class SourceGoal:
     ----------
     name : str
     low, high : float64 [N]
-        The bin, or how far it may drift, for each row of the target.
+        The bin, or how far it may drift, for each row of the dataset.
     """
 
     name: str
@@ -45,7 +45,7 @@ class SourceGoal:
         """Return whether values [M] of these rows are as asked."""
         return np.asarray((values >= self.low[rows]) & (values < self.high[rows]))
 
-    def aims(self, values: Floats, rows: NDArray[np.int64], u: Floats) -> Floats:
+    def goal_values_for(self, values: Floats, rows: NDArray[np.int64], u: Floats) -> Floats:
         """Return the values to bring these to: the nearer edge and a little inside, by uniform numbers u [M]."""
         low, high = self.low[rows], self.high[rows]
         width = np.minimum(high - low, NARROW if self.name != "light" else NARROW / 100)
@@ -70,11 +70,11 @@ def is_rendered(axis: Axis) -> bool:
 
 
 class SourceFaces:
-    """The target's faces as sources of its cells.
+    """The dataset's faces as sources of its cells.
 
     Parameters
     ----------
-    target : FaceDataset
+    dataset : FaceDataset
         With a column for each axis.
     axes : sequence of Axis
     keep : sequence of str
@@ -87,19 +87,25 @@ class SourceFaces:
     """
 
     def __init__(
-        self, target: FaceDataset, axes: Sequence[Axis], keep: Sequence[str], drift: float, seed: int, own: bool = False
+        self,
+        dataset: FaceDataset,
+        axes: Sequence[Axis],
+        keep: Sequence[str],
+        drift: float,
+        seed: int,
+        own: bool = False,
     ) -> None:
-        self._axes, self._seed, self._size, self._own = tuple(axes), seed, len(target), own
-        self._codes = {axis.name: axis.assign(attribute(target.table, axis.name)) for axis in axes}
+        self._axes, self._seed, self._size, self._own = tuple(axes), seed, len(dataset), own
+        self._codes = {axis.name: axis.assign(attribute(dataset.table, axis.name)) for axis in axes}
         wanted = [*(axis.name for axis in axes if is_rendered(axis)), *(name for name in keep if name in NAMES)]
-        self._values = {name: numbers(attribute(target.table, name), name) for name in wanted}
+        self._values = {name: numbers(attribute(dataset.table, name), name) for name in wanted}
         self._keep = {name: drift * float(np.nanstd(self._values[name])) for name in keep if name in self._values}
 
     def values(self, name: str) -> Floats:
-        """Return what the target's table says of a measured column, [N]."""
+        """Return what the dataset's table says of a measured column, [N]."""
         return self._values[name]
 
-    def asked(self, levels: Mapping[str, str]) -> tuple[SourceGoal, ...]:
+    def goals(self, levels: Mapping[str, str]) -> tuple[SourceGoal, ...]:
         """Return what is asked of a cell's faces, bins first, then what is to be kept."""
         found = []
         for axis in self._axes:
@@ -111,8 +117,8 @@ class SourceFaces:
                 found.append(
                     SourceGoal(axis.name, np.full(self._size, float(axis.edges[k])), np.full(self._size, float(high)))
                 )
-        for name, room in self._keep.items():
-            found.append(SourceGoal(name, self._values[name] - room, self._values[name] + room))
+        for name, context in self._keep.items():
+            found.append(SourceGoal(name, self._values[name] - context, self._values[name] + context))
         return tuple(found)
 
     def rows(self, cell: int, levels: Mapping[str, str]) -> NDArray[np.int64]:
@@ -122,12 +128,12 @@ class SourceFaces:
             code = axis.levels.index(levels[axis.name])
             if not is_rendered(axis):
                 right &= self._codes[axis.name] == code
-        for part in self.asked(levels):
-            values = self._values[part.name]
+        for goal in self.goals(levels):
+            values = self._values[goal.name]
             right &= np.isfinite(values)
             with np.errstate(invalid="ignore"):
-                gap = np.maximum(np.maximum(part.low - values, values - part.high), 0.0)
-                right &= gap < REACH[part.name]
+                gap = np.maximum(np.maximum(goal.low - values, values - goal.high), 0.0)
+                right &= gap < REACH[goal.name]
         for axis in self._axes:
             if is_rendered(axis):
                 far += np.abs(self._bins(axis) - axis.levels.index(levels[axis.name]))
@@ -146,7 +152,7 @@ class SourceFaces:
         """Say why a cell has no rows."""
         labels = {axis.name: levels[axis.name] for axis in self._axes if not is_rendered(axis)}
         whose = f" of ({describe(labels)})" if labels else ""
-        reach = ", ".join(f"{part.name} {REACH[part.name]:g}" for part in self.asked(levels))
+        reach = ", ".join(f"{goal.name} {REACH[goal.name]:g}" for goal in self.goals(levels))
         if not reach:
             return f"there is no real face{whose} to begin with"
         return f"no real face{whose} is near enough to be turned or relit into it (at most {reach})"

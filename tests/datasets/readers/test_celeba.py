@@ -14,10 +14,10 @@ def celeba(make):
 
 
 def test_attributes_are_answers_and_the_partition_is_the_split(celeba):
-    target = load_dataset(celeba)
-    assert target.attributes == ("5_o_Clock_Shadow", "Female")
-    assert set(target.table["5_o_Clock_Shadow"]) == {"no"}
-    assert target.split == "train"
+    dataset = load_dataset(celeba)
+    assert dataset.attributes == ("5_o_Clock_Shadow", "Female")
+    assert set(dataset.table["5_o_Clock_Shadow"]) == {"no"}
+    assert dataset.split == "train"
     lines = (celeba / "list_eval_partition.txt").read_text().splitlines()
     lines[1], lines[2] = "000002.jpg 1", "000003.jpg 2"
     (celeba / "list_eval_partition.txt").write_text("\n".join(lines))
@@ -28,9 +28,9 @@ def test_attributes_are_answers_and_the_partition_is_the_split(celeba):
 
 def test_without_a_partition_all_is_used(celeba):
     (celeba / "list_eval_partition.txt").unlink()
-    target = load_dataset(celeba)
-    assert len(target) == 6
-    assert target.split is None
+    dataset = load_dataset(celeba)
+    assert len(dataset) == 6
+    assert dataset.split is None
 
 
 def test_the_official_layout_and_the_image_folder_itself(celeba):
@@ -51,8 +51,8 @@ def test_the_official_layout_and_the_image_folder_itself(celeba):
 
 def test_missing_files_and_unlabelled_images_are_reported(celeba):
     (celeba / "img_align_celeba" / "000002.jpg").rename(celeba / "img_align_celeba" / "000099.jpg")
-    target = load_dataset(celeba)
-    assert {(p.kind, p.name) for p in target.problems} == {
+    dataset = load_dataset(celeba)
+    assert {(p.kind, p.name) for p in dataset.problems} == {
         ("missing file", "000002.jpg"),
         ("image without label", "000099.jpg"),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from target_faces import write_face
+from dataset_files import write_face
 
 from faceaug.datasets import load_dataset
 from faceaug.errors import DatasetError
@@ -18,48 +18,48 @@ def make_tree(root, *names):
 
 
 def test_one_level(tmp_path):
-    target = load_dataset(make_tree(tmp_path, "cat/1.png", "dog/2.jpg", "cat/3.webp"), strict=True)
-    assert target.reader == "classes"
-    assert target.table.to_dict("list") == {
+    dataset = load_dataset(make_tree(tmp_path, "cat/1.png", "dog/2.jpg", "cat/3.webp"), strict=True)
+    assert dataset.reader == "classes"
+    assert dataset.table.to_dict("list") == {
         "key": ["cat/1.png", "cat/3.webp", "dog/2.jpg"],
         "class": ["cat", "cat", "dog"],
     }
 
 
 def test_nested_levels(tmp_path):
-    target = load_dataset(
+    dataset = load_dataset(
         make_tree(tmp_path, "female/white/1.png", "female/black/2.png", "male/white/3.png"), strict=True
     )
-    assert target.attributes == ("class_1", "class_2")
-    assert list(target.table["class_1"]) == ["female", "female", "male"]
-    assert list(target.table["class_2"]) == ["black", "white", "white"]
+    assert dataset.attributes == ("class_1", "class_2")
+    assert list(dataset.table["class_1"]) == ["female", "female", "male"]
+    assert list(dataset.table["class_2"]) == ["black", "white", "white"]
 
 
 def test_the_outermost_folders_may_be_splits(tmp_path):
     tree = make_tree(tmp_path, "train/cat/1.png", "train/dog/2.png", "val/cat/3.png", "test/dog/4.png")
-    target = load_dataset(tree)
-    assert target.split == "train"
-    assert target.attributes == ("class",)
-    assert list(target.table["class"]) == ["cat", "dog"]
+    dataset = load_dataset(tree)
+    assert dataset.split == "train"
+    assert dataset.attributes == ("class",)
+    assert list(dataset.table["class"]) == ["cat", "dog"]
     assert list(load_dataset(tree, split="test").table["key"]) == ["test/dog/4.png"]
 
 
 def test_folders_that_are_called_like_splits_but_hold_images_are_classes(tmp_path):
-    target = load_dataset(make_tree(tmp_path, "train/1.png", "test/2.png"))
-    assert target.attributes == ("class",)
-    assert target.split is None
+    dataset = load_dataset(make_tree(tmp_path, "train/1.png", "test/2.png"))
+    assert dataset.attributes == ("class",)
+    assert dataset.split is None
 
 
 def test_numbers_are_classes_not_splits(tmp_path):
-    target = load_dataset(make_tree(tmp_path, "0/a/1.png", "1/a/2.png"))
-    assert target.attributes == ("class_1", "class_2")
+    dataset = load_dataset(make_tree(tmp_path, "0/a/1.png", "1/a/2.png"))
+    assert dataset.attributes == ("class_1", "class_2")
 
 
 def test_images_at_another_depth_are_reported(tmp_path):
     tree = make_tree(tmp_path, "cat/1.png", "dog/2.png", "dog/old/3.png", "4.png")
-    target = load_dataset(tree, reader="classes")
-    assert list(target.table["key"]) == ["cat/1.png", "dog/2.png"]
-    assert {(p.kind, p.name) for p in target.problems} == {
+    dataset = load_dataset(tree, reader="classes")
+    assert list(dataset.table["key"]) == ["cat/1.png", "dog/2.png"]
+    assert {(p.kind, p.name) for p in dataset.problems} == {
         ("malformed name", "dog/old/3.png"),
         ("image without label", "4.png"),
     }
@@ -75,9 +75,9 @@ def test_a_gif_among_the_images_is_reported(tmp_path):
 def test_a_linked_class_folder_is_reported_not_followed(tmp_path):
     make_tree(tmp_path, "elsewhere/1.png", "set/cat/2.png")
     os.symlink(tmp_path / "elsewhere", tmp_path / "set" / "dog")
-    target = load_dataset(tmp_path / "set")
-    assert list(target.table["key"]) == ["cat/2.png"]
-    assert [(p.kind, p.name) for p in target.problems] == [("unreadable image", "dog")]
+    dataset = load_dataset(tmp_path / "set")
+    assert list(dataset.table["key"]) == ["cat/2.png"]
+    assert [(p.kind, p.name) for p in dataset.problems] == [("unreadable image", "dog")]
 
 
 def test_no_class_folder(tmp_path):

@@ -21,7 +21,7 @@ def loaded(any_kind) -> FaceDataset:
 
 
 def test_the_suite_covers_every_reader_of_our_own(request):
-    from target_faces import MAKERS
+    from dataset_files import MAKERS
 
     assert set(MAKERS) == set(OWN)
     assert reader_names()[: len(OWN)] == tuple(OWN)
@@ -51,7 +51,7 @@ def test_the_table(loaded):
 
 def test_labels_belong_to_their_images(any_kind, loaded):
     """The red of an image's first pixel is its number in GENDERS, but JPEG blurs it: compare with the pictures."""
-    from target_faces import GENDERS, face
+    from dataset_files import GENDERS, face
 
     column, female = {"celeba": ("Female", "yes"), "classes": ("class", "female")}.get(
         any_kind[0], ("gender", "female")

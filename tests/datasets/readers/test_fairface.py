@@ -32,9 +32,9 @@ def test_the_label_files_are_the_splits(fairface):
 
 def test_only_one_label_file(fairface):
     (fairface / "fairface_label_val.csv").unlink()
-    target = load_dataset(fairface)
-    assert len(target) == 6
-    assert [(p.kind, p.name) for p in target.problems] == [("image without label", "val/1.jpg")]
+    dataset = load_dataset(fairface)
+    assert len(dataset) == 6
+    assert [(p.kind, p.name) for p in dataset.problems] == [("image without label", "val/1.jpg")]
 
 
 def test_a_label_file_without_its_column(fairface):

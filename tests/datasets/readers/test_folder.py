@@ -7,15 +7,15 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from target_faces import write_face
+from dataset_files import write_face
 
 from faceaug.datasets import load_dataset
 from faceaug.datasets.image_tree import FolderImages, Listing
 from faceaug.errors import DatasetError, ImageError
 
 
-def problems(target):
-    return {(problem.kind, problem.name) for problem in target.problems}
+def problems(dataset):
+    return {(problem.kind, problem.name) for problem in dataset.problems}
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -25,23 +25,23 @@ def problems(target):
 def test_the_file_column_is_found_by_name(faces, tmp_path, separator, name):
     rows = [f"gender{separator}{name}", f"female{separator}a.png", f"male{separator}b.png"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
-    target = load_dataset(faces, tmp_path / "l.csv")
-    assert target.attributes == ("gender",)
-    assert list(target.table["key"]) == ["a.png", "b.png"]
+    dataset = load_dataset(faces, tmp_path / "l.csv")
+    assert dataset.attributes == ("gender",)
+    assert list(dataset.table["key"]) == ["a.png", "b.png"]
 
 
 def test_the_file_column_is_found_by_content(faces, tmp_path):
     (tmp_path / "l.csv").write_text("gender,photo,id\nfemale,a.png,7\nmale,b.png,8\nmale,gone.png,9\n")
-    target = load_dataset(faces, tmp_path / "l.csv")
-    assert target.attributes == ("gender", "id")  # named like a file column, but it names none
-    assert list(target.table["id"]) == [7, 8]
+    dataset = load_dataset(faces, tmp_path / "l.csv")
+    assert dataset.attributes == ("gender", "id")  # named like a file column, but it names none
+    assert list(dataset.table["id"]) == [7, 8]
 
 
 def test_the_file_column_can_be_given(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,other,gender\na.png,b.png,x\nb.png,a.png,y\n")
-    target = load_dataset(faces, tmp_path / "l.csv", file_column="other")
-    assert list(target.table["key"]) == ["b.png", "a.png"]
-    assert target.attributes == ("file", "gender")
+    dataset = load_dataset(faces, tmp_path / "l.csv", file_column="other")
+    assert list(dataset.table["key"]) == ["b.png", "a.png"]
+    assert dataset.attributes == ("file", "gender")
 
 
 def test_a_missing_file_column_names_the_nearest(faces, tmp_path):
@@ -58,8 +58,8 @@ def test_no_column_that_names_files(faces, tmp_path):
 def test_a_telling_name_needs_only_one_file_that_is_there(faces, tmp_path):
     rows = [f"gone{i}.png,x" for i in range(900)] + ["a.png,y"]
     (tmp_path / "l.csv").write_text("\n".join(["file,gender", *rows]))
-    target = load_dataset(faces, tmp_path / "l.csv")
-    assert list(target.table["key"]) == ["a.png"]
+    dataset = load_dataset(faces, tmp_path / "l.csv")
+    assert list(dataset.table["key"]) == ["a.png"]
 
 
 def test_tsv_and_parquet(faces, tmp_path):
@@ -68,8 +68,8 @@ def test_tsv_and_parquet(faces, tmp_path):
     table.to_parquet(tmp_path / "l.parquet")
     expected = load_dataset(faces, tmp_path / "labels.csv")
     for name in ("l.tsv", "l.parquet"):
-        target = load_dataset(faces, tmp_path / name)
-        assert target.fingerprint() == expected.fingerprint()
+        dataset = load_dataset(faces, tmp_path / name)
+        assert dataset.fingerprint() == expected.fingerprint()
 
 
 def test_parquet_keeps_its_types(faces, tmp_path):
@@ -79,9 +79,9 @@ def test_parquet_keeps_its_types(faces, tmp_path):
 
 def test_labels_in_the_folder_are_found(faces, tmp_path):
     (tmp_path / "labels.csv").rename(faces / "labels.csv")
-    target = load_dataset(faces, strict=True)
-    assert target.reader == "folder"
-    assert len(target) == 6
+    dataset = load_dataset(faces, strict=True)
+    assert dataset.reader == "folder"
+    assert len(dataset) == 6
 
 
 def test_names_relative_to_the_label_file(faces, tmp_path):
@@ -94,18 +94,18 @@ def test_bare_names_and_names_without_suffix(tmp_path):
     for seed, name in enumerate(["one/000123.png", "two/x.png", "one/same.png", "two/same.png"]):
         write_face(folder / name, seed)
     (tmp_path / "l.csv").write_text("id,v\n000123,1\nx.png,2\none/same,3\nsame.png,4\n")
-    target = load_dataset(folder, tmp_path / "l.csv", file_column="id")
-    assert list(target.table["key"]) == ["one/000123.png", "two/x.png", "one/same.png"]
-    assert ("missing file", "same.png") in problems(target)  # two could be meant
+    dataset = load_dataset(folder, tmp_path / "l.csv", file_column="id")
+    assert list(dataset.table["key"]) == ["one/000123.png", "two/x.png", "one/same.png"]
+    assert ("missing file", "same.png") in problems(dataset)  # two could be meant
 
 
 def test_a_bare_name_never_stands_for_another_folder(tmp_path):
     write_face(tmp_path / "set" / "a" / "1.png", 1)
     write_face(tmp_path / "set" / "a" / "2.png", 2)
     (tmp_path / "l.csv").write_text("file,v\na/1.png,x\nb/2.png,y\n")
-    target = load_dataset(tmp_path / "set", tmp_path / "l.csv")
-    assert list(target.table["key"]) == ["a/1.png"]
-    assert ("missing file", "b/2.png") in problems(target)
+    dataset = load_dataset(tmp_path / "set", tmp_path / "l.csv")
+    assert list(dataset.table["key"]) == ["a/1.png"]
+    assert ("missing file", "b/2.png") in problems(dataset)
 
 
 def test_labels_keep_their_meaning(faces, tmp_path):
@@ -122,18 +122,18 @@ def test_labels_keep_their_meaning(faces, tmp_path):
 
 def test_a_column_of_ids_is_just_an_attribute(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,person\n" + "".join(f"{n}.png,id-{n}\n" for n in "abcdef"))
-    target = load_dataset(faces, tmp_path / "l.csv", strict=True)
-    assert target.attributes == ("person",)
+    dataset = load_dataset(faces, tmp_path / "l.csv", strict=True)
+    assert dataset.attributes == ("person",)
 
 
 def test_each_kind_of_problem_is_reported(faces, tmp_path):
     (faces / "d.png").write_bytes((faces / "d.png").read_bytes()[:60])
     rows = ["file,gender", "a.png,x", "gone.png,x", "a.png,y", ",x", "../c.png,x", "d.png,x"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
-    target = load_dataset(faces, tmp_path / "l.csv")
-    assert list(target.table["key"]) == ["a.png"]
-    assert list(target.table["gender"]) == ["x"]  # the first label counts
-    assert problems(target) == {
+    dataset = load_dataset(faces, tmp_path / "l.csv")
+    assert list(dataset.table["key"]) == ["a.png"]
+    assert list(dataset.table["gender"]) == ["x"]  # the first label counts
+    assert problems(dataset) == {
         ("missing file", "gone.png"),
         ("duplicate label", "a.png"),
         ("label without image", "row 4"),
@@ -141,7 +141,7 @@ def test_each_kind_of_problem_is_reported(faces, tmp_path):
         ("unreadable image", "d.png"),
         *(("image without label", f"{name}.png") for name in "bcef"),
     }
-    duplicate = next(problem for problem in target.problems if problem.kind == "duplicate label")
+    duplicate = next(problem for problem in dataset.problems if problem.kind == "duplicate label")
     assert duplicate.detail == "row 3 repeats row 1 with other labels; the first row counts"
 
 
@@ -152,9 +152,9 @@ def test_each_kind_of_problem_is_reported(faces, tmp_path):
 def test_names_that_climb_out_are_refused(faces, tmp_path, name):
     write_face(tmp_path / "secret.png", 9)
     (tmp_path / "l.csv").write_text(f"file,gender\na.png,x\n{name},y\n")
-    target = load_dataset(faces, tmp_path / "l.csv")
-    assert list(target.table["key"]) == ["a.png"]
-    assert ("malformed name", name) in problems(target)
+    dataset = load_dataset(faces, tmp_path / "l.csv")
+    assert list(dataset.table["key"]) == ["a.png"]
+    assert ("malformed name", name) in problems(dataset)
     with pytest.raises(DatasetError, match="not clean"):
         load_dataset(faces, tmp_path / "l.csv", strict=True)
 
@@ -162,9 +162,9 @@ def test_names_that_climb_out_are_refused(faces, tmp_path, name):
 def test_absolute_names_are_refused(faces, tmp_path):
     write_face(tmp_path / "secret.png", 9)
     (tmp_path / "l.csv").write_text(f"file,gender\na.png,x\n{tmp_path}/secret.png,y\n{faces}/b.png,z\n")
-    target = load_dataset(faces, tmp_path / "l.csv")
-    assert list(target.table["key"]) == ["a.png"]
-    assert sum(problem.kind == "malformed name" for problem in target.problems) == 2
+    dataset = load_dataset(faces, tmp_path / "l.csv")
+    assert list(dataset.table["key"]) == ["a.png"]
+    assert sum(problem.kind == "malformed name" for problem in dataset.problems) == 2
 
 
 def test_links_that_lead_out_are_not_followed(faces, tmp_path):
@@ -174,30 +174,30 @@ def test_links_that_lead_out_are_not_followed(faces, tmp_path):
     os.symlink("a.png", faces / "inner.png")
     rows = ["file,gender", "a.png,x", "link.png,x", "linked/secret.png,x", "inner.png,x"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
-    target = load_dataset(faces, tmp_path / "l.csv")
-    assert list(target.table["key"]) == ["a.png", "inner.png"]  # a link that stays inside is a file like others
-    found = problems(target)
+    dataset = load_dataset(faces, tmp_path / "l.csv")
+    assert list(dataset.table["key"]) == ["a.png", "inner.png"]  # a link that stays inside is a file like others
+    found = problems(dataset)
     assert {("unreadable image", "link.png"), ("unreadable image", "linked")} <= found
     assert {("missing file", "link.png"), ("missing file", "linked/secret.png")} <= found
     for key in ("link.png", "linked/secret.png", "../out/secret.png"):
         with pytest.raises(ImageError, match="leads out"):
-            target.images.read(key)
+            dataset.images.read(key)
 
 
 def test_a_file_replaced_by_a_link_after_listing_is_not_followed(faces, tmp_path):
     write_face(tmp_path / "secret.png", 9)
-    target = load_dataset(faces, tmp_path / "labels.csv")
+    dataset = load_dataset(faces, tmp_path / "labels.csv")
     (faces / "a.png").unlink()
     os.symlink(tmp_path / "secret.png", faces / "a.png")
     with pytest.raises(ImageError, match="leads out"):
-        target.encoded(0)
+        dataset.encoded(0)
 
 
 def test_pipes_are_never_opened(faces, tmp_path):
     os.mkfifo(faces / "pipe.png")
     (tmp_path / "l.csv").write_text("file,gender\na.png,x\npipe.png,x\n")
-    target = load_dataset(faces, tmp_path / "l.csv")
-    assert ("missing file", "pipe.png") in problems(target)
+    dataset = load_dataset(faces, tmp_path / "l.csv")
+    assert ("missing file", "pipe.png") in problems(dataset)
 
 
 def test_the_folder_itself_may_be_a_link(faces, tmp_path):
@@ -221,8 +221,8 @@ def test_what_is_called_jpg_but_is_none(faces, tmp_path):
     (faces / "h.jpg").write_text("just text")
     with open(tmp_path / "labels.csv", "a") as file:
         file.write("g.jpg,female,1\nh.jpg,female,1\n")
-    target = load_dataset(faces, tmp_path / "labels.csv")
-    details = {problem.name: problem.detail for problem in target.problems}
+    dataset = load_dataset(faces, tmp_path / "labels.csv")
+    details = {problem.name: problem.detail for problem in dataset.problems}
     assert "g.jpg is a GIF" in details["g.jpg"]
     assert "only JPEG, PNG and WebP" in details["h.jpg"]
 
@@ -275,8 +275,8 @@ def test_a_byte_order_mark_is_no_part_of_the_name(faces, tmp_path):
 def test_numbers_in_parquet_can_name_files(tmp_path):
     write_face(tmp_path / "set" / "7.png", 1)
     pd.DataFrame({"id": np.array([7.0, np.nan]), "v": ["x", "y"]}).to_parquet(tmp_path / "l.parquet")
-    target = load_dataset(tmp_path / "set", tmp_path / "l.parquet")
-    assert list(target.table["key"]) == ["7.png"]
+    dataset = load_dataset(tmp_path / "set", tmp_path / "l.parquet")
+    assert list(dataset.table["key"]) == ["7.png"]
 
 
 def test_empty_folder_and_folder_without_images(tmp_path):

@@ -8,7 +8,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
-from target_faces import GENDERS, face
+from dataset_files import GENDERS, face
 
 from faceaug.datasets import load_dataset
 from faceaug.errors import DatasetError, ImageError
@@ -27,19 +27,19 @@ def write(path, **data):
 
 @pytest.mark.parametrize("name", ["pixels", "images", "deep__down__stuff"])
 def test_pixels(tmp_path, name):
-    target = load_dataset(write(tmp_path / "f.h5", **{name: FACES}), strict=True)
-    assert np.array_equal(np.stack([target.image(i) for i in range(6)]), FACES)
-    assert target.attributes == ("gender",)
-    assert list(target.table["gender"]) == list(GENDERS)
+    dataset = load_dataset(write(tmp_path / "f.h5", **{name: FACES}), strict=True)
+    assert np.array_equal(np.stack([dataset.image(i) for i in range(6)]), FACES)
+    assert dataset.attributes == ("gender",)
+    assert list(dataset.table["gender"]) == list(GENDERS)
 
 
 def test_pixels_channels_first_and_grey(tmp_path):
-    target = load_dataset(write(tmp_path / "f.h5", images=FACES.transpose(0, 3, 1, 2)))
-    assert np.array_equal(target.image(3), FACES[3])
+    dataset = load_dataset(write(tmp_path / "f.h5", images=FACES.transpose(0, 3, 1, 2)))
+    assert np.array_equal(dataset.image(3), FACES[3])
     grey = FACES[:, :, :, 0]
     for kind, values in enumerate((grey, grey[:, :, :, None], grey[:, None])):
-        target = load_dataset(write(tmp_path / f"{kind}.h5", images=values))
-        assert np.array_equal(target.image(2), np.repeat(grey[2][:, :, None], 3, 2))
+        dataset = load_dataset(write(tmp_path / f"{kind}.h5", images=values))
+        assert np.array_equal(dataset.image(2), np.repeat(grey[2][:, :, None], 3, 2))
 
 
 def test_encoded_images(tmp_path):
@@ -48,17 +48,17 @@ def test_encoded_images(tmp_path):
         data = file.create_dataset("jpegs", (6,), h5py.vlen_dtype(np.uint8))
         for row, content in enumerate(files):
             data[row] = np.frombuffer(content, np.uint8)
-    target = load_dataset(tmp_path / "f.h5", strict=True)
-    assert [target.encoded(i) for i in range(6)] == files
-    assert target.attributes == ()
+    dataset = load_dataset(tmp_path / "f.h5", strict=True)
+    assert [dataset.encoded(i) for i in range(6)] == files
+    assert dataset.attributes == ()
 
 
 def test_a_blob_with_offsets(tmp_path):
     files = [encode(image, "webp") for image in FACES]
     offset = np.cumsum([0, *map(len, files)])
     path = write(tmp_path / "f.h5", blob=np.frombuffer(b"".join(files), np.uint8), offset=offset)
-    target = load_dataset(path, strict=True)
-    assert [target.encoded(i) for i in range(6)] == files
+    dataset = load_dataset(path, strict=True)
+    assert [dataset.encoded(i) for i in range(6)] == files
     broken = offset.copy()
     broken[3] = 10**9
     path = write(tmp_path / "g.h5", blob=np.frombuffer(b"".join(files), np.uint8), offset=broken)
@@ -81,9 +81,9 @@ def test_columns(tmp_path):
     with h5py.File(path, "a") as file:
         file["code"] = np.array([1, 0, -1, 1, 0, 7])
         file["code"].attrs["levels"] = [b"no", b"yes"]
-    target = load_dataset(path, split="all")
-    table = target.table
-    assert set(target.attributes) == {"age", "attr_confidence/age", "yaw", "fixed", "flag", "gender", "code"}
+    dataset = load_dataset(path, split="all")
+    table = dataset.table
+    assert set(dataset.attributes) == {"age", "attr_confidence/age", "yaw", "fixed", "flag", "gender", "code"}
     assert table["age"].tolist() == [1, 2, 3, 4, 5, 6]
     assert table["fixed"].isna().tolist() == [False, True, True, False, False, False]
     assert table["fixed"][3] == "None"
@@ -95,10 +95,10 @@ def test_columns(tmp_path):
 
 def test_a_shard_is_a_file_like_others(make):
     path = make("shards")["path"] / "shards" / "00001.h5"
-    target = load_dataset(path)
-    assert list(target.table["gender"]) == list(GENDERS[3:])
-    assert target.table["yaw"].tolist() == [30.0, 40.0, 50.0]
-    assert np.array_equal(target.image(0), FACES[3])
+    dataset = load_dataset(path)
+    assert list(dataset.table["gender"]) == list(GENDERS[3:])
+    assert dataset.table["yaw"].tolist() == [30.0, 40.0, 50.0]
+    assert np.array_equal(dataset.image(0), FACES[3])
 
 
 def test_damage_is_found_row_by_row(tmp_path):
@@ -108,10 +108,10 @@ def test_damage_is_found_row_by_row(tmp_path):
     at = content.index(FACES[4].tobytes())
     content[at + 5] ^= 1
     (tmp_path / "f.h5").write_bytes(content)
-    target = load_dataset(tmp_path / "f.h5")
-    assert [(p.kind, p.name) for p in target.problems] == [("unreadable image", "4")]
+    dataset = load_dataset(tmp_path / "f.h5")
+    assert [(p.kind, p.name) for p in dataset.problems] == [("unreadable image", "4")]
     with pytest.raises(ImageError, match="row 4 of"):
-        target.images.read("4")
+        dataset.images.read("4")
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,6 @@ def test_a_forked_process_opens_the_file_anew(tmp_path):
 
 
 def test_loading_leaves_no_file_open(tmp_path):
-    target = load_dataset(write(tmp_path / "f.h5", images=FACES))
+    dataset = load_dataset(write(tmp_path / "f.h5", images=FACES))
     write(tmp_path / "f.h5", images=FACES[::-1])  # HDF5 refuses to make a file anew that is open
-    assert np.array_equal(target.image(0), FACES[5])
+    assert np.array_equal(dataset.image(0), FACES[5])

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from target_faces import GENDERS, face
+from dataset_files import GENDERS, face
 
 from faceaug.datasets import load_dataset
 from faceaug.errors import DatasetError, IntegrityError
@@ -16,12 +16,12 @@ from faceaug.shards.reader import ShardReader
 
 @pytest.mark.parametrize("layout", ["blob", "raw"])
 def test_both_layouts(make, layout):
-    target = load_dataset(**make("shards", layout=layout), strict=True)
-    assert target.attributes == ("gender", "semantic/yaw")
-    assert list(target.table["key"])[2:4] == ["shards/00000.h5:2", "shards/00001.h5:0"]
-    assert list(target.table["gender"]) == list(GENDERS)
-    assert target.table["semantic/yaw"].tolist() == [0, 10, 20, 30, 40, 50]
-    assert np.array_equal(np.stack([target.image(i) for i in range(6)]), np.stack([face(i) for i in range(6)]))
+    dataset = load_dataset(**make("shards", layout=layout), strict=True)
+    assert dataset.attributes == ("gender", "semantic/yaw")
+    assert list(dataset.table["key"])[2:4] == ["shards/00000.h5:2", "shards/00001.h5:0"]
+    assert list(dataset.table["gender"]) == list(GENDERS)
+    assert dataset.table["semantic/yaw"].tolist() == [0, 10, 20, 30, 40, 50]
+    assert np.array_equal(np.stack([dataset.image(i) for i in range(6)]), np.stack([face(i) for i in range(6)]))
 
 
 def test_an_unfinished_run_is_refused(make):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from target_faces import face, write_face
+from dataset_files import face, write_face
 
 from faceaug.datasets import load_dataset
 from faceaug.datasets.registry import detect_reader
@@ -19,24 +19,24 @@ def pictures(tmp_path):
 
 
 def test_a_tree_of_pictures(pictures):
-    target = load_dataset(pictures, needs_labels=False, strict=True)
-    assert target.reader == "unlabelled"
-    assert target.keys == ("a.png", "b/1.png", "b/2.png")
-    assert target.attributes == ()
-    assert np.array_equal(target.image(0), face(1))
+    dataset = load_dataset(pictures, needs_labels=False, strict=True)
+    assert dataset.reader == "unlabelled"
+    assert dataset.keys == ("a.png", "b/1.png", "b/2.png")
+    assert dataset.attributes == ()
+    assert np.array_equal(dataset.image(0), face(1))
 
 
 def test_a_single_picture(pictures):
-    target = load_dataset(pictures / "a.png", needs_labels=False)
-    assert target.keys == ("a.png",)
-    assert np.array_equal(target.image(0), face(1))
+    dataset = load_dataset(pictures / "a.png", needs_labels=False)
+    assert dataset.keys == ("a.png",)
+    assert np.array_equal(dataset.image(0), face(1))
 
 
 def test_labels_are_read_where_there_are_any(faces):
     (faces / "labels.csv").write_text((faces.parent / "labels.csv").read_text())
-    target = load_dataset(faces, needs_labels=False)
-    assert target.reader == "folder"
-    assert "gender" in target.attributes
+    dataset = load_dataset(faces, needs_labels=False)
+    assert dataset.reader == "folder"
+    assert "gender" in dataset.attributes
     assert load_dataset(faces, reader="unlabelled").attributes == ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from target_faces import write_face
+from dataset_files import write_face
 
 from faceaug.datasets import load_dataset
 from faceaug.errors import DatasetError
@@ -32,10 +32,10 @@ def test_names_become_labels(make):
 def test_malformed_names_are_reported_not_fatal(make, name):
     arguments = make("utkface")
     write_face(arguments["path"] / name, 9)
-    target = load_dataset(**arguments)
-    assert target.reader == "utkface"
-    assert len(target) == 6
-    assert [(p.kind, p.name) for p in target.problems] == [("malformed name", name)]
+    dataset = load_dataset(**arguments)
+    assert dataset.reader == "utkface"
+    assert len(dataset) == 6
+    assert [(p.kind, p.name) for p in dataset.problems] == [("malformed name", name)]
     with pytest.raises(DatasetError, match="1 malformed name"):
         load_dataset(**arguments, strict=True)
 

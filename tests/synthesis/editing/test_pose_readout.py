@@ -91,29 +91,29 @@ def test_directions_must_fit_the_generator(tmp_path, monkeypatch):
     with pytest.raises(GeneratorError, match="made for the generator"):
         find_directions(here, other)
     assert find_directions(here, None, own).directions.generator == here.sha256
-    assert find_directions(here, None, other) is None  # it measured the target, and cannot edit
+    assert find_directions(here, None, other) is None  # it measured the dataset, and cannot edit
     assert find_directions(there, None).directions.generator == there.sha256
     monkeypatch.setattr(environment, "SHIPPED", tmp_path / "none.safetensors")
     assert find_directions(there, None) is None
 
 
 @pytest.fixture
-def measured_target(toy_target):
-    return replace(toy_target, table=toy_target.table.rename(columns={"spot": "yaw"}))
+def measured_dataset(toy_dataset):
+    return replace(toy_dataset, table=toy_dataset.table.rename(columns={"spot": "yaw"}))
 
 
-def made(target, out, monkeypatch, by, **found):
+def made(dataset, out, monkeypatch, by, **found):
     monkeypatch.setattr(run, "_found", lambda *_: toy_found(**found))
-    wish = plan(analyze(target, by), "min:200", PlanLimits(max_total=24))
-    loose = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=4)
-    settings = RunConfig(draws=256, workers=1, limits=loose, report=False, corrections=2, candidates=4, finish=False,
+    wish = plan(analyze(dataset, by), "min:200", PlanLimits(max_total=24))
+    loose = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, face_quality=0.0, exposure=0.0, duplicate_bits=4)
+    settings = RunConfig(draws=256, workers=1, thresholds=loose, report=False, corrections=2, candidates=4, harmonize=False,
                         image_format="png")  # fmt: skip
-    return balance(target, out, plan=wish, generator=ToyFaces(), settings=settings)
+    return balance(dataset, out, plan=wish, generator=ToyFaces(), config=settings)
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_measured_attribute_is_steered_by_what_measured_it(measured_target, tmp_path, monkeypatch):
-    result = made(measured_target, tmp_path / "out", monkeypatch, "yaw:-3/0/3")
+def test_a_measured_attribute_is_steered_by_what_measured_it(measured_dataset, tmp_path, monkeypatch):
+    result = made(measured_dataset, tmp_path / "out", monkeypatch, "yaw:-3/0/3")
     assert result.accepted > 6
     assert verify(tmp_path / "out").problems == ()
     manifest = read_manifest(tmp_path / "out")
@@ -134,16 +134,16 @@ def test_a_measured_attribute_is_steered_by_what_measured_it(measured_target, tm
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_is_measured_elsewhere_once_finished_is_refused(measured_target, tmp_path, monkeypatch):
-    result = made(measured_target, tmp_path / "out", monkeypatch, "yaw:-3/0/3", off=0.45)
+def test_what_is_measured_elsewhere_once_finished_is_refused(measured_dataset, tmp_path, monkeypatch):
+    result = made(measured_dataset, tmp_path / "out", monkeypatch, "yaw:-3/0/3", off=0.45)
     refused = [cell.rejected.get(ELSEWHERE, 0) for cell in read_manifest(tmp_path / "out").cells]
     assert sum(refused) > 0
     assert result.accepted + result.short == result.planned
 
 
 @pytest.mark.usefixtures("quick")
-def test_labels_and_measurements_together_keep_the_light(measured_target, tmp_path, monkeypatch):
-    result = made(measured_target, tmp_path / "out", monkeypatch, "bar,yaw:-3/0/3")
+def test_labels_and_measurements_together_keep_the_light(measured_dataset, tmp_path, monkeypatch):
+    result = made(measured_dataset, tmp_path / "out", monkeypatch, "bar,yaw:-3/0/3")
     assert result.accepted > 6
     assert (tmp_path / "out" / "models" / "steering.safetensors").exists()
     manifest = read_manifest(tmp_path / "out")

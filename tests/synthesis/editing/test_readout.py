@@ -1,4 +1,4 @@
-"""The reader: the probe sees what the target would show, the scene is read off the generator's own picture."""
+"""The reader: the probe sees what the dataset would show, the scene is read off the generator's own picture."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def images():
 def test_names_kinds_and_units_go_together(probe, sound):
     reader = FaceReader(probe, Framing(), scene.FaceEllipse(), sound)
     assert reader.semantics == ("hair=dark", "hair=fair", "Yaw", "light_x", *SCENE)
-    assert (*scene.NAMES, scene.SOUNDNESS, scene.EXPOSURE) == SCENE
+    assert (*scene.NAMES, scene.FACE_QUALITY, scene.EXPOSURE) == SCENE
     assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 6)
     assert reader.units == (
         "log-odds",
@@ -83,14 +83,14 @@ class Around:
 
 def test_view_and_light_are_read_beside_what_is_labelled(probe, sound, images):
     """The label light_x wins over the reading of that name; yaw is another than the label Yaw."""
-    reader = FaceReader(probe, Framing(), scene.FaceEllipse(), sound, environment=Around())
-    assert reader.surroundings == ("yaw",)
+    reader = FaceReader(probe, Framing(), scene.FaceEllipse(), sound, pose_light=Around())
+    assert reader.pose_light_names == ("yaw",)
     assert reader.semantics == (*probe.semantics, "yaw", *SCENE)
     assert reader.kinds[4:6] == ("view", "scene")
     assert reader.units[4] == "degrees"
     np.testing.assert_allclose(reader(images)[:, 4], images[:, 0].mean((1, 2)), atol=1e-6)
     assert (reader.sigma("yaw"), reader.sigma("light_x")) == (2.0, 1.0)
-    alone = FaceReader(None, Framing(), scene.FaceEllipse(), sound, environment=Around())
+    alone = FaceReader(None, Framing(), scene.FaceEllipse(), sound, pose_light=Around())
     assert alone.semantics == ("yaw", "light_x", *SCENE)
     np.testing.assert_allclose(alone(images)[:, :2], Around()(images))
 

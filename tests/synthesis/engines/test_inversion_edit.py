@@ -35,11 +35,11 @@ from faceaug.synthesis.estimate import estimate
 from faceaug.synthesis.sample_schema import ERROR
 
 LOOSE = AcceptanceThresholds(
-    drift=1.0, spill=5.0, realistic=1.0, sound=0.0, exposure=0.0, duplicate_bits=2, plausible=1.0
+    drift=1.0, spill=5.0, realistic=1.0, face_quality=0.0, exposure=0.0, duplicate_bits=2, plausible=1.0
 )
 SETTINGS = RunConfig(
-    draws=256, workers=1, limits=LOOSE, report=False, corrections=3, finish=False, image_format="png", from_real=True,
-    uses=2,
+    draws=256, workers=1, thresholds=LOOSE, report=False, corrections=3, harmonize=False, image_format="png", from_real=True,
+    max_uses=2,
 )  # fmt: skip
 
 
@@ -58,51 +58,51 @@ def _small():
 
 
 @pytest.fixture(scope="module")
-def target(toy_target):
+def dataset(toy_dataset):
     """Toy faces with a number that nobody asks for, and measured yaw."""
-    table = toy_target.table.rename(columns={"spot": "yaw"})
-    return replace(toy_target, table=table.assign(weight=np.arange(len(table)) % 7 + 0.5))
+    table = toy_dataset.table.rename(columns={"spot": "yaw"})
+    return replace(toy_dataset, table=table.assign(weight=np.arange(len(table)) % 7 + 0.5))
 
 
-def wished(target, by="bar", most=12):
-    return plan(analyze(target, by), "min:200", PlanLimits(max_total=most))
+def wished(dataset, by="bar", most=12):
+    return plan(analyze(dataset, by), "min:200", PlanLimits(max_total=most))
 
 
-def made(target, out, by="bar", most=12, **changes):
+def made(dataset, out, by="bar", most=12, **changes):
     given = {key: changes.pop(key) for key in ("resume", "progress", "generator") if key in changes}
     settings = replace(SETTINGS, **changes)
-    return balance(target, out, plan=wished(target, by, most), settings=settings, **{"generator": ToyFaces(), **given})
+    return balance(dataset, out, plan=wished(dataset, by, most), config=settings, **{"generator": ToyFaces(), **given})
 
 
 @pytest.fixture(scope="module")
-def base(target, tmp_path_factory, module_quick):
+def base(dataset, tmp_path_factory, module_quick):
     out = tmp_path_factory.mktemp("runs") / "base"
-    return out, made(target, out)
+    return out, made(dataset, out)
 
 
-def of(target):
-    """Row of the target by the SHA-256 of its file."""
-    return {hashlib.sha256(target.encoded(k)).digest(): k for k in range(len(target))}
+def of(dataset):
+    """Row of the dataset by the SHA-256 of its file."""
+    return {hashlib.sha256(dataset.encoded(k)).digest(): k for k in range(len(dataset))}
 
 
-def test_samples_are_turned_photographs_with_their_labels(base, target):
+def test_samples_are_turned_photographs_with_their_labels(base, dataset):
     out, result = base
     assert result.planned == 12 == result.accepted + result.short
     assert result.accepted > 6
     assert verify(out).problems == ()
-    held, rows, wish = columns(out), of(target), wished(target)
+    held, rows, wish = columns(out), of(dataset), wished(dataset)
     assert (held["engine"] == ENGINES.index("generator")).all()
     generator = ToyFaces()
     for k, cell in enumerate(held["cell"]):
-        row = target.table.iloc[rows[held["source_sha256"][k].tobytes()]]
+        row = dataset.table.iloc[rows[held["source_sha256"][k].tobytes()]]
         assert wish.axes[0].levels[held["attr/bar"][k]] == row["bar"] == wish.cells[cell].levels["bar"]
         assert held["attr/weight"][k] == row["weight"]
-        photograph = torch.from_numpy(target.image(rows[held["source_sha256"][k].tobytes()])).permute(2, 0, 1)
+        photograph = torch.from_numpy(dataset.image(rows[held["source_sha256"][k].tobytes()])).permute(2, 0, 1)
         origin = generator.synthesize(torch.from_numpy(held["origin_w"][k : k + 1]))[0]
         assert (origin - (photograph.float() / 127.5 - 1)).abs().mean() < 0.1
     assert (held[f"semantic/{ERROR}"] <= LOOSE.inversion).all()
     _, counts = np.unique([source.tobytes() for source in held["source_sha256"]], return_counts=True)
-    assert counts.max() <= SETTINGS.uses
+    assert counts.max() <= SETTINGS.max_uses
     moved = (held["w"] - held["origin_w"])[:, [ToyFaces.SPOT, 4]]
     assert (np.abs(moved).max(0) > 0.5).all()  # some are turned, some are relit
     assert (held["w"] != held["origin_w"]).any(1).all()  # none is a mere copy
@@ -132,45 +132,45 @@ def test_the_account_and_the_folder_say_what_was_done(base):
     assert any(column.name == ERROR for column in manifest.columns)
 
 
-def test_workers_and_interruptions_do_not_change_a_bit(base, target, tmp_path, module_quick):
+def test_workers_and_interruptions_do_not_change_a_bit(base, dataset, tmp_path, module_quick):
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        made(target, out, workers=2, batch_size=7, progress=interrupt("making", 2))
+        made(dataset, out, workers=2, batch_size=7, progress=interrupt("making", 2))
     assert verify(out).problems == ()
     learnt = (out / "models" / "encoder.safetensors").read_bytes()
-    result = made(target, out, workers=2, batch_size=7, resume=True, progress=lambda stage, *_: stage != "inversion")
+    result = made(dataset, out, workers=2, batch_size=7, resume=True, progress=lambda stage, *_: stage != "inversion")
     assert (out / "models" / "encoder.safetensors").read_bytes() == learnt
     assert result.accepted == base[1].accepted
     same(base[0], out)
 
 
-def test_bins_of_yaw_are_reached_from_faces_of_their_labels(target, tmp_path, module_quick):
-    result = made(target, tmp_path / "out", by="bar,yaw:-3/0/3")
+def test_bins_of_yaw_are_reached_from_faces_of_their_labels(dataset, tmp_path, module_quick):
+    result = made(dataset, tmp_path / "out", by="bar,yaw:-3/0/3")
     assert result.accepted > 3
-    held, rows = columns(tmp_path / "out"), of(target)
-    wish, yaw = wished(target, "bar,yaw:-3/0/3"), NAMES.index("yaw")
+    held, rows = columns(tmp_path / "out"), of(dataset)
+    wish, yaw = wished(dataset, "bar,yaw:-3/0/3"), NAMES.index("yaw")
     for k, cell in enumerate(held["cell"]):
         levels = wish.cells[cell].levels
-        assert target.table.iloc[rows[held["source_sha256"][k].tobytes()]]["bar"] == levels["bar"]
+        assert dataset.table.iloc[rows[held["source_sha256"][k].tobytes()]]["bar"] == levels["bar"]
         code = wish.axes[1].levels.index(levels["yaw"])
         assert wish.axes[1].edges[code] <= held["attr/yaw"][k] < wish.axes[1].edges[code + 1]
         assert held["semantic/yaw"][k] == pytest.approx(held["attr/yaw"][k], abs=0.3)
     assert yaw == 0
 
 
-def test_what_the_generator_cannot_draw_is_refused(target, tmp_path, module_quick):
+def test_what_the_generator_cannot_draw_is_refused(dataset, tmp_path, module_quick):
     strict = replace(LOOSE, inversion=0.0)
-    result = made(target, tmp_path / "out", most=4, limits=strict, uses=1)
+    result = made(dataset, tmp_path / "out", most=4, thresholds=strict, max_uses=1)
     assert result.accepted == 0
     assert set(result.manifest.totals.rejected) == {UNLIKE}
     assert all("photograph drawn alike" in cell.note for cell in result.manifest.cells if cell.short)
 
 
-def test_photographs_in_which_the_judge_does_not_find_their_label_are_refused(target, tmp_path, module_quick):
+def test_photographs_in_which_the_judge_does_not_find_their_label_are_refused(dataset, tmp_path, module_quick):
     """Nothing could tell whether it was lost: of the wrongly labelled half, none becomes a sample."""
-    wrong = np.arange(len(target)) % 2 == 0
-    other = target.table["bar"].map({"yes": "no", "no": "yes"})
-    misled = replace(target, table=target.table.assign(bar=other.where(wrong, target.table["bar"])))
+    wrong = np.arange(len(dataset)) % 2 == 0
+    other = dataset.table["bar"].map({"yes": "no", "no": "yes"})
+    misled = replace(dataset, table=dataset.table.assign(bar=other.where(wrong, dataset.table["bar"])))
     result = made(misled, tmp_path / "out", most=4)
     assert result.manifest.totals.rejected[UNREAD] > 0
     rows = of(misled)
@@ -179,18 +179,18 @@ def test_photographs_in_which_the_judge_does_not_find_their_label_are_refused(ta
     assert not wrong[sources].any()
 
 
-def test_a_cell_without_a_real_face_says_so(target, tmp_path, module_quick):
-    table = target.table.assign(hat=np.where(np.arange(len(target)) % 2 == 0, "on", "off"))
+def test_a_cell_without_a_real_face_says_so(dataset, tmp_path, module_quick):
+    table = dataset.table.assign(hat=np.where(np.arange(len(dataset)) % 2 == 0, "on", "off"))
     table.loc[(table["bar"] == "yes") & (table["hat"] == "on"), "hat"] = "off"
-    bare = replace(target, table=table)
-    result = made(bare, tmp_path / "out", by="bar,hat", most=4, uses=1)
+    bare = replace(dataset, table=table)
+    result = made(bare, tmp_path / "out", by="bar,hat", most=4, max_uses=1)
     (cell,) = [cell for cell in result.manifest.cells if cell.attributes == {"bar": "yes", "hat": "on"}]
     assert cell.real == 0 < cell.planned == cell.short
     assert cell.note == "there is no real face of (bar=yes, hat=on) to begin with"
 
 
-def test_photographs_without_a_face_and_unreadable_ones_are_told(target):
-    class Gone(type(target)):
+def test_photographs_without_a_face_and_unreadable_ones_are_told(dataset):
+    class Gone(type(dataset)):
         def encoded(self, index):
             if index == 1:
                 raise OSError("gone")
@@ -199,12 +199,12 @@ def test_photographs_without_a_face_and_unreadable_ones_are_told(target):
         def image(self, index):
             return super().image(index)
 
-    gone = Gone(**{name: getattr(target, name) for name in target.__dataclass_fields__})
+    gone = Gone(**{name: getattr(dataset, name) for name in dataset.__dataclass_fields__})
     found = toy_found()
     looks = FaceCropper(gone, _whole(), 1.0, found.instrument)
     taken = looks.take([0, 1, 2])
     assert taken.refused == ("", UNREADABLE, "")
-    assert taken.sha256[0] == hashlib.sha256(target.encoded(0)).digest()
+    assert taken.sha256[0] == hashlib.sha256(dataset.encoded(0)).digest()
     assert taken.sha256[1] == bytes(32)
     assert np.isfinite(taken.measured[[0, 2]]).all()
     assert not taken.images[1].any()
@@ -221,7 +221,7 @@ def _whole():
     return Framing()
 
 
-def test_what_cannot_be_is_refused_in_a_sentence(target, tmp_path, monkeypatch):
+def test_what_cannot_be_is_refused_in_a_sentence(dataset, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="--engine rerender has none"):
         RunConfig(from_real=True, engine="rerender")
     with pytest.raises(UsageError, match=r"candidates is 3, which does nothing with from_real: leave it out$"):
@@ -230,12 +230,12 @@ def test_what_cannot_be_is_refused_in_a_sentence(target, tmp_path, monkeypatch):
         AcceptanceThresholds(inversion=-1)
     monkeypatch.setattr(run, "_found", lambda *_: None)
     with pytest.raises(UsageError, match="no directions of view and light are known in 'toy-faces-20'"):
-        made(target, tmp_path / "out")
+        made(dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_too_few_photographs_are_refused_before_anything_is_learnt(target, tmp_path, monkeypatch, module_quick):
-    few = target.select(range(6))
+def test_too_few_photographs_are_refused_before_anything_is_learnt(dataset, tmp_path, monkeypatch, module_quick):
+    few = dataset.select(range(6))
     said = "of 6 photographs of images 6 can be inverted, and at least 8 are needed: leave out --from-real"
     with pytest.raises(DatasetError, match=said):
         made(few, tmp_path / "out")
@@ -244,7 +244,7 @@ def test_too_few_photographs_are_refused_before_anything_is_learnt(target, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_a_target_without_faces_is_refused_with_the_reason(target, tmp_path, monkeypatch, module_quick):
+def test_a_target_without_faces_is_refused_with_the_reason(dataset, tmp_path, monkeypatch, module_quick):
     take = FaceCropper.take
 
     def faceless(self, rows):
@@ -253,40 +253,40 @@ def test_a_target_without_faces_is_refused_with_the_reason(target, tmp_path, mon
 
     monkeypatch.setattr(FaceCropper, "take", faceless)
     with pytest.raises(DatasetError, match=rf"of 40 photographs of images 5 can be inverted \({FACELESS} 35\), and"):
-        made(target, tmp_path / "out")
+        made(dataset, tmp_path / "out")
 
 
-def test_a_number_that_is_counted_by_is_the_photographs_own(target, tmp_path, module_quick):
+def test_a_number_that_is_counted_by_is_the_photographs_own(dataset, tmp_path, module_quick):
     """Also where somebody's table has a confidence beside it, as tables of measurements have."""
-    table = target.table.assign(weight_confidence=0.9)
-    result = made(replace(target, table=table), tmp_path / "out", by="weight:2", most=4)
+    table = dataset.table.assign(weight_confidence=0.9)
+    result = made(replace(dataset, table=table), tmp_path / "out", by="weight:2", most=4)
     assert result.accepted + result.short == 4
-    held, rows = columns(tmp_path / "out"), of(target)
+    held, rows = columns(tmp_path / "out"), of(dataset)
     assert len(held["cell"]) == result.accepted > 0
     for source, weight in zip(held["source_sha256"], held["attr/weight"], strict=True):
         assert weight == table.iloc[rows[source.tobytes()]]["weight"]
 
 
-def test_damaged_figures_are_told_in_a_sentence(base, target, tmp_path, module_quick):
+def test_damaged_figures_are_told_in_a_sentence(base, dataset, tmp_path, module_quick):
     out = shutil.copytree(base[0], tmp_path / "out")
     (out / "models" / "inversion.json").write_text("{}")
     with pytest.raises(IntegrityError, match=r"inversion.json is damaged; start again in another folder"):
-        _learnt_from(out, target)
+        _learnt_from(out, dataset)
 
 
-def _learnt_from(out, target):
+def _learnt_from(out, dataset):
     reader = SimpleNamespace(framing=_whole(), view=lambda images: images)
     guide = SimpleNamespace(reader=reader, found=toy_found(), figures={})
     learnt_originals.prepare_inversion(
-        target, wished(target), SimpleNamespace(guide=guide, generator=ToyFaces()), out / "models", SETTINGS, print
+        dataset, wished(dataset), SimpleNamespace(models=guide, generator=ToyFaces()), out / "models", SETTINGS, print
     )
 
 
-def test_view_that_nobody_can_measure_is_refused(target, tmp_path, monkeypatch, module_quick):
+def test_view_that_nobody_can_measure_is_refused(dataset, tmp_path, monkeypatch, module_quick):
     blind = toy_found()
-    monkeypatch.setattr(type(blind.environment), "__call__", _blind(type(blind.environment).__call__))
+    monkeypatch.setattr(type(blind.pose_light), "__call__", _blind(type(blind.pose_light).__call__))
     with pytest.raises(DatasetError, match="measured on none of 40 photographs"):
-        made(target, tmp_path / "out")
+        made(dataset, tmp_path / "out")
 
 
 def _blind(call):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from nosy_faces import nosy_target
+from nosy_faces import nosy_dataset
 
 from faceaug.analysis.axes import build_axis, parse_by
 from faceaug.errors import UsageError
@@ -13,76 +13,76 @@ from faceaug.synthesis.engines.source_faces import REACH, SourceFaces, check_axe
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory):
-    return nosy_target(tmp_path_factory.mktemp("faces") / "pictures", 40)
+def dataset(tmp_path_factory):
+    return nosy_dataset(tmp_path_factory.mktemp("faces") / "pictures", 40)
 
 
-def axes_of(target, by):
-    return [build_axis(target.table, spec) for spec in parse_by(by)]
+def axes_of(dataset, by):
+    return [build_axis(dataset.table, spec) for spec in parse_by(by)]
 
 
-def test_rows_are_those_of_the_labels_outside_the_bin_and_within_reach(target):
-    axes = axes_of(target, "shape,yaw:-30/-10/-3/3/10/30")
-    sources = SourceFaces(target, axes, (), 0.5, 0)
+def test_rows_are_those_of_the_labels_outside_the_bin_and_within_reach(dataset):
+    axes = axes_of(dataset, "shape,yaw:-30/-10/-3/3/10/30")
+    sources = SourceFaces(dataset, axes, (), 0.5, 0)
     levels = {"shape": "round", "yaw": axes[1].levels[4]}
     rows = sources.rows(7, levels)
-    yaw = target.table["yaw"].to_numpy()
-    right = (target.table["shape"] == "round").to_numpy() & (yaw < 10) & (yaw > 10 - REACH["yaw"])
+    yaw = dataset.table["yaw"].to_numpy()
+    right = (dataset.table["shape"] == "round").to_numpy() & (yaw < 10) & (yaw > 10 - REACH["yaw"])
     assert sorted(rows) == np.flatnonzero(right).tolist()
     bins = np.digitize(yaw[rows], [-10, -3, 3, 10])
     assert (np.diff(bins) <= 0).all()  # nearest first
     assert not (np.diff(yaw[rows]) <= 0).all()  # and within a bin by chance
-    assert rows.tolist() == SourceFaces(target, axes, (), 0.5, 0).rows(7, levels).tolist()
-    assert rows.tolist() != SourceFaces(target, axes, (), 0.5, 1).rows(7, levels).tolist()
+    assert rows.tolist() == SourceFaces(dataset, axes, (), 0.5, 0).rows(7, levels).tolist()
+    assert rows.tolist() != SourceFaces(dataset, axes, (), 0.5, 1).rows(7, levels).tolist()
 
 
-def test_an_aim_is_just_inside_the_bin_and_what_is_inside_stays(target):
-    axes = axes_of(target, "yaw:-90/-10/10/90")
-    low, middle, high = (SourceFaces(target, axes, (), 0.5, 0).asked({"yaw": level})[0] for level in axes[0].levels)
+def test_an_aim_is_just_inside_the_bin_and_what_is_inside_stays(dataset):
+    axes = axes_of(dataset, "yaw:-90/-10/10/90")
+    low, middle, high = (SourceFaces(dataset, axes, (), 0.5, 0).goals({"yaw": level})[0] for level in axes[0].levels)
     rows, u = np.arange(3), np.array([0.0, 0.5, 1.0])
     values = np.array([2.0, -9.0, 9.0])
-    assert (middle.aims(values, rows, u) == values).all()
+    assert (middle.goal_values_for(values, rows, u) == values).all()
     for part, sign in ((low, -1), (high, 1)):
-        aims = part.aims(values, rows, u)
+        aims = part.goal_values_for(values, rows, u)
         assert part.holds(aims, rows).all()
         assert (np.diff(aims * sign) > 0).all()
         assert (np.abs(aims) < 13).all()  # as little as is safe, however wide the bin
 
 
-def test_what_is_kept_may_drift_by_its_share(target):
-    axes = axes_of(target, "shape,yaw:3")
-    table = target.table.assign(light_x=np.linspace(-20, 20, len(target)))
+def test_what_is_kept_may_drift_by_its_share(dataset):
+    axes = axes_of(dataset, "shape,yaw:3")
+    table = dataset.table.assign(light_x=np.linspace(-20, 20, len(dataset)))
     from dataclasses import replace
 
-    sources = SourceFaces(replace(target, table=table), axes, ("light_x", "weight"), 0.5, 0)
-    _, kept = sources.asked({"shape": "round", "yaw": axes[1].levels[0]})
+    sources = SourceFaces(replace(dataset, table=table), axes, ("light_x", "weight"), 0.5, 0)
+    _, kept = sources.goals({"shape": "round", "yaw": axes[1].levels[0]})
     room = 0.5 * table["light_x"].std(ddof=0)
     assert kept.name == "light_x"
     np.testing.assert_allclose(kept.high - kept.low, 2 * room)
 
 
-def test_a_missing_measurement_is_no_source(target):
+def test_a_missing_measurement_is_no_source(dataset):
     from dataclasses import replace
 
-    table = target.table.assign(yaw=target.table["yaw"].where(np.arange(len(target)) % 2 == 0))
+    table = dataset.table.assign(yaw=dataset.table["yaw"].where(np.arange(len(dataset)) % 2 == 0))
     axes = [build_axis(table, spec) for spec in parse_by("yaw:-30/0/30")]
-    rows = SourceFaces(replace(target, table=table), axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[0]})
+    rows = SourceFaces(replace(dataset, table=table), axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[0]})
     assert len(rows)
     assert (rows % 2 == 0).all()
 
 
-def test_labels_alone_are_refused(target):
-    check_axes(axes_of(target, "shape,yaw:3"), "rerender")
+def test_labels_alone_are_refused(dataset):
+    check_axes(axes_of(dataset, "shape,yaw:3"), "rerender")
     with pytest.raises(UsageError, match="--by shape has none of them: add one, such as yaw:5"):
-        check_axes(axes_of(target, "shape"), "rerender")
+        check_axes(axes_of(dataset, "shape"), "rerender")
     few = pd.DataFrame({"yaw": [0, 1, 0, 1]})  # classes, no bins
     with pytest.raises(UsageError, match="has none of them"):
         check_axes([build_axis(few, spec) for spec in parse_by("yaw")], "both")
 
 
-def test_it_is_said_why_there_are_no_sources(target):
-    axes = axes_of(target, "shape,yaw:-90/-60/60/90")
-    sources = SourceFaces(target, axes, (), 0.5, 0)
+def test_it_is_said_why_there_are_no_sources(dataset):
+    axes = axes_of(dataset, "shape,yaw:-90/-60/60/90")
+    sources = SourceFaces(dataset, axes, (), 0.5, 0)
     levels = {"shape": "round", "yaw": axes[1].levels[0]}
     assert not len(sources.rows(0, levels))
     assert sources.none_for(levels) == (
@@ -90,10 +90,10 @@ def test_it_is_said_why_there_are_no_sources(target):
     )
 
 
-def test_faces_beyond_the_last_bin_are_near_to_that(target):
+def test_faces_beyond_the_last_bin_are_near_to_that(dataset):
     """A face outside of all bins counts as one of the bin beside them."""
-    axes = axes_of(target, "yaw:-12/-4/4/12")
-    rows = SourceFaces(target, axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[2]})
-    yaw = target.table["yaw"].to_numpy()[rows]
+    axes = axes_of(dataset, "yaw:-12/-4/4/12")
+    rows = SourceFaces(dataset, axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[2]})
+    yaw = dataset.table["yaw"].to_numpy()[rows]
     assert (yaw >= 12).any()
     assert (np.diff(np.abs(np.digitize(yaw, [-12, -4, 4, 12]) - 3)) >= 0).all()

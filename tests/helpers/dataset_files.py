@@ -125,7 +125,7 @@ def make_shards(root: Path, layout: str = "blob", *, complete: bool = True) -> d
         created_by=CreatedBy(faceaug="0", command="test"),
         seed=0,
         generator=None,
-        target=DatasetRecord(name="t", fingerprint="0" * 64, rows=1),
+        dataset=DatasetRecord(name="t", fingerprint="0" * 64, rows=1),
         layout=layout,
         codec="png",
         columns=tuple(columns),
