@@ -27,19 +27,19 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from semantics import nose_nearest
 
-from faceaug.discovery.discover import read_faces
+from faceaug.discovery.discover import mirror_averaged_factors
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import SamplePool, latents, pictures, sample_pool
+from faceaug.generators.pool import SamplePool, sample_pool, sample_stream, synthesize_at
 from faceaug.generators.registry import load_generator
-from faceaug.reconstruction.factors import VIEW, FaceFactors, joined
-from faceaug.reconstruction.linear_init import LinearTrainer
-from faceaug.reconstruction.perceptual import LatentTrainer
-from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.reconstruction.factors import VIEW_NAMES, FaceFactors, concatenate_factors
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import Coupling, NetworkTrainer, ReconstructionSchedule
+from faceaug.reconstruction.training.linear_init import LinearTrainer
+from faceaug.reconstruction.training.network_trainer import Coupling, NetworkTrainer, ReconstructionSchedule
+from faceaug.reconstruction.training.perceptual import LatentTrainer
+from faceaug.reconstruction.training.symmetry import mirror_split
 from faceaug.utils.files import read_json, write_json
-from faceaug.utils.train_loop import run
+from faceaug.utils.training.train_loop import run
 
 COUPLINGS: tuple[Coupling, ...] = get_args(Coupling)
 FOLLOWS = 0.5
@@ -119,13 +119,13 @@ class Bench:
     def _known(self) -> tuple[torch.Tensor, NDArray[np.float64]]:
         """Return fresh pictures, and their true yaw in radians."""
         if isinstance(self.generator, Scenes):
-            w = latents(self.generator, JUDGED, (1, 0xE))
+            w = sample_stream(self.generator, JUDGED, (1, 0xE))
             truth = self.generator.truth(w)
-            return pictures(self.generator, w, self.given.side), truth.view[:, 1].double().numpy()
+            return synthesize_at(self.generator, w, self.given.side), truth.view[:, 1].double().numpy()
         judged = np.load(self.given.pose)
         seen = np.flatnonzero(np.isfinite(judged["pose"]).all(1))[:JUDGED]
         w = self.generator.map(torch.from_numpy(judged["z"][seen]))
-        return pictures(self.generator, w, self.given.side), -np.radians(judged["pose"][seen, 1])
+        return synthesize_at(self.generator, w, self.given.side), -np.radians(judged["pose"][seen, 1])
 
     def run(self, seed: int, coupling: Coupling) -> dict[str, Any]:
         """Train once; write and return the outcome."""
@@ -142,7 +142,7 @@ class Bench:
         schedule = ReconstructionSchedule(coupling, given.side, given.steps, distil, given.batch, pairs, seed=seed)
         network = NetworkTrainer(self.generator, self.pool, self.split, reader.model, linear, schedule)
         run(network, folder, {**self.setup, **asdict(schedule)})
-        found = joined([read_faces(network.average, part) for part in torch.split(self.faces, 250)])
+        found = concatenate_factors([mirror_averaged_factors(network.average, part) for part in torch.split(self.faces, 250)])
         outcome = {"seed": seed, "coupling": coupling, "seconds": round(time.process_time() - start, 1)}
         outcome |= self.judge(found)
         write_json(file_of(self.work, seed, coupling), {"setup": self.setup, "outcome": outcome})
@@ -150,7 +150,7 @@ class Bench:
 
     def judge(self, found: FaceFactors) -> dict[str, Any]:
         """Return what a run is worth."""
-        yaw = found.view[:, VIEW.index("yaw")].double().numpy()
+        yaw = found.view[:, VIEW_NAMES.index("yaw")].double().numpy()
         correlation = float(np.corrcoef(yaw, self.yaw)[0, 1]) if yaw.std() > 0 else 0.0
         out = nose_nearest(found)
         return {"right_side_out": out, "yaw_correlation": round(correlation, 3), "found": out and correlation > FOLLOWS,

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from _record import environment, write_result
+from faceaug.synthesis.setup import LAST
 from numpy.typing import NDArray
 from real_faces import shortened
 
@@ -30,7 +31,7 @@ from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import common_aspect
 from faceaug.datasets.torch_dataset import ShardDataset
 from faceaug.gan_training.features import FeatureExtractor, load_efficientnet
-from faceaug.generators.draws import latents
+from faceaug.generators.pool import sample_stream
 from faceaug.generators.registry import load_generator
 from faceaug.inversion.inverter import STEPS, Inverter
 from faceaug.measurement.measure import load_estimator
@@ -39,8 +40,7 @@ from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import MODELS
 from faceaug.synthesis.engines.face_crops import FaceCropper
 from faceaug.synthesis.engines.inversion_setup import ENCODER
-from faceaug.synthesis.sample_schema import ERROR
-from faceaug.synthesis.setup import LAST
+from faceaug.synthesis.sample_columns import ERROR
 from faceaug.utils.files import read_json
 from faceaug.utils.images import contact_sheet, encode, resize
 from faceaug.utils.tensors import to_uint8
@@ -66,9 +66,9 @@ def main() -> None:
     faces = [k for k, why in enumerate(taken.refused) if not why]
     photographs = taken.images[faces]
     with torch.no_grad():
-        draws = inverter.drawn(latents(inverter.generator, len(faces), _DRAWS))
+        draws = inverter.drawn(sample_stream(inverter.generator, len(faces), _DRAWS))
         mean = inverter.drawn(torch.from_numpy(np.asarray(inverter.generator.w_mean, np.float32))[None])
-    limits = manifest.settings["limits"]
+    limits = manifest.config["thresholds"]
     assert isinstance(limits, dict)
     limit, features = float(str(limits["inversion"])), load_efficientnet()
     record: dict[str, Any] = {

@@ -17,8 +17,8 @@ import pandas as pd
 from _record import environment, write_result
 from real_faces import read_all, shortened
 
-from faceaug.measurement.measure import CONFIDENCE, WHY
-from faceaug.reconstruction.semantics import UNITS
+from faceaug.measurement.measure import CONFIDENCE_SUFFIX, REASON_COLUMN
+from faceaug.reconstruction.semantics import FACTOR_UNITS
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
 
@@ -51,21 +51,21 @@ def main() -> None:
 
 def distribution(table: pd.DataFrame) -> dict[str, Any]:
     """Return how measurements are distributed over photographs, and of how many nothing can be told."""
-    told = table[table[WHY] == ""]
+    told = table[table[REASON_COLUMN] == ""]
     semantics = {}
-    for name, unit in UNITS.items():
+    for name, unit in FACTOR_UNITS.items():
         values = told[name].to_numpy()
         semantics[name] = {
             "unit": unit, "quantiles": np.round(np.quantile(values, QUANTILES), 3).tolist(),
             "mean": round(float(values.mean()), 3), "spread": round(float(values.std()), 3),
-            "confidence": round(float(told[name + CONFIDENCE].median()), 3),
+            "confidence": round(float(told[name + CONFIDENCE_SUFFIX].median()), 3),
         }  # fmt: skip
         if unit == "degrees":
             semantics[name]["share_beyond"] = {
                 f"{most:g}": [round(float((values < -most).mean()), 4), round(float((values > most).mean()), 4)]
                 for most in BEYOND
             }
-    reasons = table[WHY][table[WHY] != ""].value_counts().to_dict()
+    reasons = table[REASON_COLUMN][table[REASON_COLUMN] != ""].value_counts().to_dict()
     return {"images": len(table), "told": len(told), "cannot_tell": reasons, "quantiles_at": QUANTILES,
             "semantics": semantics}  # fmt: skip
 

@@ -27,18 +27,18 @@ from _record import environment, write_result
 from semantics import nose_nearest
 from torch import Tensor
 
-from faceaug.discovery.discover import read_faces
-from faceaug.generators.draws import latents, sample_pool
-from faceaug.reconstruction.factors import LIGHT, VIEW, FaceFactors
+from faceaug.discovery.discover import mirror_averaged_factors
+from faceaug.generators.pool import sample_pool, sample_stream
+from faceaug.reconstruction.factors import LIGHT_NAMES, VIEW_NAMES, FaceFactors
 from faceaug.reconstruction.geometry import normals
-from faceaug.reconstruction.linear_init import LinearTrainer
-from faceaug.reconstruction.perceptual import LatentTrainer
 from faceaug.reconstruction.renderer import rasterize
-from faceaug.reconstruction.symmetry import mirror_split
 from faceaug.reconstruction.synthetic_scenes import Observation, Scenes
-from faceaug.reconstruction.training import NetworkTrainer, ReconstructionSchedule
+from faceaug.reconstruction.training.linear_init import LinearTrainer
+from faceaug.reconstruction.training.network_trainer import NetworkTrainer, ReconstructionSchedule
+from faceaug.reconstruction.training.perceptual import LatentTrainer
+from faceaug.reconstruction.training.symmetry import mirror_split
 from faceaug.utils.tensors import at_side
-from faceaug.utils.train_loop import run
+from faceaug.utils.training.train_loop import run
 
 TOGETHER = 250
 UNSUP3D = {"scale_invariant_depth_error": 0.00793, "mean_angle_deviation": 16.5}
@@ -64,7 +64,7 @@ def main() -> None:
     start = time.process_time()
     readers, steps = trained(scenes, given, setup)
     seconds = time.process_time() - start
-    w = latents(scenes, given.judged, (given.seed, 0xE))
+    w = sample_stream(scenes, given.judged, (given.seed, 0xE))
     record = {
         **environment(given.seed, ("torch", "numpy")), **setup, "judged": given.judged,
         "network_steps_done": steps, "seconds_of_this_call": round(seconds, 1), "unsup3d_on_its_own_set": UNSUP3D,
@@ -92,7 +92,7 @@ def trained(scenes: Scenes, given: argparse.Namespace, setup: dict[str, Any]) ->
     run(network, given.work / "network", setup, until=until, progress=tell)
 
     def by_network(scenes: Scenes, w: Tensor) -> FaceFactors:
-        return read_faces(network.average, scenes.synthesize(w))
+        return mirror_averaged_factors(network.average, scenes.synthesize(w))
 
     def by_line(scenes: Scenes, w: Tensor) -> FaceFactors:
         with torch.no_grad():
@@ -131,7 +131,7 @@ def scores(scenes: Scenes, w: Tensor, read: Reader) -> dict[str, Any]:
             truths.append(torch.cat([truth.view, truth.light], 1))
             shapes.append(shape_errors(found, seen))
     found_, true_ = (torch.cat(parts).double().numpy() for parts in (readings, truths))
-    side, names = scenes.resolution, (*VIEW, *LIGHT)
+    side, names = scenes.resolution, (*VIEW_NAMES, *LIGHT_NAMES)
     depth = torch.from_numpy(found_[:, len(names) :]).view(-1, side, side)
     none = torch.zeros(len(depth), 0)
     with np.errstate(invalid="ignore"):

@@ -23,13 +23,13 @@ from _record import environment, write_result
 from torch import Tensor
 
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import latents, sample_pool
+from faceaug.generators.pool import sample_pool, sample_stream
 from faceaug.generators.registry import load_generator
-from faceaug.reconstruction.factors import LIGHT, VIEW, FaceFactors
-from faceaug.reconstruction.linear_init import LinearTrainer
-from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.reconstruction.factors import LIGHT_NAMES, VIEW_NAMES, FaceFactors
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.utils.train_loop import run
+from faceaug.reconstruction.training.linear_init import LinearTrainer
+from faceaug.reconstruction.training.symmetry import mirror_split
+from faceaug.utils.training.train_loop import run
 
 SIDE = 32
 ASKED = ("yaw", "pitch", "roll", "light_x", "light_y")
@@ -82,12 +82,12 @@ def on_scenes(seed: int, steps: int, draws: int) -> dict[str, Any]:
     """Return correlations with the truth of the test renderer on fresh draws."""
     scenes = Scenes(64)
     read, seconds = trained(scenes, seed, steps, draws)
-    w = latents(scenes, 2000, (seed, 0xE))
+    w = sample_stream(scenes, 2000, (seed, 0xE))
     found, truth = read(w), scenes.truth(w)
     pairs = {
-        name: (found.view[:, VIEW.index(name)], truth.view[:, VIEW.index(name)])
-        if name in VIEW
-        else (found.light[:, LIGHT.index(name)], truth.light[:, LIGHT.index(name)])
+        name: (found.view[:, VIEW_NAMES.index(name)], truth.view[:, VIEW_NAMES.index(name)])
+        if name in VIEW_NAMES
+        else (found.light[:, LIGHT_NAMES.index(name)], truth.light[:, LIGHT_NAMES.index(name)])
         for name in ASKED
     }
     scores = {name: float(np.corrcoef(one.numpy(), two.numpy())[0, 1]) for name, (one, two) in pairs.items()}
@@ -106,7 +106,7 @@ def on_digiface(seed: int, steps: int, draws: int, pose: Path) -> dict[str, Any]
     scores: dict[str, Any] = {"seed": seed, "seconds": seconds, "right_side_out": nose_nearest(found)}
     design = np.c_[np.ones(len(z)), z]
     for name, column in (("yaw", 1), ("pitch", 0)):
-        value = found.view[:, VIEW.index(name)].numpy()
+        value = found.view[:, VIEW_NAMES.index(name)].numpy()
         slopes = [np.linalg.lstsq(design, y, rcond=None)[0][1:] for y in (value, truth[:, column])]
         scores[f"{name}_cosine"] = float(slopes[0] @ slopes[1] / np.linalg.norm(slopes[0]) / np.linalg.norm(slopes[1]))
         scores[f"{name}_correlation"] = float(np.corrcoef(value, truth[:, column])[0, 1])

@@ -21,21 +21,21 @@ from typing import Any
 import numpy as np
 import torch
 from _record import environment, write_result
+from faceaug.synthesis.setup import ATOMS_STAY
 from judge import ANGLES, Floats, Judge, draws_of, load_judge
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.discovery.discover import SEMANTICS, maps_of, read_faces, scalars_of
+from faceaug.discovery.discover import SCALAR_UNITS, mirror_averaged_factors, scalar_factors, stack_maps
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import latents
+from faceaug.generators.pool import sample_stream
 from faceaug.generators.registry import load_generator
 from faceaug.latents.algebra import covariance_given, edit
 from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.latents.directions import Directions
-from faceaug.reconstruction.networks import Reconstructor, network_of
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.reconstruction.networks import Reconstructor, network_from_weights
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.synthesis.editing.closed_loop import EditObjective, extrapolate
-from faceaug.synthesis.setup import ATOMS_STAY
 
 NEAR = 5.0  # degrees
 YAW = ANGLES.index("yaw")
@@ -57,7 +57,7 @@ def main() -> None:
     given = parser.parse_args()
     bench = Bench.of(read_bundle(given.directions), load_judge(given.judge), given)
     agreement = bench.agreement()
-    measured = tuple(name for name in NAMES if name != "yaw")
+    measured = tuple(name for name in FACTOR_NAMES if name != "yaw")
     within, beyond = bench.uniform(30), bench.both(45)
     edits = {
         "within ±30°, as in balance": bench.edits(within, measured, atoms=True),
@@ -95,7 +95,7 @@ class Bench:
         weights = {k: v for k, v in bundle.weights.items() if not k.startswith(("alignment.", "calibration."))}
         generator = load_generator(bundle.generator_name)
         bundle.directions.check_generator(generator.sha256)
-        return cls(bundle, network_of(weights), generator, judge, given.draws, given.asks, given.keep,
+        return cls(bundle, network_from_weights(weights), generator, judge, given.draws, given.asks, given.keep,
                    given.corrections, given.seed)  # fmt: skip
 
     @property
@@ -113,19 +113,19 @@ class Bench:
         """Read pictures [N, 3, R, R] as the directions are named: [N, S]."""
         values = []
         for part in torch.split(images, 250):
-            reading = read_faces(self.network, part)
-            maps = maps_of(reading).cpu().double().numpy()
+            reading = mirror_averaged_factors(self.network, part)
+            maps = stack_maps(reading).cpu().double().numpy()
             atoms = self.bundle.values(maps[:, 0], maps[:, 1:])
-            values.append(np.concatenate([scalars_of(reading).cpu().double().numpy(), atoms], 1))
+            values.append(np.concatenate([scalar_factors(reading).cpu().double().numpy(), atoms], 1))
         return np.concatenate(values)
 
     def agreement(self) -> dict[str, Any]:
         """Return how the network and the judge agree on fresh draws."""
-        w = latents(self.generator, self.draws, (self.seed, STREAM)).double().numpy()
+        w = sample_stream(self.generator, self.draws, (self.seed, STREAM)).double().numpy()
         found, judged = [], []
         for start in range(0, len(w), 500):  # not all pictures at once
             images = draws_of(self.generator, w[start : start + 500])
-            found.append(self.measure(images)[:, : len(SEMANTICS)])
+            found.append(self.measure(images)[:, : len(SCALAR_UNITS)])
             judged.append(self.judge.read(images))
         read, said = np.concatenate(found), np.concatenate(judged)
         learn = np.arange(len(w)) % 2 == 0
@@ -161,12 +161,12 @@ class Bench:
 
     def edits(self, asked: Floats, keep: tuple[str, ...], *, atoms: bool = False) -> dict[str, Any]:
         """Ask for yaw by a straight step and in the closed loop."""
-        w = latents(self.generator, len(asked), (self.seed, STREAM, 2)).numpy()
+        w = sample_stream(self.generator, len(asked), (self.seed, STREAM, 2)).numpy()
         directions = self.directions
         likely = covariance_given(directions, self.bundle.atoms, ATOMS_STAY) if atoms else directions.covariance
         held = self.keep * directions.spread[directions.index(keep)]
         ask = EditObjective(("yaw",), asked[:, None], np.array([False]), np.array([TOLERANCE * NEAR]), keep, held)
-        draws = latents(self.generator, 5000, (self.seed, STREAM, 3)).numpy()
+        draws = sample_stream(self.generator, 5000, (self.seed, STREAM, 3)).numpy()
         reach = float(np.quantile(distances(directions, draws), PLAUSIBLE))
         looped = extrapolate(
             self.generator, directions, self.measure, w, ask,
@@ -191,7 +191,7 @@ class Bench:
         change = (np.abs(measured - before) / directions.spread).mean(0)
         moved, atoms = change[others], change[directions.index(self.bundle.atoms)]
         slope = float(asked @ judged / (asked @ asked))
-        five = [k for k, name in enumerate(self.environment) if name in NAMES]
+        five = [k for k, name in enumerate(self.environment) if name in FACTOR_NAMES]
         return {
             "by the network": _near(network, asked), "by the judge": _near(judged, asked),
             "by the judge, on its own scale": _near(judged / slope, asked), "judge_per_asked_degree": round(slope, 3),

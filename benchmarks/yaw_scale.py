@@ -26,14 +26,14 @@ from faceaug.generators.base import Generator
 from faceaug.generators.registry import load_generator
 from faceaug.latents.bundle import read_bundle
 from faceaug.latents.whitening import whitening
-from faceaug.measurement.estimator import values_of
-from faceaug.measurement.measure import network_in
-from faceaug.reconstruction.linear_init import LinearFace
-from faceaug.reconstruction.semantics import NAMES, semantics_of
-from faceaug.reconstruction.symmetry import MirrorSplit
+from faceaug.measurement.estimator import estimate_values
+from faceaug.measurement.measure import network_from_bundle
+from faceaug.reconstruction.semantics import FACTOR_NAMES, semantics_of
+from faceaug.reconstruction.training.linear_init import LinearFace
+from faceaug.reconstruction.training.symmetry import MirrorSplit
 from faceaug.utils.typing import Floats
 
-YAW, PITCH = NAMES.index("yaw"), NAMES.index("pitch")
+YAW, PITCH = FACTOR_NAMES.index("yaw"), FACTOR_NAMES.index("pitch")
 WIDTH = 6.0  # degrees of found yaw that are told together
 FEWEST = 30  # faces in such a bin
 TURNED = {"up to 10": (0.0, 10.0), "10 to 20": (10.0, 20.0), "beyond 20": (20.0, 180.0)}
@@ -48,13 +48,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="another place for the result")
     given = parser.parse_args()
     bundle = read_bundle(given.directions)
-    generator, network = load_generator(bundle.generator_name), network_in(bundle)
+    generator, network = load_generator(bundle.generator_name), network_from_bundle(bundle)
     bundle.directions.check_generator(generator.sha256)
     z, pose = read_pose(given.pose)
     z, pose = z[: given.faces], pose[: given.faces]
     w = generator.map(torch.from_numpy(z)).double().numpy()
     read = np.concatenate(
-        [values_of(network, part) for part in torch.split(draws_of(generator, w), 250)]  # as balance reads them
+        [estimate_values(network, part) for part in torch.split(draws_of(generator, w), 250)]  # as balance reads them
     )
     linear = by_the_linear_model(generator, given.work / "linear" / "checkpoint.safetensors", torch.from_numpy(w))
     record = {

@@ -110,7 +110,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
 
     from faceaug.discovery.discover import DiscoveryConfig, discover, working_folder
     from faceaug.generators.registry import load_generator
-    from faceaug.reconstruction.training import neutralised
+    from faceaug.reconstruction.training.network_trainer import count_neutralized_images
 
     begin = time.monotonic()
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
@@ -140,7 +140,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
                 side = int(options["side"] or (32 if options["device"] == "cpu" else 64))
                 steps = options["steps"] or settings.schedule.steps
                 schedule = replace(settings.schedule, steps=steps, side=side, seed=options["seed"])
-                forecast.later = neutralised(generator, schedule)
+                forecast.later = count_neutralized_images(generator, schedule)
                 bundle = discover(generator, out, replace(settings, schedule=schedule), **shared)
             else:
                 tuned = _tuned(generator, out, settings, options, shared)
@@ -186,10 +186,10 @@ def _tuned(
     from faceaug.discovery import finetune as tuning
     from faceaug.errors import DatasetError
     from faceaug.latents.bundle import read_bundle
-    from faceaug.measurement.measure import SHIPPED
+    from faceaug.measurement.measure import SHIPPED_DIRECTIONS
 
-    file = options["begin"] or SHIPPED
-    if options["begin"] is None and not SHIPPED.is_file():
+    file = options["begin"] or SHIPPED_DIRECTIONS
+    if options["begin"] is None and not SHIPPED_DIRECTIONS.is_file():
         raise DatasetError("--tune-on begins with trained directions: name their file as --from FILE")
     trained = read_bundle(file)
     trained.directions.check_generator(generator.sha256)  # before pictures are looked at one by one for nothing

@@ -39,7 +39,7 @@ def measure(file: Path | None, **options: Any) -> None:
     if file is not None and file.suffix.lower() not in _SUFFIXES:
         raise click.UsageError(f"{file} must end in one of {', '.join(_SUFFIXES)}, which tells its kind")
     from faceaug.measurement.measure import measure as measured
-    from faceaug.measurement.measure import summary
+    from faceaug.measurement.measure import summarize_measurements
     from faceaug.utils.files import check_writable
 
     if file is not None:
@@ -55,7 +55,7 @@ def measure(file: Path | None, **options: Any) -> None:
         for name in dataset.attributes:
             if name in measurer.names:
                 console.remark(f"The labels have a {name!r} of their own; {file} holds the measured one.")
-    found = summary(table, measurer)
+    found = summarize_measurements(table, measurer)
     console.show(as_text(found), found)
     if file is not None:
         console.remark(f"The table is in {file}; use it with: faceaug analyze ... --labels {file} --by yaw:5")
@@ -73,8 +73,8 @@ def write(table: pd.DataFrame, file: Path) -> None:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """Return the summary of a measurement for people."""
-    from faceaug.reconstruction.semantics import MEANINGS
+    """Return the summarize_measurements of a measurement for people."""
+    from faceaug.reconstruction.semantics import FACTOR_MEANINGS
     from faceaug.utils.text_table import render_table
 
     lines = [f"{found['measured']:,} of {found['images']:,} images measured"]
@@ -85,7 +85,7 @@ def as_text(found: dict[str, Any]) -> str:
             for name, each in found["semantics"].items()
         ]
         lines += ["", *render_table(["", "5%", "median", "95%", "confidence", "unit"], rows)]
-        known = {name: MEANINGS[name] for name in found["semantics"] if name in MEANINGS}
+        known = {name: FACTOR_MEANINGS[name] for name in found["semantics"] if name in FACTOR_MEANINGS}
         wide = max(map(len, known), default=0)
         lines += ["", *(f"  {name:<{wide}}  {meaning}" for name, meaning in known.items())]
     return "\n".join(lines)

@@ -19,32 +19,32 @@ from torch import Tensor
 
 from faceaug.errors import OutputError, UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import HELD_OUT, SamplePool, sample_pool
+from faceaug.generators.pool import HELD_OUT_STREAM, SamplePool, sample_pool
 from faceaug.latents.atoms import ATOMS, SparseAtoms, localize
 from faceaug.latents.bundle import Bundle, range_seen, with_atoms
 from faceaug.latents.directions import Directions
 from faceaug.latents.face_regions import face_regions, face_weight, find_landmarks
 from faceaug.latents.regression import StreamingRegression
 from faceaug.measurement.alignment import Aligner, train_alignment
-from faceaug.measurement.estimator import calibrate
+from faceaug.measurement.estimator import calibrate_estimator
 from faceaug.measurement.measure import estimator_state
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import FOCAL
-from faceaug.reconstruction.linear_init import LinearTrainer
-from faceaug.reconstruction.networks import SIDE, Reconstructor, network_of, weights_of
-from faceaug.reconstruction.perceptual import LatentTrainer
-from faceaug.reconstruction.semantics import UNITS, semantics_of
-from faceaug.reconstruction.symmetry import check_draws, mirror_split
-from faceaug.reconstruction.training import NetworkTrainer, ReconstructionSchedule
-from faceaug.utils.checkpoints import check_setup
+from faceaug.reconstruction.networks import NETWORK_SIDE, Reconstructor, export_weights, network_from_weights
+from faceaug.reconstruction.semantics import FACTOR_UNITS, semantics_of
+from faceaug.reconstruction.training.linear_init import LinearTrainer
+from faceaug.reconstruction.training.network_trainer import NetworkTrainer, ReconstructionSchedule
+from faceaug.reconstruction.training.perceptual import LatentTrainer
+from faceaug.reconstruction.training.symmetry import check_draws, mirror_split
 from faceaug.utils.files import atomic, check_writable
-from faceaug.utils.train_loop import StepTrainer, run
+from faceaug.utils.training.checkpoints import check_setup
+from faceaug.utils.training.train_loop import StepTrainer, run
 from faceaug.utils.typing import Floats
 
 DiscoveryProgress = Callable[[str, int, int, Mapping[str, float]], None]
 """Told (stage, done, total, what the last step said)."""
 
-SEMANTICS = dict(UNITS, tx="half pictures", ty="half pictures", tz="share", ambient="share", diffuse="share")
+SCALAR_UNITS = dict(FACTOR_UNITS, tx="half pictures", ty="half pictures", tz="share", ambient="share", diffuse="share")
 """Every scalar that is read off a picture, with its unit; the first ones are those that `faceaug measure` gives."""
 _LIGHTS = ("light_x", "light_y", "light", "ambient", "diffuse")
 DRAWN, _ALIGNED = "draws", "alignment.safetensors"
@@ -146,7 +146,9 @@ def discover(
     tell = progress or silent
     device = generator.device
     side = settings.schedule.side
-    pool, held = sample_pools(generator, settings, max(side, min(SIDE, generator.resolution)), work / DRAWN, tell)
+    pool, held = sample_pools(
+        generator, settings, max(side, min(NETWORK_SIDE, generator.resolution)), work / DRAWN, tell
+    )
     split = mirror_split(generator, pool, min(side, 32))
 
     def train(name: str, what: str, trainer: StepTrainer, end: float | None = None) -> None:
@@ -160,9 +162,9 @@ def discover(
     train("network", "learning to read faces", network, until)
     count = max(1, min(settings.atoms, 2 * split.even.shape[1] // 3))
     # Half precision, as it is kept: what is measured here is what the file holds.
-    reads = network_of(weights_of(network.average)).to(device)
+    reads = network_from_weights(export_weights(network.average)).to(device)
     bundle = bundle_of(generator, reads, pool, held, count, command, tell)
-    measurer = calibrate(
+    measurer = calibrate_estimator(
         reads, _aligner(pool, settings, work / _ALIGNED, device, tell), held.images[: settings.weighed],
         atoms=bundle, seed=settings.seed, progress=lambda k, of: tell("weighing readings", k, of, {}),
     )  # fmt: skip
@@ -185,7 +187,9 @@ def sample_pools(
 
     pool = sample_pool(generator, settings.draws, settings.seed, side, folder, drawn)
     # Readings are weighed on pictures of the side that photographs are cut to.
-    held = sample_pool(generator, settings.held_out, settings.seed, max(side, SIDE), folder, drawn, HELD_OUT)
+    held = sample_pool(
+        generator, settings.held_out, settings.seed, max(side, NETWORK_SIDE), folder, drawn, HELD_OUT_STREAM
+    )
     return pool, held
 
 
@@ -209,7 +213,7 @@ def prepare(out: Path, work: Path, resume: bool) -> None:
     work.mkdir(parents=True, exist_ok=True)
 
 
-def read_faces(network: Reconstructor, images: Tensor) -> FaceFactors:
+def mirror_averaged_factors(network: Reconstructor, images: Tensor) -> FaceFactors:
     """Read pictures [N, 3, S, S] and their mirrors, and return the mean of both."""
     with torch.no_grad():
         one, other = network(images), network(images.flip(-1)).mirrored()
@@ -217,13 +221,13 @@ def read_faces(network: Reconstructor, images: Tensor) -> FaceFactors:
     return FaceFactors(*((a + b) / 2 for a, b in parts))
 
 
-def scalars_of(reading: FaceFactors) -> Tensor:
-    """Return the scalar semantics [N, 11] of readings, in the order and the units of `SEMANTICS`."""
+def scalar_factors(reading: FaceFactors) -> Tensor:
+    """Return the scalar semantics [N, 11] of readings, in the order and the units of `SCALAR_UNITS`."""
     shift = reading.view[:, 3:5] * FOCAL
     return torch.cat([semantics_of(reading), shift, reading.view[:, 5:], reading.light[:, :2]], 1)
 
 
-def maps_of(reading: FaceFactors) -> Tensor:
+def stack_maps(reading: FaceFactors) -> Tensor:
     """Return the canonical maps [N, 4, S, S] of readings: depth and the three channels of albedo."""
     return torch.cat([reading.depth[:, None], reading.albedo], 1)
 
@@ -242,13 +246,13 @@ def _read(
 ) -> _Readings:
     """Read batches of latents [n, d] and their pictures."""
     values = []
-    scalars = StreamingRegression(d, len(SEMANTICS))
+    scalars = StreamingRegression(d, len(SCALAR_UNITS))
     maps = StreamingRegression(d, 4 * network.side**2)
     for w, images in batches:
-        reading = read_faces(network, images)
-        values.append(scalars_of(reading).cpu().double().numpy())
+        reading = mirror_averaged_factors(network, images)
+        values.append(scalar_factors(reading).cpu().double().numpy())
         scalars.update(w, values[-1])
-        maps.update(w, maps_of(reading).flatten(1))
+        maps.update(w, stack_maps(reading).flatten(1))
         tell(len(w))
     return _Readings(np.concatenate(values), scalars, maps)
 
@@ -289,9 +293,9 @@ def bundle_of(
     scalars, maps = learnt.scalars.solve(), learnt.maps.solve()
     mean, covariance = (np.array(getattr(generator, name), np.float64) for name in ("w_mean", "w_covariance"))
     directions = Directions(
-        names=tuple(SEMANTICS),
-        kinds=tuple("light" if name in _LIGHTS else "view" for name in SEMANTICS),
-        units=tuple(SEMANTICS.values()),
+        names=tuple(SCALAR_UNITS),
+        kinds=tuple("light" if name in _LIGHTS else "view" for name in SCALAR_UNITS),
+        units=tuple(SCALAR_UNITS.values()),
         B=scalars.B,
         offset=scalars.predict(mean[None])[0],
         spread=learnt.values.std(0),
@@ -306,7 +310,7 @@ def bundle_of(
     read = np.concatenate([_atoms_of(network, atoms, face, images) for _, images in _batches(held, generator.device)])
     told = (held.w.double().numpy() - mean) @ atoms.reading
     directions, shares = with_atoms(directions, atoms, regions, _r2(read, told))
-    weights = weights_of(network)
+    weights = export_weights(network)
     return Bundle(
         directions,
         seen=range_seen(np.concatenate([fresh.values, read], 1)),
@@ -326,12 +330,12 @@ def bundle_of(
 def _batches(pool: SamplePool, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(pool), READ):
         rows = slice(start, start + READ)
-        yield pool.w[rows], pool.pictures(rows, device)
+        yield pool.w[rows], pool.float_images(rows, device)
 
 
 def _atoms_of(network: Reconstructor, atoms: SparseAtoms, face: Floats, images: Tensor) -> Floats:
     """Return the atoms' values [N, K] as pictures show them."""
-    return atoms.values(maps_of(read_faces(network, images)).cpu().double().numpy(), face)
+    return atoms.values(stack_maps(mirror_averaged_factors(network, images)).cpu().double().numpy(), face)
 
 
 def _r2(values: Floats, told: Floats) -> Floats:

@@ -30,18 +30,18 @@ from faceaug.discovery.discover import (
 )
 from faceaug.errors import DatasetError, UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import SamplePool, sample_pool
+from faceaug.generators.pool import SamplePool, sample_pool
 from faceaug.latents.bundle import Bundle
 from faceaug.latents.whitening import whitening
-from faceaug.measurement.estimator import calibrate
-from faceaug.measurement.measure import FaceEstimator, estimator_of, estimator_state, laid, network_in
-from faceaug.reconstruction.finetuning import FinetuneTrainer
-from faceaug.reconstruction.networks import network_of, weights_of
-from faceaug.reconstruction.semantics import TOGETHER
+from faceaug.measurement.estimator import calibrate_estimator
+from faceaug.measurement.measure import FaceEstimator, estimator_from_bundle, estimator_state, laid, network_from_bundle
+from faceaug.reconstruction.networks import export_weights, network_from_weights
+from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE
+from faceaug.reconstruction.training.finetuning import FinetuneTrainer
 from faceaug.utils.files import atomic, write_json
 from faceaug.utils.tensors import at_side
 from faceaug.utils.threads import map_in_threads
-from faceaug.utils.train_loop import run
+from faceaug.utils.training.train_loop import run
 
 FEWEST = 64
 """Faces that must be found on the pictures."""
@@ -95,7 +95,7 @@ def finetune(
     begin : Bundle
         With a network, an alignment and a calibration, as `discover` writes it.
     settings
-        Draws, held-out draws and pictures to calibrate on; the schedule is not used.
+        Draws, held-out draws and pictures to calibrate_estimator on; the schedule is not used.
     steps
         Most steps of tuning.
     work, resume, until, progress, command
@@ -115,8 +115,8 @@ def finetune(
     settings, tell = settings or DiscoveryConfig(), progress or silent
     begin.directions.check_generator(generator.sha256)
     whitening(generator)
-    measurer = estimator_of(begin, device=generator.device)
-    network = network_in(begin).to(generator.device)
+    measurer = estimator_from_bundle(begin, device=generator.device)
+    network = network_from_bundle(begin).to(generator.device)
     work = working_folder(out, work)
     prepare(out, work, resume)
     setup = {
@@ -154,9 +154,9 @@ def _found(
     atoms: int, command: str, tell: DiscoveryProgress,
 ) -> Bundle:  # fmt: skip
     """Find directions with the tuned network, and weigh its readings; half precision, as it is kept."""
-    reads = network_of(weights_of(trainer.best)).to(generator.device)
+    reads = network_from_weights(export_weights(trainer.best)).to(generator.device)
     bundle = bundle_of(generator, reads, pool, held, max(1, atoms), command, tell)
-    weighed = calibrate(
+    weighed = calibrate_estimator(
         reads, measurer.aligner, held.images[: settings.weighed], atoms=bundle, seed=settings.seed,
         progress=lambda k, of: tell("weighing readings", k, of, {}),
     )  # fmt: skip
@@ -183,7 +183,7 @@ def _faces(dataset: FaceDataset, measurer: FaceEstimator, aligned: bool, file: P
     ):
         if not isinstance(canvas, str):
             waiting.append(canvas)
-        if waiting and (len(waiting) == TOGETHER or done == len(dataset)):
+        if waiting and (len(waiting) == ESTIMATOR_BATCH_SIZE or done == len(dataset)):
             canvases = torch.from_numpy(np.stack([part for part, _ in waiting])).permute(0, 3, 1, 2).float()
             shorter = torch.tensor([share for _, share in waiting], dtype=torch.float32)
             read = measurer.read(canvases / 127.5 - 1, shorter, aligned=aligned)

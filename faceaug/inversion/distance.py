@@ -11,12 +11,11 @@ from torch import Tensor
 
 from faceaug.errors import DatasetError
 
-SIDE = 64
 BANDS = 4
 """Levels of the pyramid: what is finer than 32, 16 and 8 pixels, and what is left at 8 pixels."""
 MIDDLE = 0.6
 """Standard deviation, in half pictures, of the bell that weighs pixels: the face counts, the corners hardly do."""
-LEAST_PAIRS = 8
+MIN_PHOTOGRAPHS = 8
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class ImageDistance:
             When there are too few to tell, or they are all the same.
         """
         n = len(photographs)
-        if n < LEAST_PAIRS:
+        if n < MIN_PHOTOGRAPHS:
             raise DatasetError(
-                f"{n} photographs are too few to say how different two people look: at least {LEAST_PAIRS} are needed"
+                f"{n} photographs are too few to say how different two people look: at least {MIN_PHOTOGRAPHS} are needed"
             )
         order = torch.randperm(n, generator=torch.Generator().manual_seed(n))
         one = bands(photographs[order])

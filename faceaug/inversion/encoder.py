@@ -12,14 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from faceaug.appearance.augmentations import jitter
+from faceaug.classifiers.networks import ResidualBlock
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import SamplePool, sample_pool
+from faceaug.generators.pool import SamplePool, sample_pool
 from faceaug.latents.whitening import Whitening
-from faceaug.utils.augmentations import jitter
-from faceaug.utils.blocks import Residual
 from faceaug.utils.tensors import at_side
 
-SIDE = 64
+ENCODER_SIDE = 64
 POOL, STEPS, BATCH = 4096, 800, 64
 RATE = 2e-3
 TOGETHER = 256  # draws that are looked at together
@@ -38,10 +38,10 @@ class EncoderNet(nn.Module):
         super().__init__()
         self.trunk = nn.Sequential(
             nn.Conv2d(3, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True),
-            Residual(32, 64, 2), Residual(64, 96, 2), Residual(96, 128, 2),
+            ResidualBlock(32, 64, 2), ResidualBlock(64, 96, 2), ResidualBlock(96, 128, 2),
         )  # fmt: skip
         # Not pooled: where a feature is tells of the view.
-        hidden = nn.Linear(128 * (SIDE // 16) ** 2, 256)
+        hidden = nn.Linear(128 * (ENCODER_SIDE // 16) ** 2, 256)
         self.head = nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(256, width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def train_encoder(
         On the CPU, in evaluation mode.
     """
     rng = torch.Generator().manual_seed(seed)
-    pool = sample_pool(generator, max(2, min(POOL, STEPS * BATCH)), seed, SIDE)
+    pool = sample_pool(generator, max(2, min(POOL, STEPS * BATCH)), seed, ENCODER_SIDE)
     latent = white.white(pool.w)
     shown = _shown(pool, latent, view)
     with torch.random.fork_rng(devices=[]):
@@ -106,7 +106,7 @@ def train_encoder(
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, RATE, total_steps=STEPS, pct_start=0.15)
     for step in range(STEPS):
         rows = torch.randint(0, len(pool), (BATCH,), generator=rng)
-        pictures = view(pool.pictures(rows))
+        pictures = view(pool.float_images(rows))
         changed = jitter(pictures, rng, mirror=False)
         pictures = torch.where((torch.rand(BATCH, generator=rng) < 0.5)[:, None, None, None], changed, pictures)
         off = net(pictures.contiguous(memory_format=torch.channels_last)) - latent[rows]
@@ -124,7 +124,7 @@ def train_encoder(
 def _shown(pool: SamplePool, latent: Tensor, view: View) -> Tensor:
     """Return a factor [K, K] of the mean square by which coarse pictures change with the white latent, 1 on average."""
     starts = range(0, len(pool), TOGETHER)
-    coarse = [at_side(view(pool.pictures(slice(s, s + TOGETHER))), COARSE).flatten(1) for s in starts]
+    coarse = [at_side(view(pool.float_images(slice(s, s + TOGETHER))), COARSE).flatten(1) for s in starts]
     pictures, rows = torch.cat(coarse).double(), latent.double()
     pictures, rows = pictures - pictures.mean(0), rows - rows.mean(0)
     ridge = 1e-3 * len(rows) * torch.eye(rows.shape[1], dtype=torch.float64)

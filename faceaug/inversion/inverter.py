@@ -16,7 +16,7 @@ from torch import Tensor
 from faceaug.errors import GeneratorError, IntegrityError
 from faceaug.generators.base import Generator
 from faceaug.inversion.distance import ImageDistance, bands
-from faceaug.inversion.encoder import SIDE, EncoderNet, View, train_encoder
+from faceaug.inversion.encoder import ENCODER_SIDE, EncoderNet, View, train_encoder
 from faceaug.latents.whitening import Whitening, whitening
 from faceaug.utils.files import atomic
 from faceaug.utils.tensors import at_side
@@ -98,7 +98,7 @@ class Inverter:
 
     def drawn(self, w: Tensor) -> Tensor:
         """Return the pictures [N, 3, 64, 64] of latents w [N, D], on the CPU, as they stand beside photographs."""
-        return at_side(self.view(self.generator.synthesize(w.to(self.generator.device)).float()), SIDE).cpu()
+        return at_side(self.view(self.generator.synthesize(w.to(self.generator.device)).float()), ENCODER_SIDE).cpu()
 
     def _downhill(self, photographs: Tensor, latent: Tensor, steps: int) -> Tensor:
         """Return white latents [N, K] after a few steps from `latent`; each goes its own way."""

@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from faceaug.classifiers.networks import ResidualBlock
 from faceaug.errors import IntegrityError
 from faceaug.measurement.alignment_data import alignment_batch
-from faceaug.measurement.crops import SIDE, cut, stepped
-from faceaug.utils.blocks import Residual
+from faceaug.measurement.crops import CROP_SIDE, cut, stepped
 from faceaug.utils.images import Rgb, resize
 from faceaug.utils.tensors import at_side
 
-CANVAS = 192
+CANVAS_SIDE = 192
 """Pixels of the canvas on which a photograph is laid: enough for a face that takes a third of it."""
 WIDEST = 2.0
 """Proportions beyond which a photograph is cut in its middle."""
@@ -43,10 +43,10 @@ class AlignmentNet(nn.Module):
         super().__init__()
         self.trunk = nn.Sequential(
             nn.Conv2d(3, 24, 5, 2, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU(inplace=True),
-            Residual(24, 48, 2), Residual(48, 80, 2), Residual(80, 96, 2),
+            ResidualBlock(24, 48, 2), ResidualBlock(48, 80, 2), ResidualBlock(80, 96, 2),
         )  # fmt: skip
         # Not pooled: where a feature is, is the question.
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(96 * (SIDE // 16) ** 2, 64), nn.ReLU(), nn.Linear(64, 5))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(96 * (CROP_SIDE // 16) ** 2, 64), nn.ReLU(), nn.Linear(64, 5))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         out = self.head(self.trunk(x))
@@ -156,8 +156,8 @@ class Aligner:
         return cls(net)
 
 
-def extent_of(height: int, width: int, side: int = CANVAS) -> tuple[float, float, float, float]:
-    """Return where `canvas_of` lays a photograph of this size: centre (x, y) and half width and height, [-1, 1]."""
+def canvas_extent(height: int, width: int, side: int = CANVAS_SIDE) -> tuple[float, float, float, float]:
+    """Return where `lay_on_canvas` lays a photograph of this size: centre (x, y) and half width and height, [-1, 1]."""
     most = max(1, round(min(height, width) * WIDEST))
     top, left = max(0, (height - most) // 2), max(0, (width - most) // 2)
     rows, columns = min(height, most), min(width, most)
@@ -169,18 +169,18 @@ def extent_of(height: int, width: int, side: int = CANVAS) -> tuple[float, float
     return x, y, wide / columns * width / side, high / rows * height / side
 
 
-def canvases_of(photographs: Sequence[Rgb]) -> tuple[Tensor, Tensor]:
+def lay_on_canvases(photographs: Sequence[Rgb]) -> tuple[Tensor, Tensor]:
     """Lay photographs on canvases, as `align` takes them: [N, 3, C, C] in [-1, 1], half of their shorter sides [N]."""
-    return stacked([canvas_of(photograph) for photograph in photographs])
+    return stack_canvases([lay_on_canvas(photograph) for photograph in photographs])
 
 
-def stacked(laid: Sequence[tuple[Rgb, float]]) -> tuple[Tensor, Tensor]:
-    """Return what `canvas_of` returned of several photographs as `canvases_of` would."""
+def stack_canvases(laid: Sequence[tuple[Rgb, float]]) -> tuple[Tensor, Tensor]:
+    """Return what `lay_on_canvas` returned of several photographs as `lay_on_canvases` would."""
     canvases = torch.from_numpy(np.stack([canvas for canvas, _ in laid])).permute(0, 3, 1, 2).float() / 127.5 - 1
     return canvases, torch.tensor([share for _, share in laid], dtype=torch.float32)
 
 
-def canvas_of(photograph: Rgb, side: int = CANVAS) -> tuple[Rgb, float]:
+def lay_on_canvas(photograph: Rgb, side: int = CANVAS_SIDE) -> tuple[Rgb, float]:
     """Lay a photograph on a square canvas; what it does not cover repeats its border.
 
     Parameters
@@ -239,7 +239,7 @@ def train_alignment(
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
     for step in range(steps):
         chosen = faces[torch.randint(0, len(faces), (batch,), generator=rng)]
-        taught = alignment_batch(at_side(chosen.float() / 127.5 - 1, SIDE), rng)
+        taught = alignment_batch(at_side(chosen.float() / 127.5 - 1, CROP_SIDE), rng)
         way, face = net(taught.images.to(device).contiguous(memory_format=torch.channels_last))
         there, home = taught.face.to(device), taught.steps.to(device)
         off = F.smooth_l1_loss(way / way.new_tensor(_UNITS), home / home.new_tensor(_UNITS), reduction="none", beta=0.3)

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from faceaug.appearance.augmentations import photometric_jitter
 from faceaug.measurement.crops import before, placed
-from faceaug.reconstruction.geometry import pixel_grid, sample
-from faceaug.utils.augmentations import photometry
+from faceaug.reconstruction.geometry import pixel_grid, sample_bilinear
 
 FACES = 0.65  # share of pictures with a face; the rest is of the other kinds in equal parts
 NEAR = 0.45  # share of windows that are nearly right already
@@ -58,7 +58,7 @@ def alignment_batch(faces: Tensor, rng: torch.Generator, side: int = 64) -> Alig
             images[chosen] = change(images[chosen], rng)
     if (shapes := kind == _SHAPES).any():
         images[shapes] = backgrounds(int(shapes.sum()), side, rng)
-    return AlignmentBatch(photometry(images, rng), steps, (kind == _FACE).float())
+    return AlignmentBatch(photometric_jitter(images, rng), steps, (kind == _FACE).float())
 
 
 def _steps(kind: Tensor, rng: torch.Generator) -> Tensor:
@@ -94,7 +94,7 @@ def around(faces: Tensor, windows: Tensor, rng: torch.Generator, side: int) -> T
     along, span = torch.remainder(grid - low, 2 * (high - low)), high - low
     reflected = low + torch.where(along > span, 2 * span - along, along)
     kind = torch.randint(0, 3, (n,), generator=rng)
-    images = sample(faces, torch.where((kind == 1)[:, None, None, None], reflected, repeated))
+    images = sample_bilinear(faces, torch.where((kind == 1)[:, None, None, None], reflected, repeated))
     if (other := kind == 2).any():
         outside = ((grid - repeated)[other].abs().amax(-1) * 40).clamp(max=1)[:, None]
         images[other] = images[other] * (1 - outside) + backgrounds(int(other.sum()), side, rng) * outside

@@ -57,7 +57,7 @@ class QualitySignals:
     face: Floats
 
 
-def joined(signs: Sequence[QualitySignals]) -> QualitySignals:
+def concatenate_signals(signs: Sequence[QualitySignals]) -> QualitySignals:
     """Return signs one after the other."""
     return QualitySignals(
         *(np.concatenate([getattr(s, name) for s in signs]) for name in ("error", "twofold", "unrest", "face"))
@@ -149,7 +149,7 @@ def fit_confidence(signs: QualitySignals, off: Floats, spread: Floats, without: 
     FaceaugError
         When the signs are not numbers, or no picture is explained at all, so that nothing can be learned from them.
     """
-    both = joined([signs, without])
+    both = concatenate_signals([signs, without])
     troubles, marks = _troubles(both, spread), _marks(both)
     high = (signs.error, _overall(signs, spread), signs.residual_step)
     limits = np.array([_limit(sign, far, least) for sign, far, least in zip(high, _FAR, _STRICTEST, strict=True)])

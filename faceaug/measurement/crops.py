@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceaug.reconstruction.geometry import pixel_grid, sample
+from faceaug.reconstruction.geometry import pixel_grid, sample_bilinear
 
-SIDE = 64
+CROP_SIDE = 64
 """Pixels of what is cut."""
 _COARSEST = 3  # halvings of the canvas that a window is read from, at most
 _LARGEST = 8.0  # log of the half side, either way: such a window is a point, or shows hardly more than the border
 
 
-def cut(canvases: Tensor, windows: Tensor, side: int = SIDE) -> Tensor:
+def cut(canvases: Tensor, windows: Tensor, side: int = CROP_SIDE) -> Tensor:
     """Cut windows [N, 4] out of canvases [N, 3, C, C]: [N, 3, side, side], averaged where that makes them smaller.
 
     What lies outside the canvas repeats its border. A window that is nowhere, one of its numbers not being finite,
@@ -38,7 +38,7 @@ def cut(canvases: Tensor, windows: Tensor, side: int = SIDE) -> Tensor:
             smaller = F.avg_pool2d(smaller, 2)
         chosen = (level == power) & somewhere
         if chosen.any():
-            images[chosen] = sample(smaller[chosen], grid[chosen])
+            images[chosen] = sample_bilinear(smaller[chosen], grid[chosen])
     return images
 
 

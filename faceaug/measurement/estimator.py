@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.measurement.alignment import CANVAS, AlignedFaces, Aligner
+from faceaug.appearance.augmentations import photometric_jitter
+from faceaug.measurement.alignment import CANVAS_SIDE, AlignedFaces, Aligner
 from faceaug.measurement.alignment_data import around, backgrounds, exchanged, scrambled
-from faceaug.measurement.confidence import ConfidenceModel, QualitySignals, fit_confidence, joined
-from faceaug.measurement.crops import SIDE, before
+from faceaug.measurement.confidence import ConfidenceModel, QualitySignals, concatenate_signals, fit_confidence
+from faceaug.measurement.crops import CROP_SIDE, before
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.renderer import render
-from faceaug.reconstruction.semantics import NAMES, TOGETHER, UNITS, semantics_of
-from faceaug.utils.augmentations import photometry
+from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES, FACTOR_UNITS, semantics_of
 from faceaug.utils.tensors import at_side
 from faceaug.utils.typing import Floats
 
-_ROLL = NAMES.index("roll")
+_ROLL = FACTOR_NAMES.index("roll")
 _OFF = (0.25, 0.25, 0.45, 0.25)  # how far disturbed pictures are off their framing, each way
 _DARK = 0.05  # standard deviation of a picture on [-1, 1] below which its error is not divided by less
 
@@ -91,12 +91,12 @@ class FaceEstimator:
     @property
     def names(self) -> tuple[str, ...]:
         """What is measured, in the order of the columns of `read`."""
-        return (*NAMES, *(self.atoms.atoms if self.atoms else ()))
+        return (*FACTOR_NAMES, *(self.atoms.atoms if self.atoms else ()))
 
     @property
     def units(self) -> tuple[str, ...]:
         """The unit of each."""
-        return (*UNITS.values(), *["standard deviations"] * (len(self.names) - len(UNITS)))
+        return (*FACTOR_UNITS.values(), *["standard deviations"] * (len(self.names) - len(FACTOR_UNITS)))
 
     def read(self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False) -> Measurements:
         """Measure photographs that were laid on canvases.
@@ -114,7 +114,7 @@ class FaceEstimator:
             Its tensors where the canvases are, wherever this computes.
         """
         faces = self.aligner.framed(canvases, shorter) if aligned else self.aligner.align(canvases, shorter)
-        values, signs, reading = sensed(self.reconstruct, self.atoms, faces)
+        values, signs, reading = estimate_with_signals(self.reconstruct, self.atoms, faces)
         refusals = tuple(self.trust.refusals(signs))
         told = np.array([not why for why in refusals], bool).reshape(-1, 1)
         here = canvases.device
@@ -125,14 +125,14 @@ class FaceEstimator:
         )  # fmt: skip
 
 
-def values_of(reconstruct: Callable[[Tensor], FaceFactors], images: Tensor) -> Floats:
+def estimate_values(reconstruct: Callable[[Tensor], FaceFactors], images: Tensor) -> Floats:
     """Return the semantics [N, 6] of pictures framed as the generator's: the mean of each and its mirror's."""
     with torch.no_grad():
         one, other = reconstruct(images), reconstruct(images.flip(-1)).mirrored()
     return np.asarray((_values(one, None) + _values(other, None)) / 2, np.float64)
 
 
-def sensed(
+def estimate_with_signals(
     reconstruct: Callable[[Tensor], FaceFactors], atoms: AtomReader | None, faces: AlignedFaces
 ) -> tuple[Floats, QualitySignals, FaceFactors]:
     """Read framed faces and their mirrors: the mean values [N, S], the signs of how well it went, and the reading."""
@@ -167,7 +167,7 @@ def _error(images: Tensor, reading: FaceFactors) -> Tensor:
     return torch.where(count > 0, error, torch.full_like(error, math.inf))
 
 
-def calibrate(
+def calibrate_estimator(
     reconstruct: Callable[[Tensor], FaceFactors],
     aligner: Aligner,
     faces: Tensor,
@@ -193,23 +193,27 @@ def calibrate(
     """
     rng = torch.Generator().manual_seed(seed)
     truths, gaps, kinds, others = [], [], [], []
-    for start in range(0, len(faces), TOGETHER):
-        clean = at_side(faces[start : start + TOGETHER].float() / 127.5 - 1, SIDE)
+    for start in range(0, len(faces), ESTIMATOR_BATCH_SIZE):
+        clean = at_side(faces[start : start + ESTIMATOR_BATCH_SIZE].float() / 127.5 - 1, CROP_SIDE)
         whole = torch.ones(len(clean))
-        truth, _, _ = sensed(reconstruct, atoms, aligner.framed(clean, whole))
+        truth, _, _ = estimate_with_signals(reconstruct, atoms, aligner.framed(clean, whole))
         off = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_OFF)
-        canvases = photometry(around(clean, before(torch.zeros(len(clean), 4), off), rng, CANVAS), rng)
-        values, signs, _ = sensed(reconstruct, atoms, aligner.align(canvases, whole))
+        canvases = photometric_jitter(around(clean, before(torch.zeros(len(clean), 4), off), rng, CANVAS_SIDE), rng)
+        values, signs, _ = estimate_with_signals(reconstruct, atoms, aligner.align(canvases, whole))
         gap = values - truth
         gap[:, _ROLL] -= np.degrees(off[:, 3].double().numpy())  # turned on purpose; no part of how faces differ
         truths.append(truth)
         gaps.append(gap)
         kinds.append(signs)
         empty = canvases[: -(-len(clean) // 4)]
-        change = (exchanged, scrambled, lambda x, rng: backgrounds(len(x), CANVAS, rng))[start // TOGETHER % 3]
-        others.append(sensed(reconstruct, atoms, aligner.align(change(empty, rng), whole[: len(empty)]))[1])
+        change = (exchanged, scrambled, lambda x, rng: backgrounds(len(x), CANVAS_SIDE, rng))[
+            start // ESTIMATOR_BATCH_SIZE % 3
+        ]
+        others.append(
+            estimate_with_signals(reconstruct, atoms, aligner.align(change(empty, rng), whole[: len(empty)]))[1]
+        )
         if progress:
-            progress(min(start + TOGETHER, len(faces)), len(faces))
+            progress(min(start + ESTIMATOR_BATCH_SIZE, len(faces)), len(faces))
     spread = np.maximum(np.concatenate(truths).std(0), 1e-6)
-    trust = fit_confidence(joined(kinds), np.concatenate(gaps), spread, joined(others))
+    trust = fit_confidence(concatenate_signals(kinds), np.concatenate(gaps), spread, concatenate_signals(others))
     return FaceEstimator(reconstruct, aligner, trust, atoms)

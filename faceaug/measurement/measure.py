@@ -24,26 +24,26 @@ from faceaug.datasets.dataset import FaceDataset, MeasuredColumns
 from faceaug.datasets.registry import UNLABELLED
 from faceaug.errors import DatasetError, FaceaugError, IntegrityError, nearest
 from faceaug.latents.bundle import Bundle, read_bundle
-from faceaug.measurement.alignment import CANVAS, Aligner, canvas_of
+from faceaug.measurement.alignment import CANVAS_SIDE, Aligner, lay_on_canvas
 from faceaug.measurement.confidence import ConfidenceModel
 from faceaug.measurement.estimator import AtomReader, FaceEstimator
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.networks import Reconstructor, network_of
-from faceaug.reconstruction.semantics import NAMES, TOGETHER
+from faceaug.reconstruction.networks import Reconstructor, network_from_weights
+from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES
 from faceaug.utils.device import check_device
 from faceaug.utils.images import decode
 from faceaug.utils.threads import Progress, map_in_threads
 
 __all__ = ["FaceEstimator", "estimator_from", "estimator_state", "measure", "summary", "with_measured"]
 
-FILE, WHY, CONFIDENCE = "file", "cannot_tell", "_confidence"
+FILE_COLUMN, REASON_COLUMN, CONFIDENCE_SUFFIX = "file", "cannot_tell", "_confidence"
 SMALLEST = 24
 """Pixels of a picture's shorter side below which nothing is told."""
 UNREADABLE, TOO_SMALL, BLANK = "unreadable", f"smaller than {SMALLEST} pixels", "blank"
 _FLAT = 4.0  # standard deviation of all values in 0 to 255 below which a picture is blank
 _DECIMALS = {"degrees": 2}  # 3 for other units: no reading is that fine, and last bits shall not decide a bin
 _ALIGNMENT, _CALIBRATION = "alignment.", "calibration."
-SHIPPED = Path(__file__).parents[1] / "generators" / "embedded" / "directions.safetensors"
+SHIPPED_DIRECTIONS = Path(__file__).parents[1] / "generators" / "embedded" / "directions.safetensors"
 """What measures where no file is named."""
 _log = logging.getLogger(__name__)
 
@@ -88,11 +88,11 @@ def measure(
             return paths[index].read_bytes()
 
     table = _measured(names, encoded, most, measurer, aligned, workers, progress)
-    kept = kept[[name for name in kept.columns if name not in (FILE, *table.columns)]]
-    return pd.concat([pd.DataFrame({FILE: list(names)}), kept, table], axis=1)
+    kept = kept[[name for name in kept.columns if name not in (FILE_COLUMN, *table.columns)]]
+    return pd.concat([pd.DataFrame({FILE_COLUMN: list(names)}), kept, table], axis=1)
 
 
-def with_measured(
+def add_measured_columns(
     dataset: FaceDataset,
     names: Sequence[str],
     measurer: Callable[[], FaceEstimator],
@@ -123,12 +123,12 @@ def with_measured(
     if not wanted:
         return dataset
     if dataset.reader == UNLABELLED:
-        require_measured(dataset.location, wanted, measurer)
+        check_measurable(dataset.location, wanted, measurer)
     found = _loaded(wanted, measurer)
     if found is None or not set(wanted) & set(found.names):
         return dataset
     table = _measured(dataset.keys, dataset.encoded, dataset.max_pixels, found, aligned, workers, progress)
-    reasons = Counter(why for why in table[WHY] if why)
+    reasons = Counter(why for why in table[REASON_COLUMN] if why)
     lost = sum(reasons.values())
     if lost == len(table):
         raise DatasetError(
@@ -143,7 +143,7 @@ def with_measured(
     return replace(dataset, table=dataset.table.assign(**new), measured=told)
 
 
-def require_measured(location: str | Path, names: Sequence[str], measurer: Callable[[], FaceEstimator]) -> None:
+def check_measurable(location: str | Path, names: Sequence[str], measurer: Callable[[], FaceEstimator]) -> None:
     """Refuse names that are not measured, before images without labels are looked at one by one for nothing.
 
     Parameters
@@ -161,10 +161,10 @@ def require_measured(location: str | Path, names: Sequence[str], measurer: Calla
     """
     wanted = [name for name in names if name not in NOT_ATTRIBUTES]
     found = _loaded(wanted, measurer) if wanted else None
-    known = NAMES if found is None else found.names
+    known = FACTOR_NAMES if found is None else found.names
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        hint = nearest(unknown[0], NAMES)  # not a list of all atoms
+        hint = nearest(unknown[0], FACTOR_NAMES)  # not a list of all atoms
         raise DatasetError(
             f"{location} has images but no labels, and {unknown[0]!r} is not measured ({hint}): give a CSV, TSV or "
             "Parquet file of labels with --labels"
@@ -176,22 +176,22 @@ def _loaded(wanted: Sequence[str], measurer: Callable[[], FaceEstimator]) -> Fac
     try:
         return measurer()
     except DatasetError:
-        if set(wanted) & set(NAMES):
+        if set(wanted) & set(FACTOR_NAMES):
             raise
         return None  # a name that nobody knows, most likely: whoever looks for it says so
 
 
-def summary(table: pd.DataFrame, measurer: FaceEstimator) -> dict[str, Any]:
+def summarize_measurements(table: pd.DataFrame, measurer: FaceEstimator) -> dict[str, Any]:
     """Return what a table of `measure` says as a whole, JSON-able: counts, reasons, and quantiles of each semantic."""
-    reasons = Counter(why for why in table[WHY] if why)
-    told = table[table[WHY] == ""]
+    reasons = Counter(why for why in table[REASON_COLUMN] if why)
+    told = table[table[REASON_COLUMN] == ""]
     semantics = {
         name: {
             "unit": unit,
             "quantiles": [round(float(q), 3) for q in np.quantile(told[name], (0.05, 0.5, 0.95))]
             if len(told)
             else None,
-            "confidence": round(float(told[name + CONFIDENCE].median()), 3) if len(told) else None,
+            "confidence": round(float(told[name + CONFIDENCE_SUFFIX].median()), 3) if len(told) else None,
         }
         for name, unit in zip(measurer.names, measurer.units, strict=True)
     }
@@ -209,33 +209,40 @@ def load_estimator(path: str | Path | None = None, device: str | torch.device = 
     IntegrityError
         When the file is missing, damaged or of another kind.
     """
-    if path is None and not SHIPPED.is_file():
+    if path is None and not SHIPPED_DIRECTIONS.is_file():
         raise DatasetError(
             "nothing that measures pictures comes with this faceaug: make it with faceaug discover and name the file "
-            "as --reconstruction FILE, or label the images"
+            "as --reconstruction FILE_COLUMN, or label the images"
         )
-    file = SHIPPED if path is None else Path(path)
-    return estimator_of(read_bundle(file), str(file), device)
+    file = SHIPPED_DIRECTIONS if path is None else Path(path)
+    return estimator_from_bundle(read_bundle(file), str(file), device)
 
 
-def estimator_of(bundle: Bundle, where: str = "these directions", device: str | torch.device = "cpu") -> FaceEstimator:
+def estimator_from_bundle(
+    bundle: Bundle, where: str = "these directions", device: str | torch.device = "cpu"
+) -> FaceEstimator:
     """Return what measures photographs from a bundle; IntegrityError, naming `where`, when it holds no such thing."""
     if not any(name.startswith(_ALIGNMENT) for name in bundle.weights):
         raise IntegrityError(
             f"{where} holds directions, but nothing that measures pictures: make it with faceaug discover"
         )
     place = check_device(device)
-    found = estimator_from(
-        bundle.weights, network_in(bundle, where).to(place), bundle if bundle.atoms else None, bundle.reconstruction
+    found = estimator_from_state(
+        bundle.weights,
+        network_from_bundle(bundle, where).to(place),
+        bundle if bundle.atoms else None,
+        bundle.reconstruction,
     )
     found.aligner.to(place)
     return found
 
 
-def network_in(bundle: Bundle, where: str = "these directions") -> Reconstructor:
+def network_from_bundle(bundle: Bundle, where: str = "these directions") -> Reconstructor:
     """Return the reconstruction network of a bundle."""
     beside = (_ALIGNMENT, _CALIBRATION)
-    return network_of({name: value for name, value in bundle.weights.items() if not name.startswith(beside)}, where)
+    return network_from_weights(
+        {name: value for name, value in bundle.weights.items() if not name.startswith(beside)}, where
+    )
 
 
 def estimator_state(measurer: FaceEstimator) -> dict[str, NDArray[Any]]:
@@ -244,7 +251,7 @@ def estimator_state(measurer: FaceEstimator) -> dict[str, NDArray[Any]]:
     return {prefix + name: value.numpy() for prefix, state in parts for name, value in state.items()}
 
 
-def estimator_from(
+def estimator_from_state(
     state: Mapping[str, NDArray[Any]],
     reconstruct: Callable[[Tensor], FaceFactors],
     atoms: AtomReader | None = None,
@@ -265,7 +272,7 @@ def estimator_from(
         }
         for prefix in (_ALIGNMENT, _CALIBRATION)
     )
-    count = len(NAMES) + (len(atoms.atoms) if atoms else 0)
+    count = len(FACTOR_NAMES) + (len(atoms.atoms) if atoms else 0)
     return FaceEstimator(
         reconstruct, Aligner.from_state(alignment), ConfidenceModel.from_state(calibration, count), atoms, sha256
     )
@@ -276,8 +283,8 @@ def _measured(
     workers: int | None, progress: Progress | None,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the columns that are measured, a row for each name."""
-    canvases = np.zeros((TOGETHER, CANVAS, CANVAS, 3), np.uint8)
-    shorter = np.ones(TOGETHER, np.float32)
+    canvases = np.zeros((ESTIMATOR_BATCH_SIZE, CANVAS_SIDE, CANVAS_SIDE, 3), np.uint8)
+    shorter = np.ones(ESTIMATOR_BATCH_SIZE, np.float32)
     values, confidence = (np.zeros((len(names), len(measurer.names))) for _ in range(2))
     values[:] = np.nan
     reasons: list[str] = []
@@ -301,15 +308,15 @@ def _measured(
         if not isinstance(looked, str):
             canvases[len(rows)], shorter[len(rows)] = looked
             rows.append(row)
-        if len(rows) == TOGETHER or row + 1 == len(names):
+        if len(rows) == ESTIMATOR_BATCH_SIZE or row + 1 == len(names):
             flush()
         if progress:
             progress(1)
     columns: dict[str, Any] = {}
     for k, (name, unit) in enumerate(zip(measurer.names, measurer.units, strict=True)):
         columns[name] = values[:, k].round(_DECIMALS.get(unit, 3)) + 0.0  # no -0.0
-        columns[name + CONFIDENCE] = confidence[:, k].round(3)
-    return pd.DataFrame(columns | {WHY: pd.Series(reasons, dtype=object)})
+        columns[name + CONFIDENCE_SUFFIX] = confidence[:, k].round(3)
+    return pd.DataFrame(columns | {REASON_COLUMN: pd.Series(reasons, dtype=object)})
 
 
 def laid(encoded: Callable[[int], bytes], index: int, name: str, max_pixels: int) -> tuple[Any, float] | str:
@@ -320,7 +327,7 @@ def laid(encoded: Callable[[int], bytes], index: int, name: str, max_pixels: int
         return UNREADABLE
     if min(picture.shape[:2]) < SMALLEST:
         return TOO_SMALL
-    canvas, shorter = canvas_of(picture)
+    canvas, shorter = lay_on_canvas(picture)
     return BLANK if canvas.std() < _FLAT else (canvas, shorter)
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from faceaug.reconstruction.geometry import mirror_light, mirror_view
 
-VIEW = ("pitch", "yaw", "roll", "tx", "ty", "tz")
-LIGHT = ("ambient", "diffuse", "light_x", "light_y")
+VIEW_NAMES = ("pitch", "yaw", "roll", "tx", "ty", "tz")
+LIGHT_NAMES = ("ambient", "diffuse", "light_x", "light_y")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class FaceFactors:
         return self.map(Tensor.detach)
 
 
-def joined(readings: list[FaceFactors]) -> FaceFactors:
+def concatenate_factors(readings: list[FaceFactors]) -> FaceFactors:
     """Return readings one after the other."""
     parts = ([getattr(reading, name) for reading in readings] for name in ("depth", "albedo", "light", "view"))
     return FaceFactors(*map(torch.cat, parts))

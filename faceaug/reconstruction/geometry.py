@@ -33,7 +33,7 @@ _MIRROR_LIGHT = (1.0, 1.0, -1.0, 1.0)
 
 
 def pixel_grid(side: int, like: Tensor | None = None) -> Tensor:
-    """Return the centres (x, y) of the pixels of a square picture, [side, side, 2], as `sample` takes them.
+    """Return the centres (x, y) of the pixels of a square picture, [side, side, 2], as `sample_bilinear` takes them.
 
     Pixel (row i, column j) has its centre at x = (2 j + 1) / side - 1, y = (2 i + 1) / side - 1.
 
@@ -52,7 +52,7 @@ def pixel_grid(side: int, like: Tensor | None = None) -> Tensor:
     return torch.stack([columns, rows], -1)
 
 
-def sample(maps: Tensor, uv: Tensor, padding: str = "border") -> Tensor:
+def sample_bilinear(maps: Tensor, uv: Tensor, padding: str = "border") -> Tensor:
     """Read maps at positions, bilinear between the centres of pixels.
 
     Parameters

@@ -23,9 +23,9 @@ from faceaug.utils.tensors import at_side
 
 Net = TypeVar("Net", bound=nn.Module)
 
-SIDE = 64
+NETWORK_SIDE = 64
 """Pixels of the pictures and the canonical maps, unless a smaller network is asked for."""
-CODE = 192
+CODE_WIDTH = 192
 FARTHEST = 0.13  # canonical depth lies within 1 ± this
 TURN, SHIFT, RETREAT = math.radians(60), 0.1, 0.2  # bounds of angles, tx and ty, and tz
 BRIGHTEST = 2.5  # upper bound of ambient and of diffuse light, so that pictures twice as bright can be read
@@ -44,9 +44,9 @@ class ConvBlock(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """A picture [N, 3, S, S] in [-1, 1] to feature grids and a code [N, CODE]; S is 16, 32 or 64."""
+    """A picture [N, 3, S, S] in [-1, 1] to feature grids and a code [N, CODE_WIDTH]; S is 16, 32 or 64."""
 
-    def __init__(self, side: int = SIDE) -> None:
+    def __init__(self, side: int = NETWORK_SIDE) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 32, 5, 2, 2), nn.LeakyReLU(0.2, inplace=True))
         sides = [s for s in (16, 8, 4) if s < side // 2]
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
         for s in sides:
             self.blocks.append(nn.Sequential(ConvBlock(before, _ENCODER[s], 2), ConvBlock(_ENCODER[s], _ENCODER[s])))
             before = _ENCODER[s]
-        self.to_code = nn.Sequential(nn.Flatten(), nn.Linear(before * 16, CODE), nn.LeakyReLU(0.2, inplace=True))
+        self.to_code = nn.Sequential(nn.Flatten(), nn.Linear(before * 16, CODE_WIDTH), nn.LeakyReLU(0.2, inplace=True))
 
     def grid(self, x: Tensor) -> Tensor:
         """Return the features at a quarter of the picture's side, [N, G, S/4, S/4]."""
@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         return grid
 
     def code(self, grid: Tensor) -> Tensor:
-        """Return the code [N, CODE] of a feature grid."""
+        """Return the code [N, CODE_WIDTH] of a feature grid."""
         for block in list(self.blocks)[1:]:
             grid = block(grid)
         code: Tensor = self.to_code(grid)
@@ -91,19 +91,19 @@ class Reconstructor(nn.Module):
         Of the first weights.
     """
 
-    def __init__(self, side: int = SIDE, seed: int = 0) -> None:
+    def __init__(self, side: int = NETWORK_SIDE, seed: int = 0) -> None:
         super().__init__()
         self.side = side
         self.encoder = Encoder(side)
         sides = [s for s in _DECODER if s <= side]
         shared, own = [s for s in sides if s <= side // 4], [s for s in sides if s > side // 4]
-        self.begin = nn.Linear(CODE, _DECODER[4] * 16)
+        self.begin = nn.Linear(CODE_WIDTH, _DECODER[4] * 16)
         self.shared = nn.Sequential(*(_Up(_DECODER[s // 2], _DECODER[s]) for s in shared[1:]))
         first = _DECODER[shared[-1]]
         self.depth, self.albedo = (_head(first, own, channels) for channels in (1, 3))
-        self.scalars = nn.Sequential(nn.Linear(CODE, 64), nn.LeakyReLU(0.2, inplace=True), nn.Linear(64, 10))
+        self.scalars = nn.Sequential(nn.Linear(CODE_WIDTH, 64), nn.LeakyReLU(0.2, inplace=True), nn.Linear(64, 10))
         self.sigma = nn.Sequential(ConvBlock(self.encoder.width, 32), nn.Conv2d(32, 4, 3, 1, 1))
-        initialise(self, seed)
+        initialize_weights(self, seed)
 
     def forward(self, images: Tensor) -> FaceFactors:
         """Read pictures of any side; they are brought to the network's own."""
@@ -123,7 +123,7 @@ class Reconstructor(nn.Module):
         return self.read_code(self.encoder.code(grid)), log_sigma.clamp(-4, 2)
 
     def read_code(self, code: Tensor) -> FaceFactors:
-        """Return the reading that a code [N, CODE] stands for."""
+        """Return the reading that a code [N, CODE_WIDTH] stands for."""
         start = self.shared(F.leaky_relu(self.begin(code), 0.2).view(len(code), -1, 4, 4))
         depth = 1 + FARTHEST * torch.tanh(self.depth(start)[:, 0])
         albedo = torch.sigmoid(self.albedo(start))
@@ -150,7 +150,7 @@ def _head(width: int, sides: list[int], channels: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(width, channels, 5, 1, 2))
 
 
-def initialise(module: nn.Module, seed: int) -> None:
+def initialize_weights(module: nn.Module, seed: int) -> None:
     """Draw all weights from one seed; the last layers begin near zero, so that everything begins near its mean."""
     rng = torch.Generator().manual_seed(seed)
     for part in module.modules():
@@ -174,13 +174,13 @@ def on_device(network: Net, device: torch.device) -> Net:
     return network.to(device)
 
 
-def weights_of(network: Reconstructor) -> dict[str, NDArray[Any]]:
+def export_weights(network: Reconstructor) -> dict[str, NDArray[Any]]:
     """Return a network's weights in half precision, as a bundle keeps them."""
     return {name: value.detach().cpu().half().numpy() for name, value in network.state_dict().items()}
 
 
-def network_of(weights: Mapping[str, NDArray[Any]], where: str = "these weights") -> Reconstructor:
-    """Make the network of weights that `weights_of` gave, ready to read.
+def network_from_weights(weights: Mapping[str, NDArray[Any]], where: str = "these weights") -> Reconstructor:
+    """Make the network of weights that `export_weights` gave, ready to read.
 
     Raises
     ------

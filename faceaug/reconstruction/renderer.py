@@ -19,7 +19,16 @@ import torch
 from torch import Tensor
 
 from faceaug.errors import FaceaugError
-from faceaug.reconstruction.geometry import check_depth, move, move_back, normals, project, sample, shade, unproject
+from faceaug.reconstruction.geometry import (
+    check_depth,
+    move,
+    move_back,
+    normals,
+    project,
+    sample_bilinear,
+    shade,
+    unproject,
+)
 
 FILL_DEPTH = 1.1  # the far end of canonical depths: what `rasterize` gives where nothing is seen
 NEAREST = 0.1  # triangles that reach nearer than this to the pinhole are not drawn
@@ -77,13 +86,13 @@ def render(albedo: Tensor, depth: Tensor, light: Tensor, view: Tensor) -> Render
     shading = shade(normals(depth), light)
     view_depth, mask = rasterize(depth, view)
     uv = inverse_warp(view_depth, view)
-    return Rendering(sample(albedo * shading, uv) * 2 - 1, mask, view_depth, uv, shading)
+    return Rendering(sample_bilinear(albedo * shading, uv) * 2 - 1, mask, view_depth, uv, shading)
 
 
 def inverse_warp(view_depth: Tensor, view: Tensor) -> Tensor:
     """Return where in the canonical maps the pixels of pictures lie that show depths [N, S, S] in views [N, 6].
 
-    (x, y) as `geometry.sample` takes them, [N, S, S, 2]; outside [-1, 1] beyond the border of the canonical face.
+    (x, y) as `geometry.sample_bilinear` takes them, [N, S, S, 2]; outside [-1, 1] beyond the border of the canonical face.
     """
     return project(move_back(unproject(view_depth), view))
 

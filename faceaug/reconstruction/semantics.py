@@ -7,10 +7,10 @@ from torch import Tensor
 
 from faceaug.reconstruction.factors import FaceFactors
 
-UNITS = dict(yaw="degrees", pitch="degrees", roll="degrees", light_x="degrees", light_y="degrees", light="share")
+FACTOR_UNITS = dict(yaw="degrees", pitch="degrees", roll="degrees", light_x="degrees", light_y="degrees", light="share")
 """The semantics that every reconstruction gives, in order, with their units."""
-NAMES = tuple(UNITS)
-MEANINGS = dict(
+FACTOR_NAMES = tuple(FACTOR_UNITS)
+FACTOR_MEANINGS = dict(
     yaw="where the nose points, toward the picture's right",
     pitch="how far the nose is lifted",
     roll="how far the face is turned clockwise in the picture",
@@ -19,12 +19,12 @@ MEANINGS = dict(
     light="strength of the directed light, as a share of all light",
 )
 """What each of them says, for people."""
-TOGETHER = 64
+ESTIMATOR_BATCH_SIZE = 64
 """Pictures that are measured together; fixed, for another number changes the last bits of a value."""
 
 
 def semantics_of(reading: FaceFactors) -> Tensor:
-    """Return the semantics that a reading holds, [N, 6] in the order of `NAMES` and the units of `UNITS`."""
+    """Return the semantics that a reading holds, [N, 6] in the order of `FACTOR_NAMES` and the units of `FACTOR_UNITS`."""
     degrees = torch.rad2deg(torch.stack([reading.view[:, 1], reading.view[:, 0], reading.view[:, 2]], 1))
     direction = torch.rad2deg(torch.atan(reading.light[:, 2:4]))
     ambient, diffuse = reading.light[:, 0].clamp(min=0), reading.light[:, 1].clamp(min=0)

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from faceaug.errors import FaceaugError
 from faceaug.generators.base import check_latents, in_tiles, read_only
-from faceaug.reconstruction.geometry import FOCAL, move, pixel_grid, project, sample, unproject
+from faceaug.reconstruction.geometry import FOCAL, move, pixel_grid, project, sample_bilinear, unproject
 from faceaug.utils.device import check_device
 
 SEMANTICS = (
@@ -153,7 +153,7 @@ class Scenes:
         uv, seen_depth, covered = _splat(depth, mask, _view(semantics), rays)
         colour = head.lit(_light(semantics), rays)
         cover = covered[:, None].to(colour.dtype)
-        shown = torch.lerp(_background(semantics, rays), sample(colour, uv), cover)
+        shown = torch.lerp(_background(semantics, rays), sample_bilinear(colour, uv), cover)
         shown = functional.avg_pool2d(shown, _RAYS)
         share = functional.avg_pool2d(cover, _RAYS)
         inside = functional.avg_pool2d(seen_depth[:, None] * cover, _RAYS) / share.clamp(min=1e-6)

@@ -28,7 +28,7 @@ from faceaug.reconstruction.geometry import (
     normals,
     pixel_grid,
     project,
-    sample,
+    sample_bilinear,
     shade,
     unproject,
 )
@@ -103,7 +103,7 @@ def compute_warp(reading: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     facing = normals(depth)
     # Far from the pivot nothing is known of a surface: shading there is that of the smooth dome that was made up.
     before, after = shade(facing, reading.light), shade(facing, light)
-    lit = sample(after, canonical)
+    lit = sample_bilinear(after, canonical)
 
     inside = _bump(canonical * WIDE / canonical.new_tensor(_FACE), 0.95, 1.45)[:, None]  # [N, 1, G, G]
     fade = _bump(grid * WIDE / grid.new_tensor(_FIELD), _HEAD, _AWAY)[None]
@@ -111,7 +111,7 @@ def compute_warp(reading: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     for places in (canonical, mirrored):
         source, quality = _source(depth, shown, old, places)
         offset = torch.where(mask[..., None], source - grid, torch.zeros_like(source)) * WIDE
-        ratio = (lit / sample(before, places)).clamp(DARKEST, BRIGHTEST)
+        ratio = (lit / sample_bilinear(before, places)).clamp(DARKEST, BRIGHTEST)
         offsets.append(offset)
         gains.append(1 + (ratio - 1) * inside)
         qualities.append(quality)
@@ -163,7 +163,7 @@ def apply_warp(photographs: Tensor, bent: Warp, extents: Tensor, windows: Tensor
 
     made = read(bent.own, bent.gain)
     if bool((bent.share > 0).any()):
-        share = sample(bent.share, places / WIDE, "zeros")
+        share = sample_bilinear(bent.share, places / WIDE, "zeros")
         made = made.lerp(read(bent.other, bent.other_gain), share)
     return made.clamp(-1, 1)
 
@@ -192,15 +192,15 @@ def _source(depth: Tensor, shown: tuple[Tensor, Tensor], old: Tensor, places: Te
 
     The quality is the number of the photograph's pixels there for each of the canonical picture, 0 where hidden.
     """
-    z = sample(depth[:, None], places)[:, 0]
+    z = sample_bilinear(depth[:, None], places)[:, 0]
     points = torch.cat([places / FOCAL * z[..., None], z[..., None]], -1)
     moved = move(points, old)
     source = project(moved)
-    depths = sample(shown[0][:, None], source)[:, 0]
+    depths = sample_bilinear(shown[0][:, None], source)[:, 0]
     hidden = moved[..., 2] > depths + BEHIND / WIDE
     # How large the canonical grid's own cells are in the photograph, found at their corners and read at the places.
     spread = _areas(project(move(unproject(depth), old)))
-    quality = sample(spread[:, None], places) * (~hidden)[:, None]
+    quality = sample_bilinear(spread[:, None], places) * (~hidden)[:, None]
     return source, quality
 
 

@@ -11,7 +11,7 @@ from faceaug.discovery import discover as discovery
 from faceaug.errors import GeneratorError
 from faceaug.latents.bundle import read_bundle
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import ReconstructionSchedule
+from faceaug.reconstruction.training.network_trainer import ReconstructionSchedule
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def test_what_is_labelled_is_not_measured(faceaug_cli, faces, asked):
 
 
 def test_with_nothing_that_measures_the_remedy_is_named(faceaug_cli, pictures, monkeypatch, tmp_path):
-    monkeypatch.setattr("faceaug.measurement.measure.SHIPPED", tmp_path / "none.safetensors")
+    monkeypatch.setattr("faceaug.measurement.measure.SHIPPED_DIRECTIONS", tmp_path / "none.safetensors")
     for words in (("measure", pictures), ("analyze", pictures, "--by", "yaw:5")):
         outcome = faceaug_cli(*words)
         assert outcome.status == 1

@@ -81,7 +81,7 @@ def test_what_cannot_be_is_one_sentence(faceaug_cli, folder, start, tmp_path, mo
     out = tmp_path / "tuned.safetensors"
     told = faceaug_cli("discover", "--tune-on", empty, "--from", start, "-o", out)
     assert (told.status, "no images are in" in told.err) == (1, True)
-    monkeypatch.setattr("faceaug.measurement.measure.SHIPPED", tmp_path / "none.safetensors")
+    monkeypatch.setattr("faceaug.measurement.measure.SHIPPED_DIRECTIONS", tmp_path / "none.safetensors")
     told = faceaug_cli("discover", "--tune-on", folder, "-o", out)
     assert (told.status, "name their file as --from FILE" in told.err) == (1, True)
     for words, why in (

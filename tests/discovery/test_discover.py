@@ -12,24 +12,24 @@ from fakes import BlockGenerator
 from quick_discovery import QUICK
 
 from faceaug.discovery.discover import (
-    SEMANTICS,
+    SCALAR_UNITS,
     DiscoveryConfig,
     discover,
-    maps_of,
-    read_faces,
-    scalars_of,
+    mirror_averaged_factors,
+    scalar_factors,
+    stack_maps,
     working_folder,
 )
 from faceaug.errors import FaceaugError, GeneratorError, OutputError, UsageError
-from faceaug.generators.draws import sample_pool
+from faceaug.generators.pool import sample_pool
 from faceaug.latents.bundle import read_bundle
 from faceaug.measurement.measure import load_estimator
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.networks import Reconstructor
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import neutralised
-from faceaug.utils import train_loop as loop
+from faceaug.reconstruction.training.network_trainer import count_neutralized_images
+from faceaug.utils.training import train_loop as loop
 
 torch.set_num_threads(1)
 
@@ -53,15 +53,15 @@ def test_it_leaves_a_bundle_of_this_generator_with_its_network(found):
     again = read_bundle(out)
     assert again.directions.sha256() == bundle.directions.sha256()
     directions = again.directions
-    assert directions.names[: len(SEMANTICS)] == tuple(SEMANTICS)
-    assert directions.names[: len(NAMES)] == NAMES  # what photographs are measured by
+    assert directions.names[: len(SCALAR_UNITS)] == tuple(SCALAR_UNITS)
+    assert directions.names[: len(FACTOR_NAMES)] == FACTOR_NAMES  # what photographs are measured by
     assert directions.units[0] == "degrees"
     assert directions.generator == Scenes(16).sha256
     assert directions.kinds[:4] == ("view", "view", "view", "light")
     assert (len(again.atoms), again.maps.shape) == (6, (6, 4, 16, 16))
     assert (again.generator_name, again.made_by) == ("scenes", "faceaug discover")
     assert np.isfinite(directions.r2).all()
-    assert load_estimator(out).names == (*NAMES, *again.atoms)  # photographs are measured by the same file
+    assert load_estimator(out).names == (*FACTOR_NAMES, *again.atoms)  # photographs are measured by the same file
     assert (directions.r2 <= 1).all()
 
 
@@ -70,17 +70,17 @@ def test_the_lines_are_those_of_what_its_network_reads(found):
     out, bundle, _ = found
     generator, network = Scenes(16), load_estimator(out).reconstruct
     w = sample_pool(generator, 300, 77, 16).w
-    reading = read_faces(network, generator.synthesize(w))
-    read = scalars_of(reading).double().numpy()
+    reading = mirror_averaged_factors(network, generator.synthesize(w))
+    read = scalar_factors(reading).double().numpy()
     told = bundle.directions.predict(w.double().numpy())
-    count = len(SEMANTICS)
+    count = len(SCALAR_UNITS)
     r2 = 1 - np.square(read - told[:, :count]).mean(0) / read.var(0)
     assert np.abs(r2 - bundle.directions.r2[:count]).max() < 0.35
     assert np.median(r2) > 0.3
     assert np.allclose(read.std(0), bundle.directions.spread[:count], rtol=0.2)
     inside = (read >= bundle.seen[:count, 0]) & (read <= bundle.seen[:count, 1])
     assert inside.mean() > 0.9
-    maps = maps_of(reading).numpy()
+    maps = stack_maps(reading).numpy()
     assert np.abs(maps[:, 0].mean(0) - bundle.depth).max() < 0.01
     values = bundle.values(reading.depth.numpy(), reading.albedo.numpy())
     along = [np.corrcoef(values[:, k], told[:, count + k])[0, 1] for k in range(len(bundle.atoms))]
@@ -127,7 +127,7 @@ def test_a_discovery_that_was_interrupted_twice_ends_as_if_it_had_not_been(found
         assert not out.exists()
     bundle = discover(generator, out, QUICK, resume=True)
     # Every picture was drawn once: those of two pools, and a pair for each step after the lessons.
-    assert generator.drawn == 420 + 64 + neutralised(generator, QUICK.schedule) == 488
+    assert generator.drawn == 420 + 64 + count_neutralized_images(generator, QUICK.schedule) == 488
     assert bundle.directions.sha256() == found[1].directions.sha256()
     assert bundle.reconstruction == found[1].reconstruction
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_is_told_before_anything_is_made(tmp_path):
 def test_readings_are_means_over_the_mirror():
     network = Reconstructor(16, 1).eval()
     images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    one, other = read_faces(network, images), read_faces(network, images.flip(-1)).mirrored()
+    one, other = mirror_averaged_factors(network, images), mirror_averaged_factors(network, images.flip(-1)).mirrored()
     for name in ("depth", "albedo", "light", "view"):
         assert torch.allclose(getattr(one, name), getattr(other, name), atol=1e-6)
 
@@ -176,8 +176,8 @@ def test_scalars_are_in_their_units():
     light, view = torch.tensor([[0.5, 1.5, 1.0, -1.0]]), torch.tensor([[0.1, 0.2, -0.3, 0.0875, -0.0437, 0.05]])
     values = dict(
         zip(
-            SEMANTICS,
-            scalars_of(FaceFactors(torch.ones(1, 4, 4), torch.ones(1, 3, 4, 4), light, view))[0].tolist(),
+            SCALAR_UNITS,
+            scalar_factors(FaceFactors(torch.ones(1, 4, 4), torch.ones(1, 3, 4, 4), light, view))[0].tolist(),
             strict=True,
         )
     )

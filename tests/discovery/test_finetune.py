@@ -14,11 +14,11 @@ from faceaug.datasets.dataset import load_dataset
 from faceaug.discovery import finetune as tuning
 from faceaug.discovery.discover import discover
 from faceaug.errors import DatasetError, GeneratorError, OutputError
-from faceaug.generators.draws import sample_pool
+from faceaug.generators.pool import sample_pool
 from faceaug.latents.bundle import read_bundle
-from faceaug.measurement.measure import estimator_of, load_estimator
-from faceaug.reconstruction.networks import weights_of
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.measurement.measure import estimator_from_bundle, load_estimator
+from faceaug.reconstruction.networks import export_weights
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.utils.images import encode
 
@@ -46,7 +46,7 @@ def _trusting(monkeypatch):
     """A network of a few steps reads nothing that could be trusted: here it is."""
 
     def trusting(*args, **more):
-        found = estimator_of(*args, **more)
+        found = estimator_from_bundle(*args, **more)
         return replace(found, trust=replace(found.trust, limits=np.array([99.0, 99.0, 99.0, -99.0])))
 
     monkeypatch.setattr(tuning, "measurer_of", trusting)
@@ -71,20 +71,20 @@ def test_it_leaves_a_file_that_takes_the_place_of_the_one_it_began_with(folder, 
     again = read_bundle(out)
     again.directions.check_generator(Scenes(16).sha256)
     assert again.made_by == "faceaug discover --tune-on faces/"
-    assert load_estimator(out).names[:6] == NAMES
+    assert load_estimator(out).names[:6] == FACTOR_NAMES
     figures = json.loads((tmp_path / "tuned.work" / "tuning.json").read_text())
     assert figures == found.figures
     assert (figures["pictures"], figures["faces"], figures["steps"]) == (31, 30, 5)
     assert figures["error_on_photographs"][1] <= figures["error_on_photographs"][0]
     # What frames photographs is kept as it was.
     for name, value in load_estimator(out).aligner.state().items():
-        assert np.array_equal(value, estimator_of(begin).aligner.state()[name])
+        assert np.array_equal(value, estimator_from_bundle(begin).aligner.state()[name])
 
 
 def test_an_interrupted_one_goes_on(folder, begin, tmp_path, monkeypatch):
     def at_once(generator, trainer, *_):
         """Leave out the search for directions, which is that of `discover`."""
-        return replace(begin, weights=weights_of(trainer.best))
+        return replace(begin, weights=export_weights(trainer.best))
 
     monkeypatch.setattr(tuning, "_found", at_once)
     out = tmp_path / "tuned.safetensors"

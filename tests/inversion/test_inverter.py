@@ -6,7 +6,7 @@ import torch
 from fakes import ToyFaces
 
 from faceaug.errors import GeneratorError, IntegrityError
-from faceaug.generators.draws import latents, pictures
+from faceaug.generators.pool import sample_stream, synthesize_at
 from faceaug.generators.stylegan import initialise
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.inversion import encoder
@@ -32,7 +32,7 @@ def learnt(generator, steps=40, view=as_is, seed=0):
         patched.setattr(encoder, "POOL", 500)
         patched.setattr(encoder, "STEPS", steps)
         patched.setattr(encoder, "BATCH", 24)
-        photographs = at_side(view(pictures(generator, latents(generator, 40, (3,)), 64)), 64)
+        photographs = at_side(view(synthesize_at(generator, sample_stream(generator, 40, (3,)), 64)), 64)
         found = train_inverter(generator, view, photographs, seed=seed, progress=lambda *at: told.append(at))
     assert told == [(k + 1, steps) for k in range(steps)]
     return found

@@ -8,8 +8,8 @@ import torch
 from fake_measurer import PlainFaces, taught_aligner
 
 from faceaug.errors import IntegrityError
-from faceaug.generators.draws import sample_pool
-from faceaug.measurement.alignment import Aligner, AlignmentNet, canvas_of, train_alignment
+from faceaug.generators.pool import sample_pool
+from faceaug.measurement.alignment import Aligner, AlignmentNet, lay_on_canvas, train_alignment
 from faceaug.measurement.alignment_data import around, exchanged, scrambled
 from faceaug.measurement.crops import before
 
@@ -68,7 +68,7 @@ def test_the_mirror_is_found_mirrored(aligner, unseen):
 def test_framed_takes_the_square_of_the_shorter_side(aligner):
     picture = np.zeros((60, 120, 3), np.uint8)
     picture[:, 30:90] = 255
-    canvas, shorter = canvas_of(picture, 96)
+    canvas, shorter = lay_on_canvas(picture, 96)
     x = torch.from_numpy(canvas).permute(2, 0, 1)[None].float() / 127.5 - 1
     assert shorter == 0.5
     found = aligner.framed(x, torch.tensor([shorter]))
@@ -118,14 +118,14 @@ def test_damaged_weights_are_refused(aligner, damage):
 )
 def test_photographs_of_any_shape_fit_the_canvas(height, width, shorter):
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    canvas, found = canvas_of(picture, 96)
+    canvas, found = lay_on_canvas(picture, 96)
     assert canvas.shape == (96, 96, 3)
     assert canvas.dtype == np.uint8
     assert found == pytest.approx(shorter, abs=0.02)
 
 
 def test_outside_of_the_photograph_its_border_repeats():
-    canvas, _ = canvas_of(np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8), 96)
+    canvas, _ = lay_on_canvas(np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8), 96)
     assert (canvas[:24] == canvas[24]).all()
     assert (canvas[72:] == canvas[71]).all()
     assert not (canvas[25] == canvas[24]).all()

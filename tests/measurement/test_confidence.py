@@ -15,8 +15,8 @@ from faceaug.measurement.confidence import (
     UNEXPLAINED,
     ConfidenceModel,
     QualitySignals,
+    concatenate_signals,
     fit_confidence,
-    joined,
 )
 
 SPREAD = np.array([20.0, 0.1])
@@ -152,6 +152,6 @@ def test_for_other_semantics_it_is_refused(trust):
 
 def test_joined():
     one, two = without(3), draw(2, 0)[0]
-    both = joined([one, two])
+    both = concatenate_signals([one, two])
     assert np.array_equal(both.face, np.concatenate([one.face, two.face]))
     assert both.mirror_disagreement.shape == (5, 2)

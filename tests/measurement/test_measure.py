@@ -14,9 +14,16 @@ from faceaug import load_dataset
 from faceaug.errors import DatasetError, IntegrityError
 from faceaug.latents.bundle import hash_of
 from faceaug.measurement.estimator import FaceEstimator
-from faceaug.measurement.measure import estimator_from, estimator_state, load_estimator, measure, summary, with_measured
-from faceaug.reconstruction.networks import Reconstructor, network_of, weights_of
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.measurement.measure import (
+    add_measured_columns,
+    estimator_from_state,
+    estimator_state,
+    load_estimator,
+    measure,
+    summarize_measurements,
+)
+from faceaug.reconstruction.networks import Reconstructor, export_weights, network_from_weights
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.images import encode
 
 STRENGTHS = [-0.9, -0.3, 0.0, 0.3, 0.9]
@@ -43,7 +50,11 @@ def never():
 def test_a_row_a_picture_with_values_and_confidence(faces, measurer):
     told = []
     table = measure(load(faces), measurer, progress=told.append)
-    assert list(table.columns) == ["file", *(c for name in NAMES for c in (name, f"{name}_confidence")), "cannot_tell"]
+    assert list(table.columns) == [
+        "file",
+        *(c for name in FACTOR_NAMES for c in (name, f"{name}_confidence")),
+        "cannot_tell",
+    ]
     assert list(table["file"]) == [f"{k:02d}.png" for k in range(5)]
     assert (table["cannot_tell"] == "").all()
     assert table["yaw"].is_monotonic_increasing
@@ -60,7 +71,7 @@ def test_a_mirrored_picture_measures_mirrored(measurer, tmp_path):
     for name, pixels in (("a", picture), ("b", picture[:, ::-1])):
         (tmp_path / f"{name}.png").write_bytes(encode(np.ascontiguousarray(pixels), "png"))
     one, two = (row for _, row in measure(load(tmp_path), measurer).iterrows())
-    for name in NAMES:
+    for name in FACTOR_NAMES:
         sign = -1 if name in ("yaw", "roll", "light_x") else 1
         assert one[name] == pytest.approx(sign * two[name], abs=0.02)
     assert abs(one["yaw"]) > 1
@@ -75,11 +86,11 @@ def test_what_cannot_be_told_is_missing_and_says_why(faces, measurer):
     assert list(table["cannot_tell"][5:]) == [
         "blank", "smaller than 24 pixels", "unreadable", "not explained by the reconstruction",
     ]  # fmt: skip
-    for name in NAMES:
+    for name in FACTOR_NAMES:
         assert table[name][:5].notna().all()
         assert table[name][5:].isna().all()
         assert (table[f"{name}_confidence"][5:] == 0).all()
-    found = summary(table, measurer)
+    found = summarize_measurements(table, measurer)
     assert (found["images"], found["measured"]) == (9, 5)
     assert sum(found["cannot_tell"].values()) == 4
     assert found["semantics"]["yaw"]["quantiles"][1] == pytest.approx(table["yaw"][2], abs=0.001)
@@ -87,7 +98,7 @@ def test_what_cannot_be_told_is_missing_and_says_why(faces, measurer):
 
 def test_nothing_measured_has_a_summary_too(measurer, tmp_path):
     (tmp_path / "a.png").write_bytes(encode(slope(0.5, 8), "png"))
-    found = summary(measure(load(tmp_path), measurer), measurer)
+    found = summarize_measurements(measure(load(tmp_path), measurer), measurer)
     assert found["measured"] == 0
     assert found["semantics"]["yaw"]["quantiles"] is None
 
@@ -98,7 +109,7 @@ def test_paths_and_workers_and_company_change_nothing(faces, measurer, monkeypat
     monkeypatch.setattr("faceaug.measurement.measure.TOGETHER", 4)
     paths = sorted(faces.glob("*.png"))
     many = measure([*paths, "nowhere.png", *paths], measurer)
-    for name in NAMES:
+    for name in FACTOR_NAMES:
         assert np.abs(many[name].drop(5).to_numpy().reshape(2, 5) - alone[name].to_numpy()).max() <= 0.0101
     assert many["file"][0] == str(paths[0])
     assert many["cannot_tell"].tolist() == ["" if k != 5 else "unreadable" for k in range(11)]
@@ -124,23 +135,26 @@ def test_labels_travel_along_but_for_what_is_measured(faces, measurer, tmp_path)
     table.to_parquet(file)
     again = load_dataset(faces, file)
     assert list(again.table["yaw"]) == list(table["yaw"])
-    assert with_measured(again, ["gender", "yaw"], never) is again
+    assert add_measured_columns(again, ["gender", "yaw"], never) is again
 
 
 def test_a_measured_column_of_a_target(faces, measurer):
     dataset = load(faces)
-    measured = with_measured(dataset, ["yaw", "light"], lambda: measurer)
+    measured = add_measured_columns(dataset, ["yaw", "light"], lambda: measurer)
     assert measured.attributes == ("yaw", "light")
     assert measured.table["yaw"].is_monotonic_increasing
     assert dataset.attributes == ()
     assert measured.fingerprint() != dataset.fingerprint()
-    assert measured.fingerprint() == with_measured(dataset, ["yaw", "light"], lambda: measurer, workers=3).fingerprint()
+    assert (
+        measured.fingerprint()
+        == add_measured_columns(dataset, ["yaw", "light"], lambda: measurer, workers=3).fingerprint()
+    )
 
 
 def test_the_labels_win(faces, measurer, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,yaw\n" + "".join(f"{k:02d}.png,{k}\n" for k in range(5)))
-    both = with_measured(load(faces, labels), ["yaw", "pitch"], lambda: measurer)
+    both = add_measured_columns(load(faces, labels), ["yaw", "pitch"], lambda: measurer)
     assert list(both.table["yaw"]) == [0, 1, 2, 3, 4]
     assert both.table["pitch"].notna().all()
 
@@ -149,7 +163,7 @@ def test_what_is_not_needed_is_not_loaded(faces, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,yaw\n" + "".join(f"{k:02d}.png,{k}\n" for k in range(5)))
     dataset = load(faces, labels)
-    assert with_measured(dataset, ["yaw", "split"], never) is dataset
+    assert add_measured_columns(dataset, ["yaw", "split"], never) is dataset
 
 
 def test_a_name_that_nobody_knows_is_left_to_whoever_looks_for_it(faces, measurer, tmp_path):
@@ -160,17 +174,17 @@ def test_a_name_that_nobody_knows_is_left_to_whoever_looks_for_it(faces, measure
     def nothing():
         raise DatasetError("nothing that measures")
 
-    assert with_measured(dataset, ["gendre"], lambda: measurer) is dataset
-    assert with_measured(dataset, ["gendre"], nothing) is dataset
+    assert add_measured_columns(dataset, ["gendre"], lambda: measurer) is dataset
+    assert add_measured_columns(dataset, ["gendre"], nothing) is dataset
     with pytest.raises(DatasetError, match="nothing that measures"):
-        with_measured(dataset, ["gendre", "yaw"], nothing)
+        add_measured_columns(dataset, ["gendre", "yaw"], nothing)
 
 
 def test_what_cannot_be_told_is_counted_and_said(faces, measurer, caplog):
     (faces / "10.png").write_bytes(encode(np.zeros((64, 64, 3), np.uint8), "png"))
     (faces / "11.png").write_bytes(encode(slope(0.5, 8), "png"))
     with caplog.at_level(logging.WARNING, "faceaug"):
-        dataset = with_measured(load(faces), ["yaw"], lambda: measurer)
+        dataset = add_measured_columns(load(faces), ["yaw"], lambda: measurer)
     assert dataset.table["yaw"].isna().tolist() == [False] * 5 + [True] * 2
     assert caplog.messages == ["faces: nothing can be measured on 2 of 7 images (blank 1, smaller than 24 pixels 1)"]
 
@@ -179,7 +193,7 @@ def test_no_face_anywhere_is_an_error(measurer, tmp_path):
     for k in range(3):
         (tmp_path / f"{k}.png").write_bytes(encode(np.full((64, 64, 3), k, np.uint8), "png"))
     with pytest.raises(DatasetError, match=r"nothing can be measured on the 3 images .* \(blank 3\): give photographs"):
-        with_measured(load(tmp_path), ["yaw"], lambda: measurer)
+        add_measured_columns(load(tmp_path), ["yaw"], lambda: measurer)
 
 
 @pytest.mark.parametrize(
@@ -189,16 +203,16 @@ def test_no_face_anywhere_is_an_error(measurer, tmp_path):
 )  # fmt: skip
 def test_other_columns_need_labels(faces, measurer, names, said):
     with pytest.raises(DatasetError, match=said):
-        with_measured(load(faces), names, lambda: measurer)
+        add_measured_columns(load(faces), names, lambda: measurer)
 
 
 def test_it_travels_as_tensors(faces, measurer):
     state = estimator_state(measurer) | {"encoder.x": np.zeros(1)}
     assert {name.split(".")[0] for name in state} == {"alignment", "calibration", "encoder"}
-    again = estimator_from(state, reconstruct)
+    again = estimator_from_state(state, reconstruct)
     assert measure(load(faces), again).equals(measure(load(faces), measurer))
     with pytest.raises(IntegrityError):
-        estimator_from({name: value for name, value in state.items() if "trunk.0" not in name}, reconstruct)
+        estimator_from_state({name: value for name, value in state.items() if "trunk.0" not in name}, reconstruct)
 
 
 def test_atoms_are_columns_as_well(faces, measurer):
@@ -213,32 +227,35 @@ def test_atoms_are_columns_as_well(faces, measurer):
     for name in ("spread", "bias", "centre", "scale", "weights"):
         part = state[f"calibration.{name}"]
         state[f"calibration.{name}"] = np.concatenate([part, part[-1:]])
-    whole = estimator_from(state, reconstruct, Mean())
+    whole = estimator_from_state(state, reconstruct, Mean())
     assert whole.units[-1] == "standard deviations"
     table = measure(load(faces), whole)
     assert table["mouth_shape_1"].between(0.4, 0.6).all()
-    assert with_measured(load(faces), ["mouth_shape_1", "yaw"], lambda: whole).attributes == ("yaw", "mouth_shape_1")
+    assert add_measured_columns(load(faces), ["mouth_shape_1", "yaw"], lambda: whole).attributes == (
+        "yaw",
+        "mouth_shape_1",
+    )
 
 
 def test_without_anything_that_measures_the_remedy_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("faceaug.measurement.measure.SHIPPED", tmp_path / "nothing.safetensors")
+    monkeypatch.setattr("faceaug.measurement.measure.SHIPPED_DIRECTIONS", tmp_path / "nothing.safetensors")
     with pytest.raises(DatasetError, match=r"faceaug discover .* --reconstruction FILE, or label the images"):
         load_estimator()
 
 
 def test_a_file_of_directions_measures(faces, measurer, tmp_path):
-    network = network_of(weights_of(Reconstructor(seed=1)))
+    network = network_from_weights(export_weights(Reconstructor(seed=1)))
     bundle = small_bundle()
     state = estimator_state(FaceEstimator(network, measurer.aligner, measurer.trust))
     for name in ("spread", "bias", "centre", "scale", "weights"):  # of the atoms too
         part = state[f"calibration.{name}"]
         state[f"calibration.{name}"] = np.concatenate([part, *[part[-1:]] * len(bundle.atoms)])
     state["calibration.limits"][:3] = 1e9  # what was never trained explains nothing
-    weights = weights_of(network) | state
+    weights = export_weights(network) | state
     path = tmp_path / "found.safetensors"
     small_bundle(weights=weights, reconstruction=hash_of(weights)).save(path)
     table = measure(load(faces), load_estimator(path))
-    expected = estimator_from(state, network, bundle)
+    expected = estimator_from_state(state, network, bundle)
     assert table.equals(measure(load(faces), expected))
     assert set(bundle.atoms) < set(table.columns)
     assert (table["cannot_tell"] == "").all()
@@ -256,7 +273,11 @@ def test_a_file_of_directions_alone_does_not(tmp_path):
 def test_a_table_can_be_empty_of_reasons(faces, measurer, tmp_path):
     table, none = measure(load(faces), measurer), measure([], measurer)
     assert table["cannot_tell"].tolist() == [""] * 5
-    assert summary(table, measurer)["cannot_tell"] == summary(none, measurer)["cannot_tell"] == {}
+    assert (
+        summarize_measurements(table, measurer)["cannot_tell"]
+        == summarize_measurements(none, measurer)["cannot_tell"]
+        == {}
+    )
     assert list(none.columns) == list(table.columns)
     for k, each in enumerate((table, none)):  # text in the file as well, also where there is no row
         assert each["cannot_tell"].dtype == object

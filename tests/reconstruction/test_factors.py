@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from faceaug.reconstruction.factors import FaceFactors, joined
+from faceaug.reconstruction.factors import FaceFactors, concatenate_factors
 
 
 def reading(n: int = 3) -> FaceFactors:
@@ -35,7 +35,7 @@ def test_flipping_the_face_leaves_view_and_light():
 
 def test_apart_and_together():
     one = reading(5)
-    again = joined([one[:2], one[2:]])
+    again = concatenate_factors([one[:2], one[2:]])
     assert len(again) == 5
     assert torch.equal(again.albedo, one.albedo)
     assert torch.equal(again.view, one.view)

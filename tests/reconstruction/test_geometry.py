@@ -19,7 +19,7 @@ from faceaug.reconstruction.geometry import (
     pixel_grid,
     project,
     rotation,
-    sample,
+    sample_bilinear,
     shade,
     unproject,
 )
@@ -64,12 +64,12 @@ def test_pixels_lie_half_a_pixel_inside() -> None:
 def test_sampling_at_the_pixels_gives_the_map_and_between_them_the_mean() -> None:
     maps = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     grid = pixel_grid(5)[None].expand(2, -1, -1, -1)
-    torch.testing.assert_close(sample(maps, grid), maps)
+    torch.testing.assert_close(sample_bilinear(maps, grid), maps)
     halfway = (grid[:, :, :-1] + grid[:, :, 1:]) / 2
-    torch.testing.assert_close(sample(maps, halfway), (maps[..., :-1] + maps[..., 1:]) / 2)
+    torch.testing.assert_close(sample_bilinear(maps, halfway), (maps[..., :-1] + maps[..., 1:]) / 2)
     outside = torch.full((2, 1, 1, 2), 3.0)
-    torch.testing.assert_close(sample(maps, outside)[..., 0, 0], maps[..., -1, -1])
-    assert not sample(maps, outside, "zeros").any()
+    torch.testing.assert_close(sample_bilinear(maps, outside)[..., 0, 0], maps[..., -1, -1])
+    assert not sample_bilinear(maps, outside, "zeros").any()
 
 
 def test_field_of_view_is_ten_degrees() -> None:
@@ -199,7 +199,7 @@ def test_gradients() -> None:
         (lambda: move(torch.ones(2, 5, 3), torch.zeros(3, 6)), "(3, 6)"),
         (lambda: move_back(torch.ones(2, 5, 2), torch.zeros(2, 6)), "(2, 5, 2)"),
         (lambda: shade(torch.ones(2, 3, 4, 4), torch.zeros(2, 3)), "(2, 3)"),
-        (lambda: sample(torch.ones(2, 3, 4, 4), torch.zeros(1, 4, 4, 2)), "(1, 4, 4, 2)"),
+        (lambda: sample_bilinear(torch.ones(2, 3, 4, 4), torch.zeros(1, 4, 4, 2)), "(1, 4, 4, 2)"),
         (lambda: geometry.pixel_grid(0), "at least 1"),
     ],
 )

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from faceaug.errors import IntegrityError
-from faceaug.reconstruction.networks import BRIGHTEST, FARTHEST, Reconstructor, network_of, on_device, weights_of
+from faceaug.reconstruction.networks import (
+    BRIGHTEST,
+    FARTHEST,
+    Reconstructor,
+    export_weights,
+    network_from_weights,
+    on_device,
+)
 
 torch.set_num_threads(1)
 
@@ -62,9 +69,9 @@ def test_a_picture_is_read_alike_in_any_company():
 @pytest.mark.parametrize("side", [16, 64])
 def test_weights_go_through_half_precision(side):
     network = on_device(Reconstructor(side, 3), torch.device("cpu"))
-    weights = weights_of(network)
+    weights = export_weights(network)
     assert sum(value.nbytes for value in weights.values()) < 5_000_000
-    again = network_of(weights)
+    again = network_from_weights(weights)
     assert again.side == side
     assert not again.training
     with torch.no_grad():
@@ -72,17 +79,17 @@ def test_weights_go_through_half_precision(side):
     assert torch.allclose(one.depth, other.depth, atol=2e-3)
     assert torch.allclose(one.view, other.view, atol=2e-2)
     # What went through once stays as it is.
-    assert all(np.array_equal(value, weights_of(again)[name]) for name, value in weights.items())
+    assert all(np.array_equal(value, export_weights(again)[name]) for name, value in weights.items())
 
 
 def test_other_weights_are_refused():
-    weights = weights_of(Reconstructor(16))
+    weights = export_weights(Reconstructor(16))
     with pytest.raises(IntegrityError, match="no reconstruction network of this version"):
-        network_of(dict(list(weights.items())[1:]))
+        network_from_weights(dict(list(weights.items())[1:]))
     name = next(iter(weights))
     with pytest.raises(IntegrityError, match=f"x.safetensors have {name} as float32"):
-        network_of(weights | {name: weights[name].astype(np.float32)}, "x.safetensors")
+        network_from_weights(weights | {name: weights[name].astype(np.float32)}, "x.safetensors")
     broken = weights[name].copy()
     broken.flat[0] = np.nan
     with pytest.raises(IntegrityError, match="not finite"):
-        network_of(weights | {name: broken})
+        network_from_weights(weights | {name: broken})

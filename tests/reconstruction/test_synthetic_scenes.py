@@ -122,7 +122,7 @@ def test_the_mole_is_seen_where_the_truth_puts_it() -> None:
     w = torch.cat([asked(scenes, mole=tone, **turn) for tone in (-4.0, 4.0) for turn in turns])
     truth, pictures = scenes.truth(w[:4]), scenes.synthesize(w)
     at = torch.tensor([[0.30, 0.38]])  # the mole's place
-    depth = geometry.sample(truth.depth[:, None], at.expand(4, 1, 1, 2)).view(4, 1, 1)
+    depth = geometry.sample_bilinear(truth.depth[:, None], at.expand(4, 1, 1, 2)).view(4, 1, 1)
     points = torch.cat([at / geometry.FOCAL * depth, depth], -1)
     expected = geometry.project(geometry.move(points, truth.view))[:, 0]
     change = (pictures[4:] - pictures[:4]).abs().sum(1)[..., None]
@@ -147,7 +147,7 @@ def test_the_renderer_shows_the_truth_as_the_scenes_do(drawn: tuple[Truth, Obser
     """Two renderers that share no method, triangles and splats, on 24 heads in all views."""
     truth, seen = drawn
     made = render(truth.albedo, truth.depth, truth.light, truth.view)
-    on_head = geometry.sample(truth.mask[:, None].float(), made.uv, "zeros")[:, 0] > 0.99
+    on_head = geometry.sample_bilinear(truth.mask[:, None].float(), made.uv, "zeros")[:, 0] > 0.99
     both = seen.mask & made.mask & on_head
     assert both.sum() > 0.93 * seen.mask.sum(), "the rim lies between pixels of the truth"
     error = (made.view_depth - seen.depth)[both].abs()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from faceaug.errors import FaceaugError
-from faceaug.measurement.alignment import canvas_of, extent_of
+from faceaug.measurement.alignment import canvas_extent, lay_on_canvas
 from faceaug.measurement.crops import cut
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.synthetic_scenes import SEMANTICS, Scenes
@@ -125,7 +125,7 @@ def test_a_photograph_is_bent_as_its_canvas_is(size):
     """Placing by extent: bending the photograph and laying it, or laying it and bending the canvas, are one."""
     rng = np.random.default_rng(3)
     photograph = resize(rng.integers(0, 255, (7, 7, 3), dtype=np.uint8), size)
-    canvas, shorter = canvas_of(photograph)
+    canvas, shorter = lay_on_canvas(photograph)
     window = torch.tensor([[0.05, -0.1, math.log(shorter * 0.9), 0.1]])
     _, reading = scene()
     view = reading.view.clone()
@@ -135,8 +135,8 @@ def test_a_photograph_is_bent_as_its_canvas_is(size):
     def as_tensor(image):
         return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
 
-    made = apply_warp(as_tensor(photograph), bent, torch.tensor([extent_of(*size)]), window)
-    laid = as_tensor(canvas_of(((made[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())[0])
+    made = apply_warp(as_tensor(photograph), bent, torch.tensor([canvas_extent(*size)]), window)
+    laid = as_tensor(lay_on_canvas(((made[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())[0])
     direct = apply_warp(as_tensor(canvas), bent, WHOLE, window)
     one, other, plain = (cut(part, window)[..., 16:48, 16:48] for part in (laid, direct, as_tensor(canvas)))
     assert float((one - other).abs().mean()) < 0.25 * float((one - plain).abs().mean())

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.generators.draws import SamplePool
+from faceaug.generators.pool import SamplePool
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.renderer import render
-from faceaug.reconstruction.symmetry import MirrorSplit
+from faceaug.reconstruction.training.symmetry import MirrorSplit
 from faceaug.utils.tensors import at_side
-from faceaug.utils.train_loop import descend, rng_of
+from faceaug.utils.training.train_loop import descend, rng_of
 
 DEPTH_GRID = 12
 """Side of the grid of depths that is enlarged to the picture's: a face is smooth."""
@@ -156,7 +156,7 @@ class LinearTrainer:
         left = (self.steps - self.step) / self.steps
         self.adam.param_groups[0]["lr"] = RATE * min(1.0, (self.step + 1) / WARMUP, 3 * left)
         rows = torch.randint(len(self.pool), (BATCH,), generator=rng_of(self.seed, 0x11, self.step))
-        images = at_side(self.pool.pictures(rows, self.device), self.model.side)
+        images = at_side(self.pool.float_images(rows, self.device), self.model.side)
         reading = self.model(self.u[rows].to(self.device))
         made = render(reading.albedo, reading.depth, reading.light, reading.view)
         seen = made.mask[:, None].float()

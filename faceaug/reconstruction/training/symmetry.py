@@ -14,7 +14,7 @@ import numpy as np
 
 from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import BLOCK, SamplePool
+from faceaug.generators.pool import POOL_BLOCK_SIZE, SamplePool
 from faceaug.latents.regression import StreamingRegression
 from faceaug.latents.whitening import Whitening, whitening
 from faceaug.utils.tensors import at_side
@@ -89,9 +89,9 @@ def mirror_split(generator: Generator, pool: SamplePool, side: int = 32) -> Mirr
     """
     white = check_draws(generator, len(pool))
     regression = StreamingRegression(white.width, 3 * side * side)
-    for start in range(0, len(pool), BLOCK):
-        rows = slice(start, start + BLOCK)
-        regression.update(white.white(pool.w[rows]), at_side(pool.pictures(rows), side).flatten(1))
+    for start in range(0, len(pool), POOL_BLOCK_SIZE):
+        rows = slice(start, start + POOL_BLOCK_SIZE)
+        regression.update(white.white(pool.w[rows]), at_side(pool.float_images(rows), side).flatten(1))
     slopes = regression.solve().B.reshape(3, side, side, white.width)
     if not np.abs(slopes).max() > 0:
         raise GeneratorError(f"the pictures of {generator.name!r} do not change with w: there is nothing to find")

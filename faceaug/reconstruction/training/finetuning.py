@@ -12,15 +12,15 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from faceaug.reconstruction import losses
-from faceaug.reconstruction.augmentation import degraded, sample_augmentation
-from faceaug.reconstruction.factors import FaceFactors, joined
-from faceaug.reconstruction.linear_init import roughness
+from faceaug.reconstruction.factors import FaceFactors, concatenate_factors
 from faceaug.reconstruction.networks import Reconstructor, on_device
 from faceaug.reconstruction.renderer import render
-from faceaug.reconstruction.semantics import NAMES, TOGETHER, semantics_of
+from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES, semantics_of
+from faceaug.reconstruction.training import losses
+from faceaug.reconstruction.training.augmentation import degraded, sample_augmentation
+from faceaug.reconstruction.training.linear_init import roughness
 from faceaug.utils.tensors import at_side
-from faceaug.utils.train_loop import descend, rng_of
+from faceaug.utils.training.train_loop import descend, rng_of
 
 RATE = 1e-4
 MEMORY = 0.99  # of the running average of the weights
@@ -146,7 +146,7 @@ class FinetuneTrainer:
         seen = degraded(wanted, rng)
         reading, sigma = self.network.with_confidence(torch.cat([seen, seen.flip(-1)]))
         first = reading[:n]
-        both = joined([first, first.flipped()])
+        both = concatenate_factors([first, first.flipped()])
         made = render(both.albedo, both.depth, both.light, both.view)
         error = (made.image - torch.cat([wanted, wanted])).abs().mean(1, keepdim=True)
         loss = losses.laplace(error[:n], sigma[:n, :1], made.mask[:n])
@@ -180,7 +180,7 @@ class FinetuneTrainer:
 
     def _errors(self, network: Reconstructor) -> tuple[float, float]:
         return tuple(  # type: ignore[return-value]
-            float(torch.cat([self._error(network, part) for part in torch.split(held, TOGETHER)]).mean())
+            float(torch.cat([self._error(network, part) for part in torch.split(held, ESTIMATOR_BATCH_SIZE)]).mean())
             for held in (self._held, self._held_draws)
         )
 
@@ -195,8 +195,10 @@ class FinetuneTrainer:
 
     @torch.no_grad()
     def _semantics(self, network: Reconstructor) -> Tensor:
-        parts = [part.to(self.device).float() / 127.5 - 1 for part in torch.split(self._held_draws, TOGETHER)]
-        return torch.cat([semantics_of(network(part))[:, : len(NAMES)] for part in parts])
+        parts = [
+            part.to(self.device).float() / 127.5 - 1 for part in torch.split(self._held_draws, ESTIMATOR_BATCH_SIZE)
+        ]
+        return torch.cat([semantics_of(network(part))[:, : len(FACTOR_NAMES)] for part in parts])
 
 
 def _masked(error: Tensor, mask: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ import torch
 from fakes import BlockGenerator, FakeGenerator
 
 from faceaug.errors import FaceaugError, GeneratorError
-from faceaug.generators.draws import sample_pool
-from faceaug.reconstruction import symmetry as mirror
-from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.generators.pool import sample_pool
 from faceaug.reconstruction.synthetic_scenes import SEMANTICS, Scenes
+from faceaug.reconstruction.training import symmetry as mirror
+from faceaug.reconstruction.training.symmetry import mirror_split
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.latent_regression import NAMES, LatentRegressor
+from faceaug.reconstruction.training.latent_regression import LIGHT_VIEW_NAMES, LatentRegressor
 
 WIDTH = 16
 
@@ -73,7 +73,7 @@ def test_neutral_latents_are_frontal_under_the_usual_light_and_near():
     u = torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(8))
     neutral = fit.neutral(u)
     found = fit.predict(neutral)
-    turns = slice(NAMES.index("pitch"), NAMES.index("roll") + 1)
+    turns = slice(LIGHT_VIEW_NAMES.index("pitch"), LIGHT_VIEW_NAMES.index("roll") + 1)
     scale = fit.slopes.norm(dim=1)
     assert ((found - fit.usual()) / scale).abs().max() < 0.05
     assert (fit.usual()[turns] == 0).all()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.geometry import FOCAL, pixel_grid, sample
+from faceaug.reconstruction.geometry import FOCAL, pixel_grid, sample_bilinear
 
 ANGLE, ZOOM, STEP = math.radians(12), 0.1, 0.1
 """Largest turn in the picture's plane, logarithm of a zoom, and shift in half pictures."""
@@ -52,7 +52,7 @@ class ImageAugmentation:
         grid = (pixel_grid(side, images).view(1, -1, 2) - self.step[:, None]) / self.zoom[:, None, None]
         cos, sin = torch.cos(self.angle), torch.sin(self.angle)
         back = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)  # undoes the turn
-        moved = sample(images, (grid @ back.transpose(1, 2)).view(-1, side, side, 2), "reflection")
+        moved = sample_bilinear(images, (grid @ back.transpose(1, 2)).view(-1, side, side, 2), "reflection")
         factor = (self.gain[:, None] * self.tint)[:, :, None, None]
         return ((moved + 1) * factor - 1).clamp(-1, 1)
 

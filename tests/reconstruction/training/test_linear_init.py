@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.generators.draws import sample_pool
-from faceaug.reconstruction.linear_init import LinearFace, LinearTrainer, roughness
-from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.generators.pool import sample_pool
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.utils.train_loop import run
+from faceaug.reconstruction.training.linear_init import LinearFace, LinearTrainer, roughness
+from faceaug.reconstruction.training.symmetry import mirror_split
+from faceaug.utils.training.train_loop import run
 
 torch.set_num_threads(1)
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.generators.draws import sample_pool
-from faceaug.reconstruction import finetuning as tuning
-from faceaug.reconstruction.finetuning import DRIFTED, GOES_ON, SETTLED, WORSENED, FinetuneTrainer
+from faceaug.generators.pool import sample_pool
 from faceaug.reconstruction.networks import Reconstructor
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.utils.train_loop import run
+from faceaug.reconstruction.training import finetuning as tuning
+from faceaug.reconstruction.training.finetuning import DRIFTED, GOES_ON, SETTLED, WORSENED, FinetuneTrainer
+from faceaug.utils.training.train_loop import run
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@
 2. Then it learns by rendering what it reads (Unsup3D, CVPR 2020): photometric and perceptual terms with confidence,
    once with the canonical face and once with its mirror image. Reading the mirrored picture must give the mirrored
    reading, and pictures are coupled with latents (arXiv 2103.16605): light and view are fitted on the latents every
-   few hundred steps, and a face and its neutralised self must agree.
+   few hundred steps, and a face and its count_neutralized_images self must agree.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import SamplePool, pictures
-from faceaug.reconstruction import losses
-from faceaug.reconstruction.augmentation import degraded, sample_augmentation
-from faceaug.reconstruction.factors import LIGHT, FaceFactors, joined
-from faceaug.reconstruction.latent_regression import NAMES, LatentRegressor
-from faceaug.reconstruction.linear_init import LinearFace, roughness
+from faceaug.generators.pool import SamplePool, synthesize_at
+from faceaug.reconstruction.factors import LIGHT_NAMES, FaceFactors, concatenate_factors
 from faceaug.reconstruction.networks import Reconstructor, on_device
-from faceaug.reconstruction.perceptual import LatentReader, PerceptualFeatures
 from faceaug.reconstruction.renderer import render
-from faceaug.reconstruction.symmetry import MirrorSplit
+from faceaug.reconstruction.training import losses
+from faceaug.reconstruction.training.augmentation import degraded, sample_augmentation
+from faceaug.reconstruction.training.latent_regression import LIGHT_VIEW_NAMES, LatentRegressor
+from faceaug.reconstruction.training.linear_init import LinearFace, roughness
+from faceaug.reconstruction.training.perceptual import LatentReader, PerceptualFeatures
+from faceaug.reconstruction.training.symmetry import MirrorSplit
 from faceaug.utils.tensors import at_side
-from faceaug.utils.train_loop import descend, rng_of
+from faceaug.utils.training.train_loop import descend, rng_of
 
 Coupling = Literal["none", "paper", "mirror", "both"]
 """What stabilises the training: nothing; refit, neutralise and agree; the mirror; all of it."""
@@ -50,7 +50,7 @@ class ReconstructionSchedule:
     distil : int
         Of these, steps that learn from the linear model (with the mirror only).
     batch, pairs : int
-        Pictures in a step; how many of them are also neutralised.
+        Pictures in a step; how many of them are also count_neutralized_images.
     refit_every : int
         Steps between two fits of light and view on the latent.
     seed : int
@@ -85,7 +85,7 @@ class ReconstructionSchedule:
 
     @property
     def paired(self) -> bool:
-        """Whether refit, neutralised pairs, agreement and convexity take part."""
+        """Whether refit, count_neutralized_images pairs, agreement and convexity take part."""
         return self.coupling in ("paper", "both")
 
 
@@ -94,17 +94,17 @@ MEMORY = 0.998  # of the running average of the weights
 COPY = 0.5  # the mirrored canonical face's picture beside the picture
 PERCEPTUAL, MIRROR, AGREE, ROUGH, SMALL_TURNS, CONVEX = 0.5, 0.1, 0.1, 10.0, 0.01, 0.2
 LARGE, SELDOM = 128, 8
-"""Where pictures have more pixels a side than LARGE, drawing them is what costs: faces are then neutralised every
+"""Where pictures have more pixels a side than LARGE, drawing them is what costs: faces are then count_neutralized_images every
 SELDOM-th step only, and what they say counts so many times."""
 _CONVEX_FOR = 0.3  # share of the photometric steps over which the convexity prior fades
 
 
 def seldom(generator: Generator) -> int:
-    """Return every how many steps faces of a generator are neutralised."""
+    """Return every how many steps faces of a generator are count_neutralized_images."""
     return SELDOM if generator.resolution > LARGE else 1
 
 
-def neutralised(generator: Generator, schedule: ReconstructionSchedule) -> int:
+def count_neutralized_images(generator: Generator, schedule: ReconstructionSchedule) -> int:
     """Return how many pictures a whole training draws anew."""
     if not schedule.paired:
         return 0
@@ -153,11 +153,13 @@ class NetworkTrainer:
         network.encoder.load_state_dict(reader.encoder.state_dict())
         self.network = on_device(network, self.device)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        some = at_side(pool.pictures(slice(0, 256), self.device), schedule.side)
+        some = at_side(pool.float_images(slice(0, 256), self.device), schedule.side)
         self.features = PerceptualFeatures(reader.to(self.device), some)
         self.fit = LatentRegressor(self.u.shape[1], schedule.refit_every * schedule.batch)
         if self.linear is not None and schedule.paired:
-            said = joined([self.linear(part.to(self.device)) for part in torch.split(self.u[: len(self.fit.u)], 512)])
+            said = concatenate_factors(
+                [self.linear(part.to(self.device)) for part in torch.split(self.u[: len(self.fit.u)], 512)]
+            )
             self.fit.fit(self.u[: len(said)], torch.cat([said.light, said.view], 1).cpu())
         self.adam = torch.optim.Adam(self.network.parameters(), RATES[0])
 
@@ -173,7 +175,7 @@ class NetworkTrainer:
         """Learn from one batch."""
         rng = rng_of(self.schedule.seed, 0x13, self.step)
         rows = torch.randint(len(self.pool), (self.schedule.batch,), generator=rng)
-        clean = at_side(self.pool.pictures(rows, self.device), self.schedule.side)
+        clean = at_side(self.pool.float_images(rows, self.device), self.schedule.side)
         done = sample_augmentation(len(rows), rng, self.device)
         wanted = done.images(clean)
         seen = degraded(wanted, rng)
@@ -199,7 +201,7 @@ class NetworkTrainer:
     def _distil(self, seen: Tensor, wanted: FaceFactors) -> tuple[Tensor, dict[str, float]]:
         """Pictures and their mirrors are to be read as the linear model says."""
         reading = self.network(torch.cat([seen, seen.flip(-1)]))
-        loss = losses.distance(reading, joined([wanted, wanted.mirrored()]))
+        loss = losses.distance(reading, concatenate_factors([wanted, wanted.mirrored()]))
         return loss, {}
 
     def _explain(self, seen: Tensor, wanted: Tensor, u: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -207,7 +209,7 @@ class NetworkTrainer:
         n, schedule = len(seen), self.schedule
         reading, sigma = self.network.with_confidence(torch.cat([seen, seen.flip(-1)]) if schedule.mirror else seen)
         first, sigma = reading[:n], sigma[:n]
-        loss, l1 = self._photometric(joined([first, first.flipped()]), sigma, wanted)
+        loss, l1 = self._photometric(concatenate_factors([first, first.flipped()]), sigma, wanted)
         said = {"l1": l1}
         if schedule.mirror:
             apart = losses.distance(reading[n:], first.mirrored())
@@ -224,7 +226,7 @@ class NetworkTrainer:
                 said["agree"] = apart.item()
         told = self.fit.take(u, first)
         if told is not None:
-            said["r2_yaw"] = float(told[NAMES.index("yaw")])
+            said["r2_yaw"] = float(told[LIGHT_VIEW_NAMES.index("yaw")])
         return loss, said
 
     def _photometric(self, both: FaceFactors, sigma: Tensor, wanted: Tensor) -> tuple[Tensor, float]:
@@ -248,11 +250,11 @@ class NetworkTrainer:
         return loss, ((error[:n] * seen).sum() / seen.sum().clamp(min=1)).item()
 
     def _agree(self, reading: FaceFactors, u: Tensor) -> Tensor:
-        """A face and its neutralised self are one face, and the latter is frontal and lit as usual."""
-        images = pictures(self.generator, self.white.latent(self.fit.neutral(u)), self.schedule.side)
+        """A face and its count_neutralized_images self are one face, and the latter is frontal and lit as usual."""
+        images = synthesize_at(self.generator, self.white.latent(self.fit.neutral(u)), self.schedule.side)
         neutral = self.network(images)
         usual = self.fit.usual().to(images).expand(len(images), -1)
-        asked = FaceFactors(neutral.depth, neutral.albedo, usual[:, : len(LIGHT)], usual[:, len(LIGHT) :])
+        asked = FaceFactors(neutral.depth, neutral.albedo, usual[:, : len(LIGHT_NAMES)], usual[:, len(LIGHT_NAMES) :])
         made = render(reading.albedo, reading.depth, neutral.light, neutral.view)
         seen = made.mask[:, None].to(images.dtype)
         error = ((made.image - images).abs() * seen).sum() / (3 * seen.sum()).clamp(min=1)

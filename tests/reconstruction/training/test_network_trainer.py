@@ -9,15 +9,19 @@ import pytest
 import torch
 
 from faceaug.errors import UsageError
-from faceaug.generators.draws import sample_pool
-from faceaug.reconstruction import training
-from faceaug.reconstruction.linear_init import LinearTrainer
-from faceaug.reconstruction.perceptual import LatentTrainer, PerceptualFeatures
-from faceaug.reconstruction.symmetry import mirror_split
+from faceaug.generators.pool import sample_pool
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import NetworkTrainer, ReconstructionSchedule, neutralised
-from faceaug.utils import train_loop as loop
-from faceaug.utils.train_loop import run
+from faceaug.reconstruction.training import network_trainer as training
+from faceaug.reconstruction.training.linear_init import LinearTrainer
+from faceaug.reconstruction.training.network_trainer import (
+    NetworkTrainer,
+    ReconstructionSchedule,
+    count_neutralized_images,
+)
+from faceaug.reconstruction.training.perceptual import LatentTrainer, PerceptualFeatures
+from faceaug.reconstruction.training.symmetry import mirror_split
+from faceaug.utils.training import train_loop as loop
+from faceaug.utils.training.train_loop import run
 
 torch.set_num_threads(1)
 
@@ -54,7 +58,7 @@ def test_the_reader_learns_latents(start):
 
 def test_features_are_frozen_and_of_unit_spread(start):
     _, pool, _, reader, _, _ = start
-    images = pool.pictures(slice(0, 64))
+    images = pool.float_images(slice(0, 64))
     features = PerceptualFeatures(reader, images)
     assert not any(p.requires_grad for p in features.parameters())
     assert torch.allclose(features(images).std((0, 2, 3)), torch.ones(160), atol=1e-4)
@@ -91,11 +95,11 @@ def test_large_pictures_are_neutralised_seldom(start, monkeypatch):
     told = []
     run(trainer_of(start, SHORT), progress=lambda step, steps, what: told.append("agree" in what))
     assert [step for step, drew in enumerate(told) if drew] == [4, 8]
-    assert neutralised(start[0], SHORT) == 2 * SHORT.pairs
-    assert neutralised(start[0], replace(SHORT, coupling="paper")) == 3 * SHORT.pairs
-    assert neutralised(start[0], replace(SHORT, coupling="mirror")) == 0
+    assert count_neutralized_images(start[0], SHORT) == 2 * SHORT.pairs
+    assert count_neutralized_images(start[0], replace(SHORT, coupling="paper")) == 3 * SHORT.pairs
+    assert count_neutralized_images(start[0], replace(SHORT, coupling="mirror")) == 0
     monkeypatch.setattr(training, "LARGE", 16)
-    assert neutralised(start[0], SHORT) == 8 * SHORT.pairs
+    assert count_neutralized_images(start[0], SHORT) == 8 * SHORT.pairs
 
 
 def test_an_interrupted_training_goes_on_to_the_bit(start, tmp_path, monkeypatch):

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from faceaug.latents.regression import StreamingRegression
-from faceaug.reconstruction.factors import LIGHT, VIEW, FaceFactors
+from faceaug.reconstruction.factors import LIGHT_NAMES, VIEW_NAMES, FaceFactors
 from faceaug.utils.typing import Floats
 
-NAMES = (*LIGHT, *VIEW)
-_TURNS = slice(len(LIGHT), len(LIGHT) + 3)  # pitch, yaw, roll
+LIGHT_VIEW_NAMES = (*LIGHT_NAMES, *VIEW_NAMES)
+_TURNS = slice(len(LIGHT_NAMES), len(LIGHT_NAMES) + 3)  # pitch, yaw, roll
 SHARE = 0.5
 """Share of the newest fit in the one that is used."""
 RIDGE = 1e-3
@@ -42,12 +42,12 @@ class LatentRegressor(nn.Module):
 
     def __init__(self, width: int, samples: int) -> None:
         super().__init__()
-        self.register_buffer("slopes", torch.zeros(len(NAMES), width, dtype=torch.float64))
-        self.register_buffer("offset", torch.zeros(len(NAMES), dtype=torch.float64))
+        self.register_buffer("slopes", torch.zeros(len(LIGHT_VIEW_NAMES), width, dtype=torch.float64))
+        self.register_buffer("offset", torch.zeros(len(LIGHT_VIEW_NAMES), dtype=torch.float64))
         self.register_buffer("made", torch.zeros((), dtype=torch.int64))
         self.register_buffer("held", torch.zeros((), dtype=torch.int64))
         self.register_buffer("u", torch.zeros(samples, width))
-        self.register_buffer("values", torch.zeros(samples, len(NAMES)))
+        self.register_buffer("values", torch.zeros(samples, len(LIGHT_VIEW_NAMES)))
 
     @property
     def ready(self) -> bool:
@@ -76,7 +76,7 @@ class LatentRegressor(nn.Module):
         if self.ready:
             error = values.double() - self.predict(u.double())
             told = 1 - (error.square().mean(0) / values.double().var(0, correction=0).clamp(min=1e-12)).numpy()
-        regression = StreamingRegression(u.shape[1], len(NAMES), ridge=RIDGE * len(u))
+        regression = StreamingRegression(u.shape[1], len(LIGHT_VIEW_NAMES), ridge=RIDGE * len(u))
         regression.update(u, values)
         found = regression.solve()
         slopes = torch.from_numpy(found.B)

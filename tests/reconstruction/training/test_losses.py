@@ -9,7 +9,15 @@ import torch
 
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import pixel_grid
-from faceaug.reconstruction.losses import CONVEXITY, convexity, distance, faces_apart, gaussian, laplace, poses_apart
+from faceaug.reconstruction.training.losses import (
+    CONVEXITY,
+    convexity,
+    distance,
+    faces_apart,
+    gaussian,
+    laplace,
+    poses_apart,
+)
 
 SEEN = torch.ones(1, 8, 8, dtype=torch.bool)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from faceaug.reconstruction.augmentation import ImageAugmentation, degraded, sample_augmentation
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.synthetic_scenes import Scenes
+from faceaug.reconstruction.training.augmentation import ImageAugmentation, degraded, sample_augmentation
 
 torch.set_num_threads(1)
 

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.generators.draws import SamplePool
-from faceaug.reconstruction.augmentation import degraded, sample_augmentation
-from faceaug.reconstruction.networks import CODE, Encoder, initialise, on_device
-from faceaug.reconstruction.symmetry import MirrorSplit
+from faceaug.generators.pool import SamplePool
+from faceaug.reconstruction.networks import CODE_WIDTH, Encoder, initialize_weights, on_device
+from faceaug.reconstruction.training.augmentation import degraded, sample_augmentation
+from faceaug.reconstruction.training.symmetry import MirrorSplit
 from faceaug.utils.tensors import at_side
-from faceaug.utils.train_loop import descend, rng_of
+from faceaug.utils.training.train_loop import descend, rng_of
 
 BATCH, RATE = 64, 1e-3
 EVEN = 24
@@ -32,8 +32,8 @@ class LatentReader(nn.Module):
     def __init__(self, side: int, width: int, seed: int) -> None:
         super().__init__()
         self.encoder = Encoder(side)
-        self.head = nn.Linear(CODE, width)
-        initialise(self, seed)
+        self.head = nn.Linear(CODE_WIDTH, width)
+        initialize_weights(self, seed)
 
     def forward(self, images: Tensor) -> Tensor:
         """Read pictures [N, 3, S, S] in [-1, 1]."""
@@ -84,7 +84,7 @@ class LatentTrainer:
         rng = rng_of(self.seed, 0x12, self.step)
         self.adam.param_groups[0]["lr"] = RATE * min(1.0, 3 * (self.steps - self.step) / self.steps)
         rows = torch.randint(len(self.pool), (BATCH,), generator=rng)
-        images = at_side(self.pool.pictures(rows, self.device), self.side)
+        images = at_side(self.pool.float_images(rows, self.device), self.side)
         images = degraded(sample_augmentation(BATCH, rng, self.device).images(images), rng)
         loss = F.mse_loss(self.model(images), self.u[rows].to(self.device))
         descend(self.adam, loss)
