@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     help="Faces that a cell should have; cells with fewer are counted.",
 )
 @click.option(
-    "--wished",
+    "--reference",
     metavar="FILE",
     type=PATH,
     help="Shares to compare with (JSON or YAML, nested as {female: {asian: 0.1}}).  [default: uniform]",
@@ -76,8 +76,8 @@ def analyze(**options: Any) -> None:
     if options["explain_map"]:
         raise click.UsageError("--explain-map draws what --explain finds: say what to explain, as --explain gender")
     by = require_by(options)
-    wished = _read_wished(options["wished"])
-    analysis = count(read_dataset(options, console), by, minimum=options["minimum"], wished=wished)
+    reference = _read_reference(options["reference"])
+    analysis = count(read_dataset(options, console), by, minimum=options["minimum"], reference=reference)
     console.show(analysis.to_text(), analysis.to_dict())
 
 
@@ -91,7 +91,7 @@ def _explain(options: dict[str, Any], console: Console) -> None:
         if file.suffix.lower() != ".png":
             raise click.UsageError(f"{file} must end in .png, which tells its kind")
         check_writable(file)
-    wished = _read_wished(options["wished"])
+    reference = _read_reference(options["reference"])
     measurer = load_estimator(options)
     bundle = face_of(measurer)
     dataset = read_unmeasured(options | {"split": options["split"] or "all"}, console)
@@ -99,7 +99,8 @@ def _explain(options: dict[str, Any], console: Console) -> None:
     dataset = measure_columns(dataset, needed, lambda: measurer, options, console)
     text, facts = [], {}
     if options["by"]:
-        analysis = count(_narrowed(dataset, options), list(options["by"]), minimum=options["minimum"], wished=wished)
+        counted = _narrowed(dataset, options)
+        analysis = count(counted, list(options["by"]), minimum=options["minimum"], reference=reference)
         text, facts = [analysis.to_text()], analysis.to_dict()
     found = explain(dataset, attributes, bundle, use_splits=options["split"] is None)
     if file is not None:
@@ -127,9 +128,9 @@ def _draw(file: Path, found: list[Explanation], bundle: Bundle) -> None:
     write_bytes(file, encode(explanation_picture(found, bundle), "png"))
 
 
-def _read_wished(path: Path | None) -> Any:
+def _read_reference(path: Path | None) -> Any:
     if path is None:
         return None
     from faceaug.utils.documents import load_document
 
-    return load_document(path, "the wished distribution")
+    return load_document(path, "the reference distribution")

@@ -151,9 +151,9 @@ def read_dataset(options: dict[str, Any], console: Console) -> FaceDataset:
     """Read the data set that the options name, and measure what they ask for beyond its labels."""
     needed, measurer = counted_columns(options), cache(lambda: load_estimator(options))
     if needed and _without_labels(options):
-        from faceaug.measurement.measure import require_measured
+        from faceaug.measurement.measure import check_measurable
 
-        require_measured(options["source"], needed, measurer)
+        check_measurable(options["source"], needed, measurer)
     return measure_columns(read_unmeasured(options, console), needed, measurer, options, console)
 
 
@@ -168,10 +168,10 @@ def measure_columns(
     names = [name for name in needed if name not in dataset.table.columns]
     if not names:
         return dataset
-    from faceaug.measurement.measure import with_measured
+    from faceaug.measurement.measure import add_measured_columns
 
     with console.counter("measuring", "image", len(dataset)) as progress:
-        return with_measured(
+        return add_measured_columns(
             dataset,
             names,
             measurer,
@@ -247,7 +247,7 @@ def count(dataset: FaceDataset, by: list[str], **settings: Any) -> Analysis:
 
 def make_plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
     """Plan what the options ask for."""
-    from faceaug.planning.plan import Budget, plan
+    from faceaug.planning import Budget, plan
 
-    limits = Budget(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
-    return plan(count(dataset, require_by(options)), options["strategy"], limits)
+    budget = Budget(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
+    return plan(count(dataset, require_by(options)), options["strategy"], budget)

@@ -1,4 +1,4 @@
-"""faceaug's own errors: each message says what was found, what was expected, and what to do."""
+"""The errors that faceaug raises. Each message says what was found, what was expected, and what to do."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from faceaug.utils.text import shown
 
 
 class FaceaugError(Exception):
-    """Bad input or a failed step, told in one sentence. The command line prints it and exits with status 1."""
+    """Base class. The message is one sentence; the command line prints it and exits with status 1."""
 
 
 class UsageError(FaceaugError):
-    """A request that cannot be understood or contradicts itself (exit status 2)."""
+    """An argument or option is unknown, has a wrong value, or contradicts another one (exit status 2)."""
 
 
 class ImageError(FaceaugError):
-    """An image that is refused: not a JPEG, PNG or WebP, truncated, or too large."""
+    """An image is not a JPEG, PNG or WebP, is truncated, or is too large."""
 
 
 class DatasetError(FaceaugError):
-    """A target data set that cannot be read or used as asked."""
+    """A data set cannot be read, or cannot be used as requested."""
 
 
 class PlanError(FaceaugError):
-    """A plan that cannot be made from what was asked."""
+    """A plan cannot be computed from the strategy and the counts."""
 
 
 class GeneratorError(FaceaugError):
-    """A generator that is missing, damaged or of the wrong kind."""
+    """A generator is missing, damaged or of the wrong kind."""
 
 
 class OutputError(FaceaugError):
-    """An output folder that is in use, belongs to another configuration, or cannot be written."""
+    """An output folder is in use, belongs to another configuration, or cannot be written."""
 
 
 class IntegrityError(FaceaugError):
-    """A file that is damaged, of an unknown version, or reaches out of its folder."""
+    """A file is damaged, has an unknown version, or refers to a path outside of its folder."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the part of a sentence that names what is nearest to `name` among `known`, or lists what there is."""
+    """Return a part of a sentence that suggests the name in `known` nearest to `name`, or lists `known`."""
     known = list(known)
-    lowered = {k.lower(): k for k in known}
+    lowered = {each.lower(): each for each in known}
     close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
     if close:
         return f"did you mean {shown(lowered[close[0]])}?"

@@ -1,4 +1,6 @@
-"""Table of attributes -> cells, their counts, and how uneven they are. Linear in the rows.
+"""Count the rows of a table in the cells that its attributes span, and measure how uneven the counts are.
+
+The time is linear in the number of rows.
 
 >>> import pandas as pd
 >>> table = pd.DataFrame({"gender": ["female", "male", "male", "male"], "age": [31, 25, 47, 62]})
@@ -17,23 +19,42 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from faceaug.analysis import text as analysis_text
-from faceaug.analysis.axes import Axis, AxisSpec, Codes, build_axis, cell_codes, cell_count, cell_levels, parse_by
-from faceaug.analysis.axes import attribute as attribute_column
+from faceaug.analysis.axes import (
+    Axis,
+    AxisSpec,
+    Codes,
+    attribute,
+    build_axis,
+    cell_codes,
+    cell_count,
+    cell_levels,
+    parse_by,
+)
 from faceaug.analysis.cell_values import as_shares, read_values
 from faceaug.analysis.imbalance import Counts, ImbalanceMetrics, cramers_v, imbalance_metrics, mutual_information
+from faceaug.analysis.text import analysis_text
 from faceaug.errors import DatasetError, UsageError
+from faceaug.utils.typing import Floats
 
 MAX_CELLS = 10_000
-FORMAT, VERSION = "faceaug-analysis", 1
+_FORMAT, _VERSION = "faceaug-analysis", 2
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of levels: `levels` maps each axis to its level, `count` is the number of rows."""
+    """One combination of levels.
+
+    Attributes
+    ----------
+    index : int
+        Position of the cell, row-major over the axes.
+    levels : dict of str to str
+        Level of each axis.
+    count : int
+        Rows in the cell.
+    """
 
     index: int
     levels: dict[str, str]
@@ -42,12 +63,12 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Marginal:
-    """Counts over some of the axes: a single attribute or a pair. All rows that have these attributes count.
+    """Counts over some of the axes: a single attribute or a pair. Every row that has these attributes is counted.
 
     Attributes
     ----------
     axes : tuple of Axis
-    counts : int64, as many dimensions as axes
+    counts : int64, one dimension per axis
     missing : int
         Rows without a level on one of these axes.
     figures : ImbalanceMetrics
@@ -66,19 +87,19 @@ class Marginal:
 
 @dataclass(frozen=True)
 class Association:
-    """How closely two attributes go together.
+    """Association between two attributes.
 
     Attributes
     ----------
     first, second : str
     rows : int
-        Rows that have both.
+        Rows that have both attributes.
     cramers_v : float or None
-        Corrected for bias, 0 to 1; None when an attribute does not vary.
+        Cramér's V with correction for bias, 0 to 1; None when an attribute does not vary.
     mutual_information : float
         In nats.
     normalized_mutual_information : float or None
-        Over the mean entropy of the two, 0 to 1; None when neither varies.
+        Mutual information divided by the mean entropy of the two, 0 to 1; None when neither varies.
     """
 
     first: str
@@ -91,7 +112,7 @@ class Association:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What `analyze` found.
+    """Result of `analyze`.
 
     Attributes
     ----------
@@ -99,23 +120,23 @@ class Analysis:
     counts : int64 [cells]
         Rows in each combination of levels, row-major over the axes (the last runs fastest), empty cells included.
     codes : int64 [rows]
-        The cell of each row; -1 for a row that is in none.
+        The cell of each row; -1 for a row that is in no cell.
     missing : int
         Rows that are in no cell.
     rows : int
         All rows, so that ``counts.sum() + missing == rows``.
     unlabelled, outside : dict of str to int
-        For each axis the rows without a value, and those with a number outside of the edges.
+        For each axis the number of rows without a value, and of rows with a number outside of the edges.
     minimum : int
         Rows that a cell should have.
-    wished : float64 [cells]
-        Wished shares, uniform unless given.
+    reference : float64 [cells]
+        Shares of the reference distribution; uniform by default.
     figures : ImbalanceMetrics
-        Of the cells.
+        Figures of the cells.
     attributes, pairs : tuple of Marginal
-        The same for each attribute alone and for each two of them.
+        Counts and figures of each single attribute and of each pair of attributes.
     associations : tuple of Association
-        In the order of `pairs`.
+        One for each pair, in the order of `pairs`.
     """
 
     axes: tuple[Axis, ...]
@@ -126,7 +147,7 @@ class Analysis:
     unlabelled: dict[str, int]
     outside: dict[str, int]
     minimum: int
-    wished: npt.NDArray[np.float64]
+    reference: Floats
     figures: ImbalanceMetrics
     attributes: tuple[Marginal, ...]
     pairs: tuple[Marginal, ...]
@@ -134,22 +155,22 @@ class Analysis:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Every cell, in order."""
+        """All cells, in order."""
         return tuple(
             Cell(index, cell_levels(self.axes, index), int(count)) for index, count in enumerate(self.counts.tolist())
         )
 
     @property
-    def shares(self) -> npt.NDArray[np.float64]:
+    def shares(self) -> Floats:
         """The share of each cell in the counted rows, float64 [cells]."""
         return np.asarray(self.counts / self.counts.sum(), dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the cell of each row as plain JSON values."""
-        shares, wished = self.shares.tolist(), self.wished.tolist()
+        """Return everything except `codes` as plain JSON values (format "faceaug-analysis")."""
+        shares, reference = self.shares.tolist(), self.reference.tolist()
         return {
-            "format": FORMAT,
-            "version": VERSION,
+            "format": _FORMAT,
+            "version": _VERSION,
             "rows": self.rows,
             "missing": self.missing,
             "unlabelled": dict(self.unlabelled),
@@ -158,7 +179,12 @@ class Analysis:
             "axes": [axis.to_dict() for axis in self.axes],
             "figures": self.figures.to_dict(),
             "cells": [
-                {"levels": cell.levels, "count": cell.count, "share": shares[cell.index], "wished": wished[cell.index]}
+                {
+                    "levels": cell.levels,
+                    "count": cell.count,
+                    "share": shares[cell.index],
+                    "reference": reference[cell.index],
+                }
                 for cell in self.cells
             ],
             "attributes": [_marginal_dict(marginal) for marginal in self.attributes],
@@ -167,52 +193,53 @@ class Analysis:
         }
 
     def to_text(self) -> str:
-        """Return tables that a person can read, at most 100 columns wide."""
-        return analysis_text.render(self)
+        """Return the analysis as text tables, at most 100 characters wide."""
+        return analysis_text(self)
 
 
 def analyze(
-    dataset: Any, by: str | Sequence[str | AxisSpec], *, minimum: int = 30, wished: Mapping[Any, Any] | None = None
+    dataset: Any, by: str | Sequence[str | AxisSpec], *, minimum: int = 30, reference: Mapping[Any, Any] | None = None
 ) -> Analysis:
-    """Count the rows of a dataset in the cells that some attributes span, and measure how uneven they are.
+    """Count the rows of a data set in the cells that some attributes span, and measure how uneven they are.
 
     Parameters
     ----------
     dataset : FaceDataset or pandas.DataFrame
-        A dataset, or a table with a row per image; the columns "key" and "split" are not attributes.
+        A data set, or a table with one row per image. The columns "key" and "split" are not attributes.
     by : str or sequence
-        As on the command line: "gender,age:5"; several strings add up. See `faceaug.analysis.axes.parse_by`.
+        Attributes and their bins as on the command line: "gender,age:5"; several strings are joined. See
+        `faceaug.analysis.axes.parse_by`.
     minimum : int
-        Cells with fewer rows are pointed out.
-    wished : mapping, optional
-        The distribution to compare with, nested in the order of the axes: ``{"female": {"asian": 0.1, ...}, ...}``,
-        shares that sum to 1 or counts; cells that are left out are wished empty. Uniform by default.
+        Cells with fewer rows are counted in `figures.under_minimum`.
+    reference : mapping, optional
+        The distribution to compare with, nested in the order of the axes: ``{"female": {"asian": 0.1, ...}, ...}``.
+        The values are shares that sum to 1, or counts; the share of a cell that is left out is 0. Uniform by default.
 
     Returns
     -------
     Analysis
-        A row that misses one of the attributes is in no cell; it is counted in `missing`.
+        A row without one of the attributes is in no cell and is counted in `missing`.
 
     Raises
     ------
     UsageError
-        A column that does not exist, bins that do not fit it, or more than 10,000 cells.
+        If a column does not exist, bins do not fit it, or there are more than 10,000 cells.
     DatasetError
-        No rows, a column without a value, or no row that has them all.
+        If there are no rows, a column has no value, or no row has all attributes.
     PlanError
-        `wished` cannot be read.
+        If `reference` cannot be read.
     """
     table = dataset if isinstance(dataset, pd.DataFrame) else getattr(dataset, "table", None)
     if not isinstance(table, pd.DataFrame):
-        raise UsageError(f"a dataset or a pandas DataFrame is needed to analyze, but this is {type(dataset).__name__}")
+        raise UsageError(f"analyze takes a FaceDataset or a pandas DataFrame, but got {type(dataset).__name__}")
     if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 0:
-        raise UsageError(f"the minimum of rows a cell must be a whole number of at least 0, but is {minimum!r}")
+        raise UsageError(f"the minimum of rows per cell must be a whole number of at least 0, but is {minimum!r}")
     specs = parse_by(by)
     if not len(table):
-        raise DatasetError("the table has no rows; nothing can be counted")
+        raise DatasetError("the table has no rows, so nothing can be counted")
     axes = tuple(build_axis(table, spec) for spec in specs)
     check_cells(axes)
-    levels = [axis.assign(attribute_column(table, axis.name)) for axis in axes]
+    levels = [axis.assign(attribute(table, axis.name)) for axis in axes]
     codes = cell_codes(levels, axes)
     counts = np.bincount(codes[codes >= 0], minlength=cell_count(axes)).astype(np.int64)
     if not counts.sum():
@@ -220,8 +247,8 @@ def analyze(
             f"no row has a value for each of {', '.join(axis.name for axis in axes)}; leave one of them out of --by"
         )
     unlabelled, outside = _left_out(table, axes, levels)
-    shares = _wished_shares(wished, axes)
-    grid = shares.reshape([len(axis.levels) for axis in axes])
+    reference_shares = _reference_shares(reference, axes)
+    grid = reference_shares.reshape([len(axis.levels) for axis in axes])
     pairs = tuple(
         _marginal(axes, levels, chosen, grid, minimum) for chosen in itertools.combinations(range(len(axes)), 2)
     )
@@ -234,9 +261,9 @@ def analyze(
         unlabelled=unlabelled,
         outside=outside,
         minimum=minimum,
-        wished=shares,
-        figures=imbalance_metrics(counts, shares, minimum),
-        attributes=tuple(_marginal(axes, levels, (place,), grid, minimum) for place in range(len(axes))),
+        reference=reference_shares,
+        figures=imbalance_metrics(counts, reference_shares, minimum),
+        attributes=tuple(_marginal(axes, levels, (position,), grid, minimum) for position in range(len(axes))),
         pairs=pairs,
         associations=tuple(_association(pair) for pair in pairs),
     )
@@ -247,7 +274,7 @@ def check_cells(axes: Sequence[Axis]) -> None:
     if cell_count(axes) > MAX_CELLS:
         sizes = " x ".join(f"{axis.name} ({len(axis.levels):,} levels)" for axis in axes)
         raise UsageError(
-            f"{sizes} span {cell_count(axes):,} cells, more than the {MAX_CELLS:,} that can be looked at; "
+            f"{sizes} span {cell_count(axes):,} cells, more than the limit of {MAX_CELLS:,}; "
             "name fewer attributes or use fewer bins"
         )
 
@@ -255,25 +282,25 @@ def check_cells(axes: Sequence[Axis]) -> None:
 def _left_out(
     table: pd.DataFrame, axes: Sequence[Axis], levels: Sequence[Codes]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Return for each axis how many rows have no value, and how many have one outside of its edges."""
+    """Return for each axis the number of rows without a value, and of rows with a value outside of its edges."""
     unlabelled, outside = {}, {}
     for axis, codes in zip(axes, levels, strict=True):
-        without = int(np.sum(codes < 0))
-        beyond = 0
-        if without and axis.edges is not None:
-            whole = Axis(axis.name, axis.kind, ("any",), (-np.finfo(np.float64).max, np.finfo(np.float64).max))
-            beyond = without - int(np.sum(whole.assign(attribute_column(table, axis.name)) < 0))
-        unlabelled[axis.name], outside[axis.name] = without - beyond, beyond
+        without_level = int(np.sum(codes < 0))
+        outside_edges = 0
+        if without_level and axis.edges is not None:
+            unbounded = Axis(axis.name, axis.kind, ("any",), (-np.finfo(np.float64).max, np.finfo(np.float64).max))
+            outside_edges = without_level - int(np.sum(unbounded.assign(attribute(table, axis.name)) < 0))
+        unlabelled[axis.name], outside[axis.name] = without_level - outside_edges, outside_edges
     return unlabelled, outside
 
 
-def _wished_shares(wished: Mapping[Any, Any] | None, axes: Sequence[Axis]) -> npt.NDArray[np.float64]:
+def _reference_shares(reference: Mapping[Any, Any] | None, axes: Sequence[Axis]) -> Floats:
     cells = cell_count(axes)
-    if wished is None:
+    if reference is None:
         return np.full(cells, 1 / cells)
     shares = np.zeros(cells)
-    what = "the wished distribution"
-    for index, share in as_shares(read_values(wished, axes, field="share", what=what), what).items():
+    source = "the reference distribution"
+    for index, share in as_shares(read_values(reference, axes, field="share", source=source), source).items():
         shares[index] = float(share)
     return shares
 
@@ -282,15 +309,16 @@ def _marginal(
     axes: Sequence[Axis],
     levels: Sequence[Codes],
     chosen: tuple[int, ...],
-    wished: npt.NDArray[np.float64],
+    reference: Floats,
     minimum: int,
 ) -> Marginal:
-    some = tuple(axes[place] for place in chosen)
-    codes = cell_codes([levels[place] for place in chosen], some)
-    shape = [len(axis.levels) for axis in some]
-    counts = np.bincount(codes[codes >= 0], minlength=cell_count(some)).astype(np.int64).reshape(shape)
-    others = tuple(place for place in range(len(axes)) if place not in chosen)
-    return Marginal(some, counts, int(np.sum(codes < 0)), imbalance_metrics(counts, wished.sum(axis=others), minimum))
+    chosen_axes = tuple(axes[position] for position in chosen)
+    codes = cell_codes([levels[position] for position in chosen], chosen_axes)
+    shape = [len(axis.levels) for axis in chosen_axes]
+    counts = np.bincount(codes[codes >= 0], minlength=cell_count(chosen_axes)).astype(np.int64).reshape(shape)
+    others = tuple(position for position in range(len(axes)) if position not in chosen)
+    figures = imbalance_metrics(counts, reference.sum(axis=others), minimum)
+    return Marginal(chosen_axes, counts, int(np.sum(codes < 0)), figures)
 
 
 def _association(pair: Marginal) -> Association:

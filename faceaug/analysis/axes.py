@@ -1,4 +1,4 @@
-"""The axes along which a data set is counted: which columns, cut into which levels, and the cells that they span."""
+"""Axes of an analysis: attribute columns, their levels, and the cells that the axes span."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ import pandas as pd
 from faceaug.analysis import binning
 from faceaug.errors import DatasetError, UsageError, nearest
 from faceaug.utils.text import MOST_SHOWN, one_line, shown
+from faceaug.utils.typing import Floats
 
 Codes = npt.NDArray[np.int64]
 Binning = tuple[Literal["width", "quantile"], int] | tuple[Literal["edges"], tuple[float, ...]]
 
-MAX_CATEGORIES = 20  # a column of numbers with more distinct ones must say how it is binned
+MAX_CATEGORIES = 20  # a column with more distinct numbers needs bins
 MAX_BINS = 1_000
-NOT_ATTRIBUTES = ("key", "split")  # columns of a dataset's table that describe the row, not the face
+NOT_ATTRIBUTES = ("key", "split")  # columns of the table of a data set that describe the row, not the face
 _HOW_TO_BIN = "'{0}:5' (5 bins of equal width), '{0}:q4' (4 bins of equal counts) or '{0}:{1}' (edges)"
 
 
 @dataclass(frozen=True)
 class AxisSpec:
-    """One column to count by, and how to bin it.
+    """A column to count by, and how its numbers are binned.
 
     Attributes
     ----------
@@ -47,20 +48,20 @@ class AxisSpec:
 
 
 def parse_by(specs: str | Sequence[str | AxisSpec]) -> tuple[AxisSpec, ...]:
-    """Read what `--by` was given: "gender,ethnicity", "age:5", "age:q4", "yaw:-90/-25/-10/10/25/90"; repeats add up.
+    """Parse the values of `--by`: "gender,ethnicity", "age:5", "age:q4", "yaw:-90/-25/-10/10/25/90"; they are joined.
 
-    An AxisSpec in the sequence is taken as it is (for column names that hold a comma or a colon).
+    An AxisSpec in the sequence is kept as it is (for column names that contain a comma or a colon).
 
     Raises
     ------
     UsageError
-        When nothing is named, a column is named twice, or a binning cannot be read.
+        If no column is named, a column is named twice, or a binning cannot be parsed.
     """
     axes: list[AxisSpec] = []
     for spec in [specs] if isinstance(specs, str) else specs:
         axes += [spec] if isinstance(spec, AxisSpec) else [_parse_one(part.strip()) for part in spec.split(",")]
     if not axes:
-        raise UsageError("--by names no attribute: say which to count by, as --by gender,ethnicity")
+        raise UsageError("--by names no attribute; name the attributes to count by, as --by gender,ethnicity")
     for position, axis in enumerate(axes):
         if axis.column in {earlier.column for earlier in axes[:position]}:
             raise UsageError(f"the column {shown(axis.column)} is named twice in --by; name it once")
@@ -76,24 +77,24 @@ def _parse_one(text: str) -> AxisSpec:
         raise UsageError(f"--by holds {shown(text)}, which names no attribute; write for example --by gender,ethnicity")
     if not colon:
         return AxisSpec(column)
-    how = _HOW_TO_BIN.format(one_line(column, MOST_SHOWN), "0/13/20/40/60")
-    wrong = f"the bins of {shown(text)} cannot be read; write {how}"
+    examples = _HOW_TO_BIN.format(one_line(column, MOST_SHOWN), "0/13/20/40/60")
+    message = f"the bins of {shown(text)} cannot be parsed; write {examples}"
     if "/" in bins:
-        return AxisSpec(column, ("edges", _parse_edges(column, bins, wrong)))
+        return AxisSpec(column, ("edges", _parse_edges(column, bins, message)))
     digits = bins[1:] if bins[:1] in ("q", "Q") else bins
     if not (digits.isascii() and digits.isdigit()):
-        raise UsageError(wrong)
+        raise UsageError(message)
     count = int(digits[:9])
     if not 2 <= count <= MAX_BINS:
         raise UsageError(f"{shown(text)} asks for {count} bins; ask for 2 to {MAX_BINS}")
     return AxisSpec(column, ("width" if digits == bins else "quantile", count))
 
 
-def _parse_edges(column: str, text: str, wrong: str) -> tuple[float, ...]:
+def _parse_edges(column: str, text: str, message: str) -> tuple[float, ...]:
     try:
         edges = tuple(float(part) for part in text.split("/"))
     except ValueError as error:
-        raise UsageError(wrong) from error
+        raise UsageError(message) from error
     if not all(map(math.isfinite, edges)) or any(b <= a for a, b in itertools.pairwise(edges)):
         raise UsageError(
             f"the edges of {shown(column)} must be finite and increase from each to the next, but are {shown(text)}"
@@ -113,11 +114,11 @@ class Axis:
         The column.
     kind : "categorical" or "continuous"
     levels : tuple of str
-        Such as "female", or "-10 to 10" for a bin.
+        Names in order, as "female", or "-10 to 10" for a bin.
     edges : tuple of float or None
-        Of a continuous axis, one more than levels; bins are right-open, the last one is closed.
+        Edges of a continuous axis, one more than levels; bins are right-open, the last one is closed.
     note : str
-        What the reader should know of the levels, such as merged bins; mostly empty.
+        Remark for the reader on the levels, as on merged bins; usually empty.
     """
 
     name: str
@@ -137,7 +138,7 @@ class Axis:
         Raises
         ------
         UsageError
-            When the axis has bins and the values are text.
+            If the axis has bins and the values are text.
         """
         if self.edges is not None:
             return binning.bin_codes(numbers(values, self.name), self.edges)
@@ -152,23 +153,21 @@ class Axis:
 
 
 def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
-    """Look at a column and return its axis.
+    """Return the axis of a column.
 
     Text, booleans and numbers with at most 20 distinct values are categorical; other numbers need bins.
 
     Raises
     ------
     UsageError
-        No such column, bins on text, or many numbers without bins.
+        If there is no such column, text is to be binned, or many distinct numbers have no bins.
     DatasetError
-        A column without a single value, or none within the edges.
+        If the column has no value, or none within the edges.
     """
     values = attribute(table, spec.column)
-    kind = _kind(values)
+    kind = _value_kind(values)
     categorical = isinstance(values.dtype, pd.CategoricalDtype)
-    empty = DatasetError(
-        f"the column {shown(spec.column)} holds no value at all; leave it out of --by or label its rows"
-    )
+    empty = DatasetError(f"the column {shown(spec.column)} has no value; leave it out of --by, or label its rows")
     if kind == "number":
         known = numbers(values, spec.column)
         known = known[~np.isnan(known)]
@@ -178,23 +177,23 @@ def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
             return _binned(known, spec.column, spec.binning)
         if not categorical:
             _check_distinct(known, spec.column)
-    seen = {name for name in _factorize(values)[1] if name}
-    if not seen:
+    present = {name for name in _factorize(values)[1] if name}
+    if not present:
         raise empty
     if spec.binning is not None:
-        examples = ", ".join(map(shown, sorted(seen)[:3]))
+        examples = ", ".join(map(shown, sorted(present)[:3]))
         raise UsageError(
             f"the column {shown(spec.column)} holds {kind} ({examples}) and cannot be binned; "
             f"write {shown(spec.column)} alone"
         )
     if categorical:
         return Axis(
-            spec.column, "categorical", tuple(name for name in map(label, values.cat.categories) if name in seen)
+            spec.column, "categorical", tuple(name for name in map(label, values.cat.categories) if name in present)
         )
-    return Axis(spec.column, "categorical", tuple(sorted(seen, key=float if kind == "number" else str)))
+    return Axis(spec.column, "categorical", tuple(sorted(present, key=float if kind == "number" else str)))
 
 
-def _check_distinct(known: npt.NDArray[np.float64], name: str) -> None:
+def _check_distinct(known: Floats, name: str) -> None:
     """Raise UsageError when a column of numbers has too many distinct ones to be categories."""
     distinct = len(pd.unique(known))
     if distinct > MAX_CATEGORIES:
@@ -205,11 +204,11 @@ def _check_distinct(known: npt.NDArray[np.float64], name: str) -> None:
         )
         how = _HOW_TO_BIN.format(one_line(name, MOST_SHOWN), f"{low}/{middle}/{high}")
         raise UsageError(
-            f"the column {shown(name)} holds {distinct:,} distinct numbers from {low} to {high}: bin it, as {how}"
+            f"the column {shown(name)} has {distinct:,} distinct numbers from {low} to {high}; bin it, as {how}"
         )
 
 
-def _binned(known: npt.NDArray[np.float64], name: str, how: Binning) -> Axis:
+def _binned(known: Floats, name: str, how: Binning) -> Axis:
     """Return the axis of a column whose finite values are `known`, at least one."""
     note = ""
     if how[0] == "edges":
@@ -227,10 +226,10 @@ def _binned(known: npt.NDArray[np.float64], name: str, how: Binning) -> Axis:
 
 
 def attribute(table: pd.DataFrame, name: str) -> pd.Series[Any]:
-    """Return an attribute column, or raise UsageError naming the nearest one."""
+    """Return an attribute column; UsageError names the nearest one if there is none."""
     known = [str(column) for column in table.columns if column not in NOT_ATTRIBUTES]
     if name in NOT_ATTRIBUTES and name in table.columns:
-        raise UsageError(f"{shown(name)} tells rows apart and is no attribute to count by; {nearest('', known)}")
+        raise UsageError(f"{shown(name)} identifies rows and is not an attribute to count by; {nearest('', known)}")
     if name not in known:
         raise UsageError(f"there is no column {shown(name)}; {nearest(name, known)}")
     column = table.loc[:, [str(c) == name for c in table.columns]]
@@ -240,15 +239,15 @@ def attribute(table: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 
 def is_continuous(values: pd.Series[Any]) -> bool:
-    """Tell whether a column holds so many distinct numbers that they are no categories."""
-    if _kind(values) != "number" or isinstance(values.dtype, pd.CategoricalDtype):
+    """Return whether a column has more distinct numbers than categories may have (`MAX_CATEGORIES`)."""
+    if _value_kind(values) != "number" or isinstance(values.dtype, pd.CategoricalDtype):
         return False
     known = numbers(values, str(values.name))
     return len(pd.unique(known[~np.isnan(known)])) > MAX_CATEGORIES
 
 
 def label(value: object) -> str:
-    """Return the level that a value belongs to: text as it is, 3.0 as "3", True as "True", "" for none or infinity."""
+    """Return the level of a value: text as it is, 3.0 as "3", True as "True", "" for None, NaN and infinity."""
     if isinstance(value, (float, np.floating)):
         if not math.isfinite(value):
             return ""
@@ -256,10 +255,10 @@ def label(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def numbers(values: pd.Series[Any], name: str) -> npt.NDArray[np.float64]:
+def numbers(values: pd.Series[Any], name: str) -> Floats:
     """Return a column of numbers as float64 [N], NaN where a value is missing or infinite; UsageError for text."""
-    if _kind(values) != "number":
-        raise UsageError(f"the column {shown(name)} must hold numbers to be binned, but holds {_kind(values)}")
+    if _value_kind(values) != "number":
+        raise UsageError(f"the column {shown(name)} must hold numbers to be binned, but it holds {_value_kind(values)}")
     if pd.api.types.is_object_dtype(values.dtype):
         values = pd.to_numeric(values)
     elif isinstance(values.dtype, pd.CategoricalDtype):
@@ -268,10 +267,10 @@ def numbers(values: pd.Series[Any], name: str) -> npt.NDArray[np.float64]:
     return np.where(np.isfinite(result), result, np.nan)
 
 
-def _kind(values: pd.Series[Any]) -> Literal["text", "booleans", "number"]:
+def _value_kind(values: pd.Series[Any]) -> Literal["text", "booleans", "number"]:
     dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        return _kind(pd.Series(dtype.categories))
+        return _value_kind(pd.Series(dtype.categories))
     inferred = pd.api.types.infer_dtype(values, skipna=True) if pd.api.types.is_object_dtype(dtype) else ""
     if pd.api.types.is_bool_dtype(dtype) or inferred == "boolean":
         return "booleans"
@@ -280,27 +279,27 @@ def _kind(values: pd.Series[Any]) -> Literal["text", "booleans", "number"]:
 
 
 def _factorize(values: pd.Series[Any]) -> tuple[Codes, list[str]]:
-    """Return codes [N] (-1 for missing) and the label of each code ("" counts as missing, labels may repeat)."""
+    """Return codes [N] (-1 for missing) and the label of each code ("" counts as missing; labels may repeat)."""
     try:
         codes, uniques = pd.factorize(values)
     except TypeError as error:
         raise DatasetError(
-            f"the column {shown(values.name)} holds lists or the like; labels must be plain values"
+            f"the column {shown(values.name)} holds lists or other containers; labels must be plain values"
         ) from error
-    # an index would widen float32, and 0.1 would print as 0.10000000149
+    # an Index would convert float32 to float64, and 0.1 would print as 0.10000000149
     plain = np.asarray(uniques) if isinstance(uniques.dtype, np.dtype) else uniques
     return codes.astype(np.int64, copy=False), [label(unique) for unique in plain]
 
 
 def cell_count(axes: Sequence[Axis]) -> int:
-    """Return how many cells the axes span."""
+    """Return the number of cells that the axes span."""
     return math.prod(len(axis.levels) for axis in axes)
 
 
 def cell_levels(axes: Sequence[Axis], index: int) -> dict[str, str]:
     """Return the level of each axis in a cell (row-major: the last axis runs fastest)."""
-    places = np.unravel_index(index, tuple(len(axis.levels) for axis in axes))
-    return {axis.name: axis.levels[int(place)] for axis, place in zip(axes, places, strict=True)}
+    positions = np.unravel_index(index, tuple(len(axis.levels) for axis in axes))
+    return {axis.name: axis.levels[int(position)] for axis, position in zip(axes, positions, strict=True)}
 
 
 def cell_codes(levels: Sequence[Codes], axes: Sequence[Axis]) -> Codes:
@@ -325,5 +324,5 @@ def cell_codes(levels: Sequence[Codes], axes: Sequence[Axis]) -> Codes:
 
 
 def describe(levels: Mapping[str, str]) -> str:
-    """Return a cell for a sentence: "gender=female, ethnicity=asian"."""
+    """Return the levels of a cell as text: "gender=female, ethnicity=asian"."""
     return ", ".join(f"{name}={level}" for name, level in levels.items())

@@ -1,4 +1,4 @@
-"""Cutting a column of numbers into bins: the edges, and labels for them without noise."""
+"""Bins of a column of numbers: edges, codes and short labels."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from faceaug.errors import UsageError
 from faceaug.utils.text import shown
+from faceaug.utils.typing import Floats
 
 Edges = tuple[float, ...]
 
 
-def equal_width(values: npt.NDArray[np.float64], bins: int, name: str) -> tuple[Edges, str]:
-    """Return the edges of bins of equal width from the least to the greatest value, and a note (mostly empty).
+def equal_width(values: Floats, bins: int, name: str) -> tuple[Edges, str]:
+    """Return the edges of bins of equal width from the least to the greatest value, and a note (usually empty).
 
     Whole numbers get whole edges: [1, 15.14) and [1, 16) hold the same whole numbers.
 
@@ -26,14 +27,14 @@ def equal_width(values: npt.NDArray[np.float64], bins: int, name: str) -> tuple[
     values : float64 [N]
         Finite, N >= 1.
     bins : int
-        How many bins, at least 2.
+        Number of bins, at least 2.
     name : str
-        The column, for errors.
+        Name of the column, for error messages.
 
     Raises
     ------
     UsageError
-        When the column holds one value only, or reaches further than float64 does.
+        If the column has a single value, or its range exceeds that of float64.
     """
     low, high = _range(values, name)
     edges = np.unique(np.linspace(low, high, bins + 1))
@@ -44,26 +45,26 @@ def equal_width(values: npt.NDArray[np.float64], bins: int, name: str) -> tuple[
     return tuple(map(float, edges)), _merged("equal-width", bins, len(edges) - 1)
 
 
-def quantiles(values: npt.NDArray[np.float64], bins: int, name: str) -> tuple[Edges, str]:
-    """Return the edges of bins that hold about the same number of rows, and a note when ties left fewer of them.
+def quantiles(values: Floats, bins: int, name: str) -> tuple[Edges, str]:
+    """Return the edges of bins with about the same number of rows, and a note if ties left fewer bins.
 
     Equal values stay together: each cut lies between two neighbouring distinct values, where the number of rows below
-    it is nearest to what was asked, so that no bin is empty. Parameters and errors as in `equal_width`.
+    it is nearest to the quantile, so that no bin is empty. Parameters and errors are those of `equal_width`.
     """
     low, high = _range(values, name)
     distinct, rows = np.unique(values, return_counts=True)
     below = np.cumsum(rows)[:-1]  # [distinct - 1] rows below a cut after distinct value i
-    wished = np.arange(1, bins) * (len(values) / bins)
-    right = np.minimum(np.searchsorted(below, wished), len(below) - 1)
+    wanted = np.arange(1, bins) * (len(values) / bins)
+    right = np.minimum(np.searchsorted(below, wanted), len(below) - 1)
     left = np.maximum(right - 1, 0)
-    cuts = np.unique(np.where(np.abs(wished - below[left]) <= np.abs(below[right] - wished), left, right))
+    cuts = np.unique(np.where(np.abs(wanted - below[left]) <= np.abs(below[right] - wanted), left, right))
     inner = [_short_between(float(distinct[i]), float(distinct[i + 1]), last=i + 2 == len(distinct)) for i in cuts]
     edges = np.unique(np.array([low, *inner, high]))
     return tuple(map(float, edges)), _merged("quantile", bins, len(edges) - 1)
 
 
-def bin_codes(values: npt.NDArray[np.float64], edges: Sequence[float]) -> npt.NDArray[np.int64]:
-    """Return the bin of each value: right-open bins, the last one closed; -1 for NaN and what lies outside.
+def bin_codes(values: Floats, edges: Sequence[float]) -> npt.NDArray[np.int64]:
+    """Return the bin of each value: right-open bins, the last one closed; -1 for NaN and values outside of the edges.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def bin_codes(values: npt.NDArray[np.float64], edges: Sequence[float]) -> npt.ND
 
 
 def edge_labels(edges: Sequence[float]) -> tuple[str, ...]:
-    """Return a label for each bin, as "-10 to 10", with no more digits than it takes to tell the edges apart."""
+    """Return a label for each bin, as "-10 to 10", with the fewest digits (at least 6) that distinguish the edges."""
     names: list[str] = []
     for digits in range(6, 18):
         names = [tidy(edge, digits) for edge in edges]
@@ -91,7 +92,7 @@ def edge_labels(edges: Sequence[float]) -> tuple[str, ...]:
 
 
 def tidy(value: float, digits: int = 6) -> str:
-    """Return a number as a person writes it: "10", "-0.25"; no exponent, `digits` digits (more before the point)."""
+    """Return a number as decimal text without exponent, as "10" or "-0.25", with `digits` significant digits."""
     whole_digits = len(str(int(abs(value))))
     text = format(Decimal(format(value, f".{max(digits, whole_digits)}g")), "f")
     if "." in text:
@@ -99,24 +100,23 @@ def tidy(value: float, digits: int = 6) -> str:
     return "0" if text == "-0" else text
 
 
-def _range(values: npt.NDArray[np.float64], name: str) -> tuple[float, float]:
+def _range(values: Floats, name: str) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise UsageError(
-            f"the column {shown(name)} holds the single value {tidy(low)} and cannot be cut into bins; "
-            f"write {shown(name)} alone"
+            f"the column {shown(name)} has the single value {tidy(low)} and cannot be binned; write {shown(name)} alone"
         )
     if not math.isfinite(high - low):
         raise UsageError(
-            f"the column {shown(name)} reaches from {low:g} to {high:g}, too far to cut; give edges instead"
+            f"the column {shown(name)} reaches from {low:g} to {high:g}, too wide a range for bins; give edges instead"
         )
     return low, high
 
 
-def _merged(kind: str, asked: int, left: int) -> str:
-    if left == asked:
+def _merged(kind: str, requested: int, remaining: int) -> str:
+    if remaining == requested:
         return ""
-    return f"{asked} {kind} bins were asked, {left} remain, since equal values stay together"
+    return f"{requested} {kind} bins were requested, {remaining} remain, since equal values stay together"
 
 
 def _short_between(low: float, high: float, *, last: bool) -> float:

@@ -1,4 +1,4 @@
-"""How uneven some counts are, and how closely two attributes go together. Pure functions of counts."""
+"""Measures of imbalance of counts and of association between two attributes, as pure functions of counts."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from faceaug.utils.typing import Floats
+
 Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class ImbalanceMetrics:
-    """The imbalance of K groups; logarithms are natural.
+    """Imbalance of K groups; logarithms are natural.
 
     Attributes
     ----------
     groups : int
-        K, the empty ones included.
+        K, with the empty groups.
     total : int
-        Rows in them.
+        Rows in all groups.
     largest, smallest : int
-        Counts; `smallest` among the groups that are not empty.
+        Largest count, and smallest count of a group that is not empty.
     imbalance_ratio : float
         largest / smallest.
     empty : int
-        Groups without a row.
+        Number of groups without a row.
     under_minimum : int
-        Groups with fewer rows than the minimum, the empty ones included.
+        Number of groups with fewer rows than the minimum, with the empty groups.
     evenness : float
-        Shannon entropy / ln K: 1 when all groups are equal, 0 when all rows are in one. 1 for a single group.
+        Shannon entropy / ln K: 1 when all groups are equal, 0 when all rows are in one group; 1 for a single group.
     effective_groups : float
-        exp(entropy): as many equal groups would be as diverse.
-    kl_from_wished : float
-        Sum of p ln(p / q) over the groups, in nats, with p the shares and q the wished shares; infinite when rows are
-        where none are wished.
+        exp(entropy): the number of equal groups with the same entropy.
+    kl_from_reference : float
+        Kullback-Leibler divergence sum p ln(p / q), in nats, of the shares p from the reference shares q; infinite
+        when a group has rows and the reference share 0.
     """
 
     groups: int
@@ -47,22 +49,22 @@ class ImbalanceMetrics:
     under_minimum: int
     evenness: float
     effective_groups: float
-    kl_from_wished: float
+    kl_from_reference: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return the figures as plain JSON values; an infinite divergence is null."""
+        """Return the figures as plain JSON values; an infinite divergence becomes null."""
         return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
 
 
-def imbalance_metrics(counts: Counts, wished: npt.NDArray[np.float64], minimum: int) -> ImbalanceMetrics:
+def imbalance_metrics(counts: Counts, reference: Floats, minimum: int) -> ImbalanceMetrics:
     """Measure how uneven `counts` are.
 
     Parameters
     ----------
     counts : int64, any shape
-        At least one is not 0.
-    wished : float64, same shape
-        Shares that sum to 1.
+        At least one count is not 0.
+    reference : float64, same shape
+        Reference shares that sum to 1.
     minimum : int
         Rows that a group should have.
     """
@@ -70,7 +72,7 @@ def imbalance_metrics(counts: Counts, wished: npt.NDArray[np.float64], minimum: 
     shares = counts[filled] / counts.sum()
     entropy = max(0.0, -float(np.sum(shares * np.log(shares))))
     with np.errstate(divide="ignore"):
-        divergence = float(np.sum(shares * (np.log(shares) - np.log(wished[filled]))))
+        divergence = float(np.sum(shares * (np.log(shares) - np.log(reference[filled]))))
     largest, smallest = int(counts.max()), int(counts[filled].min())
     return ImbalanceMetrics(
         groups=counts.size,
@@ -82,7 +84,7 @@ def imbalance_metrics(counts: Counts, wished: npt.NDArray[np.float64], minimum: 
         under_minimum=int(np.sum(counts < minimum)),
         evenness=min(1.0, entropy / math.log(counts.size)) if counts.size > 1 else 1.0,
         effective_groups=math.exp(entropy),
-        kl_from_wished=max(0.0, divergence),
+        kl_from_reference=max(0.0, divergence),
     )
 
 
@@ -97,7 +99,7 @@ def cramers_v(table: Counts) -> float | None:
     Returns
     -------
     float or None
-        None when an attribute has one level only, so that nothing can go together with it.
+        None when an attribute has a single level.
     """
     table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
     total = int(table.sum())
@@ -106,13 +108,13 @@ def cramers_v(table: Counts) -> float | None:
     expected = table.sum(axis=1, keepdims=True) * (table.sum(axis=0, keepdims=True) / total)
     phi2 = float(np.sum((table - expected) ** 2 / expected)) / total
     rows, columns = (size - (size - 1) ** 2 / (total - 1) for size in table.shape)
-    by_chance = (table.shape[0] - 1) * (table.shape[1] - 1) / (total - 1)
-    room = min(rows, columns) - 1
-    return math.sqrt(min(1.0, max(0.0, phi2 - by_chance) / room)) if room > 0 else None
+    expected_phi2 = (table.shape[0] - 1) * (table.shape[1] - 1) / (total - 1)
+    largest_phi2 = min(rows, columns) - 1
+    return math.sqrt(min(1.0, max(0.0, phi2 - expected_phi2) / largest_phi2)) if largest_phi2 > 0 else None
 
 
 def mutual_information(table: Counts) -> tuple[float, float | None]:
-    """Return the mutual information of two attributes in nats, and the same over the mean of their entropies (0 to 1).
+    """Return the mutual information of two attributes in nats, and its ratio to the mean of their entropies.
 
     Parameters
     ----------
@@ -122,7 +124,7 @@ def mutual_information(table: Counts) -> tuple[float, float | None]:
     Returns
     -------
     (float, float or None)
-        The second is None when neither attribute varies.
+        The ratio is from 0 to 1, and None when neither attribute varies.
     """
     joint = _entropy(table)
     first, second = _entropy(table.sum(axis=1)), _entropy(table.sum(axis=0))

@@ -1,4 +1,4 @@
-"""An analysis as tables that a person can read."""
+"""An analysis as text tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from faceaug.analysis.analyze import Analysis, Association, Cell, Marginal
     from faceaug.analysis.imbalance import ImbalanceMetrics
 
-MAX_ROWS = 40  # cells that are shown one by one
-_ENDS = 12  # of more cells, so many of the largest and of the smallest
-_PAIRS = 10
-_LEVELS = 30
-_BAR = 20
+_MAX_ROWS = 40  # with more cells, only the largest and the smallest are shown
+_EXTREMES = 12  # how many of the largest, and of the smallest
+_MAX_PAIRS = 10
+_MAX_LEVELS = 30
+_BAR_WIDTH = 20
 
 
-def render(analysis: Analysis) -> str:
-    """Return the whole text, without a final line feed; no line is longer than 100 characters."""
+def analysis_text(analysis: Analysis) -> str:
+    """Return the text of an analysis without a final line feed; no line is longer than 100 characters."""
     parts = [_head(analysis), _cells(analysis), _figures(analysis), _attributes(analysis)]
     if len(analysis.axes) > 2:
         parts.append(_worst_pairs(analysis))
@@ -46,22 +46,22 @@ def _head(analysis: Analysis) -> list[str]:
 
 def _cells(analysis: Analysis) -> list[str]:
     cells = analysis.cells
-    if len(cells) <= MAX_ROWS:
+    if len(cells) <= _MAX_ROWS:
         return ["Cells", *_cell_table(analysis, cells)]
     filled = sorted((cell for cell in cells if cell.count), key=lambda cell: (-cell.count, cell.index))
     empty = [cell for cell in cells if not cell.count]
-    if len(filled) <= 2 * _ENDS:
+    if len(filled) <= 2 * _EXTREMES:
         lines = [f"Cells, the {len(filled)} that are not empty, the largest first", *_cell_table(analysis, filled)]
     else:
         lines = [
-            f"Cells, the {_ENDS} largest",
-            *_cell_table(analysis, filled[:_ENDS]),
-            f"Cells, the {_ENDS} smallest that are not empty",
-            *_cell_table(analysis, filled[-_ENDS:]),
+            f"Cells, the {_EXTREMES} largest",
+            *_cell_table(analysis, filled[:_EXTREMES]),
+            f"Cells, the {_EXTREMES} smallest that are not empty",
+            *_cell_table(analysis, filled[-_EXTREMES:]),
         ]
     if empty:
-        some = ["(" + describe(cell.levels) + ")" for cell in empty[:3]]
-        lines += flow(some, first=f"{len(empty):,} cells are empty, such as ")
+        examples = ["(" + describe(cell.levels) + ")" for cell in empty[:3]]
+        lines += flow(examples, first=f"{len(empty):,} cells are empty, such as ")
     return lines
 
 
@@ -70,10 +70,10 @@ def _cell_table(analysis: Analysis, cells: Sequence[Cell]) -> list[str]:
     names = label_columns([axis.name for axis in analysis.axes])
     rows = []
     for cell in cells:
-        bar = "#" * max(round(_BAR * cell.count / largest), cell.count > 0)
-        numbers = [f"{cell.count:,}", percent(cell.count / total), bar.ljust(_BAR)]
+        bar = "#" * max(round(_BAR_WIDTH * cell.count / largest), cell.count > 0)
+        numbers = [f"{cell.count:,}", percent(cell.count / total), bar.ljust(_BAR_WIDTH)]
         rows.append([*label_columns(list(cell.levels.values())), *numbers])
-    return render_table([*names, "count", "share", " " * _BAR], rows, left=len(names))
+    return render_table([*names, "count", "share", " " * _BAR_WIDTH], rows, left=len(names))
 
 
 def _figures(analysis: Analysis) -> list[str]:
@@ -82,7 +82,7 @@ def _figures(analysis: Analysis) -> list[str]:
         ["imbalance, largest over smallest that is not empty", _ratio(figures)],
         ["Shannon evenness, 1 is even", f"{figures.evenness:.3f}"],
         [f"effective groups, of {figures.groups:,}", f"{figures.effective_groups:.2f}"],
-        ["KL from the wished distribution, nats", f"{figures.kl_from_wished:.3f}"],
+        ["KL from the reference distribution, nats", f"{figures.kl_from_reference:.3f}"],
         ["empty cells", f"{figures.empty:,}"],
         [f"cells under {analysis.minimum:,}, with the empty ones", f"{figures.under_minimum:,}"],
     ]
@@ -97,14 +97,14 @@ def _attributes(analysis: Analysis) -> list[str]:
             f"{clip(level, 40)}: {count:,} ({percent(count / sum(counts))})"
             for level, count in zip(axis.levels, counts, strict=True)
         ]
-        if len(words) > _LEVELS:
-            words = [*words[:_LEVELS], f"and {len(words) - _LEVELS:,} more"]
+        if len(words) > _MAX_LEVELS:
+            words = [*words[:_MAX_LEVELS], f"and {len(words) - _MAX_LEVELS:,} more"]
         lines += flow(words, first=f"  {clip(axis.name, 40)} - ", indent="    ")
     return lines
 
 
 def _worst_pairs(analysis: Analysis) -> list[str]:
-    pairs = sorted(analysis.pairs, key=lambda pair: pair.figures.evenness)[:_PAIRS]
+    pairs = sorted(analysis.pairs, key=lambda pair: pair.figures.evenness)[:_MAX_PAIRS]
     return ["Pairs of attributes, the least even first", *_marginals(pairs, analysis.minimum)]
 
 
@@ -120,7 +120,7 @@ def _marginals(marginals: Sequence[Marginal], minimum: int) -> list[str]:
                 _ratio(figures),
                 f"{figures.evenness:.3f}",
                 f"{figures.effective_groups:.2f}",
-                f"{figures.kl_from_wished:.3f}",
+                f"{figures.kl_from_reference:.3f}",
                 f"{marginal.missing:,}",
             ]
         )
@@ -128,7 +128,7 @@ def _marginals(marginals: Sequence[Marginal], minimum: int) -> list[str]:
 
 
 def _associations(associations: Sequence[Association]) -> list[str]:
-    strongest = sorted(associations, key=lambda one: -(one.cramers_v or 0.0))[:_PAIRS]
+    strongest = sorted(associations, key=lambda one: -(one.cramers_v or 0.0))[:_MAX_PAIRS]
     rows = [
         [
             f"{one.first} x {one.second}",

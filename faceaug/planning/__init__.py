@@ -1,1 +1,9 @@
-"""Planning: how many samples each cell is to get, by a sampling strategy under a budget."""
+"""Planning: how many faces to synthesise in each cell, by a sampling strategy under a budget.
+
+The function `plan` hides the module of the same name; `faceaug.planning.plan` is the function.
+"""
+
+from faceaug.planning.budget import Budget
+from faceaug.planning.plan import Plan, PlannedCell, plan
+
+__all__ = ["Budget", "Plan", "PlannedCell", "plan"]

@@ -1,4 +1,4 @@
-"""The plan as a file, format "faceaug-plan": what it must hold, checked when it is read."""
+"""The schema of a plan file (format "faceaug-plan"), which is checked when the file is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from faceaug.analysis.axes import Axis, cell_count, cell_levels, describe
 from faceaug.errors import IntegrityError
 from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
-FORMAT, VERSION = "faceaug-plan", 1
+PLAN_FORMAT, PLAN_VERSION = "faceaug-plan", 2
 
 _Count = Annotated[int, pydantic.Field(ge=0)]
 
@@ -21,7 +21,7 @@ class _Model(pydantic.BaseModel):
 
 
 class AxisEntry(_Model):
-    """An axis; see `faceaug.analysis.analyze.axes.Axis`."""
+    """An axis; see `faceaug.analysis.axes.Axis`."""
 
     name: str
     kind: Literal["categorical", "continuous"]
@@ -43,7 +43,7 @@ class AxisEntry(_Model):
 
 
 class BudgetEntry(_Model):
-    """The limits; see `faceaug.planning.plan.plan.Limits`."""
+    """The budget; see `faceaug.planning.Budget`."""
 
     max_synthetic_ratio: Annotated[float, pydantic.Field(ge=0)] | None
     max_per_cell: _Count | None
@@ -59,7 +59,7 @@ class TotalsEntry(_Model):
 
 
 class CellEntry(_Model):
-    """A cell; see `faceaug.planning.plan.plan.PlannedCell`."""
+    """A cell; see `faceaug.planning.PlannedCell`."""
 
     index: int
     levels: dict[str, str]
@@ -72,9 +72,9 @@ class PlanEntry(_Model):
     """The whole file."""
 
     format: Literal["faceaug-plan"]
-    version: Literal[1]
+    version: Literal[2]
     strategy: str
-    limits: BudgetEntry
+    budget: BudgetEntry
     notes: list[str]
     axes: list[AxisEntry] = pydantic.Field(min_length=1)
     totals: TotalsEntry
@@ -98,33 +98,33 @@ class PlanEntry(_Model):
                     f"({one_line(describe(expected))}) plans {cell.planned:,}, more than the {cell.wanted:,} wanted"
                 )
         for name, total in self.totals:
-            found = sum(getattr(cell, name) for cell in self.cells)
-            if total != found:
-                raise ValueError(f"its total of {name} is {total:,}, but its cells sum to {found:,}")
+            expected_total = sum(getattr(cell, name) for cell in self.cells)
+            if total != expected_total:
+                raise ValueError(f"its total of {name} is {total:,}, but its cells sum to {expected_total:,}")
         return self
 
 
-def checked(content: Any, name: str) -> PlanEntry:
-    """Return the content of a plan file once it is known to be sound.
+def validate_plan(content: Any, name: str) -> PlanEntry:
+    """Check the content of a plan file and return it.
 
     Raises
     ------
     IntegrityError
-        When it is no plan, is of a version that is not known, or contradicts itself; `name` names it.
+        If the content is not a plan, has another version, or contradicts itself; `name` names it.
     """
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise IntegrityError(f"{name} is no plan of faceaug (its format is not {FORMAT!r}); write one: faceaug plan")
-    if content.get("version") != VERSION:
+    if not isinstance(content, dict) or content.get("format") != PLAN_FORMAT:
+        raise IntegrityError(f"{name} is not a plan (its format is not {PLAN_FORMAT!r}); write one with faceaug plan")
+    if content.get("version") != PLAN_VERSION:
         raise IntegrityError(
-            f"{name} is a plan of version {shown(content.get('version'))}, but this faceaug reads version {VERSION}; "
-            "use the faceaug that wrote it, or plan again"
+            f"{name} is a plan of version {shown(content.get('version'))}, but this faceaug reads version "
+            f"{PLAN_VERSION}; write it again with faceaug plan"
         )
     try:
         return PlanEntry.model_validate(content)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = one_line(".".join(map(str, first["loc"])), MOST_SHOWN)
-        said = one_line(first["msg"].removeprefix("Value error, "), 600)
+        message = one_line(first["msg"].removeprefix("Value error, "), 600)
         raise IntegrityError(
-            f"{name} is damaged{' at ' + where if where else ''}: {said}; plan again or mend it"
+            f"{name} is damaged{' at ' + where if where else ''}: {message}; write it again with faceaug plan"
         ) from error

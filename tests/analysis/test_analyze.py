@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.pandas import column, data_frames, range_indexes
 
-import faceaug.analysis.analyze
 from faceaug.analysis.analyze import analyze
 from faceaug.errors import DatasetError, PlanError, UsageError
 
@@ -39,7 +39,7 @@ random_tables = data_frames(
 
 
 def test_the_documented_examples() -> None:
-    assert doctest.testmod(faceaug.analysis.analyze).failed == 0
+    assert doctest.testmod(sys.modules[analyze.__module__]).failed == 0
 
 
 def test_cells_counts_and_what_is_left_out() -> None:
@@ -59,13 +59,13 @@ def test_cells_counts_and_what_is_left_out() -> None:
     assert analysis.associations[0].rows == 4
 
 
-def test_a_target_is_taken_by_its_table() -> None:
+def test_a_data_set_is_analyzed_by_its_table() -> None:
     @dataclass
-    class Target:
+    class Dataset:
         table: pd.DataFrame
 
-    assert analyze(Target(TABLE), "gender").counts.tolist() == [3, 4]
-    with pytest.raises(UsageError, match="a dataset or a pandas DataFrame is needed"):
+    assert analyze(Dataset(TABLE), "gender").counts.tolist() == [3, 4]
+    with pytest.raises(UsageError, match="takes a FaceDataset or a pandas DataFrame"):
         analyze([1, 2], "gender")
 
 
@@ -103,10 +103,10 @@ def test_the_order_of_rows_does_not_matter(table: pd.DataFrame, random: object) 
 
 
 def test_the_dictionary_is_json_and_complete() -> None:
-    analysis = analyze(TABLE, "gender,age:q2", wished={"f": {"5 to 28": 1}})
+    analysis = analyze(TABLE, "gender,age:q2", reference={"f": {"5 to 28": 1}})
     content = json.loads(json.dumps(analysis.to_dict(), allow_nan=False))
-    assert (content["format"], content["version"]) == ("faceaug-analysis", 1)
-    assert content["figures"]["kl_from_wished"] is None
+    assert (content["format"], content["version"]) == ("faceaug-analysis", 2)
+    assert content["figures"]["kl_from_reference"] is None
     assert [cell["count"] for cell in content["cells"]] == analysis.counts.tolist()
     assert sum(cell["share"] for cell in content["cells"]) == pytest.approx(1)
     assert content["axes"][1]["edges"] == list(analysis.axes[1].edges or ())
@@ -114,21 +114,21 @@ def test_the_dictionary_is_json_and_complete() -> None:
     assert content["pairs"][0]["names"] == ["gender", "age"]
 
 
-def test_the_wished_distribution_reaches_attributes_and_pairs() -> None:
+def test_the_reference_distribution_reaches_attributes_and_pairs() -> None:
     table = pd.DataFrame({"a": list("xxxy"), "b": list("ppqq")})
-    analysis = analyze(table, "a,b", wished={"x": {"p": 2, "q": 1}, "y": {"q": 1}})
-    assert analysis.figures.kl_from_wished == pytest.approx(0, abs=1e-12)
-    assert [marginal.figures.kl_from_wished for marginal in analysis.attributes] == pytest.approx([0, 0], abs=1e-12)
-    assert analyze(table, "a,b").attributes[0].figures.kl_from_wished > 0.1
-    with pytest.raises(PlanError, match="the wished distribution: 'a' has no level 'z'"):
-        analyze(table, "a,b", wished={"z": {"p": 1}})
+    analysis = analyze(table, "a,b", reference={"x": {"p": 2, "q": 1}, "y": {"q": 1}})
+    assert analysis.figures.kl_from_reference == pytest.approx(0, abs=1e-12)
+    assert [marginal.figures.kl_from_reference for marginal in analysis.attributes] == pytest.approx([0, 0], abs=1e-12)
+    assert analyze(table, "a,b").attributes[0].figures.kl_from_reference > 0.1
+    with pytest.raises(PlanError, match="the reference distribution: 'a' has no level 'z'"):
+        analyze(table, "a,b", reference={"z": {"p": 1}})
 
 
 @pytest.mark.parametrize(
     ("table", "by", "error", "said"),
     [
         (TABLE, "gendre", UsageError, "no column 'gendre'; did you mean 'gender'"),
-        (TABLE, "split", UsageError, "'split' tells rows apart"),
+        (TABLE, "split", UsageError, "'split' identifies rows"),
         (TABLE.iloc[:0], "gender", DatasetError, "no rows"),
         (
             pd.DataFrame({"a": ["x", None], "b": [None, "y"]}),
@@ -177,7 +177,7 @@ def test_numbers_are_right_aligned() -> None:
 def test_merged_bins_are_told() -> None:
     table = pd.DataFrame({"yaw": [0.0] * 97 + [1.0, 2.0, 3.0]})
     assert (
-        "yaw: 4 quantile bins were asked, 2 remain, since equal values stay together"
+        "yaw: 4 quantile bins were requested, 2 remain, since equal values stay together"
         in analyze(table, "yaw:q4").to_text()
     )
 

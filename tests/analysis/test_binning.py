@@ -49,7 +49,7 @@ def test_ties_stay_together_and_the_note_says_so() -> None:
     values = np.array([0] * 97 + [1, 2, 3], dtype=np.float64)
     edges, note = quantiles(values, 4, "yaw")
     assert edges == (0, 1, 3)
-    assert note == "4 quantile bins were asked, 2 remain, since equal values stay together"
+    assert note == "4 quantile bins were requested, 2 remain, since equal values stay together"
 
 
 def test_two_values_give_two_quantile_bins() -> None:

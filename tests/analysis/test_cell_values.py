@@ -20,7 +20,7 @@ AXES = (Axis("gender", "categorical", ("f", "m")), Axis("glasses", "categorical"
 
 
 def read(content: Any) -> dict[int, float]:
-    return dict(read_values(content, AXES, field="count", what="the wish"))
+    return dict(read_values(content, AXES, field="count", source="the counts"))
 
 
 def test_three_ways_to_write_the_same() -> None:
@@ -37,7 +37,7 @@ def test_three_ways_to_write_the_same() -> None:
 
 def test_levels_that_are_numbers_or_bins() -> None:
     axes = (Axis("age", "continuous", ("0 to 20", "20 to 60"), (0, 20, 60)), Axis("label", "categorical", ("0", "1")))
-    assert read_values({"20 to 60": {1: 3, 0.0: 2}}, axes, field="count", what="x") == {3: 3, 2: 2}
+    assert read_values({"20 to 60": {1: 3, 0.0: 2}}, axes, field="count", source="x") == {3: 3, 2: 2}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_levels_that_are_numbers_or_bins() -> None:
         ([{"gender": "f", "count": 2}], "without 'glasses'"),
         ([{"gender": "f", "glasses": True, "cuont": 2}], "unknown key 'cuont'; did you mean 'count'"),
         (["f"], "holds 'f' where a cell with gender, glasses, count was expected"),
-        ({"f": {"True": -1}}, "count of gender=f, glasses=True in the wish must be a number from 0"),
+        ({"f": {"True": -1}}, "count of gender=f, glasses=True in the counts must be a number from 0"),
         ({"f": {"True": float("nan")}}, "must be a number from 0"),
         ({"f": {"True": 10**400}}, "must be a number from 0"),
         ({"f": {"True": True}}, "must be a number from 0"),
@@ -85,7 +85,7 @@ def test_shares_are_exact_and_counts_are_divided_by_their_sum() -> None:
     [
         ({0: 0.5, 1: 0.49}, "sum to 0.99, not to 1"),
         ({0: 33.3, 1: 66.7}, "sum to 100, not to 1"),
-        ({0: 0}, "every cell 0"),
+        ({0: 0}, "is 0 in every cell"),
     ],
 )
 def test_shares_that_are_no_shares(values: dict[int, float], said: str) -> None:
@@ -93,11 +93,11 @@ def test_shares_that_are_no_shares(values: dict[int, float], said: str) -> None:
         as_shares(values, "x")
 
 
-@pytest.mark.parametrize("name", ["wish.json", "wish.yaml", "WISH.YML"])
+@pytest.mark.parametrize("name", ["counts.json", "counts.yaml", "COUNTS.YML"])
 def test_documents_are_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text('\ufeff{"f": {"True": 5}}', encoding="utf-8")
-    assert load_document(path, "the wish") == {"f": {"True": 5}}
+    assert load_document(path, "the counts") == {"f": {"True": 5}}
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ def test_documents_that_are_refused(tmp_path: Path, name: str, text: str, said: 
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PlanError, match=said) as caught:
-        load_document(path, "the wish")
+        load_document(path, "the counts")
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_document(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="does not exist"):
-        load_document(tmp_path / "none.yaml", "the wish")
+        load_document(tmp_path / "none.yaml", "the counts")
 
 
 def test_nested_aliases_do_not_blow_up(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_nested_aliases_do_not_blow_up(tmp_path: Path) -> None:
     with pytest.raises(
         PlanError, match="line 1 has the anchor 'a0', and neither aliases nor anchors are read"
     ) as caught:
-        load_document(path, "the wish")
+        load_document(path, "the counts")
     assert len(str(caught.value)) < len(str(path)) + 200
 
 
@@ -155,29 +155,29 @@ def test_nested_aliases_do_not_blow_up(tmp_path: Path) -> None:
     ],
 )
 def test_yaml_that_would_grow_is_refused_in_a_short_line(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "wish.yaml"
+    path = tmp_path / "counts.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(PlanError, match=said) as caught:
-        load_document(path, "the wish")
+        load_document(path, "the counts")
     assert len(str(caught.value)) < len(str(path)) + 350
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["wish.json", "wish.yaml"])
+@pytest.mark.parametrize("name", ["counts.json", "counts.yaml"])
 def test_a_document_has_at_most_so_many_bytes(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b'{"f": 1}'.ljust(MOST_DOCUMENT_BYTES))
     if name.endswith(".json"):
-        assert load_document(path, "the wish") == {"f": 1}
+        assert load_document(path, "the counts") == {"f": 1}
     path.write_bytes(b'{"f": 1}'.ljust(MOST_DOCUMENT_BYTES + 1))
     with pytest.raises(PlanError, match="is larger than the 8 MiB"):
-        load_document(path, "the wish")
+        load_document(path, "the counts")
     with pytest.raises(IntegrityError, match="is larger than the 8 MiB"):
         Plan.read(path)
 
 
 def test_an_endless_file_is_read_no_further_than_that(tmp_path: Path) -> None:
-    path = tmp_path / "wish.json"
+    path = tmp_path / "counts.json"
     path.symlink_to("/dev/zero")
     with pytest.raises(PlanError, match="is larger than"):
-        load_document(path, "the wish")
+        load_document(path, "the counts")

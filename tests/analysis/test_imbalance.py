@@ -38,21 +38,21 @@ def test_figures_of_a_known_set() -> None:
     assert found.imbalance_ratio == 6
     assert found.evenness == pytest.approx(entropy / math.log(4))
     assert found.effective_groups == pytest.approx(math.exp(entropy))
-    assert found.kl_from_wished == pytest.approx(math.log(4) - entropy)
+    assert found.kl_from_reference == pytest.approx(math.log(4) - entropy)
 
 
-def test_even_single_and_unwished_groups() -> None:
+def test_even_groups_a_single_group_and_a_reference_of_0() -> None:
     equal = imbalance_metrics(np.array([5, 5, 5]), even(3), 0)
-    assert (equal.evenness, equal.imbalance_ratio, equal.kl_from_wished) == (
+    assert (equal.evenness, equal.imbalance_ratio, equal.kl_from_reference) == (
         pytest.approx(1),
         1,
         pytest.approx(0, abs=1e-12),
     )
     assert imbalance_metrics(np.array([7]), even(1), 0).evenness == 1
-    unwished = imbalance_metrics(np.array([5, 5]), np.array([1.0, 0.0]), 0)
-    assert unwished.kl_from_wished == math.inf
-    assert unwished.to_dict()["kl_from_wished"] is None
-    assert imbalance_metrics(np.array([9, 1]), np.array([0.9, 0.1]), 0).kl_from_wished == pytest.approx(0, abs=1e-12)
+    without_reference = imbalance_metrics(np.array([5, 5]), np.array([1.0, 0.0]), 0)
+    assert without_reference.kl_from_reference == math.inf
+    assert without_reference.to_dict()["kl_from_reference"] is None
+    assert imbalance_metrics(np.array([9, 1]), np.array([0.9, 0.1]), 0).kl_from_reference == pytest.approx(0, abs=1e-12)
 
 
 @settings(deadline=None)
@@ -61,7 +61,7 @@ def test_figures_stay_in_their_ranges(counts: list[int]) -> None:
     found = imbalance_metrics(np.array(counts), even(len(counts)), 5)
     assert 0 <= found.evenness <= 1
     assert 1 <= found.effective_groups <= len(counts) + 1e-9
-    assert found.kl_from_wished == pytest.approx(math.log(len(counts)) - math.log(found.effective_groups), abs=1e-9)
+    assert found.kl_from_reference == pytest.approx(math.log(len(counts)) - math.log(found.effective_groups), abs=1e-9)
     assert found.imbalance_ratio >= 1
 
 

@@ -21,12 +21,12 @@ def test_by_may_be_repeated_and_text_is_for_people(faceaug_cli, faces):
 
 
 def test_shares_to_compare_with(faceaug_cli, faces, tmp_path):
-    wished = tmp_path / "wished.json"
-    wished.write_text(json.dumps({"female": 0.5, "male": 0.5}))
-    even = faceaug_cli("analyze", faces, "--by", "gender", "--wished", wished, "--json").json
-    wished.write_text(json.dumps({"female": 0.9, "male": 0.1}))
-    other = faceaug_cli("analyze", faces, "--by", "gender", "--wished", wished, "--json").json
-    assert even["figures"]["kl_from_wished"] == 0 < other["figures"]["kl_from_wished"]
+    reference = tmp_path / "reference.json"
+    reference.write_text(json.dumps({"female": 0.5, "male": 0.5}))
+    even = faceaug_cli("analyze", faces, "--by", "gender", "--reference", reference, "--json").json
+    reference.write_text(json.dumps({"female": 0.9, "male": 0.1}))
+    other = faceaug_cli("analyze", faces, "--by", "gender", "--reference", reference, "--json").json
+    assert even["figures"]["kl_from_reference"] == 0 < other["figures"]["kl_from_reference"]
 
 
 def test_labels_elsewhere_split_and_column(faceaug_cli, faces, tmp_path):

@@ -1,4 +1,4 @@
-"""Plans: what always holds, each strategy, limits, the file."""
+"""Plans: invariants, each strategy, the budget, the file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import doctest
 import itertools
 import json
 import math
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,20 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import faceaug.planning.plan
 from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import Axis, cell_count
 from faceaug.errors import IntegrityError, PlanError, UsageError
-from faceaug.planning.plan import Budget, Plan, plan, plan_counts, share_out
+from faceaug.planning import Budget, Plan, plan
+from faceaug.planning.budget import apportion
+from faceaug.planning.plan import plan_counts
+from faceaug.planning.strategies import STRATEGIES, NamedStrategy, WantedTotals, strategy_names
 
 AXES = (Axis("gender", "categorical", ("f", "m")), Axis("race", "categorical", ("a", "b", "c")))
 COUNTS = [4, 0, 9, 10, 2, 2]
 
 
-def planned(strategy: Any = "uniform", limits: Budget | None = None, counts: list[int] = COUNTS) -> list[int]:
-    return list(plan_counts(AXES, counts, strategy, limits).planned.values())
+def planned(strategy: Any = "uniform", budget: Budget | None = None, counts: list[int] = COUNTS) -> list[int]:
+    return list(plan_counts(AXES, counts, strategy, budget).planned.values())
 
 
 # What always holds
@@ -44,7 +47,7 @@ def grids(draw: st.DrawFn) -> tuple[tuple[Axis, ...], list[int]]:
 
 
 @st.composite
-def wishes(draw: st.DrawFn, axes: tuple[Axis, ...], counts: list[int], folder: Path) -> Any:
+def strategies(draw: st.DrawFn, axes: tuple[Axis, ...], counts: list[int], folder: Path) -> Any:
     kind = draw(st.sampled_from(["uniform", "within", "min", "explicit", "match"]))
     if kind == "within" and len(axes) > 1:
         return f"uniform-within:{draw(st.sampled_from(axes)).name}"
@@ -69,7 +72,7 @@ def wishes(draw: st.DrawFn, axes: tuple[Axis, ...], counts: list[int], folder: P
     return "uniform"
 
 
-limit_sets = st.builds(
+budgets = st.builds(
     Budget,
     st.one_of(st.none(), st.floats(0, 3), st.integers(0, 30).map(lambda n: n / 10)),
     st.one_of(st.none(), st.integers(0, 200)),
@@ -79,33 +82,33 @@ limit_sets = st.builds(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("wishes")
+    return tmp_path_factory.mktemp("strategies")
 
 
 @settings(deadline=None, max_examples=200)
-@given(data=st.data(), grid=grids(), limits=limit_sets)
-def test_never_negative_limits_kept_shared_by_need(
-    data: st.DataObject, grid: Any, limits: Budget, folder: Path
+@given(data=st.data(), grid=grids(), budget=budgets)
+def test_plans_keep_the_budget_and_share_it_by_need(
+    data: st.DataObject, grid: Any, budget: Budget, folder: Path
 ) -> None:
     axes, counts = grid
-    wish = data.draw(wishes(axes, counts, folder))
-    free, made = plan_counts(axes, counts, wish), plan_counts(axes, counts, wish, limits)
+    strategy = data.draw(strategies(axes, counts, folder))
+    free, made = plan_counts(axes, counts, strategy), plan_counts(axes, counts, strategy, budget)
     assert [cell.real for cell in made.cells] == counts
     assert [cell.wanted for cell in made.cells] == [cell.planned for cell in free.cells]
     caps = [
-        cell.wanted if limits.max_per_cell is None else min(cell.wanted, limits.max_per_cell) for cell in made.cells
+        cell.wanted if budget.max_per_cell is None else min(cell.wanted, budget.max_per_cell) for cell in made.cells
     ]
     assert all(0 <= cell.planned <= cap for cell, cap in zip(made.cells, caps, strict=True))
     bounds = [sum(caps)]
-    if limits.max_synthetic_ratio is not None:
-        bounds.append(math.floor(Fraction(str(limits.max_synthetic_ratio)) * sum(counts)))
-    if limits.max_total is not None:
-        bounds.append(limits.max_total)
+    if budget.max_synthetic_ratio is not None:
+        bounds.append(math.floor(Fraction(str(budget.max_synthetic_ratio)) * sum(counts)))
+    if budget.max_total is not None:
+        bounds.append(budget.max_total)
     assert made.total == min(bounds)
     if sum(caps):
         for cell, cap in zip(made.cells, caps, strict=True):
             assert abs(cell.planned - Fraction(made.total * cap, sum(caps))) < 1
-    assert plan_counts(axes, counts, wish, limits) == made
+    assert plan_counts(axes, counts, strategy, budget) == made
     assert Plan.from_dict(json.loads(json.dumps(made.to_dict()))) == made
 
 
@@ -113,26 +116,26 @@ def test_never_negative_limits_kept_shared_by_need(
 @given(data=st.data(), grid=grids())
 def test_planning_again_on_a_balanced_set_adds_nothing(data: st.DataObject, grid: Any, folder: Path) -> None:
     axes, counts = grid
-    wish = data.draw(wishes(axes, counts, folder))
-    first = plan_counts(axes, counts, wish)
+    strategy = data.draw(strategies(axes, counts, folder))
+    first = plan_counts(axes, counts, strategy)
     balanced = [cell.real + cell.planned for cell in first.cells]
-    assert plan_counts(axes, balanced, wish).total == 0
+    assert plan_counts(axes, balanced, strategy).total == 0
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=12), st.integers(0, 5000))
-def test_sharing_out(needs: list[int], budget: int) -> None:
-    given_out = share_out(needs, budget)
-    assert sum(given_out) == min(budget, sum(needs))
-    assert all(0 <= given <= need for given, need in zip(given_out, needs, strict=True))
-    by_need = sorted(zip(needs, given_out, strict=True))
+def test_a_total_is_apportioned_by_need(needs: list[int], total: int) -> None:
+    shares = apportion(needs, total)
+    assert sum(shares) == min(total, sum(needs))
+    assert all(0 <= share <= need for share, need in zip(shares, needs, strict=True))
+    by_need = sorted(zip(needs, shares, strict=True))
     assert all(low[1] <= high[1] for low, high in itertools.pairwise(by_need))
 
 
 def test_ties_go_to_the_larger_need_then_to_the_earlier_cell() -> None:
-    assert share_out([1, 1, 1], 2) == [1, 1, 0]
-    assert share_out([1, 3], 2) == [0, 2]  # both have a remainder of one half
-    assert share_out([5, 0, 5], 3) == [2, 0, 1]
+    assert apportion([1, 1, 1], 2) == [1, 1, 0]
+    assert apportion([1, 3], 2) == [0, 2]  # both have a remainder of one half
+    assert apportion([5, 0, 5], 3) == [2, 0, 1]
 
 
 # Each strategy
@@ -153,7 +156,7 @@ def test_min() -> None:
 
 
 def test_explicit_totals_and_cells_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "wish.yaml"
+    path = tmp_path / "strategy.yaml"
     path.write_text("f: {a: 7, b: 1}\nm: {a: 10}\n")
     assert planned(str(path)) == [3, 1, 0, 0, 0, 0]
     assert planned([{"gender": "f", "race": "a", "count": 7}]) == [3, 0, 0, 0, 0, 0]
@@ -167,9 +170,11 @@ def reference(tmp_path: Path, name: str, content: str) -> str:
 
 
 def test_match_adds_the_fewest_that_reach_the_shares(tmp_path: Path) -> None:
-    wish = reference(tmp_path, "r.json", '{"f": {"a": 0.1, "b": 0.1, "c": 0.3}, "m": {"a": 0.2, "b": 0.15, "c": 0.15}}')
+    strategy = reference(
+        tmp_path, "r.json", '{"f": {"a": 0.1, "b": 0.1, "c": 0.3}, "m": {"a": 0.2, "b": 0.15, "c": 0.15}}'
+    )
     # male a is the most over-represented: 10 / 0.2 gives a whole of 50; 0.15 * 50 = 7.5 is rounded down
-    assert planned(wish) == [1, 5, 6, 0, 5, 5]
+    assert planned(strategy) == [1, 5, 6, 0, 5, 5]
 
 
 def test_match_leaves_alone_what_the_reference_does_not_have(tmp_path: Path) -> None:
@@ -191,7 +196,7 @@ def test_match_reads_every_kind_of_reference(tmp_path: Path) -> None:
         assert planned(f"match:{path}") == [1, 0, 0, 0, 3, 0], path.name
 
 
-def test_match_bins_a_reference_as_the_target_was(tmp_path: Path) -> None:
+def test_match_bins_a_reference_by_the_edges_of_the_plan(tmp_path: Path) -> None:
     axes = (Axis("age", "continuous", ("0 to 20", "20 to 60"), (0.0, 20.0, 60.0)),)
     raw = reference(tmp_path, "raw.csv", "age,count\n3,10\n19.5,10\n20,5\n60,5\n")
     labels = reference(tmp_path, "labels.csv", "age,share\n0 to 20,0.6666666666666666\n20 to 60,0.3333333333333333\n")
@@ -208,8 +213,8 @@ def test_match_bins_a_reference_as_the_target_was(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("r.json", '{"f": {"a": 0.5, "b": 0.49}}', "sum to 0.99, not to 1"),
-        ("r.json", '{"f": {"b": 1}}', "holds a real face, so the shares fix no total"),
-        ("r.json", '{"f": {"a": 0}}', "gives every cell 0"),
+        ("r.json", '{"f": {"b": 1}}', "holds a real face, so the shares determine no total"),
+        ("r.json", '{"f": {"a": 0}}', "is 0 in every cell"),
         ("r.csv", "gender,rcae\nf,a\n", "no column 'race'; did you mean 'rcae'"),
         ("r.csv", "gender,race\nf,A\n", "'race' has no level 'A'; did you mean 'a'"),
         ("r.csv", "gender,race,share\nf,a,-1\n", "the share of gender=f, race=a .* must be a number from 0"),
@@ -242,9 +247,18 @@ def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, sai
         ({"x": {"a": 4}}, PlanError, "'gender' has no level 'x'"),
     ],
 )
-def test_targets_that_cannot_be_met(strategy: Any, error: type[Exception], said: str) -> None:
+def test_strategies_that_cannot_be_met(strategy: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         planned(strategy)
+
+
+def test_a_strategy_is_added_by_one_line_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    double = NamedStrategy("", lambda cells, argument: WantedTotals([2 * count for count in cells.counts], "double"))
+    monkeypatch.setitem(STRATEGIES, "double", double)
+    assert planned("double") == COUNTS
+    assert strategy_names()[-1] == "double"
+    with pytest.raises(UsageError, match="did you mean 'double'"):
+        planned("doubel")
 
 
 def test_uniform_within_needs_a_second_attribute() -> None:
@@ -255,30 +269,30 @@ def test_uniform_within_needs_a_second_attribute() -> None:
 @pytest.mark.parametrize("strategy", ["uniform", "min:50", {"f": 9}])
 def test_one_class_only_leaves_nothing_to_balance(strategy: Any) -> None:
     one = analyze(pd.DataFrame({"gender": ["female"] * 3, "hair": ["long"] * 3}), "gender")
-    with pytest.raises(PlanError, match="--by gender has a single level 'female': nothing to balance"):
+    with pytest.raises(PlanError, match="--by gender has a single level 'female', so there is nothing to balance"):
         plan(one, strategy)
     two = analyze(pd.DataFrame({"gender": ["female"] * 3, "hair": ["long"] * 3}), "gender,hair")
-    with pytest.raises(PlanError, match=r"single cell \(gender=female, hair=long\): nothing to balance"):
+    with pytest.raises(PlanError, match=r"single cell \(gender=female, hair=long\), so there is nothing to balance"):
         plan(two)
 
 
-# Limits
+# Budget
 
 
-def test_limits_cap_cells_first_and_then_share_by_need() -> None:
-    assert planned(limits=Budget(max_per_cell=7)) == [6, 7, 1, 0, 7, 7]
-    assert planned(limits=Budget(max_total=11)) == [2, 3, 0, 0, 3, 3]
-    assert planned(limits=Budget(max_per_cell=7, max_total=14)) == [3, 4, 0, 0, 4, 3]
-    assert planned(limits=Budget(max_total=0)) == [0] * 6
+def test_a_budget_limits_cells_first_and_is_then_shared_by_need() -> None:
+    assert planned(budget=Budget(max_per_cell=7)) == [6, 7, 1, 0, 7, 7]
+    assert planned(budget=Budget(max_total=11)) == [2, 3, 0, 0, 3, 3]
+    assert planned(budget=Budget(max_per_cell=7, max_total=14)) == [3, 4, 0, 0, 4, 3]
+    assert planned(budget=Budget(max_total=0)) == [0] * 6
     assert planned("min:5", Budget(max_total=10**9)) == planned("min:5")
 
 
 def test_the_ratio_is_the_decimal_that_was_written() -> None:
     """0.29 * 100 is 28.999999999999996 in binary."""
-    assert Budget(max_synthetic_ratio=0.29).budget(100) == 29
-    assert Budget(max_synthetic_ratio=1 / 3).budget(3) == 0
-    assert Budget(max_synthetic_ratio=2, max_total=5).budget(100) == 5
-    assert Budget().budget(100) is None
+    assert Budget(max_synthetic_ratio=0.29).total_bound(100) == 29
+    assert Budget(max_synthetic_ratio=1 / 3).total_bound(3) == 0
+    assert Budget(max_synthetic_ratio=2, max_total=5).total_bound(100) == 5
+    assert Budget().total_bound(100) is None
 
 
 @pytest.mark.parametrize(
@@ -293,28 +307,32 @@ def test_the_ratio_is_the_decimal_that_was_written() -> None:
         {"max_total": -5},
     ],
 )
-def test_limits_that_are_none(bounds: dict[str, Any]) -> None:
+def test_bounds_that_are_not_numbers_of_at_least_0(bounds: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(bounds))):
         Budget(**bounds)
 
 
-def test_numpy_numbers_are_taken_as_limits() -> None:
-    limits = Budget(np.float32(0.5), np.int64(3), np.int32(4))  # type: ignore[arg-type]
-    assert json.dumps(vars(limits)) == '{"max_synthetic_ratio": 0.5, "max_per_cell": 3, "max_total": 4}'
+def test_numpy_numbers_are_bounds_too() -> None:
+    budget = Budget(np.float32(0.5), np.int64(3), np.int32(4))  # type: ignore[arg-type]
+    assert json.dumps(vars(budget)) == '{"max_synthetic_ratio": 0.5, "max_per_cell": 3, "max_total": 4}'
 
 
 # The plan as a whole
 
 
 def test_the_documented_examples() -> None:
-    assert doctest.testmod(faceaug.planning.plan).failed == 0
+    assert doctest.testmod(sys.modules["faceaug.planning.plan"]).failed == 0
 
 
 def test_plan_follows_the_analysis() -> None:
     table = pd.DataFrame({"gender": ["f", "m", "m", "m"], "age": [5.0, 10.0, 50.0, 55.0]})
     made = plan(analyze(table, "gender,age:0/20/60"))
     assert [(cell.levels["age"], cell.real, cell.planned) for cell in made.cells] == [
-        ("0 to 20", 1, 1), ("20 to 60", 0, 2), ("0 to 20", 1, 1), ("20 to 60", 2, 0)]  # fmt: skip
+        ("0 to 20", 1, 1),
+        ("20 to 60", 0, 2),
+        ("0 to 20", 1, 1),
+        ("20 to 60", 2, 0),
+    ]
     assert made.total == 4
 
 
@@ -325,7 +343,7 @@ def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     assert Plan.read(tmp_path / "plan.json") == made
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
     content = json.loads((tmp_path / "plan.json").read_text())
-    assert (content["format"], content["version"], content["strategy"]) == ("faceaug-plan", 1, "min:3")
+    assert (content["format"], content["version"], content["strategy"]) == ("faceaug-plan", 2, "min:3")
     assert content["totals"] == {"real": 3, "wanted": 15, "planned": 4}
     assert content["axes"][1]["edges"] == [-90, -25, 25, 90]
 
@@ -344,9 +362,9 @@ def damaged(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([], "is no plan of faceaug"),
-        (damaged(format="faceaug-manifest"), "is no plan of faceaug"),
-        (damaged(version=2), "version 2, but this faceaug reads version 1"),
+        ([], "is not a plan"),
+        (damaged(format="faceaug-manifest"), "is not a plan"),
+        (damaged(version=1), "version 1, but this faceaug reads version 2; write it again"),
         (damaged(extra=1), "damaged at extra"),
         (damaged(cells__0__planned=-1), "damaged at cells.0.planned"),
         (damaged(cells__0__planned="6"), "damaged at cells.0.planned"),
@@ -360,7 +378,7 @@ def damaged(**changes: Any) -> dict[str, Any]:
         (damaged(axes__0__kind="continuous"), "does not go with its edges"),
         (damaged(axes__0__kind="continuous", axes__0__edges=[0, 2, 1]), "must rise"),
         (damaged(axes__0__kind="continuous", axes__0__edges=[0, 2]), "must rise"),
-        (damaged(limits__max_total=-1), "damaged at limits.max_total"),
+        (damaged(budget__max_total=-1), "damaged at budget.max_total"),
     ],
 )
 def test_damaged_plans_are_refused(content: Any, said: str) -> None:
@@ -379,14 +397,14 @@ def test_files_that_are_no_plan(tmp_path: Path) -> None:
 
 
 def test_the_text_of_a_plan() -> None:
-    text = plan_counts(AXES, COUNTS, limits=Budget(max_total=11)).to_text()
+    text = plan_counts(AXES, COUNTS, budget=Budget(max_total=11)).to_text()
     rows = [line.split() for line in text.splitlines()]
     assert text.startswith(
-        "uniform: 11 faces to make beside 27 real ones\nLimits: max total 11, they cut 33 wanted by 22"
+        "uniform: 11 faces to synthesise beside 27 real ones\nBudget: max total 11, reduces 33 wanted faces by 22"
     )
     assert ["f", "b", "0", "10", "3"] in rows
     assert rows[-1] == ["all", "cells", "27", "33", "11"]
-    assert "they cut nothing" in plan_counts(AXES, COUNTS, limits=Budget(max_total=100)).to_text()
+    assert "reduces nothing" in plan_counts(AXES, COUNTS, budget=Budget(max_total=100)).to_text()
 
 
 def test_the_text_of_a_large_plan_shows_where_most_is_planned() -> None:
@@ -395,6 +413,6 @@ def test_the_text_of_a_large_plan_shows_where_most_is_planned() -> None:
         Axis("b", "categorical", tuple("stuvw")),
     )
     lines = plan_counts(axes, list(range(100))).to_text().splitlines()
-    assert "The 60 cells of 100 where most is planned:" in lines
+    assert "The 60 of 100 cells with the most planned faces:" in lines
     assert lines[4].split()[-3:] == ["0", "99", "99"]
     assert max(map(len, lines)) <= 100

@@ -9,8 +9,8 @@ from faceaug.recipes.recipe import find, parse
 
 from faceaug.analysis.axes import build_axis, parse_by
 from faceaug.errors import FaceaugError, nearest
-from faceaug.planning.schema import checked
-from faceaug.planning.strategies import strategy_totals
+from faceaug.planning.schema import validate_plan
+from faceaug.planning.strategies import CellCounts, wanted_totals
 from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 LONG = "x\n\x1b[31m" + "y" * 100_000
@@ -49,15 +49,15 @@ def test_a_short_value_is_shown_as_it_is():
         lambda: parse({LONG: 1}, "the recipe"),
         lambda: parse({"output": {"layout": [LONG]}}, "the recipe"),
         lambda: find(LONG.replace("\n", "")[:200]),
-        lambda: checked({"format": "faceaug-plan", "version": LONG}, "the plan"),
-        lambda: checked({"format": "faceaug-plan", "version": 1, LONG: 1}, "the plan"),
-        lambda: strategy_totals(AXES, [1, 2], LONG),
-        lambda: strategy_totals(AXES, [1, 2], f"min:{LONG}"),
-        lambda: strategy_totals(AXES, [1, 2], f"uniform-within:{LONG}"),
-        lambda: strategy_totals(AXES, [1, 2], {LONG: 3}),
-        lambda: strategy_totals(AXES, [1, 2], {"f": {LONG: 3}}),
-        lambda: strategy_totals(AXES, [1, 2], {"f": LONG}),
-        lambda: strategy_totals(AXES, [1, 2], [{LONG: 1}]),
+        lambda: validate_plan({"format": "faceaug-plan", "version": LONG}, "the plan"),
+        lambda: validate_plan({"format": "faceaug-plan", "version": 2, LONG: 1}, "the plan"),
+        lambda: wanted_totals(CellCounts(AXES, (1, 2)), LONG),
+        lambda: wanted_totals(CellCounts(AXES, (1, 2)), f"min:{LONG}"),
+        lambda: wanted_totals(CellCounts(AXES, (1, 2)), f"uniform-within:{LONG}"),
+        lambda: wanted_totals(CellCounts(AXES, (1, 2)), {LONG: 3}),
+        lambda: wanted_totals(CellCounts(AXES, (1, 2)), {"f": {LONG: 3}}),
+        lambda: wanted_totals(CellCounts(AXES, (1, 2)), {"f": LONG}),
+        lambda: wanted_totals(CellCounts(AXES, (1, 2)), [{LONG: 1}]),
         lambda: parse_by(f"{LONG}:q"),
         lambda: parse_by(f"{LONG},{LONG}"),
         lambda: parse_by(f"age:{'/'.join(map(str, range(50_000)))}"),
