@@ -1,8 +1,9 @@
-"""Is it one whole face? A network that tells sound faces from melted ones, without any label.
+"""Face quality: a classifier that tells intact faces from distorted ones, trained without any label.
 
-Far out in its latent space a generator melts faces: eyes run, two faces overlap, a cheek dissolves. The network learns
-the difference from pictures whose state is known by construction: sound are the dataset's faces and moderate draws of
-the generator; unsound are draws from far beyond the generator's range, and faces warped or blended on purpose.
+Far from the mean of its latents a generator distorts faces: eyes run, two faces overlap, a cheek dissolves. The
+classifier learns the difference from images whose class is known by construction. Intact are the faces of the data set
+and samples near the mean; distorted are samples from beyond the range of the generator, and faces that were warped or
+blended on purpose.
 """
 
 from __future__ import annotations
@@ -16,73 +17,107 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.classifiers.calibration import calibrate
-from faceaug.classifiers.classifier import Classifier, ClassifierSchedule, Task, new_net, train_net
-from faceaug.utils.tensors import as_tensor
+from faceaug.classifiers.classifier import Classifier, Task, new_net
+from faceaug.classifiers.config import ClassifierConfig
+from faceaug.classifiers.training import train_net
+from faceaug.utils.tensors import as_tensor, to_uint8
 
-TASK = Task("face", "classes", ("melted", "sound"))
-MODERATE, FAR = 0.7, 1.7  # truncation of the sound draws, and how far beyond the generator's range the others lie
-
-
-def steps_for(n: int) -> int:
-    """Return the steps of training for a dataset of n pictures."""
-    return int(np.clip(8 * n // 64, 120, 500))
+FACE_QUALITY_TASK = Task("face", "classes", ("distorted", "intact"))
+INTACT_TRUNCATION, DISTORTED_TRUNCATION = 0.7, 1.7
+"""Truncation psi of the samples that are taken for intact, and of those that are taken for distorted."""
 
 
 def train_face_quality(
     real: NDArray[np.uint8],
-    moderate: NDArray[np.uint8],
-    far: NDArray[np.uint8],
+    intact: NDArray[np.uint8],
+    distorted: NDArray[np.uint8],
     seed: int,
-    device: str = "cpu",
+    config: ClassifierConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Classifier:
-    """Train the network.
+    """Train the classifier of face quality.
 
     Parameters
     ----------
-    real : uint8 [N, 64, 64, 3]
-        Faces of the dataset.
-    moderate, far : uint8 [M, 64, 64, 3]
-        Draws at `MODERATE` and at `FAR` times the distance from the mean, in the dataset's framing and colour.
+    real : uint8 [N, S, S, 3]
+        Faces of the data set, of the input size of the configuration.
+    intact, distorted : uint8 [M, S, S, 3]
+        Samples with `INTACT_TRUNCATION` and with `DISTORTED_TRUNCATION`, in framing and colour of the data set.
+    seed : int
+    config : ClassifierConfig, optional
+        By default `ClassifierConfig.for_face_quality`.
+    progress : callable, optional
+        Called with the number of steps done and of all steps.
 
     Returns
     -------
     Classifier
-        Its second reading, `face=sound`, is the log-odds of a sound face.
+        Of `FACE_QUALITY_TASK`; the second column that it reads, `face=intact`, is the log-odds of an intact face.
     """
+    config = config or ClassifierConfig.for_face_quality(len(real))
     torch.set_num_threads(1)
     rng = torch.Generator().manual_seed(seed + 0x534F)
-    rows = np.linspace(0, len(real) - 1, min(len(real), len(moderate))).astype(int)  # spread: a dataset may be sorted
-    sound = as_tensor(np.concatenate([real[rows], moderate]))
-    order = torch.randperm(len(sound), generator=rng)
-    half = len(sound) // 2
-    spoilt = torch.cat([warped(sound[order[:half]], rng), blended(sound[order[half:]], rng)])
-    pictures = torch.cat([sound, spoilt, as_tensor(far)])
-    labels = torch.cat([torch.ones(len(sound)), torch.zeros(len(spoilt) + len(far))]).double()
-    shuffle = torch.randperm(len(pictures), generator=rng)
-    images = ((pictures[shuffle] + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    known = labels[shuffle].numpy()
-    tenth, schedule = max(1, len(images) // 10), ClassifierSchedule(steps=steps_for(len(real)))
-    net = new_net("plain", [TASK], seed + 2)
-    told = (lambda step, loss: progress(step, schedule.steps)) if progress else None
-    train_net(net, [TASK], images[tenth:], [known[tenth:]], schedule, seed + 2, device, told)
-    return calibrate(net.to("cpu"), "plain", [TASK], [known[tenth:]], images[:tenth], [known[:tenth]], schedule)
+    rows = np.linspace(0, len(real) - 1, min(len(real), len(intact))).astype(int)  # spread: the data may be sorted
+    faces = as_tensor(np.concatenate([real[rows], intact]))
+    order = torch.randperm(len(faces), generator=rng)
+    half = len(faces) // 2
+    damaged = torch.cat([warp_faces(faces[order[:half]], rng), blend_faces(faces[order[half:]], rng)])
+    labels = torch.cat([torch.ones(len(faces)), torch.zeros(len(damaged) + len(distorted))]).double()
+    everything = torch.cat([faces, damaged, as_tensor(distorted)])
+    shuffle = torch.randperm(len(everything), generator=rng)
+    images, y = to_uint8(everything[shuffle]), labels[shuffle].numpy()
+    held_out, steps, tasks = max(1, len(images) // 10), config.steps, [FACE_QUALITY_TASK]
+
+    def report(step: int, _: float) -> None:
+        if progress:
+            progress(step, steps)
+
+    net = new_net("plain", tasks, seed + 2)
+    train_net(net, tasks, images[held_out:], [y[held_out:]], config, seed + 2, report)
+    return calibrate(net.to("cpu"), "plain", tasks, [y[held_out:]], images[:held_out], [y[:held_out]], config)
 
 
-def warped(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Return pictures [N, 3, S, S] bent by a smooth random displacement of several pixels."""
-    strength = 0.08 + 0.14 * torch.rand(len(x), 1, 1, 1, generator=rng)
-    coarse = torch.randn(len(x), 2, 6, 6, generator=rng) * strength
-    bend = F.interpolate(coarse, size=x.shape[-2:], mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
-    straight = F.affine_grid(torch.eye(2, 3).expand(len(x), 2, 3), list(x.shape), align_corners=False)
-    return F.grid_sample(x, straight + bend, padding_mode="reflection", align_corners=False).clamp(-1, 1)
+def warp_faces(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Return images distorted by a smooth random displacement of several pixels.
+
+    Parameters
+    ----------
+    images : Tensor of float32 [N, 3, S, S]
+        In [-1, 1].
+    rng : torch.Generator
+        The only source of randomness.
+
+    Returns
+    -------
+    Tensor of float32 [N, 3, S, S]
+        In [-1, 1].
+    """
+    strength = 0.08 + 0.14 * torch.rand(len(images), 1, 1, 1, generator=rng)
+    coarse = torch.randn(len(images), 2, 6, 6, generator=rng) * strength
+    size = images.shape[-2:]
+    displacement = F.interpolate(coarse, size=size, mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
+    identity = F.affine_grid(torch.eye(2, 3).expand(len(images), 2, 3), list(images.shape), align_corners=False)
+    sampled = F.grid_sample(images, identity + displacement, padding_mode="reflection", align_corners=False)
+    return sampled.clamp(-1, 1)
 
 
-def blended(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Return pictures [N, 3, S, S] that run into one another under a smooth random mask."""
-    other = torch.roll(x.flip(3) if x.shape[0] < 2 else torch.roll(x, 1, 0), 6, 2)
-    mask = F.interpolate(
-        torch.randn(len(x), 1, 5, 5, generator=rng) * 2, size=x.shape[-2:], mode="bicubic", align_corners=False
-    )
-    share = 0.25 + 0.5 * torch.sigmoid(mask)  # everywhere some of both: a ghost, not a collage
-    return x * (1 - share) + other * share
+def blend_faces(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Return images that are blended with one another under a smooth random mask.
+
+    Parameters
+    ----------
+    images : Tensor of float32 [N, 3, S, S]
+        In [-1, 1].
+    rng : torch.Generator
+        The only source of randomness.
+
+    Returns
+    -------
+    Tensor of float32 [N, 3, S, S]
+        In [-1, 1]; both faces have a share of at least 25% everywhere, as in a double exposure.
+    """
+    others = torch.roll(images.flip(3) if images.shape[0] < 2 else torch.roll(images, 1, 0), 6, 2)
+    coarse = torch.randn(len(images), 1, 5, 5, generator=rng) * 2
+    mask = F.interpolate(coarse, size=images.shape[-2:], mode="bicubic", align_corners=False)
+    share = 0.25 + 0.5 * torch.sigmoid(mask)
+    return images * (1 - share) + others * share

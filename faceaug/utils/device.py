@@ -8,17 +8,17 @@ from faceaug.errors import GeneratorError
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """Return `device` as torch knows it, once a value has really been stored there.
+    """Return a device after storing a value on it.
 
     Raises
     ------
     GeneratorError
-        When the name means nothing or the device is not in this machine.
+        When the name is unknown or this machine has no such device.
     """
     try:
-        found = torch.device(device)
-        torch.zeros(1, device=found)
+        checked = torch.device(device)
+        torch.zeros(1, device=checked)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        has = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        raise GeneratorError(f"the device {str(device)!r} is not available here; available: {has}") from error
-    return found
+        available = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise GeneratorError(f"the device {str(device)!r} is not available here; available: {available}") from error
+    return checked

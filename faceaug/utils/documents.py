@@ -18,7 +18,7 @@ _MOST_DIGITS = 100
 
 
 def load_document(path: Path, what: str) -> Any:
-    """Return the content of a JSON or YAML file; a key that stands twice is refused, and so are YAML's aliases.
+    """Return the content of a JSON or YAML file; duplicate keys and YAML's aliases are refused.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def _no_twins(pairs: Iterable[tuple[Hashable, Any]]) -> dict[Hashable, Any]:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key that stands twice is an error instead of the last one winning, and so is an alias.
+    """YAML's safe loader that refuses duplicate keys, of which the last one would win otherwise, and aliases.
 
     A few hundred bytes of aliases to aliases stand for millions of values; and YAML reads 1:30:00 as a number in base
     60, for which a long text takes hours.

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary name, flush to disk, rename; hashes; paths that stay inside."""
+"""Atomic writes (temporary name, flush to disk, rename), JSON files, hashes, and paths that stay in a folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OutputError where a file cannot be written at `path`: said before hours are spent on what it is to hold."""
+    """Raise OutputError where a file cannot be written at `path`, before hours are spent on its content."""
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the name of a file")
     try:
@@ -58,7 +58,7 @@ def check_writable(path: Path) -> None:
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
-    """Turn what the system says about a failed write into one sentence with the remedy."""
+    """Return the error for a failed write: one sentence with the reason and what to do."""
     if error.errno == errno.ENOSPC or "No space left" in str(error):
         return OutputError(
             f"the disk is full: {path} could not be written; free some space and run again with --resume"
@@ -118,11 +118,11 @@ def read_document(path: Path) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces of one megabyte."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits, read in blocks of one megabyte."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

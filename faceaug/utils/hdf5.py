@@ -1,8 +1,8 @@
-"""Open an HDF5 file that is not trusted: what it holds must lie in the file itself.
+"""Open an HDF5 file that is not trusted: all of its content must be stored in the file itself.
 
 HDF5 can name other files in four ways: external links, external storage, virtual data sets, and soft links that lead to
 one of these. A reader that follows them hands out the content of any file that the user may read. A virtual data set
-that maps itself ends the process. So the whole file is looked through by link class before anything of it is read.
+that maps itself ends the process. So all links of the file are checked by class before anything of it is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import h5py
 from faceaug.errors import FaceaugError
 from faceaug.utils.text import one_line, shown
 
-MOST_LINKS = 10_000  # links of a file that are looked at; a shard or a data set of faces has some dozens
+MOST_LINKS = 10_000  # links that are checked in one file; a shard or a data set of faces has some dozens
 MOST_DEPTH = 16  # groups inside each other; HDF5's own walk takes the depth's third power of time
 
 _DAMAGE = (RuntimeError, KeyError, ValueError, TypeError, AttributeError)  # what h5py makes of a damaged file
@@ -24,13 +24,13 @@ _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to 
 
 
 def open_hdf5(path: Path, refused: type[FaceaugError], *, cache_bytes: int | None = None) -> h5py.File:
-    """Open an HDF5 file for reading once it is known that all of it lies in the file itself.
+    """Open an HDF5 file for reading after checking that all of its content is stored in the file itself.
 
     Parameters
     ----------
     path : Path
     refused : type of FaceaugError
-        What is raised for a file that is refused.
+        Type of the error for a file that is refused.
     cache_bytes : int, optional
         Bytes of chunks that are kept for each open data set; HDF5's own default without.
 
@@ -95,14 +95,14 @@ def _walk(file: h5py.File) -> Iterator[tuple[str, str | None]]:
 
 def _links(group: Any) -> list[tuple[bytes, int, int]]:
     """Return name, class and, of a hard link, the address of a group's links; at most one more than may be there."""
-    found: list[tuple[bytes, int, int]] = []
+    links: list[tuple[bytes, int, int]] = []
 
     def note(name: bytes, info: Any) -> bool | None:
-        found.append((name, info.type, info.u if info.type == h5py.h5l.TYPE_HARD else 0))  # h5py reuses `info`
-        return True if len(found) > MOST_LINKS else None  # anything but None ends the iteration
+        links.append((name, info.type, info.u if info.type == h5py.h5l.TYPE_HARD else 0))  # h5py reuses `info`
+        return True if len(links) > MOST_LINKS else None  # anything but None ends the iteration
 
     group.links.iterate(note, info=True)
-    return found
+    return links
 
 
 def _fault(item: Any) -> str | None:

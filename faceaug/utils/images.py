@@ -22,6 +22,8 @@ Rgb = npt.NDArray[np.uint8]
 Codec = Literal["jpeg", "png", "webp"]
 
 MAX_PIXELS = 64_000_000
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luma Y of ITU-R BT.601."""
 CODECS: tuple[Codec, ...] = ("jpeg", "png", "webp")
 _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -148,6 +150,46 @@ def resize(rgb: Rgb, shape: tuple[int, int]) -> Rgb:
     return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS))
 
 
+def crop_to_aspect(rgb: Rgb, aspect: float) -> Rgb:
+    """Return the largest central part of an image that has a given aspect ratio.
+
+    Parameters
+    ----------
+    rgb : uint8 [H, W, 3]
+    aspect : float
+        Width over height, above 0.
+
+    Returns
+    -------
+    uint8 [h, w, 3]
+        A view; w / h is `aspect` up to the rounding to whole pixels.
+    """
+    height, width = rgb.shape[:2]
+    new_width = min(width, max(1, round(height * aspect)))
+    new_height = min(height, max(1, round(width / aspect)))
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    return rgb[top : top + new_height, left : left + new_width]
+
+
+def restore_aspect(rgb: Rgb, aspect: float) -> Rgb:
+    """Return an image that was squeezed into a square with its original aspect ratio; the longer side stays.
+
+    Parameters
+    ----------
+    rgb : uint8 [S, S, 3]
+    aspect : float
+        Width over height, above 0.
+
+    Returns
+    -------
+    uint8 [round(S * min(1, 1 / aspect)), round(S * min(1, aspect)), 3]
+        A copy.
+    """
+    side = rgb.shape[0]
+    shape = (round(side * min(1, 1 / aspect)), round(side * min(1, aspect)))
+    return rgb.copy() if shape == (side, side) else resize(rgb, shape)
+
+
 def contact_sheet(images: Sequence[Rgb], columns: int = 16, scale: int = 1) -> Rgb:
     """Lay images out in rows on white, each at the first one's size times `scale`.
 
@@ -205,10 +247,8 @@ def _codec(data: bytes, name: str) -> Codec:
         return "webp"
     if not data:
         raise ImageError(f"{name} is empty: a JPEG, PNG or WebP image was expected; get the file anew")
-    found = next((what for start, what in _OTHERS if data.startswith(start)), "no image that faceaug knows")
-    raise ImageError(
-        f"{name} is {found}: only JPEG, PNG and WebP are read, whatever a file is called; convert it first"
-    )
+    kind = next((what for start, what in _OTHERS if data.startswith(start)), "no image that faceaug knows")
+    raise ImageError(f"{name} is {kind}: only JPEG, PNG and WebP are read, whatever a file is called; convert it first")
 
 
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:

@@ -1,4 +1,4 @@
-"""Text for messages: short and in one line, whatever it was made from."""
+"""Text for messages: short, in one line, and without control characters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST_SHOWN = 80  # characters of one value in a message
 
 
 class _Repr(reprlib.Repr):
-    """`repr` that looks only at the beginning of what it is given."""
+    """`repr` that reads only the beginning of a value, whose length is not known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,8 +44,21 @@ def shown(value: object) -> str:
 
 
 def one_line(text: object, most: int = 200) -> str:
-    """Return a text, or what an exception says, in one line of at most `most` characters."""
+    """Return a text, or the message of an exception, in one line of at most `most` characters."""
     whole = str(text)
     line = " ".join(whole[: 4 * most].split()) or type(text).__name__
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
     return line if len(line) <= most and len(whole) <= 4 * most else line[: most - 3] + "..."
+
+
+def printable(value: object) -> str:
+    """Return a text of a file, or what an exception says, as a sentence can carry it, without quotes.
+
+    Returns
+    -------
+    str
+        At most 100 characters in one line, with "?" for a character that cannot be printed; for a value that is neither
+        a text nor an exception, the name of its type.
+    """
+    text = str(value) if isinstance(value, (str, Exception)) else type(value).__name__
+    return "".join(c if c.isprintable() else "?" for c in text[:100])

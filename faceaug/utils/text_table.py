@@ -11,7 +11,7 @@ _LABEL_COLUMNS = 6
 
 
 def clip(text: str, width: int) -> str:
-    """Return `text` on one line with nothing that steers a terminal, cut to `width` characters with an ellipsis."""
+    """Return a text without control characters, cut to `width` characters with an ellipsis."""
     text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
@@ -41,7 +41,7 @@ def render_table(
 def flow(
     words: Sequence[str], *, first: str = "", indent: str = "  ", separator: str = ", ", width: int = WIDTH
 ) -> list[str]:
-    """Return words one after the other, broken between words into lines of at most `width`."""
+    """Return words as lines of at most `width` characters, broken between words."""
     lines = [first]
     for position, word in enumerate(words):
         word = clip(word, width - len(indent) - len(separator))
@@ -54,7 +54,7 @@ def flow(
 
 
 def label_columns(labels: Sequence[str]) -> list[str]:
-    """Return the cells of a table that hold these labels: one each, or a single one when there are more than six."""
+    """Return the cells of a table for some labels: one each, or a single cell for more than six labels."""
     return list(labels) if len(labels) <= _LABEL_COLUMNS else [", ".join(labels)]
 
 
@@ -63,14 +63,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def shown(value: object) -> str:
-    """Return a value from a file so that a sentence can carry it: short, in one line, nothing unprintable."""
-    text = str(value) if isinstance(value, (str, Exception)) else type(value).__name__
-    return "".join(c if c.isprintable() else "?" for c in text[:100])
-
-
 def number(value: Value) -> str:
-    """Write a value for people: thousands apart, three digits that matter, a dash for what is not known."""
+    """Return a value for people: thousands separated, three significant digits, a dash for an unknown value."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "\N{EN DASH}"
     if isinstance(value, str):
@@ -82,7 +76,7 @@ def number(value: Value) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as people say them: 0.4 s, 42 s, 3 min 05 s, 1 h 02 min."""
+    """Return a duration in seconds as text: 0.4 s, 42 s, 3 min 05 s, 1 h 02 min."""
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     whole = round(seconds)

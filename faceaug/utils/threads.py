@@ -1,4 +1,4 @@
-"""Work done in threads, its results in the order of its items."""
+"""Thread pools whose results come in the order of their items, and the types of progress callbacks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,32 @@ from typing import TypeVar
 from faceaug.errors import DatasetError
 
 Progress = Callable[[int], object]
-"""Called with the number of items that were finished since the last call."""
+"""Called with the number of items that were done since the last call."""
 StageProgress = Callable[[str, int, int], None]
 """Called with the name of a stage, how many of its steps are done, and how many it has."""
 
 T = TypeVar("T")
 R = TypeVar("R")
-_BLOCK = 64  # images a task: enough to make the cost of handing it over small
+_BLOCK_SIZE = 64  # images per task, so that the cost of submitting a task is small
 
 
 def in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterator[T], ahead: int) -> Iterator[R]:
-    """Yield work(item) for each item in order, keeping at most `ahead` under way; what has not begun ends with us."""
+    """Yield work(item) for each item, in their order.
+
+    Parameters
+    ----------
+    pool : ThreadPoolExecutor
+    work : callable
+    items : iterator
+        Taken only as fast as results are consumed.
+    ahead : int
+        Most tasks that are submitted and not yet yielded.
+
+    Notes
+    -----
+    When the consumer stops, tasks that have not started are cancelled. An exception of `work` is raised where its
+    result would have come.
+    """
     waiting = [pool.submit(work, item) for item in islice(items, ahead)]
     try:
         while waiting:
@@ -38,17 +53,34 @@ def map_in_threads(
 ) -> Iterator[R]:
     """Yield task(0), task(1) ... task(count - 1) in that order, computed in threads a few blocks ahead.
 
+    Parameters
+    ----------
+    task : callable
+        Called with an index.
+    count : int
+    workers : int, optional
+        Number of threads, see `worker_count`.
+    progress : callable, optional
+        See `Progress`; called in the consumer's thread, once per block.
+
+    Raises
+    ------
+    DatasetError
+        When `workers` is below 1.
+
+    Notes
+    -----
     Pillow releases the interpreter's lock while it decodes, so threads are enough. An exception of a task is raised
     where its result would have come.
     """
     threads = worker_count(workers)
 
     def block(start: int) -> list[R]:
-        return [task(index) for index in range(start, min(start + _BLOCK, count))]
+        return [task(index) for index in range(start, min(start + _BLOCK_SIZE, count))]
 
     with ThreadPoolExecutor(threads, thread_name_prefix="faceaug-images") as pool:
         pending: list[Future[list[R]]] = []
-        starts = iter(range(0, count, _BLOCK))
+        starts = iter(range(0, count, _BLOCK_SIZE))
         try:
             while True:
                 while len(pending) < 2 * threads and (start := next(starts, None)) is not None:
@@ -60,12 +92,12 @@ def map_in_threads(
                     progress(len(results))
                 yield from results
         finally:
-            for future in pending:  # after an error or an interruption: nothing more is begun
+            for future in pending:  # after an error or an interruption: cancel tasks that have not started
                 future.cancel()
 
 
 def worker_count(workers: int | None) -> int:
-    """Return the number of threads: as asked, or one a processor that this process may use, at most 16."""
+    """Return the number of threads: `workers`, or by default one per processor of this process, at most 16."""
     if workers is None:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(16, available))

@@ -7,3 +7,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 """Numbers in double precision."""
+Floats32 = NDArray[np.float32]
+"""Numbers in single precision."""
+Bools = NDArray[np.bool_]
+"""Masks."""
+Indices = NDArray[np.int64]
+"""Indices, codes and counts."""

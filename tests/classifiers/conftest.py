@@ -1,21 +1,16 @@
-"""Fixtures: probes that are quickly taught."""
+"""Fixtures: classifiers that are trained in seconds."""
 
 import pytest
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let probes read pictures of 32 px, four times as fast."""
-    monkeypatch.setattr("faceaug.classifiers.classifier.INPUT_SIZE", 32)
-
-
 @pytest.fixture(scope="session")
-def taught():
-    """Both probes, taught for a few seconds what `fakes.signs` shows, with a few labels missing."""
+def trained():
+    """Both classifiers, trained for seconds on what `fakes.signs` shows, some labels missing; the progress calls."""
     import numpy as np
     from fakes import signs
 
-    from faceaug.classifiers.classifier import ClassifierSchedule, Task
+    from faceaug.classifiers.classifier import Task
+    from faceaug.classifiers.config import ClassifierConfig
     from faceaug.classifiers.training import train_classifiers
 
     images, patch, roll = signs(400, 0)
@@ -23,14 +18,8 @@ def taught():
     labels[0][::17], labels[1][::13] = np.nan, np.nan
     tasks = (Task("patch", "classes", ("no", "yes")), Task("roll", "value", (), float(roll.mean()), float(roll.std())))
     calls = []
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("faceaug.classifiers.classifier.INPUT_SIZE", 32)
-        learnt = train_classifiers(
-            images,
-            tasks,
-            labels,
-            seed=3,
-            schedule=ClassifierSchedule(40, batch=32),
-            progress=lambda *c: calls.append(c),
-        )
-    return learnt, calls
+    config = ClassifierConfig(40, batch_size=32, input_size=32)
+    classifiers = train_classifiers(
+        images, tasks, labels, seed=3, config=config, progress=lambda *call: calls.append(call)
+    )
+    return classifiers, calls

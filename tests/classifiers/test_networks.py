@@ -1,16 +1,15 @@
-"""The probes' networks: two builds, both with what readings and features need."""
+"""The networks of the classifiers: two architectures, both with outputs and features."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from faceaug.classifiers.networks import INPUT_SIZE, TRUNKS, ClassifierNet
-from faceaug.utils.blocks import Residual
+from faceaug.classifiers.networks import DEFAULT_INPUT_SIZE, TRUNKS, ClassifierNet, ResidualBlock
 
 
 def pictures(n=5):
-    return torch.rand(n, 3, INPUT_SIZE, INPUT_SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return torch.rand(n, 3, DEFAULT_INPUT_SIZE, DEFAULT_INPUT_SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
 @pytest.mark.parametrize("trunk", sorted(TRUNKS))
@@ -31,13 +30,13 @@ def test_every_weight_learns(trunk):
 
 
 @pytest.mark.parametrize("trunk", sorted(TRUNKS))
-def test_reading_does_not_depend_on_company(trunk):
+def test_an_output_does_not_depend_on_the_batch(trunk):
     net = ClassifierNet(trunk, 3).eval()
     with torch.no_grad():
         torch.testing.assert_close(net(pictures())[2:3], net(pictures()[2:3]), atol=1e-5, rtol=1e-5)
 
 
-def test_the_judge_is_of_another_build_than_the_steering_probe():
+def test_guidance_and_held_out_classifier_share_no_layer_shape():
     shapes = [{tuple(p.shape) for p in TRUNKS[name]()[0].parameters() if p.ndim == 4} for name in ("residual", "plain")]
     assert not shapes[0] & shapes[1]
 
@@ -45,7 +44,7 @@ def test_the_judge_is_of_another_build_than_the_steering_probe():
 @pytest.mark.parametrize(("i", "o", "stride"), [(8, 8, 1), (8, 16, 2), (8, 16, 1), (8, 8, 2)])
 def test_residual_block(i, o, stride):
     x = torch.randn(2, i, 16, 16, generator=torch.Generator().manual_seed(1))
-    block = Residual(i, o, stride).eval()
+    block = ResidualBlock(i, o, stride).eval()
     assert block(x).shape == (2, o, 16 // stride, 16 // stride)
     for parameter in block.body.parameters():
         torch.nn.init.zeros_(parameter)

@@ -1,6 +1,8 @@
-"""Learning from labels: what is to be learnt, and two probes that are trained apart."""
+"""Training on labels: tasks, weights of rare classes, missing labels, and two classifiers that are trained apart."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pandas as pd
@@ -9,11 +11,23 @@ import torch
 from fakes import signs
 
 from faceaug.analysis.axes import AxisSpec, build_axis
-from faceaug.classifiers.classifier import ClassifierSchedule, Task
-from faceaug.classifiers.training import FEWEST, _split, _strata, tasks_of, train_classifiers
+from faceaug.classifiers import training
+from faceaug.classifiers.classifier import Task, new_net
+from faceaug.classifiers.config import ClassifierConfig
+from faceaug.classifiers.training import (
+    MIN_CLASS_IMAGES,
+    _split,
+    _strata,
+    sample_weights,
+    tasks_of,
+    train_classifiers,
+    train_net,
+)
 from faceaug.errors import DatasetError
+from faceaug.utils.tensors import as_tensor
 
-TASKS = (Task("patch", "classes", ("no", "yes")), Task("roll", "value", (), 0.0, 20.0))
+PATCH = Task("patch", "classes", ("no", "yes"))
+ROLL = Task("roll", "value", (), 0.0, 20.0)
 
 
 def table(**columns):
@@ -37,11 +51,11 @@ def test_tasks_follow_the_axes():
 
 
 def test_a_class_with_too_few_pictures_is_refused():
-    frame = table(hair=["dark"] * 50 + ["fair"] * (FEWEST - 1))
+    frame = table(hair=["dark"] * 50 + ["fair"] * (MIN_CLASS_IMAGES - 1))
     with pytest.raises(DatasetError) as error:
         tasks_of(frame, axes(frame, AxisSpec("hair")))
-    assert str(error.value).startswith(f"only {FEWEST - 1} faces are labelled 'fair' in 'hair'")
-    enough = table(hair=["dark"] * 50 + ["fair"] * FEWEST)
+    assert str(error.value).startswith(f"only {MIN_CLASS_IMAGES - 1} faces are labelled 'fair' in 'hair'")
+    enough = table(hair=["dark"] * 50 + ["fair"] * MIN_CLASS_IMAGES)
     assert len(tasks_of(enough, axes(enough, AxisSpec("hair")))[0]) == 1
 
 
@@ -69,54 +83,62 @@ def test_unknown_labels_are_a_stratum_of_their_own():
     assert _strata((Task("b", "value"),), (codes,)).tolist() == [0] * 5
 
 
-def test_both_probes_read_what_is_there(taught, small):
-    learnt, _ = taught
+@pytest.mark.slow
+def test_both_classifiers_read_what_is_there(trained):
+    classifiers, _ = trained
     images, patch, roll = signs(200, 1)
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    for probe in (learnt.steering, learnt.judge):
-        values, _ = probe.read(x)
-        assert probe.semantics == ("patch=no", "patch=yes", "roll")
+    x = as_tensor(images)
+    for classifier in (classifiers.guidance, classifiers.held_out):
+        values, _ = classifier.read(x)
+        assert classifier.semantics == ("patch=no", "patch=yes", "roll")
         assert ((values[:, 1] > 0) == patch).mean() > 0.95
         assert 1 - np.mean((values[:, 2] - roll) ** 2) / roll.var() > 0.85
 
 
-def test_probes_are_trained_apart(taught, small):
-    learnt, _ = taught
-    assert (learnt.steering.trunk, learnt.judge.trunk) == ("residual", "plain")
-    x = torch.from_numpy(signs(50, 2)[0]).permute(0, 3, 1, 2).float() / 127.5 - 1
-    one, two = learnt.steering.read(x)[0][:, 2], learnt.judge.read(x)[0][:, 2]
+@pytest.mark.slow
+def test_the_classifiers_are_trained_apart(trained):
+    classifiers, _ = trained
+    assert (classifiers.guidance.trunk, classifiers.held_out.trunk) == ("residual", "plain")
+    x = as_tensor(signs(50, 2)[0])
+    one, two = classifiers.guidance.read(x)[0][:, 2], classifiers.held_out.read(x)[0][:, 2]
     assert np.abs(one - two).max() > 0.1  # of one opinion, but not one and the same
     assert np.corrcoef(one, two)[0, 1] > 0.9
 
 
-def test_figures_tell_how_good_they_are(taught):
-    learnt, _ = taught
-    assert set(learnt.figures) == {"steering", "judge"}
-    for figures in learnt.figures.values():
-        patch, roll = figures
+@pytest.mark.slow
+def test_metrics_tell_how_good_they_are(trained):
+    classifiers, _ = trained
+    assert set(classifiers.metrics) == {"guidance", "held_out"}
+    for patch, roll in classifiers.metrics.values():
         assert patch["accuracy"] > 0.9
         assert roll["r2"] > 0.8
         assert 30 < patch["pictures"] <= 40
         assert 30 < roll["pictures"] <= 40
 
 
-def test_progress_counts_both_to_the_end(taught):
-    _, calls = taught
+@pytest.mark.slow
+def test_progress_counts_both_to_the_end(trained):
+    _, calls = trained
     assert len(calls) == 80
     assert calls[-1] == (80, 80) or max(calls) == (80, 80)
     assert {total for _, total in calls} == {80}
 
 
-def test_learning_repeats_bit_for_bit(small):
-    """Whatever the global random state, and leaving it as it was; another seed learns another probe."""
+@pytest.mark.slow
+def test_training_both_repeats_bit_for_bit():
+    """Whatever the global random state, and leaving it as it was; another seed trains another classifier."""
     images, patch, roll = signs(60, 4)
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    x = as_tensor(images)
 
     def once(seed):
-        learnt = train_classifiers(
-            images, TASKS, [patch.astype(float), roll], seed=seed, schedule=ClassifierSchedule(3, batch=16)
+        classifiers = train_classifiers(
+            images,
+            (PATCH, ROLL),
+            [patch.astype(float), roll],
+            seed=seed,
+            config=ClassifierConfig(3, batch_size=16, input_size=32),
         )
-        return learnt.steering.read(x)[0], learnt.judge.read(x)[0], learnt.figures
+        return classifiers.guidance.read(x)[0], classifiers.held_out.read(x)[0], classifiers.metrics
 
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
@@ -131,3 +153,134 @@ def test_learning_repeats_bit_for_bit(small):
     np.testing.assert_array_equal(one[1], two[1])
     assert one[2] == two[2]
     assert not np.array_equal(once(6)[0], one[0])
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 0.7, 1.0])
+def test_classes_weigh_by_their_count(power):
+    labels = np.array([0.0] * 90 + [1.0] * 9 + [np.nan] * 5 + [2.0])
+    weights = sample_weights(Task("c", "classes", ("a", "b", "c")), labels, power)
+    assert (weights[99:104] == 0).all()
+    assert weights[np.isfinite(labels)].mean() == pytest.approx(1, abs=1e-6)
+    assert weights[90] / weights[0] == pytest.approx(10**power, rel=1e-5)
+    assert weights[-1] / weights[0] == pytest.approx(90**power, rel=1e-5)
+    sums = [weights[labels == k].sum() for k in range(3)]
+    np.testing.assert_allclose(sums / sums[0], np.array([90, 9, 1.0]) ** (1 - power) / 90 ** (1 - power), rtol=1e-5)
+
+
+def test_values_weigh_by_their_tenth_of_the_range():
+    labels = np.concatenate([np.linspace(0, 9.99, 900), np.linspace(90, 100, 100), [np.nan]])
+    weights = sample_weights(ROLL, labels, 1.0)
+    assert weights[-1] == 0
+    low, high = weights[:899], weights[905:1000]
+    assert high.mean() / low.mean() == pytest.approx(9, rel=0.15)
+    assert weights[:-1].mean() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[np.nan] * 4, [1.0] * 4, []])
+@pytest.mark.parametrize("task", [PATCH, ROLL])
+def test_weights_of_labels_that_say_nothing(task, labels):
+    weights = sample_weights(task, np.array(labels, float), 0.7)
+    np.testing.assert_array_equal(weights, [0.0 if math.isnan(v) else 1.0 for v in labels])
+
+
+def test_labels_that_are_missing_are_not_trained_on():
+    outputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    classes = torch.as_tensor([0.0, 1.0, math.nan, math.nan, 1.0, 0.0])
+    values = torch.as_tensor([0.3, math.nan, 0.1, math.nan, -1.0, 0.0])
+    weights = [torch.isfinite(y).float() for y in (classes, values)]
+    loss = training._loss(outputs, (PATCH, ROLL), [classes, values], weights)
+    loss.backward()
+    assert torch.isfinite(loss)
+    gradient = outputs.grad.abs()
+    assert (gradient[:, :2].sum(1) > 0).tolist() == [True, True, False, False, True, True]
+    assert (gradient[:, 2] > 0).tolist() == [True, False, True, False, True, True]
+
+
+def test_an_attribute_without_any_label_costs_nothing():
+    images, _, _ = signs(20, 0)
+    losses = []
+    net = new_net("plain", (PATCH,), 0)
+    unknown = [np.full(20, np.nan)]
+    train_net(
+        net,
+        (PATCH,),
+        images,
+        unknown,
+        ClassifierConfig(2, batch_size=8, input_size=32),
+        0,
+        progress=lambda s, v: losses.append((s, v)),
+    )
+    assert losses == [(1, 0.0), (2, 0.0)]
+    assert all(torch.isfinite(p).all() for p in net.parameters())
+
+
+def test_training_repeats_bit_for_bit_and_leaves_the_global_state_alone():
+    images, patch, _ = signs(24, 0)
+
+    def once(seed, own):
+        torch.manual_seed(own)
+        state = torch.get_rng_state()
+        net = new_net("residual", (PATCH,), seed)
+        train_net(net, (PATCH,), images, [patch.astype(float)], ClassifierConfig(3, batch_size=8, input_size=32), seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert not net.training
+        return torch.cat([value.flatten().float() for value in net.state_dict().values()])
+
+    one = once(1, 10)
+    assert torch.equal(one, once(1, 20))
+    assert not torch.equal(one, once(2, 10))
+
+
+@pytest.mark.parametrize(
+    ("names", "left_alone"),
+    [
+        (["age"], []),
+        (["roll"], ["mirror", "rotate"]),
+        (["Yaw"], ["mirror"]),
+        (["light_x"], ["mirror", "rotate"]),
+        (["light_y"], ["rotate"]),
+        (["light"], ["contrast"]),
+        (["Brightness"], ["exposure", "contrast"]),
+        (["age", "light", "yaw"], ["mirror", "contrast"]),
+    ],
+)
+def test_what_would_change_an_attribute_is_not_varied(monkeypatch, names, left_alone):
+    images, patch, roll = signs(8, 0)
+    seen = []
+
+    def spied(x, rng, **varied):
+        seen.append(varied)
+        return x
+
+    monkeypatch.setattr(training, "jitter", spied)
+    tasks = (PATCH, *(Task(name, "value") for name in names))
+    labels = [patch.astype(float), *(roll for _ in names)]
+    train_net(new_net("plain", tasks, 0), tasks, images, labels, ClassifierConfig(1, batch_size=4, input_size=32), 0)
+    assert seen == [{kind: kind not in left_alone for kind in ("mirror", "rotate", "exposure", "contrast")}]
+
+
+def test_every_picture_is_seen_once_a_round(monkeypatch):
+    images = np.zeros((12, 32, 32, 3), np.uint8)
+    images[:] = np.arange(12, dtype=np.uint8)[:, None, None, None] * 20
+    seen = []
+
+    def spied(x, rng, **varied):
+        seen.extend(((x[:, 0, 0, 0] + 1) * 127.5 / 20).round().int().tolist())
+        return x
+
+    monkeypatch.setattr(training, "jitter", spied)
+    train_net(
+        new_net("plain", (PATCH,), 0),
+        (PATCH,),
+        images,
+        [np.arange(12.0) % 2],
+        ClassifierConfig(6, batch_size=4, input_size=32),
+        0,
+    )
+    assert sorted(seen[:12]) == sorted(seen[12:]) == list(range(12))
+    assert seen[:12] != seen[12:]
+
+
+@pytest.mark.parametrize(("n", "steps"), [(10, 200), (2000, 500), (6500, 1625), (1_000_000, 4000)])
+def test_schedule_follows_the_size(n, steps):
+    assert ClassifierConfig.for_size(n).steps == steps

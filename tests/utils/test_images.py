@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceaug.errors import ImageError
-from faceaug.utils.images import CODECS, ImageInfo, contact_sheet, decode, decode_with_info, encode, inspect, resize
+from faceaug.utils.images import (
+    CODECS,
+    ImageInfo,
+    contact_sheet,
+    crop_to_aspect,
+    decode,
+    decode_with_info,
+    encode,
+    inspect,
+    resize,
+    restore_aspect,
+)
 
 
 def smooth(height: int = 24, width: int = 32) -> np.ndarray:
@@ -293,3 +304,18 @@ def test_contact_sheet_places_images_in_rows():
         contact_sheet([])
     with pytest.raises(ImageError, match="at least 1"):
         contact_sheet(colours, columns=0)
+
+
+def test_images_are_cropped_to_an_aspect_around_their_centre():
+    image = smooth(40, 60)
+    assert np.array_equal(crop_to_aspect(image, 1.0), image[:, 10:50])
+    assert np.array_equal(crop_to_aspect(image, 3.0), image[10:30])
+    assert np.array_equal(crop_to_aspect(image, 1.5), image)
+
+
+@pytest.mark.parametrize(("aspect", "shape"), [(1.0, (40, 40, 3)), (0.8, (40, 32, 3)), (1.25, (32, 40, 3))])
+def test_an_image_squeezed_into_a_square_gets_its_aspect_back(aspect, shape):
+    square = smooth(40, 40)
+    restored = restore_aspect(square, aspect)
+    assert restored.shape == shape
+    assert not np.shares_memory(restored, square)

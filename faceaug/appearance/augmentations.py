@@ -1,4 +1,4 @@
-"""Random changes to training pictures of a probe: what must not decide an attribute is varied until it cannot."""
+"""Random changes of training images, so that networks do not learn framing, exposure, colour, sharpness or noise."""
 
 from __future__ import annotations
 
@@ -12,30 +12,45 @@ from torch import Tensor
 def jitter(
     x: Tensor, rng: torch.Generator, *, mirror: bool, rotate: bool = True, exposure: bool = True, contrast: bool = True
 ) -> Tensor:
-    """Vary framing, exposure, contrast, colour, sharpness and noise of a batch.
+    """Vary framing, exposure, contrast, colour, sharpness and noise of images.
 
     Parameters
     ----------
-    x : Tensor [N, 3, H, W] in [-1, 1]
+    x : Tensor of float32 [N, 3, S, S]
+        In [-1, 1].
     rng : torch.Generator
         The only source of randomness.
     mirror : bool
-        Mirror half of the pictures; not where an attribute has a side (yaw, light from one side).
+        Mirror half of the images. Leave it out where an attribute has a side (yaw, light from one side).
     rotate : bool
-        Rotate pictures by up to 10 degrees; not where an attribute is an angle in the picture (roll, the light's).
+        Rotate by up to 10 degrees. Leave it out where an attribute is an angle in the image (roll, that of the light).
     exposure, contrast : bool
-        Vary them; not where an attribute is a brightness. A share of the light (`light`) is left as it is by a factor
-        on all of it, but not by contrast about mid-grey, which takes from all pixels alike.
+        Vary them. Leave both out where an attribute is a brightness. Exposure does not change the share of the light
+        that has a direction, since it is a factor on all light; contrast about mid-grey does.
 
     Returns
     -------
-    Tensor [N, 3, H, W] in [-1, 1]
+    Tensor of float32 [N, 3, S, S]
+        In [-1, 1].
     """
-    return photometry(_geometry(x, rng, mirror, rotate), rng, exposure=exposure, contrast=contrast)
+    return photometric_jitter(_geometry(x, rng, mirror, rotate), rng, exposure=exposure, contrast=contrast)
 
 
 def expose(x: Tensor, stops: Tensor | float) -> Tensor:
-    """Change the exposure of pictures in [-1, 1] by `stops` (a factor of 2 each, on linear light; gamma 2.2)."""
+    """Change the exposure of images by a factor of 2 per stop on linear light (gamma 2.2).
+
+    Parameters
+    ----------
+    x : Tensor of float32 [N, 3, S, S]
+        In [-1, 1].
+    stops : Tensor or float
+        Positive is brighter; broadcast against `x`.
+
+    Returns
+    -------
+    Tensor of float32 [N, 3, S, S]
+        In [-1, 1]; clipped at white.
+    """
     gain = torch.as_tensor(2.0, dtype=x.dtype) ** (torch.as_tensor(stops, dtype=x.dtype) / 2.2)
     return ((x + 1) * gain - 1).clamp(-1, 1)
 
@@ -52,8 +67,8 @@ def _geometry(x: Tensor, rng: torch.Generator, mirror: bool, rotate: bool) -> Te
     return F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
-def photometry(x: Tensor, rng: torch.Generator, *, exposure: bool = True, contrast: bool = True) -> Tensor:
-    """Vary exposure, contrast, colour, sharpness and noise of pictures [N, 3, S, S] in [-1, 1]; each stays in place."""
+def photometric_jitter(x: Tensor, rng: torch.Generator, *, exposure: bool = True, contrast: bool = True) -> Tensor:
+    """Vary exposure, contrast, colour, sharpness and noise of images, without moving any pixel; see `jitter`."""
     n = len(x)
     x = _soften(x, rng)
     x = expose(x, _normal(n, rng, 0.6 * exposure).clamp(-1.5, 1.5)[:, None, None, None])
@@ -68,7 +83,7 @@ def photometry(x: Tensor, rng: torch.Generator, *, exposure: bool = True, contra
 
 
 def _soften(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Half of the pictures lose detail by a smaller size and back: generators and photographs differ in sharpness."""
+    """Blur half of the images by resizing them down and up: generated faces and photographs differ in sharpness."""
     side = x.shape[-1]
     soft = x.clone()
     chosen = torch.rand(len(x), generator=rng)

@@ -1,4 +1,4 @@
-"""The loop: checkpoints, resuming to the bit, a log that fits, and a limit of time."""
+"""The training loop: checkpoints, resuming to the bit, a log that fits, and a time limit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from faceaug.errors import FaceaugError, GeneratorError
-from faceaug.utils import train_loop as loop
-from faceaug.utils.train_loop import descend, rng_of, run
+from faceaug.utils.training.train_loop import descend, rng_of, run
 
 
 class Toy:
@@ -37,17 +36,11 @@ def weights(toy: Toy) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in toy.model.parameters()])
 
 
-@pytest.fixture
-def always_saved(monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
-
-
-@pytest.mark.usefixtures("always_saved")
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
     whole = Toy()
-    assert run(whole, tmp_path / "whole", {"seed": 1})
+    assert run(whole, tmp_path / "whole", {"seed": 1}, save_every=0.0)
     with pytest.raises(KeyboardInterrupt):
-        run(Toy(stop_at=37), tmp_path / "cut", {"seed": 1})
+        run(Toy(stop_at=37), tmp_path / "cut", {"seed": 1}, save_every=0.0)
     resumed = Toy()
     steps = []
     assert run(resumed, tmp_path / "cut", {"seed": 1}, progress=lambda step, *_: steps.append(step))
@@ -91,12 +84,12 @@ def test_another_setup_is_refused(tmp_path):
         run(Toy(), tmp_path, {"seed": 2})
 
 
-def test_a_loss_that_is_no_number_is_told():
+def test_a_loss_that_is_no_finite_number_is_an_error():
     toy = Toy()
     nn.init.constant_(toy.model.weight, float("nan"))
-    with pytest.raises(FaceaugError, match=r"fell apart at step 1.* another --seed and a fresh --work") as told:
+    with pytest.raises(FaceaugError, match=r"diverged at step 1.* another --seed and a fresh --work") as caught:
         run(toy)
-    assert "resume" not in str(told.value), "the same steps would come to the same end"
+    assert "resume" not in str(caught.value), "the same steps would come to the same end"
 
 
 def test_a_step_has_its_own_randomness():

@@ -1,4 +1,4 @@
-"""Jitter: the same for a seed, within range, and never mirrored where a side matters."""
+"""Augmentations: the same for a seed, in range, and never mirrored where a side matters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.utils.augmentations import _geometry, expose, jitter, photometry
+from faceaug.appearance.augmentations import _geometry, expose, jitter, photometric_jitter
 
 
 def rng(seed: int) -> torch.Generator:
@@ -63,12 +63,12 @@ def test_without_mirror_no_side_is_ever_changed():
         assert (rightness(jitter(x, rng(seed), mirror=False)) > 0.05).all()
 
 
-def test_with_mirror_half_of_the_pictures_are():
-    turned = torch.cat([rightness(jitter(sided(), rng(seed), mirror=True)) < 0 for seed in range(4)]).float().mean()
-    assert 0.4 < turned < 0.6
+def test_with_mirror_half_of_the_images_are():
+    changed = torch.cat([rightness(jitter(sided(), rng(seed), mirror=True)) < 0 for seed in range(4)]).float().mean()
+    assert 0.4 < changed < 0.6
 
 
-def test_every_picture_is_changed_in_its_own_way():
+def test_every_image_is_changed_in_its_own_way():
     changed = jitter(sided(32), rng(1), mirror=False)
     assert len({tuple(c.flatten()[:50].tolist()) for c in changed}) == 32
     exposure = changed.mean((1, 2, 3))
@@ -88,8 +88,8 @@ def test_colour_and_sharpness_vary():
 def test_a_stop_is_a_factor_of_two_of_linear_light(stops):
     x = torch.linspace(-1, 0.1, 50).view(1, 1, 5, 10).expand(1, 3, 5, 10)
 
-    def linear(picture):
-        return ((picture + 1) / 2) ** 2.2
+    def linear(image):
+        return ((image + 1) / 2) ** 2.2
 
     torch.testing.assert_close(linear(expose(x, stops)), linear(x) * 2**stops, atol=1e-5, rtol=1e-4)
 
@@ -99,7 +99,7 @@ def test_exposure_is_cut_at_white_and_keeps_black():
     assert expose(x, 3.0).flatten()[:2].tolist() == [-1.0, 1.0]
 
 
-def test_each_picture_may_have_its_own_stops():
+def test_each_image_may_have_its_own_stops():
     x = torch.zeros(3, 3, 4, 4)
     stops = torch.tensor([-1.0, 0.0, 1.0])
     together = expose(x, stops[:, None, None, None])
@@ -108,16 +108,16 @@ def test_each_picture_may_have_its_own_stops():
     assert (together.mean((1, 2, 3)).diff() > 0).all()
 
 
-def test_nothing_is_rotated_where_that_would_change_an_attribute():
+def test_images_are_not_rotated_where_that_would_change_an_attribute():
     bars = torch.where(torch.arange(64) % 16 < 8, 0.8, -0.8)[None, None, :, None].expand(16, 3, 64, 64)
 
-    def tilt(pictures):  # how much the rows differ along themselves
-        return pictures[:, :, 24:40, 24:40].mean(1).std(2).mean().item()
+    def tilt(images):  # how much the rows differ along themselves
+        return images[:, :, 24:40, 24:40].mean(1).std(2).mean().item()
 
     still = torch.cat([_geometry(bars, rng(seed), mirror=True, rotate=False) for seed in range(3)])
-    turned = torch.cat([_geometry(bars, rng(seed), mirror=True, rotate=True) for seed in range(3)])
+    changed = torch.cat([_geometry(bars, rng(seed), mirror=True, rotate=True) for seed in range(3)])
     assert tilt(still) < 1e-5
-    assert tilt(turned) > 0.05
+    assert tilt(changed) > 0.05
 
 
 def halves() -> torch.Tensor:
@@ -128,22 +128,22 @@ def halves() -> torch.Tensor:
 
 
 def brightness(x: torch.Tensor) -> torch.Tensor:
-    """Mean light of the left and right quarter of pictures, above black: [N, 2]."""
+    """Mean light of the left and right quarter of images, above black: [N, 2]."""
     return torch.stack([x[..., :8].mean((1, 2, 3)), x[..., -8:].mean((1, 2, 3))], 1) + 1
 
 
 def test_exposure_leaves_the_share_of_the_light_alone_and_contrast_does_not():
     shares = {}
     for contrast in (False, True):
-        left, right = brightness(photometry(halves(), rng(0), contrast=contrast)).T
+        left, right = brightness(photometric_jitter(halves(), rng(0), contrast=contrast)).T
         shares[contrast] = left / right
     assert (shares[False] - 0.75).abs().max() < 0.02
     assert (shares[True] - 0.75).abs().max() > 0.05
 
 
-def test_a_brightness_is_left_alone_where_that_is_asked_for():
+def test_brightness_stays_where_exposure_and_contrast_are_left_out():
     before = brightness(halves())
-    still = brightness(photometry(halves(), rng(0), exposure=False, contrast=False))
-    varied = brightness(photometry(halves(), rng(0), contrast=False))
+    still = brightness(photometric_jitter(halves(), rng(0), exposure=False, contrast=False))
+    varied = brightness(photometric_jitter(halves(), rng(0), contrast=False))
     assert ((still / before).log().std(0) < 0.06).all()  # of the tint
     assert ((varied / before).log().std(0) > 0.15).all()

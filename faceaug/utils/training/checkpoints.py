@@ -1,4 +1,4 @@
-"""What a training run leaves on disk: its state to go on from, its log, its sample grid and the exported generator."""
+"""The folder of a training run: checkpoint, log, sample grids and the exported generator."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from torch import Tensor, nn
 from faceaug.errors import GeneratorError, OutputError
 from faceaug.utils.files import check_writable, output_error, write_bytes
 from faceaug.utils.images import contact_sheet, encode
+from faceaug.utils.tensors import to_uint8
 
-FORMAT, VERSION = "faceaug-training", 1
+_FORMAT, _VERSION = "faceaug-training", 1
 CHECKPOINT, LOG, GRID, EXPORT = "checkpoint.safetensors", "log.jsonl", "grid.png", "generator.safetensors"
 GRIDS, BEST = "grids", "best.safetensors"
 
 
 def make_folder(folder: Path) -> None:
-    """Make a run's folder if it is not there.
+    """Create the folder of a run if it does not exist.
 
     Raises
     ------
     OutputError
-        When it cannot be made or written to.
+        When it cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,20 +38,20 @@ def make_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
-    """Say before hours are spent on reading images that a run cannot be begun, or gone on with, in a folder.
+    """Check, before hours are spent on reading images, that a run can start or continue in a folder.
 
     Raises
     ------
     OutputError
-        When it holds a run and none is to be resumed.
+        When the folder holds a run and `resume` is false.
     GeneratorError
-        When one is to be resumed, and there is none.
+        When the folder holds no run and `resume` is true.
     """
-    there = (folder / CHECKPOINT).exists()
-    if there and not resume:
+    exists = (folder / CHECKPOINT).exists()
+    if exists and not resume:
         raise OutputError(f"{folder} holds a run already: resume it, or choose another folder")
-    if resume and not there:
-        raise GeneratorError(f"{folder} holds no run that could be resumed: leave --resume out to begin one")
+    if resume and not exists:
+        raise GeneratorError(f"{folder} holds no run that could be resumed: leave --resume out to start one")
 
 
 def write_checkpoint(
@@ -60,7 +61,7 @@ def write_checkpoint(
     networks: Mapping[str, nn.Module],
     optimisers: Mapping[str, torch.optim.Optimizer],
 ) -> None:
-    """Write everything that a run needs to go on as if it had not stopped, as one safetensors file.
+    """Write everything that a run needs to continue with the same numbers, as one safetensors file.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def write_checkpoint(
     progress
         Counters, for example step and images seen.
     setup
-        The configuration and the source of images, JSON-able: a run goes on only under the same.
+        The configuration and the source of images, as JSON values: a run continues only with the same.
     networks, optimisers
         What to store, by name.
     """
@@ -79,7 +80,7 @@ def write_checkpoint(
     for name, optimiser in optimisers.items():
         for index, moments in optimiser.state_dict()["state"].items():
             tensors |= {f"{name}/{index}/{key}": value for key, value in moments.items()}
-    header = {"format": FORMAT, "version": VERSION, "progress": dict(progress), "setup": dict(setup)}
+    header = {"format": _FORMAT, "version": _VERSION, "progress": dict(progress), "setup": dict(setup)}
     whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     write_bytes(folder / CHECKPOINT, safetensors.torch.save(whole, {"faceaug": json.dumps(header)}))
 
@@ -90,7 +91,7 @@ def read_checkpoint(
     networks: Mapping[str, nn.Module],
     optimisers: Mapping[str, torch.optim.Optimizer],
 ) -> dict[str, int]:
-    """Put a checkpoint's state into the networks and optimisers, in place, and return its counters.
+    """Load the state of a checkpoint into networks and optimisers, in place, and return its counters.
 
     Raises
     ------
@@ -108,8 +109,11 @@ def read_checkpoint(
         raise GeneratorError(f"{path} cannot be read ({error.strerror or error}): start without resuming") from error
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise GeneratorError(f"{path} is damaged: {error}; start again without resuming") from error
-    if stated != (FORMAT, VERSION):
-        raise GeneratorError(f"{path} is of the kind {stated}; expected {(FORMAT, VERSION)}")
+    if stated != (_FORMAT, _VERSION):
+        raise GeneratorError(
+            f"{path} is a file of the kind {stated}, and checkpoints of the kind {(_FORMAT, _VERSION)} are read: start "
+            "again without resuming"
+        )
     _same_setup(path, before, setup)
     try:
         for name, module in networks.items():
@@ -122,12 +126,12 @@ def read_checkpoint(
 
 
 def check_setup(folder: Path, setup: Mapping[str, Any]) -> None:
-    """Say before hours are spent that a folder's checkpoint, if it has one, is of another setup.
+    """Check, before hours are spent, that the checkpoint of a folder, if it has one, is of this setup.
 
     Raises
     ------
     GeneratorError
-        When it is, or is damaged.
+        When it is of another setup, or is damaged.
     """
     if (folder / CHECKPOINT).exists():
         read_checkpoint(folder, setup, {}, {})
@@ -135,10 +139,10 @@ def check_setup(folder: Path, setup: Mapping[str, Any]) -> None:
 
 def _same_setup(path: Path, before: Any, setup: Mapping[str, Any]) -> None:
     old, new = _flat(before), _flat(json.loads(json.dumps(dict(setup))))
-    told = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
-    if told:
+    changes = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    if changes:
         raise GeneratorError(
-            f"{path} belongs to another configuration ({'; '.join(told)}): resume with the same or use a new folder"
+            f"{path} belongs to another configuration ({'; '.join(changes)}): resume with the same or use a new folder"
         )
 
 
@@ -163,7 +167,7 @@ def _restore(optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]) ->
 
 
 def cut_log(folder: Path, step: int) -> None:
-    """Drop the log's lines after `step`, which a run that goes on from there will write again."""
+    """Delete the log's lines after `step`; a run that continues from there writes them again."""
     path = folder / LOG
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -172,7 +176,7 @@ def cut_log(folder: Path, step: int) -> None:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of the run's log, those that are whole."""
+    """Return the complete lines of the run's log; an interrupted run can leave an incomplete last line."""
     path = folder / LOG
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
@@ -185,10 +189,20 @@ def append_log(folder: Path, row: Mapping[str, Any]) -> None:
 
 
 def write_grid(folder: Path, images: Tensor, seen: int | None = None) -> None:
-    """Write images [N, 3, R, R] in [-1, 1] as one PNG, sixteen in a row; with `seen`, among those that are kept."""
-    pixels = images.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    """Write images as one PNG, sixteen in a row.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    images
+        float32 [N, 3, R, R] in [-1, 1].
+    seen
+        Number of images that the discriminator has seen: the grid is kept under this number. Without it, the grid
+        replaces grid.png.
+    """
     path = folder / GRID
     if seen is not None:
         path = folder / GRIDS / f"{seen:09d}.png"
         path.parent.mkdir(exist_ok=True)
-    write_bytes(path, encode(contact_sheet(list(pixels), columns=16), "png"))
+    write_bytes(path, encode(contact_sheet(list(to_uint8(images)), columns=16), "png"))

@@ -1,0 +1,47 @@
+"""How a classifier is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceaug.classifiers.networks import DEFAULT_INPUT_SIZE
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """How a classifier is trained (AdamW with a one-cycle learning rate).
+
+    Attributes
+    ----------
+    steps : int
+    batch_size : int
+        Images per step; a smaller training set is one batch.
+    lr : float
+        The largest learning rate of the cycle.
+    weight_power : float
+        A class of n images has weight n^-weight_power: 0 leaves classes as frequent as they are, 1 balances them. 0.7
+        learns rare classes without losing frequent ones.
+    input_size : int
+        Side in pixels of the images that the network reads.
+    device : str
+        Of the training; the trained classifier is on the CPU.
+    """
+
+    steps: int
+    batch_size: int = 64
+    lr: float = 4e-3
+    weight_power: float = 0.7
+    input_size: int = DEFAULT_INPUT_SIZE
+    device: str = "cpu"
+
+    @classmethod
+    def for_size(cls, n: int, device: str = "cpu") -> ClassifierConfig:
+        """Return the configuration for n training images: 16 epochs, at least 200 and at most 4,000 steps."""
+        return cls(steps=int(np.clip(16 * n // 64, 200, 4000)), device=device)
+
+    @classmethod
+    def for_face_quality(cls, n: int, device: str = "cpu") -> ClassifierConfig:
+        """Return that of the face quality for n real images: 8 epochs, at least 120 and at most 500 steps."""
+        return cls(steps=int(np.clip(8 * n // 64, 120, 500)), device=device)

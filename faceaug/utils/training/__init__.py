@@ -1,0 +1,1 @@
+"""Training loops: steps, checkpoints, and a log of the metrics."""
