@@ -1,5 +1,5 @@
-"""Shards: the images of a balanced output folder, their manifest, and what reads, writes and checks them.
+"""Output folders: shards of images, their manifest, and the code that writes, reads, checks and exports them.
 
-`folder.OutputFolder` is what a run writes through, `reader.ShardReader` what everything else reads through,
-`verify.verify` re-reads it all. README.md beside this file gives the layout on disk.
+A run writes through `output_folder.OutputFolder`, other code reads through `reader.ShardReader`, and `verify.verify`
+reads everything again. docs/formats.md describes the files.
 """

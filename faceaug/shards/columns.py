@@ -1,7 +1,7 @@
-"""The columns of a sample: what is stored of it besides the image, with type, unit and meaning.
+"""The columns of a sample: what a shard stores besides the image, with type, unit and meaning.
 
-One column has one name wherever it appears: `attr/gender` is the dataset in a shard; the key in tables and in what
-`ShardDataset` returns is the same, except that an attribute goes by its plain name (`gender`).
+A column has one name wherever it appears. `attr/gender` is a data set of a shard; tables and `ShardDataset` use the
+same name, except that an attribute goes by its plain name (`gender`).
 """
 
 from __future__ import annotations
@@ -13,59 +13,87 @@ from urllib.parse import quote
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Group = Literal["sample", "attr", "attr_confidence", "semantic", "finish"]
+SHARD_FORMAT = "faceaug-shard"
+SHARD_VERSION = 2
+
+ColumnGroup = Literal["sample", "attr", "attr_confidence", "semantic", "harmonize"]
 ColumnType = Literal["category", "float32", "float64", "int16", "int32", "uint64", "sha256", "latent"]
 
-MISSING = -1  # the code of a category that a sample does not have
+MISSING_CODE = -1
+"""The code of a category that a sample does not have."""
 
-_ALLOWED: dict[str, tuple[str, ...]] = {
+BUILT_IN_ENGINES = ("generator", "rerender")
+"""Names of the engines whose codes are the same in every shard: 0 and 1."""
+
+ENGINES_WITH_SOURCE = frozenset({"rerender"})
+"""Engines of which every sample shows a real person and has to name its image in `source_sha256`."""
+
+_MAX_ENGINES = 128  # non-negative codes of int8
+
+_GROUP_TYPES: dict[str, tuple[str, ...]] = {
     "attr": ("category", "float32", "float64"),
     "attr_confidence": ("float32",),
     "semantic": ("float32",),
-    "finish": ("float32",),
+    "harmonize": ("float32",),
 }
+
+RESERVED_NAMES = frozenset(
+    {"shard", "row", "cell", "engine", "plausibility", "realism", "quality", "seed", "sha256", "source_sha256"}
+    | {"w", "origin_w", "image", "file", "synthetic"}
+)
+"""Names that an attribute cannot have, since tables and data sets use them for something else."""
+
+_UNQUOTED = " !\"#$&'()*+,:;<=>?@[\\]^`{|}~"  # with letters and digits, all printable ASCII except / and %
 
 
 class Column(BaseModel):
-    """One column: where it belongs, its name, type, levels (of a category), unit and meaning."""
+    """One column: its group, name, type, levels (of a category), unit and meaning.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        When type and group do not go together, levels are missing or repeated, or the name is reserved.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    group: Group = Field(description="what the column is part of; also the HDF5 group, except for 'sample'")
+    group: ColumnGroup = Field(description="what the column belongs to; also the HDF5 group, except for 'sample'")
     name: str = Field(min_length=1, description="name within the group")
-    type: ColumnType = Field(description="a category is stored as the index of its level, -1 when missing")
+    type: ColumnType = Field(description="a category is stored as the index of its level, -1 where it is missing")
     levels: tuple[str, ...] = Field(default=(), description="levels of a category, in the order of their codes")
-    unit: str = Field(default="", description="unit, empty for none")
-    meaning: str = Field(default="", description="what the value says, in one line")
+    unit: str = Field(default="", description="unit; empty where the value has none")
+    meaning: str = Field(default="", description="one line that says what the value is")
 
     @model_validator(mode="after")
     def _check(self) -> Column:
-        allowed = _ALLOWED.get(self.group)
+        allowed = _GROUP_TYPES.get(self.group)
         if allowed is not None and self.type not in allowed:
             raise ValueError(
                 f"column {self.name!r} of {self.group} has type {self.type}; allowed: {', '.join(allowed)}"
             )
         if (self.type == "category") != bool(self.levels):
-            raise ValueError(f"column {self.name!r}: a category has levels, and nothing else has")
+            raise ValueError(f"column {self.name!r}: a category needs levels, and no other type may have them")
         if len(set(self.levels)) != len(self.levels):
             raise ValueError(f"column {self.name!r} lists a level twice")
         if any("\0" in text for text in (self.name, *self.levels)):
-            raise ValueError(f"column {self.name!r} has a NUL character in a name")
-        if self.group == "attr" and self.name in RESERVED:
+            raise ValueError(f"column {self.name!r} has a NUL character in its name or in a level")
+        if self.group == "attr" and self.name in RESERVED_NAMES:
             raise ValueError(f"the attribute {self.name!r} has a name that faceaug uses itself; rename the column")
+        if self.key == "engine" and len(self.levels) > _MAX_ENGINES:
+            raise ValueError(f"the column 'engine' has {len(self.levels)} levels; at most {_MAX_ENGINES} can be stored")
         return self
 
     @property
     def key(self) -> str:
-        """Name in tables and in dictionaries: `gender`, `semantic/yaw`, `seed`."""
+        """Name in tables and dictionaries: `gender`, `semantic/yaw`, `seed`."""
         return self.name if self.group in ("attr", "sample") else f"{self.group}/{self.name}"
 
     @property
-    def dataset(self) -> str:
-        """Path of the HDF5 dataset; a slash in the name is written %2F, so that it makes no group."""
+    def path(self) -> str:
+        """Path of the HDF5 data set. A slash in the name is written %2F, so that it does not create a group."""
         if self.group == "sample":
             return self.name
-        return f"{self.group}/{'%2E' if self.name == '.' else quote(self.name, safe=_PLAIN)}"
+        return f"{self.group}/{'%2E' if self.name == '.' else quote(self.name, safe=_UNQUOTED)}"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -75,49 +103,58 @@ class Column(BaseModel):
         return np.dtype({"sha256": "uint8", "latent": "float32"}.get(self.type, self.type))
 
 
-_PLAIN = " !\"#$&'()*+,:;<=>?@[\\]^`{|}~"  # left as they are in HDF5 names: all of ASCII that prints but / and %
-RESERVED = frozenset(
-    {"shard", "row", "cell", "engine", "plausibility", "realism", "quality", "seed", "sha256", "source_sha256"}
-    | {"w", "origin_w", "image", "file", "synthetic"}
-)
+def engine_column(names: Iterable[str] = ()) -> Column:
+    """Return the column that says which engine made a sample.
 
-ENGINES = ("generator", "rerender")
+    A run whose samples come from an engine other than the built-in ones gives this column among those of its
+    `ManifestHeader`. The code of a sample is the index of its engine in the levels, which manifest and shards state.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Engines of the run besides the built-in ones, in the order of their codes; they start at 2.
+
+    Returns
+    -------
+    Column
+    """
+    levels = tuple(dict.fromkeys((*BUILT_IN_ENGINES, *names)))
+    return Column(group="sample", name="engine", type="category", levels=levels, meaning="engine that made the image")
+
+
+def _sample_column(name: str, column_type: ColumnType, meaning: str) -> Column:
+    return Column(group="sample", name=name, type=column_type, meaning=meaning)
+
 
 SAMPLE_COLUMNS: tuple[Column, ...] = (
-    Column(group="sample", name="cell", type="int32", meaning="row of the manifest's cells"),
-    Column(group="sample", name="engine", type="category", levels=ENGINES, meaning="what made the image"),
-    Column(
-        group="sample",
-        name="plausibility",
-        type="float32",
-        meaning="Mahalanobis distance of w over its limit; NaN without",
-    ),
-    Column(
-        group="sample",
-        name="realism",
-        type="float32",
-        meaning="distance to real faces over that of draws near the cell",
-    ),
-    Column(group="sample", name="quality", type="int16", meaning="quality of the image codec, -1 when it has none"),
-    Column(group="sample", name="seed", type="uint64", meaning="the sample's own seed"),
-    Column(group="sample", name="sha256", type="sha256", meaning="of the encoded image (of the pixels when raw)"),
-    Column(group="sample", name="source_sha256", type="sha256", meaning="of the real picture that it was made of"),
-    Column(group="sample", name="w", type="latent", meaning="latent that gives the image before finishing"),
-    Column(group="sample", name="origin_w", type="latent", meaning="latent before the edits"),
+    _sample_column("cell", "int32", "index of the cell in the manifest"),
+    engine_column(),
+    _sample_column("plausibility", "float32", "Mahalanobis distance of w over its limit; NaN without a latent"),
+    _sample_column("realism", "float32", "distance to real faces over its limit; NaN where there is none"),
+    _sample_column("quality", "int16", "quality of the image codec, -1 where it has none"),
+    _sample_column("seed", "uint64", "seed of the sample"),
+    _sample_column("sha256", "sha256", "hash of the encoded image, or of its pixels in the raw layout"),
+    _sample_column("source_sha256", "sha256", "hash of the file of the real image that the sample was made from"),
+    _sample_column("w", "latent", "latent of the image before harmonization"),
+    _sample_column("origin_w", "latent", "latent before the edit"),
 )
+"""The columns that every shard has (the last three only where a sample has a value)."""
 
 
 def complete_columns(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """Return all columns of a shard: the fixed ones, the given ones and a confidence for each attribute.
+    """Return all columns of a shard: the fixed ones, the given ones, and a confidence for each attribute.
 
-    What is already complete comes back as it is, so that columns read from a manifest may be passed again.
+    Complete columns are returned unchanged, so that columns from a manifest can be passed again. Of the fixed columns
+    only `engine` can be given (see `engine_column`); it replaces the default.
     """
-    given = [c for c in columns if c.group not in ("sample", "attr_confidence")]
+    columns = tuple(columns)
+    engine = next((column for column in columns if column.key == "engine"), None)
+    fixed = [engine if engine is not None and column.key == "engine" else column for column in SAMPLE_COLUMNS]
+    given = [column for column in columns if column.group not in ("sample", "attr_confidence")]
     confidences = [
         Column(group="attr_confidence", name=c.name, type="float32", meaning=f"calibrated probability of {c.name}")
         for c in given
         if c.group == "attr"
     ]
-    order = {"attr": 0, "attr_confidence": 1, "semantic": 2, "finish": 3}
-    rest = sorted([*given, *confidences], key=lambda c: order[c.group])  # sorted() is stable
-    return (*SAMPLE_COLUMNS, *rest)
+    order = {"attr": 0, "attr_confidence": 1, "semantic": 2, "harmonize": 3}
+    return (*fixed, *sorted([*given, *confidences], key=lambda column: order[column.group]))  # sorted() is stable

@@ -1,6 +1,6 @@
-"""The manifest of an output folder: everything else is reached from it, and everything in it is checked.
+"""The manifest of an output folder: it leads to every other file of the folder, and everything in it is checked.
 
-Its JSON Schema ships as `manifest.schema.json`; `python -m faceaug.shards.manifest` writes it anew.
+Its JSON Schema ships as `manifest.schema.json`; `python -m faceaug.shards.manifest` writes that file anew.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from faceaug.errors import IntegrityError
+from faceaug.errors import IntegrityError, OutputError
 from faceaug.shards.columns import Column
-from faceaug.utils.files import write_bytes, write_json
+from faceaug.utils.files import inside, sha256_file, write_bytes, write_json
 from faceaug.utils.text import one_line, shown
 
-FORMAT = "faceaug-manifest"
-VERSION = 1
-NAME = "manifest.json"
-HASH_NAME = "manifest.sha256"
-PLAN, TABLE, CROISSANT, CARD = "plan.json", "samples.parquet", "croissant.json", "README.md"
-DERIVED = ("report.html", "report_files")  # can be made again, so the manifest does not list them
+MANIFEST_FORMAT = "faceaug-manifest"
+MANIFEST_VERSION = 2
+MANIFEST_NAME = "manifest.json"
+MANIFEST_HASH_NAME = "manifest.sha256"
+PLAN_NAME = "plan.json"
+SAMPLES_NAME = "samples.parquet"
+CROISSANT_NAME = "croissant.json"
+DATA_CARD_NAME = "README.md"
+REPORT_NAMES = ("report.html", "report_files")
+"""What can be made again from the other files, so that the manifest does not list it."""
 
 
-def _safe_name(name: str) -> str:
+def _plain_path(name: str) -> str:
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
         raise ValueError(f"the name {shown(name)} is not a plain path inside the folder")
@@ -34,25 +38,25 @@ def _safe_name(name: str) -> str:
 
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, AfterValidator(_safe_name)]
+PlainPath = Annotated[str, AfterValidator(_plain_path)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Strict(BaseModel):
+class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CreatedBy(_Strict):
-    """What wrote the folder."""
+class CreatedBy(_Record):
+    """The program and the command that wrote the folder."""
 
     faceaug: str = Field(description="version of faceaug")
-    command: str = Field(description="the command or function call that made it")
-    recipe: str | None = Field(default=None, description="name of the recipe, where one was used")
+    command: str = Field(description="command or function call of the run")
+    recipe: str | None = Field(default=None, description="name of the recipe; null without one")
     date: str = Field(default="", description="day on which the run began, UTC, YYYY-MM-DD")
 
 
-class GeneratorRecord(_Strict):
-    """The generator whose draws were edited."""
+class GeneratorRecord(_Record):
+    """The generator whose samples were edited."""
 
     name: str
     sha256: Sha256 = Field(description="of its weights")
@@ -60,14 +64,14 @@ class GeneratorRecord(_Strict):
     origin: str = ""
 
 
-class ModelRecord(_Strict):
-    """Something that took part and is known by its hash: directions, a probe."""
+class ModelRecord(_Record):
+    """A model or a set of directions that the run used, identified by its hash."""
 
     name: str
     sha256: Sha256
 
 
-class DatasetRecord(_Strict):
+class DatasetRecord(_Record):
     """The data set that was balanced."""
 
     name: str
@@ -77,10 +81,10 @@ class DatasetRecord(_Strict):
     split: str | None = None
 
 
-class FileEntry(_Strict):
+class FileEntry(_Record):
     """A file of the folder."""
 
-    name: Name = Field(description="path inside the folder, with slashes")
+    name: PlainPath = Field(description="path inside the folder, with slashes")
     sha256: Sha256
     bytes: Count
 
@@ -91,19 +95,19 @@ class ShardEntry(FileEntry):
     rows: Annotated[int, Field(ge=1)]
 
 
-class CellRecord(_Strict):
-    """One cell: what was there, wanted, planned, and what came of it."""
+class CellRecord(_Record):
+    """One cell: its real images, the samples wanted and planned, and the outcome."""
 
     index: Count
-    attributes: dict[str, str] = Field(description="axis -> level")
+    attributes: dict[str, str] = Field(description="axis to level")
     real: Count
-    wanted: Count = Field(description="samples to add before limits")
+    wanted: Count = Field(description="samples to add before the budget applies")
     planned: Count
     accepted: Count = 0
     short: Count = Field(description="planned - accepted")
-    tried: Count = Field(default=0, description="accepted + all rejected")
-    rejected: dict[str, Count] = Field(default_factory=dict, description="reason -> number of attempts")
-    note: str = Field(default="", description="why the cell ended short, and the nearest that was reached")
+    tried: Count = Field(default=0, description="accepted + all rejected attempts")
+    rejected: dict[str, Count] = Field(default_factory=dict, description="reason to number of attempts")
+    note: str = Field(default="", description="why the cell ended short, and how near it came")
 
     @model_validator(mode="after")
     def _check(self) -> CellRecord:
@@ -122,11 +126,11 @@ class CellRecord(_Strict):
     def planned_only(
         cls, index: int, attributes: Mapping[str, str], *, real: int, wanted: int, planned: int
     ) -> CellRecord:
-        """Return the record of a cell for which nothing was tried yet."""
+        """Return the record of a cell before its first attempt."""
         return cls(index=index, attributes=dict(attributes), real=real, wanted=wanted, planned=planned, short=planned)
 
-    def with_account(self, accepted: int, rejected: Mapping[str, int], note: str) -> CellRecord:
-        """Return the record with what came of the cell so far."""
+    def with_outcome(self, accepted: int, rejected: Mapping[str, int], note: str) -> CellRecord:
+        """Return the record with the outcome of the attempts so far."""
         counts = {reason: int(count) for reason, count in sorted(rejected.items()) if count}
         return CellRecord(
             index=self.index,
@@ -142,7 +146,7 @@ class CellRecord(_Strict):
         )
 
 
-class Totals(_Strict):
+class Totals(_Record):
     """Sums over the cells."""
 
     real: Count
@@ -154,7 +158,7 @@ class Totals(_Strict):
 
     @classmethod
     def of(cls, cells: Iterable[CellRecord]) -> Totals:
-        """Add up `cells`; reasons in alphabetical order."""
+        """Return the sums over `cells`, with reasons in alphabetical order."""
         cells = list(cells)
         reasons = sorted({reason for cell in cells for reason in cell.rejected})
         return cls(
@@ -167,26 +171,26 @@ class Totals(_Strict):
         )
 
 
-class ManifestHeader(_Strict):
-    """What is known before the first sample: who, from what, with which columns."""
+class ManifestHeader(_Record):
+    """The part of the manifest that is known before the first sample."""
 
     created_by: CreatedBy
     seed: Count
-    generator: GeneratorRecord | None = Field(description="null when every sample is re-rendered")
+    generator: GeneratorRecord | None = Field(description="null where every sample is rerendered")
     directions: ModelRecord | None = None
-    probes: tuple[ModelRecord, ...] = ()
+    classifiers: tuple[ModelRecord, ...] = ()
     dataset: DatasetRecord
     layout: Literal["blob", "raw"] = "blob"
     codec: Literal["jpeg", "png", "webp"] = "jpeg"
     columns: tuple[Column, ...]
-    settings: dict[str, JsonValue] = Field(default_factory=dict, description="the options of the run")
+    config: dict[str, JsonValue] = Field(default_factory=dict, description="options of the run")
 
     @model_validator(mode="after")
     def _check_columns(self) -> ManifestHeader:
         keys = [column.key for column in self.columns]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise ValueError(f"columns {', '.join(twice)} are listed twice")
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        if repeated:
+            raise ValueError(f"columns {', '.join(repeated)} are listed twice")
         return self
 
 
@@ -194,17 +198,17 @@ class Manifest(ManifestHeader):
     """The whole of manifest.json."""
 
     format: Literal["faceaug-manifest"] = "faceaug-manifest"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     complete: bool = Field(description="false while the run goes on or was interrupted")
-    fingerprint: str = Field(description="of the configuration; only a run with the same one may continue")
+    fingerprint: str = Field(description="hash of the configuration; only a run with the same one may continue")
     shards: tuple[ShardEntry, ...] = ()
-    files: tuple[FileEntry, ...] = Field(default=(), description="all other files but the derived report")
+    files: tuple[FileEntry, ...] = Field(default=(), description="all other files except the report")
     cells: tuple[CellRecord, ...]
     totals: Totals
     measured: dict[str, JsonValue] = Field(
-        default_factory=dict, description="what the run measured: accuracy of probes, R², seconds"
+        default_factory=dict, description="what the run measured: accuracy of classifiers, R² of directions, seconds"
     )
-    progress: JsonValue = Field(default=None, description="where an unfinished run stands; null once complete")
+    progress: JsonValue = Field(default=None, description="position of an unfinished run; null once it is complete")
 
     @model_validator(mode="after")
     def _check(self) -> Manifest:
@@ -216,24 +220,40 @@ class Manifest(ManifestHeader):
         if rows != self.totals.accepted:
             raise ValueError(f"the shards hold {rows} samples, but the cells account for {self.totals.accepted}")
         names = [entry.name for entry in (*self.shards, *self.files)]
-        if len(set(names)) != len(names) or NAME in names or HASH_NAME in names:
+        if len(set(names)) != len(names) or MANIFEST_NAME in names or MANIFEST_HASH_NAME in names:
             raise ValueError("a file is listed twice, or the manifest lists itself")
-        missing = sorted({PLAN, TABLE, CROISSANT, CARD} - set(names))
+        missing = sorted({PLAN_NAME, SAMPLES_NAME, CROISSANT_NAME, DATA_CARD_NAME} - set(names))
         if self.complete and missing:
             raise ValueError(f"the run is marked complete, but {', '.join(missing)} is not listed")
         if self.complete and self.progress is not None:
             raise ValueError("the run is marked complete, but progress is given")
-        json.dumps([self.settings, self.measured, self.progress], allow_nan=False)  # ValueError names what is wrong
+        json.dumps([self.config, self.measured, self.progress], allow_nan=False)  # raises ValueError on NaN
         return self
 
     def entry(self, name: str) -> FileEntry | None:
-        """Return the entry of a file that is no shard, or None."""
+        """Return the entry of a file other than a shard, or None."""
         return next((entry for entry in self.files if entry.name == name), None)
 
 
+def file_entry(folder: Path, name: str) -> FileEntry:
+    """Return the entry of a file in an output folder.
+
+    Raises
+    ------
+    IntegrityError
+        When the name leads out of the folder.
+    OutputError
+        When the file is missing.
+    """
+    path = inside(folder, name)
+    if not path.is_file():
+        raise OutputError(f"{path} is missing and cannot be listed in the manifest")
+    return FileEntry(name=name, sha256=sha256_file(path), bytes=path.stat().st_size)
+
+
 def hash_line(data: bytes) -> str:
-    """Return the line of manifest.sha256 for a manifest of these bytes (`sha256sum -c` reads it)."""
-    return f"{hashlib.sha256(data).hexdigest()}  {NAME}\n"
+    """Return the line of manifest.sha256 for a manifest of these bytes, in the form that `sha256sum -c` reads."""
+    return f"{hashlib.sha256(data).hexdigest()}  {MANIFEST_NAME}\n"
 
 
 def read_manifest(folder: Path | str) -> Manifest:
@@ -242,67 +262,83 @@ def read_manifest(folder: Path | str) -> Manifest:
     Raises
     ------
     IntegrityError
-        When it is missing, does not match manifest.sha256, has an unknown version, or contradicts itself.
+        When it is missing, does not match manifest.sha256, has another version, or contradicts itself.
     """
     folder = Path(folder)
-    data = _read(folder / NAME, "no output folder of faceaug is there")
+    data = _read(folder / MANIFEST_NAME, "the folder is not an output folder of faceaug")
     check_hash(folder, data)
-    return parse_manifest(data, folder / NAME)
+    return parse_manifest(data, folder / MANIFEST_NAME)
 
 
 def check_hash(folder: Path, data: bytes) -> None:
-    """Check manifest.json's bytes against manifest.sha256, or raise IntegrityError.
+    """Check the bytes of manifest.json against manifest.sha256.
 
-    Two lines stand there only while a manifest is being replaced, the new hash and then the old one: whichever of the
-    two manifests an interruption leaves behind is known.
+    The file has two lines while a manifest is being replaced: the new hash, then the old one. After an interruption
+    either manifest therefore matches.
+
+    Raises
+    ------
+    IntegrityError
+        When manifest.sha256 is missing or does not match.
     """
-    recorded = _read(folder / HASH_NAME, "the hash of the manifest")
+    recorded = _read(folder / MANIFEST_HASH_NAME, "the file with the hash of the manifest")
     lines = recorded.decode("utf-8", "replace").splitlines(keepends=True)
     if len(lines) not in (1, 2) or hash_line(data) not in lines or any(not _is_hash_line(line) for line in lines):
         raise IntegrityError(
-            f"{folder / NAME} does not match {HASH_NAME}: one of the two was changed or damaged; "
-            "restore both from a copy or make the folder again"
+            f"{folder / MANIFEST_NAME} does not match {MANIFEST_HASH_NAME}: one of the two files was changed or "
+            "damaged; restore both from a copy, or write the folder anew"
         )
 
 
 def _is_hash_line(line: str) -> bool:
     digest, tail = line[:64], line[64:]
-    return tail == f"  {NAME}\n" and len(digest) == 64 and set(digest) <= set("0123456789abcdef")
+    return tail == f"  {MANIFEST_NAME}\n" and len(digest) == 64 and set(digest) <= set("0123456789abcdef")
 
 
 def parse_manifest(data: bytes, path: Path) -> Manifest:
-    """Parse manifest.json; see `read_manifest` for errors."""
+    """Parse the bytes of manifest.json; `read_manifest` lists the errors."""
     try:
         value: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} is not JSON: {one_line(error)}") from error
-    found = (value.get("format"), value.get("version")) if isinstance(value, dict) else (None, None)
-    if found[0] != FORMAT:
-        raise IntegrityError(f"{path} is no manifest of faceaug: its format is {shown(found[0])}, not {FORMAT!r}")
-    if found[1] != VERSION or isinstance(found[1], bool):
+    stated_format, version = (value.get("format"), value.get("version")) if isinstance(value, dict) else (None, None)
+    if stated_format != MANIFEST_FORMAT:
         raise IntegrityError(
-            f"{path} has version {shown(found[1])}; this faceaug knows version {VERSION}: use the faceaug that wrote it"
+            f"{path} is no manifest of faceaug: its format is {shown(stated_format)}, not {MANIFEST_FORMAT!r}"
+        )
+    if version != MANIFEST_VERSION or isinstance(version, bool):
+        raise IntegrityError(
+            f"{path} has version {shown(version)}, and this faceaug reads version {MANIFEST_VERSION}; write the folder "
+            "anew with this version, or read it with the version that wrote it"
         )
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = one_line(".".join(map(str, first["loc"]))) + ": " if first["loc"] else ""
-        raise IntegrityError(f"{path} is not sound: {where}{one_line(first['msg'], 300)}") from error
+        place = one_line(".".join(map(str, first["loc"]))) + ": " if first["loc"] else ""
+        raise IntegrityError(f"{path} is not valid: {place}{one_line(first['msg'], 300)}") from error
 
 
 def write_manifest(folder: Path | str, manifest: Manifest) -> None:
-    """Write manifest.json and manifest.sha256 so that an interruption at any point leaves a pair that matches."""
+    """Write manifest.json and manifest.sha256.
+
+    After an interruption at any point, the two files on disk match.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be written.
+    """
     folder = Path(folder)
     data = (json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     new = hash_line(data)
-    path = folder / NAME
+    path = folder / MANIFEST_NAME
     if path.exists():
-        write_bytes(folder / HASH_NAME, (new + hash_line(path.read_bytes())).encode())
+        write_bytes(folder / MANIFEST_HASH_NAME, (new + hash_line(path.read_bytes())).encode())
     else:
-        write_bytes(folder / HASH_NAME, new.encode())
+        write_bytes(folder / MANIFEST_HASH_NAME, new.encode())
     write_bytes(path, data)
-    write_bytes(folder / HASH_NAME, new.encode())
+    write_bytes(folder / MANIFEST_HASH_NAME, new.encode())
 
 
 def manifest_schema() -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Read a shard: random access by row, safe to pickle and to use in worker processes."""
+"""Read a shard: random access by row. A reader can be pickled and used in worker processes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,33 +13,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceaug.errors import FaceaugError, IntegrityError, nearest
-from faceaug.shards.writer import FORMAT, VERSION
+from faceaug.shards.columns import MISSING_CODE, SHARD_FORMAT, SHARD_VERSION, Column
 from faceaug.utils import images
 from faceaug.utils.hdf5 import open_hdf5
 from faceaug.utils.text import one_line, shown
 
-GAP = 65536  # bytes between two wanted images that are read along rather than skipped
-SPAN = 8 << 20  # most bytes fetched in one read
-CACHE = 1 << 20  # bytes of chunks kept by an open shard; a process may hold many open
+_CHUNK_CACHE_BYTES = 1 << 20  # small, since a process may hold many shards open
 
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)  # what h5py makes of a damaged file
+DAMAGE_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+"""What h5py raises on a damaged file."""
 
 
 class ShardReader:
     """Random access to one shard.
 
-    The file is opened on first use, and anew in every other process, whether the reader came there by pickling or by
-    fork. Every read is checked against HDF5's checksums.
+    The file is opened on first use. A process that receives the reader by pickling or by fork opens the file anew.
+    HDF5 checks every read against its checksums.
+
+    Parameters
+    ----------
+    path : path
+        The shard.
+    max_gap : int
+        Bytes between two requested images up to which they are fetched in one read.
+    max_span : int
+        Most bytes of one read that fetches several images.
 
     Raises
     ------
     IntegrityError
-        When the file is missing, is no shard, has an unknown version, names data outside itself, or what is read is
-        damaged.
+        When the file is missing, is no shard, has another version, refers to data outside itself, or is damaged where
+        it is read.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, max_gap: int = 1 << 16, max_span: int = 8 << 20) -> None:
         self.path = Path(path)
+        self._max_gap, self._max_span = max_gap, max_span
         self._file: h5py.File | None = None
         self._pid = -1
         self._images: h5py.Dataset | None = None
@@ -76,49 +85,49 @@ class ShardReader:
 
     @property
     def codec(self) -> str:
-        """Codec of the encoded images; what `encoded` gives: `png` for the raw layout."""
+        """Codec of what `encoded` returns: that of the images, and `png` for the raw layout."""
         self._open()
         return "png" if self._layout == "raw" else self._codec
 
     @property
     def pixel_shape(self) -> tuple[int, int] | None:
-        """Height and width of the images of a raw shard; None for a blob, where each has its own."""
+        """Height and width of the images of a raw shard; None for a blob, whose images may have several sizes."""
         self._open()
         assert self._images is not None
         return (self._images.shape[1], self._images.shape[2]) if self._layout == "raw" else None
 
     @property
     def offset(self) -> NDArray[np.int64]:
-        """Image k of a blob is blob[offset[k]:offset[k+1]]; int64 [rows + 1]. Of the raw layout: empty."""
+        """Offsets int64 [rows + 1]: image k is blob[offset[k]:offset[k+1]]. Empty in the raw layout."""
         self._open()
         assert self._offset is not None
         return self._offset
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Paths of the columns that are there: `cell`, `attr/gender`, `w` ..."""
-        found: list[str] = []
+        """Paths of the columns that the shard has: `cell`, `attr/gender`, `w` ..."""
+        names: list[str] = []
 
-        def note(name: str, item: h5py.HLObject) -> None:
+        def collect(name: str, item: h5py.HLObject) -> None:
             if isinstance(item, h5py.Dataset) and name not in ("blob", "offset", "pixels"):
-                found.append(name)
+                names.append(name)
 
         try:
-            self._open().visititems(note)
-        except DAMAGE as error:
+            self._open().visititems(collect)
+        except DAMAGE_ERRORS as error:
             raise self._damaged("its structure", error) from error
-        return tuple(found)
+        return tuple(names)
 
     def levels(self, key: str) -> tuple[str, ...]:
         """Return the levels of a category column in the order of their codes; empty for any other column."""
         try:
             stored = self._column(key).attrs.get("levels")
             return () if stored is None else tuple(bytes(level).decode() for level in stored)
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             raise self._damaged(f"column {key}", error) from error
 
     def column(self, key: str, rows: Sequence[int] | slice = slice(None)) -> NDArray[Any]:
-        """Return the values of a column (codes for a category) for all or some rows, in the order asked."""
+        """Return the values of a column (codes for a category) for all or some rows, in the order of `rows`."""
         dataset = self._column(key)
         try:
             if isinstance(rows, slice):
@@ -126,21 +135,31 @@ class ShardReader:
             self._check(rows)
             first, last = (min(rows), max(rows) + 1) if len(rows) else (0, 0)
             return np.asarray(dataset[first:last])[np.asarray(rows, np.int64) - first]
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             raise self._damaged(f"column {key}", error) from error
 
+    def read_columns(self, columns: Iterable[Column]) -> dict[str, NDArray[Any]]:
+        """Return the stored values of several columns by their keys; columns that the shard lacks are left out."""
+        keys = set(self.keys)
+        return {column.key: self.column(column.path) for column in columns if column.path in keys}
+
+    def made_by(self, engine: str) -> NDArray[np.bool_]:
+        """Return which samples an engine made, bool [rows]; none where the shard does not list the engine."""
+        levels = self.levels("engine")
+        return np.asarray(self.column("engine") == (levels.index(engine) if engine in levels else MISSING_CODE))
+
     def encoded(self, row: int) -> bytes:
-        """Return the encoded image of a row; a raw shard's pixels are encoded as PNG."""
+        """Return the encoded image of a row; pixels of a raw shard are encoded as PNG."""
         return self.encoded_many([row])[0]
 
     def encoded_many(self, rows: Sequence[int]) -> list[bytes]:
-        """Return the encoded images of several rows, read in the order in which they lie in the file."""
+        """Return the encoded images of several rows, which are read in the order of the file."""
         if self.layout == "raw":
             return [images.encode(pixels, "png") for pixels in self._pixels(rows)]
         return self._blobs(rows)
 
     def stored_many(self, rows: Sequence[int]) -> list[bytes]:
-        """Return what the column sha256 is the hash of: encoded images, or the bytes of raw pixels."""
+        """Return the bytes that the column sha256 is computed from: encoded images, or raw pixels."""
         return [p.tobytes() for p in self._pixels(rows)] if self.layout == "raw" else self._blobs(rows)
 
     def image(self, row: int) -> NDArray[np.uint8]:
@@ -157,45 +176,45 @@ class ShardReader:
         ]
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
+        """Close the file; the next access opens it again."""
         if self._file is not None:
             self._file.close()
         self._file = self._images = None
 
     def _blobs(self, rows: Sequence[int]) -> list[bytes]:
-        """Read images of the blob; what lies close together is fetched in one read."""
+        """Read images of the blob; images that lie close together are fetched in one read."""
         self._check(rows)
         offset = self.offset
         order = sorted(range(len(rows)), key=rows.__getitem__)
-        found: list[bytes] = [b""] * len(rows)
-        at = 0
-        while at < len(order):
-            start, stop, last = offset[rows[order[at]]], offset[rows[order[at]] + 1], at + 1
-            while last < len(order):
-                begin, end = offset[rows[order[last]]], offset[rows[order[last]] + 1]
-                if begin - stop > GAP or end - start > SPAN:
+        result: list[bytes] = [b""] * len(rows)
+        first = 0
+        while first < len(order):
+            start, stop, after = offset[rows[order[first]]], offset[rows[order[first]] + 1], first + 1
+            while after < len(order):
+                begin, end = offset[rows[order[after]]], offset[rows[order[after]] + 1]
+                if begin - stop > self._max_gap or end - start > self._max_span:
                     break
-                stop, last = max(stop, end), last + 1
-            piece = self._read(slice(int(start), int(stop)), rows[order[at]]).tobytes()
-            for k in order[at:last]:
-                found[k] = piece[offset[rows[k]] - start : offset[rows[k] + 1] - start]
-            at = last
-        return found
+                stop, after = max(stop, end), after + 1
+            span = self._read(slice(int(start), int(stop)), rows[order[first]]).tobytes()
+            for k in order[first:after]:
+                result[k] = span[offset[rows[k]] - start : offset[rows[k] + 1] - start]
+            first = after
+        return result
 
     def _pixels(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         self._check(rows)
-        found: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(rows)
+        result: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(rows)
         for k in sorted(range(len(rows)), key=rows.__getitem__):
-            found[k] = self._read(rows[k], rows[k])
-        return found
+            result[k] = self._read(rows[k], rows[k])
+        return result
 
     def _read(self, where: slice | int, row: int) -> NDArray[np.uint8]:
         self._open()
         assert self._images is not None
         try:
             return np.asarray(self._images[where])
-        except DAMAGE as error:
-            raise self._damaged(f"row {row} or one beside it", error) from error
+        except DAMAGE_ERRORS as error:
+            raise self._damaged(f"row {row} or a neighbouring row", error) from error
 
     def _check(self, rows: Sequence[int]) -> None:
         count = self.rows
@@ -205,65 +224,67 @@ class ShardReader:
 
     def _column(self, key: str) -> h5py.Dataset:
         try:
-            found = self._open().get(key)
-        except DAMAGE as error:
+            dataset = self._open().get(key)
+        except DAMAGE_ERRORS as error:
             raise self._damaged(f"column {key}", error) from error
-        if not isinstance(found, h5py.Dataset):
+        if not isinstance(dataset, h5py.Dataset):
             raise FaceaugError(f"{self.path} has no column {shown(key)}: {nearest(key, self.keys)}")
-        return found
+        return dataset
 
     def _damaged(self, what: str, error: Exception) -> IntegrityError:
         return IntegrityError(
-            f"{self.path}, {what}, is damaged ({one_line(error)}); run faceaug verify to see all that is wrong"
+            f"{self.path}, {what}, is damaged ({one_line(error)}); run faceaug verify to see all damage"
         )
 
     def _open(self) -> h5py.File:
         if self._file is not None and self._pid == os.getpid():
             return self._file
-        if self._file is not None:  # inherited by fork: it shares its place in the file with the parent's
+        if self._file is not None:  # inherited by fork: parent and child would share one file position
             self._file.close()
             self._file = self._images = None
         try:
-            file = open_hdf5(self.path, IntegrityError, cache_bytes=CACHE)
+            file = open_hdf5(self.path, IntegrityError, cache_bytes=_CHUNK_CACHE_BYTES)
         except FileNotFoundError as error:
-            raise IntegrityError(f"{self.path} is missing: no shard is there") from error
+            raise IntegrityError(f"{self.path} is missing: the shard does not exist") from error
         except OSError as error:
             raise IntegrityError(
                 f"{self.path} is no shard, or a damaged one ({one_line(error)}); run faceaug verify"
             ) from error
         try:
-            self._take(file)
+            self._read_header(file)
         except BaseException as error:
             file.close()
-            if isinstance(error, DAMAGE):
+            if isinstance(error, DAMAGE_ERRORS):
                 raise self._damaged("its structure", error) from error
             raise
         self._file, self._pid = file, os.getpid()
         return file
 
-    def _take(self, file: h5py.File) -> None:
-        kind, version = _text(file.attrs.get("format")), file.attrs.get("version")
-        if kind != FORMAT:
-            raise IntegrityError(f"{self.path} is no shard of faceaug: its format is {shown(kind)}, not {FORMAT!r}")
-        if version != VERSION:
+    def _read_header(self, file: h5py.File) -> None:
+        stated_format, version = _text(file.attrs.get("format")), file.attrs.get("version")
+        if stated_format != SHARD_FORMAT:
             raise IntegrityError(
-                f"{self.path} has version {shown(version)}; this faceaug knows version {VERSION}: "
-                "use the one that wrote it"
+                f"{self.path} is no shard of faceaug: its format is {shown(stated_format)}, not {SHARD_FORMAT!r}"
+            )
+        if version != SHARD_VERSION:
+            raise IntegrityError(
+                f"{self.path} has version {shown(version)}, and this faceaug reads version {SHARD_VERSION}; write the "
+                "folder anew with this version, or read it with the version that wrote it"
             )
         self._rows, self._layout = int(file.attrs["rows"]), _text(file.attrs["layout"])
         self._codec = _text(file.attrs["codec"])
         if self._layout == "raw":
             self._images, self._offset = file["pixels"], np.empty(0, np.int64)
-            sound = self._images.shape[:1] == (self._rows,) and self._images.ndim == 4
+            valid = self._images.shape[:1] == (self._rows,) and self._images.ndim == 4
         else:
             self._images, self._offset = file["blob"], file["offset"][:]
-            sound = len(self._offset) == self._rows + 1 and offsets_sound(self._offset, len(self._images))
-        if not sound:
-            raise ValueError("the images and their offsets do not go with the number of rows")
+            valid = len(self._offset) == self._rows + 1 and offsets_valid(self._offset, len(self._images))
+        if not valid:
+            raise ValueError("the images and their offsets do not match the number of rows")
 
 
-def offsets_sound(offset: NDArray[np.int64], total: int) -> bool:
-    """Say whether offsets start at 0, rise at every step and end at `total`."""
+def offsets_valid(offset: NDArray[np.int64], total: int) -> bool:
+    """Return whether offsets int64 [n + 1] start at 0, increase at every step and end at `total`."""
     return bool(len(offset) and offset[0] == 0 and offset[-1] == total and np.all(np.diff(offset) > 0))
 
 

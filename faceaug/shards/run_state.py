@@ -1,7 +1,7 @@
-"""Where a run stands: what is on disk, what is not yet, and the account of the cells, as one value that is replaced.
+"""State of a run: what is on disk, what is not yet, and the account of the cells.
 
-A run can be interrupted between any two steps. `OutputFolder` holds one `RunState` and replaces it whole, so that
-samples, account and progress always go together.
+A run can be interrupted between any two steps. `OutputFolder` has one immutable `RunState` and replaces it as a whole,
+so that samples, account and progress always belong together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from faceaug.shards.writer import EncodedSample
 
 @dataclasses.dataclass(frozen=True)
 class CellState:
-    """Where a cell stands: attempts rejected so far by reason, and why it ends short if it does."""
+    """State of a cell.
+
+    Attributes
+    ----------
+    rejected : mapping of str to int
+        Attempts rejected so far, by reason.
+    note : str
+        Why the cell ends short; empty where it does not.
+    """
 
     rejected: Mapping[str, int] = dataclasses.field(default_factory=dict)
     note: str = ""
@@ -29,16 +37,22 @@ class CellState:
 
 @dataclasses.dataclass(frozen=True)
 class RunState:
-    """Where a run stands.
+    """State of a run.
 
     Attributes
     ----------
-    manifest : the manifest as it is on disk
-    pending : samples of the shard that is not full yet
-    saved : how many of these are on disk, in a part
-    cells : state of each cell after the last sample; one that is not there has not been tried
-    progress : what the run noted after the last block
-    changed : whether anything of this is not on disk
+    manifest : Manifest
+        As it is on disk.
+    pending : tuple of EncodedSample
+        Samples of the shard that is not full yet.
+    saved : int
+        How many of the pending samples are on disk, in a part.
+    cells : mapping of int to CellState
+        State of each cell after the last sample; a cell without attempts is absent.
+    progress : JSON value
+        Position of the run after the last block, as its caller gave it.
+    changed : bool
+        Whether something of this is not on disk.
     """
 
     manifest: Manifest
@@ -49,26 +63,32 @@ class RunState:
     changed: bool = False
 
     @classmethod
-    def of(cls, manifest: Manifest, pending: Sequence[EncodedSample]) -> RunState:
-        """Return the state that a manifest and the samples in its part describe."""
+    def from_manifest(cls, manifest: Manifest, pending: Sequence[EncodedSample]) -> RunState:
+        """Return the state that a manifest and the samples of its part describe."""
         cells = {cell.index: CellState(cell.rejected, cell.note) for cell in manifest.cells}
         return cls(manifest, tuple(pending), len(pending), cells, manifest.progress)
 
     @property
     def size(self) -> int:
-        """Bytes that the pending samples take in a shard."""
-        return sum(record.size for record in self.pending)
+        """Approximate number of bytes that the pending samples take in a shard."""
+        return sum(sample.size for sample in self.pending)
 
     def accepted(self) -> Counter[int]:
-        """Return the number of samples in each cell, those included that are not on disk."""
-        counts = Counter({c.index: c.accepted for c in self.manifest.cells if c.accepted})
-        counts.update(record.sample.cell for record in self.pending[self.saved :])
+        """Return the number of samples of each cell, including those that are not on disk."""
+        counts = Counter({cell.index: cell.accepted for cell in self.manifest.cells if cell.accepted})
+        counts.update(sample.sample.cell for sample in self.pending[self.saved :])
         return counts
 
     def check(self, block: Sequence[EncodedSample]) -> None:
-        """Refuse a block that the manifest could not account for."""
+        """Check that the plan has room for a block of samples.
+
+        Raises
+        ------
+        FaceaugError
+            When a sample belongs to no cell of the plan, or a cell would have more samples than planned.
+        """
         cells, counts = self.manifest.cells, self.accepted()
-        counts.update(record.sample.cell for record in block)
+        counts.update(sample.sample.cell for sample in block)
         for index, count in counts.items():
             if not 0 <= index < len(cells):
                 raise FaceaugError(f"a sample is of cell {index}; there are cells 0 to {len(cells) - 1}")
@@ -79,7 +99,7 @@ class RunState:
     def extended(
         self, block: Sequence[EncodedSample], cells: Mapping[int, CellState] | None, progress: JsonValue
     ) -> RunState:
-        """Return the state after one more block; what the caller goes on changing is copied."""
+        """Return the state after one more block; objects that the caller may go on changing are copied."""
         states = {index: CellState(dict(state.rejected), state.note) for index, state in (cells or {}).items()}
         return dataclasses.replace(
             self,
@@ -90,15 +110,21 @@ class RunState:
         )
 
     def with_shards(self, shards: Sequence[ShardEntry]) -> Manifest:
-        """Return the manifest once `shards` hold all samples, the pending ones too."""
-        counts, none = self.accepted(), CellState()
-        states = [(cell, self.cells.get(cell.index, none)) for cell in self.manifest.cells]
-        cells = tuple(cell.with_account(counts[cell.index], state.rejected, state.note) for cell, state in states)
-        return self.altered(shards=tuple(shards), cells=cells, totals=Totals.of(cells), progress=self.progress)
+        """Return the manifest for `shards` that contain all samples, including the pending ones."""
+        counts, initial = self.accepted(), CellState()
+        states = [(cell, self.cells.get(cell.index, initial)) for cell in self.manifest.cells]
+        cells = tuple(cell.with_outcome(counts[cell.index], state.rejected, state.note) for cell, state in states)
+        return self.with_changes(shards=tuple(shards), cells=cells, totals=Totals.of(cells), progress=self.progress)
 
-    def altered(self, **changes: Any) -> Manifest:
-        """Return the manifest with other values in some fields, checked as a whole."""
+    def with_changes(self, **changes: Any) -> Manifest:
+        """Return the manifest with other values in some fields, checked as a whole.
+
+        Raises
+        ------
+        FaceaugError
+            When the manifest would contradict itself.
+        """
         try:
             return Manifest(**{**dict(self.manifest), **changes})
         except ValidationError as error:
-            raise FaceaugError(f"the manifest would not be sound: {error.errors()[0]['msg']}") from error
+            raise FaceaugError(f"the manifest would not be valid: {error.errors()[0]['msg']}") from error

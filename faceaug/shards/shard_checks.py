@@ -1,7 +1,7 @@
-"""What is checked in one shard and in the table of samples; `verify` puts the pieces together.
+"""Checks of one shard and of the table of samples; `verify` combines them.
 
-A shard may be damaged in any way, so nothing here trusts it: data whose HDF5 checksum fails is read around it, and the
-hash of each image then tells which rows the damage hit.
+A shard may be damaged in any way, so nothing here relies on it. Data whose HDF5 checksum fails is read without the
+checksum, and the hash of each image then shows which rows are damaged.
 """
 
 from __future__ import annotations
@@ -19,21 +19,27 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from faceaug.errors import ImageError, IntegrityError
-from faceaug.shards.columns import ENGINES, MISSING, Column, complete_columns
-from faceaug.shards.manifest import TABLE, Manifest, ShardEntry
-from faceaug.shards.reader import DAMAGE, offsets_sound
-from faceaug.shards.samples_table import Fetch, shard_table
-from faceaug.shards.writer import FORMAT, VERSION
+from faceaug.shards.columns import (
+    ENGINES_WITH_SOURCE,
+    MISSING_CODE,
+    SHARD_FORMAT,
+    SHARD_VERSION,
+    Column,
+    complete_columns,
+)
+from faceaug.shards.description.samples_table import shard_table
+from faceaug.shards.manifest import SAMPLES_NAME, Manifest, ShardEntry
+from faceaug.shards.reader import DAMAGE_ERRORS, offsets_valid
 from faceaug.utils import images
 from faceaug.utils.hdf5 import open_hdf5
 from faceaug.utils.text import one_line, shown
 
-OPTIONAL = ("w", "origin_w", "source_sha256")  # absent when no sample of the shard has one
+_OPTIONAL = ("w", "origin_w", "source_sha256")  # absent when no sample of the shard has one
 
 
 @dataclasses.dataclass(frozen=True)
 class ShardProblem:
-    """Something that is wrong: in which file, and if known of which shard and row."""
+    """A problem of an output folder, with the file and, where they are known, shard and row."""
 
     file: str
     what: str
@@ -47,73 +53,71 @@ class ShardProblem:
 
 @dataclasses.dataclass
 class ShardContent:
-    """What was read of one shard: stored values by column key, and what is wrong."""
+    """Content of one shard: stored values by column key (latents left out), and its problems."""
 
     entry: ShardEntry
     columns: dict[str, NDArray[Any]] = dataclasses.field(default_factory=dict)
     problems: list[ShardProblem] = dataclasses.field(default_factory=list)
 
     def add(self, what: str, row: Any = None) -> None:
-        """Note a problem of this shard."""
+        """Add a problem of this shard."""
         self.problems.append(ShardProblem(self.entry.name, what, self.entry.name, None if row is None else int(row)))
 
 
 def check_shard(path: Path, entry: ShardEntry, manifest: Manifest) -> ShardContent:
-    """Read all of a shard and check it against the manifest."""
+    """Read a whole shard and check it against the manifest; damage is reported in the result, not raised."""
     content = ShardContent(entry)
     try:
         with open_hdf5(path, IntegrityError) as file:
-            if _check_head(file, content, manifest):
+            if _check_header(file, content, manifest):
                 _check_columns(file, content, manifest)
                 _check_images(file, content, manifest)
     except IntegrityError as error:
         content.add(str(error))
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         content.add(f"cannot be read as a shard: {one_line(error)}")
     return content
 
 
-def _check_head(file: h5py.File, content: ShardContent, manifest: Manifest) -> bool:
-    """Check format, version, rows, layout and codec; False when reading on makes no sense."""
-    found = {name: _plain(file.attrs.get(name)) for name in ("format", "version", "rows", "layout", "codec")}
+def _check_header(file: h5py.File, content: ShardContent, manifest: Manifest) -> bool:
+    """Check format, version, rows, layout and codec; return False when the rest cannot be checked."""
+    stated = {name: _plain(file.attrs.get(name)) for name in ("format", "version", "rows", "layout", "codec")}
     expected = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": SHARD_FORMAT,
+        "version": SHARD_VERSION,
         "rows": content.entry.rows,
         "layout": manifest.layout,
         "codec": manifest.codec,
     }
     for name, value in expected.items():
-        if found[name] != value:
-            content.add(f"its {name} is {shown(found[name])}, expected {value!r}")
-    return found == expected
+        if stated[name] != value:
+            content.add(f"its {name} is {shown(stated[name])}, expected {value!r}")
+    return stated == expected
 
 
 def _check_columns(file: h5py.File, content: ShardContent, manifest: Manifest) -> None:
-    columns = {column.dataset: column for column in complete_columns(manifest.columns)}
-    stored = {"pixels"} if manifest.layout == "raw" else {"blob", "offset"}
-    there: set[str] = set()
-    file.visititems(lambda name, item: there.add(name) if isinstance(item, h5py.Dataset) else None)
-    for name in sorted(there - stored - set(columns)):
-        content.add(f"holds a dataset {shown(name)} that the manifest does not know")
-    for name in sorted((stored | set(columns)) - set(OPTIONAL) - there):
-        content.add(f"the dataset {name!r} is missing")
-    for name, column in columns.items():
-        if name not in there:
-            continue
-        values = _whole(file[name], name, content)
+    columns = {column.path: column for column in complete_columns(manifest.columns)}
+    image_paths = {"pixels"} if manifest.layout == "raw" else {"blob", "offset"}
+    paths: set[str] = set()
+    file.visititems(lambda path, item: paths.add(path) if isinstance(item, h5py.Dataset) else None)
+    for path in sorted(paths - image_paths - set(columns)):
+        content.add(f"has a data set {shown(path)} that the manifest does not list")
+    for path in sorted((image_paths | set(columns)) - set(_OPTIONAL) - paths):
+        content.add(f"the data set {path!r} is missing")
+    for path, column in columns.items():
+        values = _read_whole(file[path], path, content) if path in paths else None
         if values is None:
             continue
         width = {"sha256": (32,), "latent": values.shape[1:2]}.get(column.type, ())
         if values.dtype != column.dtype or values.shape != (content.entry.rows, *width):
             content.add(
-                f"{name} is {values.dtype} {list(values.shape)}, expected {column.dtype} of {content.entry.rows} rows"
+                f"{path} is {values.dtype} {list(values.shape)}, expected {column.dtype} of {content.entry.rows} rows"
             )
             continue
-        if column.type != "latent":  # large, and not in the table
+        if column.type != "latent":  # latents are large, and the table does not have them
             content.columns[column.key] = values
-        _check_values(file[name], column, values, content, len(manifest.cells))
-    _check_sources(content)
+        _check_values(file[path], column, values, content, len(manifest.cells))
+    _check_sources(content, columns["engine"])
 
 
 def _check_values(
@@ -123,30 +127,31 @@ def _check_values(
     if column.type == "category":
         levels = tuple(bytes(level).decode("utf-8", "replace") for level in dataset.attrs.get("levels", ()))
         if levels != column.levels:
-            content.add(f"{column.dataset} has levels {shown(levels)}, the manifest has {column.levels}")
-        lowest = 0 if column.group == "sample" else MISSING
+            content.add(f"{column.path} has levels {shown(levels)}, the manifest has {column.levels}")
+        lowest = 0 if column.group == "sample" else MISSING_CODE
         bad = (values < lowest) | (values >= len(column.levels))
     elif column.key == "cell":
         bad = (values < 0) | (values >= cells)
-    elif column.type == "latent":  # all of it, or nothing (NaN) for a sample that has none
+    elif column.type == "latent":  # a row is finite as a whole, or NaN as a whole where a sample has no latent
         bad = np.isinf(values).any(axis=1) | (np.isnan(values).any(axis=1) & ~np.isnan(values).all(axis=1))
     for row in np.flatnonzero(bad):
-        content.add(f"{column.dataset} has the value {values[row]}, which it cannot have", row)
+        content.add(f"{column.path} has the value {values[row]}, which is not allowed", row)
 
 
-def _check_sources(content: ShardContent) -> None:
-    """A re-rendered face names its real picture; a drawn one may, where it began with one."""
+def _check_sources(content: ShardContent, column: Column) -> None:
+    """Check that every rerendered face names its image. Samples of other engines may have a source."""
     engine = content.columns.get("engine")
     if engine is None:
         return
     source = content.columns.get("source_sha256", np.zeros((len(engine), 32), np.uint8))
-    for row in np.flatnonzero(~source.any(axis=1) & (engine == ENGINES.index("rerender"))):
-        content.add("its engine and source_sha256 do not go together", row)
+    codes = [code for code, name in enumerate(column.levels) if name in ENGINES_WITH_SOURCE]
+    for row in np.flatnonzero(~source.any(axis=1) & np.isin(engine, codes)):
+        content.add("its engine requires a source_sha256, and it has none", row)
 
 
 def _check_images(file: h5py.File, content: ShardContent, manifest: Manifest) -> None:
     hashes = content.columns.get("sha256")
-    for row, data in _stored(file, content, manifest):
+    for row, data in _stored_images(file, content, manifest):
         if data is None:
             content.add("its pixels fail their checksum", row)
             continue
@@ -162,8 +167,8 @@ def _check_images(file: h5py.File, content: ShardContent, manifest: Manifest) ->
                 content.add(f"the image is {info.codec}, expected {manifest.codec}", row)
 
 
-def _stored(file: h5py.File, content: ShardContent, manifest: Manifest) -> Iterator[tuple[int, bytes | None]]:
-    """Yield row and bytes of each image, None for pixels that cannot be read."""
+def _stored_images(file: h5py.File, content: ShardContent, manifest: Manifest) -> Iterator[tuple[int, bytes | None]]:
+    """Yield row and bytes of each image; None for pixels that cannot be read."""
     rows = content.entry.rows
     if manifest.layout == "raw":
         pixels = file["pixels"]
@@ -176,25 +181,26 @@ def _stored(file: h5py.File, content: ShardContent, manifest: Manifest) -> Itera
             except OSError:
                 yield row, None
         return
-    offset, blob = _whole(file["offset"], "offset", content), _whole(file["blob"], "blob", content)
+    offset, blob = _read_whole(file["offset"], "offset", content), _read_whole(file["blob"], "blob", content)
     if offset is None or blob is None:
         return
-    if offset.shape != (rows + 1,) or blob.ndim != 1 or blob.dtype != np.uint8 or not offsets_sound(offset, len(blob)):
-        content.add(f"the offsets do not rise from 0 to {blob.size} in {rows} steps", _first_fault(offset, blob.size))
+    if offset.shape != (rows + 1,) or blob.ndim != 1 or blob.dtype != np.uint8 or not offsets_valid(offset, len(blob)):
+        first = _first_bad_offset(offset, blob.size)
+        content.add(f"the offsets do not increase from 0 to {blob.size} in {rows} steps", first)
         return
     for row in range(rows):
         yield row, blob[offset[row] : offset[row + 1]].tobytes()
 
 
-def _first_fault(offset: NDArray[np.int64], total: int) -> int | None:
-    """Return the first row whose end does not lie beyond its start and within the blob."""
+def _first_bad_offset(offset: NDArray[np.int64], total: int) -> int | None:
+    """Return the first row whose end is not after its start or lies outside the blob."""
     wrong = np.flatnonzero((np.diff(offset) <= 0) | (offset[1:] > total)) if offset.ndim == 1 else np.empty(0)
     return int(wrong[0]) if len(wrong) else None
 
 
-def _whole(dataset: h5py.Dataset, name: str, content: ShardContent) -> NDArray[Any] | None:
-    """Read a whole dataset, around its checksums where these fail; None when nothing can be had."""
-    if dataset.nbytes > content.entry.bytes:  # nothing in a shard is compressed
+def _read_whole(dataset: h5py.Dataset, name: str, content: ShardContent) -> NDArray[Any] | None:
+    """Read a whole data set, without its checksums where they fail; None when it cannot be read at all."""
+    if dataset.nbytes > content.entry.bytes:  # a shard has no compression
         content.add(f"{name} claims {dataset.nbytes} bytes, more than the shard has")
         return None
     if not dataset.fletcher32:
@@ -204,57 +210,56 @@ def _whole(dataset: h5py.Dataset, name: str, content: ShardContent) -> NDArray[A
     except OSError:
         content.add(f"{name} fails its checksum")
     try:
-        return _around_checksums(dataset)
-    except DAMAGE as error:
+        return _read_without_checksums(dataset)
+    except DAMAGE_ERRORS as error:
         content.add(f"{name} cannot be read: {one_line(error)}")
         return None
 
 
-def _around_checksums(dataset: h5py.Dataset) -> NDArray[Any]:
+def _read_without_checksums(dataset: h5py.Dataset) -> NDArray[Any]:
     values = np.zeros(dataset.shape, dataset.dtype)
-    steps = [range(0, total, step) for total, step in zip(dataset.shape, dataset.chunks, strict=True)]
-    for corner in itertools.product(*steps):
+    starts = [range(0, total, step) for total, step in zip(dataset.shape, dataset.chunks, strict=True)]
+    for corner in itertools.product(*starts):
         raw = dataset.id.read_direct_chunk(corner)[1]
         chunk = np.frombuffer(raw[:-4], dataset.dtype).reshape(dataset.chunks)  # the last four bytes are the checksum
         window = tuple(slice(at, at + step) for at, step in zip(corner, dataset.chunks, strict=True))
-        part = values[window]
-        part[...] = chunk[tuple(slice(n) for n in part.shape)]
+        view = values[window]  # smaller than a chunk at the end of an axis
+        view[...] = chunk[tuple(slice(n) for n in view.shape)]
     return values
 
 
 def check_table(table: pa.Table, contents: list[ShardContent], manifest: Manifest) -> list[ShardProblem]:
-    """Compare samples.parquet with what the shards hold, cell by cell."""
+    """Compare samples.parquet with the content of the shards, value by value."""
     problems: list[ShardProblem] = []
     expected_rows = sum(content.entry.rows for content in contents)
     if table.num_rows != expected_rows:
-        return [ShardProblem(TABLE, f"has {table.num_rows} rows, the shards have {expected_rows}")]
+        return [ShardProblem(SAMPLES_NAME, f"has {table.num_rows} rows, the shards have {expected_rows}")]
     start = 0
     for content in contents:
         entry, values = content.entry, content.columns
-        expected = shard_table(entry.name, entry.rows, manifest.columns, _fetch(values))
+        expected = shard_table(entry.name, entry.rows, manifest.columns, values)
         if start == 0 and table.column_names != expected.column_names:
-            return [ShardProblem(TABLE, f"has the columns {table.column_names}, expected {expected.column_names}")]
-        part = table.slice(start, entry.rows)
+            what = f"has the columns {table.column_names}, expected {expected.column_names}"
+            return [ShardProblem(SAMPLES_NAME, what)]
+        rows = table.slice(start, entry.rows)
         start += entry.rows
         for name in expected.column_names:
-            if name in ("shard", "row") or name in values or name in OPTIONAL:
+            if name in ("shard", "row") or name in values or name in _OPTIONAL:
                 problems += [
-                    ShardProblem(TABLE, f"{name} is {shown(found)}, the shard has {shown(stored)}", entry.name, row)
-                    for row, found, stored in _differences(part[name], expected[name])
+                    ShardProblem(
+                        SAMPLES_NAME, f"{name} is {shown(value)}, the shard has {shown(stored)}", entry.name, row
+                    )
+                    for row, value, stored in _differences(rows[name], expected[name])
                 ]
     return problems
 
 
-def _fetch(values: dict[str, NDArray[Any]]) -> Fetch:
-    return lambda column: values.get(column.key)
-
-
-def _differences(found: pa.ChunkedArray, expected: pa.ChunkedArray) -> Iterator[tuple[int, Any, Any]]:
-    if found.type != expected.type:
-        yield 0, str(found.type), str(expected.type)
+def _differences(column: pa.ChunkedArray, expected: pa.ChunkedArray) -> Iterator[tuple[int, Any, Any]]:
+    if column.type != expected.type:
+        yield 0, str(column.type), str(expected.type)
         return
-    for row, (left, right) in enumerate(zip(found.to_pylist(), expected.to_pylist(), strict=True)):
-        if left != right and not (left != left and right != right):  # NaN agrees with NaN
+    for row, (left, right) in enumerate(zip(column.to_pylist(), expected.to_pylist(), strict=True)):
+        if left != right and not (left != left and right != right):  # NaN equals NaN here
             yield row, left, right
 
 

@@ -1,42 +1,44 @@
-"""Re-read a whole output folder and name everything that is wrong with it: file, shard, row."""
+"""Read a whole output folder again and report every problem with its file, shard and row."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from faceaug.errors import IntegrityError
+from faceaug.shards.description.samples_table import read_samples_table
 from faceaug.shards.manifest import (
-    DERIVED,
-    HASH_NAME,
-    NAME,
-    PLAN,
-    TABLE,
+    MANIFEST_HASH_NAME,
+    MANIFEST_NAME,
+    PLAN_NAME,
+    REPORT_NAMES,
+    SAMPLES_NAME,
     FileEntry,
     Manifest,
     check_hash,
     parse_manifest,
 )
-from faceaug.shards.samples_table import read_table
 from faceaug.shards.shard_checks import ShardContent, ShardProblem, check_shard, check_table
 from faceaug.utils.files import inside, read_json, sha256_file
-
-Progress = Callable[[int], None]
+from faceaug.utils.threads import Progress
 
 
 @dataclasses.dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes
     ----------
-    problems : what is wrong, each with file, shard, row and a sentence
-    rows : samples that the manifest lists
-    complete : False for a run that goes on or was interrupted; what is there can be sound all the same
-    notes : what is worth knowing and not wrong
+    problems : tuple of ShardProblem
+        Each has the file, a sentence and, where known, shard and row.
+    rows : int
+        Samples that the manifest lists.
+    complete : bool
+        False for a run that goes on or was interrupted; such a folder can be valid too.
+    notes : tuple of str
+        Remarks that are no problems.
     """
 
     problems: tuple[ShardProblem, ...]
@@ -46,11 +48,11 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no problem."""
         return not self.problems
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values for JSON."""
+        """Return the report as JSON values."""
         return {
             "ok": self.ok,
             "complete": self.complete,
@@ -60,7 +62,7 @@ class VerifyReport:
         }
 
     def to_text(self) -> str:
-        """Return lines for a person: a problem a line, then the outcome."""
+        """Return the report as text: a line per problem and note, then the outcome."""
         lines = [str(problem) for problem in self.problems] + [f"note: {note}" for note in self.notes]
         count = len(self.problems)
         outcome = "sound" if self.ok else f"{count} problem{'s' if count > 1 else ''}"
@@ -69,33 +71,37 @@ class VerifyReport:
 
 
 def verify(folder: Path | str, progress: Progress | None = None) -> VerifyReport:
-    """Re-read everything in an output folder: every file, every image, every number.
+    """Read everything in an output folder again: every file, every image, every number.
 
     Parameters
     ----------
-    folder : the output folder
-    progress : called with the number of samples just checked, for a progress bar
+    folder : path
+        The output folder.
+    progress : callable (samples), optional
+        Called with the number of samples that were just checked.
 
     Returns
     -------
     VerifyReport
-        Damage is reported, never raised. A run in progress is accepted as long as what is there is sound.
+        Damage is reported and never raised. An unfinished run is accepted when its files are valid.
     """
     folder = Path(folder)
     problems: list[ShardProblem] = []
     try:
-        data = (folder / NAME).read_bytes()
+        data = (folder / MANIFEST_NAME).read_bytes()
     except OSError as error:
         what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
-        return VerifyReport((ShardProblem(NAME, f"{what}; no output folder of faceaug is at {folder}"),), 0, False)
+        return VerifyReport(
+            (ShardProblem(MANIFEST_NAME, f"{what}; no output folder of faceaug is at {folder}"),), 0, False
+        )
     try:
         check_hash(folder, data)
     except IntegrityError as error:
-        problems.append(ShardProblem(HASH_NAME, str(error)))
+        problems.append(ShardProblem(MANIFEST_HASH_NAME, str(error)))
     try:
-        manifest = parse_manifest(data, folder / NAME)
+        manifest = parse_manifest(data, folder / MANIFEST_NAME)
     except IntegrityError as error:
-        return VerifyReport((*problems, ShardProblem(NAME, str(error))), 0, False)
+        return VerifyReport((*problems, ShardProblem(MANIFEST_NAME, str(error))), 0, False)
     contents = _check_files(folder, manifest, problems, progress)
     problems += _check_cells(contents, manifest)
     notes = _unlisted(folder, manifest, problems)
@@ -105,12 +111,12 @@ def verify(folder: Path | str, progress: Progress | None = None) -> VerifyReport
 def _check_files(
     folder: Path, manifest: Manifest, problems: list[ShardProblem], progress: Progress | None
 ) -> list[ShardContent]:
-    """Check every listed file and return what the shards hold."""
+    """Check every listed file and return the content of the shards."""
     contents = []
     for entry in manifest.shards:
         path, problem = _check_file(folder, entry)
         content = ShardContent(entry)
-        if path is not None:  # a shard with a wrong hash is read all the same: that tells where the damage is
+        if path is not None:  # also with a wrong hash: the content shows where the damage is
             content = check_shard(path, entry, manifest)
         contents.append(content)
         problems += ([problem] if problem else []) + content.problems
@@ -119,15 +125,15 @@ def _check_files(
     for listed in manifest.files:
         path, problem = _check_file(folder, listed)
         problems += [problem] if problem else []
-        if path is not None and listed.name == TABLE:
+        if path is not None and listed.name == SAMPLES_NAME:
             problems += _check_samples(path, contents, manifest)
-        elif path is not None and listed.name == PLAN:
+        elif path is not None and listed.name == PLAN_NAME:
             problems += _check_plan(path, manifest)
     return contents
 
 
 def _check_file(folder: Path, entry: FileEntry) -> tuple[Path | None, ShardProblem | None]:
-    """Return the path of a listed file (None when there is nothing to read) and what is wrong with it."""
+    """Return the path of a listed file (None when it cannot be read) and its problem, if any."""
     try:
         path = inside(folder, entry.name)
         if not path.is_file():
@@ -136,7 +142,7 @@ def _check_file(folder: Path, entry: FileEntry) -> tuple[Path | None, ShardProbl
         if size != entry.bytes:
             return path, ShardProblem(entry.name, f"has {size} bytes, the manifest says {entry.bytes}")
         if sha256_file(path) != entry.sha256:
-            return path, ShardProblem(entry.name, "its SHA-256 is not the one in the manifest")
+            return path, ShardProblem(entry.name, "has a SHA-256 other than the one in the manifest")
     except IntegrityError as error:
         return None, ShardProblem(entry.name, str(error))
     except OSError as error:
@@ -146,32 +152,34 @@ def _check_file(folder: Path, entry: FileEntry) -> tuple[Path | None, ShardProbl
 
 def _check_samples(path: Path, contents: list[ShardContent], manifest: Manifest) -> list[ShardProblem]:
     try:
-        return check_table(read_table(path), contents, manifest)
+        return check_table(read_samples_table(path), contents, manifest)
     except IntegrityError as error:
-        return [ShardProblem(TABLE, str(error))]
+        return [ShardProblem(SAMPLES_NAME, str(error))]
 
 
 def _check_plan(path: Path, manifest: Manifest) -> list[ShardProblem]:
-    """The plan's cells are those of the manifest."""
+    """Check that the cells of the plan are those of the manifest."""
     try:
-        found = [
+        cells = [
             (cell["index"], cell["levels"], cell["real"], cell["wanted"], cell["planned"])
             for cell in read_json(path, "the plan", document=True)["cells"]
         ]
     except IntegrityError as error:
-        return [ShardProblem(PLAN, str(error))]
+        return [ShardProblem(PLAN_NAME, str(error))]
     except (KeyError, TypeError):
         return [
-            ShardProblem(PLAN, "is not a plan of faceaug: it has no cells with index, levels, real, wanted, planned")
+            ShardProblem(
+                PLAN_NAME, "is not a plan of faceaug: it has no cells with index, levels, real, wanted, planned"
+            )
         ]
     expected = [(c.index, c.attributes, c.real, c.wanted, c.planned) for c in manifest.cells]
-    return [] if found == expected else [ShardProblem(PLAN, "its cells are not those of the manifest")]
+    return [] if cells == expected else [ShardProblem(PLAN_NAME, "its cells are not those of the manifest")]
 
 
 def _check_cells(contents: list[ShardContent], manifest: Manifest) -> list[ShardProblem]:
-    """As many samples lie in the shards as each cell accounts for, and none twice."""
+    """Check that the shards have the samples that each cell accounts for, and no sample twice."""
     if any("cell" not in content.columns or "seed" not in content.columns for content in contents):
-        return []  # named already
+        return []  # reported already
     counts: Counter[int] = Counter()
     first: dict[tuple[int, int], str] = {}
     problems = []
@@ -179,25 +187,27 @@ def _check_cells(contents: list[ShardContent], manifest: Manifest) -> list[Shard
         name = content.entry.name
         for row, (cell, seed) in enumerate(zip(content.columns["cell"], content.columns["seed"], strict=True)):
             counts[int(cell)] += 1
-            before = first.setdefault((int(cell), int(seed)), f"{name}, row {row}")
-            if before != f"{name}, row {row}":
-                problems.append(
-                    ShardProblem(name, f"has cell and seed of {before}: the sample is there twice", name, row)
-                )
+            place = f"{name}, row {row}"
+            earlier = first.setdefault((int(cell), int(seed)), place)
+            if earlier != place:
+                what = f"has the cell and the seed of {earlier}: the sample is stored twice"
+                problems.append(ShardProblem(name, what, name, row))
     return problems + [
-        ShardProblem(NAME, f"cell {c.index} accounts for {c.accepted} samples, the shards hold {counts[c.index]}")
+        ShardProblem(
+            MANIFEST_NAME, f"cell {c.index} accounts for {c.accepted} samples, the shards have {counts[c.index]}"
+        )
         for c in manifest.cells
         if counts[c.index] != c.accepted
     ]
 
 
 def _unlisted(folder: Path, manifest: Manifest, problems: list[ShardProblem]) -> list[str]:
-    """Files that the manifest does not list: among the shards of a finished run a problem, elsewhere a note."""
-    listed = {entry.name for entry in (*manifest.shards, *manifest.files)} | {NAME, HASH_NAME}
+    """Return notes on files that the manifest does not list; among the shards of a finished run they are problems."""
+    listed = {entry.name for entry in (*manifest.shards, *manifest.files)} | {MANIFEST_NAME, MANIFEST_HASH_NAME}
     notes = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_dir() or name.as_posix() in listed or name.parts[0] in DERIVED or path.name.startswith("."):
+        if path.is_dir() or name.as_posix() in listed or name.parts[0] in REPORT_NAMES or path.name.startswith("."):
             continue
         if manifest.complete and name.parts[0] == "shards":
             problems.append(ShardProblem(name.as_posix(), "is not listed in the manifest"))

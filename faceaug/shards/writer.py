@@ -1,8 +1,8 @@
-"""Write a shard: one HDF5 file that is made in memory, hashed, and put on disk whole.
+"""Write a shard: one HDF5 file that is assembled in memory, hashed, and written to disk as a whole.
 
-Made in memory, so that a full disk is an ordinary failed write and never a half-closed HDF5 file. Nothing in it depends
-on the clock or the machine: equal samples give equal bytes. Object headers are of HDF5 1.10 form, which carry checksums
-of their own; scalars and names, which no filter can cover, are attributes and lie in them.
+A full disk is then an ordinary failed write and leaves no HDF5 file that was closed halfway. Equal samples give equal
+bytes, since nothing in a shard depends on the clock or the machine. The file format is that of HDF5 1.10, whose object
+headers carry checksums. Scalars and text are attributes, because no filter can cover them and headers contain them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceaug.errors import FaceaugError, nearest
-from faceaug.shards.columns import ENGINES, MISSING, SAMPLE_COLUMNS, Column, complete_columns
+from faceaug.shards.columns import (
+    ENGINES_WITH_SOURCE,
+    MISSING_CODE,
+    SHARD_FORMAT,
+    SHARD_VERSION,
+    Column,
+    complete_columns,
+)
 from faceaug.shards.manifest import ShardEntry
 from faceaug.utils import images
 from faceaug.utils.files import write_bytes
 
-FORMAT = "faceaug-shard"
-VERSION = 1
-CHUNK = 65536  # bytes of the image blob under one checksum
-MAX_ROWS = 2000
-MAX_BYTES = 256_000_000
+MAX_SHARD_ROWS = 2000
+MAX_SHARD_BYTES = 256_000_000
+DEFAULT_QUALITY = 90
+NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
+_BLOB_CHUNK = 65536  # bytes of the image blob under one checksum
+_COLUMN_CHUNK = 256  # rows of a column under one checksum
 
 Codec = Literal["jpeg", "png", "webp"]
 Layout = Literal["blob", "raw"]
@@ -39,15 +47,26 @@ class Sample:
 
     Attributes
     ----------
-    image : uint8 [H, W, 3], or bytes of a file in the shard's codec and `quality`, where images are kept encoded
-    w, origin_w : float32 [D], or None for a re-rendered face
-    engine : "generator" or "rerender"
-    source_sha256 : 32 bytes, the real picture that a face was made of, else None
-    finish, semantic, attr_confidence : value by name; names that are left out are stored as NaN
-    attr : level or number by name; names that are left out are stored as missing
-    plausibility, realism : float, NaN where there is none
-    seed : int in [0, 2**64)
-    quality : codec quality, or None for the codec's default
+    image : uint8 [H, W, 3], or bytes
+        Pixels, or an image that is encoded in the codec of the shard with `quality`.
+    w, origin_w : float32 [D], or None
+        Latent of the image before harmonization, and latent before the edit; None for a rerendered face.
+    engine : str
+        Name of the engine that made the sample, a level of the column `engine`.
+    source_sha256 : bytes of length 32, or None
+        SHA-256 of the file of the real image that the sample was made from.
+    harmonize, semantic, attr_confidence : mapping of str to float
+        Values by name; an absent name is stored as NaN.
+    cell : int
+        Index of the cell in the manifest.
+    attr : mapping of str to str or float
+        Level or number by name; an absent name is stored as missing.
+    plausibility, realism : float
+        Ratios of a distance to its limit (docs/formats.md); NaN where there is none.
+    seed : int
+        In [0, 2**64).
+    quality : int, optional
+        Quality of the codec, 1 to 100; None for the default of 90.
     """
 
     image: NDArray[np.uint8] | bytes
@@ -55,7 +74,7 @@ class Sample:
     origin_w: NDArray[np.float32] | None
     engine: str
     source_sha256: bytes | None
-    finish: Mapping[str, float]
+    harmonize: Mapping[str, float]
     cell: int
     attr: Mapping[str, str | float]
     attr_confidence: Mapping[str, float]
@@ -68,7 +87,19 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class EncodedSample:
-    """A sample ready for a shard: `data` is the encoded image, or raw pixels of `shape`; `sample.image` is empty."""
+    """A sample in the form in which a shard stores it.
+
+    Attributes
+    ----------
+    data : bytes
+        The encoded image, or raw pixels.
+    shape : (int, int), or None
+        Height and width of raw pixels; None for an encoded image.
+    digest : bytes of length 32
+        SHA-256 of `data`.
+    sample : Sample
+        Everything else; its image is empty.
+    """
 
     data: bytes
     shape: tuple[int, int] | None
@@ -77,17 +108,19 @@ class EncodedSample:
 
     @property
     def size(self) -> int:
-        """Bytes that the record takes in a shard, near enough to close it in time."""
+        """Approximate number of bytes that the sample takes in a shard."""
         latents = [v.nbytes for v in (self.sample.w, self.sample.origin_w) if v is not None]
         return len(self.data) + sum(latents) + 256
 
 
-DEFAULT_QUALITY = 90
-NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
+def encode_sample(sample: Sample, *, codec: Codec, layout: Layout) -> EncodedSample:
+    """Encode the image of a sample (or take its pixels in the layout `raw`) and hash it.
 
-
-def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> EncodedSample:
-    """Encode a sample's image (or take its pixels when `layout` is raw) and hash it."""
+    Raises
+    ------
+    FaceaugError
+        When the image is not uint8 [H, W, 3], or is encoded although the layout is `raw`.
+    """
     image, shape = sample.image, None
     quality = None if codec == "png" else (DEFAULT_QUALITY if sample.quality is None else sample.quality)
     if isinstance(image, bytes):
@@ -100,194 +133,230 @@ def prepare(sample: Sample, *, codec: Codec, layout: Layout) -> EncodedSample:
         data, quality, shape = np.ascontiguousarray(image).tobytes(), None, (image.shape[0], image.shape[1])
     else:
         data = encoded(image, codec, quality)
-    w, origin = (
-        None if v is None else np.array(v, np.float32) for v in (sample.w, sample.origin_w)
-    )  # no view of a block
-    bare = dataclasses.replace(sample, image=NO_IMAGE, quality=quality, w=w, origin_w=origin)
-    return EncodedSample(data, shape, hashlib.sha256(data).digest(), bare)
+    # Latents are copied: a view would keep the array of the whole block in memory.
+    w, origin = (None if v is None else np.array(v, np.float32) for v in (sample.w, sample.origin_w))
+    without_image = dataclasses.replace(sample, image=NO_IMAGE, quality=quality, w=w, origin_w=origin)
+    return EncodedSample(data, shape, hashlib.sha256(data).digest(), without_image)
 
 
 def read_back(image: NDArray[np.uint8], codec: Codec | None, quality: int | None) -> NDArray[np.uint8]:
-    """Return a picture as a reader of the shard will see it; `codec` is None where pixels are stored as they are."""
+    """Return an image as a reader of the shard gets it: encoded and decoded again.
+
+    Parameters
+    ----------
+    image : uint8 [H, W, 3]
+    codec : str or None
+        None where pixels are stored as they are.
+    quality : int or None
+        1 to 100; None for the default of 90.
+
+    Returns
+    -------
+    uint8 [H, W, 3]
+    """
     if codec is None or codec == "png":
         return image
     return images.decode(encoded(image, codec, quality))
 
 
 def encoded(image: NDArray[np.uint8], codec: Codec, quality: int | None) -> bytes:
-    """Return a picture as a shard holds it; the codec's default quality where None is given."""
+    """Return the encoded image uint8 [H, W, 3] as a shard stores it; quality None stands for the default of 90."""
     return images.encode(image, codec, DEFAULT_QUALITY if quality is None else quality)
 
 
-def split(
-    records: Sequence[EncodedSample], *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES
+def split_into_shards(
+    samples: Sequence[EncodedSample], *, max_rows: int = MAX_SHARD_ROWS, max_bytes: int = MAX_SHARD_BYTES
 ) -> Iterator[list[EncodedSample]]:
-    """Cut `records` into runs that fit a shard each, in order; a record larger than a shard gets one of its own."""
-    part: list[EncodedSample] = []
+    """Split samples, in order, into groups that fit a shard each; a larger sample gets a shard of its own."""
+    group: list[EncodedSample] = []
     size = 0
-    for record in records:
-        if part and (len(part) >= max_rows or size + record.size > max_bytes):
-            yield part
-            part, size = [], 0
-        part.append(record)
-        size += record.size
-    if part:
-        yield part
+    for sample in samples:
+        if group and (len(group) >= max_rows or size + sample.size > max_bytes):
+            yield group
+            group, size = [], 0
+        group.append(sample)
+        size += sample.size
+    if group:
+        yield group
 
 
 def write_shard(
     path: Path, samples: Iterable[Sample], *, columns: Sequence[Column], codec: Codec = "jpeg", layout: Layout = "blob"
 ) -> ShardEntry:
-    """Write `samples` to one shard file.
+    """Write samples to one shard file.
 
     Parameters
     ----------
-    path : where to; the entry is named by its last two parts, shards/00000.h5
-    columns : the attr, semantic and finish columns; a sample that carries other names is refused
+    path : Path
+        File to write. The entry has its last two parts as the name, shards/00000.h5.
+    samples : iterable of Sample
+        At least one.
+    columns : sequence of Column
+        Columns of the groups attr, semantic and harmonize, and `engine` where it differs from the default.
+    codec, layout : str
+        How images are stored.
 
     Returns
     -------
     ShardEntry
-        Name, SHA-256, bytes and rows, as the manifest lists it.
+        Name, SHA-256, bytes and rows, as the manifest lists them.
+
+    Raises
+    ------
+    FaceaugError
+        When there is no sample, or one does not fit the columns.
+    OutputError
+        When the file cannot be written.
     """
-    return write_records(path, [prepare(s, codec=codec, layout=layout) for s in samples], columns, codec, layout)
+    records = [encode_sample(sample, codec=codec, layout=layout) for sample in samples]
+    return write_encoded(path, records, columns, codec, layout)
 
 
-def write_records(
-    path: Path, records: Sequence[EncodedSample], columns: Sequence[Column], codec: Codec, layout: Layout
+def write_encoded(
+    path: Path, samples: Sequence[EncodedSample], columns: Sequence[Column], codec: Codec, layout: Layout
 ) -> ShardEntry:
-    """Write prepared samples to one shard file; see `write_shard`."""
-    if not records:
+    """Write encoded samples to one shard file; see `write_shard`."""
+    if not samples:
         raise FaceaugError(f"{path} would hold no sample; a shard has at least one")
-    check_records(columns, records)
+    check_samples(columns, samples)
     with h5py.File(path.name, "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
-        _attribute(file, "format", FORMAT)
-        file.attrs["version"] = np.int64(VERSION)
-        file.attrs["rows"] = np.int64(len(records))
-        _attribute(file, "layout", layout)
-        _attribute(file, "codec", codec)
-        _write_images(file, records, layout)
+        _write_text(file, "format", SHARD_FORMAT)
+        file.attrs["version"] = np.int64(SHARD_VERSION)
+        file.attrs["rows"] = np.int64(len(samples))
+        _write_text(file, "layout", layout)
+        _write_text(file, "codec", codec)
+        _write_images(file, samples, layout)
         for column in complete_columns(columns):
-            values = _values(column, records)
+            values = _values(column, samples)
             if values is not None:
-                dataset = _dataset(file, column.dataset, values)
-                _describe(dataset, column)
+                _describe(_create_dataset(file, column.path, values), column)
         file.flush()
         data = file.id.get_file_image()
     write_bytes(path, data)
     name = f"{path.parent.name}/{path.name}"
-    return ShardEntry(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), rows=len(records))
+    return ShardEntry(name=name, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), rows=len(samples))
 
 
-def _write_images(file: h5py.File, records: Sequence[EncodedSample], layout: Layout) -> None:
+def check_samples(columns: Sequence[Column], samples: Iterable[EncodedSample]) -> None:
+    """Check that a shard can hold samples.
+
+    Raises
+    ------
+    FaceaugError
+        When a sample has a name that no column declares, an unknown level or engine, a source that is not the 32 bytes
+        of a hash, a seed out of range, or comes from the engine `rerender` and names no source.
+    """
+    complete = complete_columns(columns)
+    declared: dict[str, dict[str, Column]] = {"attr": {}, "semantic": {}, "harmonize": {}}
+    for column in complete:
+        if column.group in declared:
+            declared[column.group][column.name] = column
+    declared["attr_confidence"] = declared["attr"]
+    engine = next(column for column in complete if column.key == "engine")
+    for sample in (encoded_sample.sample for encoded_sample in samples):
+        for group, by_name in declared.items():
+            _check_names(getattr(sample, group), group, by_name)
+        _level_code(engine, sample.engine)
+        source = sample.source_sha256
+        if (sample.engine in ENGINES_WITH_SOURCE) if source is None else (len(source) != 32 or not any(source)):
+            raise FaceaugError(
+                f"a sample of engine {sample.engine!r} has source_sha256 {source!r}; expected the 32 bytes of the hash "
+                "of a file"
+            )
+        if not 0 <= sample.seed < 2**64:
+            raise FaceaugError(f"a sample has the seed {sample.seed}; give one from 0 to 2**64 - 1")
+
+
+def _check_names(values: Mapping[str, Any], group: str, declared: Mapping[str, Column]) -> None:
+    for name, value in values.items():
+        if name not in declared:
+            raise FaceaugError(f"a sample has {group}/{name}, which no column declares: {nearest(name, declared)}")
+        if group == "attr" and declared[name].type == "category":
+            _level_code(declared[name], value)
+
+
+def _write_images(file: h5py.File, samples: Sequence[EncodedSample], layout: Layout) -> None:
     if layout == "raw":
-        shapes = {record.shape for record in records if record.shape is not None}
+        shapes = {sample.shape for sample in samples if sample.shape is not None}
         if len(shapes) > 1:
             raise FaceaugError(
                 f"the raw layout needs images of one size, found {sorted(shapes)[:3]}; use the blob layout"
             )
         height, width = shapes.pop()
-        pixels = np.frombuffer(b"".join(r.data for r in records), np.uint8).reshape(-1, height, width, 3)
-        _dataset(file, "pixels", pixels, chunks=(1, height, width, 3))
+        pixels = np.frombuffer(b"".join(s.data for s in samples), np.uint8).reshape(-1, height, width, 3)
+        _create_dataset(file, "pixels", pixels, chunks=(1, height, width, 3))
         return
-    offset = np.zeros(len(records) + 1, np.int64)
-    np.cumsum([len(r.data) for r in records], out=offset[1:])
-    blob = np.frombuffer(b"".join(r.data for r in records), np.uint8)
-    _dataset(file, "blob", blob, chunks=(min(CHUNK, len(blob)),))
-    _dataset(file, "offset", offset)
+    offset = np.zeros(len(samples) + 1, np.int64)
+    np.cumsum([len(s.data) for s in samples], out=offset[1:])
+    blob = np.frombuffer(b"".join(s.data for s in samples), np.uint8)
+    _create_dataset(file, "blob", blob, chunks=(min(_BLOB_CHUNK, len(blob)),))
+    _create_dataset(file, "offset", offset)
 
 
-def _dataset(file: h5py.File, name: str, values: NDArray[Any], chunks: tuple[int, ...] | None = None) -> h5py.Dataset:
-    chunks = chunks or (min(len(values), 256), *values.shape[1:])
-    return file.create_dataset(name, data=values, chunks=chunks, fletcher32=True, track_times=False)
+def _create_dataset(
+    file: h5py.File, path: str, values: NDArray[Any], chunks: tuple[int, ...] | None = None
+) -> h5py.Dataset:
+    chunks = chunks or (min(len(values), _COLUMN_CHUNK), *values.shape[1:])
+    return file.create_dataset(path, data=values, chunks=chunks, fletcher32=True, track_times=False)
 
 
-def _attribute(target: h5py.HLObject, name: str, text: str) -> None:
+def _write_text(owner: h5py.HLObject, name: str, text: str) -> None:
     if text:  # HDF5 has no fixed-length string of no bytes
-        target.attrs[name] = np.bytes_(text.encode())
+        owner.attrs[name] = np.bytes_(text.encode())
 
 
 def _describe(dataset: h5py.Dataset, column: Column) -> None:
-    _attribute(dataset, "unit", column.unit)
-    _attribute(dataset, "meaning", column.meaning)
+    _write_text(dataset, "unit", column.unit)
+    _write_text(dataset, "meaning", column.meaning)
     if column.levels:
         levels = [level.encode() for level in column.levels]
         dataset.attrs["levels"] = np.array(levels, dtype=f"S{max(1, *map(len, levels))}")
 
 
-def _values(column: Column, records: Sequence[EncodedSample]) -> NDArray[Any] | None:
+def _values(column: Column, samples: Sequence[EncodedSample]) -> NDArray[Any] | None:
     """Return the values of one column, or None for a latent or source that no sample of the shard has."""
-    samples = [record.sample for record in records]
     if column.group == "sample":
-        return _sample_values(column, records)
-    found = [getattr(sample, column.group).get(column.name) for sample in samples]
+        return _fixed_values(column, samples)
+    values = [getattr(s.sample, column.group).get(column.name) for s in samples]
     if column.type == "category":
-        return np.array([MISSING if level is None else _code(column, level) for level in found], column.dtype)
-    return np.array([np.nan if value is None else float(value) for value in found], column.dtype)
+        codes = [MISSING_CODE if level is None else _level_code(column, level) for level in values]
+        return np.array(codes, column.dtype)
+    return np.array([np.nan if value is None else float(value) for value in values], column.dtype)
 
 
-def _sample_values(column: Column, records: Sequence[EncodedSample]) -> NDArray[Any] | None:
-    samples = [record.sample for record in records]
-    if column.type == "latent":
-        return _latents([getattr(sample, column.name) for sample in samples], column.name)
+def _fixed_values(column: Column, samples: Sequence[EncodedSample]) -> NDArray[Any] | None:
     if column.name == "sha256":
-        return np.frombuffer(b"".join(r.digest for r in records), np.uint8).reshape(-1, 32)
+        return np.frombuffer(b"".join(s.digest for s in samples), np.uint8).reshape(-1, 32)
+    values = [getattr(s.sample, column.name) for s in samples]
+    if column.type == "latent":
+        return _stack_latents(values, column.name)
     if column.name == "source_sha256":
-        if all(sample.source_sha256 is None for sample in samples):
+        if all(value is None for value in values):
             return None
-        return np.frombuffer(b"".join(s.source_sha256 or bytes(32) for s in samples), np.uint8).reshape(-1, 32)
+        return np.frombuffer(b"".join(value or bytes(32) for value in values), np.uint8).reshape(-1, 32)
     if column.name == "quality":
-        return np.array([MISSING if s.quality is None else s.quality for s in samples], column.dtype)
-    found = [getattr(sample, column.name) for sample in samples]
-    return np.array([_code(column, v) for v in found] if column.type == "category" else found, column.dtype)
+        return np.array([MISSING_CODE if value is None else value for value in values], column.dtype)
+    return np.array([_level_code(column, v) for v in values] if column.type == "category" else values, column.dtype)
 
 
-def _latents(found: Sequence[NDArray[np.float32] | None], name: str) -> NDArray[np.float32] | None:
-    """Stack latents [n, D]; a row of NaN where a sample has none, None when no sample has one."""
-    widths = {latent.shape for latent in found if latent is not None}
-    if not widths:
+def _stack_latents(latents: Sequence[NDArray[np.float32] | None], name: str) -> NDArray[np.float32] | None:
+    """Stack latents to [n, D] with a row of NaN where a sample has none; None when no sample has one."""
+    shapes = {latent.shape for latent in latents if latent is not None}
+    if not shapes:
         return None
-    if len(widths) > 1 or len(shape := widths.pop()) != 1:
+    if len(shapes) > 1 or len(shape := shapes.pop()) != 1:
         raise FaceaugError(f"the latents {name} of one shard must be vectors of one width")
-    stacked = np.full((len(found), *shape), np.nan, np.float32)
-    for row, latent in enumerate(found):
+    stacked = np.full((len(latents), *shape), np.nan, np.float32)
+    for row, latent in enumerate(latents):
         if latent is not None:
             stacked[row] = latent
     return stacked
 
 
-def _code(column: Column, level: object) -> int:
+def _level_code(column: Column, level: object) -> int:
     try:
         return column.levels.index(str(level))
     except ValueError as error:
         raise FaceaugError(
             f"a sample has {column.key} {str(level)!r}, which is no level of it: {nearest(str(level), column.levels)}"
         ) from error
-
-
-def check_records(columns: Sequence[Column], records: Iterable[EncodedSample]) -> None:
-    """Refuse what a shard could not hold: undeclared names, unknown levels, a source without its engine."""
-    declared: dict[str, dict[str, Column]] = {"attr": {}, "semantic": {}, "finish": {}}
-    for column in columns:
-        if column.group in declared:
-            declared[column.group][column.name] = column
-    declared["attr_confidence"] = declared["attr"]
-    engine = next(column for column in SAMPLE_COLUMNS if column.key == "engine")
-    for sample in (record.sample for record in records):
-        for group, known in declared.items():
-            for name, value in getattr(sample, group).items():
-                if name not in known:
-                    raise FaceaugError(
-                        f"a sample carries {group}/{name}, which no column declares: {nearest(name, known)}"
-                    )
-                if group == "attr" and known[name].type == "category":
-                    _code(known[name], value)
-        _code(engine, sample.engine)
-        source = sample.source_sha256
-        if (sample.engine == ENGINES[1]) if source is None else (len(source) != 32 or not any(source)):
-            raise FaceaugError(
-                f"a sample of engine {sample.engine!r} has source_sha256 {source!r}; the 32 bytes of a picture's hash "
-                "were expected"
-            )
-        if not 0 <= sample.seed < 2**64:
-            raise FaceaugError(f"a sample has the seed {sample.seed}; give one from 0 to 2**64 - 1")

@@ -51,7 +51,7 @@ def test_export_beside_the_output_by_default(faceaug_cli, out, tmp_path):
     assert sorted(entry.name for entry in folder.iterdir()) == ["female", "labels.csv", "male"]
     again = faceaug_cli("export", out, "--to", "imagefolder")
     assert again.status == 1
-    assert "is there already" in again.err
+    assert "exists already" in again.err
 
 
 def test_export_to_a_folder_by_an_attribute(faceaug_cli, out, tmp_path):

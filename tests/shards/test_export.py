@@ -1,13 +1,12 @@
-import json
 import shutil
 
 import pandas as pd
 import pytest
-from shard_samples import COLUMNS, sample, write_output
+from shard_samples import COLUMNS, cells, header, plan, sample, write_output
 
 from faceaug.errors import IntegrityError, OutputError, UsageError
-from faceaug.shards import export
 from faceaug.shards.export import export_imagefolder
+from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.reader import ShardReader
 from faceaug.utils import images
 
@@ -20,18 +19,18 @@ def out(tmp_path_factory):
 
 
 def encoded(out):
-    found = []
+    images = []
     for path in sorted((out / "shards").glob("*.h5")):
         with ShardReader(path) as reader:
-            found += reader.encoded_many(range(len(reader)))
-    return found
+            images += reader.encoded_many(range(len(reader)))
+    return images
 
 
-def test_a_folder_a_cell_with_the_bytes_as_they_are(out, tmp_path):
-    seen = []
-    report = export_imagefolder(out, tmp_path / "deep" / "images", progress=seen.append)
+def test_each_cell_becomes_a_folder_with_unchanged_files(out, tmp_path):
+    counts = []
+    report = export_imagefolder(out, tmp_path / "deep" / "images", progress=counts.append)
     assert (report.images, report.folders) == (COUNT, {"female": 15, "male": 15})
-    assert seen == [12, 12, 6]
+    assert counts == [12, 12, 6]
     labels = pd.read_csv(report.destination / "labels.csv")
     assert len(labels) == COUNT
     for row, data in enumerate(encoded(out)):
@@ -44,7 +43,7 @@ def test_a_folder_a_cell_with_the_bytes_as_they_are(out, tmp_path):
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["images"]
 
 
-def test_the_labels_are_those_of_the_samples(out, tmp_path):
+def test_labels_csv_has_the_labels_of_the_samples(out, tmp_path):
     export_imagefolder(out, tmp_path / "x")
     labels = pd.read_csv(tmp_path / "x" / "labels.csv", dtype={"seed": str})
     samples = [sample(k) for k in range(COUNT)]
@@ -54,7 +53,7 @@ def test_the_labels_are_those_of_the_samples(out, tmp_path):
     assert labels["skin/tone"].isna().tolist() == ["skin/tone" not in s.attr for s in samples]
 
 
-def test_any_attributes_make_the_folders(out, tmp_path):
+def test_any_attributes_can_make_the_folders(out, tmp_path):
     one = export_imagefolder(out, tmp_path / "one", by="skin/tone")
     assert one.folders == {"hell-weiß": 22, "unknown": 8}
     two = export_imagefolder(out, tmp_path / "two", by=["skin/tone,gender"])
@@ -63,7 +62,7 @@ def test_any_attributes_make_the_folders(out, tmp_path):
 
 
 @pytest.mark.parametrize("by", ["gander", "age", "semantic/yaw"])
-def test_what_has_no_levels_makes_no_folders(out, tmp_path, by):
+def test_folders_by_a_name_without_levels_are_refused(out, tmp_path, by):
     with pytest.raises(UsageError, match="cannot be sorted by"):
         export_imagefolder(out, tmp_path / "x", by=by)
     assert list(tmp_path.iterdir()) == []
@@ -73,24 +72,20 @@ def test_levels_cannot_lead_out_of_the_destination_or_meet(tmp_path):
     levels = ("../up", "/etc", "a/b", "a%2fb", ".", "..", "", "CON :*?", " ")
     levels = tuple(level for level in levels if level)
     columns = (COLUMNS[0].model_copy(update={"name": "hat", "levels": levels}),)
-    samples = [{"attr": {"hat": level}, "attr_confidence": {}, "semantic": {}, "finish": {}} for level in levels]
+    samples = [{"attr": {"hat": level}, "attr_confidence": {}, "semantic": {}, "harmonize": {}} for level in levels]
     out = write_custom(tmp_path / "out", columns, samples)
     report = export_imagefolder(out, tmp_path / "x" / "images", by="hat")
     assert len(report.folders) == len(levels)
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["images"]
-    found = [p for p in report.destination.iterdir() if p.is_dir()]
-    assert len(found) == len(levels)
-    assert all(len(list(p.iterdir())) == 1 for p in found)
+    folders = [p for p in report.destination.iterdir() if p.is_dir()]
+    assert len(folders) == len(levels)
+    assert all(len(list(p.iterdir())) == 1 for p in folders)
 
 
 def write_custom(path, columns, changes):
-    from shard_samples import cells, header, plan
-
-    from faceaug.shards.output_folder import OutputFolder
-
     with OutputFolder.open(path, "f" * 64) as folder:
         folder.begin(header(columns=columns), cells(), plan())
-        folder.add_shard([sample(k, **change) for k, change in enumerate(changes)])
+        folder.append([sample(k, **change) for k, change in enumerate(changes)])
         folder.finish()
     return path
 
@@ -142,9 +137,3 @@ def test_a_failed_write_leaves_nothing(out, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="disk is full"):
         export_imagefolder(out, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_report_is_plain(out, tmp_path):
-    report = export_imagefolder(out, tmp_path / "x")
-    assert json.dumps(report.folders)
-    assert export.SUFFIXES == {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}

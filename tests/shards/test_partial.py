@@ -4,23 +4,23 @@ from shard_samples import COLUMNS, sample
 
 from faceaug.shards.columns import complete_columns
 from faceaug.shards.manifest import ShardEntry
-from faceaug.shards.partial import is_part, is_shard_name, records_of, shard_name
+from faceaug.shards.partial import is_part, is_shard_name, read_encoded_samples, shard_name
 from faceaug.shards.reader import ShardReader
-from faceaug.shards.writer import write_records, write_shard
+from faceaug.shards.writer import write_encoded, write_shard
 
 
 @pytest.mark.parametrize("layout", ["blob", "raw"])
 @pytest.mark.parametrize("indices", [range(12), [4], [0], [4, 9]])
-def test_a_shard_taken_back_and_written_again_is_the_same_file(tmp_path, layout, indices):
+def test_a_shard_read_and_written_again_is_the_same_file(tmp_path, layout, indices):
     samples = [sample(k) for k in indices]
     one = write_shard(tmp_path / "one.h5", samples, columns=COLUMNS, codec="webp", layout=layout)
     with ShardReader(tmp_path / "one.h5") as reader:
-        records = records_of(reader, complete_columns(COLUMNS))
-    two = write_records(tmp_path / "two.h5", records, complete_columns(COLUMNS), "webp", layout)
+        records = read_encoded_samples(reader, complete_columns(COLUMNS))
+    two = write_encoded(tmp_path / "two.h5", records, complete_columns(COLUMNS), "webp", layout)
     assert one.sha256 == two.sha256
     for record, original in zip(records, samples, strict=True):
         again = record.sample
-        assert (again.attr, again.semantic, again.finish) == (original.attr, original.semantic, original.finish)
+        assert (again.attr, again.semantic, again.harmonize) == (original.attr, original.semantic, original.harmonize)
         assert (again.seed, again.engine, again.source_sha256) == (
             original.seed,
             original.engine,

@@ -1,7 +1,7 @@
-"""croissant.json: the output folder in the vocabulary of MLCommons Croissant 1.0, for tools that read that.
+"""croissant.json: the output folder in the vocabulary of MLCommons Croissant 1.0.
 
-The table of samples is a record set with a field a column; the shards are listed with their hashes, and each sample
-says in which shard and row its image lies (Croissant has no way to say how to extract from HDF5).
+The table of samples is a record set with a field per column. The shards are listed with their hashes, and each sample
+names the shard and row of its image, since Croissant cannot express how to read an image from HDF5.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceaug.shards.columns import Column
-from faceaug.shards.data_card import licence, limitations, people, summary
-from faceaug.shards.manifest import TABLE, FileEntry, Manifest
-from faceaug.shards.samples_table import table_columns
+from faceaug.shards.description.data_card import image_licence, known_limits, people_statement, summary
+from faceaug.shards.description.samples_table import table_columns
+from faceaug.shards.manifest import SAMPLES_NAME, FileEntry, Manifest
 
-FORMAT = "faceaug-croissant"
-VERSION = 1
+CROISSANT_FORMAT = "faceaug-croissant"
+CROISSANT_VERSION = 1
 
-CONTEXT: dict[str, Any] = {
+_CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
     "citeAs": "cr:citeAs",
@@ -60,39 +60,46 @@ CONTEXT: dict[str, Any] = {
 _TYPES = {"category": "sc:Text", "sha256": "sc:Text", "float32": "sc:Float", "float64": "sc:Float"}
 
 
-def croissant(manifest: Manifest, table: FileEntry) -> dict[str, Any]:
+def croissant_description(manifest: Manifest, table: FileEntry) -> dict[str, Any]:
     """Return the Croissant description of an output folder.
 
     Parameters
     ----------
-    manifest : the manifest, with all its shards
-    table : the entry of samples.parquet
+    manifest : Manifest
+        With all shards.
+    table : FileEntry
+        Of samples.parquet.
+
+    Returns
+    -------
+    dict
+        JSON values.
     """
-    made = manifest.created_by
-    levels = [c for c in table_columns(manifest.columns) if c.group == "attr" and c.levels]
+    created_by = manifest.created_by
+    categories = [c for c in table_columns(manifest.columns) if c.group == "attr" and c.levels]
     return {
-        "@context": CONTEXT,
+        "@context": _CONTEXT,
         "@type": "sc:Dataset",
-        "faceaug:format": FORMAT,
-        "faceaug:version": VERSION,
+        "faceaug:format": CROISSANT_FORMAT,
+        "faceaug:version": CROISSANT_VERSION,
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": f"{manifest.dataset.name} balanced",
         "description": summary(manifest),
-        "license": licence(manifest),
+        "license": image_licence(manifest),
         "url": "urn:faceaug:" + manifest.fingerprint,
         "version": "1.0.0",
-        "datePublished": made.date,
-        "creator": {"@type": "sc:Organization", "name": f"faceaug {made.faceaug}"},
-        "citeAs": f"{manifest.dataset.name}, balanced by faceaug {made.faceaug}, {made.date}",
+        "datePublished": created_by.date,
+        "creator": {"@type": "sc:Organization", "name": f"faceaug {created_by.faceaug}"},
+        "citeAs": f"{manifest.dataset.name}, balanced by faceaug {created_by.faceaug}, {created_by.date}",
         "isLiveDataset": False,
-        "rai:dataLimitations": limitations(manifest),
+        "rai:dataLimitations": known_limits(manifest),
         "rai:dataUseCases": "Training and testing of face models, together with the real images that were balanced.",
-        "rai:personalSensitiveInformation": people(manifest),
+        "rai:personalSensitiveInformation": people_statement(manifest),
         "distribution": [
-            _file(table, "application/x-parquet", "a row per sample"),
+            _file(table, "application/x-parquet", "one row per accepted sample"),
             *[_file(shard, "application/x-hdf5", f"images of {shard.rows} samples") for shard in manifest.shards],
         ],
-        "recordSet": [*[_enumeration(column) for column in levels], _samples(manifest.columns)],
+        "recordSet": [*[_enumeration(column) for column in categories], _samples(manifest.columns)],
     }
 
 
@@ -110,7 +117,7 @@ def _file(entry: FileEntry, encoding: str, description: str) -> dict[str, Any]:
 
 
 def _enumeration(column: Column) -> dict[str, Any]:
-    """The levels of an attribute, as a record set that its field refers to."""
+    """Return the levels of an attribute as a record set, to which the field of the attribute refers."""
     name = f"levels/{column.name}"
     return {
         "@type": "cr:RecordSet",
@@ -126,8 +133,8 @@ def _enumeration(column: Column) -> dict[str, Any]:
 
 def _samples(columns: Sequence[Column]) -> dict[str, Any]:
     fields = [
-        _field("shard", "sc:Text", "file that holds the image"),
-        _field("row", "sc:Integer", "place of the image in that file"),
+        _field("shard", "sc:Text", "file that contains the image"),
+        _field("row", "sc:Integer", "row of the image in that file"),
     ]
     for column in table_columns(columns):
         meaning = f"{column.meaning}{f' ({column.unit})' if column.unit else ''}" or column.key
@@ -139,18 +146,18 @@ def _samples(columns: Sequence[Column]) -> dict[str, Any]:
         "@type": "cr:RecordSet",
         "@id": "samples",
         "name": "samples",
-        "description": "a row per accepted sample",
+        "description": "one row per accepted sample",
         "key": [{"@id": "samples/shard"}, {"@id": "samples/row"}],
         "field": fields,
     }
 
 
-def _field(column: str, kind: str, description: str) -> dict[str, Any]:
+def _field(column: str, data_type: str, description: str) -> dict[str, Any]:
     return {
         "@type": "cr:Field",
         "@id": f"samples/{column}",
         "name": f"samples/{column}",
         "description": description,
-        "dataType": kind,
-        "source": {"fileObject": {"@id": TABLE}, "extract": {"column": column}},
+        "dataType": data_type,
+        "source": {"fileObject": {"@id": SAMPLES_NAME}, "extract": {"column": column}},
     }
