@@ -1,1 +1,1 @@
-"""Appearance: the look of photographs (framing, colour, sharpness, noise, codec), and samples given that look."""
+"""Appearance of photographs (framing, colour, sharpness, noise, codec): measured on a data set, given to samples."""

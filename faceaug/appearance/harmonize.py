@@ -1,17 +1,17 @@
-"""Finishing: accepted faces get the dataset's size, sharpness, noise, codec quality and overall colour.
+"""Harmonization: accepted faces get the size, sharpness, noise and codec quality of the images of the data set.
 
-A classifier trained on real and made pictures together must not be able to tell them apart by how they were saved.
-Each finished picture draws one row of the dataset's photometry, whole, and is brought as near to it as honest means go:
+A classifier that is trained on real and synthetic images must not be able to separate them by how they were stored.
+Each sample draws the statistics of one image of the data set and is brought as near to them as its content allows:
 
-- *size*: resized; cut first where the proportions differ.
-- *sharpness*: blurred, or sharpened by an unsharp mask up to a limit. What a generator of 64 pixels never drew cannot
-  be brought back: beside a dataset of larger, sharp pictures the finished ones stay softer (measure them to see).
-- *noise*: grey noise, as strong as leaves the wanted noise after encoding at the drawn quality.
-- *colour*: one fixed mapping for all pictures, never one a picture. Matching each to a drawn colour would lighten
-  dark skin and darken light skin; so only the difference between the generator's pictures as a whole and the
-  dataset's is corrected, and only in part (`damping`).
+- *size*: resized; cropped first where the aspect differs.
+- *sharpness*: blurred, or sharpened by an unsharp mask up to a limit. Detail that a generator of 64 pixels never had
+  cannot be added: in a data set of larger, sharp images the samples stay softer (measure them to see).
+- *noise*: grey noise, of the strength that leaves the wanted noise after encoding with the drawn quality.
 
-Random choices depend on the sample's seed alone, so that order, batches and workers make no difference.
+Colour is not drawn per image: that would lighten dark skin and darken light skin. One fixed mapping for all images
+corrects only the difference between the generator's images as a whole and the data set, and only in part
+(`match_colour`). Random choices depend on the seed of the sample alone, so that order, batches and workers do not
+change the result (docs/method.md, section 7).
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 
 from faceaug.appearance.image_stats import (
     YCBCR,
-    Float,
     ImageStats,
     ImageStatsSample,
     band_energies,
@@ -37,31 +36,30 @@ from faceaug.appearance.image_stats import (
     sharpness_of,
 )
 from faceaug.errors import UsageError
-from faceaug.utils.images import Codec, Rgb, decode, encode, resize
+from faceaug.utils.images import DEFAULT_QUALITY, Codec, Rgb, decode, encode, resize
+from faceaug.utils.typing import Floats32
 
-PARAMETERS = ("sharpness_wanted", "blur_sigma", "unsharp_amount", "noise_wanted", "noise_sigma")
-DEFAULT_QUALITY = 90  # of a JPEG or WebP whose dataset says nothing of quality
-MOST_UNSHARP = 1.5  # halos show beyond
-MOST_BLUR = 4.0  # pixels
-MOST_NOISE = 32.0  # grey levels
-GAIN_LIMITS = (0.7, 1.4)
-_SHOULDER = 80.0  # grey levels at each end into which the colour mapping eases, where it would clip
+HARMONIZATION_PARAMETERS = ("sharpness_wanted", "blur_sigma", "unsharp_amount", "noise_wanted", "noise_sigma")
+MAX_UNSHARP_AMOUNT = 1.5  # more makes halos visible
+MAX_BLUR_SIGMA = 4.0  # pixels
+MAX_NOISE_SIGMA = 32.0  # grey levels
+_GAIN_RANGE = (0.7, 1.4)
+_SHOULDER = 80.0  # grey levels at each end in which the colour mapping is compressed instead of clipped
 _ASPECT_TOLERANCE = 0.02
 _SHARPNESS_TOLERANCE = 0.2
-_DRAW = 0xF1A15  # keeps these draws apart from others made with the same seed
-_NOISE_LADDER = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, MOST_NOISE)
+_STREAM = 0xF1A15  # separates these random numbers from others with the same seed
+_NOISE_SIGMAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, MAX_NOISE_SIGMA)
 
 
 class Effects:
-    """The only place that touches albumentations (2.0.8).
+    """Image filters of albumentations 2.0.8, the only place that uses it.
 
-    Its functional layer is used: strengths are given and noise is drawn here, so no random state of the library (nor
-    of OpenCV, which its noise transforms seed with 16 bits) is involved. Pictures are float32 in [0, 1], [H, W, 3] or
-    [H, W].
+    Its functional layer takes strengths and noise as arguments, so that no random state of the library, nor of OpenCV,
+    is involved. Images are float32 [H, W, 3] or [H, W] in [0, 1].
     """
 
     def __init__(self) -> None:
-        # It takes seconds to import, and asks the network for news of itself unless told not to.
+        # The import takes seconds, and asks the network for updates unless told not to.
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         from albumentations.augmentations.blur import functional as blurs
         from albumentations.augmentations.pixel import functional as pixels
@@ -71,19 +69,19 @@ class Effects:
         self._unsharp_mask = pixels.unsharp_mask
         self._add_noise = pixels.add_noise
 
-    def blur(self, image: Float, sigma: float) -> Float:
-        """Gaussian blur; `sigma` in pixels."""
-        return cast("Float", self._convolve(image, kernel=self._kernel(sigma, 2 * int(3.5 * sigma + 0.5) + 1)))
+    def blur(self, image: Floats32, sigma: float) -> Floats32:
+        """Apply a Gaussian blur of `sigma` pixels."""
+        return cast("Floats32", self._convolve(image, kernel=self._kernel(sigma, 2 * int(3.5 * sigma + 0.5) + 1)))
 
-    def unsharp(self, image: Float, sigma: float, amount: float) -> Float:
-        """Add `amount` times what a Gaussian blur of `sigma` pixels takes away."""
+    def unsharp(self, image: Floats32, sigma: float, amount: float) -> Floats32:
+        """Add `amount` times what a Gaussian blur of `sigma` pixels removes."""
         sharp = self._unsharp_mask(image, ksize=2 * int(3.5 * sigma + 0.5) + 1, sigma=sigma, alpha=amount, threshold=0)
-        return cast("Float", sharp)
+        return cast("Floats32", sharp)
 
-    def noise(self, image: Float, noise: Float) -> Float:
+    def noise(self, image: Floats32, noise: Floats32) -> Floats32:
         """Add `noise` [H, W] to every channel."""
         spread = np.broadcast_to(noise[..., None], image.shape) if image.ndim == 3 else noise
-        return cast("Float", self._add_noise(image, spread))
+        return cast("Floats32", self._add_noise(image, spread))
 
 
 @lru_cache(maxsize=1)
@@ -93,7 +91,7 @@ def _effects() -> Effects:
 
 @dataclass(frozen=True)
 class ColourMatch:
-    """A fixed affine mapping of RGB, the same for every picture: rgb' = matrix @ rgb + offset, in 0 to 255.
+    """A fixed affine mapping of RGB, the same for every image: rgb' = matrix @ rgb + offset, in 0 to 255.
 
     Attributes
     ----------
@@ -107,18 +105,19 @@ class ColourMatch:
     offset: tuple[float, ...]
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Map pictures, batched and differentiable, each alike in any batch.
+        """Map the colours of images.
 
-        What would lie beyond black and white is eased in, not cut off, so that bright skin keeps its modelling.
+        Differentiable; the result of an image does not depend on the others of the batch. Near black and white values
+        are compressed and not clipped, so that bright skin keeps its shading.
 
         Parameters
         ----------
-        images : tensor of float32, shape [N, 3, R, R]
+        images : Tensor of float32 [N, 3, R, R]
             In [-1, 1].
 
         Returns
         -------
-        tensor of float32, shape [N, 3, R, R]
+        Tensor of float32 [N, 3, R, R]
             In [-1, 1].
         """
         before = (images + 1) * 127.5
@@ -126,32 +125,26 @@ class ColourMatch:
         m, c = self.matrix, self.offset
         # Written out rather than as a matrix product, which may round differently for other batch sizes.
         mapped = torch.stack([m[3 * k] * red + m[3 * k + 1] * green + m[3 * k + 2] * blue + c[k] for k in range(3)], 1)
-        # Ease in from the shoulder, or from where a value was before if that is further out: identity stays identity.
+        # Compress from the shoulder, or from where a value was before if that is further out: identity stays identity.
         top, bottom = before.clamp(255 - _SHOULDER, 255 - 1e-3), before.clamp(1e-3, _SHOULDER)
         mapped = torch.where(mapped > top, top + (255 - top) * torch.tanh((mapped - top) / (255 - top)), mapped)
         mapped = torch.where(mapped < bottom, bottom - bottom * torch.tanh((bottom - mapped) / bottom), mapped)
         return mapped / 127.5 - 1
 
-    def apply_rgb(self, rgb: Rgb) -> Rgb:
-        """Map one picture, uint8 [H, W, 3]."""
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float() / 127.5 - 1
-        mapped = (self.apply(image)[0].permute(1, 2, 0) + 1) * 127.5
-        return cast("Rgb", mapped.round().clamp(0, 255).to(torch.uint8).numpy())
 
+def match_colour(generated: ImageStatsSample, real: ImageStatsSample, damping: float = 0.6) -> ColourMatch:
+    """Return the mapping that moves the overall colour of the generator toward that of the data set.
 
-def match_colour(generated: ImageStatsSample, target: ImageStatsSample, damping: float = 0.6) -> ColourMatch:
-    """Find the mapping that moves the generator's overall colour toward the dataset's.
-
-    In Y, Cb, Cr each channel gets one gain (the ratio of the spreads inside pictures, to the power of `damping`, within
-    0.7 to 1.4) and one shift (so that the overall mean covers `damping` of the way). Use weights in both photometries
-    so that an unbalanced dataset does not brighten or darken everything.
+    In Y, Cb, Cr each channel gets one gain (the ratio of the standard deviations inside images, to the power of
+    `damping`, within 0.7 to 1.4) and one shift (so that the overall mean covers `damping` of the difference). Use
+    weights in both samples, so that an unbalanced data set does not brighten or darken everything.
 
     Parameters
     ----------
-    generated, target : ImageStatsSample
-        Measured on pictures framed alike.
+    generated, real : ImageStatsSample
+        Measured on images of the same framing.
     damping : float
-        0 leaves colour alone, 1 matches fully.
+        0 leaves colour alone, 1 matches it fully.
 
     Raises
     ------
@@ -160,139 +153,123 @@ def match_colour(generated: ImageStatsSample, target: ImageStatsSample, damping:
     """
     if not 0 <= damping <= 1:
         raise UsageError(f"a colour damping of {damping} was asked for: give a number from 0 (leave) to 1 (match)")
-    (mean, spread), (wanted_mean, wanted_spread) = generated.colour(), target.colour()
-    gain = np.clip((np.maximum(wanted_spread, 1) / np.maximum(spread, 1)) ** damping, *GAIN_LIMITS)
-    shift = mean + damping * (wanted_mean - mean) - gain * mean
+    (mean, spread), (real_mean, real_spread) = generated.colour(), real.colour()
+    gain = np.clip((np.maximum(real_spread, 1) / np.maximum(spread, 1)) ** damping, *_GAIN_RANGE)
+    shift = mean + damping * (real_mean - mean) - gain * mean
     back = np.linalg.inv(YCBCR)
     matrix, offset = back @ np.diag(gain) @ YCBCR, back @ shift
     return ColourMatch(tuple(float(v) for v in matrix.ravel()), tuple(float(v) for v in offset))
 
 
-@dataclass(frozen=True)
-class Harmonizer:
-    """Gives pictures the look of a dataset.
+class HarmonizedImage(NamedTuple):
+    """A harmonized image.
 
     Attributes
     ----------
-    photometry : ImageStatsSample
-        Of the dataset.
-    generator_photometry : ImageStatsSample or None
-        Of the generator's pictures, framed as those that will be finished; None leaves colour alone.
-    aspect : float
-        Width over height of what the square pictures show (the framing's aspect).
-    damping : float
-        How much of the difference in overall colour is corrected, 0 to 1.
-    codec : str or None
-        What the pictures will be encoded as; None for the dataset's most common codec.
+    image : uint8 [H, W, 3]
+    parameters : dict of str to float
+        A number for each of `HARMONIZATION_PARAMETERS`: what was wanted and what was done; noise in grey levels, sigma
+        of the blur in pixels.
+    quality : int or None
+        Quality to encode the image with; None for the default of the codec.
     """
 
-    photometry: ImageStatsSample
-    generator_photometry: ImageStatsSample | None = None
+    image: Rgb
+    parameters: dict[str, float]
+    quality: int | None
+
+
+@dataclass(frozen=True)
+class Harmonizer:
+    """Gives images the statistics of the images of a data set.
+
+    Attributes
+    ----------
+    image_stats : ImageStatsSample
+        Of the data set.
+    aspect : float
+        Width over height of what the square images show (the aspect of the framing).
+    codec : str or None
+        Codec that the images will be encoded with; None for the most common codec of the data set.
+    """
+
+    image_stats: ImageStatsSample
     aspect: float = 1.0
-    damping: float = 0.6
     codec: Codec | None = None
 
     @property
     def output_codec(self) -> Codec:
-        """What the finished pictures are meant to be encoded as."""
-        return self.codec or self.photometry.codec
+        """Codec that the harmonized images are to be encoded with."""
+        return self.codec or self.image_stats.codec
 
     @cached_property
-    def colour(self) -> ColourMatch | None:
-        """The colour mapping, or None."""
-        if self.generator_photometry is None:
-            return None
-        return match_colour(self.generator_photometry, self.photometry, self.damping)
+    def _candidates(self) -> tuple[ImageStats, ...]:
+        """The statistics to draw from: those of images of the most common codec, whose qualities are comparable."""
+        sample = self.image_stats
+        return tuple(one for one in sample.stats if one.codec == sample.codec) or sample.stats
 
-    @cached_property
-    def _looks(self) -> tuple[ImageStats, ...]:
-        """The rows to draw from: pictures of the most common codec, whose qualities mean the same."""
-        common = self.photometry.codec
-        return tuple(look for look in self.photometry.looks if look.codec == common) or self.photometry.looks
-
-    def __call__(self, rgb: Rgb, seed: int) -> tuple[Rgb, dict[str, float], int | None]:
-        """Finish one picture.
+    def __call__(self, rgb: Rgb, seed: int) -> HarmonizedImage:
+        """Harmonize one image.
 
         Parameters
         ----------
-        rgb : ndarray of uint8, shape [R, R, 3]
-            As the generator made it, framed.
+        rgb : uint8 [R, R, 3]
+            As the generator made it, framed and with matched colour.
         seed : int
-            The sample's own seed, not negative; it alone decides what is drawn.
-
-        Returns
-        -------
-        image : ndarray of uint8, shape [H, W, 3]
-        parameters : dict
-            What was wanted and what was done, a float for each of `PARAMETERS`; noise in grey levels, sigmas in pixels.
-        quality : int or None
-            To encode the image with; None for the codec's default.
+            Seed of the sample, not negative; it alone decides what is drawn.
         """
-        rng = np.random.default_rng([seed, _DRAW])
-        look = self._looks[int(rng.integers(len(self._looks)))]
-        quality = look.quality if self.output_codec == "jpeg" else None
-        image = rgb if self.colour is None else self.colour.apply_rgb(rgb)
-        image = resize(_cut(image, self.aspect, look.width / look.height), (look.height, look.width))
-        # Detail of the generator's last pixel is what can be lifted: its size in output pixels sets the mask's reach.
-        reach = max(0.6, 0.65 * look.height / rgb.shape[0])
+        rng = np.random.default_rng([seed, _STREAM])
+        goal = self._candidates[int(rng.integers(len(self._candidates)))]
+        quality = goal.quality if self.output_codec == "jpeg" else None
+        cropped = _crop(rgb, self.aspect, goal.width / goal.height)
+        image = resize(cropped, (goal.height, goal.width))
+        # The finest detail that can be sharpened is a pixel of the generator: its size sets the reach of the mask.
+        reach = max(0.6, 0.65 * goal.height / rgb.shape[0])
         grain = rng.standard_normal(image.shape[:2], dtype=np.float32)
-        finished, done = self._brought_near(image, look, reach, grain)
-        parameters = (look.sharpness, *done[:2], look.noise, done[2])
-        return finished, {name: float(value) for name, value in zip(PARAMETERS, parameters, strict=True)}, quality
+        harmonized, (blur, amount, noise) = self._match_signal(image, goal, reach, grain)
+        values = (goal.sharpness, blur, amount, goal.noise, noise)
+        parameters = {name: float(value) for name, value in zip(HARMONIZATION_PARAMETERS, values, strict=True)}
+        return HarmonizedImage(harmonized, parameters, quality)
 
-    def _brought_near(
-        self, image: Rgb, look: ImageStats, reach: float, grain: Float
+    def _match_signal(
+        self, image: Rgb, goal: ImageStats, reach: float, grain: Floats32
     ) -> tuple[Rgb, tuple[float, float, float]]:
-        """Blur or sharpen, then add noise, so that once encoded the image measures as `look` does.
+        """Blur or sharpen, then add noise, so that the encoded image measures as `goal` does.
 
-        Returns the image and what was done: the blur's sigma, the unsharp mask's amount, the noise's sigma.
+        Returns the image, and the sigma of the blur, the amount of the unsharp mask and the sigma of the noise.
         """
-        quality, goal = look.quality or DEFAULT_QUALITY, look.sharpness
+        quality, aim = goal.quality or DEFAULT_QUALITY, goal.sharpness
         for last in (False, True):
-            shaped, blurred, amount = _sharpened((image / 255).astype(np.float32), goal, reach)
-            sigma = self._noise_to_add(shaped, look.noise, quality)
-            finished = _bytes(_effects().noise(shaped, grain * np.float32(sigma / 255)) if sigma > 0 else shaped)
+            shaped, blur, amount = _match_sharpness((image / 255).astype(np.float32), aim, reach)
+            sigma = self._noise_to_add(shaped, goal.noise, quality)
+            harmonized = _to_uint8(_effects().noise(shaped, grain * np.float32(sigma / 255)) if sigma > 0 else shaped)
             if last:
                 break
-            # Encoding and noise change how sharp a picture measures; the dataset was measured with both, so aim again.
-            missed = sharpness(luma(self._encoded(finished, quality))) - look.sharpness
-            at_limit = amount == MOST_UNSHARP if missed < 0 else blurred == MOST_BLUR
-            if abs(missed) < _SHARPNESS_TOLERANCE or at_limit:
+            # Encoding and noise change the sharpness that is measured, and the data set was measured with both.
+            error = sharpness(luma(self._encoded(harmonized, quality))) - goal.sharpness
+            at_limit = amount == MAX_UNSHARP_AMOUNT if error < 0 else blur == MAX_BLUR_SIGMA
+            if abs(error) < _SHARPNESS_TOLERANCE or at_limit:
                 break
-            goal -= missed
-        return finished, (blurred, amount, sigma)
+            aim -= error
+        return harmonized, (blur, amount, sigma)
 
-    def _noise_to_add(self, image: Float, wanted: float, quality: int) -> float:
+    def _noise_to_add(self, image: Floats32, wanted: float, quality: int) -> float:
         """Return the sigma, in grey levels, with which the encoded image measures the wanted noise."""
-        there = noise_level(luma(self._encoded(_bytes(image), quality)))
-        missing = np.sqrt(max(0.0, wanted**2 - there**2))
-        return float(np.interp(missing, _noise_left(self.output_codec, quality), _NOISE_LADDER))
+        present = noise_level(luma(self._encoded(_to_uint8(image), quality)))
+        missing = np.sqrt(max(0.0, wanted**2 - present**2))
+        return float(np.interp(missing, _noise_after_encoding(self.output_codec, quality), _NOISE_SIGMAS))
 
     def _encoded(self, image: Rgb, quality: int) -> Rgb:
         return decode(encode(image, self.output_codec, quality))
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a manifest should say of the finishing, JSON-able."""
-        colour = self.colour
-        return {
-            "codec": self.output_codec,
-            "aspect": self.aspect,
-            "target": self.photometry.summary(),
-            "generator": self.generator_photometry.summary() if self.generator_photometry else None,
-            "colour": {"damping": self.damping, "matrix": list(colour.matrix), "offset": list(colour.offset)}
-            if colour
-            else None,
-            "limits": {"unsharp_amount": MOST_UNSHARP, "blur_sigma": MOST_BLUR, "noise_sigma": MOST_NOISE},
-        }
 
-
-def _bytes(image: Float) -> Rgb:
+def _to_uint8(image: Floats32) -> Rgb:
     """Return an image in [0, 1] as uint8."""
     return cast("Rgb", (image * 255).round().clip(0, 255).astype(np.uint8))
 
 
-def _cut(rgb: Rgb, aspect: float, wanted: float) -> Rgb:
-    """Cut the middle out of a square picture that shows proportions `aspect` so that it shows `attribute_goals` (w / h)."""
+def _crop(rgb: Rgb, aspect: float, wanted: float) -> Rgb:
+    """Crop a square image whose content has the given aspect (w / h) to content of the wanted aspect."""
     if abs(wanted / aspect - 1) <= _ASPECT_TOLERANCE:
         return rgb
     side = rgb.shape[0]
@@ -301,26 +278,29 @@ def _cut(rgb: Rgb, aspect: float, wanted: float) -> Rgb:
     return rgb[start : start + keep] if wanted > aspect else rgb[:, start : start + keep]
 
 
-def _sharpened(image: Float, wanted: float, reach: float) -> tuple[Float, float, float]:
-    """Bring an image [H, W, 3] to the wanted sharpness within the limits; return it, the blur's sigma, the amount."""
+def _match_sharpness(image: Floats32, wanted: float, reach: float) -> tuple[Floats32, float, float]:
+    """Bring an image [H, W, 3] to the wanted sharpness within the limits.
+
+    Returns the image, the sigma of the blur and the amount of the unsharp mask, one of which is 0.
+    """
     y = luma(image * 255)
     blurred = partial(_effects().blur, (y / 255).astype(np.float32))
     noise = noise_level(y)
     plain = band_energies(y, y)
     if sharpness_of(plain, noise) > wanted:
-        sigma = _bisect(lambda s: sharpness(blurred(s) * 255) < wanted, 0.2, MOST_BLUR)
+        sigma = _bisect(lambda s: sharpness(blurred(s) * 255) < wanted, 0.2, MAX_BLUR_SIGMA)
         return _effects().blur(image, sigma), sigma, 0.0
     # Unsharp masking is linear but for clipping: the energies of y + amount * (y - blurred y) are known beforehand.
-    lost = y - blurred(reach) * 255
-    crossed, lifted = band_energies(y, lost), band_energies(lost, lost)
+    detail = y - blurred(reach) * 255
+    crossed, lifted = band_energies(y, detail), band_energies(detail, detail)
     amount = _bisect(
-        lambda a: sharpness_of(plain + 2 * a * crossed + a * a * lifted, noise) > wanted, 0.0, MOST_UNSHARP
+        lambda a: sharpness_of(plain + 2 * a * crossed + a * a * lifted, noise) > wanted, 0.0, MAX_UNSHARP_AMOUNT
     )
     return _effects().unsharp(image, reach, amount), 0.0, amount
 
 
 def _bisect(reached: Callable[[float], bool], low: float, high: float) -> float:
-    """Return the least strength in [low, high] that reaches the goal, to 1/128 of the range; `high` if none does."""
+    """Return the smallest strength in [low, high] that reaches the goal, to 1/128 of the range; `high` if none does."""
     if not reached(high):
         return high
     for _ in range(7):
@@ -330,18 +310,18 @@ def _bisect(reached: Callable[[float], bool], low: float, high: float) -> float:
 
 
 @lru_cache(maxsize=256)
-def _noise_left(codec: Codec, quality: int) -> tuple[float, ...]:
-    """Return how much noise encoding leaves of each strength of `_NOISE_LADDER`, in grey levels, rising from 0.
+def _noise_after_encoding(codec: Codec, quality: int) -> tuple[float, ...]:
+    """Return the noise, in grey levels, that is measured after encoding with each of `_NOISE_SIGMAS`, ascending.
 
-    Lossy codecs swallow weak noise; so what must be added is read from this, backwards.
+    Lossy codecs remove weak noise. The inverse of this function gives the noise to add.
     """
     steps = np.linspace(-1, 1, 128)
     smooth = 128 + 40 * np.sin(2 * steps[:, None] + 0.5) * np.cos(1.5 * steps[None, :])
     picture = np.repeat(smooth[..., None] / 255, 3, axis=2).astype(np.float32)
     grain = np.random.default_rng(0).standard_normal(picture.shape[:2], dtype=np.float32)
     measured = []
-    for sigma in _NOISE_LADDER:
+    for sigma in _NOISE_SIGMAS:
         noisy = _effects().noise(picture, grain * np.float32(sigma / 255))
-        measured.append(noise_level(luma(decode(encode(_bytes(noisy), codec, quality)))))
+        measured.append(noise_level(luma(decode(encode(_to_uint8(noisy), codec, quality)))))
     rising = np.maximum.accumulate(np.square(measured) - measured[0] ** 2)
     return tuple(float(level) for level in np.sqrt(rising) + 1e-6 * np.arange(len(rising)))

@@ -1,17 +1,17 @@
-"""Photometry: what pictures of a data set look like as files and signals, whoever they show.
+"""Image statistics: properties of images as files and signals, whoever they show.
 
-Each picture of a sample gives one row: its size, codec and JPEG quality, how sharp it is, how noisy, and its colour
-statistics. Rows are kept whole rather than averaged, so that what goes together (large and sharp, small and noisy)
-is drawn together again when generated pictures are finished.
+Each image of a sample gives one row: its size, codec and JPEG quality, sharpness, noise, and statistics of its colour.
+Rows are kept whole rather than averaged, so that properties that occur together (large and sharp, small and noisy) are
+drawn together when generated images are harmonized.
 
 Measures are taken on 8-bit luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), in units of 0 to 255:
 
 - *sharpness*: log2 of the energy in the two finest bands of a Laplacian pyramid over that in the next two, after the
-  part that noise of the measured strength would have is taken off. Contrast cancels; one step less is half the fine
-  energy. Bands are counted from the picture's own pixels, so an enlarged picture measures as soft as it is.
+  part that noise of the measured strength has is subtracted. Contrast cancels; one unit less is half the fine
+  energy. Bands are counted from the image's own pixels, so that an enlarged image measures as soft as it is.
 - *noise*: the median, over the flattest quarter of 8 x 8 blocks (by smoothed gradient, saturated blocks left out), of
   the RMS of a second-difference mask that ignores planes and edges along the axes (Immerkær 1996).
-- *colour*: mean and standard deviation inside the picture of Y, Cb and Cr.
+- *colour*: mean and standard deviation inside the image of Y, Cb and Cr.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ import numpy as np
 import numpy.typing as npt
 
 from faceaug.errors import DatasetError, UsageError
-from faceaug.utils.images import Codec, ImageInfo, Rgb, decode_with_info
+from faceaug.utils.images import LUMA_WEIGHTS, Codec, ImageInfo, Rgb, decode_with_info
+from faceaug.utils.typing import Floats, Floats32
 
-Float = npt.NDArray[np.float32]
-Weights = Sequence[float] | npt.NDArray[np.float64]
+Weights = Sequence[float] | Floats
 
 # RGB to Y, Cb, Cr (BT.601, full range, chroma centred on 0), one row a channel.
-YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-SUMMARY_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+YCBCR = np.array([LUMA_WEIGHTS, [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+_SUMMARY_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 _BLOCK = 8
 
 
 class EncodedImages(Protocol):
-    """What photometry needs of a dataset: how many images, and the bytes of each."""
+    """What image statistics need of a data set: the number of its images, and the bytes of each."""
 
     def __len__(self) -> int: ...
 
@@ -46,14 +46,14 @@ class EncodedImages(Protocol):
 
 @dataclass(frozen=True)
 class ImageStats:
-    """The photometry of one picture.
+    """The statistics of one image.
 
     Attributes
     ----------
     height, width : int
         Pixels.
     codec : str or None
-        "jpeg", "png" or "webp"; None for a picture that has not been a file.
+        "jpeg", "png" or "webp"; None for an image that was not read from a file.
     quality : int or None
         JPEG quality, 1 to 100.
     sharpness : float
@@ -76,133 +76,131 @@ class ImageStats:
 
 @dataclass(frozen=True)
 class ImageStatsSample:
-    """The looks of a sample of pictures.
+    """The statistics of a sample of images: an empirical distribution.
 
     Attributes
     ----------
-    looks : tuple of ImageStats
-        One a picture.
+    stats : tuple of ImageStats
+        One per image.
     weights : tuple of float
-        How much each picture counts for `colour`; sum 1.
+        Weight of each image in `colour`; they sum to 1.
     """
 
-    looks: tuple[ImageStats, ...]
+    stats: tuple[ImageStats, ...]
     weights: tuple[float, ...]
 
     def __len__(self) -> int:
-        return len(self.looks)
+        return len(self.stats)
 
     @property
     def codec(self) -> Codec:
-        """The codec of most pictures (of equals the first by name; "png" when none has been a file)."""
-        codecs = [look.codec for look in self.looks if look.codec]
+        """The most common codec (of equals the first by name; "png" where no image was read from a file)."""
+        codecs = [one.codec for one in self.stats if one.codec]
         return max(sorted(set(codecs)), key=codecs.count) if codecs else "png"
 
     @property
     def aspect(self) -> float:
         """Median of width / height."""
-        return float(np.median([look.width / look.height for look in self.looks]))
+        return float(np.median([one.width / one.height for one in self.stats]))
 
-    def colour(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the weighted mean over pictures and RMS spread inside them of Y, Cb, Cr: two arrays [3]."""
+    def colour(self) -> tuple[Floats, Floats]:
+        """Return mean [3] and RMS standard deviation inside images [3] of Y, Cb, Cr, weighted over images."""
         weights = np.asarray(self.weights)
-        mean = weights @ np.array([look.mean for look in self.looks])
-        spread = np.sqrt(weights @ np.square([look.spread for look in self.looks]))
+        mean = weights @ np.array([one.mean for one in self.stats])
+        spread = np.sqrt(weights @ np.square([one.spread for one in self.stats]))
         return mean, spread
 
     def summary(self) -> dict[str, Any]:
-        """Return a JSON-able summary: number of pictures, most common codec, quantiles of each figure, colour."""
-        figures: dict[str, Any] = {"images": len(self), "codec": self.codec, "quantiles_at": list(SUMMARY_QUANTILES)}
+        """Return a summary as JSON values: number of images, most common codec, quantiles of each property, colour."""
+        summary: dict[str, Any] = {"images": len(self), "codec": self.codec, "quantiles_at": list(_SUMMARY_QUANTILES)}
         for name in ("height", "width", "quality", "sharpness", "noise"):
-            values = [value for look in self.looks if (value := getattr(look, name)) is not None]
-            figures[name] = [round(float(q), 3) for q in np.quantile(values, SUMMARY_QUANTILES)] if values else None
+            values = [value for one in self.stats if (value := getattr(one, name)) is not None]
+            summary[name] = [round(float(q), 3) for q in np.quantile(values, _SUMMARY_QUANTILES)] if values else None
         mean, spread = self.colour()
-        figures["colour"] = {
+        summary["colour"] = {
             channel: {"mean": round(float(m), 2), "spread": round(float(s), 2)}
             for channel, m, s in zip(("Y", "Cb", "Cr"), mean, spread, strict=True)
         }
-        return figures
+        return summary
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, JSON-able, a list a column."""
-        columns = {field.name: [getattr(look, field.name) for look in self.looks] for field in fields(ImageStats)}
-        return {"looks": columns, "weights": list(self.weights)}
+        """Return everything as JSON values, one list per property."""
+        columns = {field.name: [getattr(one, field.name) for one in self.stats] for field in fields(ImageStats)}
+        return {"stats": columns, "weights": list(self.weights)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ImageStatsSample:
-        """Return the photometry that `to_dict` described."""
-        columns = values["looks"]
+        """Return the sample that `to_dict` described."""
+        columns = values["stats"]
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-        looks = tuple(ImageStats(**{**row, "mean": tuple(row["mean"]), "spread": tuple(row["spread"])}) for row in rows)
-        return cls(looks, tuple(values["weights"]))
+        stats = tuple(ImageStats(**{**row, "mean": tuple(row["mean"]), "spread": tuple(row["spread"])}) for row in rows)
+        return cls(stats, tuple(values["weights"]))
 
 
 def measure_image_stats(
     images: Iterable[tuple[Rgb, ImageInfo | None]], weights: Weights | None = None
 ) -> ImageStatsSample:
-    """Measure pictures that are at hand.
+    """Measure images.
 
     Parameters
     ----------
     images : iterable of (uint8 [H, W, 3], ImageInfo or None)
-        Each picture with what its file said; None for one that has not been a file (a generator's).
+        Each with the information of its file; None for an image of a generator.
     weights : sequence of float, optional
-        How much each counts for the colour statistics, not negative; all the same by default. Give each the inverse of
-        its group's frequency, and an unbalanced data set does not pass its majority's looks on.
+        Weight of each image in the statistics of colour, not negative; equal by default. With the inverse frequency of
+        its group, the majority of an unbalanced data set does not determine the colour.
 
     Raises
     ------
     UsageError
-        When there are no pictures, or the weights do not fit them.
+        When there are no images, or the weights do not fit them.
     """
-    looks = tuple(_look(rgb, info) for rgb, info in images)
-    if not looks:
-        raise UsageError("there are no images to measure photometry on: give at least one")
-    raw = np.ones(len(looks)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if raw.shape != (len(looks),) or not np.isfinite(raw).all() or (raw < 0).any() or raw.sum() <= 0:
-        raise UsageError(
-            f"the photometry weights do not fit {len(looks)} images: give one a picture, none negative, not all zero"
-        )
-    return ImageStatsSample(looks, tuple(float(w) for w in raw / raw.sum()))
+    stats = tuple(_measure(rgb, info) for rgb, info in images)
+    if not stats:
+        raise UsageError("there are no images to measure: give at least one")
+    raw = np.ones(len(stats)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if raw.shape != (len(stats),) or not np.isfinite(raw).all() or (raw < 0).any() or raw.sum() <= 0:
+        raise UsageError(f"the weights do not fit {len(stats)} images: give one per image, none negative, not all zero")
+    return ImageStatsSample(stats, tuple(float(w) for w in raw / raw.sum()))
 
 
 def dataset_image_stats(
     dataset: EncodedImages, *, sample: int = 1000, seed: int = 0, weights: Weights | None = None
 ) -> ImageStatsSample:
-    """Measure a random sample of a dataset's images, without repetition; the same seed takes the same ones.
+    """Measure a random sample of the images of a data set, without repetition.
 
     Parameters
     ----------
     dataset : FaceDataset
         Anything with a length and `encoded(i) -> bytes`.
     sample : int
-        How many images at most.
+        Largest number of images.
     seed : int
-        Of the choice.
+        Of the choice of images; the same seed chooses the same ones.
     weights : sequence of float, optional
-        One for each image of the *dataset*, as in `measure_image_stats`.
+        One for each image of the *data set*, as in `measure_image_stats`.
 
     Raises
     ------
     DatasetError
-        When the dataset is empty.
+        When the data set is empty.
     ImageError
         When an image cannot be decoded.
     """
     if not len(dataset):
-        raise DatasetError("the dataset has no images to measure photometry on: give one with at least one image")
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:sample])
-    picked = None if weights is None else np.asarray(weights, dtype=np.float64)[chosen]
-    decoded = (decode_with_info(dataset.encoded(int(i)), name=f"image {int(i)} of the dataset") for i in chosen)
-    return measure_image_stats(decoded, None if picked is None else list(picked))
+        raise DatasetError("the data set has no images to measure: give one with at least one image")
+    rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:sample])
+    row_weights = None if weights is None else np.asarray(weights, dtype=np.float64)[rows]
+    decoded = (decode_with_info(dataset.encoded(int(i)), name=f"image {int(i)} of the data set") for i in rows)
+    return measure_image_stats(decoded, None if row_weights is None else list(row_weights))
 
 
-def luma(rgb: npt.NDArray[Any]) -> Float:
+def luma(rgb: npt.NDArray[Any]) -> Floats32:
     """Return Y of uint8 (or float in 0 to 255) [H, W, 3] as float32 [H, W]."""
-    return cast("Float", rgb.astype(np.float32) @ YCBCR[0].astype(np.float32))
+    return cast("Floats32", rgb.astype(np.float32) @ YCBCR[0].astype(np.float32))
 
 
-def noise_level(y: Float) -> float:
+def noise_level(y: Floats32) -> float:
     """Return the standard deviation of the noise in luma [H, W]; 0 where no block is flat and unsaturated enough."""
     if min(y.shape) < _BLOCK + 2:
         return 0.0
@@ -211,7 +209,7 @@ def noise_level(y: Float) -> float:
     smooth = _blur(y)
     slope = np.abs(smooth[1:-1, 2:] - smooth[1:-1, :-2]) + np.abs(smooth[2:, 1:-1] - smooth[:-2, 1:-1])
     inner = y[1:-1, 1:-1]
-    usable = _blocks((inner > 4) & (inner < 251)).mean(1) > 0.9  # clipped noise is not what it was
+    usable = _blocks((inner > 4) & (inner < 251)).mean(1) > 0.9  # clipping changes noise
     squares, slopes = _blocks(second**2)[usable].mean(1), _blocks(slope)[usable].mean(1)
     if not len(squares):
         return 0.0
@@ -219,20 +217,20 @@ def noise_level(y: Float) -> float:
     return float(np.sqrt(np.median(squares[flattest])))
 
 
-def sharpness(y: Float, noise: float | None = None) -> float:
+def sharpness(y: Floats32, noise: float | None = None) -> float:
     """Return the sharpness of luma [H, W] (see the module); `noise` is measured when not given."""
     return sharpness_of(band_energies(y, y), noise_level(y) if noise is None else noise)
 
 
-def sharpness_of(energies: npt.NDArray[np.float64], noise: float) -> float:
-    """Return the sharpness that the energies [4] of the bands, finest first, make with white noise taken off."""
+def sharpness_of(energies: Floats, noise: float) -> float:
+    """Return the sharpness of bands with the energies [4], finest first, after subtracting white noise."""
     clean = energies - noise**2 * _NOISE_GAIN
-    # The floors, far below what 8 bits can show, keep the logarithm finite and call a blank picture soft.
+    # The floors, far below what 8 bits can show, keep the logarithm finite and make a blank image soft.
     return float(np.log2(max(clean[:2].sum(), 1e-4) / max(clean[2:].sum(), 0.1)))
 
 
-def band_energies(a: Float, b: Float) -> npt.NDArray[np.float64]:
-    """Return the mean product of two pictures' Laplacian pyramid bands, finest first: [4]. With itself: the energy."""
+def band_energies(a: Floats32, b: Floats32) -> Floats:
+    """Return the mean product [4] of the Laplacian bands of two images, finest first: energies if both are equal."""
     energies = []
     for _ in range(4):
         low_a = _blur(a)
@@ -242,7 +240,7 @@ def band_energies(a: Float, b: Float) -> npt.NDArray[np.float64]:
     return np.array(energies)
 
 
-def _look(rgb: Rgb, info: ImageInfo | None) -> ImageStats:
+def _measure(rgb: Rgb, info: ImageInfo | None) -> ImageStats:
     y = luma(rgb)
     noise = noise_level(y)
     channels = rgb.reshape(-1, 3).astype(np.float32) @ YCBCR.T.astype(np.float32)
@@ -259,7 +257,7 @@ def _look(rgb: Rgb, info: ImageInfo | None) -> ImageStats:
     )
 
 
-def _blur(y: Float) -> Float:
+def _blur(y: Floats32) -> Floats32:
     """Binomial blur, five taps each way, reflected at the border."""
     padded = np.pad(y, 2, mode="reflect")
     height, width = y.shape
@@ -273,13 +271,13 @@ def _blur(y: Float) -> Float:
 
 
 def _blocks(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Cut a plane into 8 x 8 blocks, what is left over at the right and below dropped. [blocks, 64]"""
+    """Cut a plane into 8 x 8 blocks [blocks, 64]; incomplete ones at the right and the bottom are dropped."""
     rows, columns = plane.shape[0] // _BLOCK, plane.shape[1] // _BLOCK
     cut = plane[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
     return cut.transpose(0, 2, 1, 3).reshape(rows * columns, _BLOCK * _BLOCK)
 
 
-def _noise_gain() -> npt.NDArray[np.float64]:
+def _noise_gain() -> Floats:
     """Return the energy that white noise of variance 1 has in each band, from the impulse response. [4]"""
     kernel = np.outer(_BINOMIAL, _BINOMIAL)
     impulse = np.zeros((129, 129))
@@ -287,7 +285,7 @@ def _noise_gain() -> npt.NDArray[np.float64]:
     gains, low = [], impulse
     for level in range(4):
         spread = np.zeros((129, 129))
-        step = 2**level  # the same filters as on the halved picture, without the halving
+        step = 2**level  # the same filters as on the halved image, without the halving
         for (i, j), k in np.ndenumerate(kernel):
             spread += k * np.roll(low, ((i - 2) * step, (j - 2) * step), axis=(0, 1))
         gains.append(float(np.square(low - spread).sum()))

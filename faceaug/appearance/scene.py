@@ -1,8 +1,8 @@
-"""What belongs to the photograph and not to the person: light and colour outside the face, and the side of the light.
+"""Measures of what belongs to the photograph and not to the person: light, and colour outside the face.
 
-These are measured on every picture and are kept axes of every attribute edit. A probe's direction for dark skin, left
-alone, darkens the whole photograph, background and all; a model taught with such samples learns that a skin is an
-exposure. Until a reconstruction gives a mask, the face is a fixed ellipse in the generator's own framing.
+They are measured on every image and kept in every edit of an attribute. The direction of a classifier for dark skin,
+without them, darkens the whole photograph with its background, and a model that is trained on such samples learns the
+exposure. Without a mask from a reconstruction, the face is a fixed ellipse in the generator's own framing.
 """
 
 from __future__ import annotations
@@ -13,26 +13,36 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)
+from faceaug.utils.images import LUMA_WEIGHTS
+
 NAMES = ("outside_red", "outside_green", "outside_blue", "light_side")
-"""Mean colour outside the face (three channels) and the right half of the face minus the left, all on [-1, 1]."""
+"""Mean colour outside the face (three channels), and luminance of the right half of the face minus the left half."""
 EXPOSURE = "face_luminance"
-"""Mean luminance of the picture's middle in the dataset's framing and colour: free as far as real faces go."""
-SOUNDNESS = "soundness"
-"""Log-odds of one whole face, as the network of `soundness.py` reads it: edits are brought back from melting a face."""
+"""Mean luminance of the centre of the image, in framing and colour of the data set; it may vary as real faces do."""
+FACE_QUALITY = "face_quality"
+"""Log-odds of an intact face by `classifiers.face_quality`; edits return from latents where it gets low."""
 MEANINGS = {
-    SOUNDNESS: "log-odds of a sound face, not a melted one",
-    **{f"outside_{c}": f"mean {c} outside the face, of the generator's own picture" for c in ("red", "green", "blue")},
-    EXPOSURE: "mean luminance of the middle of the picture, as the dataset would show it",
+    FACE_QUALITY: "log-odds of an intact face, not a distorted one",
+    **{f"outside_{c}": f"mean {c} outside the face, of the generator's own image" for c in ("red", "green", "blue")},
+    EXPOSURE: "mean luminance of the centre of the image, as the data set would show it",
     "light_side": "luminance of the face's right half minus its left",
 }
+_CLIPPED_HIGHLIGHT, _CLIPPED_SHADOW = 0.96, -0.96  # 2% of the range from its ends
+_FAINT = 0.04  # mean change below which an edit is not visible: 2% of the range
 
 
 @dataclass(frozen=True)
 class FaceEllipse:
-    """An ellipse in fractions of the picture's side: centre (x, y) and half-axes. Shared by all faces of a generator.
+    """The ellipse that all faces of a generator fill, in fractions of the image's side.
 
-    Up to radius 1 is face; from `margin` times the radius on is outside; what lies between (hair, neck) is neither.
+    Attributes
+    ----------
+    x, y : float
+        Centre, from the left and from the top.
+    width, height : float
+        Half-axes.
+    margin : float
+        Pixels beyond `margin` times the radius are outside the face. Those between (hair, neck) are neither.
     """
 
     x: float = 0.5
@@ -44,7 +54,7 @@ class FaceEllipse:
 
 @lru_cache(maxsize=8)
 def _masks(ellipse: FaceEllipse, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return float masks [side, side]: face, outside, and +-1 over the face's right and left half."""
+    """Return float masks [side, side]: face, outside, and +1 or -1 on the face's right and left half."""
     steps = (torch.arange(side) + 0.5) / side
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     radius = (((x - ellipse.x) / ellipse.width) ** 2 + ((y - ellipse.y) / ellipse.height) ** 2).sqrt()
@@ -52,87 +62,92 @@ def _masks(ellipse: FaceEllipse, side: int) -> tuple[Tensor, Tensor, Tensor]:
     return face, outside, face * torch.sign(x - ellipse.x)
 
 
-def measure(images: Tensor, ellipse: FaceEllipse) -> Tensor:
-    """Measure the scene of pictures.
+def measure_scene(images: Tensor, ellipse: FaceEllipse) -> Tensor:
+    """Measure the colour outside the face and the side of the light.
 
     Parameters
     ----------
-    images : Tensor [N, 3, R, R] in [-1, 1]
-        In the generator's own framing.
+    images : Tensor of float32 [N, 3, R, R]
+        In [-1, 1], in the generator's own framing.
     ellipse : FaceEllipse
-        Where the face is.
 
     Returns
     -------
-    Tensor [N, 4]
+    Tensor of float32 [N, 4]
         In the order of `NAMES`.
     """
-    face, outside, side = (m.to(images) for m in _masks(ellipse, images.shape[-1]))
+    face, outside, side = (mask.to(images) for mask in _masks(ellipse, images.shape[-1]))
     colour = (images * outside).sum((2, 3)) / outside.sum()
     light = (luminance(images) * side).sum((1, 2)) / (face.sum() / 2)
     return torch.cat([colour, light[:, None]], 1)
 
 
 def luminance(images: Tensor) -> Tensor:
-    """Return the luminance [N, R, R] of pictures [N, 3, R, R] (Rec. 601 weights)."""
-    return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))
+    """Return the luminance [N, R, R] of images [N, 3, R, R], in the range of the images (ITU-R BT.601 weights)."""
+    return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA_WEIGHTS))
 
 
-def exposure(views: Tensor) -> Tensor:
-    """Measure how the middle of pictures, where the face is, was exposed.
-
-    Parameters
-    ----------
-    views : Tensor [N, 3, S, S] in [-1, 1]
-        In the dataset's framing.
-
-    Returns
-    -------
-    Tensor [N, 2]
-        Mean luminance on [-1, 1], and share of pixels that are burnt out or drowned (a channel within 2% of the end
-        of the range above, or all of them below).
-    """
-    quarter = views.shape[-1] // 4
-    middle = views[:, :, quarter:-quarter, quarter:-quarter]
-    lost = (middle.amax(1) > 0.96) | (middle.amax(1) < -0.96)
-    return torch.stack([luminance(middle).mean((1, 2)), lost.float().mean((1, 2))], 1)
-
-
-def tints(views: Tensor) -> Tensor:
-    """Measure how cold the colours in the middle of pictures are: faces are not blue or green, melted colours are.
+def measure_exposure(images: Tensor) -> Tensor:
+    """Measure the exposure of the centre of images, where the face is.
 
     Parameters
     ----------
-    views : Tensor [N, 3, S, S] in [-1, 1]
-        In the dataset's framing.
+    images : Tensor of float32 [N, 3, S, S]
+        In [-1, 1], in the framing of the data set.
 
     Returns
     -------
-    Tensor [N, 2]
-        What the coldest tenth of the pixels has of blue above red, and of green above both others, at least.
+    Tensor of float32 [N, 2]
+        Mean luminance in [-1, 1], and share of clipped pixels in [0, 1]: clipped highlights (one channel within 2% of
+        the upper end of the range) and clipped shadows (all channels within 2% of the lower end).
     """
-    quarter = views.shape[-1] // 4
-    red, green, blue = views[:, :, quarter:-quarter, quarter:-quarter].unbind(1)
+    centre = _centre(images)
+    brightest = centre.amax(1)
+    clipped = (brightest > _CLIPPED_HIGHLIGHT) | (brightest < _CLIPPED_SHADOW)
+    return torch.stack([luminance(centre).mean((1, 2)), clipped.float().mean((1, 2))], 1)
+
+
+def measure_tints(images: Tensor) -> Tensor:
+    """Measure how cold the colours of the centre of images are: faces are not blue or green, distorted colours are.
+
+    Parameters
+    ----------
+    images : Tensor of float32 [N, 3, S, S]
+        In [-1, 1], in the framing of the data set.
+
+    Returns
+    -------
+    Tensor of float32 [N, 2]
+        The 90% quantile over pixels of blue minus red, and of green minus the larger of both others.
+    """
+    red, green, blue = _centre(images).unbind(1)
     cold = torch.stack([blue - red, green - torch.maximum(red, blue)], 1)
     return torch.quantile(cold.flatten(2), 0.9, dim=2)
 
 
-def spill(before: Tensor, after: Tensor, ellipse: FaceEllipse) -> Tensor:
-    """Return how much of an edit's change lies outside the face: mean change a pixel outside over that inside.
-
-    0 is an edit of the face alone, 1 one that changes the picture evenly; a repainted scene is near or above 1.
-    Changes too faint to see (under 2% of the range inside the face) have nothing to spill and give 0.
+def measure_spill(before: Tensor, after: Tensor, ellipse: FaceEllipse) -> Tensor:
+    """Measure which part of an edit's change lies outside the face.
 
     Parameters
     ----------
-    before, after : Tensor [N, 3, R, R] in [-1, 1]
+    before, after : Tensor of float32 [N, 3, R, R]
+        In [-1, 1], in the generator's own framing.
+    ellipse : FaceEllipse
 
     Returns
     -------
-    Tensor [N]
+    Tensor of float32 [N]
+        Mean change per pixel outside the face over that inside: 0 for an edit of the face alone, 1 for an even change
+        of the image, near or above 1 for another background. 0 also where the change is too faint to be visible.
     """
-    face, outside, _ = (m.to(before) for m in _masks(ellipse, before.shape[-1]))
+    face, outside, _ = (mask.to(before) for mask in _masks(ellipse, before.shape[-1]))
     change = (after - before).abs().mean(1)
     inner = (change * face).sum((1, 2)) / face.sum()
     outer = (change * outside).sum((1, 2)) / outside.sum()
-    return torch.where(torch.maximum(inner, outer) < 0.04, torch.zeros_like(inner), outer / inner.clamp_min(0.02))
+    return torch.where(torch.maximum(inner, outer) < _FAINT, torch.zeros_like(inner), outer / inner.clamp_min(0.02))
+
+
+def _centre(images: Tensor) -> Tensor:
+    """Return the middle half of images in both directions: [N, 3, S, S] to [N, 3, S / 2, S / 2]."""
+    quarter = images.shape[-1] // 4
+    return images[:, :, quarter:-quarter, quarter:-quarter]

@@ -22,6 +22,8 @@ Rgb = npt.NDArray[np.uint8]
 Codec = Literal["jpeg", "png", "webp"]
 
 MAX_PIXELS = 64_000_000
+DEFAULT_QUALITY = 90
+"""Quality of a JPEG or WebP where nothing else is known."""
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luma Y of ITU-R BT.601."""
 CODECS: tuple[Codec, ...] = ("jpeg", "png", "webp")
@@ -120,7 +122,7 @@ def inspect(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -
         return ImageInfo(codec, width, height, _jpeg_quality(image))
 
 
-def encode(rgb: Rgb, codec: Codec, quality: int = 90) -> bytes:
+def encode(rgb: Rgb, codec: Codec, quality: int = DEFAULT_QUALITY) -> bytes:
     """Encode uint8 [H, W, 3] as a file of the codec; the same pixels give the same bytes.
 
     `quality` (1 to 100) is for JPEG and WebP; PNG is lossless and does not use it.

@@ -43,7 +43,7 @@ def drawn_faces(
 
 
 @pytest.mark.parametrize(("scale", "dx", "dy"), [(0.8, 0.0, 0.1), (0.7, -0.1, 0.03), (0.9, 0.04, -0.05)])
-def test_finds_the_window_that_the_target_was_cut_with(scale: float, dx: float, dy: float) -> None:
+def test_finds_the_window_that_the_dataset_was_cut_with(scale: float, dx: float, dy: float) -> None:
     framing = measure_framing(drawn_faces(80, 1, scale, dx, dy), drawn_faces(80, 2))
     assert framing.scale == pytest.approx(scale, abs=0.03)
     assert framing.dx == pytest.approx(dx, abs=0.02)
@@ -51,7 +51,7 @@ def test_finds_the_window_that_the_target_was_cut_with(scale: float, dx: float, 
     assert framing.match > 0.9 > framing.match_before
 
 
-def test_alike_and_looser_targets_are_left_whole() -> None:
+def test_equal_and_looser_datasets_need_no_window() -> None:
     generated = drawn_faces(60, 3, 0.8)
     for scale in (0.8, 1.0):  # the same framing, and a looser one, which no window can give
         framing = measure_framing(drawn_faces(60, 4, scale), generated)
@@ -59,9 +59,9 @@ def test_alike_and_looser_targets_are_left_whole() -> None:
 
 
 def test_is_deterministic_and_survives_json() -> None:
-    target, generated = drawn_faces(30, 5, 0.75), drawn_faces(30, 6)
-    framing = measure_framing(target, generated)
-    assert measure_framing(target, generated) == framing
+    real, generated = drawn_faces(30, 5, 0.75), drawn_faces(30, 6)
+    framing = measure_framing(real, generated)
+    assert measure_framing(real, generated) == framing
     assert Framing.from_dict(json.loads(json.dumps(framing.to_dict()))) == framing
     unmeasured = Framing.from_dict(json.loads(json.dumps(Framing(0.8).to_dict())))
     assert (unmeasured.scale, np.isnan(unmeasured.match)) == (0.8, True)
@@ -81,17 +81,17 @@ def test_refuses_what_it_cannot_measure(pictures: np.ndarray) -> None:
         ((1.2, 0, 0), "must be in"),
         ((0.0, 0, 0), "must be in"),
         ((0.8, 0, 0, 0.0), "must be in"),
-        ((0.8, 0.2, 0), "reaches out of the picture"),
-        ((0.8, 0, -0.11), "reaches out of the picture"),
-        ((0.8, 0, 0.31, 2.0), "reaches out of the picture"),
+        ((0.8, 0.2, 0), "reaches out of the image"),
+        ((0.8, 0, -0.11), "reaches out of the image"),
+        ((0.8, 0, 0.31, 2.0), "reaches out of the image"),
     ],
 )
-def test_refuses_a_window_that_leaves_the_picture(fields: tuple[float, ...], message: str) -> None:
+def test_refuses_a_window_that_leaves_the_image(fields: tuple[float, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Framing(*fields)
 
 
-def test_a_target_of_tall_pictures_gets_a_tall_window() -> None:
+def test_a_dataset_of_tall_images_gets_a_tall_window() -> None:
     # Tall pictures, 0.64 of the generator's width by 0.8 of its height, squeezed into squares.
     tall = drawn_faces(80, 1, (0.64, 0.8), 0.05, 0.08)
     framing = measure_framing(tall, drawn_faces(80, 2), aspect=0.8)
@@ -103,7 +103,7 @@ def test_a_target_of_tall_pictures_gets_a_tall_window() -> None:
     assert across[-1] - across[0] == pytest.approx(0.64 * (2 - 1 / 32), abs=4e-3)
 
 
-def test_cuts_the_very_window() -> None:
+def test_cuts_exactly_the_window() -> None:
     ramp = torch.linspace(-1, 1, 65)[:-1] + 1 / 64  # at pixel centres: value = position
     images = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64), torch.zeros(64, 64)])[None]
     framed = apply_framing(images, Framing(0.5, 0.1, -0.2))

@@ -1,4 +1,4 @@
-"""Photometry: each measure answers to what it names and to nothing else, and a sample survives JSON."""
+"""Image statistics: each measure responds to what it names and to nothing else, and a sample survives JSON."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_noise_is_measured_and_not_mistaken_for_edges(sigma: float) -> None:
 def test_clipped_regions_do_not_count_as_free_of_noise() -> None:
     rng = np.random.default_rng(0)
     noisy = (128 + rng.normal(0, 6, (96, 96))).astype(np.float32)
-    noisy[:60] = 255  # burnt out: no noise is left there
+    noisy[:60] = 255  # clipped highlights have no noise
     assert noise_level(noisy) == pytest.approx(6, rel=0.15)
 
 
@@ -63,10 +63,10 @@ def test_sharpness_falls_with_blur_and_does_not_move_with_contrast_or_noise() ->
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (9, 200), (40, 40)])
 def test_tiny_and_blank_pictures_have_finite_measures(shape: tuple[int, int]) -> None:
-    look = measure_image_stats([(np.full((*shape, 3), 77, np.uint8), None)]).looks[0]
-    assert np.isfinite([look.sharpness, look.noise, *look.mean, *look.spread]).all()
-    assert look.sharpness < -5  # blank is soft, not sharp
-    assert look.mean == pytest.approx((77, 0, 0), abs=0.01)
+    one = measure_image_stats([(np.full((*shape, 3), 77, np.uint8), None)]).stats[0]
+    assert np.isfinite([one.sharpness, one.noise, *one.mean, *one.spread]).all()
+    assert one.sharpness < -5  # blank is soft, not sharp
+    assert one.mean == pytest.approx((77, 0, 0), abs=0.01)
 
 
 def test_colour_is_that_of_the_channels_and_obeys_weights() -> None:
@@ -89,17 +89,17 @@ class Bytes:
         return self.images[index]
 
 
-def test_a_target_is_sampled_with_a_seed_and_its_files_are_believed() -> None:
+def test_a_dataset_is_sampled_with_a_seed_and_its_files_give_codec_and_quality() -> None:
     files = [encode(scene(k, 40 + k), "jpeg" if k % 4 else "png", 60 + k) for k in range(20)]
     weights = [float(k) for k in range(20)]
     some = dataset_image_stats(Bytes(files), sample=8, seed=5, weights=weights)
     assert some == dataset_image_stats(Bytes(files), sample=8, seed=5, weights=weights)
     assert some != dataset_image_stats(Bytes(files), sample=8, seed=6, weights=weights)
-    for look, weight in zip(some.looks, some.weights, strict=True):
-        k = look.height - 40
-        assert look.width == look.height
-        assert (look.codec, look.quality) == (("jpeg", 60 + k) if k % 4 else ("png", None))
-        assert weight == pytest.approx(k / sum(look.height - 40 for look in some.looks))
+    for one, weight in zip(some.stats, some.weights, strict=True):
+        k = one.height - 40
+        assert one.width == one.height
+        assert (one.codec, one.quality) == (("jpeg", 60 + k) if k % 4 else ("png", None))
+        assert weight == pytest.approx(k / sum(one.height - 40 for one in some.stats))
     everything = dataset_image_stats(Bytes(files), sample=1000)
     assert len(everything) == 20
     assert everything.codec == "jpeg"
@@ -113,7 +113,7 @@ def test_survives_json_whole() -> None:
     assert json.loads(json.dumps(measured.summary()))["images"] == 4
 
 
-def test_says_what_is_wrong() -> None:
+def test_bad_input_is_refused() -> None:
     with pytest.raises(UsageError, match="no images"):
         measure_image_stats([])
     for weights in ([1.0], [1.0, -1.0], [0.0, 0.0], [1.0, float("nan")]):
@@ -121,10 +121,10 @@ def test_says_what_is_wrong() -> None:
             measure_image_stats([(scene(0), None)] * 2, weights)
     with pytest.raises(DatasetError, match="no images"):
         dataset_image_stats(Bytes([]))
-    with pytest.raises(ImageError, match="image 0 of the dataset"):
+    with pytest.raises(ImageError, match="image 0 of the data set"):
         dataset_image_stats(Bytes([b"nothing"]))
 
 
 def test_info_is_taken_as_given() -> None:
-    look = measure_image_stats([(scene(0), ImageInfo("webp", 96, 96, None))]).looks[0]
-    assert (look.codec, look.quality) == ("webp", None)
+    one = measure_image_stats([(scene(0), ImageInfo("webp", 96, 96, None))]).stats[0]
+    assert (one.codec, one.quality) == ("webp", None)
