@@ -1,9 +1,9 @@
-"""How fast generators draw, and whether an image depends on the batch that it is drawn in.
+"""Speed of generators on a CPU, and whether an image depends on the batch in which it is synthesised.
 
-`digiface` is held against its five layers as they were trained (batch normalisation apart), the 64-px StyleGAN2 of the
-training preset against a synthesis that modulates a kernel for every image (naive_stylegan2.py), both with the same
-weights, in turns within one run. Run it from the root of the repository: `python benchmarks/speed_generators.py`. The
-result goes to benchmarks/results/generators.json.
+`digiface` is compared with its five layers as they were trained (with separate batch normalisation), and the 64-px
+StyleGAN2 of the training preset with a synthesis that modulates a kernel for every image (naive_stylegan2.py). Both
+have the same weights and run in turns within one run. Run it from the root of the repository:
+`python benchmarks/speed_generators.py`. The result goes to benchmarks/results/generators.json.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from _record import environment, write_result
 from naive_stylegan2 import synthesize
 from torch import Tensor, nn
 
-from faceaug.gan_training.trainer import PRESETS
-from faceaug.generators import dcgan as digiface
+from faceaug.gan_training.config import PRESETS
+from faceaug.generators import dcgan
 from faceaug.generators.base import Generator, sample_z
 from faceaug.generators.stylegan import StyleGAN2, initialise
 
-Draw = Callable[[Tensor], Tensor]
+Synthesis = Callable[[Tensor], Tensor]
 
 
-def layers_as_trained() -> Draw:
+def layers_as_trained() -> Synthesis:
     """Return the DCGAN of `digiface` as a plain stack of layers."""
     widths, layers = (100, 512, 256, 128, 64, 3), []
     for k in range(5):
@@ -37,38 +37,38 @@ def layers_as_trained() -> Draw:
         layers.append(nn.ConvTranspose2d(widths[k], widths[k + 1], 4, stride, pad, bias=False))
         layers += [nn.BatchNorm2d(widths[k + 1]), nn.ReLU()] if k < 4 else [nn.Tanh()]
     network = nn.Sequential(*layers).eval().requires_grad_(False)
-    network.load_state_dict(digiface.read_weights(digiface.find_weights()))
+    network.load_state_dict(dcgan.read_weights(dcgan.find_weights()))
     return lambda w: network(w[:, :, None, None])
 
 
-def kernel_an_image(generator: StyleGAN2) -> Draw:
+def kernel_per_image(generator: StyleGAN2) -> Synthesis:
     """Return the naive synthesis with a StyleGAN2's weights."""
     state, layers = generator.network.state_dict(), generator.network.config.num_ws
     return lambda w: synthesize(state, w[:, None].expand(-1, layers, -1)).clamp(-1, 1)
 
 
-def rate(draw: Draw, w: Tensor, batch: int, seconds: float) -> float:
-    """Return images a second, drawing `batch` of w at a time for about `seconds`."""
+def images_per_second(synthesis: Synthesis, w: Tensor, batch: int, seconds: float) -> float:
+    """Return the speed in batches of `batch`, measured for about `seconds`."""
     done, start = 0, time.perf_counter()
     while True:
         at = done % (len(w) - batch + 1)
-        draw(w[at : at + batch])
+        synthesis(w[at : at + batch])
         done += batch
         elapsed = time.perf_counter() - start
         if elapsed >= seconds:
             return done / elapsed
 
 
-def compare(draws: dict[str, Draw], w: Tensor, batch: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """Return the median images a second of both, and the median of the ratios round by round."""
-    for draw in draws.values():
-        draw(w[:batch])
-    measured: dict[str, list[float]] = {name: [] for name in draws}
+def compare(variants: dict[str, Synthesis], w: Tensor, batch: int, seconds: float, rounds: int) -> dict[str, Any]:
+    """Return the median images per second of both, and the median of the ratios round by round."""
+    for synthesis in variants.values():
+        synthesis(w[:batch])
+    measured: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
-        for name, draw in draws.items():
-            measured[name].append(rate(draw, w, batch, seconds))
-    mine, other = measured.values()
-    ratios = [a / b for a, b in zip(mine, other, strict=True)]
+        for name, synthesis in variants.items():
+            measured[name].append(images_per_second(synthesis, w, batch, seconds))
+    first, second = measured.values()
+    ratios = [a / b for a, b in zip(first, second, strict=True)]
     return {
         "batch": batch,
         "images_per_second": {name: round(statistics.median(values), 1) for name, values in measured.items()},
@@ -77,21 +77,23 @@ def compare(draws: dict[str, Draw], w: Tensor, batch: int, seconds: float, round
     }
 
 
-def changed(draw: Draw, w: Tensor, batches: Sequence[int]) -> dict[str, int]:
-    """Return for each batch size how many images of w differ in any bit from those drawn all at once."""
-    whole = draw(w)
-    found = {}
+def count_changed(synthesis: Synthesis, w: Tensor, batches: Sequence[int]) -> dict[str, int]:
+    """Return for each batch size how many images of w differ in any bit from those of a single batch."""
+    together = synthesis(w)
+    counts = {}
     for batch in batches:
-        parts = torch.cat([draw(part) for part in w.split(batch)])
-        found[str(batch)] = int((parts != whole).flatten(1).any(1).sum())
-    return found
+        images = torch.cat([synthesis(latents) for latents in w.split(batch)])
+        counts[str(batch)] = int((images != together).flatten(1).any(1).sum())
+    return counts
 
 
-def measure(generator: Generator, alternative: str, other: Draw, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return speed and sameness for each number of threads."""
+def measure(
+    generator: Generator, alternative: str, other: Synthesis, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Return speed and reproducibility for each number of threads."""
     z = np.stack([sample_z(generator.z_dim, (options.seed, k)) for k in range(64)])
     w = generator.map(torch.from_numpy(z))
-    draws = {"faceaug": generator.synthesize, alternative: other}
+    variants = {"faceaug": generator.synthesize, alternative: other}
     results = []
     for threads in options.threads:
         torch.set_num_threads(threads)
@@ -99,8 +101,10 @@ def measure(generator: Generator, alternative: str, other: Draw, options: argpar
             {
                 "threads": threads,
                 "largest_difference": float((generator.synthesize(w) - other(w)).abs().max()),
-                "speed": [compare(draws, w, batch, options.seconds, options.rounds) for batch in options.batches],
-                "images_changed_by_the_batch": {name: changed(draw, w, (1, 7, 32)) for name, draw in draws.items()},
+                "speed": [compare(variants, w, batch, options.seconds, options.rounds) for batch in options.batches],
+                "images_changed_by_the_batch": {
+                    name: count_changed(synthesis, w, (1, 7, 32)) for name, synthesis in variants.items()
+                },
             }
         )
     return results
@@ -117,12 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="another place for the result")
     options = parser.parse_args(arguments)
     style = initialise(PRESETS["64"].network, options.seed)
-    faces = digiface.load()
+    faces = dcgan.load()
     record = {
         **environment(options.seed, ["numpy", "torch"]),
         "generators": {
             "digiface": measure(faces, "layers as trained", layers_as_trained(), options),
-            "StyleGAN2, 64 px, preset 64": measure(style, "a kernel an image", kernel_an_image(style), options),
+            "StyleGAN2, 64 px, preset 64": measure(style, "a kernel per image", kernel_per_image(style), options),
         },
     }
     print(write_result("generators", record, options.out))

@@ -1,4 +1,4 @@
-"""`faceaug generator`: other people's generators made readable, what is known of one, and what it draws."""
+"""`faceaug generator`: import checkpoints of other programs, describe a generator, and sample it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from .options import PATH
 
 if TYPE_CHECKING:
     from faceaug.generators.base import Generator
-    from faceaug.generators.stylegan import Precision
+    from faceaug.utils.images import Codec
+
+_CODECS: dict[str, Codec] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+_MAX_SIDE: dict[Codec, int] = {"webp": 16383, "png": 32767, "jpeg": 32767}  # limits of the formats and of viewers
 
 _name = click.argument("name", metavar="NAME", default="embedded")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -24,11 +27,11 @@ _device = click.option(
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks.")
 
 
-@click.group(short_help="Look at generators, train one, and tell how good it is.")
+@click.group(short_help="Inspect, sample, import, train and evaluate generators.")
 def generator() -> None:
-    """Look at generators, the networks that draw faces, and make one of one's own.
+    """Inspect, sample, import, train and evaluate generators, the networks that synthesise faces.
 
-    NAME is embedded, digiface, one that another package registers, or a .safetensors file.
+    NAME is embedded, digiface, the name of a generator of another package, or a .safetensors file.
 
     \b
     Example:
@@ -38,26 +41,29 @@ def generator() -> None:
 
 @generator.command("import")
 @click.argument("file", metavar="FILE", type=PATH)
-@click.option("-o", "--output", "out", metavar="FILE", type=PATH, required=True, help="What to write: .safetensors.")
-@click.option("--name", metavar="NAME", help="What the generator is called.  [default: the file's name]")
-@click.option("--licence", metavar="TEXT", help="What is known of the licence of the weights; the file does not say.")
+@click.option("-o", "--output", "out", metavar="FILE", type=PATH, required=True, help="File to write: .safetensors.")
+@click.option("--name", metavar="NAME", help="Name of the generator.  [default: the file's name]")
+@click.option("--licence", metavar="TEXT", help="Licence of the weights, which the file does not state.")
 @click.option(
-    "--psi",
+    "--truncation-psi",
     metavar="P",
     type=float,
     default=1.0,
     show_default=True,
-    help="Truncation of what is drawn: 1 for none, less for plainer faces.",
+    help="Truncation: 1 for none, less for more typical faces.",
 )
 @click.option(
-    "--cutoff", metavar="LAYER", type=int, help="Layers from this one on are not truncated.  [default: all are]"
+    "--truncation-cutoff",
+    metavar="LAYER",
+    type=int,
+    help="Layers from this one on are not truncated.  [default: all are]",
 )
 @click.option(
-    "--noise",
+    "--noise-mode",
     type=click.Choice(["const", "none"]),
     default="const",
     show_default=True,
-    help="The stored noise, or none.",
+    help="Add the stored noise, or none.",
 )
 @click.option(
     "--class",
@@ -65,35 +71,40 @@ def generator() -> None:
     metavar="N",
     type=click.IntRange(min=0),
     default=0,
-    help="The class, if it draws several.  [default: 0]",
+    help="Class of a network that has classes.  [default: 0]",
 )
-@click.option("--half", is_flag=True, help="Write half precision: half the size, pictures the same to a grey level.")
+@click.option("--half", is_flag=True, help="Write half precision: half the size, images the same to a grey level.")
 @_quiet
-def import_(file: Path, out: Path, quiet: bool, **settings: Any) -> None:
-    """Make a generator of FILE, somebody else's checkpoint.
+def import_(file: Path, out: Path, quiet: bool, **options: Any) -> None:
+    """Convert FILE, a checkpoint of another program, to a generator.
 
     FILE is of NVIDIA's StyleGAN2, StyleGAN2-ADA or StyleGAN3 in PyTorch (.pkl), or of rosinality's stylegan2-pytorch
-    (.pt). Nothing in it is run. Mean and covariance of the latents are measured on draws, the same for the same file.
+    (.pt). Nothing in it is executed. Mean and covariance of the latents are estimated from samples, the same for the
+    same file.
 
     \b
     Example:
       faceaug generator import ffhq.pkl -o ffhq.safetensors
     """
-    from faceaug.generators.importers.convert import write_import
+    from faceaug.generators.importers.convert import ImportConfig, write_import
+    from faceaug.generators.stylegan import SynthesisConfig
     from faceaug.utils.files import check_writable
 
     if out.suffix != ".safetensors":
         raise click.UsageError(f"{out} is no name of a generator's file; let it end in .safetensors")
     check_writable(out)
-    write_import(file, out, **settings)
-    Console(quiet=quiet).remark(f"The generator is in {out}; faceaug generator sample {out} -o grid.png draws faces")
+    name, licence, half = (options.pop(key) for key in ("name", "licence", "half"))
+    write_import(file, out, ImportConfig(name, licence, SynthesisConfig(**options), half))
+    Console(quiet=quiet).remark(
+        f"The generator is in {out}; faceaug generator sample {out} -o grid.png synthesises faces"
+    )
 
 
 @generator.command()
 @_name
 @_json
 def info(name: str, as_json: bool) -> None:
-    """Tell what a generator is, where it comes from and under which licence.
+    """Show what a generator is, where it comes from and its licence.
 
     \b
     Example:
@@ -103,67 +114,64 @@ def info(name: str, as_json: bool) -> None:
 
     facts = _facts(load_generator(name))
     width = max(map(len, facts))
-    told = ((key, "none" if value is None else value) for key, value in facts.items())
-    Console(as_json=as_json).show("\n".join(f"{key.ljust(width)}  {value}" for key, value in told), facts)
+    lines = [f"{key.ljust(width)}  {'none' if value is None else value}" for key, value in facts.items()]
+    Console(as_json=as_json).show("\n".join(lines), facts)
 
 
 @generator.command()
 @_name
-@click.option("-o", "--output", "out", metavar="FILE", type=PATH, required=True, help="The picture: .png, .jpg, .webp.")
+@click.option(
+    "-o", "--output", "out", metavar="FILE", type=PATH, required=True, help="Image to write: .png, .jpg, .webp."
+)
 @click.option("-n", "--number", metavar="N", type=click.IntRange(1, 4096), default=64, show_default=True, help="Faces.")
 @click.option(
-    "--psi", metavar="P", type=float, help="Truncation: 1 for none, less for plainer faces.  [default: the generator's]"
+    "--truncation-psi",
+    metavar="P",
+    type=float,
+    help="Truncation: 1 for none, less for more typical faces.  [default: the generator's]",
 )
 @click.option(
     "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the faces."
 )
 @click.option(
-    "--side", metavar="PIXELS", type=click.IntRange(8, 2048), help="Size of a face.  [default: the generator's]"
+    "--side",
+    metavar="PIXELS",
+    type=click.IntRange(8, 2048),
+    help="Side of a face in pixels.  [default: the generator's]",
 )
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="In what a StyleGAN computes; bfloat16 is for GPUs and changes pictures by a few grey levels.",
+    help="Precision of a StyleGAN's activations; bfloat16 is for GPUs and changes images by a few grey levels.",
 )
 @_device
 @_quiet
-def sample(
-    name: str,
-    out: Path,
-    number: int,
-    psi: float | None,
-    seed: int,
-    side: int | None,
-    precision: Precision,
-    device: str,
-    quiet: bool,
-) -> None:
-    """Draw faces and lay them out in one picture.
+def sample(name: str, out: Path, number: int, device: str, quiet: bool, **options: Any) -> None:
+    """Sample faces and lay them out in one image.
 
     \b
     Example:
-      faceaug generator sample embedded -n 64 --psi 0.7 -o grid.png
+      faceaug generator sample embedded -n 64 --truncation-psi 0.7 -o grid.png
     """
     from faceaug.generators.registry import load_generator
     from faceaug.generators.sampling import sample_grid
     from faceaug.utils.files import check_writable, write_bytes
     from faceaug.utils.images import encode
 
-    codecs = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-    codec = codecs.get(out.suffix.lower())
+    codec = _CODECS.get(out.suffix.lower())
     if codec is None:
-        raise click.UsageError(f"{out} is no name of a picture; let it end in {', '.join(codecs)}")
+        raise click.UsageError(f"{out} is no name of an image; let it end in {', '.join(_CODECS)}")
     check_writable(out)
-    found, console = load_generator(name, device), Console(quiet=quiet)
-    longest = 16383 if codec == "webp" else 32767  # what these formats, and those who show them, can take
-    columns = -(-longest // (side or found.resolution))
+    network, console = load_generator(name, device), Console(quiet=quiet)
+    side = options["side"] or network.resolution
+    columns = -(-_MAX_SIDE[codec] // side)
     if number > columns**2:
-        raise click.UsageError(f"{number} faces of {side or found.resolution} pixels are no one picture; give a --side")
-    with console.counter("drawing", "face", number) as progress:
-        grid = sample_grid(found, number, psi=psi, seed=seed, side=side, precision=precision, progress=progress)
-    write_bytes(out, encode(grid, codec, 95))  # type: ignore[arg-type]
+        raise click.UsageError(f"{number} faces of {side} pixels do not fit into one image; give a --side")
+    with console.counter("synthesising", "face", number) as progress:
+        grid = sample_grid(network, number, progress=progress, **options)
+    write_bytes(out, encode(grid, codec, 95))
     console.remark(f"{number} faces are in {out}")
 
 
@@ -171,17 +179,17 @@ for command in (train, evaluate):
     generator.add_command(command)
 
 
-def _facts(found: Generator) -> dict[str, Any]:
-    """Return what is known of a generator: of any what the protocol asks for, of a file also what its header says."""
+def _facts(network: Generator) -> dict[str, Any]:
+    """Return what is known of a generator: the protocol's attributes and, for a file, its header."""
     facts: dict[str, Any] = {
-        "name": found.name,
-        "resolution": found.resolution,
-        "z_dim": found.z_dim,
-        "w_dim": found.w_dim,
+        "name": network.name,
+        "resolution": network.resolution,
+        "z_dim": network.z_dim,
+        "w_dim": network.w_dim,
     }
-    header = getattr(found, "header", None)
+    header = getattr(network, "header", None)
     if header is not None:
-        told = header.model_dump()
+        fields = header.model_dump()
         hidden = {"format", "version", "licence", "origin", *facts}
-        facts = {"architecture": told["architecture"], **facts} | {k: v for k, v in told.items() if k not in hidden}
-    return facts | {"licence": found.licence, "origin": found.origin, "sha256": found.sha256}
+        facts = {"architecture": fields["architecture"], **facts} | {k: v for k, v in fields.items() if k not in hidden}
+    return facts | {"licence": network.licence, "origin": network.origin, "sha256": network.sha256}

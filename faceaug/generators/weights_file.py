@@ -1,7 +1,7 @@
-"""The file of a generator: one ``.safetensors`` with the tensors and a JSON header. Nothing in it can run code.
+"""The file of a generator: one ``.safetensors`` with the tensors and a JSON header (docs/formats.md). It has no code.
 
-The header is the one metadata entry ``faceaug``. Everything is checked before it is believed: format, version, widths,
-the names, shapes and types of the tensors, that every number is finite, and that the statistics are a mean and a
+The header is the one metadata entry ``faceaug``. Everything is checked before it is used: format, version, widths, the
+names, shapes and types of the tensors, that every number is finite, and that the statistics are a mean and a
 covariance.
 """
 
@@ -24,20 +24,20 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from faceaug.errors import FaceaugError, GeneratorError
-from faceaug.generators.stylegan2_networks import StyleGAN2Config, StyleGAN2Network
+from faceaug.generators.stylegan2_networks import NoiseMode, StyleGAN2Config, StyleGAN2Network
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config, StyleGAN3Network
-from faceaug.utils.text_table import shown
+from faceaug.utils.text import printable
 
-FORMAT: Final = "faceaug-generator"
-VERSION: Final = 1
-LARGEST_HEADER = 10_000_000  # bytes; a 1024-pixel network needs about thirty thousand
-MEAN, COVARIANCE = "statistics.w_mean", "statistics.w_covariance"
+GENERATOR_FORMAT: Final = "faceaug-generator"
+GENERATOR_VERSION: Final = 2
+MAX_HEADER_BYTES = 10_000_000  # a 1024-pixel network needs about thirty thousand
+MEAN_TENSOR, COVARIANCE_TENSOR = "statistics.w_mean", "statistics.w_covariance"
 Count = Annotated[int, Field(ge=0, le=2**31)]
 Text = Annotated[str, Field(max_length=10_000)]
 
 
 class FilterHeader(BaseModel):
-    """The fields of `Filters`, as a file has them."""
+    """The fields of `Filters` in a header."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -55,12 +55,12 @@ class FilterHeader(BaseModel):
 
 
 class WeightsHeader(BaseModel):
-    """What a generator's file says of itself."""
+    """The header of a generator's file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    format: Literal["faceaug-generator"] = FORMAT
-    version: Literal[1] = VERSION
+    format: Literal["faceaug-generator"] = GENERATOR_FORMAT
+    version: Literal[2] = GENERATOR_VERSION
     architecture: Literal["stylegan2", "stylegan3"] = "stylegan2"
     name: str = Field(min_length=1, max_length=200)
     resolution: Count
@@ -75,7 +75,7 @@ class WeightsHeader(BaseModel):
     truncation_psi: float = Field(default=1.0, gt=0, le=2)
     truncation_cutoff: Count | None = None
     label: Count = 0
-    noise: Literal["const", "none"] = "const"
+    noise_mode: NoiseMode = "const"
     statistics_samples: int = Field(ge=2, le=2**63)
     licence: Text
     origin: Text
@@ -84,6 +84,7 @@ class WeightsHeader(BaseModel):
 
     @property
     def config(self) -> StyleGAN2Config:
+        """Shape of the network."""
         shared = {name: getattr(self, name) for name in StyleGAN2Config.__dataclass_fields__}
         if self.architecture == "stylegan2":
             return StyleGAN2Config(**shared)
@@ -94,13 +95,13 @@ Network = StyleGAN2Network | StyleGAN3Network
 
 
 @contextmanager
-def believing(where: str | Path) -> Iterator[None]:
-    """While a network is made as a file says, turn whatever goes wrong into one sentence that names the file.
+def errors_name_file(where: str | Path) -> Iterator[None]:
+    """While a network is built as a file describes it, turn every error into one sentence that names the file.
 
     Raises
     ------
     GeneratorError
-        In place of anything else: what a file may say is endless, and no list of what goes wrong then is complete.
+        Instead of any other exception: a file may hold anything, and no list of what can fail is complete.
     """
     try:
         yield
@@ -110,33 +111,33 @@ def believing(where: str | Path) -> Iterator[None]:
         raise GeneratorError(f"{where} cannot be used: {error}") from error
     except Exception as error:
         raise GeneratorError(
-            f"{where} describes a network that cannot be ({type(error).__name__}: {shown(error)}); get the file again"
+            f"{where} describes an impossible network ({type(error).__name__}: {printable(error)}); get the file again"
         ) from error
 
 
 def new_network(config: StyleGAN2Config, device: str = "meta") -> Network:
-    """Return the network of a configuration; without a device it has names and shapes, but no memory behind it."""
+    """Return the network of a configuration; on the device "meta" it has names and shapes but no memory."""
     with torch.device(device):
         return StyleGAN3Network(config) if isinstance(config, StyleGAN3Config) else StyleGAN2Network(config)
 
 
-def described(config: StyleGAN2Config) -> dict[str, Any]:
-    """Return the fields by which a header tells of a configuration."""
+def architecture_fields(config: StyleGAN2Config) -> dict[str, Any]:
+    """Return the fields of a header that describe a network's configuration."""
     fields = {name: getattr(config, name) for name in StyleGAN2Config.__dataclass_fields__}
     if isinstance(config, StyleGAN3Config):
         return {**fields, "architecture": "stylegan3", "filters": FilterHeader(**asdict(config.filters))}
     return fields
 
 
-def made_by() -> str:
-    """Return the name and version of this program, as files tell who made them."""
+def program_version() -> str:
+    """Return the name and version of this program, for the field `made_by` of files."""
     try:
         return f"faceaug {version('faceaug')}"
     except PackageNotFoundError:
         return "faceaug (from a checkout)"
 
 
-def pack(header: WeightsHeader, tensors: dict[str, Tensor]) -> bytes:
+def pack_weights(header: WeightsHeader, tensors: dict[str, Tensor]) -> bytes:
     """Return the bytes of a generator's file; the same header and tensors give the same bytes.
 
     Raises
@@ -146,12 +147,12 @@ def pack(header: WeightsHeader, tensors: dict[str, Tensor]) -> bytes:
     """
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise GeneratorError(f"the tensor {name} holds NaN or infinite numbers; such weights are not written")
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return safetensors.torch.save(whole, {"faceaug": header.model_dump_json()})
+            raise GeneratorError(f"the tensor {name} holds NaN or infinite numbers; such weights cannot be written")
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(on_cpu, {"faceaug": header.model_dump_json()})
 
 
-def unpack(data: bytes, where: str | Path) -> tuple[WeightsHeader, dict[str, Tensor], str]:
+def unpack_weights(data: bytes, where: str | Path) -> tuple[WeightsHeader, dict[str, Tensor], str]:
     """Return header, tensors (weights float32, statistics float64) and SHA-256 of a generator's file.
 
     Parameters
@@ -164,72 +165,86 @@ def unpack(data: bytes, where: str | Path) -> tuple[WeightsHeader, dict[str, Ten
     Raises
     ------
     GeneratorError
-        When it is no such file, of an unknown version, truncated, or when a tensor is missing, too many, of the wrong
-        shape or type, or not finite.
+        When it is another kind of file, of another version or truncated, or when a tensor is missing, unexpected, of
+        the wrong shape or type, or not finite.
     """
-    with believing(where):
+    with errors_name_file(where):
         return _unpack(data, where)
 
 
 def _unpack(data: bytes, where: str | Path) -> tuple[WeightsHeader, dict[str, Tensor], str]:
     header = _read_header(data, where)
     expected = {name: tuple(tensor.shape) for name, tensor in new_network(header.config).state_dict().items()}
-    expected |= {MEAN: (header.w_dim,), COVARIANCE: (header.w_dim, header.w_dim)}
+    expected |= {MEAN_TENSOR: (header.w_dim,), COVARIANCE_TENSOR: (header.w_dim, header.w_dim)}
     try:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise GeneratorError(f"{where} is damaged: {shown(error)}; get the file again") from error
+        raise GeneratorError(f"{where} is damaged: {printable(error)}; get the file again") from error
     _compare(tensors, expected, where)
     for name, tensor in tensors.items():
-        allowed = (torch.float64,) if name in (MEAN, COVARIANCE) else (torch.float32, torch.float16, torch.bfloat16)
+        allowed = (
+            (torch.float64,)
+            if name in (MEAN_TENSOR, COVARIANCE_TENSOR)
+            else (torch.float32, torch.float16, torch.bfloat16)
+        )
         if tensor.dtype not in allowed:
             raise GeneratorError(f"{where} has {name} as {tensor.dtype}; expected {' or '.join(map(str, allowed))}")
         if not torch.isfinite(tensor).all():
             raise GeneratorError(f"{where} has NaN or infinite numbers in {name}: these weights cannot be used")
-    _check_covariance(tensors[COVARIANCE].numpy(), where)
-    weights = {name: t if name in (MEAN, COVARIANCE) else t.float() for name, t in tensors.items()}
+    _check_covariance(tensors[COVARIANCE_TENSOR].numpy(), where)
+    weights = {name: t if name in (MEAN_TENSOR, COVARIANCE_TENSOR) else t.float() for name, t in tensors.items()}
     return header, weights, hashlib.sha256(data).hexdigest()
 
 
-def check_settings(config: StyleGAN2Config, cutoff: int | None, label: int) -> None:
-    """Raise GeneratorError where a truncation's cut-off or a class is not one that the network has."""
+def check_cutoff_and_label(config: StyleGAN2Config, cutoff: int | None, label: int) -> None:
+    """Raise GeneratorError when the network has no such layer for the truncation cutoff, or no such class."""
     if cutoff is not None and not 0 <= cutoff <= config.num_ws:
         raise GeneratorError(
-            f"truncation_cutoff is {cutoff}; it must be from 0 to {config.num_ws}, the layers there are"
+            f"truncation_cutoff is {cutoff}; it must be from 0 to {config.num_ws}, the number of layers"
         )
     if label and label >= config.classes:
-        has = f"it has the classes 0 to {config.classes - 1}" if config.classes else "it knows no classes"
-        raise GeneratorError(f"the class {label} is not one of this generator's: {has}")
+        classes = f"it has the classes 0 to {config.classes - 1}" if config.classes else "it has no classes"
+        raise GeneratorError(f"the class {label} is not one of this generator's: {classes}")
 
 
 def _read_header(data: bytes, where: str | Path) -> WeightsHeader:
+    raw = _raw_header(data, where)
+    try:
+        header = WeightsHeader.model_validate(raw)
+        check_cutoff_and_label(header.config, header.truncation_cutoff, header.label)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = printable(".".join(map(str, first["loc"])))
+        raise GeneratorError(f"the header of {where} is wrong at {field!r}: {first['msg']}") from error
+    except GeneratorError as error:
+        raise GeneratorError(f"the header of {where} is wrong: {error}") from error
+    return header
+
+
+def _raw_header(data: bytes, where: str | Path) -> Any:
+    """Return the header's JSON, whose format and version are right."""
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(len(data) - 8, LARGEST_HEADER):
+    if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER_BYTES):
         raise GeneratorError(f"{where} is no safetensors file or is truncated ({len(data)} bytes); get the file again")
     try:
-        found: Any = json.loads(data[8 : 8 + length])
-        raw = json.loads(found["__metadata__"]["faceaug"])
-        stated, number = raw["format"], raw["version"]
+        raw = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["faceaug"])
+        stated_format, stated_version = raw["format"], raw["version"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise GeneratorError(
             f"{where} carries no readable faceaug header: it is not a generator that faceaug wrote"
         ) from error
-    if stated != FORMAT:
-        raise GeneratorError(f"{where} is of the format {shown(repr(stated))}; a generator has {FORMAT!r}")
-    if number != VERSION:
+    if stated_format != GENERATOR_FORMAT:
         raise GeneratorError(
-            f"{where} is of version {shown(repr(number))}; this faceaug reads version {VERSION}: update faceaug"
+            f"{where} is of the format {printable(repr(stated_format))}; a generator has {GENERATOR_FORMAT!r}"
         )
-    try:
-        header = WeightsHeader.model_validate(raw)
-        check_settings(header.config, header.truncation_cutoff, header.label)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = shown(".".join(map(str, first["loc"])))
-        raise GeneratorError(f"the header of {where} is wrong at {place!r}: {first['msg']}") from error
-    except GeneratorError as error:
-        raise GeneratorError(f"the header of {where} is wrong: {error}") from error
-    return header
+    if stated_version != GENERATOR_VERSION:
+        is_older = isinstance(stated_version, int) and stated_version < GENERATOR_VERSION
+        remedy = "import or train it again with this version" if is_older else "update faceaug"
+        raise GeneratorError(
+            f"{where} is of version {printable(repr(stated_version))}; this faceaug reads version "
+            f"{GENERATOR_VERSION}: {remedy}"
+        )
+    return raw
 
 
 def _compare(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], where: str | Path) -> None:
@@ -239,12 +254,12 @@ def _compare(tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], w
     extra = sorted(set(tensors) - set(expected))
     if extra:
         raise GeneratorError(
-            f"{where} has {len(extra)} tensors that its header does not ask for, as {shown(extra[0])!r}"
+            f"{where} has {len(extra)} tensors that its header does not describe, as {printable(extra[0])!r}"
         )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
             raise GeneratorError(
-                f"{where} has {name} of the shape {tuple(tensors[name].shape)}; its header asks for {shape}"
+                f"{where} has {name} of the shape {tuple(tensors[name].shape)}; its header requires {shape}"
             )
 
 

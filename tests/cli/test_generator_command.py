@@ -1,4 +1,4 @@
-"""`faceaug generator`: what is told of a generator, and the picture of what it draws."""
+"""`faceaug generator`: facts about a generator, an image of its samples, and imports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from foreign_files import network, nvidia_bytes, nvidia_module
 
-from faceaug.generators.importers import convert as checkpoints
 from faceaug.generators.stylegan import initialise, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.utils.images import decode
@@ -49,8 +48,8 @@ def test_sample_truncated_smaller_and_of_another_seed(faceaug_cli, file, tmp_pat
         assert faceaug_cli("generator", "sample", file, "-n", 1, "-q", "-o", tmp_path / name, *more).status == 0
         return decode((tmp_path / name).read_bytes()).astype(int)
 
-    plain, mean = drawn("a.png"), drawn("b.png", "--psi", "0.000001")
-    assert abs(drawn("c.png", "--psi", "0.5") - mean).sum() < abs(plain - mean).sum()
+    plain, mean = drawn("a.png"), drawn("b.png", "--truncation-psi", "0.000001")
+    assert abs(drawn("c.png", "--truncation-psi", "0.5") - mean).sum() < abs(plain - mean).sum()
     assert (drawn("d.png", "--seed", "7") != plain).any()
     assert drawn("e.jpg", "--side", "16").shape == (16, 16, 3)
     rough = drawn("f.png", "--precision", "bfloat16")
@@ -61,7 +60,7 @@ def test_sample_truncated_smaller_and_of_another_seed(faceaug_cli, file, tmp_pat
     ("words", "status", "told"),
     [
         (["-o", "grid.txt"], 2, "let it end in .png"),
-        (["-o", "grid.png", "--psi", "0"], 1, "truncation psi is 0.0"),
+        (["-o", "grid.png", "--truncation-psi", "0"], 1, "truncation psi is 0.0"),
         (["-o", "grid.png", "--precision", "float8"], 2, "'float8' is not one of"),
         (["-o", "nowhere/grid.png"], 1, "could not be written"),
         (["-o", "grid.png", "-n", "400", "--side", "2048"], 2, "give a --side"),
@@ -76,9 +75,8 @@ def test_refusals(faceaug_cli, file, tmp_path, monkeypatch, words, status, told)
 
 
 @pytest.fixture
-def foreign(tmp_path, monkeypatch):
+def foreign(tmp_path):
     """A pickle as NVIDIA's training writes it."""
-    monkeypatch.setattr(checkpoints, "SAMPLES", 1000)
     config = StyleGAN2Config(8, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4, classes=2)
     (tmp_path / "faces.pkl").write_bytes(nvidia_bytes(nvidia_module(network(config))))
     return tmp_path / "faces.pkl"
@@ -87,15 +85,15 @@ def foreign(tmp_path, monkeypatch):
 def test_import(faceaug_cli, foreign, tmp_path):
     out = tmp_path / "faces.safetensors"
     words = [
-        "--psi",
+        "--truncation-psi",
         "0.7",
-        "--cutoff",
+        "--truncation-cutoff",
         "2",
         "--class",
         "1",
         "--licence",
         "CC BY 4.0",
-        "--noise",
+        "--noise-mode",
         "none",
         "--name",
         "mine",
@@ -106,12 +104,17 @@ def test_import(faceaug_cli, foreign, tmp_path):
     found = faceaug_cli("generator", "info", out, "--json").json
     told = {
         key: found[key]
-        for key in ("name", "truncation_psi", "truncation_cutoff", "label", "classes", "noise", "licence")
+        for key in ("name", "truncation_psi", "truncation_cutoff", "label", "classes", "noise_mode", "licence")
     }
     assert told == {
-        "name": "mine", "truncation_psi": 0.7, "truncation_cutoff": 2, "label": 1, "classes": 2, "noise": "none",
+        "name": "mine",
+        "truncation_psi": 0.7,
+        "truncation_cutoff": 2,
+        "label": 1,
+        "classes": 2,
+        "noise_mode": "none",
         "licence": "CC BY 4.0",
-    }  # fmt: skip
+    }
     assert len(found["source_sha256"]) == 64
     assert faceaug_cli("generator", "sample", out, "-n", 1, "-q", "-o", tmp_path / "one.png").status == 0
 
@@ -122,7 +125,7 @@ def test_import(faceaug_cli, foreign, tmp_path):
         (["faces.pkl", "-o", "x.pkl"], 2, "let it end in .safetensors"),
         (["nothing.pkl", "-o", "x.safetensors"], 1, "cannot be read"),
         (["faces.pkl", "-o", "x.safetensors", "--class", "2"], 1, "it has the classes 0 to 1"),
-        (["faces.pkl", "-o", "x.safetensors", "--psi", "3"], 1, "truncation psi is 3"),
+        (["faces.pkl", "-o", "x.safetensors", "--truncation-psi", "3"], 1, "truncation psi is 3"),
         (["faces.pkl", "-o", "x.safetensors", "--name", " "], 1, "no name"),
         (["faces.pkl", "-o", "nowhere/x.safetensors"], 1, "could not be written"),
     ],

@@ -1,4 +1,4 @@
-"""Somebody else's generator from its file to a balanced data set, by commands alone."""
+"""A checkpoint of another program: imported, explored and used for balancing, by commands alone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from foreign_files import network, nvidia_bytes, nvidia_module, rosinality_file
 from quick_runs import make_small
 
 from faceaug.discovery import discover as discovery
-from faceaug.generators.importers import convert as checkpoints
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
-from faceaug.reconstruction.training import ReconstructionSchedule
+from faceaug.reconstruction.training.network_trainer import ReconstructionSchedule
 from faceaug.shards.manifest import read_manifest
 from faceaug.synthesis import balance as run
 
@@ -26,7 +25,6 @@ def commands(faceaug_cli, monkeypatch):
     """Run commands that succeed, with little learning behind them."""
     torch.set_num_threads(1)
     make_small(monkeypatch)
-    monkeypatch.setattr(checkpoints, "SAMPLES", 2000)
     whole = discovery.discover
 
     def short(generator, out, settings, **rest):

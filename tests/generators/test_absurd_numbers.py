@@ -20,18 +20,42 @@ from faceaug.errors import GeneratorError
 from faceaug.generators import weights_file as weights
 from faceaug.generators.importers import convert as checkpoints
 from faceaug.generators.importers.convert import import_generator, read_foreign
-from faceaug.generators.stylegan import build, from_bytes
+from faceaug.generators.stylegan import Provenance, build_weights_file, from_bytes
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
+
+pytestmark = pytest.mark.slow
 
 TINY = StyleGAN2Config(8, z_dim=4, w_dim=4, mapping_layers=1, channel_base=32, channel_max=4)
 ALIAS_FREE = StyleGAN3Config(
     16, z_dim=4, w_dim=4, mapping_layers=1, channel_base=64, channel_max=4, filters=Filters(layers=3, margin=2)
 )
 NUMBERS = [
-    -1, 0, 1, 2, 3, 7, 64, 2048, 4096, 65536, 2**31, -(2**31), 2**63, 10**30, 10**400, -0.0, 0.5, 1e-300, 1e300,
-    math.nan, math.inf, -math.inf, True, False,
-]  # fmt: skip
+    -1,
+    0,
+    1,
+    2,
+    3,
+    7,
+    64,
+    2048,
+    4096,
+    65536,
+    2**31,
+    -(2**31),
+    2**63,
+    10**30,
+    10**400,
+    -0.0,
+    0.5,
+    1e-300,
+    1e300,
+    math.nan,
+    math.inf,
+    -math.inf,
+    True,
+    False,
+]
 OTHERS = [None, "", "x" * 5000, "64\n", b"64", [], [64], {}, {"a": 1}, (), (64, 64)]
 MOST = 50_000_000  # bytes that these files of a few kilobytes may make Python hold
 
@@ -65,10 +89,17 @@ def outcome(read):
 def test_settings_of_a_stylegan2_pickle(tmp_path):
     path, made, refused = tmp_path / "n.pkl", network(TINY), 0
     places = [
-        ("synthesis.b4.conv1", "conv_clamp"), ("synthesis.b4.conv1", "activation"), ("mapping.fc0", "bias_gain"),
-        ("mapping.fc0", "activation"), ("", "img_resolution"), ("synthesis", "img_resolution"),
-        ("", "_parameters"), ("synthesis", "_modules"), ("synthesis.b8", "_buffers"), ("mapping", "_modules"),
-    ]  # fmt: skip
+        ("synthesis.b4.conv1", "conv_clamp"),
+        ("synthesis.b4.conv1", "activation"),
+        ("mapping.fc0", "bias_gain"),
+        ("mapping.fc0", "activation"),
+        ("", "img_resolution"),
+        ("synthesis", "img_resolution"),
+        ("", "_parameters"),
+        ("synthesis", "_modules"),
+        ("synthesis.b8", "_buffers"),
+        ("mapping", "_modules"),
+    ]
     for (module, name), value in some(places, [*NUMBERS, *OTHERS]):
         path.write_bytes(nvidia_bytes(nvidia_module(made, {module: {name: value}})))
         refused += outcome(lambda: read_foreign(path).tensors()) is not None
@@ -78,10 +109,22 @@ def test_settings_of_a_stylegan2_pickle(tmp_path):
 def test_settings_of_a_stylegan3_pickle(tmp_path):
     path, made, refused = tmp_path / "n.pkl", network(ALIAS_FREE), 0
     names = [
-        "channel_base", "channel_max", "num_layers", "num_critical", "first_cutoff", "first_stopband",
-        "last_stopband_rel", "margin_size", "output_scale", "conv_kernel", "filter_size", "lrelu_upsampling",
-        "use_radial_filters", "img_resolution", "conv_clamp",
-    ]  # fmt: skip
+        "channel_base",
+        "channel_max",
+        "num_layers",
+        "num_critical",
+        "first_cutoff",
+        "first_stopband",
+        "last_stopband_rel",
+        "margin_size",
+        "output_scale",
+        "conv_kernel",
+        "filter_size",
+        "lrelu_upsampling",
+        "use_radial_filters",
+        "img_resolution",
+        "conv_clamp",
+    ]
     for name, value in some(names, [*NUMBERS, *OTHERS]):
         module = nvidia_module(made)
         state = module.state["_modules"]["synthesis"].state
@@ -128,7 +171,7 @@ def test_what_a_pt_says_beside_its_tensors(tmp_path):
 
 @pytest.mark.parametrize("config", [TINY, ALIAS_FREE], ids=["stylegan2", "stylegan3"])
 def test_headers_of_our_own_files(config):
-    data = build(network(config), name="n", licence="l", origin="o", samples=10)
+    data = build_weights_file(network(config), Provenance("n", "l", "o"), statistics_samples=10)
     length = int.from_bytes(data[:8], "little")
     text = json.loads(data[8 : 8 + length])["__metadata__"]["faceaug"]
     tensors, header, refused = safetensors.torch.load(data), json.loads(text), 0
@@ -159,11 +202,9 @@ def test_whatever_else_goes_wrong_is_one_sentence(tmp_path, monkeypatch):
             raise error
 
         monkeypatch.setattr(checkpoints, "new_network", fails)
-        with pytest.raises(
-            GeneratorError, match=rf"^{path} describes a network that cannot be \({type(error).__name__}"
-        ):
+        with pytest.raises(GeneratorError, match=rf"^{path} describes an impossible network \({type(error).__name__}"):
             import_generator(path)
         monkeypatch.setattr(weights, "_read_header", fails)
-        with pytest.raises(GeneratorError, match=r"^x describes a network") as caught:
-            weights.unpack(b"", "x")
+        with pytest.raises(GeneratorError, match=r"^x describes an impossible network") as caught:
+            weights.unpack_weights(b"", "x")
         assert "\n" not in str(caught.value)

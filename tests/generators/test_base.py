@@ -10,7 +10,7 @@ import torch
 
 from faceaug.errors import GeneratorError
 from faceaug.generators import base, registry
-from faceaug.generators.base import in_tiles, sample_z, tile_of
+from faceaug.generators.base import in_tiles, sample_z, tile_size
 from faceaug.generators.registry import load_generator
 
 GOLDEN = ["0x1.c3ce8c0000000p-2", "-0x1.389d480000000p+0", "0x1.d8ba3a0000000p-6", "-0x1.798bf60000000p-2"]
@@ -120,7 +120,7 @@ def test_a_plugin_is_found_by_its_entry_point(installed):
     ("value", "told"),
     [
         (Without, "lacks synthesize"),
-        (Narrow, r"\(3,\).*asks for \(5,\)"),
+        (Narrow, r"\(3,\).*requires \(5,\)"),
         (ImportError("no module named jax"), "failed to load: ImportError: no module named jax"),
         (GeneratorError("get my weights first"), "^get my weights first$"),
     ],
@@ -134,11 +134,11 @@ def test_a_plugin_that_does_not_fit_is_told(installed, value, told):
 def test_statistics_do_not_cancel_far_from_zero():
     generator = Linear(torch.device("cpu"))
     generator.map = lambda z: 1000 + 0.01 * z
-    mean, covariance = base.statistics(generator, 5000, seed=1)
+    mean, covariance = base.estimate_statistics(generator, 5000, seed=1)
     np.testing.assert_allclose(mean, 1000, atol=1e-3)
     np.testing.assert_allclose(np.diag(covariance), 1e-4, rtol=0.1)
     with pytest.raises(GeneratorError, match="at least 2"):
-        base.statistics(generator, 1)
+        base.estimate_statistics(generator, 1)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_statistics_do_not_cancel_far_from_zero():
     [(0, 8), (64 * 128**2, 8), (128 * 256**2, 8), (64 * 512**2, 4), (32 * 1024**2, 2), (512 * 1024**2, 1), (10**12, 1)],
 )
 def test_tiles_are_planned_from_what_an_image_takes(values, tile):
-    assert tile_of(values, torch.device("cpu")) == tile
+    assert tile_size(values, torch.device("cpu")) == tile
 
 
 def test_a_tile_that_does_not_fit_is_halved(caplog):
@@ -161,7 +161,7 @@ def test_a_tile_that_does_not_fit_is_halved(caplog):
     latents = torch.arange(7.0)[:, None]
     assert torch.equal(in_tiles(draw, latents), 2 * latents)
     assert sizes == [8, 4, 2, 2, 2, 2]
-    assert "4 images do not fit into memory together; 2 are drawn at a time" in caplog.text
+    assert "4 images do not fit into memory together; 2 are synthesised at a time" in caplog.text
 
 
 @pytest.mark.parametrize("words", ["can't allocate memory", "shapes do not match"])

@@ -13,21 +13,21 @@ import torch
 from foreign_files import nvidia_bytes, nvidia_module
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.base import Generator, sample_z, statistics
-from faceaug.generators.importers.convert import import_generator
+from faceaug.generators.base import Generator, estimate_statistics, sample_z
+from faceaug.generators.importers.convert import ImportConfig, import_generator
 from faceaug.generators.registry import load_generator
 from faceaug.generators.stylegan import from_bytes, initialise, save
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
 from faceaug.reconstruction.synthetic_scenes import Scenes
 
-NAMES = (
+GENERATORS = (
     *("digiface", "embedded", "stylegan2", "stylegan2 truncated", "stylegan2 from a file", "imported", "stylegan3"),
     "scenes",
 )
 BATCHES = (1, 3, 7, 9)  # beside the whole, 20
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=GENERATORS)
 def generator(request, tmp_path_factory):
     if request.param in ("digiface", "embedded"):
         request.getfixturevalue("faces")  # skips when the weights are not there
@@ -36,7 +36,7 @@ def generator(request, tmp_path_factory):
         return Scenes(16)
     small = request.getfixturevalue("small")
     if request.param == "stylegan2 truncated":
-        return small.with_settings(psi=0.6, noise="none", cutoff=3)
+        return small.with_config(truncation_psi=0.6, noise_mode="none", truncation_cutoff=3)
     if request.param == "stylegan2 from a file":
         path = tmp_path_factory.mktemp("weights") / "small.safetensors"
         save(small, path)
@@ -44,10 +44,10 @@ def generator(request, tmp_path_factory):
     if request.param == "imported":
         path = tmp_path_factory.mktemp("weights") / "small.pkl"
         path.write_bytes(nvidia_bytes(nvidia_module(small.network)))
-        return from_bytes(import_generator(path), path)
+        return from_bytes(import_generator(path, ImportConfig(statistics_samples=20_000)), path)
     if request.param == "stylegan3":
         filters = Filters(layers=4, margin=3, output_scale=1.0)
-        return initialise(StyleGAN3Config(16, 12, 10, 2, 64, 8, filters=filters), seed=0, samples=20_000)
+        return initialise(StyleGAN3Config(16, 12, 10, 2, 64, 8, filters=filters), seed=0, statistics_samples=20_000)
     return small
 
 
@@ -55,7 +55,7 @@ def latents(generator, n=20, seed=7):
     return torch.from_numpy(np.stack([sample_z(generator.z_dim, (seed, k)) for k in range(n)]))
 
 
-def test_keeps_to_the_protocol(generator):
+def test_implements_the_protocol(generator):
     assert isinstance(generator, Generator)
     assert generator.name
     assert generator.licence
@@ -84,7 +84,8 @@ def test_shapes_types_and_ranges(generator):
     assert generator.map(latents(generator)[:0]).shape == (0, generator.w_dim)
 
 
-def test_same_latent_same_image_in_any_company(generator):
+@pytest.mark.slow
+def test_same_latent_same_image_in_any_batch(generator):
     z = latents(generator)
     w = generator.map(z)
     images = generator.synthesize(w)
@@ -106,7 +107,7 @@ def test_thread_count_changes_rounding_at_most(generator):
 
 def test_statistics_are_those_of_its_w(generator):
     n = 6000
-    mean, covariance = statistics(generator, n, seed=99)
+    mean, covariance = estimate_statistics(generator, n, seed=99)
     deviation = np.sqrt(np.diag(generator.w_covariance))
     np.testing.assert_array_less(np.abs(mean - generator.w_mean), 5 * deviation / np.sqrt(n) + 1e-7)
     error = np.abs(covariance - generator.w_covariance) / np.outer(deviation, deviation)
@@ -157,9 +158,10 @@ with open(sys.argv[2], "wb") as file:
 """
 
 
-def test_another_process_draws_the_same(small, request, tmp_path):
+@pytest.mark.slow
+def test_another_process_synthesises_the_same(small, request, tmp_path):
     """As worker processes do: the generator is pickled and the child, started afresh, gives the same bits."""
-    generators = [small, small.with_settings(psi=0.6), Scenes(16)]
+    generators = [small, small.with_config(truncation_psi=0.6), Scenes(16)]
     with contextlib.suppress(pytest.skip.Exception):  # without the package the others are still tested
         generators.append(request.getfixturevalue("faces"))
     jobs = [(generator, latents(generator)) for generator in generators]

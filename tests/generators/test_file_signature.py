@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.file_signature import HEAD, head_of
+from faceaug.generators.file_signature import HEAD_BYTES, read_head
 from faceaug.generators.importers.convert import import_generator
 from faceaug.generators.registry import load_generator
 from faceaug.utils.images import encode
@@ -27,10 +27,10 @@ FILES = {
     "page without a title": (b"\xef\xbb\xbf<html lang=de>", r"is a web page, .*open it in a browser"),
     "answer": (b'{"error": "no such file"}', r"is a text file that begins '\{\"error\": \"no such file\"\}', "),
     "text": ("für Gesichter\n".encode(), r"is a text file that begins 'für Gesichter', "),
-    "text that is cut in a letter": (b"x" * (HEAD - 1) + "ü".encode(), r"is a text file that begins 'x{60}', "),
+    "text that is cut in a letter": (b"x" * (HEAD_BYTES - 1) + "ü".encode(), r"is a text file that begins 'x{60}', "),
     "empty": (b"", r"is empty, .*broke off"),
     "packed": (gzip.compress(b"weights"), r"is packed with gzip, .*unpack it first"),
-    "picture": (encode(np.zeros((4, 4, 3), np.uint8), "png"), r"is a PNG picture, "),
+    "picture": (encode(np.zeros((4, 4, 3), np.uint8), "png"), r"is a PNG image, "),
     "data": (b"\x89HDF\r\n\x1a\n" + bytes(8), r"is an HDF5 file, "),
 }
 
@@ -77,4 +77,4 @@ def test_safetensors_whose_length_looks_like_another_files_mark(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", 0x8B1F) + header.ljust(0x8B1F).encode())
     assert path.read_bytes().startswith(b"\x1f\x8b")
-    assert len(head_of(path, "anything")) == HEAD
+    assert len(read_head(path, "anything")) == HEAD_BYTES

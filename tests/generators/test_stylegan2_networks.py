@@ -96,9 +96,12 @@ def test_names_and_shapes_are_those_of_the_official_networks():
     with torch.device("meta"):
         state = StyleGAN2Network(StyleGAN2Config(32, 512, 512, 8, 16384, 512)).state_dict()
     layer = {
-        "affine.weight": (512, 512), "affine.bias": (512,), "weight": (512, 512, 3, 3), "bias": (512,),
+        "affine.weight": (512, 512),
+        "affine.bias": (512,),
+        "weight": (512, 512, 3, 3),
+        "bias": (512,),
         "noise_strength": (),
-    }  # fmt: skip
+    }
     rgb = {"affine.weight": (512, 512), "affine.bias": (512,), "weight": (3, 512, 1, 1), "bias": (3,)}
     expected = {"mapping.w_avg": (512,), "synthesis.b4.const": (512, 4, 4)}
     for index in range(8):
@@ -131,7 +134,7 @@ def test_config_counts(resolution, sides, layers):
         ({"conv_clamp": -1.0}, "above 0"),
     ],
 )
-def test_configs_that_cannot_be(change, told):
+def test_configurations_out_of_range_are_refused(change, told):
     with pytest.raises(GeneratorError, match=told):
         replace(StyleGAN2Config(), **change)
 

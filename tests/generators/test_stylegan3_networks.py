@@ -12,10 +12,16 @@ import torch.nn.functional as F
 from foreign_files import network
 
 from faceaug.errors import GeneratorError
-from faceaug.generators import stylegan3_filters as filters
 from faceaug.generators.stylegan import initialise, load, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
-from faceaug.generators.stylegan3_filters import FilteredNonlinearity, Resampling, lowpass, round_lowpass, separated
+from faceaug.generators.stylegan3_filters import (
+    FilteredNonlinearity,
+    Resampling,
+    TileSizes,
+    lowpass,
+    round_lowpass,
+    separated,
+)
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
 
 SMALL = StyleGAN3Config(
@@ -56,7 +62,7 @@ def plain_input(part, config, w):
 
 
 def plain_layer(layer, config, x, w, index):
-    """Appendix of the paper: modulate, demodulate, then raise, bend, lower; with whole kernels an image."""
+    """Appendix C: modulate, demodulate, up-sample, apply the nonlinearity, down-sample; a kernel per image."""
     f, colours = config.filters, index == config.filters.layers
     before, after = config.bands[max(index - 1, 0)], config.bands[index]
     style = w.double() @ layer.affine.weight.double().T / math.sqrt(w.shape[1]) + layer.affine.bias.double()
@@ -91,9 +97,11 @@ def plain_layer(layer, config, x, w, index):
 
 @torch.no_grad()
 @pytest.mark.parametrize("config", [SMALL, ROUND, replace(SMALL, conv_clamp=0.3)], ids=["T", "R", "clamp"])
-def test_synthesis_equals_the_formulas(config, monkeypatch):
-    monkeypatch.setattr(filters, "CPU_HELD", 2_000)  # an image at a time
+def test_synthesis_equals_the_formulas(config):
     made = network(config, seed=4)
+    for layer in made.synthesis.children():
+        if getattr(layer, "nonlinearity", None) is not None:
+            layer.nonlinearity = replace(layer.nonlinearity, tiles=TileSizes(24, 2_000))  # an image at a time
     ws = torch.randn(2, config.num_ws, config.w_dim, generator=torch.Generator().manual_seed(0))
     x = plain_input(made.synthesis.input, config, ws[:, 0])
     scale = float(x.abs().max())
@@ -154,26 +162,25 @@ def sampled(x, line, up, down, low, length):
     [(2, 2, 9, 12, 1), (4, 2, 3, 24, 2), (2, 4, 3, 12, 3), (2, 1, -7, 12, 1), (1, 1, 0, 1, 1), (1, 2, 5, 1, 2)],
 )
 @pytest.mark.parametrize("span", [5, 64])
-def test_bending_equals_zeros_and_convolutions(up, down, low, taps, pairs, span, monkeypatch):
-    monkeypatch.setattr(filters, "CPU_SPAN", span)
-    monkeypatch.setattr(filters, "CPU_HELD", 1)
+def test_filtered_nonlinearity_equals_zeros_and_convolutions(up, down, low, taps, pairs, span):
     rng = np.random.default_rng(taps + up)
     x = torch.from_numpy(rng.normal(size=(2, 17, 17, 3)))
     rise, falls = rng.normal(size=taps), rng.normal(size=(pairs, 2, 6 * down if down > 1 else 1))
     side = 13
     between = (side - 1) * down + falls.shape[-1]
-    bend = FilteredNonlinearity(
+    filtered_relu = FilteredNonlinearity(
         Resampling(tuple(rise), up=up, low=low),
         tuple((Resampling(tuple(a), down=down), Resampling(tuple(b), down=down)) for a, b in falls),
         *(17, between, side),
+        TileSizes(span, 1),
     )
     y = sampled(sampled(x.movedim(3, 1), rise, up, 1, low, between).mT, rise, up, 1, low, between).mT.relu()
     parts = [sampled(sampled(y, b, 1, down, 0, side).mT, a, 1, down, 0, side).mT for a, b in falls]
-    torch.testing.assert_close(bend(x, torch.relu_), sum(parts).movedim(1, 3))
+    torch.testing.assert_close(filtered_relu(x, torch.relu_), sum(parts).movedim(1, 3))
 
 
 def test_file_and_settings(tmp_path):
-    made = initialise(ROUND, 1, samples=500)
+    made = initialise(ROUND, 1, statistics_samples=500)
     sha256 = save(made, tmp_path / "g.safetensors")
     found = load(tmp_path / "g.safetensors")
     assert found.sha256 == sha256
@@ -185,23 +192,23 @@ def test_file_and_settings(tmp_path):
 
 @pytest.mark.parametrize("config", [SMALL, ROUND, StyleGAN2Config(32, 6, 5, 2, 256, 16)], ids=["T", "R", "StyleGAN2"])
 def test_bfloat16_draws_nearly_the_same(config):
-    made = initialise(config, 1, samples=500)
-    rough = made.with_settings(precision="bfloat16")
+    made = initialise(config, 1, statistics_samples=500)
+    rough = made.with_config(precision="bfloat16")
     w = made.map(torch.randn(8, 6, generator=torch.Generator().manual_seed(0)))
     exact, found = made.synthesize(w), rough.synthesize(w)
     assert found.dtype == torch.float32
     assert not torch.equal(found, exact)
     assert (found - exact).square().mean().sqrt() < 0.03 * exact.std(), "eight bits a number"
-    assert torch.equal(rough.with_settings(precision="float32").synthesize(w), exact)
+    assert torch.equal(rough.with_config(precision="float32").synthesize(w), exact)
 
 
 def test_a_precision_that_is_not_known():
-    with pytest.raises(GeneratorError, match="'float8' is not known: it is float32 or bfloat16"):
-        initialise(SMALL, 1, samples=500).with_settings(precision="float8")
+    with pytest.raises(GeneratorError, match="'float8' is unknown: it is float32 or bfloat16"):
+        initialise(SMALL, 1, statistics_samples=500).with_config(precision="float8")
 
 
 def test_gradients_reach_the_latent():
-    made = initialise(SMALL, 1, samples=500)
+    made = initialise(SMALL, 1, statistics_samples=500)
     w = torch.zeros(1, 5, requires_grad=True)
     made.synthesize(w).square().sum().backward()
     assert torch.isfinite(w.grad).all()
@@ -214,7 +221,7 @@ def test_gradients_reach_the_latent():
         ({"layers": 1}, "layers is 1"),
         ({"critical": 5}, "critical is 5"),
         ({"taps": 1000}, "taps is 1000"),
-        ({"first_cutoff": 16.0, "first_stopband": 17.0}, "too high for a picture of 32 pixels"),
+        ({"first_cutoff": 16.0, "first_stopband": 17.0}, "too high for an image of 32 pixels"),
         ({"first_stopband": 1.0}, "first_stopband is 1.0"),
         ({"output_scale": float("nan")}, "output_scale is nan"),
     ],

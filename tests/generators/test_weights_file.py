@@ -11,9 +11,9 @@ import torch
 
 from faceaug.errors import FaceaugError, GeneratorError, OutputError
 from faceaug.generators.registry import load_generator
-from faceaug.generators.stylegan import build, from_bytes, initialise, load, save
+from faceaug.generators.stylegan import Provenance, build_weights_file, from_bytes, initialise, load, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
-from faceaug.generators.weights_file import COVARIANCE, MEAN
+from faceaug.generators.weights_file import COVARIANCE_TENSOR, MEAN_TENSOR
 
 
 @pytest.fixture(scope="module")
@@ -50,38 +50,50 @@ def test_what_is_written_comes_back(small, tmp_path):
 
 def test_the_header_can_be_read_without_faceaug(written):
     header, tensors = parts(written)
-    assert (header["format"], header["version"], header["architecture"]) == ("faceaug-generator", 1, "stylegan2")
+    assert (header["format"], header["version"], header["architecture"]) == ("faceaug-generator", 2, "stylegan2")
     assert (header["resolution"], header["z_dim"], header["w_dim"]) == (16, 12, 10)
     assert header["licence"]
     assert header["origin"]
     assert header["made_by"].startswith("faceaug")
-    assert tensors[MEAN].dtype == tensors[COVARIANCE].dtype == torch.float64
+    assert tensors[MEAN_TENSOR].dtype == tensors[COVARIANCE_TENSOR].dtype == torch.float64
     assert tensors["synthesis.b8.conv0.affine.weight"].shape == (24, 10)
 
 
-def test_settings_travel_and_change_what_is_drawn(small, tmp_path):
+def test_the_synthesis_configuration_is_stored_and_used(small, tmp_path):
     path = tmp_path / "calm.safetensors"
-    save(small.with_settings(psi=0.5, noise="none"), path)
+    save(small.with_config(truncation_psi=0.5, noise_mode="none"), path)
     calm = load(path)
-    assert (calm.psi, calm.noise) == (0.5, "none")
+    assert (calm.config.truncation_psi, calm.config.noise_mode) == (0.5, "none")
     z = torch.randn(4, small.z_dim, generator=torch.Generator().manual_seed(0))
     centre = small.network.mapping.w_avg
     torch.testing.assert_close(calm.map(z) - centre, 0.5 * (small.map(z) - centre))
     np.testing.assert_allclose(calm.w_covariance, 0.25 * small.w_covariance)
     w = small.map(z)
     assert not torch.equal(calm.synthesize(w), small.synthesize(w)), "without noise"
-    assert torch.equal(calm.with_settings(noise="const").synthesize(w), small.synthesize(w))
+    assert torch.equal(calm.with_config(noise_mode="const").synthesize(w), small.synthesize(w))
 
 
-@pytest.mark.parametrize("settings", [{"psi": 0.0}, {"psi": 3.0}, {"psi": float("nan")}, {"noise": "fresh"}])
-def test_settings_that_cannot_be(small, settings):
-    with pytest.raises(GeneratorError, match=next(iter(settings))):
-        small.with_settings(**settings)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"truncation_psi": 0.0}, "truncation psi is 0"),
+        ({"truncation_psi": 3.0}, "truncation psi is 3"),
+        ({"truncation_psi": float("nan")}, "truncation psi is nan"),
+        ({"noise_mode": "fresh"}, "noise_mode 'fresh'"),
+        ({"truncation_cutoff": 99}, "truncation_cutoff is 99"),
+    ],
+)
+def test_configurations_out_of_range_are_refused(small, change, message):
+    with pytest.raises(GeneratorError, match=message):
+        small.with_config(**change)
 
 
+@pytest.mark.slow
 def test_half_precision_is_smaller_and_nearly_the_same(small):
-    told = {"name": "half", "licence": "none", "origin": "test", "samples": 20_000}
-    whole, half = (build(small.network, half=half, **told) for half in (False, True))
+    provenance = Provenance("half", "none", "test")
+    whole, half = (
+        build_weights_file(small.network, provenance, statistics_samples=20_000, half=half) for half in (False, True)
+    )
     assert len(half) < 0.6 * len(whole)
     first, second = from_bytes(whole, "whole"), from_bytes(half, "half")
     w = first.map(torch.randn(16, 12, generator=torch.Generator().manual_seed(0)))
@@ -128,30 +140,31 @@ FC = "mapping.fc0.weight"
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (edit("version", 2), "of version 2; this faceaug reads version 1: update faceaug"),
+        (edit("version", 1), "of version 1; this faceaug reads version 2: import or train it again with this version"),
+        (edit("version", 3), "of version 3; this faceaug reads version 2: update faceaug"),
         (edit("format", "faceaug-directions"), "of the format 'faceaug-directions'"),
         (edit("architecture", "dcgan"), "wrong at 'architecture'"),
         (edit("architecture", "stylegan3"), "lacks .* tensors"),
         (edit("resolution", 1 << 40), "power of two|less than or equal"),
         (edit("resolution", "16"), "wrong at 'resolution'"),
-        (edit("z_dim", 13), "shape .*its header asks for"),
+        (edit("z_dim", 13), "shape .*its header requires"),
         (edit("w_dim", 1 << 31), "w_dim is"),
-        (edit("channel_max", 4096), "its header asks for"),
+        (edit("channel_max", 4096), "its header requires"),
         (edit("mapping_layers", 4), "lacks 2 of .*mapping.fc3"),
-        (edit("mapping_layers", 2), "2 tensors that its header does not ask for"),
+        (edit("mapping_layers", 2), "2 tensors that its header does not describe"),
         (edit("truncation_psi", 0), "wrong at 'truncation_psi'"),
         (edit("source_sha256", "abc"), "wrong at 'source_sha256'"),
         (edit("shell", "rm"), "wrong at 'shell'"),
         (lambda header, tensors: header.pop("licence"), "wrong at 'licence'"),
         (drop(FC), "lacks 1 of .*mapping.fc0.weight"),
-        (drop(MEAN), "lacks 1 of .*statistics.w_mean"),
+        (drop(MEAN_TENSOR), "lacks 1 of .*statistics.w_mean"),
         (tensor(FC, lambda t: t[:5].clone()), r"mapping.fc0.weight of the shape \(5, 12\)"),
         (tensor(FC, spoil(float("nan"))), "NaN or infinite numbers in mapping.fc0.weight"),
-        (tensor(COVARIANCE, spoil(float("inf"))), "NaN or infinite"),
+        (tensor(COVARIANCE_TENSOR, spoil(float("inf"))), "NaN or infinite"),
         (tensor(FC, lambda t: t.to(torch.int32)), "as torch.int32; expected torch.float32"),
-        (tensor(MEAN, lambda t: t.float()), "as torch.float32; expected torch.float64"),
-        (tensor(COVARIANCE, spoil(9.0)), "not symmetric"),
-        (tensor(COVARIANCE, lambda t: -t), "negative variances"),
+        (tensor(MEAN_TENSOR, lambda t: t.float()), "as torch.float32; expected torch.float64"),
+        (tensor(COVARIANCE_TENSOR, spoil(9.0)), "not symmetric"),
+        (tensor(COVARIANCE_TENSOR, lambda t: -t), "negative variances"),
     ],
 )
 def test_strange_files_are_refused(written, change, told):

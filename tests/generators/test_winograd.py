@@ -41,11 +41,11 @@ def test_equals_the_direct_convolution(shape, up):
     n, height = shape[:2]
     x, weight, style, scale, bias = parts(*shape, 6, 5)
 
-    def finish(part, images, rows):
-        assert part.shape[:2] == (len(range(n)[images]), len(range(2 * height if up else height)[rows]))
-        part.neg_()
+    def epilogue(band, images, rows):
+        assert band.shape[:2] == (len(range(n)[images]), len(range(2 * height if up else height)[rows]))
+        band.neg_()
 
-    found = winograd.convolve(x, winograd.kernels(weight, up=up), style, scale, bias, finish, up=up)
+    found = winograd.convolve(x, winograd.transform_kernels(weight, up=up), style, scale, bias, epilogue, up=up)
     expected = -direct(x, weight, style, scale, bias, up=up)
     assert found.shape == expected.shape
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -57,14 +57,14 @@ def test_equals_the_direct_convolution(shape, up):
 def test_rounds_hardly_more_than_the_direct_convolution(up):
     x, weight, style, scale, bias = parts(1, 32, 32, 256, 64)
     exact = direct(x, weight, style, scale, bias, up=up)
-    found = winograd.convolve(x, winograd.kernels(weight, up=up), style, scale, bias, lambda *_: None, up=up)
+    found = winograd.convolve(x, winograd.transform_kernels(weight, up=up), style, scale, bias, lambda *_: None, up=up)
     assert float((found - exact).std() / exact.std()) < 3e-6
 
 
 @torch.no_grad()
-def test_a_picture_is_the_same_in_any_company_of_as_many():
+def test_an_image_does_not_depend_on_the_others_of_its_batch():
     x, weight, style, scale, bias = parts(8, 16, 16, 32, 32)
-    made = winograd.kernels(weight, up=False)
+    made = winograd.transform_kernels(weight, up=False)
     found = winograd.convolve(x, made, style, scale, bias, lambda *_: None, up=False)
     turned = [5, 0, 7, 2, 1, 6, 3, 4]
     others = winograd.convolve(x[turned], made, style[turned], scale[turned], bias, lambda *_: None, up=False)
@@ -83,7 +83,7 @@ def network():
 
 @pytest.mark.parametrize("noise", ["const", "none", 7])
 @pytest.mark.parametrize("clamp", [None, 0.5])
-def test_a_frozen_network_draws_what_one_in_training_draws(network, noise, clamp):
+def test_a_frozen_network_synthesises_what_one_in_training_does(network, noise, clamp):
     for layer in network.modules():
         if isinstance(layer, SynthesisLayer):
             layer.clamp = clamp
@@ -100,7 +100,7 @@ def test_a_frozen_network_draws_what_one_in_training_draws(network, noise, clamp
     assert not torch.equal(found, expected), "another order of sums"
 
 
-def test_changed_weights_are_seen(network):
+def test_changed_weights_are_used(network):
     ws = torch.randn(2, WIDE.num_ws, 8, generator=torch.Generator().manual_seed(0))
     network.requires_grad_(False)
     before = network.synthesis(ws)
@@ -115,7 +115,7 @@ def test_changed_weights_are_seen(network):
     assert torch.equal(network.synthesis(ws), other.synthesis(ws))
 
 
-def test_gradients_of_latents_do_not_go_by_tiles(network, monkeypatch):
+def test_latents_with_gradients_use_the_direct_convolution(network, monkeypatch):
     network.requires_grad_(False)
     monkeypatch.setattr(winograd, "convolve", lambda *_, **__: pytest.fail("no gradients flow through bands"))
     ws = torch.randn(2, WIDE.num_ws, 8).requires_grad_()
@@ -123,7 +123,7 @@ def test_gradients_of_latents_do_not_go_by_tiles(network, monkeypatch):
     assert ws.grad.abs().max(2).values.min() > 0
 
 
-def test_what_is_kept_is_no_parameter_and_bars_no_gradients(network):
+def test_cached_kernels_are_no_parameters_and_allow_gradients(network):
     network.requires_grad_(False)
     names = set(network.state_dict())
     with torch.inference_mode():

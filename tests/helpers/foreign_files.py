@@ -1,6 +1,6 @@
-"""Files as other programs write them: NVIDIA's pickles of modules and rosinality's .pt, made from a network of ours.
+"""Checkpoints as other programs write them: NVIDIA's pickles of modules and rosinality's .pt, of a network of ours.
 
-The records carry class names, source texts and states as the official ones do. Their source text stops whoever runs it.
+The records carry class names, source texts and states as the official ones do. Their source text exits when it is run.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ def network(config: StyleGAN2Config, seed: int = 0) -> Network:
     return made.requires_grad_(False)
 
 
-def nvidia_module(made: Network, given: dict[str, Any] | None = None) -> Record:
+def nvidia_module(source: Network, given: dict[str, Any] | None = None) -> Record:
     """Return the generator's record; `given` are further settings, by the dotted name of the module they belong to."""
-    config = made.config
+    config = source.config
     top = record("Generator", _init_kwargs=EasyDict(), img_resolution=config.resolution)
     kinds = {"mapping": "MappingNetwork", "synthesis": "SynthesisNetwork"}
-    for name, tensor in made.state_dict().items():
+    for name, tensor in source.state_dict().items():
         place, at = top, ""
         *owners, last = name.split(".")
         for part in owners:
@@ -115,7 +115,7 @@ def nvidia_module(made: Network, given: dict[str, Any] | None = None) -> Record:
     synthesis = modules["synthesis"]
     synthesis.state |= {"img_resolution": config.resolution, "_init_kwargs": EasyDict()}
     if isinstance(config, StyleGAN3Config):
-        _tell_filters(made, synthesis)
+        _add_filters(source, synthesis)
     else:
         for block in synthesis.state["_modules"].values():
             block.state["_buffers"]["resample_filter"] = FILTER.clone()
@@ -131,16 +131,25 @@ def nvidia_module(made: Network, given: dict[str, Any] | None = None) -> Record:
     return top
 
 
-def _tell_filters(made: Network, synthesis: Record) -> None:
-    config = made.config
+def _add_filters(source: Network, synthesis: Record) -> None:
+    config = source.config
     f = config.filters
     synthesis.state["_init_kwargs"].update(
-        channel_base=config.channel_base, channel_max=config.channel_max, num_layers=f.layers, num_critical=f.critical,
-        first_cutoff=f.first_cutoff, first_stopband=f.first_stopband, last_stopband_rel=f.last_stopband,
-        margin_size=f.margin, output_scale=f.output_scale, conv_kernel=f.kernel, filter_size=f.taps,
-        lrelu_upsampling=f.oversampling, use_radial_filters=f.radial,
-    )  # fmt: skip
-    for name, (up, down) in made.synthesis.designs().items():
+        channel_base=config.channel_base,
+        channel_max=config.channel_max,
+        num_layers=f.layers,
+        num_critical=f.critical,
+        first_cutoff=f.first_cutoff,
+        first_stopband=f.first_stopband,
+        last_stopband_rel=f.last_stopband,
+        margin_size=f.margin,
+        output_scale=f.output_scale,
+        conv_kernel=f.kernel,
+        filter_size=f.taps,
+        lrelu_upsampling=f.oversampling,
+        use_radial_filters=f.radial,
+    )
+    for name, (up, down) in source.synthesis.filter_designs().items():
         layer = synthesis.state["_modules"][name]
         layer.state["conv_clamp"] = config.conv_clamp
         for kind, design in (("up_filter", up), ("down_filter", down)):
@@ -162,11 +171,11 @@ def nvidia_bytes(module: Any, **more: Any) -> bytes:
         return pickle.dumps(whole)
 
 
-def rosinality_state(made: Network) -> OrderedDict[str, Tensor]:
+def rosinality_state(source: Network) -> OrderedDict[str, Tensor]:
     """Return the state of a network under the names and in the shapes of rosinality's."""
     theirs: OrderedDict[str, Tensor] = OrderedDict()
-    state = made.state_dict()
-    config = made.config
+    state = source.state_dict()
+    config = source.config
     for index in range(config.mapping_layers):
         for part in ("weight", "bias"):
             theirs[f"style.{index + 1}.{part}"] = state[f"mapping.fc{index}.{part}"].clone()
@@ -198,17 +207,17 @@ def rosinality_state(made: Network) -> OrderedDict[str, Tensor]:
     return theirs
 
 
-def rosinality_file(path: Path, made: Network, *, converted: bool = True, old: bool = False, **more: Any) -> Path:
+def rosinality_file(path: Path, source: Network, *, converted: bool = True, old: bool = False, **more: Any) -> Path:
     """Write a .pt: a converted one with its mean latent, or a trained one with optimisers and command line."""
-    whole: dict[str, Any] = {"g_ema": rosinality_state(made)}
+    whole: dict[str, Any] = {"g_ema": rosinality_state(source)}
     if converted:
-        whole["latent_avg"] = made.mapping.w_avg.clone()
+        whole["latent_avg"] = source.mapping.w_avg.clone()
     else:
         optimiser = {
             "state": {0: {"step": 3, "exp_avg": torch.zeros(3)}},
             "param_groups": [{"lr": 0.002, "params": [0]}],
         }
-        options = argparse.Namespace(size=made.config.resolution, path="faces.lmdb", augment=False)
-        whole |= {"g": rosinality_state(made), "g_optim": optimiser, "args": options, "ada_aug_p": 0.25}
+        options = argparse.Namespace(size=source.config.resolution, path="faces.lmdb", augment=False)
+        whole |= {"g": rosinality_state(source), "g_optim": optimiser, "args": options, "ada_aug_p": 0.25}
     torch.save({**whole, **more}, path, _use_new_zipfile_serialization=not old)
     return path

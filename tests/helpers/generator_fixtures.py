@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from faceaug.errors import GeneratorError
-from faceaug.generators import dcgan as digiface
+from faceaug.generators import dcgan
 from faceaug.generators.stylegan import initialise
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 
@@ -24,7 +24,7 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def small():
     """A StyleGAN2 of 16 pixels whose noise and biases do something, as in a trained one."""
-    generator = initialise(SMALL, seed=3, samples=20_000)
+    generator = initialise(SMALL, seed=3, statistics_samples=20_000)
     rng = torch.Generator().manual_seed(1)
     for name, tensor in generator.network.state_dict().items():
         if name.endswith("noise_strength"):
@@ -38,6 +38,6 @@ def small():
 def faces():
     """`digiface`, or a skip with the line that installs its weights."""
     try:
-        return digiface.load()
+        return dcgan.load()
     except GeneratorError as error:
         pytest.skip(str(error))

@@ -1,145 +1,160 @@
-"""Other people's files of generators, made into one that faceaug reads.
+"""Checkpoints of other programs, converted to a weights file of faceaug.
 
-Read are NVIDIA's PyTorch pickles of StyleGAN2, StyleGAN2-ADA and StyleGAN3 (`nvidia`), and the ``.pt`` files of
-rosinality's stylegan2-pytorch (`rosinality`). Nothing in such a file is ever carried out (`pickles`).
+Supported are NVIDIA's PyTorch pickles of StyleGAN2, StyleGAN2-ADA and StyleGAN3 (`nvidia`), and the ``.pt`` files of
+rosinality's stylegan2-pytorch (`rosinality`). Nothing in such a file is ever executed (`unpickler`).
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.file_signature import head_of, is_safetensors
+from faceaug.generators.file_signature import is_safetensors, read_head
 from faceaug.generators.importers.nvidia import read_nvidia
 from faceaug.generators.importers.rosinality import read_rosinality
 from faceaug.generators.importers.tensor_map import ForeignCheckpoint
 from faceaug.generators.importers.torch_file import STREAM_START
-from faceaug.generators.stylegan import build
-from faceaug.generators.weights_file import Network, believing, check_settings, new_network
+from faceaug.generators.stylegan import Provenance, SynthesisConfig, build_weights_file
+from faceaug.generators.weights_file import Network, check_cutoff_and_label, errors_name_file, new_network
 from faceaug.utils.files import sha256_file, write_bytes
 
-LICENCE = "not stated in the file; ask where it comes from (NVIDIA's own networks: non-commercial use only)"
-EXPECTED = "a .pkl of NVIDIA's PyTorch networks or a .pt of rosinality's"
-PICKLE_START = b"\x80"  # of every protocol that torch or NVIDIA's code ever wrote
-SAMPLES = 50_000
-WIDEST = 16  # times the file's size: the covariance of w, which grows with the square of its width
+UNKNOWN_LICENCE = "not stated in the file; ask where it comes from (NVIDIA's own networks: non-commercial use only)"
+_EXPECTED = "a .pkl of NVIDIA's PyTorch networks or a .pt of rosinality's"
+_PICKLE_START = b"\x80"  # of every protocol that torch or NVIDIA's code ever wrote
+_MAX_COVARIANCE_RATIO = 16  # size of the covariance of w, which grows with the square of its width, over the file's
 
 
-def read_foreign(path: Path) -> ForeignCheckpoint:
-    """Read a generator's file of either kind; which one it is, its first bytes tell.
+@dataclass(frozen=True)
+class ImportConfig:
+    """Options of an import.
+
+    Parameters
+    ----------
+    name
+        Name of the generator; by default the file's name without its ending.
+    licence
+        What is known of the licence; files do not state it.
+    synthesis
+        Truncation, noise and class that the generator has by default.
+    half
+        Write float16.
+    statistics_samples
+        Samples from which mean and covariance of w are estimated.
 
     Raises
     ------
     GeneratorError
-        When there is no such file, or it is none of these.
+        When the name or the licence is empty or too long.
     """
-    with believing(path):
+
+    name: str | None = None
+    licence: str | None = None
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    half: bool = False
+    statistics_samples: int = 50_000
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            _check_name(self.name)
+        if self.licence is not None and len(self.licence) > 10_000:
+            raise GeneratorError(
+                f"a licence of {len(self.licence):,} letters is too long: give its name, and where it can be read"
+            )
+
+
+def read_foreign(path: Path) -> ForeignCheckpoint:
+    """Read a checkpoint of either program, recognised by its first bytes.
+
+    Raises
+    ------
+    GeneratorError
+        When there is no such file, or it is of another kind.
+    """
+    with errors_name_file(path):
         return _read_foreign(path)
 
 
 def _read_foreign(path: Path) -> ForeignCheckpoint:
-    head = head_of(path, EXPECTED)
+    head = read_head(path, _EXPECTED)
     if head.startswith((b"PK", STREAM_START)):
         return read_rosinality(path)
     if path.suffix == ".safetensors":
         raise GeneratorError(f"{path} needs no import: files that end in .safetensors are read as they are")
     if is_safetensors(head):
         raise GeneratorError(
-            f"{path} is a safetensors file under another name, where {EXPECTED} was expected: if faceaug wrote it, let "
-            "its name end in .safetensors and use it as it is"
+            f"{path} is a safetensors file under another name, where {_EXPECTED} was expected: if faceaug wrote it, "
+            "let its name end in .safetensors and use it as it is"
         )
-    if not head.startswith(PICKLE_START):
+    if not head.startswith(_PICKLE_START):
         raise GeneratorError(
-            f"{path} is of an unknown kind (it begins with the bytes {head[:8].hex(' ')}), where {EXPECTED} was "
+            f"{path} is of an unknown kind (it begins with the bytes {head[:8].hex(' ')}), where {_EXPECTED} was "
             "expected: it is damaged or another file, get it again"
         )
     return read_nvidia(path)
 
 
-def import_generator(
-    path: str | Path,
-    *,
-    name: str | None = None,
-    licence: str | None = None,
-    psi: float = 1.0,
-    cutoff: int | None = None,
-    noise: Literal["const", "none"] = "const",
-    label: int = 0,
-    half: bool = False,
-) -> bytes:
-    """Make the bytes of a faceaug generator out of somebody else's file.
+def import_generator(path: str | Path, config: ImportConfig | None = None) -> bytes:
+    """Convert a checkpoint of another program to the bytes of a weights file.
 
     Parameters
     ----------
     path
         A ``.pkl`` of NVIDIA's or a ``.pt`` of rosinality's.
-    name
-        What the generator is called; the file's name without its ending, if not given.
-    licence
-        What is known of the licence; files do not state it.
-    psi, cutoff, noise, label
-        What is drawn when nothing else is asked for: truncation and the layer from which on there is none, noise, and
-        the class of a network that knows classes.
-    half
-        Write float16.
+    config
+        Name, licence and defaults of the generator.
 
     Raises
     ------
     GeneratorError
         When the file is damaged, refused, or no generator that can be read.
     """
-    path = Path(path)
-    name = path.stem if name is None else name
-    if not 0 < psi <= 2:
-        raise GeneratorError(f"truncation psi is {psi}; it must be above 0 and at most 2, 1 for none")
-    if not name.strip() or len(name) > 200:
-        raise GeneratorError(f"{name!r:.50} is no name for a generator; give 1 to 200 letters as --name")
-    if licence is not None and len(licence) > 10_000:
-        raise GeneratorError(f"a licence of {len(licence):,} letters is too long: name it, and where it is to be read")
+    path, config = Path(path), config or ImportConfig()
+    name = path.stem if config.name is None else config.name
+    _check_name(name)
     foreign = read_foreign(path)
     sha256, size = sha256_file(path), path.stat().st_size
-    if 8 * foreign.config.w_dim**2 > WIDEST * size:
+    if 8 * foreign.config.w_dim**2 > _MAX_COVARIANCE_RATIO * size:
         raise GeneratorError(
             f"{path} is refused: it says that w is {foreign.config.w_dim} wide, and has {size:,} bytes in all; no "
             "generator of this width is so small"
         )
-    check_settings(foreign.config, cutoff, label)
-    with believing(path):
+    check_cutoff_and_label(foreign.config, config.synthesis.truncation_cutoff, config.synthesis.label)
+    with errors_name_file(path):
         network = new_network(foreign.config)
         network.load_state_dict(foreign.tensors(), strict=True, assign=True)
         network.eval().requires_grad_(False)
         if not foreign.has_mean:
-            network.mapping.w_avg.copy_(_sampled_mean(network, label))
-        return build(
+            network.mapping.w_avg.copy_(_sampled_mean(network, config.synthesis.label, config.statistics_samples))
+        origin = f"imported from {path.name}, a {foreign.kind}"
+        return build_weights_file(
             network,
-            name=name,
-            licence=licence or LICENCE,
-            origin=f"imported from {path.name}, a {foreign.kind}",
-            source_sha256=sha256,
-            psi=psi,
-            noise=noise,
-            cutoff=cutoff,
-            label=label,
-            samples=SAMPLES,
-            half=half,
+            Provenance(name, config.licence or UNKNOWN_LICENCE, origin, sha256),
+            config.synthesis,
+            statistics_samples=config.statistics_samples,
+            half=config.half,
         )
 
 
+def _check_name(name: str) -> None:
+    if not name.strip() or len(name) > 200:
+        raise GeneratorError(f"{name!r:.50} is no name for a generator; give 1 to 200 letters as --name")
+
+
 @torch.no_grad()
-def _sampled_mean(network: Network, label: int) -> torch.Tensor:
-    """Return the mean of w over draws of a fixed seed, for files that have not kept the one of training."""
+def _sampled_mean(network: Network, label: int, samples: int) -> torch.Tensor:
+    """Return the mean of w over samples of a fixed seed, for files without the running mean of training."""
     rng, total = torch.Generator().manual_seed(0), torch.zeros(network.config.w_dim, dtype=torch.float64)
-    for _ in range(SAMPLES // 1000):
+    for _ in range(samples // 1000):
         total += network.mapping(torch.randn(1000, network.config.z_dim, generator=rng), label).double().sum(0)
-    return (total / SAMPLES).float()
+    return (total / samples).float()
 
 
-def write_import(path: Path, out: Path, **settings: object) -> str:
-    """Import `path` into the file `out`, whole or not at all; return its SHA-256."""
-    data = import_generator(path, **settings)  # type: ignore[arg-type]
+def write_import(path: Path, out: Path, config: ImportConfig | None = None) -> str:
+    """Import `path` into the file `out`, which is written atomically; return its SHA-256."""
+    data = import_generator(path, config)
     write_bytes(out, data)
     return hashlib.sha256(data).hexdigest()

@@ -1,9 +1,9 @@
-"""Tensors out of files that torch wrote, with nothing carried out and nothing allocated that the file does not hold.
+"""Tensors in files that torch wrote, read without executing the file and without more memory than the file's size.
 
-torch's own safe reader (``weights_only=True``) runs no code either, but it enlarges a storage to whatever sizes a file
-claims. Here a tensor must lie within the bytes that are there, and all that are taken together within the file's size.
-Both layouts are read: the zip archive of today, and the stream of pickles from before torch 1.6, in which the storages
-inside of pickled modules are written to this day.
+torch's own safe reader (``weights_only=True``) runs no code either, but it enlarges a storage to whatever size a file
+claims. Here a tensor must lie within the bytes of the file, and all tensors together within the file's size. Both
+layouts are read: the zip archive of today, and the stream of pickles from before torch 1.6, in which the storages
+inside pickled modules are still written.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.importers.unpickler import ConstructedObject, GlobalName, StoredObject, read_pickle
-from faceaug.utils.text_table import shown
+from faceaug.utils.text import printable
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 STREAM_START = b"\x80\x02\x8a\x0a" + STREAM_MAGIC.to_bytes(10, "little") + b"."
 
-DTYPES = {
+_STORAGE_DTYPES = {
     "torch.FloatStorage": torch.float32,
     "torch.DoubleStorage": torch.float64,
     "torch.HalfStorage": torch.float16,
@@ -40,16 +40,16 @@ DTYPES = {
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }
-FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-REBUILD, PARAMETER, FROM_BYTES = (
-    "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "torch.storage._load_from_bytes",
-)  # fmt: skip
-NAMES = frozenset({*DTYPES, REBUILD, PARAMETER, "collections.OrderedDict"})
+_FLOAT_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+REBUILD_TENSOR = "torch._utils._rebuild_tensor_v2"
+REBUILD_PARAMETER = "torch._utils._rebuild_parameter"
+LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
+_ALLOWED_NAMES = frozenset({*_STORAGE_DTYPES, REBUILD_TENSOR, REBUILD_PARAMETER, "collections.OrderedDict"})
 
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """Numbers in a row, as they lie in the file."""
+    """Consecutive numbers of the file."""
 
     data: memoryview
     dtype: torch.dtype
@@ -60,12 +60,12 @@ class Storage:
 
 
 class TorchFile:
-    """What a file holds, and the tensors in it, read when asked for.
+    """The content of a file, and its tensors, which are read on demand.
 
     Attributes
     ----------
     value : Any
-        What was pickled, with `ConstructedObject` in place of tensors and of everything that has a class.
+        The pickled value, with `ConstructedObject` in place of tensors and of instances of classes.
     """
 
     def __init__(self, value: Any, find: Callable[[Any], Storage], size: int, where: str | Path) -> None:
@@ -73,21 +73,21 @@ class TorchFile:
         self._find, self._left = find, size
 
     def shape(self, value: Any, name: str) -> tuple[int, ...]:
-        """Return the shape that a tensor claims to have; nothing of it is read."""
+        """Return the shape that a tensor claims to have, without reading it."""
         size, _, _, _ = self._claims(value, name)
         return size
 
     def tensor(self, value: Any, name: str) -> Tensor:
-        """Read a tensor of floating point numbers as float32; `name` is what it is called in errors.
+        """Read a tensor of floating point numbers as float32; `name` is its name in errors.
 
         Raises
         ------
         GeneratorError
-            When it is no such tensor, reaches out of its storage, or the file is too small for all that was read.
+            When it is no such tensor, exceeds its storage, or the tensors read so far exceed the file's size.
         """
         size, stride, offset, key = self._claims(value, name)
         storage = self._find(key)
-        if storage.dtype not in FLOATS:
+        if storage.dtype not in _FLOAT_DTYPES:
             raise GeneratorError(f"{self.where} has {name} as {storage.dtype}; expected floating point numbers")
         count = math.prod(size)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if count else offset
@@ -99,15 +99,15 @@ class TorchFile:
         if self._left < 0:
             raise GeneratorError(f"{self.where} is refused: its tensors would be larger together than the file is")
         width = storage.dtype.itemsize
-        own = bytearray(storage.data[offset * width : (last + 1) * width])  # torch wants memory that may be written to
-        row = torch.frombuffer(own, dtype=storage.dtype) if own else torch.empty(0, dtype=storage.dtype)
+        writable = bytearray(storage.data[offset * width : (last + 1) * width])  # torch requires writable memory
+        row = torch.frombuffer(writable, dtype=storage.dtype) if writable else torch.empty(0, dtype=storage.dtype)
         return row.as_strided(size, stride).to(torch.float32).contiguous()
 
     def _claims(self, value: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...], int, Any]:
         for _ in range(4):
-            if isinstance(value, ConstructedObject) and value.name == PARAMETER and value.args:
+            if isinstance(value, ConstructedObject) and value.name == REBUILD_PARAMETER and value.args:
                 value = value.args[0]
-        if not isinstance(value, ConstructedObject) or value.name != REBUILD or len(value.args) < 4:
+        if not isinstance(value, ConstructedObject) or value.name != REBUILD_TENSOR or len(value.args) < 4:
             raise GeneratorError(f"{self.where} has a {_kind(value)} where the tensor {name} is expected")
         key, offset, size, stride = value.args[:4]
         numbers = (offset, *size, *stride) if isinstance(size, tuple) and isinstance(stride, tuple) else (None,)
@@ -117,12 +117,12 @@ class TorchFile:
 
 
 def read_torch_file(path: Path, extra: Collection[str], hint: Callable[[str], str]) -> TorchFile:
-    """Read a file that torch.save wrote; `extra` and `hint` are names that may occur and what is said of others.
+    """Read a file that torch.save wrote; `extra` are names that may also occur, `hint` explains why others may not.
 
     Raises
     ------
     GeneratorError
-        When the file is damaged, packed, or names what may not occur.
+        When the file is damaged, compressed, or names what may not occur.
     """
     try:
         with open(path, "rb") as file:
@@ -147,21 +147,21 @@ def read_stream(data: bytes, where: str | Path, extra: Collection[str], hint: Ca
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise GeneratorError(f"{where} was written on a machine of another byte order; save it again on a common one")
     stored: list[StoredObject] = []
-    value = read_pickle(stream, where, {*NAMES, *extra}, hint, stored)
+    value = read_pickle(stream, where, {*_ALLOWED_NAMES, *extra}, hint, stored)
     keys = next_pickle()
-    types = {key: dtype for key, dtype, _ in (_storage_key(found, where) for found in stored)}
-    whole, storages = memoryview(data), {}
+    types = {key: dtype for key, dtype, _ in (_storage_key(item, where) for item in stored)}
+    view, storages = memoryview(data), {}
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise GeneratorError(f"{where} is damaged: its storages are not listed")
     at = stream.tell()
     for key in keys:
         if key not in types or at + 8 > len(data):
-            raise GeneratorError(f"{where} is truncated or damaged: the storage {shown(key)} is missing")
+            raise GeneratorError(f"{where} is truncated or damaged: the storage {printable(key)} is missing")
         (count,) = struct.unpack_from("<q", data, at)
         end = at + 8 + count * types[key].itemsize
         if count < 0 or end > len(data):
             raise GeneratorError(f"{where} is truncated: a storage claims {count} numbers that are not there")
-        storages[key] = Storage(whole[at + 8 : end], types[key])
+        storages[key] = Storage(view[at + 8 : end], types[key])
         at = end
     return TorchFile(value, _finder(storages, where), len(data), where)
 
@@ -182,22 +182,22 @@ def _read_archive(path: Path, extra: Collection[str], hint: Callable[[str], str]
                     f"{path} was written on a machine of another byte order; save it again on a common one"
                 )
             stored: list[StoredObject] = []
-            value = read_pickle(io.BytesIO(archive.read(place)), path, {*NAMES, *extra}, hint, stored)
+            value = read_pickle(io.BytesIO(archive.read(place)), path, {*_ALLOWED_NAMES, *extra}, hint, stored)
     except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, EOFError, OSError) as error:
-        raise GeneratorError(f"{path} is truncated or damaged ({shown(error)}); get the file again") from error
+        raise GeneratorError(f"{path} is truncated or damaged ({printable(error)}); get the file again") from error
 
     def find(key: Any) -> Storage:
         name, dtype, count = _storage_key(key, path)
         entry = entries.get(f"{folder}/data/{name}")
         if entry is None or entry.file_size != count * dtype.itemsize:
             raise GeneratorError(
-                f"{path} is damaged: the storage {shown(name)} is missing or of another size than stated"
+                f"{path} is damaged: the storage {printable(name)} is missing or of another size than stated"
             )
         try:
             with zipfile.ZipFile(path) as archive:
                 return Storage(memoryview(archive.read(entry)), dtype)
         except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, EOFError, OSError) as error:
-            raise GeneratorError(f"{path} is damaged at the storage {shown(name)} ({shown(error)})") from error
+            raise GeneratorError(f"{path} is damaged at the storage {printable(name)} ({printable(error)})") from error
 
     return TorchFile(value, find, size, path)
 
@@ -206,7 +206,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int, path: Path) -> Non
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise GeneratorError(
-                f"{path} is refused: {shown(entry.filename)} is packed, {entry.compress_size} bytes that become "
+                f"{path} is refused: {printable(entry.filename)} is packed, {entry.compress_size} bytes that become "
                 f"{entry.file_size}; torch writes its files unpacked"
             )
     total = sum(entry.file_size for entry in entries)
@@ -222,31 +222,31 @@ def _storage_key(stored: Any, where: str | Path) -> tuple[str, torch.dtype, int]
     _, kind, name, _, count = key[:5]
     if (
         not isinstance(kind, GlobalName)
-        or kind.text not in DTYPES
+        or kind.text not in _STORAGE_DTYPES
         or not isinstance(name, str)
         or type(count) is not int
     ):
         raise GeneratorError(f"{where} is damaged: a storage is of an unknown kind")
     if len(key) > 5 and key[5] is not None:
         raise GeneratorError(f"{where} has views of storages, which files of generators have not; save it again")
-    return name, DTYPES[kind.text], count
+    return name, _STORAGE_DTYPES[kind.text], count
 
 
 def _finder(storages: Mapping[str, Storage], where: str | Path) -> Callable[[Any], Storage]:
     def find(key: Any) -> Storage:
         name, _, _ = _storage_key(key, where)
         if name not in storages:
-            raise GeneratorError(f"{where} is damaged: the storage {shown(name)} is missing")
+            raise GeneratorError(f"{where} is damaged: the storage {printable(name)} is missing")
         return storages[name]
 
     return find
 
 
 def storage_of(value: Any, where: str | Path, hint: Callable[[str], str]) -> Storage:
-    """Return the storage that a pickled module keeps as bytes for ``torch.storage._load_from_bytes``."""
+    """Return the storage that a pickled module holds as bytes for ``torch.storage._load_from_bytes``."""
     if (
         not isinstance(value, ConstructedObject)
-        or value.name != FROM_BYTES
+        or value.name != LOAD_FROM_BYTES
         or not isinstance(value.args[0] if value.args else 0, bytes)
     ):
         raise GeneratorError(f"{where} is damaged: a tensor refers to a {_kind(value)} in place of a storage")
@@ -255,5 +255,5 @@ def storage_of(value: Any, where: str | Path, hint: Callable[[str], str]) -> Sto
 
 
 def _kind(value: Any) -> str:
-    """Say what a value from a file is, in a word or two."""
-    return shown(value.name) if isinstance(value, ConstructedObject) else type(value).__name__
+    """Return the kind of a value from a file, for errors."""
+    return printable(value.name) if isinstance(value, ConstructedObject) else type(value).__name__

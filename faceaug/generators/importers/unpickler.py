@@ -1,8 +1,8 @@
-"""Pickles read as what they are, a list of instructions, of which none is carried out.
+"""Pickles read as a list of instructions, of which none is executed.
 
-Python's own unpickler calls whatever a file names. This one calls nothing: it keeps a stack of plain values, and where
-the file asks for a class or a function it notes the name (`GlobalName`) and what it was to be given (`ConstructedObject`). Whoever wants a
-tensor of it looks at the notes. A name that is not on the list of the caller is refused as soon as it is read.
+Python's own unpickler calls whatever a file names. This reader calls nothing. It keeps a stack of plain values; where
+the file names a class or a function it records the name (`GlobalName`) and the arguments (`ConstructedObject`), from
+which tensors are read later. A name that the caller does not allow is refused as soon as it is read.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from faceaug.errors import GeneratorError
-from faceaug.utils.text_table import shown
+from faceaug.utils.text import printable
 
-MOST_STEPS = 2_000_000  # instructions; the largest official networks have about a hundred thousand
-KEYS = (str, int, float, bytes, bool, type(None))  # whose hash costs no more than they are long
+MAX_INSTRUCTIONS = 2_000_000  # the largest official networks have about a hundred thousand
+KEY_TYPES = (str, int, float, bytes, bool, type(None))  # hashing them takes time linear in their length
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class GlobalName:
 
 @dataclass(eq=False)
 class ConstructedObject:
-    """What a pickle would have made: `name` called with `args`; entries, if it is a dict; the state given to it."""
+    """An object that a pickle constructs: `name` called with `args`, its entries if it is a dict, and its state."""
 
     name: str
     args: tuple[Any, ...]
@@ -41,13 +41,13 @@ class ConstructedObject:
 
 @dataclass(frozen=True, eq=False)
 class StoredObject:
-    """Something kept outside the pickle, by the key that stands for it."""
+    """An object that is stored outside the pickle, by its key."""
 
     key: Any
 
 
 class _Mark:
-    """Where on the stack a list, tuple or call begins."""
+    """The start of a list, tuple or call on the stack."""
 
 
 def read_pickle(
@@ -56,21 +56,24 @@ def read_pickle(
     allowed: Collection[str],
     hint: Callable[[str], str],
     stored: list[StoredObject] | None = None,
+    max_instructions: int = MAX_INSTRUCTIONS,
 ) -> Any:
-    """Read one pickle from where `stream` stands; nothing that it names is imported or called.
+    """Read one pickle from the position of `stream`; nothing that it names is imported or called.
 
     Parameters
     ----------
     stream
-        The bytes; afterwards it stands behind the pickle.
+        The bytes; afterwards its position is behind the pickle.
     where
         The file's path, for the errors.
     allowed
         Full names that may occur, as ``"collections.OrderedDict"``.
     hint
-        Given a name that may not occur, returns the rest of the sentence that refuses it.
+        Returns, for a name that may not occur, the rest of the sentence that refuses it.
     stored
-        Takes up what the pickle refers to outside itself, in order.
+        Receives the objects outside the pickle that it refers to, in order.
+    max_instructions
+        Number of instructions from which on a pickle is refused.
 
     Raises
     ------
@@ -80,13 +83,13 @@ def read_pickle(
     machine = _Machine(where, allowed, hint, [] if stored is None else stored)
     try:
         for count, (operation, argument, _) in enumerate(pickletools.genops(stream)):
-            if count > MOST_STEPS:
+            if count > max_instructions:
                 raise GeneratorError(
-                    f"{where} holds a pickle of more than {MOST_STEPS} instructions: no generator has so many"
+                    f"{where} holds a pickle of more than {max_instructions} instructions: no generator has so many"
                 )
             if operation.name == "STOP":
                 return machine.pop()
-            machine.step(operation.name, argument)
+            machine.interpret(operation.name, argument)
     except GeneratorError:
         raise
     except (
@@ -100,7 +103,7 @@ def read_pickle(
         struct.error,
     ) as error:
         raise GeneratorError(
-            f"{where} is damaged or no file of a generator: its pickle cannot be read ({shown(error)})"
+            f"{where} is damaged or no file of a generator: its pickle cannot be read ({printable(error)})"
         ) from error
     raise GeneratorError(f"{where} is truncated: its pickle has no end; get the file again")
 
@@ -115,8 +118,8 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def step(self, operation: str, argument: Any) -> None:
-        """Carry out one instruction, by its name in `pickletools`."""
+    def interpret(self, operation: str, argument: Any) -> None:
+        """Interpret one instruction, by its name in `pickletools`."""
         if operation in _PUSHED:
             self.stack.append(argument)
         elif operation in _EMPTY:
@@ -148,13 +151,13 @@ class _Machine:
     def mark(self, _: Any) -> None:
         self.stack.append(_Mark())
 
-    def drop(self, _: Any) -> None:
+    def discard(self, _: Any) -> None:
         self.stack.pop()
 
-    def drop_to_mark(self, _: Any) -> None:
+    def discard_to_mark(self, _: Any) -> None:
         self.to_mark()
 
-    def twice(self, _: Any) -> None:
+    def duplicate(self, _: Any) -> None:
         self.stack.append(self.stack[-1])
 
     def tuple_of(self, count: int) -> None:
@@ -187,9 +190,11 @@ class _Machine:
         if not isinstance(entries, dict) or len(values) % 2:
             raise ValueError(f"entries for a {type(target).__name__}")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, KEYS):
+            if not isinstance(key, KEY_TYPES):
                 raise ValueError(f"a {type(key).__name__} as a key")
-            if isinstance(key, (int, float)) and not abs(key) <= 2**31:  # chosen well, they all hash to the same
+            if (
+                isinstance(key, (int, float)) and not abs(key) <= 2**31
+            ):  # such keys can be chosen to collide in the hash table
                 raise ValueError("a number beyond 2^31 as a key")
             entries[key] = value
 
@@ -213,30 +218,30 @@ class _Machine:
     def get(self, index: int) -> None:
         self.stack.append(self.memo[index])
 
-    def named(self, argument: str) -> None:
+    def global_name(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
-        self.name(module, name)
+        self.push_name(module, name)
 
-    def stack_named(self, _: Any) -> None:
+    def stack_global(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise ValueError("a name that is no text")
-        self.name(module, name)
+        self.push_name(module, name)
 
-    def name(self, module: str, name: str) -> None:
+    def push_name(self, module: str, name: str) -> None:
         text = f"{module}.{name}"
         if text not in self.allowed:
-            self.refuse(f"it names {shown(text)}, {self.hint(text)}")
+            self.refuse(f"it names {printable(text)}, {self.hint(text)}")
         self.stack.append(GlobalName(text))
 
     def call(self, _: Any) -> None:
-        arguments, what = self.pop(), self.pop()
-        if not isinstance(what, GlobalName) or not isinstance(arguments, tuple):
-            self.refuse(f"its pickle calls a {type(what).__name__}, which is no name")
-        self.stack.append(ConstructedObject(what.text, arguments))
+        arguments, function = self.pop(), self.pop()
+        if not isinstance(function, GlobalName) or not isinstance(arguments, tuple):
+            self.refuse(f"its pickle calls a {type(function).__name__}, which is no name")
+        self.stack.append(ConstructedObject(function.text, arguments))
 
-    def call_with_words(self, _: Any) -> None:
-        self.pop()  # the arguments that have names: nothing that is read here has any
+    def call_with_keywords(self, _: Any) -> None:
+        self.pop()  # keyword arguments, which no object that is read here has
         self.call(None)
 
     def build(self, _: Any) -> None:
@@ -257,18 +262,21 @@ _TEXTS = (
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
 _PUSHED = frozenset({*_NUMBERS, *_TEXTS})
-# Sets are lists here: what is in them is never looked up, and never hashed.
+# Sets are lists here: their elements are never looked up, and never hashed.
 _EMPTY: dict[str, Callable[[], Any]] = {
-    "EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": list,
-}  # fmt: skip
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": list,
+}
 _CONSTANT = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _METHODS: dict[str, Callable[[_Machine, Any], None]] = {
     "PROTO": lambda machine, _: None,
     "FRAME": lambda machine, _: None,
     "MARK": _Machine.mark,
-    "POP": _Machine.drop,
-    "POP_MARK": _Machine.drop_to_mark,
-    "DUP": _Machine.twice,
+    "POP": _Machine.discard,
+    "POP_MARK": _Machine.discard_to_mark,
+    "DUP": _Machine.duplicate,
     "TUPLE": _Machine.tuple_to_mark,
     "TUPLE1": lambda machine, _: machine.tuple_of(1),
     "TUPLE2": lambda machine, _: machine.tuple_of(2),
@@ -288,22 +296,22 @@ _METHODS: dict[str, Callable[[_Machine, Any], None]] = {
     "GET": _Machine.get,
     "BINGET": _Machine.get,
     "LONG_BINGET": _Machine.get,
-    "GLOBAL": _Machine.named,
-    "STACK_GLOBAL": _Machine.stack_named,
+    "GLOBAL": _Machine.global_name,
+    "STACK_GLOBAL": _Machine.stack_global,
     "REDUCE": _Machine.call,
     "NEWOBJ": _Machine.call,
-    "NEWOBJ_EX": _Machine.call_with_words,
+    "NEWOBJ_EX": _Machine.call_with_keywords,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.stored,
 }
 
 
-def entries(value: Any) -> dict[Any, Any]:
-    """Return the entries of a dict, or of what a pickle would make like one; none of anything else."""
-    found = value.items if isinstance(value, ConstructedObject) else value
-    return found if isinstance(found, dict) else {}
+def dict_entries(value: Any) -> dict[Any, Any]:
+    """Return the entries of a dict or of a constructed dict, and no entries of anything else."""
+    items = value.items if isinstance(value, ConstructedObject) else value
+    return items if isinstance(items, dict) else {}
 
 
-def meant_to_run(name: str) -> str:
+def refusal_reason(name: str) -> str:
     """Return the end of the sentence that refuses `name`."""
     return "which no generator needs: it may be meant to run code, and nothing of it was run"

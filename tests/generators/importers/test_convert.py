@@ -13,11 +13,10 @@ import torch
 from foreign_files import network, nvidia_bytes, nvidia_module, rosinality_file, rosinality_state
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.importers import convert as checkpoints
 from faceaug.generators.importers import nvidia
-from faceaug.generators.importers.convert import import_generator, read_foreign, write_import
+from faceaug.generators.importers.convert import ImportConfig, import_generator, read_foreign, write_import
 from faceaug.generators.importers.unpickler import ConstructedObject, read_pickle
-from faceaug.generators.stylegan import from_bytes, load
+from faceaug.generators.stylegan import SynthesisConfig, from_bytes, load
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
 
@@ -27,13 +26,13 @@ ALIAS_FREE = StyleGAN3Config(
 )
 
 
-@pytest.fixture(autouse=True)
-def _few_samples(monkeypatch):
-    monkeypatch.setattr(checkpoints, "SAMPLES", 2000)
+def quick(synthesis=None, **options):
+    """Import options with statistics from few samples."""
+    return ImportConfig(synthesis=synthesis or SynthesisConfig(), statistics_samples=2000, **options)
 
 
-def imported(path, **settings):
-    return from_bytes(import_generator(path, **settings), path)
+def imported(path, *synthesis, **options):
+    return from_bytes(import_generator(path, quick(*synthesis, **options)), path)
 
 
 def same_pictures(found, made, label=0):
@@ -66,7 +65,7 @@ def test_nvidia(tmp_path, config):
     path = tmp_path / "n.pkl"
     path.write_bytes(nvidia_bytes(nvidia_module(made)))
     label = config.classes // 2
-    found = imported(path, label=label)
+    found = imported(path, SynthesisConfig(label=label))
     assert replace(found.network.config, channel_base=0 or config.channel_base) == config
     assert torch.equal(found.network.mapping.w_avg, made.mapping.w_avg)
     same_pictures(found, made, label)
@@ -94,21 +93,22 @@ def test_the_header_tells_where_it_comes_from(tmp_path):
     assert found.origin == "imported from faces.pkl, a StyleGAN2 in NVIDIA's PyTorch form"
     assert "not stated" in found.licence
     assert found.header.source_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    told = imported(path, name="mine", licence="CC0", psi=0.7, cutoff=3, noise="none")
-    assert (told.name, told.licence, told.psi, told.cutoff, told.noise) == ("mine", "CC0", 0.7, 3, "none")
+    config = SynthesisConfig(truncation_psi=0.7, truncation_cutoff=3, noise_mode="none")
+    named = imported(path, config, name="mine", licence="CC0")
+    assert (named.name, named.licence, named.config) == ("mine", "CC0", config)
 
 
 def test_importing_twice_gives_the_same_file(tmp_path):
     path = tmp_path / "n.pkl"
     path.write_bytes(nvidia_bytes(nvidia_module(network(TINY))))
     out = tmp_path / "n.safetensors"
-    sha256 = write_import(path, out)
-    assert load(out).sha256 == sha256 == write_import(path, tmp_path / "again.safetensors")
+    sha256 = write_import(path, out, quick())
+    assert load(out).sha256 == sha256 == write_import(path, tmp_path / "again.safetensors", quick())
 
 
 def test_half_precision_is_nearly_the_same(tmp_path):
     path = rosinality_file(tmp_path / "r.pt", network(TINY))
-    whole, half = import_generator(path), import_generator(path, half=True)
+    whole, half = import_generator(path, quick()), import_generator(path, quick(half=True))
     assert len(half) < 0.75 * len(whole)
     same_mean = from_bytes(whole, path).w_mean, from_bytes(half, path).w_mean
     np.testing.assert_allclose(*same_mean, atol=0.05)
@@ -121,7 +121,7 @@ def test_truncation_up_to_a_layer(tmp_path):
     path = tmp_path / "n.pkl"
     path.write_bytes(nvidia_bytes(nvidia_module(made := network(TINY))))
     z = torch.randn(2, TINY.z_dim, generator=torch.Generator().manual_seed(0))
-    found = imported(path, psi=0.5, cutoff=2)
+    found = imported(path, SynthesisConfig(truncation_psi=0.5, truncation_cutoff=2))
     whole = made.mapping(z)
     cut = made.mapping.w_avg + 0.5 * (whole - made.mapping.w_avg)
     ws = torch.stack([cut if layer < 2 else whole for layer in range(TINY.num_ws)], 1)
@@ -213,7 +213,7 @@ def changed(name, tensor):
         ("synthesis.b8.conv0.weight", "text", "has a str where the tensor"),
         ("synthesis.b8.resample_filter", torch.eye(4), "another filter"),
         ("synthesis.b4.torgb.weight", torch.zeros(1, 8, 1, 1), "other than 3 channels"),
-        ("synthesis.b16.torgb.weight", torch.zeros(3, 5, 1, 1), "asks for"),
+        ("synthesis.b16.torgb.weight", torch.zeros(3, 5, 1, 1), "requires"),
         ("mapping.fc0.weight", torch.zeros(5), "expected 2 sides"),
         ("mapping.fc0.weight", torch.zeros(5, 5000), "z_dim is 5000"),
     ],
@@ -226,28 +226,28 @@ def test_tensors_that_do_not_fit(tmp_path, name, tensor, told):
     assert "\n" not in str(caught.value)
 
 
-def test_filters_that_do_not_follow_from_the_settings(tmp_path):
+def test_filters_that_do_not_follow_from_the_configuration(tmp_path):
     path = tmp_path / "n.pkl"
     made = network(ALIAS_FREE)
     module = nvidia_module(made)
     name = ALIAS_FREE.names[1]
     module.state["_modules"]["synthesis"].state["_modules"][name].state["_buffers"]["up_filter"][3] += 0.01
     path.write_bytes(nvidia_bytes(module))
-    with pytest.raises(GeneratorError, match="do not follow from its settings"):
+    with pytest.raises(GeneratorError, match="do not follow from its configuration"):
         read_foreign(path)
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"label": 1}, "knows no classes"),
-        ({"cutoff": 99}, "from 0 to 6"),
+        ({"label": 1}, "has no classes"),
+        ({"truncation_cutoff": 99}, "from 0 to 6"),
     ],
 )
-def test_settings_that_the_network_has_not(tmp_path, settings, told):
+def test_layers_and_classes_that_the_network_does_not_have(tmp_path, settings, told):
     path = rosinality_file(tmp_path / "r.pt", network(TINY))
     with pytest.raises(GeneratorError, match=told):
-        import_generator(path, **settings)
+        import_generator(path, quick(SynthesisConfig(**settings)))
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_file_of_early_versions_without_noise(tmp_path):
 def test_numbers_that_cannot_be_end_in_a_sentence(tmp_path, value):
     for name in ("conv_clamp", "bias_gain"):
         with pytest.raises(GeneratorError, match=name):
-            nvidia._setting({name: value}, name, (int, float), tmp_path, None)
+            nvidia._option({name: value}, name, (int, float), tmp_path, None)
 
 
 def test_names_are_text_and_shared_modules_are_counted(tmp_path):
@@ -291,7 +291,7 @@ def test_names_are_text_and_shared_modules_are_counted(tmp_path):
         list(nvidia._tensors({"_parameters": {7: None}}, tmp_path))
     state = {}
     for _ in range(5):
-        made = ConstructedObject(nvidia.RECORD, ({"state": {"_modules": state, "x": 1}},))
+        made = ConstructedObject(nvidia.MODULE_RECORD, ({"state": {"_modules": state, "x": 1}},))
         state = {str(k): made for k in range(60)}
     with pytest.raises(GeneratorError, match="more than 4096 modules"):
         list(nvidia._tensors({"_modules": state}, tmp_path))
@@ -306,4 +306,4 @@ def test_half_precision_says_what_it_cannot_hold(tmp_path):
     made = network(TINY)
     made.mapping.w_avg[0] = 70000
     with pytest.raises(GeneratorError, match="leave out --half"):
-        import_generator(rosinality_file(tmp_path / "r.pt", made), half=True)
+        import_generator(rosinality_file(tmp_path / "r.pt", made), quick(half=True))
