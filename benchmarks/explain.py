@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from _record import environment, write_result
 
-from faceaug.datasets import load_dataset
+from faceaug.datasets import LoadOptions, load_dataset
 from faceaug.explain.explain import Explanation, columns_for, explain
 from faceaug.explain.figure import explanation_picture
 from faceaug.latents.bundle import read_bundle
-from faceaug.measurement.measure import WHY
+from faceaug.measurement.measure import REASON_COLUMN
 from faceaug.utils.files import write_bytes
 from faceaug.utils.images import encode
 
@@ -33,7 +33,7 @@ STRONGEST = 8  # parts that are recorded of each explanation
 
 def explained(images: Path, table: Path, directions: Path, seed: int, name: str) -> tuple[list[Explanation], float]:
     """Return the explanations of one label, and the processor's seconds that they took."""
-    dataset = load_dataset(images, table, check="none")
+    dataset = load_dataset(images, table, options=LoadOptions(check="none"))
     start = time.process_time()
     found = explain(dataset, name, read_bundle(directions), seed=seed)
     return found, time.process_time() - start
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="another place for the result")
     given = parser.parse_args(arguments)
     bundle = read_bundle(given.directions)
-    dataset = load_dataset(given.images, given.table, check="none")
+    dataset = load_dataset(given.images, given.table, options=LoadOptions(check="none"))
     missing = set(columns_for(dataset, given.explain, bundle)) - set(dataset.table.columns)
     if missing:
         parser.error(f"{given.table} lacks {min(missing)!r}: write it with faceaug measure")
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record = {
         **environment(given.seed, ["numpy", "scikit-learn"]),
         "data": f"{dataset.location.rstrip('/').split('/')[-2]}, {len(dataset):,} photographs",
-        "cannot_tell": int((dataset.table[WHY].fillna("") != "").sum()) if WHY in dataset.table else None,
+        "cannot_tell": int((dataset.table[REASON_COLUMN].fillna("") != "").sum()) if REASON_COLUMN in dataset.table else None,
         "directions": bundle.directions.sha256(),
         "made_by": bundle.made_by,
         "cpu_seconds": {name: round(seconds, 1) for name, (_, seconds) in zip(attributes, parts, strict=True)},

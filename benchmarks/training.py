@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from _record import environment, write_result
 
-from faceaug.datasets import load_dataset
+from faceaug.datasets import LoadOptions, load_dataset
 from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, load_pictures
 from faceaug.gan_training.evaluation import Curve, Pixels, evaluate, to_pixels
 from faceaug.gan_training.features import FeatureExtractor, load_efficientnet
 from faceaug.gan_training.trainer import preset, train
 from faceaug.generators.registry import load_generator
-from faceaug.utils import checkpoints as snapshots
+from faceaug.utils.training import checkpoints as snapshots
 from faceaug.utils.images import encode
 
 END = ("n", "frechet", "kernel_distance", "precision", "recall", "near_copies", "split_half")
@@ -67,7 +67,7 @@ def images(folder: Path, given: argparse.Namespace) -> Pixels:
         drawn = to_pixels(GeneratorImageSource(load_generator("digiface")).draw(given.images, 64, rng))
         for k, picture in enumerate(drawn):
             (folder / f"{k:05d}.png").write_bytes(encode(picture, "png"))
-    return load_pictures(load_dataset(folder, needs_labels=False, check="header"), given.resolution)[0]
+    return load_pictures(load_dataset(folder, options=LoadOptions(needs_labels=False, check="header")), given.resolution)[0]
 
 
 def run(work: Path, arm: str, pixels: Pixels, features: FeatureExtractor, given: argparse.Namespace) -> dict[str, Any]:

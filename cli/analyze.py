@@ -114,9 +114,9 @@ def _explain(options: dict[str, Any], console: Console) -> None:
 
 def _narrowed(dataset: FaceDataset, options: dict[str, Any]) -> FaceDataset:
     """Return the part that is counted when no split is named, of a dataset that was read whole."""
-    from faceaug.datasets.splits import choose
+    from faceaug.datasets.splits import select_split
 
-    table, split = choose(dataset.table, options["split"], dataset.name)
+    table, split = select_split(dataset.table, options["split"], dataset.name)
     return replace(dataset, table=table, split=split)
 
 

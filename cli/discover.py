@@ -182,7 +182,7 @@ def _tuned(
     generator: Generator, out: Path, settings: DiscoveryConfig, options: dict[str, Any], shared: dict[str, Any]
 ) -> FinetuneResult:
     """Tune the network of trained directions on the pictures of a folder."""
-    from faceaug.datasets.dataset import load_dataset
+    from faceaug.datasets.dataset import LoadOptions, load_dataset
     from faceaug.discovery import finetune as tuning
     from faceaug.errors import DatasetError
     from faceaug.latents.bundle import read_bundle
@@ -193,9 +193,11 @@ def _tuned(
         raise DatasetError("--tune-on begins with trained directions: name their file as --from FILE")
     trained = read_bundle(file)
     trained.directions.check_generator(generator.sha256)  # before pictures are looked at one by one for nothing
-    dataset = load_dataset(options["tune_on"], needs_labels=False)
+    dataset = load_dataset(options["tune_on"], options=LoadOptions(needs_labels=False))
     steps = options["steps"] or tuning.STEPS
-    return tuning.finetune(generator, out, dataset, trained, settings, steps=steps, aligned=options["aligned"], **shared)
+    return tuning.finetune(
+        generator, out, dataset, trained, settings, steps=steps, aligned=options["aligned"], **shared
+    )
 
 
 class _Bars:

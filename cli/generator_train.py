@@ -107,7 +107,7 @@ def train(**options: Any) -> None:
     from faceaug.gan_training import distributed as parallel
     from faceaug.gan_training import trainer as library
     from faceaug.gan_training.evaluation import affordable_points
-    from faceaug.utils import checkpoints as snapshots
+    from faceaug.utils.training import checkpoints as snapshots
 
     workers, device = parallel.join(options["device"] or default_device())
     console = Console(as_json=options["as_json"], quiet=options["quiet"] or not workers.first)
@@ -237,16 +237,14 @@ def read_pictures(
     options: dict[str, Any], source: Path, resolution: int, console: Console, **advice: str
 ) -> tuple[str, Any]:
     """Read a data set's images as squares of one size; return its name and uint8 [N, R, R, 3]."""
-    from faceaug.datasets.dataset import load_dataset
+    from faceaug.datasets.dataset import LoadOptions, load_dataset
     from faceaug.gan_training.data import load_pictures
 
     dataset = load_dataset(
         source,
         reader=options["reader"],
         split=options["split"],
-        check="header",
-        workers=options["workers"],
-        needs_labels=False,
+        options=LoadOptions(check="header", workers=options["workers"], needs_labels=False),
     )
     with console.counter("reading images", "image", len(dataset)) as progress:
         pixels, left_out = load_pictures(
@@ -264,7 +262,7 @@ def read_pictures(
 
 
 def _kept(out: Path) -> str:
-    from faceaug.utils import checkpoints as snapshots
+    from faceaug.utils.training import checkpoints as snapshots
 
     if not (out / snapshots.CHECKPOINT).exists():
         return "Interrupted before anything was kept; run the same command again."
@@ -273,7 +271,7 @@ def _kept(out: Path) -> str:
 
 def _tell(console: Console, path: Path, steps: int, said: Mapping[str, float]) -> None:
     """Say what came out of it."""
-    from faceaug.utils import checkpoints as snapshots
+    from faceaug.utils.training import checkpoints as snapshots
 
     log = snapshots.read_log(path.parent)
     last: Mapping[str, float] = said or log[-1]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .config_options import config_option
+
 if TYPE_CHECKING:
     from faceaug.recipes.recipe import Recipe
 
     from faceaug.analysis.analyze import Analysis
     from faceaug.datasets.dataset import FaceDataset
-    from faceaug.measurement.measure import FaceEstimator
+    from faceaug.measurement.estimator import FaceEstimator
     from faceaug.planning.plan import Plan
 
     from .console import Console
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _RECIPE = "faceaug.recipes.recipe"  # where a context keeps the recipe that was read
 PATH = click.Path(path_type=Path)
+SHARED_SETTINGS = ("workers", "reconstruction", "aligned")
+"""Settings of a run that other commands have, too."""
 
 
 def decorated(*decorators: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
@@ -87,19 +91,7 @@ _check_options = decorated(
         show_default=True,
         help="How every image is looked at before it is counted.",
     ),
-    click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Threads.  [default: one a processor]"),
-    click.option(
-        "--reconstruction",
-        metavar="FILE",
-        type=PATH,
-        help="What measures pose and light where they are not labelled: a file of faceaug discover.  [default: what "
-        "comes with faceaug]",
-    ),
-    click.option(
-        "--aligned/--no-aligned",
-        default=False,
-        help="Measure images as they are framed, which must be as the generator frames faces.",
-    ),
+    *(config_option(name) for name in SHARED_SETTINGS),
 )
 dataset_options = decorated(
     _source_options,
@@ -183,19 +175,21 @@ def measure_columns(
 
 def read_unmeasured(options: dict[str, Any], console: Console) -> FaceDataset:
     """Read the data set that the options name, also where it has no labels."""
-    from faceaug.datasets.dataset import load_dataset
+    from faceaug.datasets.dataset import LoadOptions, load_dataset
 
     with console.counter("looking at images", "image") as progress:
         return load_dataset(
             options["source"],
             options["labels"],
             reader=options["reader"],
-            file_column=options["file_column"],
             split=options["split"],
             strict=options["strict"],
-            check=options["check"],
-            workers=options["workers"],
-            needs_labels=False,
+            options=LoadOptions(
+                file_column=options["file_column"],
+                check=options["check"],
+                workers=options["workers"],
+                needs_labels=False,
+            ),
             progress=progress,
         )
 
@@ -203,12 +197,12 @@ def read_unmeasured(options: dict[str, Any], console: Console) -> FaceDataset:
 def _without_labels(options: dict[str, Any]) -> bool:
     """Tell whether the data set will be read as images of which nothing is known; a folder without any is none."""
     from faceaug.datasets.image_tree import Listing
-    from faceaug.datasets.registry import AUTO, UNLABELLED, detect_reader
+    from faceaug.datasets.registry import AUTO_READER, UNLABELLED_READER, detect_reader
 
     reader, source = options["reader"], options["source"]
-    if reader == AUTO:
+    if reader == AUTO_READER:
         reader = detect_reader(source, options["labels"], needs_labels=False)
-    return reader == UNLABELLED and (source.is_file() or bool(Listing.of(source).images))
+    return reader == UNLABELLED_READER and (source.is_file() or bool(Listing.of(source).images))
 
 
 def load_estimator(options: dict[str, Any]) -> FaceEstimator:

@@ -3,7 +3,7 @@
 The public names are loaded when they are first used, so that importing the package is quick.
 
 >>> import faceaug
->>> analysis = faceaug.analyze(faceaug.load_dataset(faceaug.demo.path(), check="none"), by="yaw:-90/-25/-10/10/25/90")
+>>> analysis = faceaug.analyze(faceaug.load_dataset(faceaug.demo.path()), by="yaw:-90/-25/-10/10/25/90")
 >>> faceaug.plan(analysis, "min:100").total
 140
 """

@@ -36,7 +36,7 @@ def test_each_can_be_had_first(name):
 
 
 def test_pictures_without_labels_are_measured_by_public_names_alone(tmp_path):
-    faces = faceaug.load_dataset(write_slopes(tmp_path, [-0.5, 0.5]), needs_labels=False)
+    faces = faceaug.load_dataset(write_slopes(tmp_path, [-0.5, 0.5]), reader="unlabelled")
     assert faceaug.measure(faces, fake_measurer())["yaw"].is_monotonic_increasing
     with pytest.raises(faceaug.FaceaugError, match=r"none\.safetensors"):
         faceaug.load_estimator(tmp_path / "none.safetensors")

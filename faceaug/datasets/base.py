@@ -1,68 +1,76 @@
-"""What a reader hands over: a table, a source of encoded images, and a list of what was wrong."""
+"""The result of a reader: a table, a source of encoded images, and the problems that were found."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pandas as pd
 
-from faceaug.utils.text import one_line as one_line
-
-UNREADABLE = "unreadable image"
-MISSING = "missing file"
-NO_IMAGE = "label without image"
-NO_LABEL = "image without label"
-MALFORMED = "malformed name"
-DUPLICATE = "duplicate label"
+ProblemKind = Literal[
+    "unreadable image",
+    "missing file",
+    "label without image",
+    "image without label",
+    "malformed name",
+    "duplicate label",
+]
+"""Kind of a problem; "missing file" is a label that names a file that is not there, "label without image" one that
+names no file."""
 
 
 @dataclass(frozen=True)
 class DatasetProblem:
-    """One thing in a data set that cannot be used: its kind, the name it has there, and what is wrong with it.
+    """An entry of a data set that cannot be used.
 
-    Kinds: "unreadable image", "missing file" (a label names a file that is not there), "label without image" (a label
-    names no file at all), "image without label", "malformed name", "duplicate label".
+    Attributes
+    ----------
+    kind : ProblemKind
+    name : str
+        Name of the entry in the data set, as a file or a row.
+    detail : str
+        What is wrong with it.
     """
 
-    kind: str
+    kind: ProblemKind
     name: str
     detail: str
 
 
 class ImageSource(Protocol):
-    """Where a data set's images are. Picklable, and safe to use from several threads.
+    """Source of the encoded images of a data set. It can be pickled, and used from several threads.
 
-    Files are opened late. A source that keeps them open also has a method `close()`; `read` opens them again after it.
+    Files are opened at the first read. A source that keeps files open also has a method `close()`, after which `read`
+    opens them again.
     """
 
     def read(self, key: str) -> bytes:
-        """Return the encoded image that `key` stands for (PNG for containers of bare pixels).
+        """Return the encoded image of a key (PNG for containers of raw pixels).
 
         Raises
         ------
         ImageError
-            When it cannot be read.
+            If the image cannot be read.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
-    """What a reader found, before any image is looked into.
+    """Result of a reader, before any image is decoded.
 
     Attributes
     ----------
     table
-        A row per image that has labels: the column "key", attribute columns, and "split" where the source has one.
-        Labels that are missing are NaN.
+        One row per image with labels: the column "key", attribute columns, and "split" if the source has splits.
+        Missing labels are NaN.
     images
-        Reads the keys of the table.
+        Source of the images, by the keys of the table.
     problems
-        What was left out of the table, in a fixed order.
+        Entries that were left out of the table, in a fixed order.
     """
 
     table: pd.DataFrame
@@ -70,23 +78,33 @@ class RawDataset:
     problems: tuple[DatasetProblem, ...] = ()
 
 
-Reader = Callable[..., RawDataset]
-"""A callable read(path: Path, labels: Path | None, *, file_column: str | None) -> RawDataset."""
+class Reader(Protocol):
+    """Reads data sets of one format; the type of entry points of the group "faceaug.datasets"."""
+
+    def __call__(self, path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
+        """Read the data set at `path`, with the label file `labels` if there is one.
+
+        Raises
+        ------
+        DatasetError
+            If the data set cannot be read.
+        """
+        ...
 
 
 class ReaderModule(Protocol):
-    """What each of faceaug's own readers is: a module with these two functions."""
+    """A module of `faceaug.datasets.readers`."""
 
     def detect(self, path: Path, labels: Path | None) -> bool:
-        """Tell whether the path looks like this reader's kind."""
+        """Return whether the path has the format of this reader."""
         ...
 
     def read(self, path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
-        """Read it."""
+        """Read the data set, as `Reader`."""
         ...
 
 
 def summarize(problems: Sequence[DatasetProblem]) -> str:
-    """Count problems by kind in words: "2 missing file, 1 unreadable image"; the most frequent first."""
+    """Return the number of problems of each kind, the most frequent first: "2 missing file, 1 unreadable image"."""
     counts = Counter(problem.kind for problem in problems)
     return ", ".join(f"{n:,} {kind}" for kind, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))

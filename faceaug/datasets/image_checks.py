@@ -1,59 +1,64 @@
-"""Looking at every image of a data set once, in threads, without keeping any."""
+"""Checks of all images of a data set, in threads, without keeping an image in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
-from faceaug.datasets.base import UNREADABLE, DatasetProblem, ImageSource
+from faceaug.datasets.base import DatasetProblem, ImageSource
 from faceaug.errors import DatasetError, FaceaugError
 from faceaug.utils.images import decode, inspect
 from faceaug.utils.threads import Progress, map_in_threads
 
-Check = Literal["decode", "header", "none"]
-CHECKS: tuple[Check, ...] = ("decode", "header", "none")
+ImageCheck = Literal["decode", "header", "none"]
+"""How images are checked: "decode" decodes every pixel, "header" reads the headers only, "none" reads nothing."""
 
 
 def check_images(
     images: ImageSource,
     keys: Sequence[str],
     *,
-    check: Check = "decode",
+    check: ImageCheck = "decode",
     max_pixels: int,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[DatasetProblem | None]:
-    """Open each image and say what is wrong with it.
+    """Check each image.
 
     Parameters
     ----------
     images, keys
-        Where the images are, and which.
+        Source of the images, and the keys to check.
     check
-        "decode" decodes every pixel, "header" reads the headers only, "none" looks at nothing.
+        See `ImageCheck`.
     max_pixels
-        Most pixels of an image.
+        Largest number of pixels of an image.
     workers
-        Threads; as many as there are processors (at most 16) when None.
+        Number of threads; one per processor (at most 16) when None.
     progress
-        Called with the number of images that were just finished.
+        Called with the number of images that were checked since the last call.
 
     Returns
     -------
-    list
-        For each key None when it is sound, else a Problem.
+    list of DatasetProblem or None
+        For each key its problem, or None.
+
+    Raises
+    ------
+    DatasetError
+        If `check` is not known.
     """
-    if check not in CHECKS:
-        raise DatasetError(f"images cannot be checked by {check!r}: choose one of {', '.join(CHECKS)}")
+    if check not in get_args(ImageCheck):
+        raise DatasetError(f"there is no check {check!r} of images; choose one of {', '.join(get_args(ImageCheck))}")
     if check == "none":
         return [None] * len(keys)
-    look = decode if check == "decode" else inspect
+    read = decode if check == "decode" else inspect
 
     def task(index: int) -> DatasetProblem | None:
         try:
-            look(images.read(keys[index]), name=keys[index], max_pixels=max_pixels)
+            read(images.read(keys[index]), name=keys[index], max_pixels=max_pixels)
         except FaceaugError as error:
-            return DatasetProblem(UNREADABLE, keys[index], str(error))
+            return DatasetProblem("unreadable image", keys[index], str(error))
         return None
 
     return list(map_in_threads(task, len(keys), workers=workers, progress=progress))

@@ -1,4 +1,4 @@
-"""Images in a tree of files: what is there, which of it a name in a label file means, and reading it safely."""
+"""Images in a tree of files: listing them, finding the file that a label names, and reading them safely."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from faceaug.datasets.base import MALFORMED, MISSING, UNREADABLE, DatasetProblem
+from faceaug.datasets.base import DatasetProblem
 from faceaug.errors import DatasetError, ImageError, IntegrityError
 from faceaug.utils.files import inside
 
-# Names under which images come. What a file really is, its content says when it is decoded.
+# Suffixes of image files. The format itself is recognised by the content when the file is decoded.
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
-MAX_BYTES = 1 << 30  # 64 million pixels of 16-bit RGBA are half of this: what is larger is no image of ours
+MAX_BYTES = 1 << 30  # 64 million pixels of 16-bit RGBA have half of this
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,13 @@ class FolderImages:
     root: Path
 
     def read(self, key: str) -> bytes:
-        """Return the file's bytes; a key that leads out of the folder, also by a link, is refused."""
+        """Return the bytes of a file.
+
+        Raises
+        ------
+        ImageError
+            If the key leads out of the folder, also by a link, or the file is missing, too large or unreadable.
+        """
         try:
             path = inside(self.root, key)
             if (size := path.stat().st_size) > MAX_BYTES:
@@ -33,23 +39,23 @@ class FolderImages:
         except IntegrityError as error:
             raise ImageError(str(error)) from error
         except FileNotFoundError as error:
-            raise ImageError(f"{key} is not in {self.root} any more; read the data set again") from error
+            raise ImageError(f"{key} is no longer in {self.root}; read the data set again") from error
         except (OSError, ValueError) as error:
             raise ImageError(f"{key} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The regular files under a folder, found once; links that lead out of it are not among them.
+    """The regular files under a folder; links that lead out of the folder are not among them.
 
     Attributes
     ----------
     root
         The folder, resolved.
     files
-        Paths relative to it, with forward slashes, sorted; hidden files and folders are passed over.
+        Paths relative to the folder, with forward slashes, sorted; hidden files and folders are left out.
     links
-        Links that lead out of the folder, and links to folders: reported, never followed.
+        Links that lead out of the folder, and links to folders; they are reported and not followed.
     """
 
     root: Path
@@ -63,23 +69,23 @@ class Listing:
         Raises
         ------
         DatasetError
-            When it is no folder, cannot be listed, or no file in it has the name of an image.
+            If it is not a folder, cannot be listed, or has no file with the suffix of an image.
         """
         if not folder.is_dir():
-            raise DatasetError(f"{folder} is not a folder: a folder of JPEG, PNG or WebP images was expected there")
+            raise DatasetError(f"{folder} is not a folder; a folder of JPEG, PNG or WebP images was expected")
         root = folder.resolve()
         try:
-            found = sorted(_walk(root, ""))
+            entries = sorted(_walk(root, ""))
         except OSError as error:
             raise DatasetError(
                 f"{folder} cannot be listed ({error.strerror or error}); check its permissions"
             ) from error
-        files = tuple(name for name, is_file in found if is_file)
-        links = tuple(name for name, is_file in found if not is_file)
+        files = tuple(name for name, is_file in entries if is_file)
+        links = tuple(name for name, is_file in entries if not is_file)
         if not any(map(is_image_name, files)):
             raise DatasetError(
-                f"no images are in {folder} (found {len(files):,} other files, and {len(links):,} links that lead "
-                "elsewhere): give the folder that holds the JPEG, PNG or WebP files, directly or in folders below it"
+                f"no images are in {folder} ({len(files):,} other files, and {len(links):,} links that are not "
+                "followed); give the folder that holds the JPEG, PNG or WebP files, directly or in folders below it"
             )
         return cls(root, files, links)
 
@@ -89,12 +95,12 @@ class Listing:
 
     @cached_property
     def images(self) -> tuple[str, ...]:
-        """The files that have the name of an image."""
+        """Files with the suffix of an image."""
         return tuple(filter(is_image_name, self.files))
 
     @cached_property
     def _aliases(self) -> dict[str, str | None]:
-        """Other names that mean one file: without its suffix, without its folder; None where several would fit."""
+        """Short names of files, without suffix or without folder; None for a name that several files share."""
         aliases: dict[str, str | None] = {}
         for name in self.images:
             path = PurePosixPath(name)
@@ -107,53 +113,51 @@ class Listing:
         return frozenset(self.links)
 
     def problems(self) -> list[DatasetProblem]:
-        """Report the links that are not followed."""
-        detail = (
-            "a link that leads out of the folder, or to another folder: such links are not followed; copy the files"
-        )
-        return [DatasetProblem(UNREADABLE, name, detail) for name in self.links]
+        """Return a problem for each link that is not followed."""
+        detail = "is a link out of the folder or to another folder and is not followed; copy the files instead"
+        return [DatasetProblem("unreadable image", name, detail) for name in self.links]
 
     def find(self, name: str, base: str | None = None) -> str | DatasetProblem:
-        """Return the file that a label means by `name`, or what is wrong with the name.
+        """Return the file that a label names, or the problem with the name.
 
-        The name is only ever looked up among the files that were listed, so it cannot lead anywhere else.
+        The name is looked up among the listed files, so it cannot lead out of the folder.
 
         Parameters
         ----------
         name
-            A path relative to the folder; or a bare file name that only one file has; each also without its suffix.
+            A path relative to the folder, or the name of a file if it is unique; both also without suffix.
         base
-            Path from the label file's folder to this one ("images/"): names may start with it.
+            Path from the folder of the label file to this one ("images/"), with which names may start.
         """
         if name in self._known:
             return name
         path = name.strip().replace("\\", "/")
         if "\0" in path or path.startswith("/") or PureWindowsPath(name).drive or ".." in path.split("/"):
             return DatasetProblem(
-                MALFORMED, name, f"leads out of {self.root}; names are relative to it and have no '..'"
+                "malformed name", name, f"leads out of {self.root}; names have to be relative to it, without '..'"
             )
         path = str(PurePosixPath(path))
         for candidate in (path, path[len(base) :] if base and path.startswith(base) else path):
             if candidate in self._known:
                 return candidate
-            if (found := self._aliases.get(candidate, "")) is None:
+            if (file := self._aliases.get(candidate, "")) is None:
                 return DatasetProblem(
-                    MISSING, name, "several files could be meant; give the path relative to the folder"
+                    "missing file", name, "is the name of several files; give the path relative to the folder"
                 )
-            if found:
-                return found
+            if file:
+                return file
         if path in self._links:
-            return DatasetProblem(MISSING, name, "is a link that leads out of the folder and is not followed")
-        return DatasetProblem(MISSING, name, f"is not in {self.root}")
+            return DatasetProblem("missing file", name, "is a link out of the folder and is not followed")
+        return DatasetProblem("missing file", name, f"is not in {self.root}")
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a file's name ends like that of an image."""
+    """Return whether a file name has the suffix of an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def base_of(labels: Path, root: Path) -> str | None:
-    """Path from a label file's folder down to the images ("images/"), or None when they are not below it."""
+    """Return the path from the folder of a label file down to the images ("images/"), or None if they are not below."""
     folder = labels.resolve().parent
     if folder == root or not root.is_relative_to(folder):
         return None
@@ -168,7 +172,7 @@ def _walk(root: Path, prefix: str) -> Iterator[tuple[str, bool]]:
         with os.scandir(root / folder) as entries:
             for entry in entries:
                 name = folder + entry.name
-                if entry.name.startswith(".") or entry.name == "__MACOSX":  # what systems leave behind
+                if entry.name.startswith(".") or entry.name == "__MACOSX":  # files of the operating system
                     continue
                 if entry.is_symlink():
                     if entry.is_dir():
@@ -177,5 +181,5 @@ def _walk(root: Path, prefix: str) -> Iterator[tuple[str, bool]]:
                         yield name, (root / name).resolve().is_relative_to(root)
                 elif entry.is_dir():
                     pending.append(name + "/")
-                elif entry.is_file():  # no pipes, no devices: reading those would never end
+                elif entry.is_file():  # not a pipe or a device, which would block
                     yield name, True

@@ -1,21 +1,21 @@
-"""Which readers there are: faceaug's own, and those that others register under "faceaug.datasets"."""
+"""The readers: those of faceaug, and those that other packages register under "faceaug.datasets"."""
 
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from faceaug.datasets.base import Reader, ReaderModule, one_line
+from faceaug.datasets.base import Reader, ReaderModule
 from faceaug.datasets.readers import celeba, fairface, folder, hdf5, shards, unlabelled, utkface
 from faceaug.datasets.readers import class_folders as classes
 from faceaug.errors import DatasetError, nearest
-from faceaug.utils.text import shown
+from faceaug.utils.text import one_line, shown
 
-GROUP = "faceaug.datasets"
-AUTO = "auto"
-UNLABELLED = "unlabelled"
-# In the order in which they are asked whether a path is theirs: from the most telling sign to the least.
-OWN: dict[str, ReaderModule] = {
+ENTRY_POINT_GROUP = "faceaug.datasets"
+AUTO_READER = "auto"
+UNLABELLED_READER = "unlabelled"
+# In the order in which they examine a path, from the most specific sign of a format to the least.
+BUILT_IN_READERS: dict[str, ReaderModule] = {
     "shards": shards,
     "hdf5": hdf5,
     "celeba": celeba,
@@ -27,8 +27,8 @@ OWN: dict[str, ReaderModule] = {
 
 
 def reader_names() -> tuple[str, ...]:
-    """Names that `find_reader` knows: faceaug's own first, then registered ones by name."""
-    return (*OWN, UNLABELLED, *sorted(_registered()))
+    """Return the names that `find_reader` knows: those of faceaug first, then registered ones in alphabetical order."""
+    return (*BUILT_IN_READERS, UNLABELLED_READER, *sorted(_registered()))
 
 
 def find_reader(name: str) -> Reader:
@@ -37,51 +37,56 @@ def find_reader(name: str) -> Reader:
     Raises
     ------
     DatasetError
-        When there is none of that name, or the package that registered it cannot be loaded.
+        If there is no reader of that name, or the package that registered it cannot be loaded.
     """
-    if name in OWN:
-        return OWN[name].read
-    if name == UNLABELLED:
+    if name in BUILT_IN_READERS:
+        return BUILT_IN_READERS[name].read
+    if name == UNLABELLED_READER:
         return unlabelled.read
-    found = _registered().get(name)
-    if found is None:
-        raise DatasetError(f"there is no reader {shown(name)}; {nearest(name, (AUTO, *reader_names()))}")
+    entry_point = _registered().get(name)
+    if entry_point is None:
+        raise DatasetError(f"there is no reader {shown(name)}; {nearest(name, (AUTO_READER, *reader_names()))}")
     try:
-        reader = found.load()
-    except Exception as error:  # someone else's module: whatever goes wrong at its import
+        reader = entry_point.load()
+    except Exception as error:  # the import of another package can raise anything
         raise DatasetError(
-            f"the reader {shown(name)} ({found.value}) cannot be loaded: {one_line(error)}; repair its package"
+            f"the reader {shown(name)} ({entry_point.value}) cannot be loaded: {one_line(error)}; repair its package"
         ) from error
     if not callable(reader):
         raise DatasetError(
-            f"the reader {shown(name)} ({found.value}) is not callable: its package should register a function"
+            f"the reader {shown(name)} ({entry_point.value}) is not callable; its package has to register a function"
         )
-    checked: Reader = reader
-    return checked
+    callable_reader: Reader = reader
+    return callable_reader
 
 
 def detect_reader(path: Path, labels: Path | None, *, needs_labels: bool = True) -> str:
-    """Return the name of the reader for what is at `path`; "unlabelled" where there are no labels and none are needed.
+    """Return the name of the reader that recognises `path`.
+
+    Where no reader recognises it and no labels are needed, this is "unlabelled".
 
     Raises
     ------
     DatasetError
-        When no reader of faceaug's own recognises it.
+        If no reader of faceaug recognises it.
     """
     if not path.exists():
-        raise DatasetError(f"{path} does not exist: give the folder or HDF5 file of the data set")
+        raise DatasetError(f"{path} does not exist; give the folder or the HDF5 file of the data set")
     try:
-        name = next((name for name, module in OWN.items() if module.detect(path, labels)), None)
+        name = next((name for name, module in BUILT_IN_READERS.items() if module.detect(path, labels)), None)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     if name is not None:
         return name
     if not needs_labels and unlabelled.detect(path, labels):
-        return UNLABELLED
+        return UNLABELLED_READER
     if path.is_dir():
-        return "folder"  # whose error says what is missing: images, or labels
-    raise DatasetError(f"{path} is a file that no reader knows: give a folder of images, or an HDF5 file (.h5, .hdf5)")
+        return "folder"  # its error names what is missing: images, or labels
+    raise DatasetError(
+        f"{path} is a file that no reader recognises; give a folder of images, or an HDF5 file (.h5, .hdf5)"
+    )
 
 
 def _registered() -> dict[str, EntryPoint]:
-    return {found.name: found for found in entry_points(group=GROUP) if found.name not in (*OWN, UNLABELLED)}
+    reserved = (*BUILT_IN_READERS, UNLABELLED_READER)
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name not in reserved}

@@ -1,4 +1,4 @@
-"""Splits: telling which column divides a data set into training, validation and test, and choosing a part."""
+"""Splits: the column that divides a data set into training, validation and test, and the selection of one split."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from faceaug.datasets.label_file import as_name
 from faceaug.errors import DatasetError, nearest
 from faceaug.utils.text import shown
 
-COLUMN = "split"
-OTHER_NAMES = ("partition", "eval_partition", "subset")
-ALL = "all"
+SPLIT_COLUMN = "split"
+ALL_SPLITS = "all"
+_OTHER_NAMES = ("partition", "eval_partition", "subset")
 _WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -23,12 +23,12 @@ _CODES = {"0": "train", "1": "val", "2": "test"}  # as CelebA has them
 _log = logging.getLogger(__name__)
 
 
-def canonical(values: pd.Series[Any], *, codes: bool = False) -> pd.Series[Any] | None:
-    """Return a column of splits as "train", "val" and "test" (NaN stays), or None when it holds something else.
+def canonical_splits(values: pd.Series[Any], *, codes: bool = False) -> pd.Series[Any] | None:
+    """Return a column of splits as "train", "val" and "test" (NaN stays), or None if it has other values.
 
-    With `codes`, 0, 1 and 2 are understood as well.
+    With `codes`, the numbers 0, 1 and 2 are accepted as well.
     """
-    text = values.map(_text, na_action="ignore")
+    text = values.map(_lower_text, na_action="ignore")
     known = set(text.dropna())
     for meaning in (_WORDS, _CODES) if codes else (_WORDS,):
         if known and known <= meaning.keys():
@@ -36,65 +36,70 @@ def canonical(values: pd.Series[Any], *, codes: bool = False) -> pd.Series[Any] 
     return None
 
 
-def normalize(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the table a column "split" when it has one that says train, val or test, under whatever name.
+def normalize_splits(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with its column of train, val and test, under any of the usual names, as column "split".
 
-    A column "split" that says something else is left as it is: its values can be chosen by name.
+    A column "split" with other values is left as it is; its values can be selected by name.
     """
     lowered = {str(name).lower(): name for name in reversed(list(table.columns))}
-    for name in (COLUMN, *OTHER_NAMES):
+    for name in (SPLIT_COLUMN, *_OTHER_NAMES):
         if name not in lowered:
             continue
         column = lowered[name]
-        splits = canonical(table[column], codes=True)
+        splits = canonical_splits(table[column], codes=True)
         if splits is not None:
             return table.drop(columns=column).assign(split=splits)
-        if column == COLUMN:
+        if column == SPLIT_COLUMN:
             break
     return table
 
 
-def choose(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.DataFrame, str | None]:
-    """Return the rows of a split, and the split's name (None for the whole).
+def select_split(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.DataFrame, str | None]:
+    """Return the rows of a split, and the name of the split (None for all rows).
 
     Parameters
     ----------
     table
-        As `normalize` returns it.
+        Result of `normalize_splits`.
     split
-        A split's name; "all" for everything; None for the training part where there is one, else everything.
+        Name of the split; "all" for all rows; None for the training split if there are splits, else all rows.
     name
-        What errors call the data set.
+        Name of the data set, for error messages.
 
     Raises
     ------
     DatasetError
-        When the data set has no such split.
+        If the data set has no such split.
     """
-    if split == ALL or (split is None and COLUMN not in table.columns):
+    if split == ALL_SPLITS or (split is None and SPLIT_COLUMN not in table.columns):
         return table, None
-    if COLUMN not in table.columns:
+    if SPLIT_COLUMN not in table.columns:
         raise DatasetError(
-            f"{name} has no splits, but {shown(split)} was asked for: leave --split out, or add a column 'split'"
+            f"{name} has no splits, but the split {shown(split)} was requested; "
+            "leave --split out, or add a column 'split'"
         )
-    values = table[COLUMN].map(_text_as_is, na_action="ignore")
+    values = table[SPLIT_COLUMN].map(_text, na_action="ignore")
     known = sorted(set(values.dropna()))
     if split is None and not set(known) <= {"train", "val", "test"}:
-        _log.warning("%s: the column 'split' says %s, none of them known: all are used", name, ", ".join(known[:10]))
+        _log.warning(
+            "%s: the column 'split' has the values %s, none of which is train, val or test, so all rows are used",
+            name,
+            ", ".join(known[:10]),
+        )
         return table, None
     wanted = "train" if split is None else split if split in known else _WORDS.get(split.strip().lower(), split)
     if wanted not in known:
         raise DatasetError(
-            f"{name} has no {'training part' if split is None else f'split {shown(split)}'}; {nearest(wanted, known)} "
-            f"(choose one with --split, or --split {ALL})"
+            f"{name} has no {'training split' if split is None else f'split {shown(split)}'}; {nearest(wanted, known)} "
+            f"(choose one with --split, or --split {ALL_SPLITS})"
         )
-    chosen = (values == wanted).fillna(False).astype(bool)
-    return table[chosen.to_numpy()].reset_index(drop=True), wanted
+    selected = (values == wanted).fillna(False).astype(bool)
+    return table[selected.to_numpy()].reset_index(drop=True), wanted
 
 
-def _text(value: object) -> str:
+def _lower_text(value: object) -> str:
     return as_name(value).strip().lower()
 
 
-def _text_as_is(value: object) -> str:
+def _text(value: object) -> str:
     return as_name(value).strip()

@@ -1,12 +1,12 @@
-"""Torch data sets: the samples of an output folder, a real data set in the same form, and both together.
+"""Torch data sets: the samples of an output folder, and real and synthetic images together.
 
-An item is (image, labels). The image is a uint8 tensor [3, H, W]; with `transform` it is what the transform makes of a
-PIL image, as in torchvision. `labels` is a dictionary: a category is the index of its level (`levels` names them, -1 is
-missing), any other number a float32 (NaN is missing).
+An item is (image, labels). The image is a uint8 tensor [3, H, W], or the result of `transform`, which is called with a
+PIL image as in torchvision. `labels` is a dictionary: a category is the index of its level (`levels` has the names; -1
+is missing), any other number a float32 (NaN is missing).
 
 >>> from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights  # doctest: +SKIP
->>> made = ShardDataset("out/", transform=to_tensor)  # doctest: +SKIP
->>> both = BalancedDataset(load_dataset("faces/", "labels.csv"), made, share=0.5)  # doctest: +SKIP
+>>> synthetic = ShardDataset("out/", transform=to_tensor)  # doctest: +SKIP
+>>> both = BalancedDataset(load_dataset("faces/", "labels.csv"), synthetic, share=0.5)  # doctest: +SKIP
 >>> sampler = WeightedRandomSampler(group_weights(both, by="gender"), len(both))  # doctest: +SKIP
 """
 
@@ -26,53 +26,64 @@ from torch.utils.data import Dataset, Subset
 from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import label
 from faceaug.datasets.dataset import FaceDataset
-from faceaug.datasets.real_images import Item, RealImageDataset, Transform, check_rows, finished, named
+from faceaug.datasets.real_images import (
+    Item,
+    LabelSource,
+    RealImageDataset,
+    Transform,
+    check_rows,
+    level_names,
+    transformed,
+)
 from faceaug.errors import IntegrityError, UsageError, nearest
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, sha256_file
 
-__all__ = ["BalancedDataset", "RealImageDataset", "ShardDataset", "group_weights"]
-
-MAX_OPEN = 128  # shards that one process holds open
-
 
 @runtime_checkable
 class Labelled(Protocol):
-    """A data set that can tell its labels without reading an image."""
+    """A data set whose labels can be read without reading an image."""
 
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return labels, a row an item; categories by the names of their levels."""
+        """Return labels, one row per item; categories by the names of their levels."""
         ...
 
 
 class ShardDataset(Dataset[Item]):
     """The samples of an output folder.
 
-    Map-style and picklable; shards are opened by each process for itself, when first read.
+    It is map-style and can be pickled; each process opens the shards itself, at the first read.
 
     Parameters
     ----------
-    out : output folder
-    columns : what `labels` holds, by the names in samples.parquet (`gender`, `semantic/yaw`, `cell`, `w` ...); by
-        default the attributes. A latent comes as float32 tensor [D]; `seed` and hashes come as text.
-    transform : called with a PIL image; without one the image is a uint8 tensor [3, H, W]
-    check : compare every shard with its SHA-256 now (about a second a gigabyte); False only after `faceaug verify`
-    unfinished : read what is there of a run that did not finish, which is refused otherwise
+    out : path
+        Output folder.
+    columns : sequence of str, optional
+        Entries of `labels`, by the names in samples.parquet (`gender`, `semantic/yaw`, `cell`, `w` ...); by default the
+        attributes. A latent is a float32 tensor [D]; `seed` and hashes are text.
+    transform : callable, optional
+        Called with a PIL image; without it, images are uint8 tensors [3, H, W].
+    check : bool
+        Compare every shard with its SHA-256 (about a second per gigabyte); False only after `faceaug verify`.
+    unfinished : bool
+        Read the samples of a run that did not finish; by default such a run is refused.
+    max_open : int
+        Most shards that one process keeps open.
 
     Attributes
     ----------
     levels : dict of str to tuple of str
-        Names of the levels of each category among the columns; the value in `labels` is the index.
+        Names of the levels of each category among the columns; the value in `labels` is the index of the level.
     manifest : Manifest
 
     Raises
     ------
     IntegrityError
-        When the manifest or a shard is missing, damaged, of another version, or leads out of the folder.
+        If the manifest or a shard is missing, damaged, of another version, or refers to a path outside of the folder.
     UsageError
-        When a column does not exist, or the run is unfinished.
+        If a column does not exist, or the run is unfinished.
     """
 
     def __init__(
@@ -83,18 +94,19 @@ class ShardDataset(Dataset[Item]):
         *,
         check: bool = True,
         unfinished: bool = False,
+        max_open: int = 128,
     ) -> None:
         self.folder = Path(out)
         self.transform = transform
         self.manifest: Manifest = read_manifest(self.folder)
         if not self.manifest.complete and not unfinished:
             raise UsageError(
-                f"the run in {self.folder} is unfinished: continue it with --resume, or give unfinished=True"
+                f"the run in {self.folder} is unfinished; continue it with --resume, or give unfinished=True"
             )
         self._known = {c.key: c for c in self.manifest.columns}
         self._columns = self._find(columns)
         self.levels = {c.key: c.levels for c in self._columns if c.levels}
-        self._readers = _Readers([self._path(k, check) for k in range(len(self.manifest.shards))])
+        self._readers = _ShardReaders([self._path(k, check) for k in range(len(self.manifest.shards))], max_open)
         self._starts = np.cumsum([0, *(shard.rows for shard in self.manifest.shards)])
         self._values = {c.key: self._load(c) for c in self._columns if c.type != "latent"}
         self._latents = [c for c in self._columns if c.type == "latent"]
@@ -111,16 +123,16 @@ class ShardDataset(Dataset[Item]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
-        """Return several items; what a DataLoader calls for a batch. Each shard is read once, in order."""
+        """Return several items; a DataLoader calls it for a batch. Each shard is read once, in order."""
         chosen = check_rows(indices, len(self))
         shards = np.searchsorted(self._starts, chosen, side="right") - 1
-        found: list[Item] = [(None, {})] * len(chosen)
+        items: list[Item] = [(None, {})] * len(chosen)
         for shard in np.unique(shards):
             places = np.flatnonzero(shards == shard)
             rows = (chosen[places] - self._starts[shard]).tolist()
             reader = self._readers.get(int(shard))
             images = reader.image_many(rows)
-            latents = {c.key: reader.column(c.dataset, rows) for c in self._latents}
+            latents = {c.key: reader.column(c.path, rows) for c in self._latents}
             for k, place in enumerate(places):
                 labels = {
                     key: torch.from_numpy(np.array(latents[key][k]))
@@ -128,32 +140,32 @@ class ShardDataset(Dataset[Item]):
                     else self._values[key][chosen[place]]
                     for key in self.columns
                 }
-                found[place] = (finished(images[k], self.transform), labels)
-        return found
+                items[place] = (transformed(images[k], self.transform), labels)
+        return items
 
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return columns of all samples (latents left out) as a table, categories by name; by default `labels`."""
-        chosen = self._columns if columns is None else self._find(columns)
-        return pd.DataFrame({c.key: named(self._load(c), c.levels) for c in chosen if c.type != "latent"})
+        """Return columns as a table without latents, categories by name; by default the columns of `labels`."""
+        selected = self._columns if columns is None else self._find(columns)
+        return pd.DataFrame({c.key: level_names(self._load(c), c.levels) for c in selected if c.type != "latent"})
 
     def _find(self, names: Sequence[str] | None) -> tuple[Column, ...]:
         if names is None:
             return tuple(c for c in self.manifest.columns if c.group == "attr")
         for name in names:
             if name not in self._known:
-                raise UsageError(f"{self.folder} has no column {name!r}: {nearest(name, self._known)}")
+                raise UsageError(f"{self.folder} has no column {name!r}; {nearest(name, self._known)}")
         return tuple(self._known[name] for name in dict.fromkeys(names))
 
     def _path(self, shard: int, check: bool) -> Path:
         entry = self.manifest.shards[shard]
         path = inside(self.folder, entry.name)
         try:
-            sound = path.stat().st_size == entry.bytes and (not check or sha256_file(path) == entry.sha256)
+            intact = path.stat().st_size == entry.bytes and (not check or sha256_file(path) == entry.sha256)
         except OSError as error:
             raise IntegrityError(f"{path} cannot be read ({error.strerror or error}); run faceaug verify") from error
-        if not sound:
+        if not intact:
             raise IntegrityError(
-                f"{path} is not the file that the manifest lists; run faceaug verify to see what is wrong"
+                f"{path} is not the file that the manifest lists; run faceaug verify to find the damage"
             )
         return path
 
@@ -162,34 +174,41 @@ class ShardDataset(Dataset[Item]):
         parts: list[NDArray[Any]] = []
         for shard, entry in enumerate(self.manifest.shards):
             reader = self._readers.get(shard)
-            there = column.dataset in reader.keys
-            values = reader.column(column.dataset) if there else np.zeros((entry.rows, 32), np.uint8)
+            present = column.path in reader.keys
+            values = reader.column(column.path) if present else np.zeros((entry.rows, 32), np.uint8)
             parts.append(_label_values(column, values))
-        none = np.empty((0, 32) if column.type == "sha256" else 0, column.dtype)
-        return np.concatenate([_label_values(column, none), *parts])
+        empty = np.empty((0, 32) if column.type == "sha256" else 0, column.dtype)
+        return np.concatenate([_label_values(column, empty), *parts])
 
 
 class BalancedDataset(Dataset[Item]):
     """Real and synthetic images in one data set, real ones first.
 
-    Both give the same labels, and `synthetic` besides (0 or 1). Give a transform that resizes when the images have
-    several sizes: batches need one.
+    Both have the same labels, and the label `synthetic` (0 or 1). If the images have several sizes, a transform has to
+    resize them, since batches need one size.
 
     Parameters
     ----------
-    real : what `load_dataset` returned: the data set that was balanced
-    synthetic : output folder, or a `ShardDataset` of it
-    share : share of synthetic samples in the whole, 0 to 1; None takes everything. Real images are all kept (but for
-        share 1, which has none); synthetic ones are drawn evenly from every cell, without repeating any.
-    seed : decides which are drawn
-    columns : labels; by default the attributes that both have
-    transform : for both, called with a PIL image; by default that of `synthetic`
-    rename, values : see `RealImageDataset`
+    real : FaceDataset
+        The data set that was balanced.
+    synthetic : path or ShardDataset
+        Output folder, or its `ShardDataset`.
+    share : float, optional
+        Share of synthetic images in the whole, 0 to 1; by default all images are used. All real images are kept (none
+        for share 1); synthetic ones are drawn evenly from all cells, without replacement.
+    seed : int
+        Seed of the draw.
+    columns : sequence of str, optional
+        Labels; by default the attributes that both have.
+    transform : callable, optional
+        Called with a PIL image; by default the transform of `synthetic`.
+    label_sources : mapping of str to LabelSource, optional
+        Labels that the real data set names or spells differently.
 
     Raises
     ------
     UsageError
-        When the share is out of range or asks for more synthetic samples than there are, or labels do not go together.
+        If the share is out of range or needs more synthetic images than there are, or the labels do not match.
     """
 
     def __init__(
@@ -201,56 +220,55 @@ class BalancedDataset(Dataset[Item]):
         seed: int = 0,
         columns: Sequence[str] | None = None,
         transform: Transform | None = None,
-        rename: Mapping[str, str] | None = None,
-        values: Mapping[str, Mapping[Any, str]] | None = None,
+        label_sources: Mapping[str, LabelSource] | None = None,
     ) -> None:
-        made = synthetic if isinstance(synthetic, ShardDataset) else ShardDataset(synthetic)
-        wanted = _shared_columns(real, made, rename or {}) if columns is None else tuple(columns)
+        shards = synthetic if isinstance(synthetic, ShardDataset) else ShardDataset(synthetic)
+        names = _shared_columns(real, shards, label_sources or {}) if columns is None else tuple(columns)
         self.synthetic = ShardDataset(
-            made.folder, wanted, transform or made.transform, check=False, unfinished=not made.manifest.complete
+            shards.folder, names, transform or shards.transform, check=False, unfinished=not shards.manifest.complete
         )
         self.real = RealImageDataset(
-            real, wanted, self.synthetic.transform, levels=self.synthetic.levels, rename=rename, values=values
+            real, names, self.synthetic.transform, levels=self.synthetic.levels, label_sources=label_sources
         )
         for name in self.real.columns:
             if name in self.real.levels and name not in self.synthetic.levels:
-                raise UsageError(f"{name!r} is a number in {made.folder}, but {real.name} has text there; leave it out")
+                raise UsageError(f"{name!r} is a number in {shards.folder} but text in {real.name}; leave it out")
         self.columns = (*self.synthetic.columns, "synthetic")
         self.levels = self.synthetic.levels
         cells = self.synthetic.table(["cell"])["cell"].to_numpy(np.int64)
-        keep, draw = _shares(len(self.real), len(self.synthetic), share)
-        self._real = np.arange(keep)
-        self._made = np.sort(_evenly(cells, seed)[:draw])
+        real_count, synthetic_count = _counts_of_share(len(self.real), len(self.synthetic), share)
+        self._real_rows = np.arange(real_count)
+        self._synthetic_rows = np.sort(_even_order(cells, seed)[:synthetic_count])
 
     def __len__(self) -> int:
-        return len(self._real) + len(self._made)
+        return len(self._real_rows) + len(self._synthetic_rows)
 
     @property
     def is_synthetic(self) -> NDArray[np.bool_]:
         """Whether each item is synthetic, bool [N]."""
-        return np.arange(len(self)) >= len(self._real)
+        return np.arange(len(self)) >= len(self._real_rows)
 
     def __getitem__(self, index: int) -> Item:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
-        """Return several items; what a DataLoader calls for a batch."""
+        """Return several items; a DataLoader calls it for a batch."""
         chosen = check_rows(indices, len(self))
-        made = chosen >= len(self._real)
-        found: list[Item] = [(None, {})] * len(chosen)
+        synthetic = chosen >= len(self._real_rows)
+        all_items: list[Item] = [(None, {})] * len(chosen)
         for flag, source, rows in (
-            (0, self.real, self._real[chosen[~made]]),
-            (1, self.synthetic, self._made[chosen[made] - len(self._real)]),
+            (0, self.real, self._real_rows[chosen[~synthetic]]),
+            (1, self.synthetic, self._synthetic_rows[chosen[synthetic] - len(self._real_rows)]),
         ):
             items = source.__getitems__(rows.tolist())
-            for place, (image, labels) in zip(np.flatnonzero(made == bool(flag)), items, strict=True):
-                found[place] = (image, {**labels, "synthetic": np.int64(flag)})
-        return found
+            for place, (image, labels) in zip(np.flatnonzero(synthetic == bool(flag)), items, strict=True):
+                all_items[place] = (image, {**labels, "synthetic": np.int64(flag)})
+        return all_items
 
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return labels of all items as a table, categories by name; by default all."""
-        chosen = [name for name in (self.columns if columns is None else columns) if name != "synthetic"]
-        parts = [self.real.table(chosen).iloc[self._real], self.synthetic.table(chosen).iloc[self._made]]
+        """Return labels of all items as a table, categories by name; by default all labels."""
+        names = [name for name in (self.columns if columns is None else columns) if name != "synthetic"]
+        parts = [self.real.table(names).iloc[self._real_rows], self.synthetic.table(names).iloc[self._synthetic_rows]]
         table = pd.concat(parts, ignore_index=True)
         if columns is None or "synthetic" in columns:
             table["synthetic"] = self.is_synthetic.astype(np.int64)
@@ -258,101 +276,107 @@ class BalancedDataset(Dataset[Item]):
 
 
 def group_weights(labels: Any, by: str | Sequence[str] | None = None) -> torch.Tensor:
-    """Return weights under which every group is drawn equally often, for torch's WeightedRandomSampler.
+    """Return weights for torch's WeightedRandomSampler under which every group is drawn equally often.
 
     Parameters
     ----------
-    labels : one of the data sets above, a Subset of one, a table or mapping of columns, or one label an item
-    by : the columns that make a group, as on the command line (`"gender,age:5"`); not for bare labels
+    labels : data set, table, mapping or sequence
+        A data set of this module, a Subset of one, a table or mapping of columns, or one label per item.
+    by : str or sequence of str, optional
+        Columns that define a group, as on the command line (`"gender,age:5"`); not for a sequence of labels.
 
     Returns
     -------
     float64 [N]
-        1 / size of the item's group, scaled to mean 1; 0 for an item without a label.
+        1 / size of the group of the item, scaled to mean 1; 0 for an item without a label.
 
     Raises
     ------
     UsageError
-        When a column does not exist or `by` is missing.
+        If a column does not exist or `by` is missing.
     """
     if isinstance(labels, Subset):
-        weights = _frame(labels.dataset, by).iloc[np.asarray(labels.indices)]
+        table = _label_table(labels.dataset, by).iloc[np.asarray(labels.indices)]
     else:
-        weights = _frame(labels, by)
-    codes = analyze(weights.reset_index(drop=True), by or list(weights.columns)).codes
+        table = _label_table(labels, by)
+    codes = analyze(table.reset_index(drop=True), by or list(table.columns)).codes
     counts = np.bincount(codes[codes >= 0])
-    found = np.where(codes >= 0, 1.0 / np.maximum(counts, 1)[codes], 0.0)
-    return torch.from_numpy(found * (len(found) / found.sum()))
+    weights = np.where(codes >= 0, 1.0 / np.maximum(counts, 1)[codes], 0.0)
+    return torch.from_numpy(weights * (len(weights) / weights.sum()))
 
 
-def _frame(labels: Any, by: str | Sequence[str] | None) -> pd.DataFrame:
+def _label_table(labels: Any, by: str | Sequence[str] | None) -> pd.DataFrame:
     if isinstance(labels, (Labelled, pd.DataFrame, Mapping)):
         if not by:
-            raise UsageError("say what makes a group: by='gender', or by='gender,age:5'")
+            raise UsageError("name the columns that define a group: by='gender', or by='gender,age:5'")
         return labels.table() if isinstance(labels, Labelled) else pd.DataFrame(labels)
     values = labels.tolist() if isinstance(labels, (torch.Tensor, np.ndarray)) else list(labels)
     if by:
-        raise UsageError(f"by={by!r} needs a table or a data set; bare labels are the groups themselves")
+        raise UsageError(f"by={by!r} needs a table or a data set; a sequence of labels defines the groups itself")
     return pd.DataFrame({"group": [label(value) or None for value in values]})
 
 
-class _Readers:
-    """Readers of the shards, few of them open at a time; each process has its own."""
+class _ShardReaders:
+    """Readers of the shards, at most `max_open` of them open; each process has its own."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], max_open: int) -> None:
         self._paths = list(paths)
+        self._max_open = max_open
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_paths": self._paths, "_open": OrderedDict()}
+        return {"_paths": self._paths, "_max_open": self._max_open, "_open": OrderedDict()}
 
     def get(self, shard: int) -> ShardReader:
-        """Return the reader of a shard; the one unused for longest is closed when too many are open."""
+        """Return the reader of a shard; the least recently used one is closed when too many are open."""
         reader = self._open.pop(shard, None) or ShardReader(self._paths[shard])
         self._open[shard] = reader
-        if len(self._open) > MAX_OPEN:
+        if len(self._open) > self._max_open:
             self._open.popitem(last=False)[1].close()
         return reader
 
 
 def _label_values(column: Column, values: NDArray[Any]) -> NDArray[Any]:
-    """Turn stored values into what `labels` holds: int64 codes and integers, float32 numbers, text."""
+    """Return stored values in the types of `labels`: int64 codes and integers, float32 numbers, text."""
     if column.type == "sha256":
         return np.array([v.tobytes().hex() if v.any() else "" for v in values], object)
     if column.type == "uint64":
-        return np.array([str(v) for v in values], object)  # torch has no 64-bit number without a sign in all versions
+        return np.array([str(v) for v in values], object)  # not every version of torch has uint64
     return values.astype(np.float32 if column.type.startswith("float") else np.int64)
 
 
-def _shared_columns(real: FaceDataset, made: ShardDataset, rename: Mapping[str, str]) -> tuple[str, ...]:
-    shared = tuple(name for name in made.columns if rename.get(name, name) in real.attributes)
+def _shared_columns(
+    real: FaceDataset, shards: ShardDataset, label_sources: Mapping[str, LabelSource]
+) -> tuple[str, ...]:
+    column_of = {name: label_sources.get(name, LabelSource()).column or name for name in shards.columns}
+    shared = tuple(name for name in shards.columns if column_of[name] in real.attributes)
     if not shared:
         raise UsageError(
-            f"{real.name} has none of the labels {', '.join(made.columns) or '(none)'} of {made.folder}; "
-            f"it has {', '.join(real.attributes) or 'none'}: say which is which with rename={{label: column}}"
+            f"{real.name} has none of the labels {', '.join(shards.columns) or '(none)'} of {shards.folder}; "
+            f"it has {', '.join(real.attributes) or 'none'}: map them with label_sources={{label: LabelSource(column)}}"
         )
     return shared
 
 
-def _shares(real: int, made: int, share: float | None) -> tuple[int, int]:
-    """Return how many real and how many synthetic samples make the share."""
+def _counts_of_share(real: int, synthetic: int, share: float | None) -> tuple[int, int]:
+    """Return the number of real and of synthetic images that give the share."""
     if share is None:
-        return real, made
+        return real, synthetic
     if not 0 <= share <= 1:
-        raise UsageError(f"share is {share}; give a number from 0 (no synthetic samples) to 1 (nothing else)")
+        raise UsageError(f"share is {share}; give a number from 0 (no synthetic images) to 1 (only synthetic images)")
     if share == 1:
-        return 0, made
+        return 0, synthetic
     need = round(share / (1 - share) * real)
-    if need > made:
+    if need > synthetic:
         raise UsageError(
-            f"share={share} of {real} real images takes {need} synthetic ones, but there are {made}: "
-            f"give at most {made / max(1, made + real):.4f}, or make more"
+            f"share={share} with {real} real images needs {need} synthetic ones, but there are {synthetic}; "
+            f"give at most {synthetic / max(1, synthetic + real):.4f}, or synthesise more"
         )
     return real, need
 
 
-def _evenly(cells: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Order samples so that any beginning of the order takes about the same share of every cell."""
+def _even_order(cells: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return an order of the samples of which every prefix has about the same share of every cell."""
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(cells))
     _, group, counts = np.unique(cells[shuffled], return_inverse=True, return_counts=True)

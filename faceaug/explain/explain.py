@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faceaug.analysis.axes import AxisSpec, attribute, build_axis, is_continuous, numbers, parse_by
 from faceaug.datasets.dataset import FaceDataset
-from faceaug.datasets.splits import COLUMN
+from faceaug.datasets.splits import SPLIT_COLUMN
 from faceaug.errors import DatasetError, UsageError
 from faceaug.explain import text as explain_text
 from faceaug.explain.sparse_regression import FOLDS, SparseFit
@@ -26,7 +26,7 @@ from faceaug.explain.sparse_regression import fit_sparse as regress
 from faceaug.latents.bundle import ATOM_KINDS, Bundle
 from faceaug.latents.face_regions import REGIONS
 from faceaug.measurement.estimator import FaceEstimator
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.typing import Floats
 
 Mask = NDArray[np.bool_]
@@ -180,7 +180,7 @@ def columns_for(dataset: FaceDataset, by: str | Sequence[str | AxisSpec], bundle
         When the labels hold parts that were measured with another reconstruction.
     """
     for spec in parse_by(by):
-        if spec.column in (*bundle.atoms, *NAMES):
+        if spec.column in (*bundle.atoms, *FACTOR_NAMES):
             what = "a part of the face itself" if spec.column in bundle.atoms else "what parts are freed of"
             raise UsageError(f"{spec.column!r} is {what}: name another attribute to explain")
         try:
@@ -193,7 +193,7 @@ def columns_for(dataset: FaceDataset, by: str | Sequence[str | AxisSpec], bundle
             f"the labels hold {len(there)} of the {len(bundle.atoms)} parts that are needed: they were measured with "
             "another reconstruction; name its file as --reconstruction FILE, or give labels without them"
         )
-    return [*NAMES, *bundle.atoms]
+    return [*FACTOR_NAMES, *bundle.atoms]
 
 
 def explain(
@@ -257,16 +257,16 @@ def explain(
 
 def _readings(table: pd.DataFrame, bundle: Bundle) -> tuple[Floats, list[str], Mask]:
     """Return atoms and controls [N, P], their names, and which are controls."""
-    own = np.stack([numbers(attribute(table, name), name) for name in (*bundle.atoms, *NAMES)], 1)
-    sizes = np.abs(own[:, [len(bundle.atoms) + NAMES.index(name) for name in ODD]])
-    names = [*bundle.atoms, *NAMES, *(f"|{name}|" for name in ODD)]
+    own = np.stack([numbers(attribute(table, name), name) for name in (*bundle.atoms, *FACTOR_NAMES)], 1)
+    sizes = np.abs(own[:, [len(bundle.atoms) + FACTOR_NAMES.index(name) for name in ODD]])
+    names = [*bundle.atoms, *FACTOR_NAMES, *(f"|{name}|" for name in ODD)]
     return np.concatenate([own, sizes], 1), names, np.arange(len(names)) >= len(bundle.atoms)
 
 
 def _parts(table: pd.DataFrame, use_splits: bool) -> tuple[Mask, Mask | None, str]:
     """Return the rows to learn from, those to judge on where a split says so, and what those are called."""
-    if use_splits and COLUMN in table.columns:
-        split = table[COLUMN].astype(object)
+    if use_splits and SPLIT_COLUMN in table.columns:
+        split = table[SPLIT_COLUMN].astype(object)
         learnt = (split == "train").to_numpy(bool)
         held = split.isin(["val", "test"]).to_numpy(bool)
         if learnt.any() and held.any():

@@ -1,4 +1,4 @@
-"""load_dataset and Target: checks, strictness, splits, fingerprints, selections."""
+"""load_dataset and FaceDataset: checks, strictness, splits, fingerprints, selections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from dataset_files import face, write_face
 
-from faceaug.datasets import load_dataset, load_thumbnails
+from faceaug.datasets import LoadOptions, load_dataset, load_thumbnails
 from faceaug.datasets.base import DatasetProblem, summarize
 from faceaug.errors import DatasetError
 
@@ -34,7 +34,10 @@ def test_unreadable_images_are_left_out_with_a_warning(damaged, tmp_path, caplog
         dataset = load_dataset(damaged, tmp_path / "labels.csv")
     assert keys(dataset) == ["a.png", "d.png", "e.png", "f.png"]
     assert list(dataset.table["age"]) == [31, 77, 18, 60]
-    assert [(p.kind, p.name) for p in dataset.problems] == [("unreadable image", "b.png"), ("unreadable image", "c.png")]
+    assert [(p.kind, p.name) for p in dataset.problems] == [
+        ("unreadable image", "b.png"),
+        ("unreadable image", "c.png"),
+    ]
     assert "left out 2 unreadable image (first: b.png" in caplog.text
 
 
@@ -45,30 +48,36 @@ def test_strict_makes_an_error_of_it(damaged, tmp_path):
 
 def test_the_check_can_be_cheaper(damaged, tmp_path):
     labels = tmp_path / "labels.csv"
-    assert keys(load_dataset(damaged, labels, check="header")) == ["a.png", "b.png", "d.png", "e.png", "f.png"]
-    assert len(load_dataset(damaged, labels, check="none")) == 6
+    assert keys(load_dataset(damaged, labels, options=LoadOptions(check="header"))) == [
+        "a.png",
+        "b.png",
+        "d.png",
+        "e.png",
+        "f.png",
+    ]
+    assert len(load_dataset(damaged, labels, options=LoadOptions(check="none"))) == 6
     with pytest.raises(DatasetError, match="one of decode, header, none"):
-        load_dataset(damaged, labels, check="thorough")
+        load_dataset(damaged, labels, options=LoadOptions(check="thorough"))
 
 
 def test_nothing_left_is_an_error(faces, tmp_path):
     for path in faces.iterdir():
         path.write_text("no image")
-    with pytest.raises(DatasetError, match=r"nothing of faces can be used: 6 unreadable image"):
+    with pytest.raises(DatasetError, match=r"no image of faces can be used: 6 unreadable image"):
         load_dataset(faces, tmp_path / "labels.csv")
 
 
 def test_the_pixel_cap(faces, tmp_path):
     labels = tmp_path / "labels.csv"
-    assert len(load_dataset(faces, labels, max_pixels=144, strict=True)) == 6
+    assert len(load_dataset(faces, labels, strict=True, options=LoadOptions(max_pixels=144))) == 6
     (faces / "a.png").unlink()
     write_face(faces / "sub" / "a.png", 0)
     for check in ("decode", "header"):
         with pytest.raises(DatasetError, match="more than the 143"):
-            load_dataset(faces, labels, max_pixels=143, check=check)
+            load_dataset(faces, labels, options=LoadOptions(max_pixels=143, check=check))
     with pytest.raises(DatasetError, match="at least 1"):
-        load_dataset(faces, labels, max_pixels=0)
-    uncapped = load_dataset(faces, labels, max_pixels=100, check="none")
+        load_dataset(faces, labels, options=LoadOptions(max_pixels=0))
+    uncapped = load_dataset(faces, labels, options=LoadOptions(max_pixels=100, check="none"))
     with pytest.raises(Exception, match="more than the 100"):
         uncapped.image(0)
 
@@ -76,12 +85,12 @@ def test_the_pixel_cap(faces, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2, 5, None])
 def test_workers_do_not_change_the_result(damaged, tmp_path, workers):
     done = []
-    dataset = load_dataset(damaged, tmp_path / "labels.csv", workers=workers, progress=done.append)
+    dataset = load_dataset(damaged, tmp_path / "labels.csv", progress=done.append, options=LoadOptions(workers=workers))
     assert keys(dataset) == ["a.png", "d.png", "e.png", "f.png"]
     assert [problem.name for problem in dataset.problems] == ["b.png", "c.png"]
     assert sum(done) == 6
     with pytest.raises(DatasetError, match="0 workers"):
-        load_dataset(damaged, tmp_path / "labels.csv", workers=0)
+        load_dataset(damaged, tmp_path / "labels.csv", options=LoadOptions(workers=0))
 
 
 def test_unknown_labels_stay_unknown(faces, tmp_path):
@@ -143,7 +152,7 @@ def test_splits_with_names_of_their_own(faces, tmp_path, caplog):
     labels = with_splits(tmp_path, ["red", "blue", "red", "red", "blue", None])
     dataset = load_dataset(faces, labels)
     assert len(dataset) == 6
-    assert "none of them known" in caplog.text
+    assert "none of which is train, val or test" in caplog.text
     assert dataset.attributes == ("gender",)
     assert keys(load_dataset(faces, labels, split="blue")) == ["b.png", "e.png"]
 
@@ -163,7 +172,7 @@ def test_a_split_that_is_not_there(faces, tmp_path):
     with pytest.raises(DatasetError, match=r"no split 'trian'; did you mean 'train'\?"):
         load_dataset(faces, labels, split="trian")
     labels = with_splits(tmp_path, ["val"] * 6)
-    with pytest.raises(DatasetError, match=r"no training part; .*'val'"):
+    with pytest.raises(DatasetError, match=r"no training split; .*'val'"):
         load_dataset(faces, labels)
 
 
@@ -261,8 +270,8 @@ def test_problems_are_counted_in_words():
 @pytest.mark.skipif("FACEAUG_UTKFACE" not in os.environ, reason="FACEAUG_UTKFACE is not set")
 def test_real_faces_by_name_and_by_labels():
     folder = Path(os.environ["FACEAUG_UTKFACE"])
-    by_labels = load_dataset(folder / "images", folder / "labels.csv", check="none", strict=True)
-    by_name = load_dataset(folder / "images", check="none", strict=True)
+    by_labels = load_dataset(folder / "images", folder / "labels.csv", strict=True, options=LoadOptions(check="none"))
+    by_name = load_dataset(folder / "images", strict=True, options=LoadOptions(check="none"))
     assert by_name.reader == "utkface"
     both = by_labels.table.merge(by_name.table, on="key", suffixes=("", "_"))
     assert len(both) == len(by_labels) == len(by_name)

@@ -1,4 +1,4 @@
-"""Readers of other packages, through the entry point group "faceaug.datasets"."""
+"""Readers of other packages, from the entry point group "faceaug.datasets"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from dataset_files import face
 
-from faceaug.datasets import RawDataset, load_dataset, registry
+from faceaug.datasets import LoadOptions, RawDataset, load_dataset, registry
 from faceaug.errors import DatasetError
 from faceaug.utils.images import encode
 
@@ -37,7 +37,7 @@ def registered(monkeypatch):
     """As if a package had registered these names."""
     here = __name__
     monkeypatch.setitem(sys.modules, here, sys.modules[__name__])
-    targets = {
+    objects = {
         "memory": f"{here}:read",
         "folder": f"{here}:read",  # the name of one of faceaug's own
         "unlabelled": f"{here}:read",  # another
@@ -45,12 +45,12 @@ def registered(monkeypatch):
         "seven": f"{here}:NOT_CALLABLE",
         "gone": "no_such_module_anywhere:read",
     }
-    points = [EntryPoint(name, value, registry.GROUP) for name, value in targets.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+    points = [EntryPoint(name, value, registry.ENTRY_POINT_GROUP) for name, value in objects.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.ENTRY_POINT_GROUP else [])
 
 
 def test_a_registered_reader_is_used(tmp_path):
-    dataset = load_dataset(tmp_path, reader="memory", file_column="anything", strict=True)
+    dataset = load_dataset(tmp_path, reader="memory", strict=True, options=LoadOptions(file_column="anything"))
     assert dataset.reader == "memory"
     assert dataset.attributes == ("kind", "file")
     assert np.array_equal(dataset.image(1), face(4))
@@ -58,8 +58,8 @@ def test_a_registered_reader_is_used(tmp_path):
     assert registry.reader_names()[-5:] == ("unlabelled", "gone", "memory", "repeats", "seven")
 
 
-def test_our_own_names_cannot_be_taken():
-    assert registry.find_reader("folder") is registry.OWN["folder"].read
+def test_names_of_built_in_readers_cannot_be_replaced():
+    assert registry.find_reader("folder") is registry.BUILT_IN_READERS["folder"].read
     assert registry.find_reader("unlabelled") is registry.unlabelled.read
 
 
@@ -74,6 +74,6 @@ def test_our_own_names_cannot_be_taken():
         ("repeats", "no table with a column of unique keys"),
     ],
 )
-def test_what_goes_wrong_is_said(tmp_path, name, said):
+def test_errors_name_the_reader_and_the_remedy(tmp_path, name, said):
     with pytest.raises(DatasetError, match=said):
         load_dataset(tmp_path, reader=name)

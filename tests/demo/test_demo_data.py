@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from faceaug import analyze, demo, load_dataset
+from faceaug.datasets import LoadOptions
 from faceaug.demo.make import COUNTS, EDGES, choose
 from faceaug.utils.images import inspect
 
@@ -37,7 +38,7 @@ def test_pictures_are_small_jpegs_and_the_whole_is_under_5_mb():
 
 def test_heads_turn_the_way_the_sign_says():
     """Turned to the picture's right (yaw > 0) a face shows its far cheek there: skin lies further to the left."""
-    dataset = load_dataset(demo.path(), check="none")
+    dataset = load_dataset(demo.path(), options=LoadOptions(check="none"))
     yaw = dataset.table["yaw"].to_numpy()
     right = np.mean([dataset.image(i) for i in np.flatnonzero(yaw > 30)], axis=0)
     left = np.mean([dataset.image(i) for i in np.flatnonzero(yaw < -30)], axis=0)

@@ -47,7 +47,7 @@ def _trusting(monkeypatch):
 
     def trusting(*args, **more):
         found = estimator_from_bundle(*args, **more)
-        return replace(found, trust=replace(found.trust, limits=np.array([99.0, 99.0, 99.0, -99.0])))
+        return replace(found, confidence_model=replace(found.confidence_model, limits=np.array([99.0, 99.0, 99.0, -99.0])))
 
     monkeypatch.setattr(tuning, "measurer_of", trusting)
     monkeypatch.setattr("faceaug.measurement.confidence._LEAST_FACE", -99.0)
@@ -56,7 +56,7 @@ def _trusting(monkeypatch):
 
 
 def tuned(folder, begin, out, **more):
-    dataset = load_dataset(folder, needs_labels=False)
+    dataset = load_dataset(folder, reader="unlabelled")
     return tuning.finetune(Scenes(16), out, dataset, begin, QUICK, **{"steps": 5, "aligned": True, **more})
 
 
@@ -112,4 +112,4 @@ def test_what_cannot_be_tuned_on_is_one_sentence(folder, begin, tmp_path, monkey
     with pytest.raises(DatasetError, match="30 faces were found on the 31 pictures of faces: to be tuned on"):
         tuned(folder, begin, tmp_path / "few.safetensors")
     with pytest.raises(GeneratorError):
-        tuning.finetune(Scenes(32), tmp_path / "x.safetensors", load_dataset(folder, needs_labels=False), begin, QUICK)
+        tuning.finetune(Scenes(32), tmp_path / "x.safetensors", load_dataset(folder, reader="unlabelled"), begin, QUICK)

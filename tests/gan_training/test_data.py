@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.datasets import load_dataset
+from faceaug.datasets import LoadOptions, load_dataset
 from faceaug.errors import DatasetError, GeneratorError
 from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, load_pictures
 from faceaug.utils.images import encode
@@ -17,7 +17,7 @@ def write(folder, sizes):
     for k, (width, height) in enumerate(sizes):
         pixels = np.random.default_rng(k).integers(0, 256, (height, width, 3), dtype=np.uint8)
         (folder / f"{k:03d}.png").write_bytes(encode(pixels, "png"))
-    return load_dataset(folder, needs_labels=False, check="header")
+    return load_dataset(folder, options=LoadOptions(needs_labels=False, check="header"))
 
 
 def numbered(n, side=8):

@@ -51,7 +51,7 @@ def make_folder(root: Path) -> dict[str, object]:
         write_face(root / "faces" / name, seed)
         rows.append(f"{name},{gender}")
     (root / "labels.csv").write_text("\n".join(rows))
-    return {"path": root / "faces", "labels": root / "labels.csv"}
+    return {"source": root / "faces", "labels": root / "labels.csv"}
 
 
 def make_celeba(root: Path) -> dict[str, object]:
@@ -63,7 +63,7 @@ def make_celeba(root: Path) -> dict[str, object]:
         splits.append(f"{seed + 1:06d}.jpg 0")
     (root / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")
     (root / "list_eval_partition.txt").write_text("\n".join(splits) + "\n")
-    return {"path": root}
+    return {"source": root}
 
 
 def make_fairface(root: Path) -> dict[str, object]:
@@ -75,20 +75,20 @@ def make_fairface(root: Path) -> dict[str, object]:
     rows["val"].append("val/1.jpg,more than 70,male,Black,True")
     for split, lines in rows.items():
         (root / f"fairface_label_{split}.csv").write_text("\n".join(lines) + "\n")
-    return {"path": root}
+    return {"source": root}
 
 
 def make_utkface(root: Path) -> dict[str, object]:
     for seed, (gender, age) in enumerate(zip(GENDERS, AGES, strict=True)):
         code = 1 if gender == "female" else 0
         write_face(root / f"{age}_{code}_{seed % 5}_201701161746{seed:05d}.jpg.chip.jpg", seed)
-    return {"path": root}
+    return {"source": root}
 
 
 def make_classes(root: Path) -> dict[str, object]:
     for seed, gender in enumerate(GENDERS):
         write_face(root / gender / f"{seed}.png", seed)
-    return {"path": root}
+    return {"source": root}
 
 
 def make_hdf5(root: Path) -> dict[str, object]:
@@ -96,7 +96,7 @@ def make_hdf5(root: Path) -> dict[str, object]:
         file["images"] = np.stack([face(seed) for seed in range(len(GENDERS))])
         file["labels/gender"] = np.array(GENDERS, dtype=h5py.string_dtype())
         file["labels/age"] = np.array(AGES)
-    return {"path": root / "faces.h5"}
+    return {"source": root / "faces.h5"}
 
 
 def make_shards(root: Path, layout: str = "blob", *, complete: bool = True) -> dict[str, object]:
@@ -137,7 +137,7 @@ def make_shards(root: Path, layout: str = "blob", *, complete: bool = True) -> d
         totals=Totals.of([cell]),
     )
     write_manifest(root, manifest)
-    return {"path": root}
+    return {"source": root}
 
 
 MAKERS: dict[str, Callable[..., dict[str, object]]] = {

@@ -11,6 +11,7 @@ from bundles import small_bundle
 from fake_measurer import fake_measurer, reconstruct, slope, write_slopes
 
 from faceaug import load_dataset
+from faceaug.datasets import LoadOptions
 from faceaug.errors import DatasetError, IntegrityError
 from faceaug.latents.bundle import hash_of
 from faceaug.measurement.estimator import FaceEstimator
@@ -40,7 +41,7 @@ def faces(tmp_path):
 
 
 def load(path, labels=None, **options):
-    return load_dataset(path, labels, needs_labels=False, **options)
+    return load_dataset(path, labels, options=LoadOptions(needs_labels=False, **options))
 
 
 def never():
@@ -246,7 +247,7 @@ def test_without_anything_that_measures_the_remedy_is_named(monkeypatch, tmp_pat
 def test_a_file_of_directions_measures(faces, measurer, tmp_path):
     network = network_from_weights(export_weights(Reconstructor(seed=1)))
     bundle = small_bundle()
-    state = estimator_state(FaceEstimator(network, measurer.aligner, measurer.trust))
+    state = estimator_state(FaceEstimator(network, measurer.aligner, measurer.confidence_model))
     for name in ("spread", "bias", "centre", "scale", "weights"):  # of the atoms too
         part = state[f"calibration.{name}"]
         state[f"calibration.{name}"] = np.concatenate([part, *[part[-1:]] * len(bundle.atoms)])

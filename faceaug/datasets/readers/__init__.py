@@ -1,1 +1,1 @@
-"""Readers of data sets, one file a format, each with `detect` and `read`."""
+"""Readers of data sets: one module per format, each with the functions `detect` and `read`."""

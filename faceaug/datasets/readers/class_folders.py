@@ -1,4 +1,4 @@
-"""Class folders: the folder that an image lies in is its label; nested folders are several labels."""
+"""Class folders: the folder of an image is its label; nested folders are several labels."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from faceaug.datasets.base import MALFORMED, NO_LABEL, DatasetProblem, RawDataset
+from faceaug.datasets.base import DatasetProblem, RawDataset
 from faceaug.datasets.image_tree import FolderImages, Listing, is_image_name
-from faceaug.datasets.splits import canonical
+from faceaug.datasets.splits import canonical_splits
 from faceaug.errors import DatasetError
 
 
 def detect(path: Path, labels: Path | None) -> bool:
-    """A folder without labels and without images of its own, but with folders."""
+    """Return whether a folder has folders but no images, and no labels are given."""
     if labels is not None or not path.is_dir():
         return False
     entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
@@ -24,32 +24,32 @@ def detect(path: Path, labels: Path | None) -> bool:
 def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
     """Read class folders.
 
-    One level of folders gives the column "class"; more give "class_1", "class_2" and so on, from the outside in. When
-    the outermost folders are all named like splits (train, val, test) and there are others below, they are the split.
+    One level of folders gives the column "class"; more levels give "class_1", "class_2" and so on, from the outside in.
+    Outermost folders that are all named like splits (train, val, test), with others below, give the column "split".
 
     Raises
     ------
     DatasetError
-        When no image lies in a folder, or labels are given besides.
+        If no image lies in a folder, or labels are given.
     """
     if labels is not None or file_column is not None:
-        raise DatasetError("class folders are labels themselves: leave the labels out, or use the reader 'folder'")
+        raise DatasetError("the labels are the class folders; leave the label file out, or use the reader 'folder'")
     listing = Listing.of(path)
     problems = listing.problems()
     levels = {key: key.split("/")[:-1] for key in listing.images}
     depths = Counter(len(names) for names in levels.values() if names)
     if not depths:
-        raise DatasetError(f"no image in {path} lies in a class folder: sort the images into folders, or give labels")
+        raise DatasetError(f"no image in {path} lies in a class folder; sort the images into folders, or give labels")
     depth = max(depths, key=lambda d: (depths[d], d))
     for key, names in levels.items():
         if not names:
-            problems.append(DatasetProblem(NO_LABEL, key, "lies in no class folder"))
+            problems.append(DatasetProblem("image without label", key, "is not in a class folder"))
         elif len(names) != depth:
-            detail = f"lies {len(names)} folders deep where most images lie {depth} deep"
-            problems.append(DatasetProblem(MALFORMED, key, detail))
+            detail = f"is {len(names)} folders deep, but most images are {depth} deep"
+            problems.append(DatasetProblem("malformed name", key, detail))
     rows = [(key, *names) for key, names in levels.items() if len(names) == depth]
     table = pd.DataFrame(rows, columns=["key", *(f"class_{i + 1}" for i in range(depth))])
-    if depth > 1 and (splits := canonical(table["class_1"])) is not None:
+    if depth > 1 and (splits := canonical_splits(table["class_1"])) is not None:
         table = table.drop(columns="class_1").assign(split=splits)
     classes = [name for name in table.columns if name.startswith("class_")]
     names = ["class"] if len(classes) == 1 else [f"class_{i + 1}" for i in range(len(classes))]

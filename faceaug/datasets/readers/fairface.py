@@ -11,25 +11,25 @@ from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import join, read_labels, with_numbers
 from faceaug.errors import DatasetError, nearest
 
-PATTERN = "fairface_label_*.csv"
+_PATTERN = "fairface_label_*.csv"
 
 
 def detect(path: Path, labels: Path | None) -> bool:
-    """A folder with fairface_label_*.csv in it."""
-    return path.is_dir() and labels is None and any(path.glob(PATTERN))
+    """Return whether a folder has fairface_label_*.csv in it."""
+    return path.is_dir() and labels is None and any(path.glob(_PATTERN))
 
 
 def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
-    """Read FairFace: age (a range, as text), gender, race, service_test, and "split" by the label file's name.
+    """Read FairFace: age (a range, as text), gender, race, service_test, and "split" from the name of the label file.
 
     Raises
     ------
     DatasetError
-        When there is no label file, or one lacks the column "file".
+        If there is no label file, or one has no column "file".
     """
-    files = [labels] if labels else sorted(path.glob(PATTERN))
+    files = [labels] if labels else sorted(path.glob(_PATTERN))
     if not files:
-        raise DatasetError(f"no {PATTERN} is in {path}: put FairFace's label files beside train/ and val/")
+        raise DatasetError(f"no {_PATTERN} is in {path}; put the label files of FairFace beside train/ and val/")
     column = file_column or "file"
     parts = []
     for file in files:

@@ -1,4 +1,4 @@
-"""HDF5: images in one data set, attributes in one-dimensional data sets of the same length."""
+"""HDF5: images in one data set of the file, attributes in one-dimensional data sets of the same length."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from faceaug.datasets.base import RawDataset, one_line
-from faceaug.datasets.label_file import UNKNOWN, refuse_reserved
-from faceaug.datasets.readers.hdf5_images import OFFSET, H5Images, datasets, find_images, open_h5
+from faceaug.datasets.base import RawDataset
+from faceaug.datasets.label_file import UNKNOWN_TEXTS, refuse_reserved
+from faceaug.datasets.readers.hdf5_images import OFFSET_NAME, H5Images, datasets, find_images, open_h5
 from faceaug.errors import DatasetError
-from faceaug.utils.text import shown
+from faceaug.utils.text import one_line, shown
 
-SUFFIXES = (".h5", ".hdf5", ".he5")
+_SUFFIXES = (".h5", ".hdf5", ".he5")
 
 
 def detect(path: Path, labels: Path | None) -> bool:
-    """A file whose name ends like an HDF5 file's."""
-    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+    """Return whether a file has the suffix of HDF5."""
+    return path.suffix.lower() in _SUFFIXES and not path.is_dir()
 
 
 def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
-    """Read one HDF5 file: pixels uint8, or encoded images; a shard of faceaug's is such a file too.
+    """Read one HDF5 file of uint8 pixels or of encoded images; a shard of faceaug is such a file too.
 
-    A key is a row number. The columns are the file's one-dimensional data sets of numbers or text, by the last part of
-    their path where that tells them apart (what lies in the group "attr" comes first), else by all of it. Numbers
-    with an attribute "levels" are places in that list of texts.
+    A key is a row number. The columns are the one-dimensional data sets of numbers or text, named by the last part of
+    their path where it is unique (the group "attr" has priority), else by the whole path. Numbers with an attribute
+    "levels" are indices into that list of texts.
 
     Raises
     ------
     DatasetError
-        When the file cannot be opened, holds no images, or labels are given besides.
+        If the file cannot be opened, has no images, or labels are given.
     """
     if labels is not None or file_column is not None:
-        raise DatasetError("an HDF5 file holds its labels itself: leave the labels out, or put them into the file")
+        raise DatasetError("an HDF5 file contains its labels; leave the label file out")
     with open_h5(path) as file:
         try:
-            layout = find_images(file, path)
-            if layout.count == 0:
-                raise DatasetError(f"{path} has no images: its data set {shown(layout.dataset)} is empty")
-            used = (layout.dataset, OFFSET)
-            columns = {n: read_column(d) for n, d in datasets(file) if n not in used and is_column(d, layout.count)}
+            storage = find_images(file, path)
+            if storage.count == 0:
+                raise DatasetError(f"{path} has no images; its data set {shown(storage.dataset)} is empty")
+            used = (storage.dataset, OFFSET_NAME)
+            columns = {n: read_column(d) for n, d in datasets(file) if n not in used and is_column(d, storage.count)}
         except (OSError, RuntimeError, KeyError) as error:
-            raise DatasetError(f"{path} is damaged ({one_line(error)}); get it anew") from error
+            raise DatasetError(f"{path} is damaged ({one_line(error)}); get a new copy") from error
     names = short_names(list(columns))
     refuse_reserved(names)
-    table = pd.DataFrame({"key": [str(row) for row in range(layout.count)]})
+    table = pd.DataFrame({"key": [str(row) for row in range(storage.count)]})
     columns_by_name = dict(zip(names, columns.values(), strict=True))
-    return RawDataset(table.assign(**columns_by_name), H5Images(path.resolve(), layout))
+    return RawDataset(table.assign(**columns_by_name), H5Images(path.resolve(), storage))
 
 
 def short_names(paths: list[str]) -> list[str]:
-    """Call each data set by the last part of its path where no other claims it; "attr/..." has the first claim."""
+    """Name each data set by the last part of its path where it is unique; the group "attr" has priority."""
     short = [PurePosixPath(path).name for path in paths]
     attributes = {own for own, path in zip(short, paths, strict=True) if path == f"attr/{own}"}
     return [
@@ -64,12 +64,12 @@ def short_names(paths: list[str]) -> list[str]:
 
 
 def is_column(data: Any, rows: int) -> bool:
-    """Tell whether a data set holds one number, truth value or text per row."""
+    """Return whether a data set has one number, boolean or text per row."""
     return data.shape == (rows,) and (data.dtype.kind in "iufbS" or h5py.check_string_dtype(data.dtype) is not None)
 
 
 def read_column(data: Any) -> Any:
-    """Read a column; text is UTF-8, and what means "unknown" in a label file becomes NaN."""
+    """Read a column; text is UTF-8, and texts that count as unknown in a label file become NaN."""
     levels = data.attrs.get("levels")
     if levels is not None and data.dtype.kind in "iu":
         texts = [_text(level) for level in levels]
@@ -78,7 +78,7 @@ def read_column(data: Any) -> Any:
         return data[:]
     else:
         values = [_text(value) for value in data[:]]
-    return pd.Series([np.nan if value in UNKNOWN else value for value in values], dtype=object)
+    return pd.Series([np.nan if value in UNKNOWN_TEXTS else value for value in values], dtype=object)
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Pictures without labels, for what is measured on them: a tree of images, or a single one."""
+"""Images without labels, on which columns can be measured: a tree of images, or a single one."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from faceaug.errors import DatasetError
 
 
 def detect(path: Path, labels: Path | None) -> bool:
-    """Any folder, or a file with the name of an image, where no labels are given."""
+    """Return whether the path is a folder or an image file, and no labels are given."""
     return labels is None and (path.is_dir() or (path.is_file() and is_image_name(path.name)))
 
 
 def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
-    """Read pictures of which nothing is known: the table has no columns but "key".
+    """Read images without attributes; the table has only the column "key".
 
     Raises
     ------
     DatasetError
-        When there are no images, or labels are given besides.
+        If there are no images, or labels are given.
     """
     if labels is not None or file_column is not None:
-        raise DatasetError("the reader 'unlabelled' takes no labels: leave it out to have them read")
+        raise DatasetError("the reader 'unlabelled' takes no labels; leave the reader out to use them")
     if path.is_file():
         return RawDataset(pd.DataFrame({"key": [path.name]}), FolderImages(path.resolve().parent))
     listing = Listing.of(path)

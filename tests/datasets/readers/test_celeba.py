@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from faceaug.datasets import load_dataset
+from faceaug.datasets import LoadOptions, load_dataset
 from faceaug.errors import DatasetError
 
 
 @pytest.fixture
 def celeba(make):
-    return make("celeba")["path"]
+    return make("celeba")["source"]
 
 
 def test_attributes_are_answers_and_the_partition_is_the_split(celeba):
@@ -62,9 +62,9 @@ def test_missing_files_and_unlabelled_images_are_reported(celeba):
     ("content", "said"),
     [
         ("2\nA B\n000001.jpg 1 -1\n000002.jpg 1\n", "is cut off"),
-        ("1\nA B\n000001.jpg 1 0\n", "says '0' for B"),
+        ("1\nA B\n000001.jpg 1 0\n", "has '0' for B"),
         ("0\nA B\n", "is cut off"),
-        ("1\nA A\n000001.jpg 1 1\n", "not as CelebA writes it"),
+        ("1\nA A\n000001.jpg 1 1\n", "is not a list of CelebA"),
     ],
 )
 def test_broken_lists(celeba, content, said):
@@ -75,7 +75,7 @@ def test_broken_lists(celeba, content, said):
 
 def test_what_it_does_not_take(celeba):
     with pytest.raises(DatasetError, match="leave --file-column out"):
-        load_dataset(celeba, file_column="x")
+        load_dataset(celeba, options=LoadOptions(file_column="x"))
     (celeba / "list_attr_celeba.txt").unlink()
     with pytest.raises(DatasetError, match=r"list_attr_celeba\.txt is not in"):
         load_dataset(celeba, reader="celeba")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceaug.datasets import FaceDataset, load_dataset, load_thumbnails
-from faceaug.datasets.registry import OWN, detect_reader, find_reader, reader_names
+from faceaug.datasets import FaceDataset, LoadOptions, load_dataset, load_thumbnails
+from faceaug.datasets.registry import BUILT_IN_READERS, detect_reader, find_reader, reader_names
 from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.images import decode
 
@@ -23,13 +23,13 @@ def loaded(any_kind) -> FaceDataset:
 def test_the_suite_covers_every_reader_of_our_own(request):
     from dataset_files import MAKERS
 
-    assert set(MAKERS) == set(OWN)
-    assert reader_names()[: len(OWN)] == tuple(OWN)
+    assert set(MAKERS) == set(BUILT_IN_READERS)
+    assert reader_names()[: len(BUILT_IN_READERS)] == tuple(BUILT_IN_READERS)
 
 
 def test_it_is_recognised(any_kind, loaded):
     kind, arguments = any_kind
-    assert detect_reader(arguments["path"], arguments.get("labels")) == kind
+    assert detect_reader(arguments["source"], arguments.get("labels")) == kind
     assert loaded.reader == kind
     assert load_dataset(**arguments, reader=kind).fingerprint() == loaded.fingerprint()
 
@@ -76,7 +76,7 @@ def test_images_are_encoded_files_and_decode_to_rgb(loaded):
 
 
 def test_reading_twice_gives_the_same(any_kind, loaded):
-    again = load_dataset(**any_kind[1], workers=3)
+    again = load_dataset(**any_kind[1], options=LoadOptions(workers=3))
     assert again.table.equals(loaded.table)
     assert again.fingerprint() == loaded.fingerprint()
     assert [again.encoded(i) for i in range(6)] == [loaded.encoded(i) for i in range(6)]

@@ -10,7 +10,7 @@ from faceaug.errors import DatasetError
 
 @pytest.fixture
 def fairface(make):
-    return make("fairface")["path"]
+    return make("fairface")["source"]
 
 
 def test_the_label_files_are_the_splits(fairface):

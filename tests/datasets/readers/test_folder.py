@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from dataset_files import write_face
 
-from faceaug.datasets import load_dataset
+from faceaug.datasets import LoadOptions, load_dataset
 from faceaug.datasets.image_tree import FolderImages, Listing
 from faceaug.errors import DatasetError, ImageError
 
@@ -39,14 +39,14 @@ def test_the_file_column_is_found_by_content(faces, tmp_path):
 
 def test_the_file_column_can_be_given(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,other,gender\na.png,b.png,x\nb.png,a.png,y\n")
-    dataset = load_dataset(faces, tmp_path / "l.csv", file_column="other")
+    dataset = load_dataset(faces, tmp_path / "l.csv", options=LoadOptions(file_column="other"))
     assert list(dataset.table["key"]) == ["b.png", "a.png"]
     assert dataset.attributes == ("file", "gender")
 
 
 def test_a_missing_file_column_names_the_nearest(faces, tmp_path):
     with pytest.raises(DatasetError, match=r"no column 'flie'; did you mean 'file'\?"):
-        load_dataset(faces, tmp_path / "labels.csv", file_column="flie")
+        load_dataset(faces, tmp_path / "labels.csv", options=LoadOptions(file_column="flie"))
 
 
 def test_no_column_that_names_files(faces, tmp_path):
@@ -94,7 +94,7 @@ def test_bare_names_and_names_without_suffix(tmp_path):
     for seed, name in enumerate(["one/000123.png", "two/x.png", "one/same.png", "two/same.png"]):
         write_face(folder / name, seed)
     (tmp_path / "l.csv").write_text("id,v\n000123,1\nx.png,2\none/same,3\nsame.png,4\n")
-    dataset = load_dataset(folder, tmp_path / "l.csv", file_column="id")
+    dataset = load_dataset(folder, tmp_path / "l.csv", options=LoadOptions(file_column="id"))
     assert list(dataset.table["key"]) == ["one/000123.png", "two/x.png", "one/same.png"]
     assert ("missing file", "same.png") in problems(dataset)  # two could be meant
 
@@ -142,7 +142,7 @@ def test_each_kind_of_problem_is_reported(faces, tmp_path):
         *(("image without label", f"{name}.png") for name in "bcef"),
     }
     duplicate = next(problem for problem in dataset.problems if problem.kind == "duplicate label")
-    assert duplicate.detail == "row 3 repeats row 1 with other labels; the first row counts"
+    assert duplicate.detail == "row 3 repeats row 1 with other labels; the first row is used"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path, faces):
         (b"file,gender\na.png,x\nb.png,x,y,z\n", "cannot be read as a table"),
         (b"file,gender\na.png,x,y\nb.png,x,y\n", "more fields than its first line"),
         (b"file,gender\na.png,caf\xe9\n", "not UTF-8"),
-        (b"file,key\na.png,1\n", "'key', a name that faceaug needs"),
+        (b"file,key\na.png,1\n", "'key', a name that faceaug reserves"),
     ],
 )
 def test_broken_label_files(faces, tmp_path, content, said):
@@ -263,7 +263,7 @@ def test_broken_and_missing_parquet(faces, tmp_path):
     (tmp_path / "l.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(DatasetError, match="cannot be read as a table"):
         load_dataset(faces, tmp_path / "l.parquet")
-    with pytest.raises(DatasetError, match=r"none\.csv is not there"):
+    with pytest.raises(DatasetError, match=r"none\.csv does not exist"):
         load_dataset(faces, tmp_path / "none.csv")
 
 
@@ -285,17 +285,17 @@ def test_empty_folder_and_folder_without_images(tmp_path):
     with pytest.raises(DatasetError, match=r"no images are in .* give the folder that holds"):
         load_dataset(tmp_path / "set", tmp_path / "l.csv")
     (tmp_path / "set" / "notes.txt").write_text("x")
-    with pytest.raises(DatasetError, match=r"found 1 other files"):
+    with pytest.raises(DatasetError, match=r"1 other files"):
         load_dataset(tmp_path / "set", tmp_path / "l.csv")
 
 
 def test_images_without_any_labels(faces):
-    with pytest.raises(DatasetError, match=r"images but no labels: give .* --labels"):
+    with pytest.raises(DatasetError, match=r"images but no labels; give .* --labels"):
         load_dataset(faces)
 
 
 def test_a_file_is_no_folder(faces):
-    with pytest.raises(DatasetError, match="a file that no reader knows"):
+    with pytest.raises(DatasetError, match="a file that no reader recognises"):
         load_dataset(faces / "a.png")
 
 

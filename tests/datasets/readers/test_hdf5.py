@@ -94,7 +94,7 @@ def test_columns(tmp_path):
 
 
 def test_a_shard_is_a_file_like_others(make):
-    path = make("shards")["path"] / "shards" / "00001.h5"
+    path = make("shards")["source"] / "shards" / "00001.h5"
     dataset = load_dataset(path)
     assert list(dataset.table["gender"]) == list(GENDERS[3:])
     assert dataset.table["yaw"].tolist() == [30.0, 40.0, 50.0]
@@ -121,7 +121,7 @@ def test_damage_is_found_row_by_row(tmp_path):
         ({"images": FACES.astype(np.float32)}, "has no images"),
         ({"images": FACES[:0]}, "is empty"),
         ({"one": FACES, "two": FACES}, r"several data sets of images \(one, two\)"),
-        ({"images": FACES, "key": np.arange(6)}, "'key', a name that faceaug needs"),
+        ({"images": FACES, "key": np.arange(6)}, "'key', a name that faceaug reserves"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, data, said):
@@ -134,7 +134,7 @@ def test_no_hdf5_file_and_labels_besides(tmp_path):
     with pytest.raises(DatasetError, match="cannot be opened as an HDF5 file"):
         load_dataset(tmp_path / "f.h5")
     (tmp_path / "l.csv").write_text("file,v\n")
-    with pytest.raises(DatasetError, match="leave the labels out"):
+    with pytest.raises(DatasetError, match="leave the label file out"):
         load_dataset(write(tmp_path / "g.h5", images=FACES), tmp_path / "l.csv")
 
 

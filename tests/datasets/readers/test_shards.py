@@ -9,6 +9,7 @@ import pytest
 from dataset_files import GENDERS, face
 
 from faceaug.datasets import load_dataset
+from faceaug.datasets.readers.shards import ShardImages
 from faceaug.errors import DatasetError, IntegrityError
 from faceaug.shards.manifest import hash_line
 from faceaug.shards.reader import ShardReader
@@ -25,17 +26,17 @@ def test_both_layouts(make, layout):
 
 
 def test_an_unfinished_run_is_refused(make):
-    with pytest.raises(DatasetError, match=r"has not finished: .*--resume"):
+    with pytest.raises(DatasetError, match=r"has not finished; .*--resume"):
         load_dataset(**make("shards", complete=False))
 
 
 def test_damage_is_refused(make):
-    path = make("shards")["path"]
+    path = make("shards")["source"]
     shard = path / "shards" / "00001.h5"
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(IntegrityError, match=r"00001\.h5 is missing or does not match its hash: run faceaug verify"):
+    with pytest.raises(IntegrityError, match=r"00001\.h5 is missing or does not match its hash; run faceaug verify"):
         load_dataset(path)
     shard.unlink()
     with pytest.raises(IntegrityError, match=r"00001\.h5 is missing"):
@@ -51,21 +52,21 @@ def rewrite(path, change):
 
 
 def test_an_unknown_version_is_refused(make):
-    path = make("shards")["path"]
+    path = make("shards")["source"]
     rewrite(path, lambda manifest: manifest.update(version=99))
     with pytest.raises(IntegrityError, match="version 99"):
         load_dataset(path)
 
 
 def test_a_name_that_leads_out_is_refused(make):
-    path = make("shards")["path"]
+    path = make("shards")["source"]
     rewrite(path, lambda manifest: manifest["shards"][0].update(name="../00000.h5"))
     with pytest.raises(IntegrityError):
         load_dataset(path)
 
 
 def test_a_link_that_leads_out_is_refused(make, tmp_path):
-    path = make("shards")["path"]
+    path = make("shards")["source"]
     (path / "shards" / "00000.h5").rename(tmp_path / "00000.h5")
     (path / "shards" / "00000.h5").symlink_to(tmp_path / "00000.h5")
     with pytest.raises(IntegrityError, match="leads out"):
@@ -73,7 +74,7 @@ def test_a_link_that_leads_out_is_refused(make, tmp_path):
 
 
 def test_a_changed_manifest_is_refused(make):
-    path = make("shards")["path"]
+    path = make("shards")["source"]
     (path / "manifest.json").write_text((path / "manifest.json").read_text().replace("degrees", "radians"))
     with pytest.raises(IntegrityError, match="does not match"):
         load_dataset(path)
@@ -85,18 +86,17 @@ def test_another_programs_manifest_is_not_ours(tmp_path):
         load_dataset(tmp_path)
 
 
-def test_labels_besides(make, tmp_path):
+def test_a_label_file_is_refused(make, tmp_path):
     (tmp_path / "l.csv").write_text("file,v\n")
-    with pytest.raises(DatasetError, match="leave the labels out"):
+    with pytest.raises(DatasetError, match="leave the label file out"):
         load_dataset(**make("shards"), labels=tmp_path / "l.csv")
 
 
 def test_only_a_few_shards_stay_open(make, monkeypatch):
-    monkeypatch.setattr("faceaug.datasets.readers.shards.MAX_OPEN", 1)
+    folder = make("shards")["source"]
+    source = ShardImages({f"shards/{name}.h5": folder / f"shards/{name}.h5" for name in ("00000", "00001")}, max_open=1)
     closed = []
     monkeypatch.setattr(ShardReader, "close", lambda self: closed.append(self.path.name))
-    source = load_dataset(**make("shards"), check="none").images
-    closed.clear()
     for name in ("00000", "00000", "00001", "00000"):
         source.read(f"shards/{name}.h5:1")
     assert closed == ["00000.h5", "00001.h5"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dataset_files import face, write_face
 
-from faceaug.datasets import load_dataset
+from faceaug.datasets import LoadOptions, load_dataset
 from faceaug.datasets.registry import detect_reader
 from faceaug.errors import DatasetError
 
@@ -19,7 +19,7 @@ def pictures(tmp_path):
 
 
 def test_a_tree_of_pictures(pictures):
-    dataset = load_dataset(pictures, needs_labels=False, strict=True)
+    dataset = load_dataset(pictures, strict=True, options=LoadOptions(needs_labels=False))
     assert dataset.reader == "unlabelled"
     assert dataset.keys == ("a.png", "b/1.png", "b/2.png")
     assert dataset.attributes == ()
@@ -27,14 +27,14 @@ def test_a_tree_of_pictures(pictures):
 
 
 def test_a_single_picture(pictures):
-    dataset = load_dataset(pictures / "a.png", needs_labels=False)
+    dataset = load_dataset(pictures / "a.png", options=LoadOptions(needs_labels=False))
     assert dataset.keys == ("a.png",)
     assert np.array_equal(dataset.image(0), face(1))
 
 
 def test_labels_are_read_where_there_are_any(faces):
     (faces / "labels.csv").write_text((faces.parent / "labels.csv").read_text())
-    dataset = load_dataset(faces, needs_labels=False)
+    dataset = load_dataset(faces, options=LoadOptions(needs_labels=False))
     assert dataset.reader == "folder"
     assert "gender" in dataset.attributes
     assert load_dataset(faces, reader="unlabelled").attributes == ()
@@ -43,18 +43,18 @@ def test_labels_are_read_where_there_are_any(faces):
 def test_by_default_labels_are_needed(pictures):
     with pytest.raises(DatasetError, match="images but no labels"):
         load_dataset(pictures)
-    with pytest.raises(DatasetError, match="a file that no reader knows"):
+    with pytest.raises(DatasetError, match="a file that no reader recognises"):
         load_dataset(pictures / "a.png")
 
 
 def test_what_is_no_picture_stays_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DatasetError, match="a file that no reader knows"):
-        load_dataset(tmp_path / "notes.txt", needs_labels=False)
+    with pytest.raises(DatasetError, match="a file that no reader recognises"):
+        load_dataset(tmp_path / "notes.txt", options=LoadOptions(needs_labels=False))
     with pytest.raises(DatasetError, match="no images are in"):
-        load_dataset(tmp_path, needs_labels=False)
+        load_dataset(tmp_path, options=LoadOptions(needs_labels=False))
     with pytest.raises(DatasetError, match="does not exist"):
-        load_dataset(tmp_path / "nowhere", needs_labels=False)
+        load_dataset(tmp_path / "nowhere", options=LoadOptions(needs_labels=False))
 
 
 def test_labels_are_not_ignored_silently(pictures, tmp_path):

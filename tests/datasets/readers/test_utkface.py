@@ -31,7 +31,7 @@ def test_names_become_labels(make):
 )
 def test_malformed_names_are_reported_not_fatal(make, name):
     arguments = make("utkface")
-    write_face(arguments["path"] / name, 9)
+    write_face(arguments["source"] / name, 9)
     dataset = load_dataset(**arguments)
     assert dataset.reader == "utkface"
     assert len(dataset) == 6
@@ -42,16 +42,16 @@ def test_malformed_names_are_reported_not_fatal(make, name):
 
 def test_a_space_in_the_name_is_understood(make):
     arguments = make("utkface")
-    write_face(arguments["path"] / "24_0_1_20170116220224657 .jpg.chip.jpg", 9)
+    write_face(arguments["source"] / "24_0_1_20170116220224657 .jpg.chip.jpg", 9)
     assert len(load_dataset(**arguments, strict=True)) == 7
 
 
 def test_the_parts_of_the_full_set_are_folders(make):
     arguments = make("utkface")
-    for index, path in enumerate(sorted(arguments["path"].glob("*.jpg"))):
+    for index, path in enumerate(sorted(arguments["source"].glob("*.jpg"))):
         path.rename(
-            (arguments["path"] / f"part{index % 2}").mkdir(exist_ok=True)
-            or arguments["path"] / f"part{index % 2}" / path.name
+            (arguments["source"] / f"part{index % 2}").mkdir(exist_ok=True)
+            or arguments["source"] / f"part{index % 2}" / path.name
         )
     assert len(load_dataset(**arguments, reader="utkface", strict=True)) == 6
 
@@ -64,5 +64,5 @@ def test_no_name_is_understood(tmp_path):
 
 def test_labels_given_besides(make, tmp_path):
     (tmp_path / "l.csv").write_text("file,v\n")
-    with pytest.raises(DatasetError, match="leave the labels out"):
+    with pytest.raises(DatasetError, match="leave the label file out"):
         load_dataset(**make("utkface"), labels=tmp_path / "l.csv", reader="utkface")
