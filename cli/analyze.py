@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import Console
 from .options import (
     PATH,
     by_option,
@@ -22,6 +21,7 @@ from .options import (
     read_unmeasured,
     require_by,
 )
+from .terminal.console import Console
 
 if TYPE_CHECKING:
     from faceaug.datasets.dataset import FaceDataset

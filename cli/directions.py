@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import Console
 from .options import PATH
+from .terminal.console import Console
 
 if TYPE_CHECKING:
     from faceaug.latents.bundle import Bundle

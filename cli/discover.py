@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import Console
-from .interrupt import Interrupted, Interruptible
 from .options import PATH, given
+from .terminal.console import Console, StageBar
+from .terminal.interrupt import Interrupted, Interruptible
 
 if TYPE_CHECKING:
     from faceaug.discovery.discover import DiscoveryConfig
@@ -118,23 +117,18 @@ def discover(context: click.Context, /, **options: Any) -> None:
     work = working_folder(out, options["work"])
     settings = DiscoveryConfig(draws=options["draws"], seed=options["seed"])
     _check_tuning(context, options)
-    bars = _Bars(shown=not console.quiet and sys.stderr.isatty())
     forecast = _Forecast(console)
-
-    def tell(stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
-        bars.tell(stage, done, total, said)
-        forecast.tell(stage, done, total)
 
     figures: dict[str, Any] = {}
     shared: dict[str, Any] = dict(
         work=work,
         resume=options["resume"],
         until=None if options["minutes"] is None else begin + 60 * options["minutes"],
-        progress=tell,
         command=shlex.join(["faceaug", *context.obj]),
     )
     try:
-        with Interruptible(lambda: _kept(work)):
+        with Interruptible(lambda: _kept(work)), console.stages() as bars:
+            shared["progress"] = _progress(bars, forecast)
             generator = load_generator(options["name"], options["device"])
             if options["tune_on"] is None:
                 side = int(options["side"] or (32 if options["device"] == "cpu" else 64))
@@ -147,8 +141,6 @@ def discover(context: click.Context, /, **options: Any) -> None:
                 bundle, figures = tuned.bundle, tuned.figures
     except KeyboardInterrupt as error:
         raise Interrupted(_kept(work)) from error
-    finally:
-        bars.close()
     found = bundle.directions
     r2 = {name: round(float(value), 3) for name, value in zip(found.names, found.r2, strict=True)}
     facts = {
@@ -200,30 +192,15 @@ def _tuned(
     )
 
 
-class _Bars:
-    """A progress bar a stage, with what the last step said."""
+def _progress(bars: StageBar | None, forecast: _Forecast) -> Callable[[str, int, int, Mapping[str, float]], None]:
+    """Return the callback of a discovery, which feeds the progress bars and the forecast."""
 
-    def __init__(self, shown: bool) -> None:
-        self._shown, self._stage = shown, ""
-        self._bar: Any = None
+    def progress(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        if bars is not None:
+            bars(stage, done, total, figures)
+        forecast.tell(stage, done, total)
 
-    def tell(self, stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
-        if not self._shown:
-            return
-        from tqdm import tqdm
-
-        if stage != self._stage:
-            self.close()
-            self._stage, self._bar = stage, tqdm(desc=stage, total=total, initial=done)
-        bar = self._bar
-        if said:
-            bar.set_postfix({name: f"{value:.3g}" for name, value in said.items()}, refresh=False)
-        bar.update(done - bar.n)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._stage, self._bar = "", None
+    return progress
 
 
 class _Forecast:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from .console import Console
 from .options import PATH
+from .terminal.console import Console
 
 
 @click.command(short_help="Write the faces as plain image files.")

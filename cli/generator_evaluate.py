@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from .console import Console
 from .generator_train import default_device, device_option, picture_options, read_pictures
 from .options import PATH
+from .terminal.console import Console
 
 RESULT, SAMPLES, REAL = "evaluation.json", "samples.png", "real.png"
 
@@ -60,9 +60,9 @@ def evaluate(name: str, **options: Any) -> None:
     from faceaug.gan_training.evaluation import evaluate, grid
     from faceaug.gan_training.features import load_efficientnet, load_inception
     from faceaug.generators.registry import load_generator
-    from faceaug.utils import checkpoints as snapshots
     from faceaug.utils.files import write_bytes, write_json
     from faceaug.utils.images import encode
+    from faceaug.utils.training import checkpoints as snapshots
 
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     out: Path | None = options["out"]

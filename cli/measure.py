@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import Console
 from .options import PATH, load_estimator, measured_dataset_options, output_options, read_unmeasured
+from .terminal.console import Console
 
 if TYPE_CHECKING:
     import pandas as pd

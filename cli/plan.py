@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from .console import Console
 from .options import PATH, by_option, dataset_options, make_plan, output_options, plan_options, read_dataset, require_by
+from .terminal.console import Console
 
 
 @click.command(short_help="Decide how many faces to make in each cell.")

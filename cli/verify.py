@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from .console import Console
 from .options import PATH
+from .terminal.console import Console
 
 
 @click.command(short_help="Re-read an output folder; name what is damaged.")

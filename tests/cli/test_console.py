@@ -1,4 +1,4 @@
-"""Where commands write: bars only in a terminal, to stderr, and not when quiet; durations and sizes for people."""
+"""Output of commands: bars only in a terminal, to stderr, and not when quiet; sizes with units."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 
 import command_line  # noqa: F401  (makes faceaug.cli importable)
 import pytest
-from faceaug.cli.console import Console
-from faceaug.cli.summary import duration, size
+from faceaug.cli.terminal.console import Console
+from faceaug.cli.terminal.summary import byte_size
 
 
 @pytest.mark.parametrize(
@@ -16,20 +16,21 @@ from faceaug.cli.summary import duration, size
 def test_bars_only_in_a_terminal_and_not_when_quiet(monkeypatch, capsys, terminal, quiet, bars):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     console = Console(quiet=quiet)
-    with console.counter("looking", "image", total=3) as add:
-        assert (add is not None) == bars
+    with console.counter("reading", "image", total=3) as advance:
+        assert (advance is not None) == bars
         if bars:
-            add(3)
-    with console.stages() as tell:
-        assert (tell is not None) == bars
+            advance(3)
+    with console.stages() as progress:
+        assert (progress is not None) == bars
         if bars:
-            tell("learning", 0, 2)
-            tell("learning", 2, 2)
-            tell("making", 5, 9)
+            progress("training", 0, 2)
+            progress("training", 2, 2, {"loss": 0.25})
+            progress("synthesis", 5, 9)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert ("looking: " in shown.err) == bars
-    assert ("learning: 100%" in shown.err) == bars
+    assert ("reading: " in shown.err) == bars
+    assert ("training: 100%" in shown.err) == bars
+    assert ("loss=0.25" in shown.err) == bars
     assert ("5/9" in shown.err) == bars  # a resumed stage begins where it stands
 
 
@@ -40,15 +41,8 @@ def test_remarks_are_left_out_when_quiet(capsys):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.2, "0 s"), (89, "89 s"), (90, "2 min"), (5000, "83 min"), (9000, "2.5 h")]
-)
-def test_durations(seconds, said):
-    assert duration(seconds) == said
-
-
-@pytest.mark.parametrize(
-    ("count", "said"),
+    ("count", "text"),
     [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (25e6, "25 MB"), (3e9, "3.0 GB"), (4e12, "4.0 TB")],
 )
-def test_sizes(count, said):
-    assert size(count) == said
+def test_sizes(count, text):
+    assert byte_size(count) == text

@@ -1,4 +1,4 @@
-"""What `faceaug balance` says: the table of cells at the end, and the estimate of a dry run."""
+"""The result of `faceaug balance` as text and JSON, and the estimate of a dry run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from faceaug.shards.manifest import CellRecord, Manifest
     from faceaug.synthesis.balance import RunResult
 
-_REASONS = 2  # main reasons of a cell that are named
-_CELLS = 60
-_PAGE = "report.html"
+_MAX_REASONS = 2  # most frequent reasons of a cell that are shown
+_MAX_CELLS = 60
+_REPORT_NAME = "report.html"
 
 
 def outcome(result: RunResult, out: Path) -> dict[str, Any]:
-    """Return what came of a run as JSON values."""
+    """Return the result of a run as JSON values."""
     manifest = result.manifest
     return {
         "out": str(out),
@@ -32,7 +32,7 @@ def outcome(result: RunResult, out: Path) -> dict[str, Any]:
 
 
 def outcome_text(result: RunResult, out: Path) -> str:
-    """Return what came of a run as a table of cells, totals, and what to open."""
+    """Return the result of a run as text: the table of cells, totals, and what to do next."""
     parts = [_table(result.manifest), _totals(result)]
     short = [cell for cell in result.manifest.cells if cell.short]
     if short:
@@ -42,22 +42,17 @@ def outcome_text(result: RunResult, out: Path) -> str:
 
 
 def estimate_text(plan: Plan, estimated: Mapping[str, float]) -> str:
-    """Return in a sentence what a run of `plan` would take."""
+    """Return the estimated time and size of a run of `plan` as a sentence."""
+    from faceaug.utils.text_table import duration
+
     return (
-        f"Nothing was made. The {plan.total:,} faces would take about {duration(estimated['seconds'])} "
-        f"and {size(estimated['bytes'])} of disk."
+        f"Nothing was synthesised. The {plan.total:,} faces would take about {duration(estimated['seconds'])} "
+        f"and {byte_size(estimated['bytes'])} of disk space."
     )
 
 
-def duration(seconds: float) -> str:
-    """Return a duration for people: "45 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes for people: "12 MB"."""
+def byte_size(count: float) -> str:
+    """Return a number of bytes with a decimal unit: "12 MB"."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
@@ -70,52 +65,54 @@ def _table(manifest: Manifest) -> str:
 
     cells = [cell for cell in manifest.cells if cell.planned]
     unplanned = len(manifest.cells) - len(cells)
-    shown = sorted(sorted(cells, key=lambda cell: -cell.planned)[:_CELLS], key=lambda cell: cell.index)
+    shown_cells = sorted(sorted(cells, key=lambda cell: -cell.planned)[:_MAX_CELLS], key=lambda cell: cell.index)
     names = label_columns(list(manifest.cells[0].attributes))
     numbers = ["real", "planned", "accepted", "short"]
     rows = [
         [*label_columns(list(cell.attributes.values())), *(f"{getattr(cell, name):,}" for name in numbers)]
-        for cell in shown
+        for cell in shown_cells
     ]
     totals = [f"{getattr(manifest.totals, name):,}" for name in numbers]
     rows.append(["all cells", *[""] * (len(names) - 1), *totals])
     lines = render_table([*names, *numbers], rows, left=len(names), width=70)
-    reasons = ["main reasons for refusal", *map(_reasons, shown), ""]
+    reasons = ["main reasons for rejection", *map(_reasons, shown_cells), ""]
     lines = [clip(f"{line}  {reason}".rstrip(), 120) for line, reason in zip(lines, reasons, strict=True)]
-    if len(shown) < len(cells):
-        lines.append(f"  The {_CELLS} cells of {len(cells):,} where most was planned.")
+    if len(shown_cells) < len(cells):
+        lines.append(f"  The {_MAX_CELLS} of {len(cells):,} cells with the most planned faces.")
     if unplanned:
         lines += flow([f"  Nothing was planned in {unplanned:,} of the {len(manifest.cells):,} cells."])
     return "\n".join(lines)
 
 
 def _reasons(cell: CellRecord) -> str:
-    most = sorted(cell.rejected.items(), key=lambda item: (-item[1], item[0]))[:_REASONS]
+    most = sorted(cell.rejected.items(), key=lambda item: (-item[1], item[0]))[:_MAX_REASONS]
     return ", ".join(f"{reason} {number:,}" for reason, number in most if number)
 
 
 def _totals(result: RunResult) -> str:
+    from faceaug.utils.text_table import duration
+
     share = f" ({100 * result.accepted / result.planned:.0f}%)" if result.planned else ""
     text = f"Accepted {result.accepted:,} of {result.planned:,} planned faces{share}; {result.short:,} are short."
-    refused = sum(result.manifest.totals.rejected.values())
-    text += f" {refused:,} attempts were refused."
+    rejected = sum(result.manifest.totals.rejected.values())
+    text += f" {rejected:,} attempts were rejected."
     if result.timings:
         parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.timings.items())
         text += f" Took {duration(sum(result.timings.values()))}: {parts}."
     else:
-        text += " The run was complete already; nothing was made anew."
+        text += " The run was already complete, so nothing was synthesised."
     return text
 
 
 def _short(cells: list[CellRecord]) -> str:
     number = "1 cell ends" if len(cells) == 1 else f"{len(cells):,} cells end"
     return (
-        f"{number} short: what is missing was tried and refused, and is not made up for by worse faces. "
-        "The reasons are in manifest.json and the report; --tries N allows more attempts."
+        f"{number} short, because the attempts for the missing faces were rejected. The reasons are in manifest.json "
+        "and the report; --tries N allows more attempts."
     )
 
 
 def _next(out: Path) -> str:
-    page = out / _PAGE
+    page = out / _REPORT_NAME
     look = f"Open {page} to look at the faces. " if page.is_file() else ""
     return f"{look}Check the folder with: faceaug verify {out}"
