@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from faceaug.measurement.estimator import FaceEstimator
     from faceaug.planning.plan import Plan
 
-    from .console import Console
+    from .terminal.console import Console
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _RECIPE = "faceaug.recipes.recipe"  # where a context keeps the recipe that was read
