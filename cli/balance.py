@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from faceaug.errors import PlanError
+from faceaug.synthesis.config import RunConfig
 
-from .console import Console
-from .interrupt import Interrupted, Interruptible
+from .config_options import config_options, read_config, threshold_option
 from .options import (
     PATH,
+    SHARED_SETTINGS,
     by_option,
     dataset_options,
     given,
@@ -24,12 +26,14 @@ from .options import (
     recipe_of,
     require_by,
 )
-from .summary import estimate_text, outcome, outcome_text
+from .terminal.console import Console
+from .terminal.interrupt import Interrupted, Interruptible
+from .terminal.summary import estimate_text, outcome, outcome_text
 
 if TYPE_CHECKING:
     from faceaug.datasets.dataset import FaceDataset
     from faceaug.planning.plan import Plan
-    from faceaug.synthesis.balance import RunConfig, RunResult
+    from faceaug.synthesis.balance import RunResult
 
 _OF_A_PLAN = {
     "by": "--by",
@@ -38,6 +42,9 @@ _OF_A_PLAN = {
     "max_per_cell": "--max-per-cell",
     "max_total": "--max-total",
 }
+
+
+_SETTINGS = tuple(name for name in RunConfig.model_fields if name not in {*SHARED_SETTINGS, "thresholds"})
 
 
 @click.command(short_help="Make the faces, check each, write them.")
@@ -51,71 +58,8 @@ _OF_A_PLAN = {
 @click.option(
     "--require-full/--no-require-full", default=False, help="Exit with status 1 if any cell ends short of its plan."
 )
-@click.option(
-    "--generator",
-    metavar="NAME",
-    default="embedded",
-    show_default=True,
-    help="What draws the faces: embedded, digiface, or a .safetensors file.",
-)
-@click.option(
-    "--directions",
-    metavar="FILE",
-    type=PATH,
-    help="What faceaug discover found in the generator: view and light are kept and steered by it.  [default: what "
-    "comes with the generator]",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(["generator", "rerender", "both"]),
-    default="generator",
-    show_default=True,
-    help="Draw faces; or turn and relight the data set's own, which fills bins of yaw, pitch, roll, light_x, light_y "
-    "and light and needs no generator; or this first, and draw what is still short.",
-)
-@click.option(
-    "--from-real",
-    is_flag=True,
-    help="Begin with real faces of the labels that are short: what the generator can draw of them is turned and relit, "
-    "and keeps their labels.",
-)
-@click.option(
-    "--keep",
-    metavar="ATTRIBUTE",
-    multiple=True,
-    help="An attribute, labelled or measured, that edits must leave alone. May be repeated.",
-)
-@click.option("--tries", metavar="N", type=click.IntRange(min=1), help="Attempts for each planned face.  [default: 8]")
-@click.option(
-    "--finish/--no-finish", default=True, help="Give faces the size and photometry of the data set, or leave them raw."
-)
-@click.option(
-    "--image-format",
-    type=click.Choice(["png", "jpeg", "webp"]),
-    help="Codec of the faces.  [default: that of the data set]",
-)
-@click.option(
-    "--layout",
-    type=click.Choice(["blob", "raw"]),
-    default="blob",
-    show_default=True,
-    help="Encoded images in the shards, or plain pixels.",
-)
-@click.option("--report/--no-report", default=True, help="Write report.html, a page to look at.")
-@click.option(
-    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same faces."
-)
-@click.option(
-    "--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1 ..."
-)
-@click.option(
-    "--batch-size",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Faces computed together.",
-)
+@config_options(_SETTINGS)
+@threshold_option
 @output_options
 @click.pass_context
 def balance(context: click.Context, /, **options: Any) -> int:
@@ -136,15 +80,16 @@ def balance(context: click.Context, /, **options: Any) -> int:
     if out is None and not options["dry_run"]:
         raise click.UsageError("say where to write, as -o out/ (or look first with --dry-run)")
     _check_plan_options(context, options)
-    _check_engine(context, options)
     try:
-        settings = _settings(context, options)
+        recipe = recipe_of(context)
+        config = read_config(options, recipe[1] if recipe else None)
+        _check_engine(config)
         dataset = read_dataset(options, console)
         plan = _plan(dataset, options)
         if options["dry_run"] or out is None:
-            return _dry_run(console, dataset, plan, options, settings)
+            return _dry_run(console, dataset, plan, config)
         with Interruptible(lambda: _kept(out)):
-            result = _make(context, console, dataset, plan, out, settings, options)
+            result = _run(context, console, dataset, _Run(plan, out, config, options["resume"]))
     except KeyboardInterrupt as error:
         raise Interrupted(_kept(out)) from error
     if not console.quiet or console.as_json:
@@ -167,42 +112,11 @@ def _check_plan_options(context: click.Context, options: dict[str, Any]) -> None
         raise click.UsageError(f"--plan says already what to make; leave out {', '.join(typed)}, or leave out --plan")
 
 
-def _check_engine(context: click.Context, options: dict[str, Any]) -> None:
-    if options["engine"] == "rerender":
-        from faceaug.synthesis.balance import check_no_generator
+def _check_engine(config: RunConfig) -> None:
+    """Refuse an engine that there is not, and settings that it does not use, before anything is read."""
+    from faceaug.synthesis.engines.registry import engine_specs
 
-        default = click.core.ParameterSource.DEFAULT  # what a recipe says is not
-        named = [name for name in ("generator", "directions") if context.get_parameter_source(name) is not default]
-        check_no_generator(named)
-
-
-def _settings(context: click.Context, options: dict[str, Any]) -> RunConfig:
-    from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
-    from faceaug.synthesis.balance import RunConfig
-
-    chosen = {
-        name: options[name]
-        for name in (
-            "seed",
-            "device",
-            "workers",
-            "batch_size",
-            "finish",
-            "image_format",
-            "layout",
-            "report",
-            "tries",
-            "engine",
-            "from_real",
-            "aligned",
-        )
-        if options[name] is not None
-    }
-    found = recipe_of(context)
-    if found is not None:
-        chosen |= found[1].settings() | {"limits": AcceptanceThresholds(**found[1].gates.given())}
-    keep = tuple(name.strip() for names in options["keep"] for name in names.split(","))
-    return RunConfig(**chosen, keep=keep)
+    engine_specs(config)
 
 
 def _plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
@@ -216,7 +130,7 @@ def _plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
 
 
 def _check_counts(dataset: FaceDataset, plan: Plan, path: Path) -> None:
-    """A plan is for the data set that it was made from: the real faces of each cell must be as it says."""
+    """Refuse a plan that was made from another data set: the real faces of each cell must be as it says."""
     import numpy as np
 
     from faceaug.analysis.axes import attribute, cell_codes, describe
@@ -231,40 +145,43 @@ def _check_counts(dataset: FaceDataset, plan: Plan, path: Path) -> None:
             )
 
 
-def _dry_run(console: Console, dataset: FaceDataset, plan: Plan, options: dict[str, Any], settings: RunConfig) -> int:
+def _dry_run(console: Console, dataset: FaceDataset, plan: Plan, config: RunConfig) -> int:
     from faceaug.synthesis.estimate import estimate
 
-    estimated = estimate(dataset, plan, options["generator"], settings, options["reconstruction"], options["directions"])
+    estimated = dataclasses.asdict(estimate(dataset, plan, config))
     text = f"{plan.to_text()}\n\n{estimate_text(plan, estimated)}"
-    console.show(text, {"plan": plan.to_dict(), "estimate": dict(estimated)})
+    console.show(text, {"plan": plan.to_dict(), "estimate": estimated})
     return 0
 
 
-def _make(
-    context: click.Context,
-    console: Console,
-    dataset: FaceDataset,
-    plan: Plan,
-    out: Path,
-    settings: RunConfig,
-    options: dict[str, Any],
-) -> RunResult:
-    from faceaug.synthesis import balance as run
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What is to be done, and where."""
+
+    plan: Plan
+    out: Path
+    config: RunConfig
+    resume: bool
+
+
+def _run(context: click.Context, console: Console, dataset: FaceDataset, run: _Run) -> RunResult:
+    from faceaug._version import __version__
+    from faceaug.shards.manifest import CreatedBy
+    from faceaug.synthesis.balance import balance
 
     recipe = recipe_of(context)
+    created_by = CreatedBy(
+        faceaug=__version__, command=shlex.join(["faceaug", *context.obj]), recipe=recipe[0] if recipe else None
+    )
     with console.stages() as progress:
-        return run.balance(
+        return balance(
             dataset,
-            out,
-            plan=plan,
-            generator=options["generator"],
-            directions=options["directions"],
-            reconstruction=options["reconstruction"],
-            settings=settings,
-            resume=options["resume"],
+            run.out,
+            plan=run.plan,
+            config=run.config,
+            resume=run.resume,
             progress=progress,
-            command=shlex.join(["faceaug", *context.obj]),
-            recipe=recipe[0] if recipe else None,
+            created_by=created_by,
         )
 
 

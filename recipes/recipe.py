@@ -1,4 +1,7 @@
-"""A recipe: a whole run in one YAML file, checked before anything runs. `recipes/README.md` lists every key.
+"""A recipe: a whole run in one YAML file, checked before anything runs.
+
+The keys of a run are made from `faceaug.synthesis.config`; docs/configuration.md lists them all, and
+`recipe.schema.json` beside this file is their JSON Schema (``python -m faceaug.recipes.recipe`` writes it anew).
 
 >>> recipe = parse({"plan": {"by": "gender", "max_total": 500}, "run": {"seed": 7}}, "an example")
 >>> recipe.options()
@@ -18,15 +21,20 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from faceaug.errors import UsageError, nearest
+from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Section, section_of
 from faceaug.utils.documents import DOCUMENTS, load_document
+from faceaug.utils.files import write_json
 from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 SUFFIXES = (".yaml", ".yml")
+SCHEMA_NAME = "recipe.schema.json"
 
 _Count = Annotated[int, pydantic.Field(ge=0)]
-_Positive = Annotated[int, pydantic.Field(ge=1)]
-_Share = Annotated[float, pydantic.Field(ge=0, le=1)]
 _NotNegative = Annotated[float, pydantic.Field(ge=0)]
+_IN_FILES = {"generator": str, "directions": str, "reconstruction": str, "keep": str | list[str]}
+"""How a file writes settings that Python gives as objects or tuples."""
+_KEYS = {"generator": "name"}
+"""Keys of settings that are called otherwise in their section."""
 
 
 class _Section(pydantic.BaseModel):
@@ -37,7 +45,21 @@ class _Section(pydantic.BaseModel):
         return {name: value for name, value in self if value is not None}
 
 
-class DatasetSection(_Section):
+def _optional(model: type[pydantic.BaseModel], name: str) -> Any:
+    """Return a field of a configuration as a key that may be left out."""
+    field = model.model_fields[name]
+    annotation: Any = _IN_FILES.get(name, field.annotation)
+    bounded = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+    return bounded | None, pydantic.Field(default=None, description=field.description)
+
+
+def _settings_in(section: Section) -> dict[str, Any]:
+    """Return the settings of a run that stand in a section, by their keys there."""
+    names = [name for name in RunConfig.model_fields if name != "thresholds" and section_of(name) == section]
+    return {_KEYS.get(name, name): _optional(RunConfig, name) for name in names}
+
+
+class _Data(_Section):
     """The data set; see `faceaug.load_dataset`."""
 
     path: str | None = None
@@ -47,8 +69,6 @@ class DatasetSection(_Section):
     split: str | None = None
     strict: bool | None = None
     check: Literal["decode", "header", "none"] | None = None
-    reconstruction: str | None = None
-    aligned: bool | None = None
 
 
 class PlanSection(_Section):
@@ -63,101 +83,68 @@ class PlanSection(_Section):
     file: str | None = None
 
 
-class GeneratorSection(_Section):
-    """What draws the faces."""
+class _Run(_Section):
+    """How the work is done; see `faceaug.RunConfig`."""
 
-    name: str | None = None
-    directions: str | None = None
-    truncation: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
-
-
-class GatesSection(_Section):
-    """What is refused; see `faceaug.synthesis.acceptance.gates.AcceptanceThresholds`."""
-
-    confidence: _Share | None = None
-    judge: _Share | None = None
-    drift: _NotNegative | None = None
-    spill: _NotNegative | None = None
-    plausible: _Share | None = None
-    realistic: _Share | None = None
-    sound: _Share | None = None
-    exposure: _Share | None = None
-    duplicate_bits: Annotated[int, pydantic.Field(ge=0, le=64)] | None = None
-    uncovered: _Share | None = None
-    melted: _Share | None = None
-    inversion: _NotNegative | None = None
-
-
-class RunSection(_Section):
-    """How the work is done; see `faceaug.synthesis.balance.Settings`."""
-
-    seed: _Count | None = None
-    device: str | None = None
-    workers: _Positive | None = None
-    batch_size: _Positive | None = None
-    tries: _Positive | None = None
-    candidates: _Positive | None = None
-    corrections: _Count | None = None
-    draws: _Positive | None = None
-    keep: str | list[str] | None = None
     require_full: bool | None = None
-    engine: Literal["generator", "rerender", "both"] | None = None
-    uses: _Positive | None = None
-    from_real: bool | None = None
 
 
-class OutputSection(_Section):
+class _Output(_Section):
     """What is written."""
 
     path: str | None = None
-    layout: Literal["blob", "raw"] | None = None
-    image_format: Literal["png", "jpeg", "webp"] | None = None
-    finish: bool | None = None
-    report: bool | None = None
+
+
+DatasetSection = pydantic.create_model("DatasetSection", __base__=_Data, **_settings_in("dataset"))
+GeneratorSection = pydantic.create_model(
+    "GeneratorSection", __base__=_Section, __doc__="What generates faces.", **_settings_in("generator")
+)
+ThresholdsSection = pydantic.create_model(
+    "ThresholdsSection",
+    __base__=_Section,
+    __doc__="What the gates refuse.",
+    **{name: _optional(AcceptanceThresholds, name) for name in AcceptanceThresholds.model_fields},
+)
+RunSection = pydantic.create_model("RunSection", __base__=_Run, **_settings_in("run"))
+OutputSection = pydantic.create_model("OutputSection", __base__=_Output, **_settings_in("output"))
 
 
 class Recipe(_Section):
     """The whole file; every section and every key may be left out."""
 
     format: Literal["faceaug-recipe"] = "faceaug-recipe"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     about: str = ""
-    dataset: DatasetSection = DatasetSection()
+    dataset: DatasetSection = DatasetSection()  # type: ignore[valid-type]
     plan: PlanSection = PlanSection()
-    generator: GeneratorSection = GeneratorSection()
-    gates: GatesSection = GatesSection()
-    run: RunSection = RunSection()
-    output: OutputSection = OutputSection()
+    generator: GeneratorSection = GeneratorSection()  # type: ignore[valid-type]
+    thresholds: ThresholdsSection = ThresholdsSection()  # type: ignore[valid-type]
+    run: RunSection = RunSection()  # type: ignore[valid-type]
+    output: OutputSection = OutputSection()  # type: ignore[valid-type]
 
     def options(self) -> dict[str, Any]:
-        """Return what the recipe gives of the command line's options, by their names there."""
-        options = {_OPTION_OF.get(("dataset", key), key): value for key, value in self.dataset.given().items()}
-        options |= {_OPTION_OF.get(("plan", key), key): value for key, value in self.plan.given().items()}
-        options |= {key: value for key, value in self.run.given().items() if key not in _SETTINGS}
-        options |= {_OPTION_OF.get(("output", key), key): value for key, value in self.output.given().items()}
-        if self.generator.name is not None:
-            options["generator"] = self.generator.name
-        if self.generator.directions is not None:
-            options["directions"] = self.generator.directions
+        """Return what the recipe gives of the command line's options, by their names there, but for the thresholds."""
+        options: dict[str, Any] = {}
+        for section in ("dataset", "plan", "generator", "run", "output"):
+            given = getattr(self, section).given()
+            options |= {_OPTION_OF.get((section, key), key): value for key, value in given.items()}
         for name in ("by", "keep"):
             if isinstance(options.get(name), str):
                 options[name] = [options[name]]
         return options
 
-    def settings(self) -> dict[str, Any]:
-        """Return what the recipe gives of `Settings` beyond the command line's options, but for the gates."""
-        settings = {key: value for key, value in self.run.given().items() if key in _SETTINGS}
-        if self.generator.truncation is not None:
-            settings["truncation"] = self.generator.truncation
-        return settings
-
 
 _OPTION_OF = {
     ("dataset", "path"): "source",
     ("plan", "file"): "plan_file",
+    ("generator", "name"): "generator",
     ("output", "path"): "out",
 }
-_SETTINGS = ("candidates", "corrections", "draws", "uses")
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON Schema of recipes."""
+    return Recipe.model_json_schema()
 
 
 def load(name: str) -> Recipe:
@@ -240,23 +227,27 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
     def rebased(text: str | None) -> str | None:
         return None if text is None else str(folder / Path(text).expanduser())
 
-    files = ("path", "labels", "reconstruction")
-    dataset = recipe.dataset.model_copy(update={name: rebased(getattr(recipe.dataset, name)) for name in files})
+    dataset: Any = recipe.dataset
     strategy = recipe.plan.strategy
     if strategy is not None and strategy.startswith("match:"):
         strategy = f"match:{rebased(strategy.removeprefix('match:').strip())}"
     elif strategy is not None and Path(strategy).suffix.lower() in DOCUMENTS:
         strategy = rebased(strategy)
-    name = recipe.generator.name
+    generator: Any = recipe.generator
+    name = generator.name
     if name is not None and ("/" in name or name.endswith(".safetensors")):
         name = rebased(name)
+    output: Any = recipe.output
+    files = ("path", "labels", "reconstruction")
     return recipe.model_copy(
         update={
-            "dataset": dataset,
+            "dataset": dataset.model_copy(update={key: rebased(getattr(dataset, key)) for key in files}),
             "plan": recipe.plan.model_copy(update={"strategy": strategy, "file": rebased(recipe.plan.file)}),
-            "generator": recipe.generator.model_copy(
-                update={"name": name, "directions": rebased(recipe.generator.directions)}
-            ),
-            "output": recipe.output.model_copy(update={"path": rebased(recipe.output.path)}),
+            "generator": generator.model_copy(update={"name": name, "directions": rebased(generator.directions)}),
+            "output": output.model_copy(update={"path": rebased(output.path)}),
         }
     )
+
+
+if __name__ == "__main__":
+    write_json(Path(__file__).with_name(SCHEMA_NAME), recipe_schema())

@@ -1,4 +1,4 @@
-"""The account of a run while it is under way: what was accepted and refused, cell by cell, in the order of attempts."""
+"""The accounting of a run that is under way: what was accepted and refused, cell by cell, in the order of attempts."""
 
 from __future__ import annotations
 
@@ -13,48 +13,59 @@ from faceaug.shards.run_state import CellState
 from faceaug.shards.writer import Sample
 from faceaug.synthesis.acceptance.gates import DUPLICATE
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
-from faceaug.synthesis.engines.base import Engine
-from faceaug.synthesis.engines.latent_edit import BlockResult, Candidate, tally
-from faceaug.synthesis.sample_schema import note_for
+from faceaug.synthesis.config import RunConfig
+from faceaug.synthesis.engines.base import BlockResult, Candidate, Engine
 
-USED_UP = "source not used up"
+USED_UP = "source below its limit of uses"
 """The reason of faces whose real picture has given as many samples as it may."""
 
 
 class Accounting:
-    """What has been accepted and refused so far, and every hash that a new sample must differ from."""
+    """What has been accepted and refused so far, and every hash from which a new sample must differ.
 
-    def __init__(self, memory: DuplicateIndex, uses: int = 1) -> None:
-        self.memory = memory
-        self._uses, self._sources = uses, Counter[bytes]()  # of each real picture
+    Parameters
+    ----------
+    duplicates : DuplicateIndex
+    max_uses : int
+        Samples that one real picture may take part in.
+    """
+
+    def __init__(self, duplicates: DuplicateIndex, max_uses: int = 1) -> None:
+        self.duplicates = duplicates
+        self._max_uses, self._uses = max_uses, Counter[bytes]()
         self.accepted: Counter[int] = Counter()
         self.refused: dict[int, Counter[str]] = {}
         self.nearest: dict[int, dict[str, float]] = {}
         self.blocks: dict[int, int] = {}
-        self.beyond: dict[int, str] = {}  # cells that nothing is tried for, and why
-        self._before, self._start = 0.0, time.perf_counter()
+        self.unreachable: dict[int, str] = {}  # cells for which nothing is tried, and why
+        self._seconds_before, self._start = 0.0, time.perf_counter()
 
     @classmethod
-    def continued(cls, folder: OutputFolder, engine: Engine, duplicate_bits: int, uses: int) -> Accounting:
-        """Return the ledger as an interrupted run left it with its last whole shard, or a fresh one."""
-        accounting = cls(DuplicateIndex(engine.real, duplicate_bits), uses)
-        for reader in folder.readers():
-            for value in engine.marks(reader):
-                accounting.memory.add(value)
+    def resumed(cls, output: OutputFolder, engine: Engine, config: RunConfig) -> Accounting:
+        """Return the accounting as an interrupted run left it with its last whole shard, or a fresh one."""
+        accounting = cls(DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits), config.max_uses)
+        for reader in output.readers():
+            for value in engine.stored_hashes(reader):
+                accounting.duplicates.add(value)
             if "source_sha256" in reader.keys:
-                accounting._sources.update(row.tobytes() for row in reader.column("source_sha256") if row.any())
-        accounting.accepted = folder.accepted()
-        accounting.refused = {cell.index: Counter(cell.rejected) for cell in folder.manifest.cells}
-        state = folder.manifest.progress
+                accounting._uses.update(row.tobytes() for row in reader.column("source_sha256") if row.any())
+        accounting.accepted = output.accepted()
+        accounting.refused = {cell.index: Counter(cell.rejected) for cell in output.manifest.cells}
+        state = output.manifest.progress
         if isinstance(state, dict):
-            found: Mapping[str, Any] = state
-            accounting.blocks = {int(k): int(v) for k, v in found["blocks"].items()}
-            accounting._before = float(found.get("seconds", 0.0))
-            accounting.nearest = {int(k): dict(v) for k, v in found["nearest"].items()}
+            values: Mapping[str, Any] = state
+            accounting.blocks = {int(k): int(v) for k, v in values["blocks"].items()}
+            accounting._seconds_before = float(values.get("seconds", 0.0))
+            accounting.nearest = {int(k): dict(v) for k, v in values["nearest"].items()}
         return accounting
 
+    @property
+    def total_accepted(self) -> int:
+        """Samples accepted in all cells."""
+        return sum(self.accepted.values())
+
     def next_block(self, cell: int) -> int:
-        """Return the first block of a cell that has not been taken in."""
+        """Return the first block of a cell that has not been accounted for."""
         return self.blocks.get(cell, 0)
 
     def take(self, cell: PlannedCell, block: int, result: BlockResult) -> list[Sample]:
@@ -65,52 +76,79 @@ class Accounting:
         for candidate in result.candidates:
             if self.accepted[cell.index] + len(samples) >= cell.planned:
                 break
-            last, source = candidate.attempt, candidate.source
-            if source and self._sources[source.sha256] >= self._uses:
-                refused[USED_UP] += 1
+            last = candidate.attempt
+            reason = self._refusal(candidate)
+            if reason:
+                refused[reason] += 1
                 continue
-            if self.memory.near(candidate.hash, source.hash if source else None):
-                refused[DUPLICATE] += 1
-                continue
-            self.memory.add(candidate.hash)
-            if source:
-                self._sources[source.sha256] += 1
+            self.duplicates.add(candidate.hash)
+            if candidate.source:
+                self._uses[candidate.source.sha256] += 1
             samples.append(_sample(cell.index, candidate))
         self.accepted[cell.index] += len(samples)
         full = self.accepted[cell.index] >= cell.planned
-        refused.update(tally(result, last if full else None))
+        refused.update(result.refusals(before=last if full else None))
         self.blocks[cell.index] = block + 1
-        nearest_yet = self.nearest.setdefault(cell.index, {})
+        nearest = self.nearest.setdefault(cell.index, {})
         for name, value in result.nearest.items():
-            nearest_yet[name] = max(value, nearest_yet.get(name, 0.0))
+            nearest[name] = max(value, nearest.get(name, 0.0))
         return samples
 
+    def _refusal(self, candidate: Candidate) -> str:
+        """Return why a candidate is refused in the light of all accepted samples, or an empty text."""
+        source = candidate.source
+        if source and self._uses[source.sha256] >= self._max_uses:
+            return USED_UP
+        if self.duplicates.near(candidate.hash, source.hash if source else None):
+            return DUPLICATE
+        return ""
+
     def state(self, cell: PlannedCell, ended: bool = False) -> CellState:
-        """Return the cell's account for the manifest; with the reason, where it has ended short."""
+        """Return the cell's account for the manifest, with the reason where it has ended short."""
         refused = self.refused.get(cell.index, Counter())
         short = cell.planned - self.accepted[cell.index]
         if not (ended and short):
             return CellState(dict(refused), "")
-        known = self.beyond.get(cell.index)
-        return CellState(dict(refused), known or note_for(short, refused, self.nearest.get(cell.index, {})))
+        note = self.unreachable.get(cell.index) or shortfall_note(short, refused, self.nearest.get(cell.index, {}))
+        return CellState(dict(refused), note)
 
     def seconds(self) -> float:
-        """Return the seconds that samples have been made for, those before an interruption included."""
-        return self._before + time.perf_counter() - self._start
+        """Return the seconds that synthesis has taken, those before an interruption included."""
+        return self._seconds_before + time.perf_counter() - self._start
 
     def progress(self) -> dict[str, Any]:
-        """Return where the run stands, as JSON."""
-        return dict(
-            seconds=round(self.seconds(), 2),
-            blocks={str(k): v for k, v in self.blocks.items()},
-            nearest={str(k): v for k, v in self.nearest.items()},
-        )
+        """Return where the run stands, as JSON values."""
+        return {
+            "seconds": round(self.seconds(), 2),
+            "blocks": {str(k): v for k, v in self.blocks.items()},
+            "nearest": {str(k): v for k, v in self.nearest.items()},
+        }
 
 
-def _sample(cell: int, found: Candidate) -> Sample:
+def shortfall_note(short: int, refused: Mapping[str, int], nearest: Mapping[str, float]) -> str:
+    """Return in a sentence why a cell ended short, and the highest probability that was reached."""
+    most_frequent = sorted(refused.items(), key=lambda item: (-item[1], item[0]))[:3]
+    reasons = ", ".join(f"{name} {count}" for name, count in most_frequent)
+    reached = ", ".join(f"{name} {value:.2f}" for name, value in nearest.items())
+    why = f"most attempts were refused by: {reasons}" if reasons else "no attempt was refused"
+    highest = f"; the held-out classifier gave at most: {reached}" if reached else ""
+    return f"{short} short after all attempts; {why}{highest}"
+
+
+def _sample(cell: int, candidate: Candidate) -> Sample:
     return Sample(
-        image=found.image, w=found.w, origin_w=found.origin_w, engine="rerender" if found.w is None else "generator",
-        source_sha256=found.source.sha256 if found.source else None, finish=found.finish, cell=cell,
-        attr=found.attr, attr_confidence=found.confidence, semantic=found.semantic,
-        plausibility=found.plausibility, realism=found.realism, seed=found.seed, quality=found.quality,
-    )  # fmt: skip
+        image=candidate.image,
+        w=candidate.w,
+        origin_w=candidate.origin_w,
+        engine=candidate.engine,
+        source_sha256=candidate.source.sha256 if candidate.source else None,
+        harmonize=candidate.harmonize,
+        cell=cell,
+        attr=candidate.attr,
+        attr_confidence=candidate.confidence,
+        semantic=candidate.semantic,
+        plausibility=candidate.plausibility,
+        realism=candidate.realism,
+        seed=candidate.seed,
+        quality=candidate.quality,
+    )

@@ -1,129 +1,224 @@
-"""How a run is done."""
+"""The configuration of a run: the one place where a setting has its name, type, default, bounds and sentence of help.
+
+The options of ``faceaug balance``, the sections of a recipe with their JSON Schema, and the table of settings in
+docs/configuration.md are made from these two models.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
-from typing import Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+from pydantic import ConfigDict, Field
 
 from faceaug.errors import UsageError
-from faceaug.shards.writer import Codec, Layout
-from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
+from faceaug.utils.text import one_line, shown
 
-EngineName = Literal["generator", "rerender", "both"]
-_DRAWING = ("device", "batch_size", "candidates", "truncation", "corrections", "finish", "draws")
-_TURNING = ("uses",)
-_MIXING = ("candidates", "truncation")  # of draws, to begin edits with
+if TYPE_CHECKING:
+    from faceaug.generators.base import Generator
+    from faceaug.measurement.estimator import FaceEstimator
+
+    GeneratorInput = str | Path | Generator
+    EstimatorInput = str | Path | FaceEstimator | None
+else:  # the command line reads this module for its options, and torch takes seconds to import
+    GeneratorInput = EstimatorInput = Any
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Section = Literal["dataset", "generator", "run", "output"]
+"""The section of a recipe in which a setting stands; every setting of a run has one."""
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """How a run is done; the defaults are those of the command line.
+class ConfigModel(pydantic.BaseModel):
+    """A frozen, strictly checked model whose errors are one sentence of faceaug's own."""
 
-    Attributes
-    ----------
-    seed : int
-        Everything random comes from it.
-    device : str
-        For the training of probes, and for the generator where it is given by name; one that is passed stays where it
-        is.
-    workers : int, optional
-        Threads that make blocks; as many as there are processors when None, and one where `device` is a GPU. They do
-        not change the samples.
-    batch_size : int
-        Pictures that go through a network at once.
-    thresholds : AcceptanceThresholds
-        What gates refuse.
-    tries : int
-        Attempts allowed for each planned sample before a cell ends short.
-    candidates : int
-        Draws among which an attempt takes the one nearest to its cell.
-    truncation_psi : float
-        1 takes draws as they are, less pulls them towards the mean face.
-    corrections : int
-        Corrections of an edit after its first step.
-    harmonize : bool
-        Give samples the dataset's size, colour, sharpness, noise and codec quality.
-    image_format : "jpeg", "png", "webp" or None
-        Codec of the samples; the dataset's own when None.
-    layout : "blob" or "raw"
-        Encoded images, or plain pixels (formats.md).
-    survey_samples : int
-        Generated faces on which directions are fitted.
-    keep : tuple of str
-        Labelled attributes that edits must leave alone.
-    report : bool
-        Write report.html at the end.
-    engine : "generator", "rerender" or "both"
-        Edited draws; real faces turned and relit (bins of pose and light only); or these first, and draws for what
-        they leave short.
-    max_uses : int
-        Samples that one real face may give when it is turned or relit, or an edit begins with it.
-    from_real : bool
-        Edits of the generator begin with real faces of the cell's labels, inverted, which keep their labels; a cell of
-        labels alone has them turned and relit.
-    aligned : bool
-        Real faces are framed as the generator's faces are (where their columns were measured, this is known).
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        """Check the values.
+
+        Raises
+        ------
+        UsageError
+            When a name is unknown, or a value is of another type or out of its bounds.
+        """
+        try:
+            super().__init__(**values)
+        except pydantic.ValidationError as error:
+            raise UsageError(_sentence(error.errors(include_url=False)[0])) from error
+
+
+class AcceptanceThresholds(ConfigModel):
+    """What the gates refuse. A candidate must pass all of them; see `faceaug.synthesis.acceptance.gates`."""
+
+    confidence: Share = Field(
+        default=0.75,
+        description="Least calibrated probability of the requested class, or of the value lying in its bin, by the "
+        "guidance classifier.",
+    )
+    held_out: Share = Field(
+        default=0.6, description="The same by the held-out classifier, which takes no part in the guidance of edits."
+    )
+    drift: float = Field(
+        default=0.5, ge=0, description="Largest change of a kept semantic, in standard deviations over generated faces."
+    )
+    spill: float = Field(
+        default=0.6,
+        ge=0,
+        description="Largest change outside the face relative to that inside it (attribute edits only).",
+    )
+    plausible: Share = Field(
+        default=0.999, description="Quantile of generated latents that the Mahalanobis distance of w may reach."
+    )
+    realistic: Share = Field(
+        default=0.9,
+        description="Quantile of the generated faces near a cell that the distance to real faces in feature space may "
+        "reach.",
+    )
+    face_quality: Share = Field(
+        default=0.25,
+        description="Share of the generated faces near a cell that must have a lower face quality than it.",
+    )
+    exposure: float = Field(
+        default=0.02,
+        ge=0,
+        lt=0.5,
+        description="Share of real faces that may be darker, brighter, more clipped, bluer or greener than a candidate.",
+    )
+    duplicate_bits: int = Field(
+        default=8,
+        ge=0,
+        le=64,
+        description="Perceptual hashes (64 bits) that differ in at most this many bits are near-copies.",
+    )
+    uncovered: Share = Field(
+        default=0.03, description="Re-rendering: largest share of the face that neither half of the photograph shows."
+    )
+    distorted: Share = Field(
+        default=0.02,
+        description="Re-rendering: largest share of the face that is folded or stretched out of recognition.",
+    )
+    inversion: float = Field(
+        default=0.5,
+        ge=0,
+        description="Inversion: largest distance between a photograph and its generated picture; 0 is the same "
+        "picture, 1 the mean distance between the photographs of two people.",
+    )
+
+
+def _setting(default: Any, section: Section, description: str, **bounds: Any) -> Any:
+    """Return a field of `RunConfig` with the section of a recipe in which it stands."""
+    return Field(default=default, description=description, json_schema_extra={"section": section}, **bounds)
+
+
+class RunConfig(ConfigModel):
+    """How a run is done. The defaults are those of the command line.
+
+    Examples
+    --------
+    >>> RunConfig(seed=7, tries=4).tries
+    4
+    >>> RunConfig(tries=0)
+    Traceback (most recent call last):
+        ...
+    faceaug.errors.UsageError: tries is 0; it must be greater than or equal to 1
     """
 
-    seed: int = 0
-    device: str = "cpu"
-    workers: int | None = None
-    batch_size: int = 64
-    thresholds: AcceptanceThresholds = field(default_factory=AcceptanceThresholds)
-    tries: int = 8
-    candidates: int = 16
-    truncation_psi: float = 0.9
-    corrections: int = 5
-    harmonize: bool = True
-    image_format: Codec | None = None
-    layout: Layout = "blob"
-    survey_samples: int = 8192
-    keep: tuple[str, ...] = ()
-    report: bool = True
-    engine: EngineName = "generator"
-    max_uses: int = 3
-    from_real: bool = False
-    aligned: bool = False
+    reconstruction: EstimatorInput = _setting(
+        None,
+        "dataset",
+        "What measures view and light where they are not labelled: a file of faceaug discover. Default: what comes "
+        "with faceaug.",
+    )
+    aligned: bool = _setting(
+        False, "dataset", "The images are framed as the generator frames faces, and are measured as they are."
+    )
+    generator: GeneratorInput = _setting(
+        "embedded", "generator", "What generates faces: embedded, digiface, a plug-in's name, or a .safetensors file."
+    )
+    directions: str | Path | None = _setting(
+        None,
+        "generator",
+        "Directions that faceaug discover found in the generator: view and light are kept and steered by them. "
+        "Default: what comes with the generator.",
+    )
+    truncation_psi: float = _setting(
+        0.9, "generator", "1 takes generated latents as they are, less pulls them towards the mean face.", gt=0, le=1
+    )
+    engine: str = _setting(
+        "generator",
+        "run",
+        "What makes samples: generator (edits generated faces), rerender (turns and relights the data set's own "
+        "faces, for bins of view and light), both (rerender first, then generator), or a plug-in's name.",
+    )
+    from_real: bool = _setting(
+        False,
+        "run",
+        "Begin edits of the generator with inverted real faces of the cell's labels, which keep their labels.",
+    )
+    keep: tuple[str, ...] = _setting((), "run", "Attributes, labelled or measured, that edits must leave unchanged.")
+    seed: int = _setting(
+        0, "run", "Everything random comes from it: the same seed gives the same samples.", ge=0, lt=2**32
+    )
+    device: str = _setting("cpu", "run", "Where to compute: cpu, cuda, cuda:1 ...")
+    workers: int | None = _setting(
+        None,
+        "run",
+        "Threads; they do not change the samples. Default: one for each processor, and one where the device is a GPU.",
+        ge=1,
+    )
+    batch_size: int = _setting(64, "run", "Images computed together; it does not change the samples.", ge=1)
+    tries: int = _setting(8, "run", "Attempts allowed for each planned sample before its cell ends short.", ge=1)
+    candidates: int = _setting(
+        16, "run", "Generated latents among which an attempt takes the one that needs the shortest edit.", ge=1
+    )
+    corrections: int = _setting(5, "run", "Corrections of an edit after its first step.", ge=0)
+    survey_samples: int = _setting(8192, "run", "Generated faces on which directions are fitted.", ge=256)
+    max_uses: int = _setting(3, "run", "Samples that one real face may take part in.", ge=1)
+    harmonize: bool = _setting(
+        True, "output", "Give samples the size, colour, sharpness, noise and codec quality of the data set's images."
+    )
+    image_format: Literal["png", "jpeg", "webp"] | None = _setting(
+        None, "output", "Codec of the samples. Default: that of the data set."
+    )
+    layout: Literal["blob", "raw"] = _setting("blob", "output", "Encoded images in the shards, or plain pixels.")
+    report: bool = _setting(True, "output", "Write report.html, a page to look at.")
+    thresholds: AcceptanceThresholds = Field(default=AcceptanceThresholds(), description="What the gates refuse.")
 
-    def __post_init__(self) -> None:
-        least = dict(seed=0, batch_size=1, tries=1, candidates=1, corrections=0, survey_samples=256, max_uses=1)
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
-        if self.from_real and self.engine == "rerender":
-            raise UsageError(
-                "--from-real inverts real faces into the latent of a generator, and --engine rerender has none: leave "
-                "out one of the two, or use --engine both"
-            )
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"workers is {self.workers}; it must be at least 1")
-        if not 0 < self.truncation_psi <= 1:
-            raise UsageError(f"truncation is {self.truncation_psi}; it must be above 0 and at most 1")
-        if self.seed >= 2**32:
-            raise UsageError(f"seed is {self.seed}; it must be below 2^32")
-        for name, known in (
-            ("image_format", (None, *get_args(Codec))), ("layout", get_args(Layout)), ("engine", get_args(EngineName)),
-        ):  # fmt: skip
-            if getattr(self, name) not in known:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(map(str, known))}")
-        idle = _MIXING if self.from_real else {"rerender": _DRAWING, "generator": _TURNING}.get(self.engine, ())
-        where = "with from_real" if self.from_real else f"with the engine {self.engine}"
-        for goal in (goal for goal in fields(self) if goal.name in idle):
-            if getattr(self, goal.name) != goal.default:
-                raise UsageError(
-                    f"{goal.name} is {getattr(self, goal.name)!r}, which does nothing {where}: leave it out"
-                    + ("" if self.from_real else ", or use the engine both")
-                )
-        if self.engine == "both" and self.layout == "raw" and not self.harmonize:
-            raise UsageError(
-                "drawn faces have the generator's size and re-rendered ones that of their photographs, and --layout "
-                "raw holds pictures of one size: finish them, or use the layout blob"
-            )
+    @property
+    def worker_threads(self) -> int:
+        """Number of threads that compute blocks."""
+        if self.device != "cpu":
+            return 1  # a GPU has one queue; blocks still overlap with writing
+        return self.workers or os.cpu_count() or 1
+
+    def changed(self, names: frozenset[str]) -> list[str]:
+        """Return those of the settings `names` that differ from their default, in the order of the fields."""
+        fields = type(self).model_fields
+        return [name for name in fields if name in names and getattr(self, name) != fields[name].default]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values, without the objects and files that are identified by their hashes."""
+        return self.model_dump(mode="json", exclude=set(MODEL_INPUTS))
 
 
-def workers_of(config: RunConfig) -> int:
-    """Return how many threads make blocks."""
-    if config.device != "cpu":
-        return 1  # one queue is what a GPU has; blocks still overlap with writing
-    return config.workers or os.cpu_count() or 1
+MODEL_INPUTS = frozenset({"generator", "directions", "reconstruction"})
+"""Settings that name models; a run identifies these by the hash of their weights."""
+
+
+def section_of(name: str) -> Section:
+    """Return the section of a recipe in which a setting of `RunConfig` stands."""
+    extra = RunConfig.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    section: Any = extra["section"]
+    found: Section = section
+    return found
+
+
+def _sentence(error: Any) -> str:
+    name = ".".join(one_line(part) for part in error["loc"]) or "the configuration"
+    if error["type"] == "extra_forbidden":
+        return f"there is no setting {name}"
+    problem = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{name} is {shown(error['input'])}; it must be {problem}"

@@ -1,50 +1,92 @@
-"""Filling the cells of a plan with whatever engine: blocks are made ahead by workers, and accounted for in order."""
+"""The loop that fills the cells of a plan: blocks are computed ahead, and accounted for in the order of attempts."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass
 
-from faceaug.planning.plan import Plan, PlannedCell
+from faceaug.planning.plan import PlannedCell
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.synthesis.accounting import Accounting
-from faceaug.synthesis.config import RunConfig, workers_of
-from faceaug.synthesis.engines.base import Engine
-from faceaug.synthesis.engines.latent_edit import BlockResult
-from faceaug.utils.threads import StageProgress, in_order
+from faceaug.synthesis.engines.base import BlockResult, Engine
+from faceaug.synthesis.executor import Executor
+from faceaug.synthesis.request import RunRequest
+from faceaug.utils.threads import StageProgress
 
 
-def fill_cells(folder: OutputFolder, plan: Plan, engine: Engine, settings: RunConfig, told: StageProgress) -> float:
-    """Fill the cells in order; return the seconds that this took, those before an interruption included.
+@dataclass(frozen=True, eq=False)
+class _Submitted:
+    """A block that is under way."""
 
-    Workers compute blocks ahead; what is accepted is decided here, in order of attempts.
+    cell: PlannedCell
+    block: int
+    result: Future[BlockResult]
+
+
+def fill_cells(
+    request: RunRequest, engine: Engine, executor: Executor, output: OutputFolder, progress: StageProgress
+) -> float:
+    """Fill the cells of the plan in their order, from where the output stands.
+
+    Blocks are computed ahead by the executor. What is accepted is decided here, in the order of attempts, so the
+    samples do not depend on the executor.
+
+    Returns
+    -------
+    float
+        The seconds that synthesis took, those before an interruption included.
     """
-    cells = [cell for cell in plan.cells if cell.planned]
-    accounting = Accounting.continued(folder, engine, settings.limits.duplicate_bits, settings.uses)
-    total, workers = sum(cell.planned for cell in cells), workers_of(settings)
+    cells = [cell for cell in request.plan.cells if cell.planned]
+    accounting = Accounting.resumed(output, engine, request.config)
     for cell in cells:
-        why = engine.beyond(cell)
-        if why:
-            accounting.beyond[cell.index] = why
-    told("making", sum(accounting.accepted.values()), total)
-
-    def jobs() -> Iterator[tuple[PlannedCell, int]]:
-        for cell in cells:
-            if cell.index in accounting.beyond:
-                continue
-            for block in range(accounting.next_block(cell.index), engine.blocks(cell)):
-                if accounting.accepted[cell.index] >= cell.planned:
-                    break
-                yield cell, block
-
-    def work(job: tuple[PlannedCell, int]) -> tuple[PlannedCell, int, BlockResult]:
-        return (*job, engine.make(*job))
-
-    with ThreadPoolExecutor(workers) as pool:
-        for cell, block, result in in_order(pool, work, jobs(), workers + 1):
-            if accounting.accepted[cell.index] < cell.planned:  # else it was computed ahead and is not needed
-                samples = accounting.take(cell, block, result)
-                folder.append(samples, {cell.index: accounting.state(cell)}, accounting.progress())
-                told("making", sum(accounting.accepted.values()), total)
-    folder.update({cell.index: accounting.state(cell, ended=True) for cell in cells}, accounting.progress())
+        reason = engine.unreachable(cell)
+        if reason:
+            accounting.unreachable[cell.index] = reason
+    total = sum(cell.planned for cell in cells)
+    progress("synthesis", accounting.total_accepted, total)
+    with executor:
+        for done in _in_order(executor, _needed_blocks(cells, accounting, engine)):
+            if accounting.accepted[done.cell.index] < done.cell.planned:  # otherwise it was computed ahead in vain
+                samples = accounting.take(done.cell, done.block, done.result.result())
+                output.append(samples, {done.cell.index: accounting.state(done.cell)}, accounting.progress())
+                progress("synthesis", accounting.total_accepted, total)
+    output.update({cell.index: accounting.state(cell, ended=True) for cell in cells}, accounting.progress())
     return accounting.seconds()
+
+
+def _needed_blocks(
+    cells: list[PlannedCell], accounting: Accounting, engine: Engine
+) -> Iterator[tuple[PlannedCell, int]]:
+    """Yield the blocks that are still to be computed; a cell that is full by then gets no more."""
+    for cell in cells:
+        if cell.index in accounting.unreachable:
+            continue
+        for block in range(accounting.next_block(cell.index), engine.blocks(cell)):
+            if accounting.accepted[cell.index] >= cell.planned:
+                break
+            yield cell, block
+
+
+def _in_order(executor: Executor, blocks: Iterator[tuple[PlannedCell, int]]) -> Iterator[_Submitted]:
+    """Yield blocks in their order once they are computed, with at most `executor.ahead` under way."""
+    pending: deque[_Submitted] = deque()
+
+    def submit_next() -> bool:
+        for cell, block in blocks:
+            pending.append(_Submitted(cell, block, executor.submit(cell, block)))
+            return True
+        return False
+
+    try:
+        while len(pending) < executor.ahead and submit_next():
+            pass
+        while pending:
+            first = pending.popleft()
+            first.result.result()  # wait; an error of the engine is raised here
+            submit_next()
+            yield first
+    finally:
+        for submitted in pending:  # after an error or an interruption nothing more is begun
+            submitted.result.cancel()

@@ -1,7 +1,8 @@
 """Gates: each looks at edited samples and says which may pass. The first that refuses a sample gives the reason.
 
-A gate is a function from a `CandidateBatch` to a boolean array; others plug in through the entry point group `faceaug.gates`
-and are asked after the built-in ones. Gates that compare samples with each other are in `duplicates.py`.
+A gate is a function from a `CandidateBatch` to a boolean array. Others plug in through the entry point group
+``faceaug.gates`` and are asked after the built-in ones. The gate on near-copies compares samples with each other; it is
+in `near_duplicates.py`. Thresholds are settings of a run (`faceaug.synthesis.config.AcceptanceThresholds`).
 """
 
 from __future__ import annotations
@@ -16,164 +17,105 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.errors import FaceaugError, UsageError
+from faceaug.synthesis.config import AcceptanceThresholds
 from faceaug.utils.typing import Floats
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class AcceptanceThresholds:
-    """What gates refuse. Defaults are what a run uses unless its recipe says otherwise.
-
-    Attributes
-    ----------
-    confidence : float
-        Least calibrated probability of the asked class, or of the value lying in its bin, by the steering probe.
-    judge : float
-        The same by the judge, which did not steer.
-    drift : float
-        Most change of a kept semantic, in standard deviations over the generator's draws.
-    spill : float
-        Most change outside the face relative to that inside (attribute edits only).
-    plausible : float
-        Quantile of real draws that the Mahalanobis distance of w may reach.
-    realistic : float
-        Quantile of the draws near a cell that a sample's distance in feature space to real faces may reach.
-    sound : float
-        Share of the draws near a cell that must be less of one whole face than a sample (`soundness.py`).
-    exposure : float
-        Share of real faces that may be darker, brighter, more burnt out, bluer or greener than a sample.
-    duplicate_bits : int
-        Perceptual hashes (64 bits) that differ in at most this many are near-copies.
-    uncovered, melted : float
-        Of a real face rendered anew: largest share that no half of its photograph shows, and that is folded or
-        stretched out of recognition.
-    inversion : float
-        Of a real face that an edit begins with: largest distance of its photograph to what the generator draws of it;
-        0 is the same picture, 1 as far apart as the photographs of two people are on average.
-    """
-
-    confidence: float = 0.75
-    judge: float = 0.6
-    drift: float = 0.5
-    spill: float = 0.6
-    plausible: float = 0.999
-    realistic: float = 0.9
-    sound: float = 0.25
-    exposure: float = 0.02
-    duplicate_bits: int = 8
-    uncovered: float = 0.03
-    melted: float = 0.02
-    inversion: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name in ("confidence", "judge", "plausible", "realistic", "sound", "uncovered", "melted"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"the limit {name} is {getattr(self, name)}; it must be a share between 0 and 1")
-        if not 0 <= self.exposure < 0.5:
-            raise UsageError(f"the limit exposure is {self.exposure}; it must be a share of faces below 0.5")
-        if not self.inversion >= 0:
-            raise UsageError(f"the limit inversion is {self.inversion}; it must not be negative")
-        if not (self.drift >= 0 and self.spill >= 0 and 0 <= self.duplicate_bits <= 64):
-            raise UsageError(
-                f"the limits drift {self.drift} and spill {self.spill} must not be negative, and duplicate_bits "
-                f"{self.duplicate_bits} must be one of 0 to 64"
-            )
-
-
-@dataclass(frozen=True)
 class CandidateBatch:
-    """Edited samples of one cell as gates see them; N samples.
+    """Edited samples of one cell as gates see them; N samples, A requested attributes.
 
     Attributes
     ----------
     images, origin_images : Tensor [N, 3, R, R] in [-1, 1]
         After and before the edit, in the generator's framing.
-    confidence, judged : float64 [N, A]
-        Probability of what is asked for each of A attributes, by the steering probe and by the judge.
+    confidence, held_out : float64 [N, A]
+        Probability of what is requested, by the guidance classifier and by the held-out classifier.
     drift : float64 [N]
         Largest change of a kept semantic, in its standard deviations.
     spill : float64 [N]
-        See `scene.spill`; 0 for edits that are exempt.
+        Change outside the face relative to that inside it (`scene.measure_spill`); 0 for edits that are exempt.
     plausibility : float64 [N]
-        Mahalanobis distance of w over what `AcceptanceThresholds.plausible` of draws reach; at most 1 is as likely as a draw.
+        Mahalanobis distance of w over that which the share `plausible` of generated latents reaches; at most 1 passes.
     realism : float64 [N]
-        Distance to real faces over what `AcceptanceThresholds.realistic` of draws reach; at most 1 is as near as a draw.
-    soundness : float64 [N]
-        Log-odds of a sound face above what `AcceptanceThresholds.sound` asks for; at least 0 passes.
+        Distance to real faces over that which the share `realistic` of generated faces reaches; at most 1 passes.
+    face_quality : float64 [N]
+        Log-odds of a face of good quality above what the threshold asks for; at least 0 passes.
     misexposure : float64 [N]
-        How dark, bright or burnt out the face is against real ones; at most 1 is as `AcceptanceThresholds.exposure` allows.
+        How dark, bright or clipped the face is against real ones; at most 1 is as the threshold `exposure` allows.
     discolouring : float64 [N]
-        How blue or green the face is against real ones; at most 1 is as `AcceptanceThresholds.exposure` allows.
-    limits : AcceptanceThresholds
-    least_confidence, least_judged : float64 [N, A], optional
-        What is asked of `confidence` and `judged` instead of the limits: of a real face's label no more than its
-        photograph is given.
+        How blue or green the face is against real ones; at most 1 is as the threshold `exposure` allows.
+    thresholds : AcceptanceThresholds
+    least_confidence, least_held_out : float64 [N, A], optional
+        What `confidence` and `held_out` must be instead of the thresholds: for the label of a real face no more than
+        its photograph is given.
     """
 
     images: Tensor
     origin_images: Tensor
     confidence: Floats
-    judged: Floats
+    held_out: Floats
     drift: Floats
     spill: Floats
     plausibility: Floats
     realism: Floats
-    soundness: Floats
+    face_quality: Floats
     misexposure: Floats
     discolouring: Floats
-    limits: AcceptanceThresholds
+    thresholds: AcceptanceThresholds
     least_confidence: Floats | None = None
-    least_judged: Floats | None = None
+    least_held_out: Floats | None = None
 
 
 Gate = Callable[[CandidateBatch], Bools]
 
 
 def attribute_reached(batch: CandidateBatch) -> Bools:
-    """The steering probe is confident of every asked attribute."""
-    least = batch.limits.confidence if batch.least_confidence is None else batch.least_confidence
+    """The guidance classifier is confident of every requested attribute."""
+    least = batch.thresholds.confidence if batch.least_confidence is None else batch.least_confidence
     return np.asarray((batch.confidence >= least).all(1))
 
 
 def held_out_agrees(batch: CandidateBatch) -> Bools:
-    """The judge, trained apart, finds every asked attribute too."""
-    least = batch.limits.judge if batch.least_judged is None else batch.least_judged
-    return np.asarray((batch.judged >= least).all(1))
+    """The held-out classifier, trained apart, finds every requested attribute, too."""
+    least = batch.thresholds.held_out if batch.least_held_out is None else batch.least_held_out
+    return np.asarray((batch.held_out >= least).all(1))
 
 
 def scene_kept(batch: CandidateBatch) -> Bools:
-    """Light and colour outside the face, and what else was to be kept, stayed."""
-    return np.asarray(batch.drift <= batch.limits.drift)
+    """Light and colour outside the face, and what else was to be kept, did not change."""
+    return np.asarray(batch.drift <= batch.thresholds.drift)
 
 
-def face_only(batch: CandidateBatch) -> Bools:
+def change_inside_face(batch: CandidateBatch) -> Bools:
     """The edit changed the face and not mostly the scene."""
-    return np.asarray(batch.spill <= batch.limits.spill)
+    return np.asarray(batch.spill <= batch.thresholds.spill)
 
 
 def plausible(batch: CandidateBatch) -> Bools:
-    """The latent is as likely as a draw."""
+    """The latent is as likely as a generated one."""
     return np.asarray(batch.plausibility <= 1)
 
 
 def well_exposed(batch: CandidateBatch) -> Bools:
-    """The face is neither burnt out nor drowned, by the measure of real faces."""
+    """The face has no more clipped highlights or shadows than real faces."""
     return np.asarray(batch.misexposure <= 1)
 
 
 def natural_colour(batch: CandidateBatch) -> Bools:
-    """The face is not blue or green, by the measure of real faces."""
+    """The face is no bluer or greener than real faces."""
     return np.asarray(batch.discolouring <= 1)
 
 
 def face_quality_reached(batch: CandidateBatch) -> Bools:
-    """It is one whole face, not a melted one."""
-    return np.asarray(batch.soundness >= 0)
+    """It is one whole face without distortions."""
+    return np.asarray(batch.face_quality >= 0)
 
 
 def realistic(batch: CandidateBatch) -> Bools:
-    """The picture is as near to real faces as most of the generator's draws."""
+    """The picture is as near to real faces as most generated faces."""
     return np.asarray(batch.realism <= 1)
 
 
@@ -181,15 +123,16 @@ BUILT_IN: dict[str, Gate] = {
     "plausible": plausible,
     "well exposed": well_exposed,
     "natural colour": natural_colour,
-    "sound face": face_quality_reached,
+    "face quality": face_quality_reached,
     "realistic": realistic,
     "attribute reached": attribute_reached,
-    "judge agrees": held_out_agrees,
+    "held-out classifier agrees": held_out_agrees,
     "scene kept": scene_kept,
-    "face only": face_only,
+    "change inside the face": change_inside_face,
 }
 DUPLICATE = "no near-copy"
-"""The reason that `duplicates.py` gives; it is decided last, in the order of attempts."""
+"""The reason that `near_duplicates.py` gives; it is decided last, in the order of attempts."""
+GATE_ENTRY_POINTS = "faceaug.gates"
 
 
 def all_gates() -> dict[str, Gate]:
@@ -205,13 +148,13 @@ def all_gates() -> dict[str, Gate]:
     return {**BUILT_IN, **others}
 
 
-def gate_marks() -> list[str]:
+def gate_identities() -> list[str]:
     """Return what tells these gates from others: their names, and of a plug-in's where it is and of what version."""
     return sorted([*all_gates(), *(f"{point.name}: {point.value} {_version(point)}" for point in _plugged_in())])
 
 
 def _plugged_in() -> list[EntryPoint]:
-    return sorted(entry_points(group="faceaug.gates"), key=lambda point: point.name)
+    return sorted(entry_points(group=GATE_ENTRY_POINTS), key=lambda point: point.name)
 
 
 def _version(point: EntryPoint) -> str:

@@ -1,7 +1,7 @@
-"""Guided extrapolation: edit latents until the pictures measure what was asked (method.md, section 5).
+"""Guided extrapolation: edit latents until their images measure what is requested (docs/method.md, section 5).
 
 A straight step along the directions is exact where semantics are linear. Where they are not, the loop is closed:
-synthesise, measure, correct by the remaining error, a few times, and the nearest try is kept.
+synthesize, measure, and correct by the remaining error, a few times. The nearest try is kept.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from faceaug.utils.typing import Floats
 Measure = Callable[[Tensor], Floats]
 """Pictures [N, 3, R, R] in [-1, 1] -> semantics [N, S] in the order of the directions' names."""
 
-LONGEST = 6.0  # Mahalanobis length of one step; draws of 100 coordinates lie at about 10 from the mean
-GAIN = 0.8  # of the remaining error after the first, straight step: full steps swing where semantics bend
+LONGEST_STEP = 6.0  # Mahalanobis length; latents of 100 coordinates lie at about 10 from the mean
+GAIN = 0.8  # of the remaining error after the first, straight step; full steps overshoot where semantics are curved
 
 
 @dataclass(frozen=True)
 class EditObjective:
-    """What is asked of each of N latents: K semantics to reach, and others to keep where they are.
+    """The objective of editing N latents: K semantics to reach, and others to keep.
 
     Attributes
     ----------
     names : tuple of str, length K
         Semantics to move.
-    aim : float64 [N, K]
+    values : float64 [N, K]
         Values to reach.
     at_least : bool [K]
         Whether a value beyond the aim is as good as the aim (the log-odds of a class) or is to be corrected (an angle).
     tolerance : float64 [K]
-        How near is near enough.
+        How near to its value a semantic must come.
     keep : tuple of str, length L
-        Semantics that stay at what the unedited picture measures.
+        Semantics that stay at what the unedited image measures.
     keep_tolerance : float64 [L]
         How far they may drift.
     within : tuple of str, length M
-        Semantics that are free between bounds and brought back from beyond them.
+        Semantics that are free between bounds and are brought back from outside of them.
     bounds : float64 [M, 2]
         Least and most of each; a fiftieth of the room between them is the tolerance.
     """
 
     names: tuple[str, ...]
-    aim: Floats
+    values: Floats
     at_least: NDArray[np.bool_]
     tolerance: Floats
     keep: tuple[str, ...]
@@ -67,22 +67,22 @@ class EditObjective:
     @property
     def tolerances(self) -> Floats:
         """Tolerance of each axis."""
-        room = np.maximum((self.bounds[:, 1] - self.bounds[:, 0]) / 50, 1e-9)
-        return np.concatenate([self.tolerance, self.keep_tolerance, room])
+        context = np.maximum((self.bounds[:, 1] - self.bounds[:, 0]) / 50, 1e-9)
+        return np.concatenate([self.tolerance, self.keep_tolerance, context])
 
     def missing(self, measured: Floats, kept_at: Floats, rows: NDArray[np.int64]) -> Floats:
         """Return what is missing [n, K + L + M] where latents `rows` measure [n, K + L + M]; `kept_at` is [N, L]."""
         k, m = len(self.names), len(self.within)
-        asked = self.aim[rows] - measured[:, :k]
-        asked = np.where(self.at_least, np.maximum(asked, 0), asked)
+        goals = self.values[rows] - measured[:, :k]
+        goals = np.where(self.at_least, np.maximum(goals, 0), goals)
         free = measured[:, measured.shape[1] - m :]
         back = np.clip(free, self.bounds[:, 0], self.bounds[:, 1]) - free
-        return np.concatenate([asked, kept_at[rows] - measured[:, k : measured.shape[1] - m], back], 1)
+        return np.concatenate([goals, kept_at[rows] - measured[:, k : measured.shape[1] - m], back], 1)
 
 
 @dataclass(frozen=True)
 class EditResult:
-    """Latents after the edit, and what was seen on the way.
+    """Latents after an edit, and their images.
 
     Attributes
     ----------
@@ -91,9 +91,9 @@ class EditResult:
     measured, origin_measured : float64 [N, S]
         In the order of the directions' names.
     error : float64 [N]
-        Largest remaining error in units of its tolerance; at most 1 where all that was asked is met.
+        Largest remaining error in units of its tolerance; at most 1 where the objective is met.
     steps : int64 [N]
-        Edits made until the kept try.
+        Edits until the kept try.
     """
 
     w: NDArray[np.float32]
@@ -111,14 +111,14 @@ def extrapolate(
     directions: Directions,
     measure: Measure,
     w: NDArray[np.float32],
-    ask: EditObjective,
+    objective: EditObjective,
     *,
     covariance: Floats | None = None,
     corrections: int = 5,
     reach: float = np.inf,
     batch_size: int = 64,
 ) -> EditResult:
-    """Edit latents so that their pictures measure what is asked.
+    """Edit latents so that their images measure what is requested.
 
     Parameters
     ----------
@@ -126,14 +126,15 @@ def extrapolate(
         Directions must be the generator's; `measure` reads pictures in the order of `directions.names`.
     w : float32 [N, D]
         Latents to begin with.
-    ask : EditObjective
+    objective : EditObjective
         What to reach and what to keep.
     covariance : float64 [D, D], optional
-        Of w, by which edits are likely; the draws' when None. `algebra.covariance_given` gives one that spares atoms.
+        Of w, by which edits are likely; that of the directions when None. `algebra.covariance_given` gives one that
+        spares atoms.
     corrections : int
         Corrections after the first, straight step.
     reach : float
-        Largest Mahalanobis distance of w from the mean. Beyond it, what nobody asked about is pulled towards the mean.
+        Largest Mahalanobis distance of w from the mean. Beyond it, what no axis reads is pulled towards the mean.
     batch_size : int
         Pictures synthesised at once.
 
@@ -142,15 +143,17 @@ def extrapolate(
     EditResult
     """
     directions.check_generator(generator.sha256)
-    columns = directions.index(ask.axes)
-    slopes = np.repeat(directions.B[columns][None], len(w), 0)  # [N, K + L, D]: each latent comes to know its own
+    columns = directions.index(objective.axes)
+    slopes = np.repeat(directions.B[columns][None], len(w), 0)  # [N, K + L + M, D]; each latent learns its own
     whiten = directions.precision
     likely = directions.covariance if covariance is None else covariance
     origin = np.asarray(w, np.float64)
     images = synthesize(generator, origin, batch_size)
     first = measure(images)
-    kept_at, tolerance = first[:, directions.index(ask.keep)], ask.tolerances
-    bound = np.arange(len(columns)) < len(ask.names) + len(ask.keep)  # the others move freely while within bounds
+    kept_at, tolerance = first[:, directions.index(objective.keep)], objective.tolerances
+    bound = np.arange(len(columns)) < len(objective.names) + len(
+        objective.keep
+    )  # the others move freely while within bounds
 
     best = EditResult(w, w, images, images, first, first, np.full(len(w), np.inf), np.zeros(len(w), np.int64))
     best_images, best_measured, best_w = images.clone(), first.copy(), origin.copy()
@@ -158,7 +161,7 @@ def extrapolate(
     current, measured = origin.copy(), first.copy()
     active = np.arange(len(w))
     for step in range(corrections + 2):
-        missing = ask.missing(measured[:, columns], kept_at, active)
+        missing = objective.missing(measured[:, columns], kept_at, active)
         now = np.abs(missing / tolerance).max(1, initial=0)
         better = now < error[active]
         index = active[better]
@@ -174,7 +177,7 @@ def extrapolate(
         moved = _within_reach(moved, rows, directions, whiten, reach)
         images = synthesize(generator, moved, batch_size)
         before, measured = measured[going][:, columns], measure(images)
-        slopes[active] = _learnt(slopes[active], moved - current[active], measured[:, columns] - before, whiten)
+        slopes[active] = _updated(slopes[active], moved - current[active], measured[:, columns] - before, whiten)
         current[active] = moved
     return EditResult(
         best_w.astype(np.float32), best.w, best_images, best.origin_images, best_measured, first, error, steps
@@ -204,30 +207,30 @@ def _least_edit(slopes: Floats, missing: Floats, covariance: Floats) -> Floats:
     return np.asarray(np.einsum("nkd,nkl,nl->nd", spanned, inverse, missing / scale), np.float64)
 
 
-def _learnt(slopes: Floats, step: Floats, change: Floats, inverse: Floats) -> Floats:
-    """Return slopes corrected by what a step really changed (Broyden's update, in the metric of the draws).
+def _updated(slopes: Floats, step: Floats, change: Floats, inverse: Floats) -> Floats:
+    """Return slopes corrected by what a step really changed (Broyden's update, in the metric of the latents).
 
-    Only the slope along the step is known better, so only that changes: semantics bend, and a slope fitted over all
-    draws is not the slope here.
+    Only the slope along the step is known better, so only that changes: a slope fitted over all latents is not the slope
+    at this one where semantics are curved.
     """
     along = step @ inverse  # [N, D]
     length = np.einsum("nd,nd->n", along, step)
-    surprise = change - np.einsum("nkd,nd->nk", slopes, step)
-    update = np.einsum("nk,nd->nkd", surprise, along / np.maximum(length, 1e-12)[:, None])
+    residual = change - np.einsum("nkd,nd->nk", slopes, step)
+    update = np.einsum("nk,nd->nkd", residual, along / np.maximum(length, 1e-12)[:, None])
     return np.asarray(slopes + np.where(length > 1e-12, 1.0, 0.0)[:, None, None] * update, np.float64)
 
 
 def _shortened(edit: Floats, inverse: Floats) -> Floats:
-    """Return edits cut to the longest step: a slope that came out too flat must not throw a latent away."""
+    """Return edits cut to the longest step, since a slope that is too flat would give a step that is far too long."""
     length = distance(edit, np.zeros(edit.shape[1]), inverse)
-    return np.asarray(edit * np.minimum(1, LONGEST / np.maximum(length, 1e-12))[:, None], np.float64)
+    return np.asarray(edit * np.minimum(1, LONGEST_STEP / np.maximum(length, 1e-12))[:, None], np.float64)
 
 
 def _within_reach(moved: Floats, slopes: Floats, directions: Directions, inverse: Floats, reach: float) -> Floats:
-    """Bring latents beyond the reach back to it, giving up first what no axis of the edit reads.
+    """Bring latents beyond the reach back to it; what no axis of the edit reads is given up first.
 
     The part that the axes read is Sigma B^T (B Sigma B^T)^-1 B (w - mean); the rest is orthogonal to it in the metric
-    of the draws, and is pulled towards the mean. Where the first part alone is too long, it is cut as well.
+    of the latents, and is pulled towards the mean. Where the first part alone is too long, it is cut as well.
     """
     if not np.isfinite(reach):
         return moved

@@ -1,4 +1,4 @@
-"""What a cell of the plan asks of a sample: which semantics to reach, and with what probability a reading meets it."""
+"""What a cell of the plan requests of a sample, and the probability with which a reading meets it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from faceaug.synthesis.editing.readout import kept_scene
 from faceaug.synthesis.latent_survey import LatentSurvey
 from faceaug.utils.typing import Floats
 
-AIM = 0.85
-"""Probability of the asked class that an edit aims at, above what the gate asks for: edits land around their aim."""
+EDIT_PROBABILITY = 0.85
+"""Probability of the requested class to which edits go; above the threshold, since edits end around their goal."""
 VALUE_TOLERANCE = 0.15  # of a bin's width
-SOUND_MARGIN, SOUND_ROOM = 0.5, 25.0  # log-odds: clear of the gate, and no face is too sound
-CLEAR = 0.5  # log-odds above the gate's confidence
-KEEP_TOLERANCE = 0.3  # of a kept semantic's spread; the gate's limit is wider
+QUALITY_MARGIN, QUALITY_ROOM = 0.5, 25.0  # log-odds: clear of the threshold, and without a bound above
+CLEAR = 0.5  # log-odds above the threshold of the confidence
+KEEP_TOLERANCE = 0.3  # of a kept semantic's spread; the threshold of the gate is wider
 STILL = 1e-6  # a spread below this is rounding
-WIDEN = 0.25  # how far beyond the range of draws an open bin is tried, in parts of that range
+WIDEN = 0.25  # how far beyond the range of generated faces an open bin is tried, in parts of that range
 
 
 @dataclass(frozen=True)
 class AttributeGoal:
-    """One attribute's part of what a cell asks.
+    """What a cell requests of one attribute.
 
     Attributes
     ----------
     task : Task
     semantic : str
-        The name of the direction to move along.
+        The name of the direction along which an edit moves.
     level : str
         The axis's level, as in the plan.
     low, high : float
@@ -51,7 +51,7 @@ class AttributeGoal:
 
 
 def attribute_goals(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) -> tuple[AttributeGoal, ...]:
-    """Return what a cell asks, an entry for each axis."""
+    """Return what a cell requests, a goal for each axis."""
     found = []
     for axis, task in zip(axes, tasks, strict=False):
         level = levels[axis.name]
@@ -63,56 +63,56 @@ def attribute_goals(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequenc
     return tuple(found)
 
 
-def goal_values(parts: Sequence[AttributeGoal], found: LatentSurvey, u: Floats, confidence: float = 0.0) -> Floats:
-    """Return the values to aim at: [N, A] for uniform numbers u [N, A].
+def goal_values(goals: Sequence[AttributeGoal], found: LatentSurvey, u: Floats, confidence: float = 0.0) -> Floats:
+    """Return the values to reach, [N, A], for uniform numbers u [N, A].
 
-    A class is asked for at `AIM`, or clear of the gate's `confidence` where that is stricter. A value is spread evenly
-    over its bin, as far as the generator's draws reach, widened a little; where the bin lies beyond, its near edge is
-    asked for, and gates find out.
+    A class is requested at `EDIT_PROBABILITY`, or clear of the threshold `confidence` where that is stricter. A value is
+    spread evenly over its bin within the range of generated faces, widened a little; where the bin lies outside of it,
+    the bin's near edge is requested, and the gates decide.
     """
     columns = []
-    for k, part in enumerate(parts):
-        if part.task.kind == "classes":
-            columns.append(np.full(len(u), max(_logit(AIM), _logit(confidence) + CLEAR)))
+    for k, goal in enumerate(goals):
+        if goal.task.kind == "classes":
+            columns.append(np.full(len(u), max(_logit(EDIT_PROBABILITY), _logit(confidence) + CLEAR)))
             continue
-        least, most = found.range_of(part.semantic)
+        least, most = found.range_of(goal.semantic)
         slack = WIDEN * (most - least)
-        margin = 0.1 * min(part.high - part.low, most - least)
-        low, high = max(part.low + margin, least - slack), min(part.high - margin, most + slack)
+        margin = 0.1 * min(goal.high - goal.low, most - least)
+        low, high = max(goal.low + margin, least - slack), min(goal.high - margin, most + slack)
         if low > high:
-            low = high = part.low + margin if part.low > most else part.high - margin
+            low = high = goal.low + margin if goal.low > most else goal.high - margin
         columns.append(low + u[:, k] * (high - low))
     return np.stack(columns, 1)
 
 
 def edit_objective(
-    parts: Sequence[AttributeGoal],
-    aim: Floats,
+    goals: Sequence[AttributeGoal],
+    values: Floats,
     directions: Directions,
     keep: Sequence[str],
-    surroundings: Sequence[str] = (),
+    pose_light_names: Sequence[str] = (),
 ) -> EditObjective:
-    """Return the request for the closed loop: the cell's semantics at `aim` [N, A], the scene and `keep` held.
+    """Return the objective of the closed loop: the cell's semantics at `values` [N, A], with the scene and `keep` held.
 
-    `surroundings` are the view and light that are read. What no draw changes, such as a background that is white in all
-    of them, needs no holding.
+    `pose_light_names` are the view and light that are read. What no latent changes, such as a background that is always
+    white, is not held.
     """
     spreads = dict(zip(directions.names, directions.spread.tolist(), strict=True))
-    scene_held = [name for name in kept_scene([p.task for p in parts], surroundings) if name not in keep]
+    scene_held = [name for name in kept_scene([p.task for p in goals], pose_light_names) if name not in keep]
     held = tuple(name for name in (*scene_held, *keep) if not spreads[name] <= STILL)
     spread = np.array([spreads[name] for name in held])
     return EditObjective(
-        names=tuple(p.semantic for p in parts),
-        aim=aim,
-        at_least=np.array([p.task.kind == "classes" for p in parts]),
-        tolerance=np.array([0.25 if p.task.kind == "classes" else _tolerance(p, directions) for p in parts]),
+        names=tuple(p.semantic for p in goals),
+        values=values,
+        at_least=np.array([p.task.kind == "classes" for p in goals]),
+        tolerance=np.array([0.25 if p.task.kind == "classes" else _tolerance(p, directions) for p in goals]),
         keep=held,
         keep_tolerance=np.maximum(KEEP_TOLERANCE * spread, 1e-9),
     )
 
 
 class AttributeReader(Protocol):
-    """What reads a cell's semantics: a probe, or the reader that steers."""
+    """What reads a cell's semantics: a classifier, or the reader that guides edits."""
 
     @property
     def semantics(self) -> tuple[str, ...]:
@@ -123,40 +123,44 @@ class AttributeReader(Protocol):
 
 
 def out_of_reach(
-    parts: Sequence[AttributeGoal], directions: Directions, probes: Sequence[tuple[AttributeReader, float]]
+    goals: Sequence[AttributeGoal], directions: Directions, readers: Sequence[tuple[AttributeReader, float]]
 ) -> str:
     """Return why no attempt at a cell could ever be accepted, or "" where one could.
 
     Parameters
     ----------
-    parts : sequence of AttributeGoal
+    goals : sequence of AttributeGoal
     directions : Directions
-    probes : sequence of (Probe, float)
-        Each with the least probability of what is asked that its gate lets pass.
+    readers : sequence of (AttributeReader, float)
+        Each with the least probability of the request that its gate lets pass.
     """
-    for part in parts:
-        if directions.spread[directions.index([part.semantic])[0]] <= STILL:
-            return f"no draw of the generator changes {part.semantic!r}, so it cannot be steered"
-        for probe, least in probes:
-            middle = np.zeros((1, len(probe.semantics)))
-            middle[:, probe.semantics.index(part.semantic)] = (part.low + part.high) / 2
-            if part.task.kind != "classes" and np.isfinite(middle).all() and confidences([part], probe, middle) < least:
+    for goal in goals:
+        if directions.spread[directions.index([goal.semantic])[0]] <= STILL:
+            return f"no latent of the generator changes {goal.semantic!r}, so it cannot be edited"
+        for reader, least in readers:
+            middle = np.zeros((1, len(reader.semantics)))
+            middle[:, reader.semantics.index(goal.semantic)] = (goal.low + goal.high) / 2
+            if (
+                goal.task.kind != "classes"
+                and np.isfinite(middle).all()
+                and confidences([goal], reader, middle) < least
+            ):
                 return (
-                    f"the bin {part.level} of {part.task.name!r} is too narrow for what reads it, which errs by "
-                    f"{probe.sigma(part.task.name):.3g}: no reading could be sure of it; ask for wider bins"
+                    f"the bin {goal.level} of {goal.task.name!r} is too narrow for what reads it, whose error is "
+                    f"{reader.sigma(goal.task.name):.3g}: no reading could be sure of it; use wider bins"
                 )
     return ""
 
 
-def within(ask: EditObjective, bright: tuple[float, float], sound: float) -> EditObjective:
-    """Return the request with bounds on what is free otherwise.
+def within(objective: EditObjective, bright: tuple[float, float], face_quality: float) -> EditObjective:
+    """Return the objective with bounds on what is free otherwise.
 
     The face's luminance may change, for skin may become darker or lighter, but only between `bright`, as real faces do;
-    and the log-odds of a sound face must stay above `sound`.
+    and the log-odds of a face of good quality must stay above `face_quality`.
     """
-    least = sound + SOUND_MARGIN
+    least = face_quality + QUALITY_MARGIN
     return replace(
-        ask, within=(scene.EXPOSURE, scene.SOUNDNESS), bounds=np.array([bright, (least, least + SOUND_ROOM)])
+        objective, within=(scene.EXPOSURE, scene.FACE_QUALITY), bounds=np.array([bright, (least, least + QUALITY_ROOM)])
     )
 
 
@@ -165,41 +169,41 @@ def _logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def _tolerance(part: AttributeGoal, directions: Directions) -> float:
-    spread = float(directions.spread[directions.index([part.semantic])[0]])
-    return VALUE_TOLERANCE * min(part.high - part.low, 4 * spread)
+def _tolerance(goal: AttributeGoal, directions: Directions) -> float:
+    spread = float(directions.spread[directions.index([goal.semantic])[0]])
+    return VALUE_TOLERANCE * min(goal.high - goal.low, 4 * spread)
 
 
-def confidences(parts: Sequence[AttributeGoal], probe: AttributeReader, values: Floats) -> Floats:
-    """Return the calibrated probability [N, A] of what is asked, from what was read [N, S].
+def confidences(goals: Sequence[AttributeGoal], reader: AttributeReader, values: Floats) -> Floats:
+    """Return the calibrated probability [N, A] of the request, from what was read [N, S].
 
-    For a class its probability; for a value, of lying in the bin, with the reading's error taken as normal.
+    For a class its probability; for a value that of lying in the bin, with a normal error of the reading.
     """
-    names, columns = list(probe.semantics), []
-    for part in parts:
-        read = values[:, names.index(part.semantic)]
-        if part.task.kind == "classes":
+    names, columns = list(reader.semantics), []
+    for goal in goals:
+        read = values[:, names.index(goal.semantic)]
+        if goal.task.kind == "classes":
             columns.append(1 / (1 + np.exp(-read)))
         else:
-            sigma = probe.sigma(part.task.name)
-            columns.append(_normal((part.high - read) / sigma) - _normal((part.low - read) / sigma))
+            sigma = reader.sigma(goal.task.name)
+            columns.append(_normal((goal.high - read) / sigma) - _normal((goal.low - read) / sigma))
     return np.stack(columns, 1)
 
 
 def labels(
-    parts: Sequence[AttributeGoal], steering: AttributeReader, judge: AttributeReader, one: Floats, two: Floats
+    goals: Sequence[AttributeGoal], guidance: AttributeReader, held_out: AttributeReader, one: Floats, two: Floats
 ) -> list[dict[str, Any]]:
-    """Return the label that each sample gets: the cell's class, or the mean of both probes' readings, in the bin."""
+    """Return the label that each sample gets: the cell's class, or the mean of both readings, within the bin."""
     rows: list[dict[str, Any]] = [{} for _ in range(len(one))]
-    for part in parts:
-        if part.task.kind == "classes":
+    for goal in goals:
+        if goal.task.kind == "classes":
             for row in rows:
-                row[part.task.name] = part.level
+                row[goal.task.name] = goal.level
             continue
-        both = (one[:, steering.semantics.index(part.semantic)] + two[:, judge.semantics.index(part.semantic)]) / 2
-        both = np.clip(both, part.low, np.nextafter(part.high, -np.inf))
+        both = (one[:, guidance.semantics.index(goal.semantic)] + two[:, held_out.semantics.index(goal.semantic)]) / 2
+        both = np.clip(both, goal.low, np.nextafter(goal.high, -np.inf))
         for row, value in zip(rows, both, strict=True):
-            row[part.task.name] = float(value)
+            row[goal.task.name] = float(value)
     return rows
 
 

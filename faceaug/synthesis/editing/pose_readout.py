@@ -19,11 +19,11 @@ from torch import Tensor
 from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator
 from faceaug.latents.bundle import Bundle, read_bundle
-from faceaug.measurement.alignment import canvases_of
-from faceaug.measurement.estimator import values_of
-from faceaug.measurement.measure import SHIPPED, FaceEstimator, estimator_of
+from faceaug.measurement.alignment import lay_on_canvases
+from faceaug.measurement.estimator import FaceEstimator, estimate_values
+from faceaug.measurement.measure import SHIPPED_DIRECTIONS, estimator_from_bundle
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.semantics import NAMES, UNITS
+from faceaug.reconstruction.semantics import FACTOR_NAMES, FACTOR_UNITS
 from faceaug.utils.typing import Floats
 
 TOGETHER = 64  # pictures read at once; fixed, for another number changes the last bits
@@ -45,18 +45,18 @@ class PoseLightReader:
     """
 
     network: Callable[[Tensor], FaceFactors]
-    slope: Floats = field(default_factory=lambda: np.ones(len(NAMES)))
-    offset: Floats = field(default_factory=lambda: np.zeros(len(NAMES)))
-    sigma: Floats = field(default_factory=lambda: np.zeros(len(NAMES)))
+    slope: Floats = field(default_factory=lambda: np.ones(len(FACTOR_NAMES)))
+    offset: Floats = field(default_factory=lambda: np.zeros(len(FACTOR_NAMES)))
+    sigma: Floats = field(default_factory=lambda: np.zeros(len(FACTOR_NAMES)))
 
-    names = NAMES
-    units = tuple(UNITS.values())
+    names = FACTOR_NAMES
+    units = tuple(FACTOR_UNITS.values())
 
     def __call__(self, images: Tensor) -> Floats:
         """Read pictures [N, 3, R, R] in [-1, 1], in the generator's framing: float64 [N, 6]."""
         if not len(images):
-            return np.empty((0, len(NAMES)))
-        found = np.concatenate([values_of(self.network, goal) for goal in torch.split(images, TOGETHER)])
+            return np.empty((0, len(FACTOR_NAMES)))
+        found = np.concatenate([estimate_values(self.network, goal) for goal in torch.split(images, TOGETHER)])
         return np.asarray(self.offset + self.slope * found, np.float64)
 
     def in_terms_of(self, read: Floats, measured: Floats) -> PoseLightReader:
@@ -70,7 +70,7 @@ class PoseLightReader:
         GeneratorError
             When too few pictures could be measured.
         """
-        slope, offset, sigma = np.ones(len(NAMES)), np.zeros(len(NAMES)), np.zeros(len(NAMES))
+        slope, offset, sigma = np.ones(len(FACTOR_NAMES)), np.zeros(len(FACTOR_NAMES)), np.zeros(len(FACTOR_NAMES))
         told = np.asarray(np.isfinite(measured).all(1))
         if told.sum() < LEAST_TOLD:
             raise GeneratorError(
@@ -79,7 +79,7 @@ class PoseLightReader:
                 "the generator's, or label them"
             )
         x, y = read[told], measured[told]
-        for k in range(len(NAMES)):
+        for k in range(len(FACTOR_NAMES)):
             ratio = float(y[:, k].std() / max(x[:, k].std(), 1e-9))
             if np.corrcoef(x[:, k], y[:, k])[0, 1] > 0.5 and 1 / WIDEST <= ratio <= WIDEST:
                 slope[k] = ratio
@@ -122,11 +122,11 @@ class LearnedDirections:
 
     def measure(self, pictures: Sequence[NDArray[np.uint8]]) -> Floats:
         """Measure pictures, uint8 [H, W, 3] each, as photographs are: float64 [N, 6], NaN where nothing can be told."""
-        values = [np.empty((0, len(NAMES)))]
+        values = [np.empty((0, len(FACTOR_NAMES)))]
         for start in range(0, len(pictures), TOGETHER):
-            laid = canvases_of(pictures[start : start + TOGETHER])
+            laid = lay_on_canvases(pictures[start : start + TOGETHER])
             found = self.instrument.read(*laid, aligned=self.aligned)
-            values.append(found.values[:, : len(NAMES)])
+            values.append(found.values[:, : len(FACTOR_NAMES)])
         return np.concatenate(values)
 
 
@@ -146,7 +146,7 @@ def find_directions(
         bundle = read_bundle(Path(file))
         bundle.directions.check_generator(generator.sha256)
         return bundle
-    for other in (reconstruction, SHIPPED if SHIPPED.is_file() else None):
+    for other in (reconstruction, SHIPPED_DIRECTIONS if SHIPPED_DIRECTIONS.is_file() else None):
         if other is not None:
             bundle = read_bundle(Path(other))
             if bundle.directions.generator == generator.sha256:
@@ -156,5 +156,5 @@ def find_directions(
 
 def learned_directions(bundle: Bundle, measured: Sequence[str] = (), aligned: bool = False) -> LearnedDirections:
     """Return directions put to work; they must hold what `faceaug discover` writes."""
-    instrument = estimator_of(bundle)
+    instrument = estimator_from_bundle(bundle)
     return LearnedDirections(bundle, PoseLightReader(instrument.reconstruct), instrument, tuple(measured), aligned)

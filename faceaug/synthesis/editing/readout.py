@@ -45,11 +45,11 @@ class PoseLightReading(Protocol):
 
 @dataclass(frozen=True)
 class FaceReader:
-    """Reads pictures in the generator's own framing: the probe sees them as the dataset would.
+    """Reads pictures in the generator's own framing: the classifier sees them as images of the data set.
 
     Attributes
     ----------
-    probe : Classifier or None
+    classifier : Classifier or None
         None where every attribute was measured, and is read by `pose_light`.
     framing : Framing
         The window that gives the dataset's framing.
@@ -63,7 +63,7 @@ class FaceReader:
         Reads view and light, where directions found without labels are there. A label of the same name wins.
     """
 
-    probe: Classifier | None
+    classifier: Classifier | None
     framing: Framing
     ellipse: scene.FaceEllipse
     face_quality: Classifier
@@ -83,7 +83,7 @@ class FaceReader:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kind of each column: "attribute", "view", "light" or "scene"."""
-        tasks = self.probe.tasks if self.probe else ()
+        tasks = self.classifier.tasks if self.classifier else ()
         return (
             *(kind_of(task.name) for task in tasks for _ in task.semantics),
             *map(kind_of, self.pose_light_names),
@@ -93,7 +93,7 @@ class FaceReader:
     @property
     def units(self) -> tuple[str, ...]:
         """Unit of each column."""
-        tasks = self.probe.tasks if self.probe else ()
+        tasks = self.classifier.tasks if self.classifier else ()
         units = ["log-odds" if t.kind == "classes" else "as labelled" for t in tasks for _ in t.semantics]
         if self.pose_light:
             known = dict(zip(self.pose_light.names, self.pose_light.units, strict=True))
@@ -102,14 +102,14 @@ class FaceReader:
 
     @property
     def _attributes(self) -> tuple[str, ...]:
-        return self.probe.semantics if self.probe else ()
+        return self.classifier.semantics if self.classifier else ()
 
     def sigma(self, attribute: str) -> float:
         """Return the standard deviation of the error of an attribute that is a value, in its unit."""
         if self.pose_light and attribute in self.pose_light_names:
             return float(self.pose_light.sigma[self.pose_light.names.index(attribute)])
-        assert self.probe is not None
-        return self.probe.sigma(attribute)
+        assert self.classifier is not None
+        return self.classifier.sigma(attribute)
 
     def view(self, images: Tensor) -> Tensor:
         """Return pictures [N, 3, R, R] in the dataset's framing and overall colour."""
@@ -119,13 +119,15 @@ class FaceReader:
     def __call__(self, images: Tensor) -> Floats:
         """Read pictures [N, 3, R, R] in [-1, 1]: float64 [N, S]."""
         views = self.view(images)
-        columns = [self.probe.read(views)[0]] if self.probe else []
+        columns = [self.classifier.read(views)[0]] if self.classifier else []
         if self.pose_light:
             rows = [self.pose_light.names.index(name) for name in self.pose_light_names]
             columns.append(self.pose_light(images)[:, rows])
-        around = scene.measure(images, self.ellipse).double().numpy()
+        around = scene.measure_scene(images, self.ellipse).double().numpy()
         face_quality = self.face_quality.read(views)[0][:, 1:]
-        return np.concatenate([*columns, around, face_quality, scene.exposure(views)[:, :1].double().numpy()], 1)
+        return np.concatenate(
+            [*columns, around, face_quality, scene.measure_exposure(views)[:, :1].double().numpy()], 1
+        )
 
 
 def kind_of(name: str) -> str:

@@ -1,106 +1,203 @@
-"""What makes samples: a generator whose draws are edited, real faces that are rendered anew, or one after the other."""
+"""The contract of engines: what makes candidates for the cells of a plan.
+
+An engine is created from a `RunRequest`, says what decides its samples and which columns they have, learns what it
+needs once (`prepare`), and then proposes candidates in blocks of attempts (`propose`). What a block holds depends on
+the seed, the cell and the number of the block alone, so blocks may be computed anywhere and in any order. Engines of
+other packages plug in through the entry point group ``faceaug.engines`` (`faceaug.synthesis.engines.registry`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.generators.sampling import synthesize
 from faceaug.planning.plan import PlannedCell
-from faceaug.shards.columns import ENGINES
+from faceaug.shards.columns import Column
+from faceaug.shards.manifest import GeneratorRecord, ModelRecord
 from faceaug.shards.reader import ShardReader
-from faceaug.synthesis.acceptance.near_duplicates import hashes
-from faceaug.synthesis.engines.latent_edit import BlockResult, LatentEditor, attempts_for
+from faceaug.utils.images import Codec, Rgb
+from faceaug.utils.threads import StageProgress
+
+if TYPE_CHECKING:
+    from faceaug.synthesis.estimate import RunEstimate
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """A real picture that a sample was made of: the SHA-256 of its file, and its perceptual hash."""
+
+    sha256: bytes
+    hash: np.uint64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sample that passed every gate but the one on near-copies, which knows all samples of the run.
+
+    Attributes
+    ----------
+    attempt : int
+        The number of its attempt in its cell.
+    seed : int
+        Its own seed.
+    engine : str
+        The engine that made it.
+    image : uint8 [H, W, 3] or bytes
+        Harmonized pixels, or the picture encoded as it is to be stored.
+    quality : int or None
+        Quality of the codec.
+    harmonize : dict
+        The parameters that were drawn for its harmonization.
+    w, origin_w : float32 [D] or None
+        The latent, and the latent before the edit.
+    attr : dict
+        The labels given to it.
+    confidence : dict
+        Calibrated probability of each of them.
+    semantic : dict
+        What was measured.
+    plausibility, realism : float
+        At most 1 passes; NaN where the engine has none.
+    hash : uint64
+        Perceptual hash.
+    source : SourceImage, optional
+        Of a face that was re-rendered, or inverted and edited.
+    """
+
+    attempt: int
+    seed: int
+    engine: str
+    image: NDArray[np.uint8] | bytes
+    quality: int | None
+    harmonize: dict[str, float]
+    w: NDArray[np.float32] | None
+    origin_w: NDArray[np.float32] | None
+    attr: dict[str, Any]
+    confidence: dict[str, float]
+    semantic: dict[str, float]
+    plausibility: float
+    realism: float
+    hash: np.uint64
+    source: SourceImage | None = None
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What a block of attempts gave.
+
+    Attributes
+    ----------
+    candidates : tuple of Candidate
+        In the order of attempts.
+    refused : dict of int to str
+        By attempt, the gate that refused it.
+    nearest : dict of str to float
+        By attribute, the highest probability of what is requested that the held-out classifier gave.
+    """
+
+    candidates: tuple[Candidate, ...]
+    refused: dict[int, str]
+    nearest: dict[str, float]
+
+    def refusals(self, before: int | None = None) -> Counter[str]:
+        """Return the refusals by reason, of the attempts before `before` or of all."""
+        return Counter(reason for attempt, reason in self.refused.items() if before is None or attempt < before)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparationInputs:
+    """What an engine may use to prepare.
+
+    Attributes
+    ----------
+    thumbnails : uint8 [N, 64, 64, 3]
+        All images of the data set, squeezed into squares.
+    codec : "jpeg", "png" or "webp"
+        In which the run's images are encoded.
+    folder : Path
+        Where models of the run are kept; what an interrupted run learnt is read from there.
+    progress : callable (stage, done, total)
+    """
+
+    thumbnails: Rgb
+    codec: Codec
+    folder: Path
+    progress: StageProgress
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What an engine learnt, for the manifest.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Names of the files that it keeps in the folder of models.
+    directions : ModelRecord, optional
+    classifiers : tuple of ModelRecord
+    metrics : dict
+        What was measured on the way, as JSON values; "seconds" holds the seconds of its stages.
+    """
+
+    files: tuple[str, ...] = ()
+    directions: ModelRecord | None = None
+    classifiers: tuple[ModelRecord, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Engine(Protocol):
-    """Makes blocks of attempts at cells; what a block gives depends on seed, cell and block alone."""
+    """Makes candidates for the cells of a plan."""
 
     @property
-    def real(self) -> NDArray[np.uint64]:
-        """Perceptual hashes of the dataset's pictures, of which samples must be no near-copies."""
+    def name(self) -> str:
+        """As the samples' column `engine` and ``--engine`` name it."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns of its samples."""
+
+    @property
+    def generator(self) -> GeneratorRecord | None:
+        """The generator whose samples are edited, if there is one."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON values that decide its samples beside data set, plan and configuration, such as hashes of weights."""
+
+    @property
+    def real_hashes(self) -> NDArray[np.uint64]:
+        """Perceptual hashes [N] of the data set's images, of which samples must be no near-copies; once prepared."""
+
+    def estimate(self) -> RunEstimate:
+        """Return the expected seconds and bytes of the run; asked before anything is prepared, or never."""
+
+    def prepare(self, inputs: PreparationInputs) -> Preparation:
+        """Learn what attempts need, or read what an interrupted run has learnt; called once, before all below."""
 
     def unreachable(self, cell: PlannedCell) -> str:
         """Return why no attempt at a cell could ever be accepted, or an empty text where one could."""
 
     def blocks(self, cell: PlannedCell) -> int:
-        """Return after how many blocks a cell is given up."""
+        """Return the number of blocks after which a cell is given up."""
 
-    def make(self, cell: PlannedCell, block: int) -> BlockResult:
-        """Return a block of attempts."""
-
-    def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
-        """Yield the hashes of a shard's samples that this engine made, as `fill_cells` gave them."""
-
-
-class LatentEditEngine:
-    """The generator at work."""
-
-    def __init__(self, editor: LatentEditor, tries: int) -> None:
-        self._editor, self._tries = editor, tries
-        self._models, self._generator = editor.models, editor.generator
-
-    @property
-    def real(self) -> NDArray[np.uint64]:
-        return self._models.real.hashes
-
-    def unreachable(self, cell: PlannedCell) -> str:
-        return self._editor.unreachable(cell.levels)
-
-    def blocks(self, cell: PlannedCell) -> int:
-        return attempts_for(cell.planned, self._tries)
-
-    def make(self, cell: PlannedCell, block: int) -> BlockResult:
-        return self._editor.make(cell.index, cell.levels, block)
+    def propose(self, cell: PlannedCell, block: int) -> BlockResult:
+        """Return the candidates of a block of attempts. Called from several threads at a time."""
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
-        return drawn_marks(self._editor, reader)
+        """Yield the perceptual hashes of those samples of a shard that it made, as `propose` gave them."""
 
 
-class ChainedEngine:
-    """Engines one after the other: what one leaves short, the next fills."""
-
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines = tuple(engines)
-
-    @property
-    def real(self) -> NDArray[np.uint64]:
-        return self._engines[0].real
-
-    def unreachable(self, cell: PlannedCell) -> str:
-        reasons = [engine.unreachable(cell) for engine in self._engines]
-        return "; ".join(reasons) if all(reasons) else ""
-
-    def blocks(self, cell: PlannedCell) -> int:
-        return sum(count for _, count in self._turns(cell))
-
-    def make(self, cell: PlannedCell, block: int) -> BlockResult:
-        for engine, count in self._turns(cell):
-            if block < count:
-                return engine.make(cell, block)
-            block -= count
-        raise AssertionError("a block beyond the last")
-
-    def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
-        for engine in self._engines:
-            yield from engine.stored_hashes(reader)
-
-    def _turns(self, cell: PlannedCell) -> list[tuple[Engine, int]]:
-        return [(engine, 0 if engine.unreachable(cell) else engine.blocks(cell)) for engine in self._engines]
+def sample_seed(seed: int, cell: int, attempt: int) -> np.random.SeedSequence:
+    """Return the seed sequence of one attempt, the same for any block, batch or worker."""
+    return np.random.SeedSequence(seed, spawn_key=(cell, attempt))
 
 
-def drawn_marks(editor: LatentEditor, reader: ShardReader) -> Iterator[np.uint64]:
-    """Yield hashes of a shard's drawn pictures as they were before finishing, drawn again from their latents."""
-    if "w" not in reader.keys:
-        return
-    w = _rows(reader, "w", "generator")
-    for start in range(0, len(w), 256):
-        images = synthesize(editor.generator, w[start : start + 256], editor.batch_size)
-        yield from hashes(editor.models.reader.view(images))
-
-
-def _rows(reader: ShardReader, key: str, engine: str) -> NDArray[np.float32]:
-    return np.asarray(reader.column(key)[reader.column("engine") == ENGINES.index(engine)])
+def seed_number(seed: np.random.SeedSequence) -> int:
+    """Return a seed sequence as the number that is stored with a sample."""
+    return int(seed.generate_state(1, np.uint64)[0])

@@ -1,4 +1,4 @@
-"""Photographs of a data set as an inversion takes them: found, straightened, and cut as generated faces are shown."""
+"""Photographs of a data set, cropped for inversion: found, straightened, and framed as generated faces are."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor
 from faceaug.appearance.framing import Framing, apply_framing
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import FaceaugError
-from faceaug.inversion.encoder import SIDE
-from faceaug.measurement.alignment import CANVAS, canvases_of
+from faceaug.inversion.encoder import ENCODER_SIDE
+from faceaug.measurement.alignment import CANVAS_SIDE, lay_on_canvases
 from faceaug.measurement.estimator import FaceEstimator
-from faceaug.reconstruction.semantics import NAMES
-from faceaug.utils.images import Rgb, decode, resize
-from faceaug.utils.tensors import as_tensor, cut_to
+from faceaug.reconstruction.semantics import FACTOR_NAMES
+from faceaug.utils.images import Rgb, crop_to_aspect, decode, resize
+from faceaug.utils.tensors import as_tensor
 from faceaug.utils.typing import Floats
 
-TOGETHER = 8
-"""Photographs that are looked at together, filled up with grey ones: what is seen does not depend on the company."""
+CROP_BATCH = 8
+"""Photographs that are measured together. The last batch is filled with grey ones, so that results do not depend on it."""
 UNREADABLE, FACELESS = "source readable", "face found in the source"
 
 
@@ -49,7 +49,7 @@ class FaceCrops:
 
 @dataclass(frozen=True, eq=False)
 class FaceCropper:
-    """Takes a dataset's photographs.
+    """Crops the photographs of a data set.
 
     Attributes
     ----------
@@ -57,11 +57,11 @@ class FaceCropper:
     framing : Framing
         The window of the generator's pictures that a run shows.
     aspect : float
-        Proportions of the dataset's photographs.
+        Proportions of the photographs.
     instrument : FaceEstimator, optional
         Finds faces in the generator's own framing and measures them; without, photographs are taken as they are.
     aligned : bool
-        They are framed as the generator's pictures are.
+        The photographs are framed as generated faces are.
     """
 
     dataset: FaceDataset
@@ -71,39 +71,42 @@ class FaceCropper:
     aligned: bool = False
 
     def take(self, rows: Sequence[int]) -> FaceCrops:
-        """Return the photographs of these rows of the dataset."""
-        photographs, stored_hashes, refused = [], [], []
+        """Return the photographs of these rows of the data set, cropped."""
+        photographs, sha256, refused = [], [], []
         for row in rows:
             try:
                 data = self.dataset.encoded(row)
                 photographs.append(decode(data, name=self.dataset.keys[row], max_pixels=self.dataset.max_pixels))
-                stored_hashes.append(hashlib.sha256(data).digest())
+                sha256.append(hashlib.sha256(data).digest())
                 refused.append("")
             except (FaceaugError, OSError):
-                photographs.append(np.zeros((SIDE, SIDE, 3), np.uint8))
-                stored_hashes.append(bytes(32))
+                photographs.append(np.zeros((ENCODER_SIDE, ENCODER_SIDE, 3), np.uint8))
+                sha256.append(bytes(32))
                 refused.append(UNREADABLE)
-        images = torch.empty(0, 3, SIDE, SIDE)
-        measured = np.full((len(rows), len(NAMES)), np.nan)
+        images = torch.empty(0, 3, ENCODER_SIDE, ENCODER_SIDE)
+        measured = np.full((len(rows), len(FACTOR_NAMES)), np.nan)
         if self.instrument is None:
-            small = [resize(cut_to(photograph, self.aspect), (SIDE, SIDE)) for photograph in photographs]
+            small = [
+                resize(crop_to_aspect(photograph, self.aspect), (ENCODER_SIDE, ENCODER_SIDE))
+                for photograph in photographs
+            ]
             images = as_tensor(np.stack(small)) if small else images
-        for start in range(0, len(rows) if self.instrument else 0, TOGETHER):
-            found, values, reasons = self._found(photographs[start : start + TOGETHER])
-            images = torch.cat([images, found])
-            for k, why in enumerate(reasons, start):
-                refused[k] = refused[k] or (FACELESS if why else "")
+        for start in range(0, len(rows) if self.instrument else 0, CROP_BATCH):
+            crops, values, reasons = self._crop(photographs[start : start + CROP_BATCH])
+            images = torch.cat([images, crops])
+            for k, reason in enumerate(reasons, start):
+                refused[k] = refused[k] or (FACELESS if reason else "")
                 measured[k] = values[k - start]
-        images[torch.tensor([bool(why) for why in refused], dtype=torch.bool)] = 0
-        return FaceCrops(images, tuple(stored_hashes), tuple(refused), measured)
+        images[torch.tensor([bool(reason) for reason in refused], dtype=torch.bool)] = 0
+        return FaceCrops(images, tuple(sha256), tuple(refused), measured)
 
-    def _found(self, photographs: Sequence[Rgb]) -> tuple[Tensor, Floats, tuple[str, ...]]:
-        """Return faces in the run's framing, what is measured on them, and why there is none."""
+    def _crop(self, photographs: Sequence[Rgb]) -> tuple[Tensor, Floats, tuple[str, ...]]:
+        """Return faces in the run's framing, what is measured on them, and why there is none in a photograph."""
         assert self.instrument is not None
-        canvases, shorter = canvases_of(photographs)
-        n, missing = len(photographs), TOGETHER - len(photographs)
-        canvases = torch.cat([canvases, canvases.new_zeros(missing, 3, CANVAS, CANVAS)])
+        canvases, shorter = lay_on_canvases(photographs)
+        n, missing = len(photographs), CROP_BATCH - len(photographs)
+        canvases = torch.cat([canvases, canvases.new_zeros(missing, 3, CANVAS_SIDE, CANVAS_SIDE)])
         shorter = torch.cat([shorter, shorter.new_ones(missing)])
         read = self.instrument.read(canvases, shorter, aligned=self.aligned)
         framed = apply_framing(read.faces.images.cpu(), self.framing)
-        return framed[:n], read.values[:n, : len(NAMES)], read.refusals[:n]
+        return framed[:n], read.values[:n, : len(FACTOR_NAMES)], read.refusals[:n]

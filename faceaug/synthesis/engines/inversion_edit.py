@@ -1,16 +1,16 @@
 """Real faces as the origins of edits: each is inverted, then turned and relit in the latent, and keeps its labels.
 
-What a cell asks of labels, its photographs have; what it asks of view and light, the edit reaches. In a cell of labels
-alone a face takes the yaw and the light from the side of another photograph of the data set, as far as that is not far.
-Its labels are those of its photograph: where the picture drawn of it lost one, the edit gives it back, and of the
-probes it is asked that they find it as they find it in the photograph, or as surely as they are asked of a draw. Where
-the judge does not find it in the photograph, nothing could tell whether it was lost: no edit begins there.
+What a cell requests of labels, its photographs have; what it requests of view and light, the edit reaches. In a cell of
+labels alone a face takes the yaw and the light from the side of another photograph of the data set, as far as that is
+not far. Its labels are those of its photograph: where the generated picture lost one, the edit restores it. The
+classifiers must find a label as surely as in the photograph, or as surely as in a generated face. Where the held-out
+classifier does not find it in the photograph, nothing could tell whether it was lost, and no edit begins there.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,146 +20,197 @@ from torch import Tensor
 
 from faceaug.appearance import scene
 from faceaug.classifiers.classifier import Task
+from faceaug.datasets.thumbnails import common_aspect
+from faceaug.errors import DatasetError, UsageError
+from faceaug.generators.base import Generator
 from faceaug.generators.sampling import synthesize
+from faceaug.inversion.distance import MIN_PHOTOGRAPHS
 from faceaug.inversion.inverter import Inverter
 from faceaug.planning.plan import PlannedCell
-from faceaug.reconstruction.semantics import NAMES
-from faceaug.shards.reader import ShardReader
-from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult, extrapolate
+from faceaug.reconstruction.semantics import FACTOR_NAMES
+from faceaug.shards.columns import Column
+from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult
 from faceaug.synthesis.editing.objectives import (
     CLEAR,
-    SOUND_ROOM,
+    QUALITY_ROOM,
     AttributeGoal,
     confidences,
     edit_objective,
     goal_values,
 )
 from faceaug.synthesis.editing.origin_search import CellThresholds, Seeds
-from faceaug.synthesis.engines.base import drawn_marks
+from faceaug.synthesis.editing.pose_readout import LearnedDirections
+from faceaug.synthesis.engines.base import (
+    BlockResult,
+    Candidate,
+    Preparation,
+    PreparationInputs,
+    SourceImage,
+    sample_seed,
+)
 from faceaug.synthesis.engines.face_crops import FaceCropper
-from faceaug.synthesis.engines.latent_edit import REACH, BlockResult, Candidate, LatentEditor, SourceImage, sample_seed
-from faceaug.synthesis.engines.source_faces import SourceFaces
-from faceaug.synthesis.sample_schema import ERROR, KeptLabels
+from faceaug.synthesis.engines.fitted_inversion import (
+    ENCODER_FILE,
+    INVERSION_FILE,
+    MOST_TURNED,
+    fit_inversion,
+    too_few_photographs,
+)
+from faceaug.synthesis.engines.latent_edit import LatentEditBase, files_in
+from faceaug.synthesis.engines.latent_editor import EditedBlock
+from faceaug.synthesis.engines.source_faces import SourceFaces, is_rendered
+from faceaug.synthesis.request import RunRequest
+from faceaug.synthesis.sample_columns import INVERSION_ERROR, inversion_columns, joined_columns, kept_labels
 from faceaug.utils.typing import Floats
 
-BLOCK = 16
+INVERSION_BLOCK = 16
 """Attempts that are computed together, whatever the number of workers."""
-UNLIKE = "photograph drawn alike"
-"""The reason of real faces of which the generator draws too little for an edit to begin with."""
+UNLIKE = "inversion close enough"
+"""The reason of photographs of which the generator shows too little for an edit to begin with."""
 UNMOVED = "turned or relit"
-"""The reason of those of which no edit came nearer to what was asked than the picture drawn of the photograph."""
-UNREAD = "label read off the photograph"
-"""The reason of those in which the judge finds their own label less surely than by chance."""
-TURNED = dict(yaw=20.0, light_x=30.0)
-"""What is given to faces where their cell asks for labels alone, and by how many degrees at most."""
+"""The reason of those of which no edit came nearer to the request than the generated picture of the photograph."""
+UNREAD = "label found in the photograph"
+"""The reason of those in which the held-out classifier finds their own label less surely than by chance."""
 
 
 @dataclass(frozen=True, eq=False)
 class InvertedSource:
-    """A photograph, inverted."""
+    """A photograph, inverted.
+
+    Attributes
+    ----------
+    w : float32 [D]
+    error : float
+        Distance between the photograph and its generated picture; NaN where it was not inverted.
+    sha256 : bytes
+    refused : str
+        Why no edit begins with it, or an empty text.
+    guidance, held_out : float64 [S]
+        What the guidance classifier and the held-out classifier read off the photograph.
+    """
 
     w: NDArray[np.float32]
     error: float
     sha256: bytes
-    refused: str  # why it cannot be begun with, or ""
-    steering: Floats  # what the steering probe reads off the photograph, and the judge
-    judged: Floats
+    refused: str
+    guidance: Floats
+    held_out: Floats
 
 
-class InversionEngine:
-    """Makes samples of inverted real faces; an `Engine`.
+class InversionEngine(LatentEditBase):
+    """Edits inverted real faces; an `Engine`.
 
-    Parameters
-    ----------
-    editor : LatentEditor
-        Of the run; it judges and finishes.
-    inverter : Inverter
-    studio : FaceCropper
-    sources : SourceFaces
-        Of the plan's cells, a cell's own faces among them.
-    labels : KeptLabels
-    common : float64 [M, 2]
-        Yaw and light_x of photographs of the data set; may be empty where all cells ask for view or light.
-    tries, uses : int
-        Attempts for each planned sample; samples that one photograph may give.
+    Raises
+    ------
+    DatasetError, UsageError
+        When there are too few photographs, or nothing could turn or relight a face.
     """
 
-    def __init__(
-        self, editor: LatentEditor, inverter: Inverter, studio: FaceCropper, sources: SourceFaces, labels: KeptLabels,
-        common: Floats, *, tries: int, uses: int,
-    ) -> None:  # fmt: skip
-        self._workshop, self._guide, self._inverter, self._studio = editor, editor.guide, inverter, studio
-        self._sources, self._labels, self._common, self._tries, self._uses = sources, labels, common, tries, uses
+    def __init__(self, request: RunRequest, generator: Generator, learned: LearnedDirections | None) -> None:
+        super().__init__(request, generator, learned)
+        dataset, axes = request.dataset, request.plan.axes
+        if len(dataset) < MIN_PHOTOGRAPHS:
+            raise DatasetError(too_few_photographs(dataset, len(dataset), {}))
+        if learned is None and not any(is_rendered(axis) for axis in axes):
+            raise UsageError(
+                f"--from-real turns and relights real faces, and no directions of view and light are known in "
+                f"{generator.name!r}: find them with faceaug discover and name the file as --directions FILE"
+            )
+        config = request.config
+        self._sources = SourceFaces(dataset, axes, (), config.thresholds.drift, config.seed, own=True)
+        self._labels = kept_labels(dataset, axes)
+        self._inverter: Inverter | None = None
+        self._cropper: FaceCropper | None = None
+        self._common: Floats = np.empty((0, len(MOST_TURNED)))
         self._rows: dict[int, NDArray[np.int64]] = {}
-        self._standing: dict[int, tuple[tuple[AttributeGoal, ...], CellThresholds]] = {}
-        self._origins: dict[int, InvertedSource] = {}
+        self._requirements: dict[int, tuple[tuple[AttributeGoal, ...], CellThresholds]] = {}
+        self._inverted: dict[int, InvertedSource] = {}
         self._lock, self._all = threading.Lock(), threading.Lock()
 
     @property
-    def real(self) -> NDArray[np.uint64]:
-        return self._guide.real.hashes
+    def columns(self) -> tuple[Column, ...]:
+        return joined_columns(inversion_columns(self._labels), super().columns)
 
-    def beyond(self, cell: PlannedCell) -> str:
-        return self._workshop.beyond(cell.levels) if len(self._rows_of(cell)) else self._sources.none_for(cell.levels)
+    def prepare(self, inputs: PreparationInputs) -> Preparation:
+        """Fit classifiers, directions and the inversion, or read those of an interrupted run."""
+        fitted = super().prepare(inputs)
+        request, models, measured = self.request, self.editor.models, self.request.dataset.measured
+        self._cropper = FaceCropper(
+            request.dataset,
+            models.reader.framing,
+            common_aspect(request.dataset),
+            self.learned.instrument if self.learned else None,
+            measured.aligned if measured else request.config.aligned,
+        )
+        inversion = fit_inversion(request, self.editor, self._cropper, inputs.folder, inputs.progress)
+        self._inverter, self._common = inversion.inverter, inversion.common
+        return replace(
+            fitted,
+            files=(*fitted.files, *files_in(inputs.folder, (ENCODER_FILE, INVERSION_FILE))),
+            metrics={**fitted.metrics, "inversion": inversion.metrics},
+        )
+
+    def unreachable(self, cell: PlannedCell) -> str:
+        if not len(self._rows_of(cell)):
+            return self._sources.none_for(cell.levels)
+        return self.editor.unreachable(cell.levels)
 
     def blocks(self, cell: PlannedCell) -> int:
-        return -(-self._attempts(cell) // BLOCK)
+        """Return the number of blocks of `tries` attempts for each planned sample that its photographs may give."""
+        config = self.request.config
+        samples = min(cell.planned, len(self._rows_of(cell)) * config.max_uses)
+        return -(-max(2 * INVERSION_BLOCK, samples * config.tries) // INVERSION_BLOCK)
 
-    def make(self, cell: PlannedCell, block: int) -> BlockResult:
-        """Return block number `block` of attempts at a cell."""
+    def propose(self, cell: PlannedCell, block: int) -> BlockResult:
         torch.set_num_threads(1)
-        attempts = list(range(block * BLOCK, (block + 1) * BLOCK))
-        parts, standard = self._standing_of(cell)
-        sources = self._sources_of(cell, parts, attempts)
-        attempts = attempts[: len(sources)]
-        origins = self._inverted(sources)
-        reasons = [self._refusal(origins[row], parts) for row in sources]
-        refused = {attempt: why for attempt, why in zip(attempts, reasons, strict=True) if why}
-        left = [k for k, attempt in enumerate(attempts) if attempt not in refused]
-        if not left:
+        numbers = list(range(block * INVERSION_BLOCK, (block + 1) * INVERSION_BLOCK))
+        goals, required = self._requirements_of(cell)
+        rows = self._sources_of(cell, goals, numbers)
+        inverted = self._invert(rows)
+        source_of = dict(zip(numbers, rows, strict=False))  # fewer where no photograph is any good
+        refused = {
+            number: reason for number, row in source_of.items() if (reason := self._refusal(inverted[row], goals))
+        }
+        attempts = [number for number in source_of if number not in refused]
+        if not attempts:
             return BlockResult((), refused, {})
-        attempts, sources = [attempts[k] for k in left], [sources[k] for k in left]
-        seeds = [sample_seed(self._workshop.seed, cell.index, attempt) for attempt in attempts]
-        begun = [origins[row] for row in sources]
-        least = self._least(parts, begun)
-        ask, edited = self._edited(parts, standard, sources, begun, least[0], seeds)
-        made = self._workshop.judge(parts, standard, ask, edited, attempts, seeds, least)
-        still = {a for a, steps in zip(attempts, edited.steps.tolist(), strict=True) if not steps}
-        refused |= dict.fromkeys(still, UNMOVED)
-        made = replace(made, candidates=tuple(found for found in made.candidates if found.attempt not in still))
-        of = dict(zip(attempts, sources, strict=True))
-        candidates = tuple(self._labelled(cell, found, of[found.attempt], origins) for found in made.candidates)
-        return BlockResult(candidates, {**made.refused, **refused}, made.nearest)
+        origins = [inverted[source_of[number]] for number in attempts]
+        seeds = [sample_seed(self.request.config.seed, cell.index, number) for number in attempts]
+        least = self._least(goals, origins)
+        rows = [source_of[number] for number in attempts]
+        objective, edited = self._edit(goals, required, _Origins(rows, origins, least[0], seeds))
+        result = self.editor.assess(EditedBlock(goals, required, objective, edited, attempts, seeds, least))
+        unmoved = {a for a, steps in zip(attempts, edited.steps.tolist(), strict=True) if not steps}
+        refused |= dict.fromkeys(unmoved, UNMOVED)
+        candidates = tuple(
+            self._labelled(candidate, source_of[candidate.attempt], inverted)
+            for candidate in result.candidates
+            if candidate.attempt not in unmoved
+        )
+        return BlockResult(candidates, {**result.refused, **refused}, result.nearest)
 
-    def marks(self, reader: ShardReader) -> Iterator[np.uint64]:
-        return drawn_marks(self._workshop, reader)
-
-    def _attempts(self, cell: PlannedCell) -> int:
-        """Allowed are so many for each sample that is planned, as far as its photographs may give so many samples."""
-        return max(2 * BLOCK, min(cell.planned, len(self._rows_of(cell)) * self._uses) * self._tries)
-
-    def _sources_of(self, cell: PlannedCell, parts: Sequence[AttributeGoal], attempts: Sequence[int]) -> list[int]:
-        """Return the photograph of each attempt: every one once, and then again those that can be begun with.
+    def _sources_of(self, cell: PlannedCell, goals: Sequence[AttributeGoal], attempts: Sequence[int]) -> list[int]:
+        """Return the photograph of each attempt: each one once, and then again those that edits can begin with.
 
         There are fewer where no photograph is any good.
         """
         rows = self._rows_of(cell).tolist()
         if attempts[-1] < len(rows):
             return [rows[attempt] for attempt in attempts]
-        with self._all:  # the first to come inverts them, for all
-            good = [row for row, origin in self._inverted(rows).items() if not self._refusal(origin, parts)]
+        with self._all:  # the first worker to come inverts them, for all
+            good = [row for row, source in self._invert(rows).items() if not self._refusal(source, goals)]
         once = [rows[attempt] for attempt in attempts if attempt < len(rows)]
         again = [good[(attempt - len(rows)) % len(good)] for attempt in attempts if attempt >= len(rows) and good]
         return [*once, *again]
 
-    def _refusal(self, origin: InvertedSource, parts: Sequence[AttributeGoal]) -> str:
+    def _refusal(self, source: InvertedSource, goals: Sequence[AttributeGoal]) -> str:
         """Return why no edit towards a cell begins with a photograph, or an empty text."""
-        classes = [part for part in parts if part.task.kind == "classes"]
-        if origin.refused or not classes:
-            return origin.refused
-        sure = confidences(classes, self._guide.judge, origin.judged[None])[0]
-        chance = np.array([1 / len(part.task.levels) for part in classes])
-        return UNREAD if (sure < chance).any() else ""
+        classes = [goal for goal in goals if goal.task.kind == "classes"]
+        if source.refused or not classes:
+            return source.refused
+        read = confidences(classes, self.editor.models.held_out, source.held_out[None])[0]
+        chance = np.array([1 / len(goal.task.levels) for goal in classes])
+        return UNREAD if (read < chance).any() else ""
 
     def _rows_of(self, cell: PlannedCell) -> NDArray[np.int64]:
         with self._lock:
@@ -167,120 +218,141 @@ class InversionEngine:
                 self._rows[cell.index] = self._sources.rows(cell.index, cell.levels)
             return self._rows[cell.index]
 
-    def _standing_of(self, cell: PlannedCell) -> tuple[tuple[AttributeGoal, ...], CellThresholds]:
+    def _requirements_of(self, cell: PlannedCell) -> tuple[tuple[AttributeGoal, ...], CellThresholds]:
         with self._lock:
-            if cell.index not in self._standing:
-                self._standing[cell.index] = self._workshop.standing(cell.index, cell.levels)[:2]
-            return self._standing[cell.index]
+            if cell.index not in self._requirements:
+                self._requirements[cell.index] = self.editor.requirements(cell.index, cell.levels)[:2]
+            return self._requirements[cell.index]
 
-    def _inverted(self, rows: Sequence[int]) -> dict[int, InvertedSource]:
-        """Return these photographs inverted; of one that was met before, what was found then.
+    def _invert(self, rows: Sequence[int]) -> dict[int, InvertedSource]:
+        """Return these photographs inverted; each is inverted once.
 
-        Two threads may meet one at the same time and find the same.
+        Two threads may invert one at the same time and find the same.
         """
-        new = [row for row in dict.fromkeys(rows) if row not in self._origins]
-        taken = self._studio.take(new)
-        usable = [k for k, why in enumerate(taken.refused) if not why]
+        assert self._cropper is not None, "an engine is prepared before it proposes"
+        assert self._inverter is not None, "an engine is prepared before it proposes"
+        new = [row for row in dict.fromkeys(rows) if row not in self._inverted]
+        crops = self._cropper.take(new)
+        usable = [k for k, reason in enumerate(crops.refused) if not reason]
         place = {k: at for at, k in enumerate(usable)}
-        found = self._inverter(taken.images[usable])
-        steering, judged = self._read(taken.images)
-        most = self._workshop.limits.inversion
+        found = self._inverter(crops.images[usable])
+        guidance, held_out = self._read(crops.images)
         for k, row in enumerate(new):
-            if taken.refused[k]:
-                nothing = np.zeros(self._workshop.generator.w_dim, np.float32)
-                w, error, why = nothing, float("nan"), taken.refused[k]
+            if crops.refused[k]:
+                w, error, reason = np.zeros(self.source_generator.w_dim, np.float32), float("nan"), crops.refused[k]
             else:
                 w, error = found.w[place[k]], float(found.error[place[k]])
-                why = "" if error <= most else UNLIKE
-            self._origins[row] = InvertedSource(w, error, taken.sha256[k], why, steering[k], judged[k])
-        return {row: self._origins[row] for row in rows}
+                reason = "" if error <= self.request.config.thresholds.inversion else UNLIKE
+            self._inverted[row] = InvertedSource(w, error, crops.sha256[k], reason, guidance[k], held_out[k])
+        return {row: self._inverted[row] for row in rows}
 
     def _read(self, photographs: Tensor) -> tuple[Floats, Floats]:
-        """Return what the probes read off photographs, each on its own: company changes the last bits."""
-        judge = self._guide.judge
-        probe = self._guide.reader.probe or judge
-        steering = [probe.read(photograph[None])[0] for photograph in photographs]
-        judged = [judge.read(photograph[None])[0] for photograph in photographs]
-        return (np.concatenate(steering), np.concatenate(judged)) if steering else (np.empty((0, 0)), np.empty((0, 0)))
+        """Return what the classifiers read off photographs, each on its own: a batch changes the last bits."""
+        models = self.editor.models
+        guidance = models.reader.classifier or models.held_out
+        if not len(photographs):
+            return np.empty((0, 0)), np.empty((0, 0))
+        return (
+            np.concatenate([guidance.read(photograph[None])[0] for photograph in photographs]),
+            np.concatenate([models.held_out.read(photograph[None])[0] for photograph in photographs]),
+        )
 
-    def _least(self, parts: Sequence[AttributeGoal], origins: Sequence[InvertedSource]) -> tuple[Floats, Floats]:
-        """Return what must be read of what is asked [N, A], by the steering probe and by the judge.
+    def _least(self, goals: Sequence[AttributeGoal], sources: Sequence[InvertedSource]) -> tuple[Floats, Floats]:
+        """Return what must be read of the request [N, A], by the guidance classifier and by the held-out classifier.
 
-        Of labels no more than the photograph is given: they are known, and no probe is right about every face.
+        Of labels no more than is read off the photograph: they are known, and no classifier is right about every face.
         """
-        guide, limits = self._guide, self._workshop.limits
+        models, thresholds = self.editor.models, self.request.config.thresholds
+        guidance = models.reader.classifier or models.held_out
         both = []
-        for probe, most, read in (
-            (guide.reader.probe or guide.judge, limits.confidence, [origin.steering for origin in origins]),
-            (guide.judge, limits.judge, [origin.judged for origin in origins]),
+        for classifier, most, read in (
+            (guidance, thresholds.confidence, [source.guidance for source in sources]),
+            (models.held_out, thresholds.held_out, [source.held_out for source in sources]),
         ):
-            least = np.full((len(origins), len(parts)), most)
-            for k, part in enumerate(parts):
-                if not _moves(part):
-                    least[:, k] = np.minimum(most, confidences([part], probe, np.stack(read))[:, 0])
+            least = np.full((len(sources), len(goals)), most)
+            for k, goal in enumerate(goals):
+                if not _moves(goal):
+                    least[:, k] = np.minimum(most, confidences([goal], classifier, np.stack(read))[:, 0])
             both.append(least)
         return both[0], both[1]
 
-    def _edited(
-        self, parts: Sequence[AttributeGoal], standard: CellThresholds, rows: Sequence[int], origins: Sequence[InvertedSource],
-        least: Floats, seeds: Seeds,
-    ) -> tuple[EditObjective, EditResult]:  # fmt: skip
-        """Edit origins towards what their cell asks."""
-        editor, guide = self._workshop, self._guide
-        w = np.stack([origin.w for origin in origins])
-        read = guide.reader(synthesize(editor.generator, w, editor.batch_size))
-        ask = replace(
-            self._ask(parts, read, rows, least, seeds), within=(scene.SOUNDNESS,),
-            bounds=np.array([[standard.sound, standard.sound + SOUND_ROOM]]),
-        )  # fmt: skip
-        moving = [part for part in parts if _moves(part)]
-        edited = extrapolate(
-            editor.generator, guide.directions, guide.reader, w, ask, covariance=guide.covariance(moving),
-            corrections=editor.corrections, reach=REACH * guide.reach, batch_size=editor.batch_size,
-        )  # fmt: skip
-        return ask, edited
+    def _edit(
+        self, goals: Sequence[AttributeGoal], required: CellThresholds, origins: _Origins
+    ) -> tuple[EditObjective, EditResult]:
+        """Edit inverted faces towards what their cell requests."""
+        models = self.editor.models
+        w = np.stack([source.w for source in origins.sources])
+        read = models.reader(synthesize(self.source_generator, w, self.request.config.batch_size))
+        least = required.face_quality
+        objective = replace(
+            self._objective(goals, read, origins),
+            within=(scene.FACE_QUALITY,),
+            bounds=np.array([[least, least + QUALITY_ROOM]]),
+        )
+        return objective, self.editor.extrapolate(w, objective, [goal for goal in goals if _moves(goal)])
 
-    def _ask(
-        self, parts: Sequence[AttributeGoal], read: Floats, rows: Sequence[int], least: Floats, seeds: Seeds
-    ) -> EditObjective:  # fmt: skip
-        """Return what is asked of faces that read as `read` [N, S] now; of labels, `least` [N, A] at least."""
-        guide = self._guide
-        streams = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
-        moving, held = [part for part in parts if _moves(part)], [part for part in parts if not _moves(part)]
+    def _objective(self, goals: Sequence[AttributeGoal], read: Floats, origins: _Origins) -> EditObjective:
+        """Return the request for faces that read as `read` [N, S] now."""
+        models, directions = self.editor.models, self.editor.models.directions
+        streams = [np.random.Generator(np.random.PCG64(seed)) for seed in origins.seeds]
+        moving, fixed = [goal for goal in goals if _moves(goal)], [goal for goal in goals if not _moves(goal)]
         if moving:
-            aim = goal_values(moving, guide.survey, np.stack([stream.random(len(moving)) for stream in streams]))
+            uniform = np.stack([stream.random(len(moving)) for stream in streams])
+            values = goal_values(moving, models.survey, uniform)
         else:
-            moving = [AttributeGoal(Task(name, "value", ()), name, "") for name in TURNED]
+            moving = [AttributeGoal(Task(name, "value", ()), name, "") for name in MOST_TURNED]
             others = self._common[[int(stream.integers(len(self._common))) for stream in streams]]
-            now, most = read[:, guide.directions.index(list(TURNED))], np.array(list(TURNED.values()))
-            aim = np.clip(others, now - most, now + most)
-        # The skin stays as it is: a photograph's light was the camera's choice, a darker or lighter face is nobody's.
-        ask = edit_objective(moving, aim, guide.directions, (*guide.kept(), scene.EXPOSURE), guide.reader.surroundings)
-        if not held:
-            return ask
-        label = np.empty((len(rows), len(held)))
-        for k, part in enumerate(held):
-            if part.task.kind == "classes":
-                share = least[:, parts.index(part)].clip(1e-3, 1 - 1e-3)
-                label[:, k] = np.log(share / (1 - share)) + CLEAR
-            else:  # a number that the photograph is labelled with
-                label[:, k] = [self._labels.of(row)[part.task.name] for row in rows]
-        also = edit_objective(held, label, guide.directions, ())
+            now, most = read[:, directions.index(list(MOST_TURNED))], np.array(list(MOST_TURNED.values()))
+            values = np.clip(others, now - most, now + most)
+        # The skin stays as it is: a changed skin would be another person's.
+        kept = (*models.kept(), scene.EXPOSURE)
+        objective = edit_objective(moving, values, directions, kept, models.reader.pose_light_names)
+        if not fixed:
+            return objective
+        labels = edit_objective(fixed, self._label_values(goals, fixed, origins), directions, ())
         return replace(
-            ask, names=(*ask.names, *also.names), aim=np.concatenate([ask.aim, also.aim], 1),
-            at_least=np.concatenate([ask.at_least, also.at_least]),
-            tolerance=np.concatenate([ask.tolerance, also.tolerance]),
-        )  # fmt: skip
+            objective,
+            names=(*objective.names, *labels.names),
+            values=np.concatenate([objective.values, labels.values], 1),
+            at_least=np.concatenate([objective.at_least, labels.at_least]),
+            tolerance=np.concatenate([objective.tolerance, labels.tolerance]),
+        )
 
-    def _labelled(self, cell: PlannedCell, found: Candidate, row: int, origins: dict[int, InvertedSource]) -> Candidate:
-        """Give a sample the labels of its photograph, and say which it is."""
-        origin, labels = origins[row], self._labels.of(row)
-        reached = {name: value for name, value in found.attr.items() if name not in self._labels.values}
+    def _label_values(
+        self, goals: Sequence[AttributeGoal], fixed: Sequence[AttributeGoal], origins: _Origins
+    ) -> Floats:
+        """Return the values [N, K] at which the labels of photographs are read, or by which they are numbers."""
+        values = np.empty((len(origins.rows), len(fixed)))
+        for k, goal in enumerate(fixed):
+            if goal.task.kind == "classes":
+                share = origins.least[:, goals.index(goal)].clip(1e-3, 1 - 1e-3)
+                values[:, k] = np.log(share / (1 - share)) + CLEAR
+            else:
+                values[:, k] = [self._labels.of(row)[goal.task.name] for row in origins.rows]
+        return values
+
+    def _labelled(self, candidate: Candidate, row: int, inverted: dict[int, InvertedSource]) -> Candidate:
+        """Give a candidate the labels of its photograph, and say which it is."""
+        source, labels = inverted[row], self._labels.of(row)
+        reached = {name: value for name, value in candidate.attr.items() if name not in self._labels.values}
         return replace(
-            found, attr={**labels, **reached}, semantic={**found.semantic, ERROR: origin.error},
-            source=SourceImage(origin.sha256, self.real[row]),
-        )  # fmt: skip
+            candidate,
+            attr={**labels, **reached},
+            semantic={**candidate.semantic, INVERSION_ERROR: source.error},
+            source=SourceImage(source.sha256, self.real_hashes[row]),
+        )
 
 
-def _moves(part: AttributeGoal) -> bool:
-    return part.task.kind != "classes" and part.task.name in NAMES
+@dataclass(frozen=True, eq=False)
+class _Origins:
+    """The inverted faces of a block of attempts: rows of the data set, and by attempt what must be read of labels."""
+
+    rows: Sequence[int]
+    sources: Sequence[InvertedSource]
+    least: Floats  # [N, A], by the guidance classifier
+    seeds: Seeds
+
+
+def _moves(goal: AttributeGoal) -> bool:
+    """Tell whether an edit reaches a goal; the others are labels that it keeps."""
+    return goal.task.kind != "classes" and goal.task.name in FACTOR_NAMES

@@ -1,54 +1,82 @@
-"""Real faces, turned and relit, as samples: no generator, no probes; the labels are those of the photograph.
+"""Real faces, turned and relit, as samples: no generator, no classifiers; the labels are those of the photograph.
 
 An attempt takes one photograph. What is measured on it is moved by as little as brings it into the cell's bins: it is
 rendered on its canvas, measured again, and corrected by what is missing, a few times. Then it is rendered at its full
-size, written as it would be stored, and everything that decides is measured on that.
+size, encoded as it would be stored, and everything that decides is measured on that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.analysis.axes import Axis
-from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.thumbnails import common_aspect
 from faceaug.errors import FaceaugError
-from faceaug.measurement.alignment import canvas_of, canvases_of, extent_of, stacked
+from faceaug.measurement.alignment import canvas_extent, lay_on_canvas, lay_on_canvases, stack_canvases
 from faceaug.measurement.estimator import FaceEstimator, Measurements
+from faceaug.measurement.measure import load_estimator
 from faceaug.planning.plan import PlannedCell
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.reconstruction.warp import Warp, apply_warp, compute_warp
-from faceaug.shards.columns import ENGINES
+from faceaug.shards.columns import Column
+from faceaug.shards.manifest import ModelRecord
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.writer import encoded
-from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
 from faceaug.synthesis.acceptance.near_duplicates import hashes
-from faceaug.synthesis.engines.latent_edit import BlockResult, Candidate, SourceImage
-from faceaug.synthesis.engines.source_faces import REACH, SourceFaces, SourceGoal
-from faceaug.synthesis.sample_schema import kept_labels
-from faceaug.utils.images import Codec, ImageInfo, decode, decode_with_info, resize
-from faceaug.utils.tensors import as_tensor, cut_to
+from faceaug.synthesis.engines.base import (
+    BlockResult,
+    Candidate,
+    Engine,
+    Preparation,
+    PreparationInputs,
+    SourceImage,
+    seed_number,
+)
+from faceaug.synthesis.engines.source_faces import REACH, SourceFaces, SourceGoal, check_axes
+from faceaug.synthesis.estimate import RunEstimate, rerender_estimate
+from faceaug.synthesis.request import RunRequest
+from faceaug.synthesis.sample_columns import kept_labels, rerender_columns
+from faceaug.utils.images import Codec, ImageInfo, crop_to_aspect, decode, decode_with_info, resize
+from faceaug.utils.tensors import as_tensor
 from faceaug.utils.typing import Floats
 
-BLOCK = 16
+RERENDER_BLOCK = 16
 """Attempts that are computed together, whatever the number of workers."""
 CORRECTIONS = 3
-GAIN = 1.25  # of a correction: readings follow a turn by a bit less than it was
+GAIN = 1.25  # of a correction: measurements follow a turn by a bit less than it was
 DIFFERENT = (3.0, 0.04)  # degrees and share by which a table may differ from what is measured on the photograph
-BURNT, MORE_BURNT = 0.97, 0.03  # brightness that is burnt out, and by how much its share may grow
-UNREADABLE, OTHERWISE, REACHED, COVERED, WHOLE, EXPOSED, FACE = (
-    "source readable", "source measured as its table says", "value reached", "nothing left uncovered", "not melted",
-    "well exposed", "read as a face again",
-)  # fmt: skip
-_SEEDS = 2**32 - 3  # third number of the seeds' spawn key: the generator's attempts have two
+CLIPPED, MORE_CLIPPED = 0.97, 0.03  # brightness that counts as clipped, and by how much its share may grow
+UNREADABLE, OTHERWISE = "source readable", "source measured as its table says"
+COVERED, DISTORTED = "nothing left uncovered", "not distorted"
+EXPOSED, FACE, REACHED = "well exposed", "face found again", "value reached"
+_SEED_KEY = 2**32 - 3  # third number of the seeds' spawn key: the generator's attempts have two
+
+
+def create_engine(request: RunRequest) -> Engine:
+    """Load what measures faces, and return the engine.
+
+    Raises
+    ------
+    UsageError
+        When the plan has no bins of view or light.
+    IntegrityError
+        When the estimator's file cannot be read.
+    """
+    check_axes(request.plan.axes, request.config.engine)
+    given = request.config.reconstruction
+    estimator = (
+        given if isinstance(given, FaceEstimator) else load_estimator(given)
+    )  # photographs stay on the processor
+    return RerenderEngine(request, estimator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,74 +91,125 @@ class _Photograph:
     quality: int | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Attempts:
+    """A block of attempts whose photographs could be read, N of them, with A goals.
+
+    Attributes
+    ----------
+    numbers : tuple of int
+    photographs : tuple of _Photograph
+    rows : int64 [N]
+        Of the data set.
+    goals : tuple of SourceGoal
+    before : Measurements
+        Of the photographs.
+    canvases, shorter : Tensor [N, 3, C, C], [N]
+    """
+
+    numbers: tuple[int, ...]
+    photographs: tuple[_Photograph, ...]
+    rows: NDArray[np.int64]
+    goals: tuple[SourceGoal, ...]
+    before: Measurements
+    canvases: Tensor
+    shorter: Tensor
+
+    @property
+    def columns(self) -> list[int]:
+        """Where the goals stand among what is measured."""
+        return [goal.column for goal in self.goals]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rerendered:
+    """A photograph rendered anew at its full size, and what is measured on it as it would be stored."""
+
+    image: NDArray[np.uint8] | bytes
+    stored: NDArray[np.uint8]
+    after: Measurements
+    refused: str
+
+
 class RerenderEngine:
-    """Makes samples of real faces; an `Engine`.
+    """Turns and relights real faces; an `Engine`. The rows of the data set are the sources.
 
     Parameters
     ----------
-    dataset : FaceDataset
-        Its rows are the sources, so the training part alone where it has splits.
-    axes : sequence of Axis
-        Of the plan.
+    request : RunRequest
     estimator : FaceEstimator
-        What measured the dataset's columns.
-    thresholds : AcceptanceThresholds
-    real : uint64 [N]
-        Perceptual hashes of the dataset's pictures, a row each.
-    aspect : float
-        Proportions to which pictures were cut for these hashes.
-    keep : sequence of str
-        Columns to be kept, where they are measured.
-    tries, seed : int
-    aligned : bool
-        How the dataset was measured.
-    codec : Codec or None
-        In which samples are stored; None where pixels are kept as they are.
+        What measured the columns of the data set.
     """
 
-    def __init__(
-        self, dataset: FaceDataset, axes: Sequence[Axis], estimator: FaceEstimator, thresholds: AcceptanceThresholds, real: NDArray[np.uint64], *,
-        aspect: float, keep: Sequence[str] = (), tries: int, seed: int, aligned: bool, codec: Codec | None,
-    ) -> None:  # fmt: skip
-        self._dataset, self._estimator, self._limits, self._real = dataset, estimator, thresholds, real
-        self._sources = SourceFaces(dataset, axes, keep, thresholds.drift, seed)
-        self._aspect, self._tries, self._seed, self._aligned, self._codec = aspect, tries, seed, aligned, codec
+    name = "rerender"
+    generator = None
+
+    def __init__(self, request: RunRequest, estimator: FaceEstimator) -> None:
+        dataset, axes, config = request.dataset, request.plan.axes, request.config
+        self._request, self._estimator = request, estimator
+        self._dataset, self._axes, self._config = dataset, axes, config
+        self._sources = SourceFaces(dataset, axes, config.keep, config.thresholds.drift, config.seed)
         self._labels = kept_labels(dataset, axes)
+        self._aligned = dataset.measured.aligned if dataset.measured else config.aligned
+        self._real: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._aspect = 1.0
+        self._codec: Codec | None = None  # None where pixels are kept as they are
         self._rows: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
 
     @property
-    def real(self) -> NDArray[np.uint64]:
+    def columns(self) -> tuple[Column, ...]:
+        return rerender_columns(self._axes, self._labels)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"estimator": self._estimator.sha256}
+
+    @property
+    def real_hashes(self) -> NDArray[np.uint64]:
         return self._real
+
+    def estimate(self) -> RunEstimate:
+        return rerender_estimate(self._request, self._estimator)
+
+    def prepare(self, inputs: PreparationInputs) -> Preparation:
+        """Hash the data set's images."""
+        self._aspect = common_aspect(self._dataset)
+        self._codec = inputs.codec if self._config.layout == "blob" else None
+        pieces = np.array_split(inputs.thumbnails, max(1, len(inputs.thumbnails) // 1024))
+        self._real = np.concatenate([hashes(as_tensor(piece)) for piece in pieces])
+        sha256 = self._estimator.sha256
+        return Preparation(classifiers=(ModelRecord(name="reconstruction", sha256=sha256),) if sha256 else ())
 
     def unreachable(self, cell: PlannedCell) -> str:
         return "" if len(self._sources_of(cell)) else self._sources.none_for(cell.levels)
 
     def blocks(self, cell: PlannedCell) -> int:
         """Return after how many blocks each source was tried once, or as many tries were made as are allowed."""
-        return -(-min(len(self._sources_of(cell)), max(2 * BLOCK, cell.planned * self._tries)) // BLOCK)
+        attempts = max(2 * RERENDER_BLOCK, cell.planned * self._config.tries)
+        return -(-min(len(self._sources_of(cell)), attempts) // RERENDER_BLOCK)
 
-    def make(self, cell: PlannedCell, block: int) -> BlockResult:
-        """Return block number `block` of attempts at a cell."""
+    def propose(self, cell: PlannedCell, block: int) -> BlockResult:
         torch.set_num_threads(1)
-        first = block * BLOCK
-        rows = self._sources_of(cell)[first : first + BLOCK]
-        goals = self._sources.goals(cell.levels)
+        first = block * RERENDER_BLOCK
+        rows = self._sources_of(cell)[first : first + RERENDER_BLOCK]
         refused: dict[int, str] = {}
         photographs: dict[int, _Photograph] = {}
-        for attempt, row in enumerate(rows.tolist(), first):
+        for number, row in enumerate(rows.tolist(), first):
             try:
-                photographs[attempt] = self._photograph(row)
+                photographs[number] = self._photograph(row)
             except (FaceaugError, OSError):
-                refused[attempt] = UNREADABLE
-        candidates = self._attempted(cell, goals, photographs, refused) if photographs else []
-        return BlockResult(tuple(candidates), refused, {})
+                refused[number] = UNREADABLE
+        if not photographs:
+            return BlockResult((), refused, {})
+        attempts = self._measured(cell, photographs)
+        candidates, refusals = self._attempt(cell, attempts)
+        return BlockResult(candidates, refused | refusals, {})
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
-        """Yield the hashes of stored pictures."""
-        rows = np.flatnonzero(reader.column("engine") == ENGINES.index("rerender")).tolist()
-        for start in range(0, len(rows), BLOCK):
-            yield from self._hashes(reader.image_many(rows[start : start + BLOCK]))
+        rows = np.flatnonzero(reader.made_by(self.name)).tolist()
+        for start in range(0, len(rows), RERENDER_BLOCK):
+            yield from self._hashes(reader.image_many(rows[start : start + RERENDER_BLOCK]))
 
     def _sources_of(self, cell: PlannedCell) -> NDArray[np.int64]:
         with self._lock:
@@ -142,137 +221,151 @@ class RerenderEngine:
         data = self._dataset.encoded(row)
         pixels, info = self._decoded(row, data)
         quality = info.quality if self._codec == info.codec else None
-        return _Photograph(row, data, pixels.shape[:2], *canvas_of(pixels), quality)
+        return _Photograph(row, data, pixels.shape[:2], *lay_on_canvas(pixels), quality)
 
     def _decoded(self, row: int, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
         return decode_with_info(data, name=self._dataset.keys[row], max_pixels=self._dataset.max_pixels)
 
-    def _attempted(
-        self, cell: PlannedCell, goals: Sequence[SourceGoal], photographs: dict[int, _Photograph], refused: dict[int, str]
-    ) -> list[Candidate]:  # fmt: skip
-        attempts = list(photographs)
-        rows = np.array([photographs[a].row for a in attempts], np.int64)
-        canvases, shorter = stacked([(photographs[a].canvas, photographs[a].shorter) for a in attempts])
-        before = self._estimator.read(canvases, shorter, aligned=self._aligned)
-        columns = [goal.column for goal in goals]
-        values = before.values[:, columns]
-        told = np.stack([self._sources.values(goal.name)[rows] for goal in goals], 1)
-        context = np.array([DIFFERENT[goal.name == "light"] for goal in goals])
-        as_told = (np.abs(values - told) <= context).all(1)  # NaN is not
-        for k in np.flatnonzero(~as_told):
-            refused[attempts[k]] = OTHERWISE
-        extents = torch.tensor([extent_of(*photographs[a].size) for a in attempts])
-        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(attempts), -1)  # canvases lie on themselves
-        seeds = [np.random.SeedSequence(self._seed, spawn_key=(cell.index, a, _SEEDS)) for a in attempts]
-        u = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(goals)) for s in seeds])
-        goal_values_for = np.stack(
-            [goal.goal_values_for(values[:, k], rows, u[:, k]) for k, goal in enumerate(goals)], 1
+    def _measured(self, cell: PlannedCell, photographs: dict[int, _Photograph]) -> _Attempts:
+        """Measure photographs together."""
+        taken = tuple(photographs.values())
+        canvases, shorter = stack_canvases([(photograph.canvas, photograph.shorter) for photograph in taken])
+        return _Attempts(
+            numbers=tuple(photographs),
+            photographs=taken,
+            rows=np.array([photograph.row for photograph in taken], np.int64),
+            goals=self._sources.goals(cell.levels),
+            before=self._estimator.read(canvases, shorter, aligned=self._aligned),
+            canvases=canvases,
+            shorter=shorter,
         )
-        change = self._steered(goals, before, canvases, whole, shorter, rows, goal_values_for, np.flatnonzero(as_told))
-        found = []
-        for k in np.flatnonzero(as_told):
-            photograph = photographs[attempts[k]]
-            warp = _warp_for(before.reading[k : k + 1], goals, change[k : k + 1])
-            decoded, _ = self._decoded(photograph.row, photograph.data)
-            pixels = torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 127.5 - 1
-            generated = apply_warp(pixels, warp, extents[k : k + 1], before.faces.windows[k : k + 1])
-            data, stored = self._stored(generated, photograph.quality)
-            after = self._estimator.read(*canvases_of([stored]), aligned=self._aligned)
-            reason = self._refusal_of(goals, rows[k : k + 1], pixels, generated, warp, after)
-            if reason:
-                refused[attempts[k]] = reason
-                continue
-            mark = self._hashes([stored])[0]
-            found.append(self._candidate(cell, goals, attempts[k], seeds[k], photograph, data, after, mark))
-        return found
 
-    def _steered(
-        self, goals: Sequence[SourceGoal], before: Measurements, canvases: Tensor, whole: Tensor, shorter: Tensor,
-        rows: NDArray[np.int64], goal_values_for: Floats, active: NDArray[np.int64],
-    ) -> Floats:  # fmt: skip
+    def _attempt(self, cell: PlannedCell, attempts: _Attempts) -> tuple[tuple[Candidate, ...], dict[int, str]]:
+        """Return candidates, and why the other attempts are refused."""
+        as_in_table = self._measured_as_in_table(attempts)
+        refused = {attempts.numbers[k]: OTHERWISE for k in np.flatnonzero(~as_in_table)}
+        seeds = [
+            np.random.SeedSequence(self._config.seed, spawn_key=(cell.index, number, _SEED_KEY))
+            for number in attempts.numbers
+        ]
+        uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(attempts.goals)) for s in seeds])
+        change = self._change(attempts, uniform, np.flatnonzero(as_in_table))
+        candidates = []
+        for k in np.flatnonzero(as_in_table).tolist():
+            rerendered = self._rerender(attempts, k, change[k : k + 1])
+            if rerendered.refused:
+                refused[attempts.numbers[k]] = rerendered.refused
+            else:
+                candidates.append(self._candidate(cell, attempts, k, seeds[k], rerendered))
+        return tuple(candidates), refused
+
+    def _measured_as_in_table(self, attempts: _Attempts) -> NDArray[np.bool_]:
+        """Return whether the goals [N] measure on the photographs what the table says of them."""
+        values = attempts.before.values[:, attempts.columns]
+        table = np.stack([self._sources.values(goal.name)[attempts.rows] for goal in attempts.goals], 1)
+        tolerance = np.array([DIFFERENT[goal.name == "light"] for goal in attempts.goals])
+        return np.asarray((np.abs(values - table) <= tolerance).all(1))  # NaN is not
+
+    def _change(self, attempts: _Attempts, uniform: Floats, active: NDArray[np.int64]) -> Floats:
         """Return by how much each semantic [N, A] is moved so that it is measured in its bin."""
-        columns = [goal.column for goal in goals]
+        goals, before, columns, rows = attempts.goals, attempts.before, attempts.columns, attempts.rows
+        now = before.values[:, columns]
+        values = np.stack([goal.entered(now[:, k], rows, uniform[:, k]) for k, goal in enumerate(goals)], 1)
         reach = np.array([REACH[goal.name] for goal in goals])
-        change = np.where(np.isfinite(goal_values_for), goal_values_for - before.values[:, columns], 0.0).clip(
-            -reach, reach
-        )
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(rows), -1)  # canvases lie on themselves
+        change = np.where(np.isfinite(values), values - now, 0.0).clip(-reach, reach)
         for _ in range(CORRECTIONS):
             if not len(active):
                 break
             pick = torch.from_numpy(active)
-            warp = _warp_for(before.reading[pick], goals, change[active])
-            generated = apply_warp(canvases[pick], warp, whole[pick], before.faces.windows[pick])
-            values = self._estimator.read(generated, shorter[pick], aligned=self._aligned).values[:, columns]
-            held = np.stack([goal.holds(values[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
-            inside = np.asarray(held.all(1))
-            missing = np.nan_to_num(goal_values_for[active] - values)
-            change[active] = np.where(
-                inside[:, None], change[active], (change[active] + GAIN * missing).clip(-reach, reach)
-            )
-            active = active[~inside & np.isfinite(values).all(1)]
+            warp = _warp_for(before.factors[pick], goals, change[active])
+            turned = apply_warp(attempts.canvases[pick], warp, whole[pick], before.faces.windows[pick])
+            read = self._estimator.read(turned, attempts.shorter[pick], aligned=self._aligned).values[:, columns]
+            holds = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
+            inside = np.asarray(holds.all(1))
+            missing = np.nan_to_num(values[active] - read)
+            corrected = (change[active] + GAIN * missing).clip(-reach, reach)
+            change[active] = np.where(inside[:, None], change[active], corrected)
+            active = active[~inside & np.isfinite(read).all(1)]
         return change
 
-    def _stored(self, generated: Tensor, quality: int | None) -> tuple[NDArray[np.uint8] | bytes, NDArray[np.uint8]]:
+    def _rerender(self, attempts: _Attempts, k: int, change: Floats) -> _Rerendered:
+        """Render attempt k at its full size with its semantics moved by `change` [1, A], and measure what is stored."""
+        photograph, before = attempts.photographs[k], attempts.before
+        warp = _warp_for(before.factors[k : k + 1], attempts.goals, change)
+        decoded, _ = self._decoded(photograph.row, photograph.data)
+        pixels = torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 127.5 - 1
+        extent = torch.tensor([canvas_extent(*photograph.size)])
+        turned = apply_warp(pixels, warp, extent, before.faces.windows[k : k + 1])
+        image, stored = self._stored(turned, photograph.quality)
+        after = self._estimator.read(*lay_on_canvases([stored]), aligned=self._aligned)
+        clipped = [float(((part + 1) / 2 > CLIPPED).float().mean()) for part in (pixels, turned)]
+        row, thresholds = attempts.rows[k : k + 1], self._config.thresholds
+        inside = all(bool(goal.holds(after.values[:, goal.column], row).all()) for goal in attempts.goals)
+        reasons = (
+            (COVERED, float(warp.holes[0]) > thresholds.uncovered),
+            (DISTORTED, float(warp.folds[0]) > thresholds.distorted),
+            (EXPOSED, clipped[1] - clipped[0] > MORE_CLIPPED),
+            (FACE, bool(after.refusals[0])),
+            (REACHED, not inside),
+        )
+        return _Rerendered(image, stored, after, next((reason for reason, refused in reasons if refused), ""))
+
+    def _stored(self, turned: Tensor, quality: int | None) -> tuple[NDArray[np.uint8] | bytes, NDArray[np.uint8]]:
         """Return what of a picture [1, 3, H, W] is kept, and what a reader of the shard will see: uint8 [H, W, 3]."""
-        image = ((generated[0] + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
+        image = ((turned[0] + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
         if self._codec is None:
             return image, image
         data = encoded(image, self._codec, quality)
         return data, image if self._codec == "png" else decode(data)
 
-    def _refusal_of(
-        self, goals: Sequence[SourceGoal], row: NDArray[np.int64], photograph: Tensor, generated: Tensor, warp: Warp,
-        after: Measurements,
-    ) -> str:  # fmt: skip
-        """Return why a picture is refused, "" where it is not."""
-        burnt = [float(((goal + 1) / 2 > BURNT).float().mean()) for goal in (photograph, generated)]
-        reasons = (
-            (COVERED, float(warp.holes[0]) > self._limits.uncovered),
-            (WHOLE, float(warp.folds[0]) > self._limits.distorted),
-            (EXPOSED, burnt[1] - burnt[0] > MORE_BURNT),
-            (FACE, bool(after.refusals[0])),
-            (REACHED, not all(bool(goal.holds(after.values[:, goal.column], row).all()) for goal in goals)),
-        )
-        return next((why for why, bad in reasons if bad), "")
-
     def _candidate(
-        self, cell: PlannedCell, goals: Sequence[SourceGoal], attempt: int, seed: np.random.SeedSequence,
-        photograph: _Photograph, image: NDArray[np.uint8] | bytes, after: Measurements, mark: np.uint64,
-    ) -> Candidate:  # fmt: skip
-        semantic = dict(zip(NAMES, after.values[0, : len(NAMES)].tolist(), strict=True))
-        sure = dict(zip(NAMES, after.confidence[0, : len(NAMES)].tolist(), strict=True))
-        names = [goal.name for goal in goals if goal.name in cell.levels]
+        self, cell: PlannedCell, attempts: _Attempts, k: int, seed: np.random.SeedSequence, rerendered: _Rerendered
+    ) -> Candidate:
+        photograph, after, count = attempts.photographs[k], rerendered.after, len(FACTOR_NAMES)
+        semantic = dict(zip(FACTOR_NAMES, after.values[0, :count].tolist(), strict=True))
+        confidence = dict(zip(FACTOR_NAMES, after.confidence[0, :count].tolist(), strict=True))
+        names = [goal.name for goal in attempts.goals if goal.name in cell.levels]
         return Candidate(
-            attempt=attempt, seed=int(seed.generate_state(1, np.uint64)[0]), image=image, quality=photograph.quality,
-            harmonize={}, w=None, origin_w=None,
+            attempt=attempts.numbers[k],
+            seed=seed_number(seed),
+            engine=self.name,
+            image=rerendered.image,
+            quality=photograph.quality,
+            harmonize={},
+            w=None,
+            origin_w=None,
             attr={**self._labels.of(photograph.row), **{name: semantic[name] for name in names}},
-            confidence={name: sure[name] for name in names}, semantic=semantic,
-            plausibility=float("nan"), realism=float("nan"),
-            hash=mark,
+            confidence={name: confidence[name] for name in names},
+            semantic=semantic,
+            plausibility=float("nan"),
+            realism=float("nan"),
+            hash=self._hashes([rerendered.stored])[0],
             source=SourceImage(hashlib.sha256(photograph.data).digest(), self._real[photograph.row]),
-        )  # fmt: skip
+        )
 
     def _hashes(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint64]:
-        small = np.stack([resize(cut_to(image, self._aspect), (64, 64)) for image in images])
+        small = np.stack([resize(crop_to_aspect(image, self._aspect), (64, 64)) for image in images])
         return hashes(as_tensor(small))
 
 
-def _warp_for(reading: FaceFactors, goals: Sequence[SourceGoal], change: Floats) -> Warp:
-    """Return how pictures are to be bent for their semantics to move by `change` [N, A]."""
-    view, light = reading.view.clone(), reading.light.clone()
+_VIEW_COLUMNS, _LIGHT_COLUMNS = {"pitch": 0, "yaw": 1, "roll": 2}, {"light_x": 2, "light_y": 3}
+_STEEPEST_LIGHT = 1.1  # radians
+
+
+def _warp_for(factors: FaceFactors, goals: Sequence[SourceGoal], change: Floats) -> Warp:
+    """Return the warp that moves the semantics of faces by `change` [N, A]."""
+    view, light = factors.view.clone(), factors.light.clone()
     for k, goal in enumerate(goals):
         step = torch.from_numpy(change[:, k]).to(view)
-        if goal.name in _TURNS:
-            view[:, _TURNS[goal.name]] += torch.deg2rad(step)
-        elif goal.name in _SLANTS:
-            column = _SLANTS[goal.name]
+        if goal.name in _VIEW_COLUMNS:
+            view[:, _VIEW_COLUMNS[goal.name]] += torch.deg2rad(step)
+        elif goal.name in _LIGHT_COLUMNS:
+            column = _LIGHT_COLUMNS[goal.name]
             angle = torch.atan(light[:, column]) + torch.deg2rad(step)
-            light[:, column] = torch.tan(angle.clamp(-_SLANTEST, _SLANTEST))
-        else:  # the share of directed light; all of it stays as much
+            light[:, column] = torch.tan(angle.clamp(-_STEEPEST_LIGHT, _STEEPEST_LIGHT))
+        else:  # the share of directed light; the sum of both stays as it is
             total = light[:, :2].sum(1)
             share = (light[:, 1] / total + step).clamp(0.05, 0.95)
             light[:, 0], light[:, 1] = total * (1 - share), total * share
-    return compute_warp(reading, view, light)
-
-
-_TURNS, _SLANTS, _SLANTEST = {"pitch": 0, "yaw": 1, "roll": 2}, {"light_x": 2, "light_y": 3}, 1.1
+    return compute_warp(factors, view, light)

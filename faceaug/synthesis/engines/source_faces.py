@@ -1,4 +1,4 @@
-"""Which real faces a cell of pose and light is filled from: those of its labels, the nearest bins first."""
+"""The real faces that can fill a cell of view and light: those of its labels, the nearest bins first."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from faceaug.analysis.axes import Axis, attribute, describe, numbers
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import UsageError
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.typing import Floats
 
 REACH = dict(yaw=25.0, pitch=12.0, roll=15.0, light_x=40.0, light_y=30.0, light=0.25)
-"""How far a face is turned or its light moved at most, in the units of the measurements."""
+"""The most by which a face is turned or its light is moved, in the units of the measurements."""
 MARGIN = (0.1, 0.4)
-"""A value is brought so far into its bin, in parts of its width: as little as is safe, and not all alike."""
-NARROW = 6.0  # degrees (or hundredths): a bin that is wider, or open, is entered as far as one so wide
+"""How far a value is brought into its bin, in parts of the bin's width; drawn evenly between the two."""
+NARROW = 6.0  # degrees, or hundredths of a share: a wider or open bin is entered as far as one of this width
 
 
 @dataclass(frozen=True)
 class SourceGoal:
-    """One measured semantic that a cell asks for, or that is to be kept.
+    """One measured semantic that a cell requests, or that is to be kept.
 
     Attributes
     ----------
     name : str
     low, high : float64 [N]
-        The bin, or how far it may drift, for each row of the dataset.
+        The bin, or how far it may drift, for each row of the data set.
     """
 
     name: str
@@ -38,15 +38,15 @@ class SourceGoal:
 
     @property
     def column(self) -> int:
-        """Where it stands among what is measured."""
-        return NAMES.index(self.name)
+        """Its column among the measured semantics."""
+        return FACTOR_NAMES.index(self.name)
 
     def holds(self, values: Floats, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return whether values [M] of these rows are as asked."""
+        """Return whether the values [M] of these rows are as requested."""
         return np.asarray((values >= self.low[rows]) & (values < self.high[rows]))
 
-    def goal_values_for(self, values: Floats, rows: NDArray[np.int64], u: Floats) -> Floats:
-        """Return the values to bring these to: the nearer edge and a little inside, by uniform numbers u [M]."""
+    def entered(self, values: Floats, rows: NDArray[np.int64], u: Floats) -> Floats:
+        """Return the values to which these [M] are brought: a little inside the nearer edge, by uniform numbers u [M]."""
         low, high = self.low[rows], self.high[rows]
         width = np.minimum(high - low, NARROW if self.name != "light" else NARROW / 100)
         inside = (MARGIN[0] + (MARGIN[1] - MARGIN[0]) * u) * width
@@ -55,22 +55,23 @@ class SourceGoal:
 
 
 def check_axes(axes: Sequence[Axis], engine: str) -> None:
-    """Refuse axes of which none can be filled by rendering real faces anew."""
+    """Refuse axes of which none can be filled by re-rendering real faces."""
     if any(is_rendered(axis) for axis in axes):
         return
     named = ", ".join(axis.name for axis in axes)
     raise UsageError(
-        f"--engine {engine} turns and relights real faces, so it fills bins of {', '.join(NAMES)}, and --by {named} "
+        f"--engine {engine} turns and relights real faces, so it fills bins of {', '.join(FACTOR_NAMES)}; --by {named} "
         "has none of them: add one, such as yaw:5, or use --engine generator"
     )
 
 
 def is_rendered(axis: Axis) -> bool:
-    return axis.name in NAMES and axis.edges is not None
+    """Tell whether an axis has bins of view or light, which re-rendering can reach."""
+    return axis.name in FACTOR_NAMES and axis.edges is not None
 
 
 class SourceFaces:
-    """The dataset's faces as sources of its cells.
+    """The faces of a data set as sources of its cells.
 
     Parameters
     ----------
@@ -78,12 +79,12 @@ class SourceFaces:
         With a column for each axis.
     axes : sequence of Axis
     keep : sequence of str
-        Columns that are to be kept; labels are kept anyhow.
+        Measured columns that are to be kept; labels are always kept.
     drift : float
         How far a kept measurement may move, in its standard deviations.
     seed : int
     own : bool
-        A cell's own faces are sources of it, too.
+        Whether a cell's own faces are sources of it, too.
     """
 
     def __init__(
@@ -97,59 +98,59 @@ class SourceFaces:
     ) -> None:
         self._axes, self._seed, self._size, self._own = tuple(axes), seed, len(dataset), own
         self._codes = {axis.name: axis.assign(attribute(dataset.table, axis.name)) for axis in axes}
-        wanted = [*(axis.name for axis in axes if is_rendered(axis)), *(name for name in keep if name in NAMES)]
+        wanted = [*(axis.name for axis in axes if is_rendered(axis)), *(name for name in keep if name in FACTOR_NAMES)]
         self._values = {name: numbers(attribute(dataset.table, name), name) for name in wanted}
         self._keep = {name: drift * float(np.nanstd(self._values[name])) for name in keep if name in self._values}
 
     def values(self, name: str) -> Floats:
-        """Return what the dataset's table says of a measured column, [N]."""
+        """Return the values [N] of a measured column in the table of the data set."""
         return self._values[name]
 
     def goals(self, levels: Mapping[str, str]) -> tuple[SourceGoal, ...]:
-        """Return what is asked of a cell's faces, bins first, then what is to be kept."""
-        found = []
+        """Return what a cell requests of its faces: bins first, then what is to be kept."""
+        goals = []
         for axis in self._axes:
             if is_rendered(axis):
                 assert axis.edges is not None
                 k = axis.levels.index(levels[axis.name])
                 # The last bin is closed.
                 high = axis.edges[k + 1] if k + 2 < len(axis.edges) else np.nextafter(axis.edges[k + 1], np.inf)
-                found.append(
+                goals.append(
                     SourceGoal(axis.name, np.full(self._size, float(axis.edges[k])), np.full(self._size, float(high)))
                 )
-        for name, context in self._keep.items():
-            found.append(SourceGoal(name, self._values[name] - context, self._values[name] + context))
-        return tuple(found)
+        for name, tolerance in self._keep.items():
+            goals.append(SourceGoal(name, self._values[name] - tolerance, self._values[name] + tolerance))
+        return tuple(goals)
 
     def rows(self, cell: int, levels: Mapping[str, str]) -> NDArray[np.int64]:
-        """Return the rows that a cell is filled from, the nearest bins first, each once; by chance within a bin."""
-        right, far = np.ones(self._size, bool), np.zeros(self._size, np.int64)
+        """Return the rows that can fill a cell, each once: the nearest bins first, shuffled within a bin."""
+        eligible, bins_away = np.ones(self._size, bool), np.zeros(self._size, np.int64)
         for axis in self._axes:
             code = axis.levels.index(levels[axis.name])
             if not is_rendered(axis):
-                right &= self._codes[axis.name] == code
+                eligible &= self._codes[axis.name] == code
         for goal in self.goals(levels):
             values = self._values[goal.name]
-            right &= np.isfinite(values)
+            eligible &= np.isfinite(values)
             with np.errstate(invalid="ignore"):
                 gap = np.maximum(np.maximum(goal.low - values, values - goal.high), 0.0)
-                right &= gap < REACH[goal.name]
+                eligible &= gap < REACH[goal.name]
         for axis in self._axes:
             if is_rendered(axis):
-                far += np.abs(self._bins(axis) - axis.levels.index(levels[axis.name]))
-        found = np.flatnonzero(right & ((far > 0) | self._own))
+                bins_away += np.abs(self._bins(axis) - axis.levels.index(levels[axis.name]))
+        rows = np.flatnonzero(eligible & ((bins_away > 0) | self._own))
         order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self._seed, spawn_key=(cell, _ORDER))))
-        shuffled = order.permutation(found)
-        return np.asarray(shuffled[np.argsort(far[shuffled], kind="stable")], np.int64)
+        shuffled = order.permutation(rows)
+        return np.asarray(shuffled[np.argsort(bins_away[shuffled], kind="stable")], np.int64)
 
     def _bins(self, axis: Axis) -> NDArray[np.int64]:
-        """Return the bin of every face, those outside of all bins beside the first or the last."""
+        """Return the bin of every face; faces outside of all bins count as beside the first or the last."""
         assert axis.edges is not None
         codes, above = self._codes[axis.name], self._values[axis.name] >= axis.edges[-1]
         return np.where((codes < 0) & above, len(axis.levels), codes)
 
     def none_for(self, levels: Mapping[str, str]) -> str:
-        """Say why a cell has no rows."""
+        """Return the sentence for a cell that has no rows."""
         labels = {axis.name: levels[axis.name] for axis in self._axes if not is_rendered(axis)}
         whose = f" of ({describe(labels)})" if labels else ""
         reach = ", ".join(f"{goal.name} {REACH[goal.name]:g}" for goal in self.goals(levels))

@@ -1,0 +1,369 @@
+"""What is fitted before the first edit: classifiers, framing and image statistics, face quality, a survey of latents.
+
+Each stage is a function of `FitInputs` and of what the stages before it gave. Everything that is fitted is written to
+the run's folder of models and read back from there, so a run and its continuation work with the very same numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faceaug.analysis.axes import Axis, attribute, cell_codes
+from faceaug.appearance.framing import Framing, apply_framing, measure_framing
+from faceaug.appearance.harmonize import ColourMatch, Harmonizer, match_colour
+from faceaug.appearance.image_stats import ImageStatsSample, dataset_image_stats, measure_image_stats
+from faceaug.appearance.scene import FaceEllipse
+from faceaug.classifiers.classifier import Classifier, Task
+from faceaug.classifiers.config import ClassifierConfig
+from faceaug.classifiers.face_quality import DISTORTED_TRUNCATION, INTACT_TRUNCATION, train_face_quality
+from faceaug.classifiers.training import tasks_of, train_classifiers
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.thumbnails import common_aspect
+from faceaug.generators.base import Generator
+from faceaug.generators.sampling import latent_seeds, sample_latents, synthesize
+from faceaug.latents.algebra import covariance_given
+from faceaug.latents.directions import Directions
+from faceaug.synthesis.config import RunConfig
+from faceaug.synthesis.editing.objectives import AttributeGoal
+from faceaug.synthesis.editing.pose_readout import LearnedDirections, PoseLightReader
+from faceaug.synthesis.editing.readout import FaceReader, kind_of
+from faceaug.synthesis.engines.base import PreparationInputs
+from faceaug.synthesis.latent_survey import DIRECTIONS_FILE, SURVEY_FILE, LatentSurvey, RealFaces, survey
+from faceaug.synthesis.request import RunRequest
+from faceaug.utils.files import read_json, write_json
+from faceaug.utils.images import Codec, Rgb, restore_aspect
+from faceaug.utils.tensors import thumbnails, to_uint8
+from faceaug.utils.threads import StageProgress
+from faceaug.utils.typing import Floats
+
+GUIDANCE_FILE, HELD_OUT_FILE, METRICS_FILE = "guidance.safetensors", "held_out.safetensors", "classifiers.json"
+FACE_QUALITY_FILE, STATE_FILE = "face_quality.safetensors", "fitted.json"
+MODEL_FILES = (
+    *(GUIDANCE_FILE, HELD_OUT_FILE, METRICS_FILE, FACE_QUALITY_FILE),
+    *(DIRECTIONS_FILE, SURVEY_FILE, STATE_FILE),
+)
+"""What `fit_models` leaves in its folder. The state comes last and says that the others are whole. There is no guidance
+classifier where every attribute was measured."""
+FRAMING_SAMPLES = 1024  # generated faces by which the framing is measured
+FRAMING_IMAGES = 2000  # images of the data set, at most
+COMPARED = 512  # generated faces on which readings are put in the terms of measurements
+ATOMS_STAY = 0.5  # of their spread: how firmly edits of view and light hold the atoms
+_FACE_QUALITY_SEEDS, _COMPARED_SEEDS = 2**24, 2**25  # first numbers of the latents of these stages
+
+
+@dataclass(frozen=True, eq=False)
+class FitInputs:
+    """What the stages of fitting start from.
+
+    Attributes
+    ----------
+    dataset : FaceDataset
+    thumbnails : uint8 [N, 64, 64, 3]
+        Its images, squeezed into squares.
+    axes, kept : tuple of Axis
+        Attributes to edit, and attributes that are only to be kept.
+    generator : Generator
+    learned : LearnedDirections, optional
+        Directions found without labels; attributes that they measured need no guidance classifier.
+    config : RunConfig
+    codec : "jpeg", "png" or "webp"
+        Of the samples to be written.
+    folder : Path
+    progress : callable (stage, done, total)
+    """
+
+    dataset: FaceDataset
+    thumbnails: Rgb
+    axes: tuple[Axis, ...]
+    kept: tuple[Axis, ...]
+    generator: Generator
+    learned: LearnedDirections | None
+    config: RunConfig
+    codec: Codec
+    folder: Path
+    progress: StageProgress
+
+    @classmethod
+    def of(
+        cls, request: RunRequest, inputs: PreparationInputs, generator: Generator, learned: LearnedDirections | None
+    ) -> FitInputs:
+        """Return the inputs of a request."""
+        return cls(
+            dataset=request.dataset,
+            thumbnails=inputs.thumbnails,
+            axes=request.plan.axes,
+            kept=request.kept,
+            generator=generator,
+            learned=learned,
+            config=request.config,
+            codec=inputs.codec,
+            folder=inputs.folder,
+            progress=inputs.progress,
+        )
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Attributes that were measured and are read by what measured them."""
+        return self.learned.measured if self.learned else ()
+
+    def synthesize(self, first: int, count: int, stretch: float = 1.0) -> torch.Tensor:
+        """Return generated faces [count, 3, R, R] of the latents numbered from `first`."""
+        w = sample_latents(self.generator, latent_seeds(self.config.seed, first, count), stretch)
+        return synthesize(self.generator, w, self.config.batch_size)
+
+
+@dataclass(frozen=True)
+class FittedModels:
+    """What guides and checks the edits of a run.
+
+    Attributes
+    ----------
+    reader : FaceReader
+        The guidance classifier with the framing, the overall colour, view and light where they can be read, the scene.
+    held_out : Classifier
+        The held-out classifier, trained apart from the guidance classifier.
+    axes : tuple of Axis
+        The plan's.
+    tasks : tuple of Task
+        One for each axis, followed by those of attributes that are only kept.
+    survey : LatentSurvey
+        What generated faces are like, with the directions.
+    reach : float
+        Mahalanobis distance that the stated quantile of generated latents stays within.
+    real : RealFaces
+    harmonizer : Harmonizer or None
+        Gives accepted faces the size and look of the data set's images; None leaves them raw.
+    metrics : dict
+        What was measured on the way, as JSON values.
+    learned : LearnedDirections, optional
+        Directions found without labels.
+    """
+
+    reader: FaceReader
+    held_out: Classifier
+    axes: tuple[Axis, ...]
+    tasks: tuple[Task, ...]
+    survey: LatentSurvey
+    reach: float
+    real: RealFaces
+    harmonizer: Harmonizer | None
+    metrics: dict[str, Any]
+    learned: LearnedDirections | None = None
+
+    @property
+    def directions(self) -> Directions:
+        """Of everything that the reader reads."""
+        return self.survey.directions
+
+    @cached_property
+    def _covariance_sparing_atoms(self) -> Floats | None:
+        if self.learned is None or not self.learned.bundle.atoms:
+            return None
+        return covariance_given(self.learned.bundle.directions, self.learned.bundle.atoms, ATOMS_STAY)
+
+    def covariance(self, goals: Sequence[AttributeGoal]) -> Floats | None:
+        """Return the covariance of w by which edits of a cell are likely; None for that of generated latents.
+
+        Edits of view and light alone spare the atoms, too.
+        """
+        edits_attribute = any(kind_of(goal.task.name) == "attribute" for goal in goals)
+        return None if edits_attribute else self._covariance_sparing_atoms
+
+    def kept(self) -> tuple[str, ...]:
+        """Return the names of the semantics of attributes that are only kept."""
+        return tuple(name for task in self.tasks[len(self.axes) :] for name in task.semantics)
+
+
+def fit_models(inputs: FitInputs) -> FittedModels:
+    """Fit everything that edits need, or read what an interrupted run has fitted already.
+
+    Raises
+    ------
+    DatasetError
+        When an attribute cannot be learnt.
+    GeneratorError
+        When generated faces cannot be read.
+    IntegrityError
+        When a file that was written before is damaged.
+    """
+    if not (inputs.folder / STATE_FILE).exists():
+        _fit(inputs)
+    return _load(inputs)
+
+
+def _fit(inputs: FitInputs) -> None:
+    """Run the stages and write what they give."""
+    clock = [time.perf_counter()]
+    guidance, held_out, classifier_metrics = _fit_classifiers(inputs)
+    clock.append(time.perf_counter())
+    reader, image_stats = _measure_appearance(inputs, held_out)
+    pose_light = _fit_pose_light(inputs, reader) if inputs.learned else None
+    reader = replace(reader, classifier=guidance, pose_light=pose_light)
+    clock.append(time.perf_counter())
+    real = _read_real_faces(inputs, held_out)
+    reader = replace(reader, face_quality=_fit_face_quality(inputs, reader))
+    clock.append(time.perf_counter())
+    latents = survey(inputs.generator, reader, held_out, real, inputs.config, inputs.progress)
+    clock.append(time.perf_counter())
+    stages = ("classifiers", "framing and image statistics", "face quality", "directions")
+    metrics = {
+        "classifiers": classifier_metrics,
+        "framing": reader.framing.to_dict(),
+        "survey_samples": len(latents.w),
+        "image_stats": image_stats.summary() if image_stats else None,
+        "r2": dict(zip(reader.semantics, np.round(latents.directions.r2, 4).tolist(), strict=True)),
+        "learned_directions": _summary(inputs.learned, pose_light) if inputs.learned and pose_light else None,
+        "seconds": dict(zip(stages, np.round(np.diff(clock), 2).tolist(), strict=True)),
+    }
+    reader.face_quality.save(inputs.folder / FACE_QUALITY_FILE)
+    latents.save(inputs.folder)
+    state = {
+        "framing": reader.framing.to_dict(),
+        "ellipse": asdict(reader.ellipse),
+        "pose_light": pose_light.state() if pose_light else None,
+        "colour": asdict(reader.colour) if reader.colour else None,
+        "image_stats": image_stats.to_dict() if image_stats else None,
+        "metrics": metrics,
+    }
+    write_json(inputs.folder / STATE_FILE, state)
+
+
+def _load(inputs: FitInputs) -> FittedModels:
+    """Read back what `_fit` has written."""
+    folder = inputs.folder
+    state = read_json(folder / STATE_FILE, "what the run has fitted")
+    held_out, latents = Classifier.load(folder / HELD_OUT_FILE), LatentSurvey.load(folder)
+    latents.directions.check_generator(inputs.generator.sha256)
+    framing = Framing.from_dict(state["framing"])
+    colour = ColourMatch(**{k: tuple(v) for k, v in state["colour"].items()}) if state["colour"] else None
+    reader = FaceReader(
+        _load_guidance(folder),
+        framing,
+        FaceEllipse(**state["ellipse"]),
+        Classifier.load(folder / FACE_QUALITY_FILE),
+        colour,
+        inputs.learned.pose_light.with_state(state["pose_light"]) if inputs.learned else None,
+    )
+    image_stats = ImageStatsSample.from_dict(state["image_stats"]) if state["image_stats"] else None
+    return FittedModels(
+        reader=reader,
+        held_out=held_out,
+        axes=inputs.axes,
+        tasks=tuple(tasks_of(inputs.dataset.table, [*inputs.axes, *inputs.kept])[0]),
+        survey=latents,
+        reach=float(np.quantile(latents.distance, inputs.config.thresholds.plausible)),
+        real=_read_real_faces(inputs, held_out),
+        harmonizer=Harmonizer(image_stats, aspect=framing.aspect, codec=inputs.codec) if image_stats else None,
+        metrics=state["metrics"],
+        learned=inputs.learned,
+    )
+
+
+def _fit_classifiers(inputs: FitInputs) -> tuple[Classifier | None, Classifier, dict[str, Any]]:
+    """Train the guidance and the held-out classifier, apart from each other, or read those of an interrupted run."""
+    folder = inputs.folder
+    if not (folder / METRICS_FILE).exists():
+        tasks, labels = tasks_of(inputs.dataset.table, [*inputs.axes, *inputs.kept])
+        trained = train_classifiers(
+            inputs.thumbnails,
+            tasks,
+            labels,
+            seed=inputs.config.seed,
+            measured=inputs.measured,
+            config=ClassifierConfig.for_size(len(inputs.thumbnails), inputs.config.device),
+            progress=lambda done, total: inputs.progress("classifiers", done, total),
+        )
+        if trained.guidance is not None:
+            trained.guidance.save(folder / GUIDANCE_FILE)
+        trained.held_out.save(folder / HELD_OUT_FILE)
+        write_json(folder / METRICS_FILE, trained.metrics)
+    metrics = read_json(folder / METRICS_FILE, "the classifiers' metrics")
+    return _load_guidance(folder), Classifier.load(folder / HELD_OUT_FILE), metrics
+
+
+def _load_guidance(folder: Path) -> Classifier | None:
+    return Classifier.load(folder / GUIDANCE_FILE) if (folder / GUIDANCE_FILE).exists() else None
+
+
+def _measure_appearance(inputs: FitInputs, held_out: Classifier) -> tuple[FaceReader, ImageStatsSample | None]:
+    """Measure how the data set frames faces and, where samples are harmonized, the statistics of its images.
+
+    The face quality is not known yet; the held-out classifier stands in its place until it is.
+    """
+    dataset, generator = inputs.dataset, inputs.generator
+    images = inputs.synthesize(0, min(inputs.config.survey_samples, FRAMING_SAMPLES))
+    step = max(1, -(-len(inputs.thumbnails) // FRAMING_IMAGES))
+    framing = measure_framing(inputs.thumbnails[::step], thumbnails(images), common_aspect(dataset))
+    image_stats = colour = None
+    if inputs.config.harmonize:
+        weights = cell_weights(dataset, inputs.axes).tolist()
+        image_stats = dataset_image_stats(dataset, seed=inputs.config.seed, weights=weights)
+        framed = to_uint8(apply_framing(images, framing))
+        colour = match_colour(measure_image_stats([(image, None) for image in framed]), image_stats)
+    return FaceReader(None, framing, getattr(generator, "ellipse", FaceEllipse()), held_out, colour), image_stats
+
+
+def _fit_pose_light(inputs: FitInputs, reader: FaceReader) -> PoseLightReader:
+    """Put readings of generated faces in the terms of measurements, where attributes were measured."""
+    assert inputs.learned is not None
+    if not inputs.learned.measured:
+        return inputs.learned.pose_light
+    images = inputs.synthesize(_COMPARED_SEEDS, COMPARED)
+    photographs = [restore_aspect(image, reader.framing.aspect) for image in to_uint8(reader.view(images))]
+    return inputs.learned.pose_light.in_terms_of(inputs.learned.pose_light(images), inputs.learned.measure(photographs))
+
+
+def _read_real_faces(inputs: FitInputs, held_out: Classifier) -> RealFaces:
+    cells = cells_of(inputs.dataset, inputs.axes)
+    return RealFaces.from_thumbnails(held_out, inputs.thumbnails, cells, inputs.config.seed)
+
+
+def _fit_face_quality(inputs: FitInputs, reader: FaceReader) -> Classifier:
+    """Train the classifier of face quality, on generated faces of its own latents."""
+    count = int(np.clip(inputs.config.survey_samples // 4, 64, 2048))
+
+    def views(first: int, stretch: float) -> Rgb:
+        return thumbnails(reader.view(inputs.synthesize(_FACE_QUALITY_SEEDS + first, count, stretch)))
+
+    intact, distorted = views(0, INTACT_TRUNCATION), views(count, DISTORTED_TRUNCATION)
+    config = inputs.config
+    return train_face_quality(
+        inputs.thumbnails,
+        intact,
+        distorted,
+        config.seed,
+        ClassifierConfig.for_face_quality(len(inputs.thumbnails), config.device),
+        lambda done, total: inputs.progress("face quality", done, total),
+    )
+
+
+def _summary(learned: LearnedDirections, pose_light: PoseLightReader) -> dict[str, Any]:
+    """Return what was found without labels, and in whose terms it reads, as JSON values."""
+    return {
+        "generator": learned.bundle.directions.generator,
+        "reconstruction": learned.bundle.reconstruction,
+        "made_by": learned.bundle.made_by,
+        "measured": list(learned.measured),
+        **pose_light.state(),
+    }
+
+
+def cells_of(dataset: FaceDataset, axes: Sequence[Axis]) -> NDArray[np.int64]:
+    """Return the cell [N] of each image of the data set, -1 where a label is missing."""
+    return cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in axes], axes)
+
+
+def cell_weights(dataset: FaceDataset, axes: Sequence[Axis]) -> Floats:
+    """Return a weight [N] for each image, the inverse of its cell's count, so that cells weigh alike."""
+    codes = cells_of(dataset, axes)
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    return np.asarray(np.where(codes >= 0, 1 / np.maximum(counts[np.maximum(codes, 0)], 1), 0.0), np.float64)

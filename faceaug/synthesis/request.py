@@ -1,0 +1,91 @@
+"""What a run is asked to do, checked before anything is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from faceaug.analysis.axes import Axis, AxisSpec, build_axis
+from faceaug.classifiers.classifier import Task
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.errors import DatasetError, UsageError, nearest
+from faceaug.measurement.estimator import FaceEstimator
+from faceaug.planning.plan import Plan
+from faceaug.shards.columns import RESERVED_NAMES
+from faceaug.synthesis.config import RunConfig
+from faceaug.synthesis.editing.readout import SCENE
+from faceaug.synthesis.sample_columns import INVERSION_ERROR
+
+KEPT_QUANTILES = 4  # bins of a kept number; they are for its training split alone
+
+
+@dataclass(frozen=True, eq=False)
+class RunRequest:
+    """A data set, a plan that was made from it, and how the run is done.
+
+    Attributes
+    ----------
+    dataset : FaceDataset
+    plan : Plan
+    config : RunConfig
+    kept : tuple of Axis
+        Attributes that edits must leave unchanged (`RunConfig.keep`).
+    """
+
+    dataset: FaceDataset
+    plan: Plan
+    config: RunConfig
+    kept: tuple[Axis, ...]
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The plan's axes, followed by those that are only kept."""
+        return (*self.plan.axes, *self.kept)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What a classifier would learn of each axis, without its scale."""
+        return tuple(Task(a.name, "value" if a.edges else "classes", () if a.edges else a.levels) for a in self.axes)
+
+
+def check_request(dataset: FaceDataset, plan: Plan, config: RunConfig, resume: bool = False) -> RunRequest:
+    """Return a request whose attributes can be kept and named in an output folder.
+
+    Raises
+    ------
+    UsageError, DatasetError
+        When an attribute to be kept is unknown or is planned for, a name has another meaning in outputs, or a run is
+        resumed with an estimator that has no hash.
+    """
+    if resume and isinstance(config.reconstruction, FaceEstimator) and not config.reconstruction.sha256:
+        raise UsageError(
+            "the estimator has no sha256, so it cannot be told whether it is the one with which the run began: give it "
+            "one, load it from a file with load_estimator, or run without resume in another folder"
+        )
+    kept = tuple(_kept_axis(dataset, name) for name in _known(dataset, plan, config.keep))
+    _check_names([axis.name for axis in (*plan.axes, *kept)])
+    return RunRequest(dataset, plan, config, kept)
+
+
+def _known(dataset: FaceDataset, plan: Plan, keep: Sequence[str]) -> Sequence[str]:
+    known = [name for name in dataset.attributes if name not in {axis.name for axis in plan.axes}]
+    for name in keep:
+        if name not in known:
+            raise UsageError(f"the attribute {name!r} cannot be kept: {nearest(name, known)}")
+    return keep
+
+
+def _kept_axis(dataset: FaceDataset, name: str) -> Axis:
+    try:
+        return build_axis(dataset.table, AxisSpec(name))
+    except (UsageError, DatasetError):  # too many distinct numbers to be classes
+        return build_axis(dataset.table, AxisSpec(name, ("quantile", KEPT_QUANTILES)))
+
+
+def _check_names(names: list[str]) -> None:
+    """Refuse attributes whose names mean something else in an output folder."""
+    for name in names:
+        if name in (*RESERVED_NAMES, *SCENE, INVERSION_ERROR):
+            raise UsageError(f"an attribute is called {name!r}, a name that faceaug uses itself: rename the column")
+        if names.count(name) > 1:
+            raise UsageError(f"the attribute {name!r} is named twice: name it once")

@@ -1,0 +1,164 @@
+"""The columns of samples: labels, what was measured, and how a sample was harmonized; and the labels that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from faceaug.analysis.axes import Axis, label, numbers
+from faceaug.appearance import scene
+from faceaug.appearance.harmonize import HARMONIZATION_PARAMETERS
+from faceaug.classifiers.classifier import Task
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.measurement.measure import CONFIDENCE_SUFFIX, REASON_COLUMN
+from faceaug.reconstruction.semantics import FACTOR_MEANINGS, FACTOR_NAMES, FACTOR_UNITS
+from faceaug.shards.columns import RESERVED_NAMES, Column
+from faceaug.synthesis.editing.readout import SCENE
+
+INVERSION_ERROR = "inversion_error"
+"""Column of the distance between a photograph and its generated picture."""
+MOST_LEVELS = 1000  # of a text column that counts as a label
+_MEASURED_AGAIN = "measured on the finished sample, as on the data set's images"
+_KEPT = "label of the photograph"
+
+
+def latent_edit_columns(
+    axes: Sequence[Axis], tasks: Sequence[Task], harmonize: bool, measured: Sequence[str] | None
+) -> tuple[Column, ...]:
+    """Return the columns of edited generated faces: attributes, all that was read, and how each was harmonized.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        Of the plan.
+    tasks : sequence of Task
+        Of the plan's axes and of attributes that are only kept.
+    harmonize : bool
+        Whether samples are harmonized.
+    measured : sequence of str or None
+        Attributes that were measured rather than labelled; None where view and light cannot be read at all.
+    """
+    columns = [_attribute_column(axis, measured or ()) for axis in axes]
+    labelled = [task for task in tasks if task.name not in (measured or ())]
+    for task in labelled:
+        for name in task.semantics:
+            unit = "log-odds" if task.kind == "classes" else "as labelled"
+            meaning = "reading of the guidance classifier after the edit"
+            columns.append(Column(group="semantic", name=name, type="float32", unit=unit, meaning=meaning))
+    read = {name for task in labelled for name in task.semantics}
+    for name, unit in FACTOR_UNITS.items() if measured is not None else ():
+        if name not in read:
+            meaning = f"after the edit, read off the generated picture: {FACTOR_MEANINGS[name]}"
+            columns.append(Column(group="semantic", name=name, type="float32", unit=unit, meaning=meaning))
+    for name in SCENE:
+        columns.append(Column(group="semantic", name=name, type="float32", meaning=scene.MEANINGS[name]))
+    for name in HARMONIZATION_PARAMETERS if harmonize else ():
+        meaning = "harmonization parameter of the sample"
+        columns.append(Column(group="harmonize", name=name, type="float32", meaning=meaning))
+    return tuple(columns)
+
+
+def _attribute_column(axis: Axis, measured: Sequence[str]) -> Column:
+    if axis.edges is None:
+        return Column(group="attr", name=axis.name, type="category", levels=axis.levels, meaning="label given")
+    if axis.name in measured:
+        unit, meaning = FACTOR_UNITS[axis.name], _MEASURED_AGAIN
+    else:
+        unit, meaning = "as labelled", "label given: mean of both classifiers' readings, within the cell's bin"
+    return Column(group="attr", name=axis.name, type="float64", unit=unit, meaning=meaning)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptLabels:
+    """The labels that a re-rendered or inverted face keeps of its photograph.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+    values : dict of list
+        By column, an entry for each row of the data set: a level, a number, or None for none.
+    """
+
+    columns: tuple[Column, ...]
+    values: dict[str, list[str | float | None]]
+
+    def of(self, row: int) -> dict[str, Any]:
+        """Return the labels of a row without those that it lacks."""
+        return {name: values[row] for name, values in self.values.items() if values[row] is not None}
+
+
+def kept_labels(dataset: FaceDataset, axes: Sequence[Axis]) -> KeptLabels:
+    """Return all labels of a data set that samples can carry.
+
+    Measured columns change with an edit and are no labels. A column that has the name of a measurement and holds
+    classes is a label. A column whose values are no scalars is not.
+    """
+    by_name, measured = {axis.name: axis for axis in axes}, _measured_columns(dataset, axes)
+    columns, values = [], {}
+    for name in dataset.attributes:
+        if name in measured or (name in RESERVED_NAMES and name not in by_name):
+            continue
+        raw, axis = dataset.table[name], by_name.get(name)
+        if not raw.map(pd.api.types.is_scalar).all():
+            continue
+        if axis is None and not pd.api.types.is_bool_dtype(raw) and pd.api.types.is_numeric_dtype(raw):
+            entries: list[str | float | None] = [None if pd.isna(v) else float(v) for v in raw]
+            columns.append(Column(group="attr", name=name, type="float64", unit="as labelled", meaning=_KEPT))
+        elif axis is not None and axis.edges is not None:
+            entries = [None if v != v else float(v) for v in numbers(raw, name).tolist()]
+            columns.append(Column(group="attr", name=name, type="float64", unit="as labelled", meaning=_KEPT))
+        else:
+            texts = [None if pd.isna(v) else label(v) for v in raw]
+            levels = axis.levels if axis else tuple(sorted({v for v in texts if v is not None}))
+            if not levels or len(levels) > MOST_LEVELS or "" in levels:
+                continue
+            columns.append(Column(group="attr", name=name, type="category", levels=levels, meaning=_KEPT))
+            entries = [v if v in levels else None for v in texts]
+        values[name] = entries
+    return KeptLabels(tuple(columns), values)
+
+
+def _measured_columns(dataset: FaceDataset, axes: Sequence[Axis]) -> set[str]:
+    """Return the columns that were measured, and those that belong to a measurement.
+
+    A table of ``faceaug measure`` has a confidence beside everything that was measured. Other tables may have one
+    beside a label: what the plan counts by and is neither view nor light is a label.
+    """
+    classes = {axis.name for axis in axes if axis.edges is None}
+    measured = {name for name in FACTOR_NAMES if name not in classes}
+    measured |= set(dataset.measured.names) if dataset.measured else set()
+    rated = {name for name in dataset.attributes if f"{name}{CONFIDENCE_SUFFIX}" in dataset.attributes}
+    planned = {axis.name for axis in axes}
+    return measured | {f"{name}{CONFIDENCE_SUFFIX}" for name in rated} | (rated - planned) | {REASON_COLUMN}
+
+
+def rerender_columns(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Column, ...]:
+    """Return the columns of re-rendered faces: all labels of their photographs, and what is measured on them."""
+    columns = list(labels.columns)
+    for axis in axes:
+        if axis.name in FACTOR_NAMES and axis.edges is not None:
+            unit = FACTOR_UNITS[axis.name]
+            columns.append(Column(group="attr", name=axis.name, type="float64", unit=unit, meaning=_MEASURED_AGAIN))
+    for name, unit in FACTOR_UNITS.items():
+        meaning = f"measured on the finished sample: {FACTOR_MEANINGS[name]}"
+        columns.append(Column(group="semantic", name=name, type="float32", unit=unit, meaning=meaning))
+    return tuple(columns)
+
+
+def inversion_columns(labels: KeptLabels) -> tuple[Column, ...]:
+    """Return what edits of inverted faces have besides: the photographs' labels, and the error of the inversion."""
+    meaning = (
+        "distance between the photograph and its generated picture before the edit: 0 is the same picture, 1 the mean "
+        "distance between the photographs of two people"
+    )
+    return (*labels.columns, Column(group="semantic", name=INVERSION_ERROR, type="float32", meaning=meaning))
+
+
+def joined_columns(*groups: Sequence[Column]) -> tuple[Column, ...]:
+    """Return the columns of several engines together; of one key, the first."""
+    by_key = {column.key: column for group in reversed(groups) for column in group}
+    order = dict.fromkeys(column.key for group in groups for column in group)
+    return tuple(by_key[key] for key in order)

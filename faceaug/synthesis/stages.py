@@ -1,0 +1,207 @@
+"""The stages of a run. Each takes the request and what the stages before it gave, and knows no engine by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from faceaug.datasets.thumbnails import load_thumbnails
+from faceaug.errors import UsageError
+from faceaug.report.build import PAGE, build_report
+from faceaug.shards.columns import BUILT_IN_ENGINES, Column, engine_column
+from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
+from faceaug.shards.output_folder import OutputFolder
+from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
+from faceaug.synthesis.request import RunRequest
+from faceaug.utils.images import Codec, ImageInfo, Rgb
+from faceaug.utils.threads import StageProgress
+
+MODELS_FOLDER = "models"
+THUMBNAIL_SIDE = 64
+SAMPLE_STREAM = 4
+"""Raised whenever the same request gives other samples than before, so that no run is continued with others."""
+_DO_NOT_CHANGE_SAMPLES = ("workers", "batch_size", "report")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceImages:
+    """The data set's images as they are read once.
+
+    Attributes
+    ----------
+    thumbnails : uint8 [N, 64, 64, 3]
+    infos : tuple of ImageInfo
+        Size, codec and quality of each file.
+    """
+
+    thumbnails: Rgb
+    infos: tuple[ImageInfo, ...]
+
+    def commonest_codec(self) -> Codec:
+        """Return the codec of most files."""
+        return Counter(info.codec for info in self.infos).most_common(1)[0][0]
+
+
+class StageClock:
+    """Seconds of each stage of a run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.seconds[stage], self._last = round(now - self._last, 2), now
+
+
+def open_output(request: RunRequest, engine: Engine, out: Path, resume: bool) -> OutputFolder:
+    """Make or take over the output folder of a run.
+
+    Raises
+    ------
+    OutputError, IntegrityError
+        When the folder holds something else, is in use, or is damaged.
+    """
+    return OutputFolder.open(out, fingerprint(request, engine), resume=resume)
+
+
+def fingerprint(request: RunRequest, engine: Engine) -> str:
+    """Return a hash of all that decides which samples are made; only a run with the same one may continue."""
+    settings = {k: v for k, v in request.config.to_json().items() if k not in _DO_NOT_CHANGE_SAMPLES}
+    parts = {
+        "dataset": request.dataset.fingerprint(),
+        "plan": request.plan.to_dict(),
+        "config": settings,
+        "engine": engine.identity,
+        "sample_stream": SAMPLE_STREAM,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_images(request: RunRequest, progress: StageProgress) -> SourceImages:
+    """Read all images of the data set as thumbnails.
+
+    Raises
+    ------
+    ImageError
+        When an image cannot be read.
+    """
+    total = len(request.dataset)
+    progress("reading", 0, total)
+    images = SourceImages(*load_thumbnails(request.dataset, THUMBNAIL_SIDE, request.config.workers))
+    progress("reading", total, total)
+    return images
+
+
+def begin_output(
+    request: RunRequest, engine: Engine, images: SourceImages, output: OutputFolder, created_by: CreatedBy
+) -> None:
+    """Write the plan and the first manifest, unless an interrupted run has.
+
+    Raises
+    ------
+    UsageError
+        When the layout cannot hold the images.
+    """
+    config = request.config
+    sizes = {(info.height, info.width) for info in images.infos}
+    keeps_sizes = engine.generator is None or config.engine != "generator"
+    if config.layout == "raw" and (config.harmonize or keeps_sizes) and len(sizes) > 1:
+        raise UsageError(
+            f"the images of {request.dataset.name} have {len(sizes)} different sizes, and --layout raw holds images of "
+            f"one size: use the layout blob{'' if keeps_sizes else ', or --no-harmonize'}"
+        )
+    if output.started:
+        return
+    header = ManifestHeader(
+        created_by=created_by,
+        seed=config.seed,
+        generator=engine.generator,
+        dataset=_dataset_record(request),
+        layout=config.layout,
+        codec=config.image_format or images.commonest_codec(),
+        columns=_columns(engine),
+        config=config.to_json(),
+    )
+    output.begin(header, [_cell_record(cell) for cell in request.plan.cells], request.plan.to_dict())
+
+
+def prepare_engine(engine: Engine, images: SourceImages, output: OutputFolder, progress: StageProgress) -> Preparation:
+    """Let the engine learn what it needs, and note in the manifest what that was."""
+    folder = output.path / MODELS_FOLDER
+    folder.mkdir(exist_ok=True)
+    inputs = PreparationInputs(images.thumbnails, output.manifest.codec, folder, progress)
+    preparation = engine.prepare(inputs)
+    if not preparation.files:
+        folder.rmdir()
+    output.describe(
+        files=[f"{MODELS_FOLDER}/{name}" for name in preparation.files],
+        directions=preparation.directions,
+        classifiers=preparation.classifiers,
+    )
+    return preparation
+
+
+def write_results(
+    output: OutputFolder, preparation: Preparation, stages: dict[str, float], synthesis_seconds: float
+) -> Manifest:
+    """Write the table of samples, the data card and the last manifest.
+
+    The manifest states the seconds that learning and synthesis took in all, also where the run was interrupted.
+    """
+    metrics: dict[str, Any] = dict(preparation.metrics)
+    seconds = {**stages, **metrics.get("seconds", {}), "synthesis": round(synthesis_seconds, 2)}
+    return output.finish(measured={**metrics, "seconds": seconds})
+
+
+def write_report(request: RunRequest, out: Path, progress: StageProgress) -> None:
+    """Write the report, if it is wanted and is not there yet."""
+    if request.config.report and not (out / PAGE).exists():
+        progress("report", 0, 1)
+        build_report(out, request.dataset)
+        progress("report", 1, 1)
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Compute with one thread a worker: results then do not depend on how many there are. Undone at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _columns(engine: Engine) -> tuple[Column, ...]:
+    """Return an engine's columns, with that of the engines' names where others than the built-in ones take part."""
+    names = engine.name.split("+")
+    extra = () if set(names) <= set(BUILT_IN_ENGINES) else (engine_column(names),)
+    return (*engine.columns, *extra)
+
+
+def _dataset_record(request: RunRequest) -> DatasetRecord:
+    dataset = request.dataset
+    return DatasetRecord(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint(),
+        rows=len(dataset),
+        reader=dataset.reader,
+        split=dataset.split,
+    )
+
+
+def _cell_record(cell: Any) -> CellRecord:
+    return CellRecord.planned_only(cell.index, cell.levels, real=cell.real, wanted=cell.wanted, planned=cell.planned)
