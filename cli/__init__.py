@@ -1,1 +1,1 @@
-"""The command line: `faceaug COMMAND`. Installed as `faceaug.cli`."""
+"""The command line `faceaug COMMAND`, installed as the package `faceaug.cli`."""

@@ -1,4 +1,4 @@
-"""`faceaug analyze`: how many faces are in each cell, how uneven that is, and what in a face carries an attribute."""
+"""`faceaug analyze`: counts of faces per cell, their imbalance, and the parts of the face that carry an attribute."""
 
 from __future__ import annotations
 
@@ -38,30 +38,31 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     default=30,
     show_default=True,
-    help="Faces that a cell should have; cells with fewer are counted.",
+    help="Least number of faces that a cell should have; cells with fewer are counted.",
 )
 @click.option(
     "--reference",
     metavar="FILE",
     type=PATH,
-    help="Shares to compare with (JSON or YAML, nested as {female: {asian: 0.1}}).  [default: uniform]",
+    help="Reference distribution: shares in JSON or YAML, nested as {female: {asian: 0.1}}.  [default: uniform]",
 )
 @click.option(
     "--explain",
     metavar="ATTRIBUTES",
     multiple=True,
-    help="Which parts of the face carry these labels, measured without labels: gender,age. May be repeated.",
+    help="Find the parts of the face that carry these labels, as gender,age. May be repeated.",
 )
-@click.option("--explain-map", metavar="FILE", type=PATH, help="Draw where on the mean face they lie, as .png.")
+@click.option("--explain-map", metavar="FILE", type=PATH, help="Write a PNG map of these parts on the mean face.")
 @output_options
 def analyze(**options: Any) -> None:
     """Count the faces of a data set in cells and measure how uneven they are.
 
     DATASET is a folder of images, an HDF5 file, or an output folder of faceaug.
 
-    With --explain, labels are regressed sparsely on localised parts of the face's shape and colour, which are measured
-    on every photograph (or are columns of the labels, from faceaug measure); view and light are taken off, and the
-    result is judged on held-out faces: those of other splits, or folds in turn.
+    With --explain, labels are predicted by a sparse regression on local parts of the shape and colour of the face,
+    which are measured on every image (or are columns of the labels, from faceaug measure). The effect of
+    view and light is removed, and the result is evaluated on held-out faces: those of other splits, or cross-validation
+    folds.
 
     \b
     Example:
@@ -74,7 +75,7 @@ def analyze(**options: Any) -> None:
         _explain(options, console)
         return
     if options["explain_map"]:
-        raise click.UsageError("--explain-map draws what --explain finds: say what to explain, as --explain gender")
+        raise click.UsageError("--explain-map needs --explain; name the labels to explain, as --explain gender")
     by = require_by(options)
     reference = _read_reference(options["reference"])
     analysis = count(read_dataset(options, console), by, minimum=options["minimum"], reference=reference)
@@ -82,14 +83,14 @@ def analyze(**options: Any) -> None:
 
 
 def _explain(options: dict[str, Any], console: Console) -> None:
-    """Show which parts of the face carry attributes; and count by others, where that is asked for as well."""
+    """Show the parts of the face that carry attributes, and the counts by --by if it was given."""
     from faceaug.explain.explain import columns_for, explain, face_of
     from faceaug.utils.files import check_writable
 
     file, attributes = options["explain_map"], list(options["explain"])
     if file is not None:
         if file.suffix.lower() != ".png":
-            raise click.UsageError(f"{file} must end in .png, which tells its kind")
+            raise click.UsageError(f"{file} must end in .png")
         check_writable(file)
     reference = _read_reference(options["reference"])
     measurer = load_estimator(options)
@@ -99,33 +100,33 @@ def _explain(options: dict[str, Any], console: Console) -> None:
     dataset = measure_columns(dataset, needed, lambda: measurer, options, console)
     text, facts = [], {}
     if options["by"]:
-        counted = _narrowed(dataset, options)
+        counted = _selected_split(dataset, options)
         analysis = count(counted, list(options["by"]), minimum=options["minimum"], reference=reference)
         text, facts = [analysis.to_text()], analysis.to_dict()
-    found = explain(dataset, attributes, bundle, use_splits=options["split"] is None)
+    explanations = explain(dataset, attributes, bundle, use_splits=options["split"] is None)
     if file is not None:
-        _draw(file, found, bundle)
-        console.remark(f"The maps are in {file}")
+        _write_map(file, explanations, bundle)
+        console.remark(f"The maps were written to {file}.")
     console.show(
-        "\n\n".join([*text, *(one.to_text() for one in found)]),
-        facts | {"explanations": [one.to_dict() for one in found]},
+        "\n\n".join([*text, *(explanation.to_text() for explanation in explanations)]),
+        facts | {"explanations": [explanation.to_dict() for explanation in explanations]},
     )
 
 
-def _narrowed(dataset: FaceDataset, options: dict[str, Any]) -> FaceDataset:
-    """Return the part that is counted when no split is named, of a dataset that was read whole."""
+def _selected_split(dataset: FaceDataset, options: dict[str, Any]) -> FaceDataset:
+    """Return the split that is counted, of a data set that was read with all its splits."""
     from faceaug.datasets.splits import select_split
 
     table, split = select_split(dataset.table, options["split"], dataset.name)
     return replace(dataset, table=table, split=split)
 
 
-def _draw(file: Path, found: list[Explanation], bundle: Bundle) -> None:
+def _write_map(file: Path, explanations: list[Explanation], bundle: Bundle) -> None:
     from faceaug.explain.figure import explanation_picture
     from faceaug.utils.files import write_bytes
     from faceaug.utils.images import encode
 
-    write_bytes(file, encode(explanation_picture(found, bundle), "png"))
+    write_bytes(file, encode(explanation_picture(explanations, bundle), "png"))
 
 
 def _read_reference(path: Path | None) -> Any:

@@ -1,7 +1,7 @@
-"""The entry point: the group of commands, and how every failure becomes one sentence and an exit status.
+"""The entry point: the group of commands, and the conversion of errors to one sentence and an exit status.
 
-Exit status: 0 done, 1 failed, 2 a request that cannot be understood, 130 interrupted. Only the standard library and
-click are imported here, so that help is quick; each command imports what it needs when it runs.
+Exit status: 0 success, 1 failure, 2 wrong usage, 130 interruption. Commands import heavy packages when they run, so
+that help is quick.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from .export import export
 from .generator import generator
 from .measure import measure
 from .plan import plan
+from .terminal.interrupt import INTERRUPTED_STATUS
 from .verify import verify
 
-USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+_FAILURE_STATUS, _USAGE_STATUS = 1, 2
 
 
 class _InOrder(click.Group):
-    """Lists the commands in the order in which they are used."""
+    """Lists the commands in the order in which they were added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -39,7 +40,7 @@ class _InOrder(click.Group):
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(faceaug.__version__, prog_name="faceaug")
 def cli() -> None:
-    """Balance face data sets with samples that are made on purpose and checked one by one.
+    """Balance face data sets with synthetic faces that are checked one by one.
 
     \b
     A run in four steps:
@@ -57,24 +58,24 @@ for command in (analyze, plan, balance, verify, export, measure, generator, disc
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with _Warnings():
+    with _WarningHandler():
         try:
             status = cli.main(args=arguments, prog_name="faceaug", standalone_mode=False, obj=tuple(arguments))
-        except click.Abort:  # Ctrl-C in a command that has nothing to keep
-            return _fail("interrupted", INTERRUPTED)
+        except click.Abort:  # Ctrl-C in a command without results to keep
+            return _fail("interrupted", INTERRUPTED_STATUS)
         except click.ClickException as error:
             error.show()
             return error.exit_code
         except UsageError as error:
-            return _fail(str(error), USAGE)
+            return _fail(str(error), _USAGE_STATUS)
         except FaceaugError as error:
-            return _fail(str(error), FAILURE)
+            return _fail(str(error), _FAILURE_STATUS)
         except (OSError, MemoryError) as error:
-            return _fail(_system(error), FAILURE)
+            return _fail(_system_message(error), _FAILURE_STATUS)
         except Exception as error:
-            if type(error).__name__ != "OutOfMemoryError":  # torch's, without importing torch
+            if type(error).__name__ != "OutOfMemoryError":  # of torch, without importing torch
                 raise
-            return _fail("the device is out of memory; give a smaller --batch-size, or --device cpu", FAILURE)
+            return _fail("the device is out of memory; use a smaller --batch-size, or --device cpu", _FAILURE_STATUS)
     return status if isinstance(status, int) else 0
 
 
@@ -88,15 +89,15 @@ def _fail(sentence: str, status: int) -> int:
     return status
 
 
-def _system(error: OSError | MemoryError) -> str:
+def _system_message(error: OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
-        return "the memory is used up; close other programs, or give a smaller --batch-size or fewer --workers"
-    what = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {what}" if error.filename else what
+        return "there is not enough memory; close other programs, or use a smaller --batch-size or fewer --workers"
+    message = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {message}" if error.filename else message
 
 
-class _Warnings(logging.Handler):
-    """While a command runs, faceaug's warnings are lines on stderr."""
+class _WarningHandler(logging.Handler):
+    """Prints the warnings of faceaug to stderr while a command runs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Options that commands share, and how a recipe fills in what the command line leaves out."""
+"""Options that several commands share, the recipe as a source of defaults, and reading of data sets by options."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from .terminal.console import Console
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_RECIPE = "faceaug.recipes.recipe"  # where a context keeps the recipe that was read
+_RECIPE = "faceaug.recipes.recipe"  # key under which a context stores the recipe
 PATH = click.Path(path_type=Path)
 SHARED_SETTINGS = ("workers", "reconstruction", "aligned")
 """Settings of a run that other commands have, too."""
 
 
 def decorated(*decorators: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
-    """Return one decorator that does what several do, in the order in which help lists them."""
+    """Return one decorator for several options, in the order in which the help lists them."""
 
     def decorate(command: _Command) -> _Command:
         for decorator in reversed(decorators):
@@ -44,20 +44,20 @@ def _read_recipe(context: click.Context, parameter: click.Parameter, value: str 
         return
     from faceaug.recipes import recipe
 
-    found = recipe.load(value)
+    content = recipe.load(value)
     known = {parameter.name for parameter in context.command.params}
-    context.meta[_RECIPE] = (value, found)
-    context.default_map = {name: given for name, given in found.options().items() if name in known}
+    context.meta[_RECIPE] = (value, content)
+    context.default_map = {name: given for name, given in content.options().items() if name in known}
 
 
 def recipe_of(context: click.Context) -> tuple[str, Recipe] | None:
-    """Return the recipe that was given, by name and content."""
-    found: tuple[str, Recipe] | None = context.meta.get(_RECIPE)
-    return found
+    """Return the name and the content of the recipe that was given, or None."""
+    recipe: tuple[str, Recipe] | None = context.meta.get(_RECIPE)
+    return recipe
 
 
 def given(context: click.Context, name: str) -> bool:
-    """Tell whether an option was typed, as against taken from a recipe or left at its default."""
+    """Return whether an option was typed, and not taken from a recipe or left at its default."""
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
@@ -67,29 +67,35 @@ recipe_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_read_recipe,
-    help="Take options from a recipe (YAML); what is typed here overrides it.",
+    help="Take options from a recipe (YAML). Options that are typed override it.",
 )
 
 _source_options = decorated(
     click.argument("source", metavar="DATASET", type=PATH),
-    click.option("--labels", metavar="FILE", type=PATH, help="Labels: CSV, TSV or Parquet, a row an image."),
+    click.option(
+        "--labels", metavar="FILE", type=PATH, help="Label file (CSV, TSV or Parquet) with one row per image."
+    ),
     click.option(
         "--reader",
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="How DATASET is laid out: folder, classes, celeba, fairface, utkface, hdf5, shards, unlabelled, or auto.",
+        help="Format of DATASET: folder, classes, celeba, fairface, utkface, hdf5, shards, unlabelled, or auto.",
     ),
-    click.option("--file-column", metavar="NAME", help="The labels' column of file names, if it is not found."),
+    click.option(
+        "--file-column", metavar="NAME", help="Column of the labels with file names.  [default: found automatically]"
+    ),
 )
 _check_options = decorated(
-    click.option("--strict/--no-strict", default=False, help="Stop if any image or label has to be left out."),
+    click.option(
+        "--strict/--no-strict", default=False, help="Stop with an error if an image or a label has to be left out."
+    ),
     click.option(
         "--check",
         type=click.Choice(["decode", "header", "none"]),
         default="decode",
         show_default=True,
-        help="How every image is looked at before it is counted.",
+        help="How every image is checked before it is counted.",
     ),
     *(config_option(name) for name in SHARED_SETTINGS),
 )
@@ -98,7 +104,7 @@ dataset_options = decorated(
     click.option(
         "--split",
         metavar="NAME",
-        help='The split to use, or "all".  [default: the training part where there are splits]',
+        help='The split to use, or "all".  [default: the training split, if there are splits]',
     ),
     _check_options,
 )
@@ -110,8 +116,8 @@ by_option = click.option(
     "--by",
     metavar="ATTRIBUTES",
     multiple=True,
-    help="What to count by: gender,ethnicity or age:5 (equal width), age:q4 (quantiles), yaw:-90/-25/25/90 (edges). "
-    "yaw, pitch, roll, light_x, light_y and light are measured where they are not labelled. May be repeated.",
+    help="Attributes that define cells: gender,ethnicity or age:5 (equal width), age:q4 (quantiles), yaw:-90/-25/25/90 "
+    "(edges). yaw, pitch, roll, light_x, light_y and light are measured if they are not labelled. May be repeated.",
 )
 
 plan_options = decorated(
@@ -120,43 +126,43 @@ plan_options = decorated(
         metavar="STRATEGY",
         default="uniform",
         show_default=True,
-        help="What to reach: uniform, uniform-within:COL, match:FILE, min:N, or a JSON or YAML file of counts.",
+        help="Sampling strategy: uniform, uniform-within:COL, match:FILE, min:N, or a JSON or YAML file of counts.",
     ),
     click.option(
         "--max-synthetic-ratio",
         metavar="R",
         type=float,
-        help="Make at most R faces for each real one, over the whole set.",
+        help="Synthesise at most R faces per real face, over the whole data set.",
     ),
-    click.option("--max-per-cell", metavar="N", type=int, help="Make at most N faces in a cell."),
-    click.option("--max-total", metavar="N", type=int, help="Make at most N faces in all."),
+    click.option("--max-per-cell", metavar="N", type=int, help="Synthesise at most N faces per cell."),
+    click.option("--max-total", metavar="N", type=int, help="Synthesise at most N faces in total."),
 )
 
 output_options = decorated(
     recipe_option,
-    click.option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
-    click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only what was asked for."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    click.option("-q", "--quiet", is_flag=True, help="Print the result only, without progress and remarks."),
 )
 
 
 def read_dataset(options: dict[str, Any], console: Console) -> FaceDataset:
-    """Read the data set that the options name, and measure what they ask for beyond its labels."""
-    needed, measurer = counted_columns(options), cache(lambda: load_estimator(options))
+    """Read the data set that the options name, and measure the columns that the command needs and the labels lack."""
+    needed, load = counted_columns(options), cache(lambda: load_estimator(options))
     if needed and _without_labels(options):
         from faceaug.measurement.measure import check_measurable
 
-        check_measurable(options["source"], needed, measurer)
-    return measure_columns(read_unmeasured(options, console), needed, measurer, options, console)
+        check_measurable(options["source"], needed, load)
+    return measure_columns(read_unmeasured(options, console), needed, load, options, console)
 
 
 def measure_columns(
     dataset: FaceDataset,
     needed: Iterable[str],
-    measurer: Callable[[], FaceEstimator],
+    load: Callable[[], FaceEstimator],
     options: dict[str, Any],
     console: Console,
 ) -> FaceDataset:
-    """Measure those columns of `needed` that the labels lack and that can be measured."""
+    """Return the data set with those columns of `needed` that the labels lack and that can be measured."""
     names = [name for name in needed if name not in dataset.table.columns]
     if not names:
         return dataset
@@ -166,7 +172,7 @@ def measure_columns(
         return add_measured_columns(
             dataset,
             names,
-            measurer,
+            load,
             aligned=options["aligned"],
             workers=options["workers"],
             progress=progress,
@@ -174,10 +180,10 @@ def measure_columns(
 
 
 def read_unmeasured(options: dict[str, Any], console: Console) -> FaceDataset:
-    """Read the data set that the options name, also where it has no labels."""
+    """Read the data set that the options name, with or without labels, and measure nothing."""
     from faceaug.datasets.dataset import LoadOptions, load_dataset
 
-    with console.counter("looking at images", "image") as progress:
+    with console.counter("checking images", "image") as progress:
         return load_dataset(
             options["source"],
             options["labels"],
@@ -195,7 +201,7 @@ def read_unmeasured(options: dict[str, Any], console: Console) -> FaceDataset:
 
 
 def _without_labels(options: dict[str, Any]) -> bool:
-    """Tell whether the data set will be read as images of which nothing is known; a folder without any is none."""
+    """Return whether the data set will be read as images without labels; a folder without images does not count."""
     from faceaug.datasets.image_tree import Listing
     from faceaug.datasets.registry import AUTO_READER, UNLABELLED_READER, detect_reader
 
@@ -206,14 +212,14 @@ def _without_labels(options: dict[str, Any]) -> bool:
 
 
 def load_estimator(options: dict[str, Any]) -> FaceEstimator:
-    """Load what measures photographs."""
+    """Load the estimator that measures images."""
     from faceaug.measurement.measure import load_estimator
 
     return load_estimator(options["reconstruction"], options.get("device", "cpu"))
 
 
 def counted_columns(options: dict[str, Any]) -> list[str]:
-    """Return the columns that a command needs: what it counts by, also in a plan that it carries out, and keeps."""
+    """Return the columns that a command needs: those of --by, of the plan that it carries out, and of --keep."""
     from faceaug.analysis.axes import parse_by
 
     names = [axis.column for axis in parse_by(options["by"])] if options.get("by") else []
@@ -226,21 +232,21 @@ def counted_columns(options: dict[str, Any]) -> list[str]:
 
 
 def require_by(options: dict[str, Any]) -> list[str]:
-    """Return what to count by, or raise a usage error that says how to name it."""
+    """Return the values of --by, or raise UsageError if there are none."""
     if not options["by"]:
-        raise click.UsageError("say what to count by, as --by gender,ethnicity")
+        raise click.UsageError("--by is missing; name the attributes to count by, as --by gender,ethnicity")
     return list(options["by"])
 
 
-def count(dataset: FaceDataset, by: list[str], **settings: Any) -> Analysis:
-    """Count the dataset's cells."""
+def count(dataset: FaceDataset, by: list[str], **options: Any) -> Analysis:
+    """Count the cells of the data set."""
     from faceaug.analysis.analyze import analyze
 
-    return analyze(dataset, by, **settings)
+    return analyze(dataset, by, **options)
 
 
 def make_plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
-    """Plan what the options ask for."""
+    """Return the plan by the strategy and the budget of the options."""
     from faceaug.planning import Budget, plan
 
     budget = Budget(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])

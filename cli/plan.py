@@ -1,4 +1,4 @@
-"""`faceaug plan`: how many faces to make in each cell."""
+"""`faceaug plan`: how many faces to synthesise in each cell."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .options import PATH, by_option, dataset_options, make_plan, output_options
 from .terminal.console import Console
 
 
-@click.command(short_help="Decide how many faces to make in each cell.")
+@click.command(short_help="Decide how many faces to synthesise in each cell.")
 @dataset_options
 @by_option
 @plan_options
 @click.option(
-    "-o", "--output", "file", metavar="FILE", type=PATH, help="Write the plan there, for balance --plan FILE."
+    "-o", "--output", "file", metavar="FILE", type=PATH, help="Write the plan to this file, for balance --plan FILE."
 )
 @output_options
 def plan(file: Path | None, **options: Any) -> None:
-    """Decide how many faces to make in each cell; nothing is made yet.
+    """Decide how many faces to synthesise in each cell, without synthesising them.
 
     \b
     Example:
@@ -29,9 +29,9 @@ def plan(file: Path | None, **options: Any) -> None:
     """
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     require_by(options)
-    made = make_plan(read_dataset(options, console), options)
+    result = make_plan(read_dataset(options, console), options)
     if file is not None:
-        made.write(file)
-    console.show(made.to_text(), made.to_dict())
+        result.write(file)
+    console.show(result.to_text(), result.to_dict())
     if file is not None:
-        console.remark(f"The plan is in {file}; carry it out with: faceaug balance ... --plan {file} -o out/")
+        console.remark(f"The plan was written to {file}; carry it out with: faceaug balance ... --plan {file} -o out/")

@@ -1,4 +1,4 @@
-"""`faceaug verify`: read an output folder again, all of it, and name what is damaged."""
+"""`faceaug verify`: read all files of an output folder and report damage."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .options import PATH
 from .terminal.console import Console
 
 
-@click.command(short_help="Re-read an output folder; name what is damaged.")
+@click.command(short_help="Read an output folder completely; report damage.")
 @click.argument("out", metavar="OUT", type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print problems only.")
 def verify(out: Path, as_json: bool, quiet: bool) -> int:
-    """Re-read everything in an output folder and name what is damaged: file, shard and row.
+    """Read everything in an output folder and report damage by file, shard and row.
 
-    The exit status is 1 when anything is damaged. A run that goes on or was interrupted is sound as far as it is.
+    The exit status is 1 if there is damage. A run that is in progress or was interrupted is not damaged.
 
     \b
     Example:

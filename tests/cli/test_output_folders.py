@@ -17,9 +17,8 @@ def test_verify_of_a_sound_folder(faceaug_cli, out):
     assert faceaug_cli("verify", out).status == 0
     assert faceaug_cli("verify", out).out == "sound: 30 samples\n"
     assert faceaug_cli("verify", out, "--quiet").out == ""
-    assert faceaug_cli("verify", out, "--json").json == {
-        "ok": True, "complete": True, "rows": 30, "problems": [], "notes": [],
-    }  # fmt: skip
+    value = faceaug_cli("verify", out, "--json").json
+    assert value == {"ok": True, "complete": True, "rows": 30, "problems": [], "notes": []}
 
 
 def test_verify_names_what_is_damaged(faceaug_cli, out):
@@ -47,7 +46,7 @@ def test_export_beside_the_output_by_default(faceaug_cli, out, tmp_path):
     outcome = faceaug_cli("export", out, "--to", "imagefolder")
     assert outcome.status == 0
     folder = tmp_path / "out-imagefolder"
-    assert outcome.out == f"30 images in 2 folders are in {folder}, with labels.csv\n"
+    assert outcome.out == f"30 images in 2 folders were written to {folder}, with labels.csv\n"
     assert sorted(entry.name for entry in folder.iterdir()) == ["female", "labels.csv", "male"]
     again = faceaug_cli("export", out, "--to", "imagefolder")
     assert again.status == 1
