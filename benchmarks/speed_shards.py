@@ -1,7 +1,7 @@
-"""How fast single images are read at random from a shard: the layouts of faceaug beside gzip over 32-image chunks.
+"""Measure random reads of single images from a shard: the layouts of faceaug, and gzip over chunks of 32 images.
 
-All layouts hold the same pictures and are read in the same order, in turns within one run, from a warm cache by one
-process. Run it from the root of the repository: `python benchmarks/speed_shards.py`. The result goes to
+All layouts have the same images and are read in the same order, alternating within one run, from a warm cache by one
+process. Run it from the root of the repository: `python benchmarks/speed_shards.py`. The record is
 benchmarks/results/shards.json.
 """
 
@@ -27,37 +27,52 @@ from faceaug.utils import images
 BASELINE = "gzip, 32 images a chunk"
 BATCH = 32
 
-Read = Callable[[Sequence[int]], object]
+ReadRows = Callable[[Sequence[int]], object]
 
 
-def pictures(count: int, side: int, seed: int) -> NDArray[np.uint8]:
-    """Return smooth pictures with some noise, uint8 [count, side, side, 3]; a JPEG of one has about 20 KB at 256 px."""
+def smooth_images(count: int, side: int, seed: int) -> NDArray[np.uint8]:
+    """Return smooth images with some noise, uint8 [count, side, side, 3]; a JPEG of one has about 20 KB at 256 px."""
     rng = np.random.default_rng(seed)
-    made = np.empty((count, side, side, 3), np.uint8)
+    pixels_of_all = np.empty((count, side, side, 3), np.uint8)
     for k in range(count):
         coarse = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
         smooth = images.resize(coarse, (side, side)).astype(np.float32)
-        made[k] = np.clip(smooth + rng.normal(0, 4, smooth.shape), 0, 255)
-    return made
+        pixels_of_all[k] = np.clip(smooth + rng.normal(0, 4, smooth.shape), 0, 255)
+    return pixels_of_all
 
 
 def sample(image: NDArray[np.uint8], seed: int) -> Sample:
-    """Return a sample with nothing but an image."""
-    return Sample(image, None, None, "generator", None, {}, 0, {}, {}, {}, math.nan, math.nan, seed, 90)
+    """Return a sample that has an image and no labels."""
+    return Sample(
+        image=image,
+        w=None,
+        origin_w=None,
+        engine="generator",
+        source_sha256=None,
+        harmonize={},
+        cell=0,
+        attr={},
+        attr_confidence={},
+        semantic={},
+        plausibility=math.nan,
+        realism=math.nan,
+        seed=seed,
+        quality=90,
+    )
 
 
 def write_gzip(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write the layout that is often seen: pixels in chunks of 32 images, compressed by gzip."""
+    """Write the layout for comparison: pixels in chunks of 32 images, compressed with gzip."""
     with h5py.File(path, "w") as file:
         file.create_dataset("pixels", data=pixels, chunks=(32, *pixels.shape[1:]), compression="gzip")
 
 
-def rate(read: Read, order: NDArray[np.int64], step: int, seconds: float) -> float:
-    """Return images read a second, reading `step` at a time in the given order for about `seconds`."""
+def images_per_second(read: ReadRows, order: NDArray[np.int64], step: int, seconds: float) -> float:
+    """Return images per second when `step` are read at a time, in the given order, for about `seconds`."""
     done, start = 0, time.perf_counter()
     while True:
-        at = done % (len(order) - step + 1)
-        read(order[at : at + step].tolist())
+        first = done % (len(order) - step + 1)
+        read(order[first : first + step].tolist())
         done += step
         elapsed = time.perf_counter() - start
         if elapsed >= seconds:
@@ -65,11 +80,11 @@ def rate(read: Read, order: NDArray[np.int64], step: int, seconds: float) -> flo
 
 
 def measure(folder: Path, count: int, side: int, seconds: float, rounds: int, seed: int) -> dict[str, list[float]]:
-    """Return images a second by layout, a value a round."""
-    pixels = pictures(count, side, seed)
+    """Return images per second by layout, a value per round."""
+    pixels = smooth_images(count, side, seed)
     samples = [sample(image, k) for k, image in enumerate(pixels)]
-    for name, layout in (("blob", "blob"), ("raw", "raw")):
-        write_shard(folder / f"{name}.h5", samples, columns=(), codec="jpeg", layout=layout)  # type: ignore[arg-type]
+    write_shard(folder / "blob.h5", samples, columns=(), codec="jpeg", layout="blob")
+    write_shard(folder / "raw.h5", samples, columns=(), codec="jpeg", layout="raw")
     write_gzip(folder / "gzip.h5", pixels)
     order = np.random.default_rng(seed + 1).integers(0, count, 100_000)
     with (
@@ -78,7 +93,7 @@ def measure(folder: Path, count: int, side: int, seconds: float, rounds: int, se
         h5py.File(folder / "gzip.h5", "r") as packed,
     ):
         chunks = packed["pixels"]
-        readers: dict[str, tuple[Read, int]] = {
+        readers: dict[str, tuple[ReadRows, int]] = {
             "blob": (blob.encoded_many, 1),
             f"blob, {BATCH} at once": (blob.encoded_many, BATCH),
             "blob, decoded": (blob.image_many, 1),
@@ -86,41 +101,41 @@ def measure(folder: Path, count: int, side: int, seconds: float, rounds: int, se
             f"raw, {BATCH} at once": (raw.image_many, BATCH),
             BASELINE: (lambda rows: chunks[rows[0]], 1),
         }
-        found: dict[str, list[float]] = {name: [] for name in readers}
+        rates: dict[str, list[float]] = {name: [] for name in readers}
         for read, step in readers.values():
-            rate(read, order, step, seconds / 10)  # warm the cache
-        for turn in range(rounds):
-            mixed = np.roll(order, 1000 * turn)
+            images_per_second(read, order, step, seconds / 10)  # warm the cache
+        for round_number in range(rounds):
+            rolled = np.roll(order, 1000 * round_number)
             for name, (read, step) in readers.items():
-                found[name].append(rate(read, mixed, step, seconds))
-    return found
+                rates[name].append(images_per_second(read, rolled, step, seconds))
+    return rates
 
 
 def main() -> None:
     """Measure, print and record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=1200, help="pictures in the shard (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=1200, help="images in the shard (default: %(default)s)")
     parser.add_argument("--side", type=int, default=256, help="their side in pixels (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="time a layout and round (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time per layout and round (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds over all layouts (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where to write the result instead")
+    parser.add_argument("--out", type=Path, help="where to write the record instead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        found = measure(Path(name), options.images, options.side, options.seconds, options.rounds, options.seed)
+        rates = measure(Path(name), options.images, options.side, options.seconds, options.rounds, options.seed)
         sizes = {path.stem: path.stat().st_size for path in Path(name).glob("*.h5")}
     layouts = {}
-    for layout, rates in found.items():
-        ratios = [rate / base for rate, base in zip(rates, found[BASELINE], strict=True)]
+    for layout, values in rates.items():
+        ratios = [value / baseline for value, baseline in zip(values, rates[BASELINE], strict=True)]
         layouts[layout] = {
-            "images_per_second": round(statistics.median(rates), 1),
+            "images_per_second": round(statistics.median(values), 1),
             "ratio": round(statistics.median(ratios), 2),
             "ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
         }
-        print(f"{layout:28} {statistics.median(rates):10,.0f} images/s  {statistics.median(ratios):8.1f} x")
+        print(f"{layout:28} {statistics.median(values):10,.0f} images/s  {statistics.median(ratios):8.1f} x")
     record = {
         **environment(options.seed, ("h5py", "numpy", "pillow")),
-        "what": f"random reads of {options.side}-px pictures a second, one process, warm cache",
+        "what": f"random reads of {options.side}-px images per second, one process, warm cache",
         "baseline": BASELINE,
         "rounds": options.rounds,
         "bytes": sizes,

@@ -1,7 +1,7 @@
-"""The report's page: plain data in, HTML out.
+"""The page of a report: plain data in, HTML out.
 
-The page needs nothing from a network: no script, no font, no picture from elsewhere. Every word in it is escaped,
-whatever a label or a file is called.
+The page needs nothing from a network: it has no script, and no font or image from elsewhere. All text is escaped, so
+that labels and file names cannot change it.
 """
 
 from __future__ import annotations
@@ -10,44 +10,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import jinja2
 import numpy as np
 
 from faceaug.analysis.imbalance import imbalance_metrics
 from faceaug.errors import UsageError
+from faceaug.report.faces import REAL_SHOWN, SYNTHETIC_SHOWN
+from faceaug.shards.manifest import CellRecord
 from faceaug.utils.images import Rgb
 from faceaug.utils.text_table import Value, duration, number
 
-FACES_SHOWN = 36  # made faces of a cell, at most
-REAL_SHOWN = 12  # real ones: a row
-PAIRS_SHOWN = 24  # photographs and what became of them: two rows
-OPEN_SHEETS = 24  # with more cells than this, contact sheets are folded
+_MAX_OPEN_SHEETS = 24  # with more cells, contact sheets are folded
+_COUNTS = ("real", "wanted", "planned", "accepted", "short", "tried")
 
 Sheets = Mapping[Literal["cell", "pairs"], str]
-"""Relative addresses of a cell's contact sheets, those that there are: its faces, and photographs beside made ones."""
-
-
-class CellSummary(Protocol):
-    """What a manifest says of a cell."""
-
-    @property
-    def attributes(self) -> Mapping[str, str]: ...
-    @property
-    def real(self) -> int: ...
-    @property
-    def wanted(self) -> int: ...
-    @property
-    def planned(self) -> int: ...
-    @property
-    def accepted(self) -> int: ...
-    @property
-    def short(self) -> int: ...
-    @property
-    def rejected(self) -> Mapping[str, int]: ...
-    @property
-    def note(self) -> str: ...
+"""Addresses of the contact sheets of a cell, relative to the page: its faces, and its pairs. Either may be absent."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,61 +35,23 @@ class ReportCell:
 
     Attributes
     ----------
-    attributes : mapping
-        Axis to level.
-    real, wanted, planned, accepted, short : int
-        As in the manifest.
-    rejected : mapping
-        Reason to number of attempts.
-    note : str
-        Why the cell ended short, and what was nearest.
-    real_faces, made_faces : sequences of uint8 [H, W, 3]
-        For the contact sheet; the first 12 and 36 are shown. Both may be empty.
-    pairs : sequence of (photograph, made), each uint8 [H, W, 3]
-        Made faces beside the photographs that they began with; the first 24 are shown.
+    record : CellRecord
+        Its attributes, counts, reasons and note, as in the manifest.
+    real_faces, synthetic_faces : sequences of uint8 [H, W, 3]
+        For the contact sheet, which shows the first 12 and 36. Both may be empty.
+    pairs : sequence of (photograph, synthetic face), each uint8 [H, W, 3]
+        Faces with the photographs that they were made from; the first 24 are shown.
     """
 
-    attributes: Mapping[str, str]
-    real: int
-    wanted: int
-    planned: int
-    accepted: int
-    short: int
-    rejected: Mapping[str, int] = field(default_factory=dict)
-    note: str = ""
+    record: CellRecord
     real_faces: Sequence[Rgb] = ()
-    made_faces: Sequence[Rgb] = ()
+    synthetic_faces: Sequence[Rgb] = ()
     pairs: Sequence[tuple[Rgb, Rgb]] = ()
 
     @property
     def label(self) -> str:
         """The levels, in the order of the axes."""
-        return ", ".join(self.attributes.values())
-
-    @property
-    def tried(self) -> int:
-        """Attempts: accepted and rejected."""
-        return self.accepted + sum(self.rejected.values())
-
-    @classmethod
-    def of(
-        cls, record: CellSummary, *, real_faces: Sequence[Rgb] = (), made_faces: Sequence[Rgb] = (),
-        pairs: Sequence[tuple[Rgb, Rgb]] = (),
-    ) -> ReportCell:  # fmt: skip
-        """Return the cell that a manifest's record describes."""
-        return cls(
-            attributes=dict(record.attributes),
-            real=record.real,
-            wanted=record.wanted,
-            planned=record.planned,
-            accepted=record.accepted,
-            short=record.short,
-            rejected=dict(record.rejected),
-            note=record.note,
-            real_faces=real_faces,
-            made_faces=made_faces,
-            pairs=pairs,
-        )
+        return ", ".join(self.record.attributes.values())
 
 
 @dataclass(frozen=True)
@@ -120,13 +61,18 @@ class ReportTable:
     Attributes
     ----------
     title, note : str
-        Above the table, and below.
+        Text above and below the table.
     columns : tuple of str
         Headings.
     rows : tuple of tuples
-        Words or numbers; None and NaN are shown as a dash.
+        Text or numbers; None and NaN are shown as a dash.
     bars : tuple of str
-        Columns whose values lie in 0 to 1 and get a bar.
+        Columns with values from 0 to 1, which are shown with a bar.
+
+    Raises
+    ------
+    UsageError
+        When a row does not have a value for each column.
     """
 
     title: str
@@ -141,7 +87,7 @@ class ReportTable:
 
     @property
     def numeric(self) -> set[str]:
-        """The columns that hold numbers, which are set flush right."""
+        """The columns of numbers, which are aligned to the right."""
         filled = zip(self.columns, zip(*self.rows, strict=True), strict=True) if self.rows else ()
         return {name for name, values in filled if not any(isinstance(value, str) for value in values)}
 
@@ -154,83 +100,90 @@ class Report:
     ----------
     title : str
     facts : mapping
-        What was made from what: dataset, generator, seed, versions ...
+        Name to text: data set, generator, seed, versions and more.
     cells : sequence of ReportCell
     tables : sequence of ReportTable
-        Accuracy and calibration of probes, R² of directions, and whatever else was measured.
-    looks : mapping
-        Name to `ImageStatsSample.summary()`: of the dataset, of made pictures resized only, and of finished ones, read back
-        from their files. (Sharpness counts from a picture's own pixels: compare at one size.)
+        Accuracy and calibration of classifiers, R² of directions.
+    image_stats : mapping
+        Name to `ImageStatsSample.summary()`: of the data set, and of the samples as stored. Sharpness depends on the
+        size of an image: compare it at one size.
     seconds : mapping
         Step to wall time in seconds.
     warnings : sequence of str
-        What a reader must know before using the result.
+        What a reader has to know before using the samples.
     complete : bool
-        Whether the run came to its end.
+        Whether the run is finished.
     people : str
-        Whom the made faces show: a sentence.
+        A sentence that says whom the synthetic faces show.
     """
 
     title: str
     facts: Mapping[str, str]
     cells: Sequence[ReportCell]
     tables: Sequence[ReportTable] = ()
-    looks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    image_stats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     complete: bool = True
-    people: str = "These made faces show nobody."
+    people: str = "These synthetic faces show no real person."
 
 
 def render_page(report: Report, sheets: Mapping[int, Sheets] | None = None, *, real_faces: bool = True) -> str:
-    """Return the page as HTML; `sheets` maps the number of a cell to its contact sheets."""
-    before = np.array([cell.real for cell in report.cells], dtype=np.int64)
-    after = before + np.array([cell.accepted for cell in report.cells], dtype=np.int64)
-    largest = max([1, *(max(cell.real + cell.planned, cell.real + cell.accepted) for cell in report.cells)])
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    report : Report
+    sheets : mapping of int to Sheets, optional
+        Contact sheets by index of the cell.
+    real_faces : bool
+        Whether the contact sheets show real faces.
+    """
+    records = [cell.record for cell in report.cells]
+    before = np.array([record.real for record in records], dtype=np.int64)
+    after = before + np.array([record.accepted for record in records], dtype=np.int64)
     return _template().render(
         report=report,
-        sheeted=[(cell, sheets[k]) for k, cell in enumerate(report.cells) if sheets and sheets.get(k)],
+        sheets=[(cell, sheets[k]) for k, cell in enumerate(report.cells) if sheets and sheets.get(k)],
         real_faces=real_faces,
-        faces_shown=FACES_SHOWN,
+        synthetic_shown=SYNTHETIC_SHOWN,
         real_shown=REAL_SHOWN,
-        open_sheets=len(report.cells) <= OPEN_SHEETS,
-        largest=largest,
-        totals={name: sum(getattr(cell, name) for cell in report.cells) for name in _TOTALED},
-        reasons=sorted({reason for cell in report.cells for reason in cell.rejected}),
+        open_sheets=len(report.cells) <= _MAX_OPEN_SHEETS,
+        largest=max([1, *(record.real + record.planned for record in records)]),
+        counts=_COUNTS,
+        totals={name: sum(getattr(record, name) for record in records) for name in _COUNTS},
+        reasons=sorted({reason for record in records for reason in record.rejected}),
         balance=_balance(before, after),
-        strips=_strips(report.looks),
+        strips=_strips(report.image_stats),
         longest_step=max([1e-9, *report.seconds.values()]),
     )
-
-
-_TOTALED = ("real", "wanted", "planned", "accepted", "short", "tried")
 
 
 def _balance(before: np.ndarray, after: np.ndarray) -> list[dict[str, Value]]:
     """Return how even the cells were and are: figures for the head of the page."""
     if not len(before):
         return []
-    wished = np.full(len(before), 1 / len(before))
-    was, now = imbalance_metrics(before, wished, 0), imbalance_metrics(after, wished, 0)
+    uniform = np.full(len(before), 1 / len(before))
+    old, new = imbalance_metrics(before, uniform, 0), imbalance_metrics(after, uniform, 0)
     return [
-        {"name": "largest cell : smallest", "before": was.imbalance_ratio, "after": now.imbalance_ratio},
-        {"name": "evenness (1 = all alike)", "before": was.evenness, "after": now.evenness},
-        {"name": "empty cells", "before": was.empty, "after": now.empty},
+        {"name": "largest cell : smallest", "before": old.imbalance_ratio, "after": new.imbalance_ratio},
+        {"name": "evenness (1 = all equal)", "before": old.evenness, "after": new.evenness},
+        {"name": "empty cells", "before": old.empty, "after": new.empty},
     ]
 
 
-def _strips(looks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return, for each figure of photometry, where its quantiles lie on a common scale, in percent."""
+def _strips(image_stats: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return, for each image statistic, where its quantiles lie on a common scale, in percent."""
     strips = []
-    for name, words in (("sharpness", "log2 of fine over coarse detail"), ("noise", "grey levels of 255")):
-        rows = {look: summary[name] for look, summary in looks.items() if summary.get(name)}
-        if not rows:
+    for name, unit in (("sharpness", "log2 of fine over coarse detail"), ("noise", "grey levels of 255")):
+        quantiles = {source: summary[name] for source, summary in image_stats.items() if summary.get(name)}
+        if not quantiles:
             continue
-        low, high = min(row[0] for row in rows.values()), max(row[-1] for row in rows.values())
-        wide = max(high - low, 1e-9)
-        marks = {look: [round(100 * (q - low) / wide, 2) for q in row] for look, row in rows.items()}
-        medians = {look: row[len(row) // 2] for look, row in rows.items()}
-        strips.append({"name": name, "unit": words, "low": low, "high": high, "marks": marks, "medians": medians})
+        low, high = min(values[0] for values in quantiles.values()), max(values[-1] for values in quantiles.values())
+        width = max(high - low, 1e-9)
+        marks = {source: [round(100 * (q - low) / width, 2) for q in values] for source, values in quantiles.items()}
+        medians = {source: values[len(values) // 2] for source, values in quantiles.items()}
+        strips.append({"name": name, "unit": unit, "low": low, "high": high, "marks": marks, "medians": medians})
     return strips
 
 

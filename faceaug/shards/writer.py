@@ -29,15 +29,14 @@ from faceaug.shards.columns import (
 from faceaug.shards.manifest import ShardEntry
 from faceaug.utils import images
 from faceaug.utils.files import write_bytes
+from faceaug.utils.images import Codec
 
 MAX_SHARD_ROWS = 2000
 MAX_SHARD_BYTES = 256_000_000
-DEFAULT_QUALITY = 90
 NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 _BLOB_CHUNK = 65536  # bytes of the image blob under one checksum
 _COLUMN_CHUNK = 256  # rows of a column under one checksum
 
-Codec = Literal["jpeg", "png", "webp"]
 Layout = Literal["blob", "raw"]
 
 
@@ -122,7 +121,7 @@ def encode_sample(sample: Sample, *, codec: Codec, layout: Layout) -> EncodedSam
         When the image is not uint8 [H, W, 3], or is encoded although the layout is `raw`.
     """
     image, shape = sample.image, None
-    quality = None if codec == "png" else (DEFAULT_QUALITY if sample.quality is None else sample.quality)
+    quality = None if codec == "png" else (images.DEFAULT_QUALITY if sample.quality is None else sample.quality)
     if isinstance(image, bytes):
         if layout == "raw":
             raise FaceaugError("a sample's image is encoded; expected uint8 [H, W, 3], as the layout is raw")
@@ -161,7 +160,7 @@ def read_back(image: NDArray[np.uint8], codec: Codec | None, quality: int | None
 
 def encoded(image: NDArray[np.uint8], codec: Codec, quality: int | None) -> bytes:
     """Return the encoded image uint8 [H, W, 3] as a shard stores it; quality None stands for the default of 90."""
-    return images.encode(image, codec, DEFAULT_QUALITY if quality is None else quality)
+    return images.encode(image, codec, images.DEFAULT_QUALITY if quality is None else quality)
 
 
 def split_into_shards(

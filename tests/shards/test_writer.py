@@ -8,9 +8,9 @@ import pytest
 from shard_samples import COLUMNS, sample
 
 from faceaug.errors import FaceaugError
-from faceaug.shards import writer
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.writer import encode_sample, encoded, split_into_shards, write_shard
+from faceaug.utils import images
 
 
 def write(path, samples, **options):
@@ -161,7 +161,7 @@ def test_quality_is_used_and_stored(tmp_path):
     with ShardReader(tmp_path / "a.h5") as reader:
         low, high, default = map(len, reader.encoded_many([0, 1, 2]))
         assert low < default < high
-        assert reader.column("quality").tolist() == [30, 95, writer.DEFAULT_QUALITY]
+        assert reader.column("quality").tolist() == [30, 95, images.DEFAULT_QUALITY]
 
 
 def test_encoded_images_are_stored_as_they_are(tmp_path):

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from fakes import ToyFaces
 from finished_runs import columns, interrupt, same
-from nosy_faces import nosy_dataset, nosy_measurer
+from nosy_faces import nosy_dataset, nosy_estimator
 
 from faceaug.analysis.analyze import analyze
 from faceaug.errors import OutputError, UsageError
 from faceaug.planning.plan import Budget as PlanLimits
 from faceaug.planning.plan import plan
-from faceaug.shards.columns import ENGINES
+from faceaug.shards.columns import BUILT_IN_ENGINES
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
 from faceaug.synthesis.acceptance.gates import DUPLICATE, AcceptanceThresholds
@@ -52,7 +52,7 @@ def wish(dataset):
 
 
 def run(dataset, wish, out, **given):
-    return balance(dataset, out, plan=wish, estimator=nosy_measurer(), **{"settings": SETTINGS, **given})
+    return balance(dataset, out, plan=wish, estimator=nosy_estimator(), **{"settings": SETTINGS, **given})
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_planned_is_accepted_and_short_and_the_folder_is_clean(base, wish):
     assert verify(out).problems == ()
     manifest = read_manifest(out)
     assert manifest.generator is None
-    assert [probe.sha256 for probe in manifest.probes] == ["ab" * 32]
+    assert [record.sha256 for record in manifest.classifiers] == ["ab" * 32]
     known = {DUPLICATE, USED_UP, EXPOSED, FACE, OTHERWISE, REACHED, UNREADABLE, WHOLE}
     for cell in manifest.cells:
         assert cell.planned == cell.accepted + cell.short
@@ -76,14 +76,14 @@ def test_planned_is_accepted_and_short_and_the_folder_is_clean(base, wish):
         assert bool(cell.note) == bool(cell.short)
     assert not (out / "models").exists()
     assert "real people" in (out / "README.md").read_text()
-    assert "real faces rendered anew" in (out / "report.html").read_text()
+    assert "real faces are rerendered" in (out / "report.html").read_text()
 
 
 def test_samples_are_measured_in_their_cells_and_keep_their_labels(base, dataset, wish):
     out, _ = base
     held = columns(out)
     assert "w" not in held
-    assert (held["engine"] == ENGINES.index("rerender")).all()
+    assert (held["engine"] == BUILT_IN_ENGINES.index("rerender")).all()
     rows = {hashlib.sha256(dataset.encoded(k)).digest(): k for k in range(len(dataset))}
     for k, cell in enumerate(held["cell"]):
         levels = wish.cells[cell].levels
@@ -178,7 +178,7 @@ def test_photographs_are_not_held_decoded(dataset, wish, tmp_path, monkeypatch, 
 
 def test_an_unknown_measurer_resumes_nothing(dataset, wish, tmp_path):
     """Two without a hash look alike, and the second would go on where the first began."""
-    nameless = replace(nosy_measurer(), sha256="")
+    nameless = replace(nosy_estimator(), sha256="")
     with pytest.raises(UsageError, match="the measurer has no sha256"):
         balance(dataset, tmp_path / "out", plan=wish, estimator=nameless, config=SETTINGS, resume=True)
     assert not (tmp_path / "out").exists()
@@ -194,7 +194,7 @@ def test_both_engines_write_one_folder(dataset, tmp_path, module_quick):
     result = run(dataset, small, tmp_path / "both", config=settings, generator=ToyFaces())
     assert verify(tmp_path / "both").problems == ()
     held = columns(tmp_path / "both")
-    turned = held["engine"] == ENGINES.index("rerender")
+    turned = held["engine"] == BUILT_IN_ENGINES.index("rerender")
     # What the generator makes in one cell can be a near-copy of what the next would have been turned into.
     assert 0 < turned.sum() <= alone.accepted
     assert result.planned == result.accepted + result.short
