@@ -1,4 +1,4 @@
-"""How long `analyze` takes on label tables of growing size, beside pandas counting the same cells.
+"""Run time of `analyze` on label tables of growing size, compared with pandas counting the same cells.
 
 Run from the root of the repository with faceaug installed:
 
@@ -6,7 +6,7 @@ Run from the root of the repository with faceaug installed:
 
 Each table has five attributes: gender, ethnicity and glasses as labels, age and yaw as numbers that are binned (by
 edges and by quantiles), with 1% of the labels missing. `analyze` also measures each attribute, the ten pairs and their
-associations; pandas (`cut`, `qcut` and one `groupby`) only counts the cells. The time is the median over the rounds.
+associations; pandas (`cut`, `qcut` and one `groupby`) only counts the cells. Times are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EDGES = [0, 13, 20, 40, 60, 117]
 
 
 def label_table(rows: int, seed: int) -> pd.DataFrame:
-    """Return a table of made labels, uneven and with gaps, a row per image."""
+    """Return a table of synthetic labels, unbalanced and with missing values, one row per image."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame(
         {
@@ -52,55 +52,55 @@ def label_table(rows: int, seed: int) -> pd.DataFrame:
 
 
 def count_with_pandas(table: pd.DataFrame) -> pd.Series:
-    """Return the count of each cell, as one would write it by hand."""
+    """Return the count of each cell by pandas alone."""
     age = pd.cut(table["age"], EDGES, right=False)
     yaw = pd.qcut(table["yaw"], 4)
     return table.groupby(["gender", "ethnicity", "glasses", age, yaw], observed=False).size()
 
 
-def seconds(work: Callable[[], object]) -> float:
+def wall_seconds(task: Callable[[], object]) -> float:
     """Return the wall time of one call."""
     start = time.perf_counter()
-    work()
+    task()
     return time.perf_counter() - start
 
 
 def measure(sizes: Sequence[int], seed: int, rounds: int) -> list[dict[str, float | int]]:
     """Time both on a table of each size, after a check that they count the same number of rows.
 
-    Every round takes all sizes in turn, so that what else the machine does falls on all of them alike.
+    Every round takes all sizes in turn, so that other load of the machine affects all sizes equally.
     """
     tables = [label_table(rows, seed) for rows in sizes]
     for table in tables:
-        found, expected = int(analyze(table, BY).counts.sum()), int(count_with_pandas(table).sum())
-        if found != expected:
-            raise SystemExit(f"analyze counts {found} rows, pandas {expected}")
-    ours: list[list[float]] = [[] for _ in sizes]
-    theirs: list[list[float]] = [[] for _ in sizes]
+        counted, expected = int(analyze(table, BY).counts.sum()), int(count_with_pandas(table).sum())
+        if counted != expected:
+            raise SystemExit(f"analyze counts {counted} rows, pandas {expected}")
+    analyze_seconds: list[list[float]] = [[] for _ in sizes]
+    pandas_seconds: list[list[float]] = [[] for _ in sizes]
     for _ in tqdm(range(rounds), disable=not sys.stderr.isatty()):
-        for place, table in enumerate(tables):
-            ours[place].append(seconds(partial(analyze, table, BY)))
-            theirs[place].append(seconds(partial(count_with_pandas, table)))
+        for index, table in enumerate(tables):
+            analyze_seconds[index].append(wall_seconds(partial(analyze, table, BY)))
+            pandas_seconds[index].append(wall_seconds(partial(count_with_pandas, table)))
     return [
         {
             "rows": rows,
-            "analyze_seconds": round(statistics.median(mine), 4),
-            "analyze_seconds_least": round(min(mine), 4),
-            "microseconds_per_row": round(1e6 * statistics.median(mine) / rows, 3),
+            "analyze_seconds": round(statistics.median(own), 4),
+            "analyze_seconds_least": round(min(own), 4),
+            "microseconds_per_row": round(1e6 * statistics.median(own) / rows, 3),
             "pandas_groupby_seconds": round(statistics.median(other), 4),
-            "ratio_to_pandas_groupby": round(statistics.median(mine) / statistics.median(other), 2),
+            "ratio_to_pandas_groupby": round(statistics.median(own) / statistics.median(other), 2),
         }
-        for rows, mine, other in zip(sizes, ours, theirs, strict=True)
+        for rows, own, other in zip(sizes, analyze_seconds, pandas_seconds, strict=True)
     ]
 
 
 def main() -> None:
-    """Measure all sizes and write the record."""
+    """Measure all sizes and write the result."""
     parser = argparse.ArgumentParser(description="Time analyze() on growing label tables.")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="where to write, instead of benchmarks/results/analysis.json")
+    parser.add_argument("--out", type=Path, help="output file, instead of benchmarks/results/analysis.json")
     options = parser.parse_args()
     before = environment(options.seed, ["numpy", "pandas"])
     sizes = measure(options.rows, options.seed, options.rounds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 BY = "yaw:-90/-25/-10/10/25/90"
-"""How the demo counts: degrees, above 0 with the nose toward the picture's right."""
+"""Bins of yaw in degrees, positive when the nose points toward the right of the image."""
 
 
 def path() -> Path:
