@@ -1,1 +1,1 @@
-"""The report of a run: pages and contact sheets for people who would rather look than read."""
+"""The report of a run: an HTML page with contact sheets, which needs no network."""

@@ -84,10 +84,10 @@ def build_report(out: Path | str, dataset: FaceDataset | None = None, *, real_fa
         complete=manifest.complete,
         people=_people_statement(sum(map(bool, samples.sources)), any(synthetic.pairs), real_faces),
     )
-    return write_report(out, report, real_faces=bool(real))
+    return write_report_files(out, report, real_faces=bool(real))
 
 
-def write_report(out: Path | str, report: Report, *, real_faces: bool = True) -> Path:
+def write_report_files(out: Path | str, report: Report, *, real_faces: bool = True) -> Path:
     """Write report.html and report_files/ to a folder; they replace those of an earlier report.
 
     Parameters

@@ -18,7 +18,7 @@ from faceaug.appearance.image_stats import measure_image_stats
 from faceaug.datasets.dataset import FaceDataset, load_dataset
 from faceaug.errors import OutputError, UsageError
 from faceaug.planning.plan import plan
-from faceaug.report.build import build_report, write_report
+from faceaug.report.build import build_report, write_report_files
 from faceaug.report.html import Report, ReportCell, ReportTable, render_page
 from faceaug.shards.manifest import CellRecord
 from faceaug.shards.output_folder import OutputFolder
@@ -91,7 +91,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_page_and_contact_sheets_are_written_and_belong_together(tmp_path: Path) -> None:
-    page = write_report(tmp_path, report())
+    page = write_report_files(tmp_path, report())
     assert page == tmp_path / "report.html"
     content = Page(page.read_text(encoding="utf-8"))
     assert content.open == []  # every tag closed
@@ -105,7 +105,7 @@ def test_page_and_contact_sheets_are_written_and_belong_together(tmp_path: Path)
 
 
 def test_the_page_fetches_nothing_and_runs_nothing(tmp_path: Path) -> None:
-    text = write_report(tmp_path, report()).read_text(encoding="utf-8")
+    text = write_report_files(tmp_path, report()).read_text(encoding="utf-8")
     assert not re.search(r"https?:|//|@import|url\(", text)
     content = Page(text)
     assert not {tag for tag, _ in content.tags} & {"script", "link", "iframe", "object", "embed"}
@@ -133,9 +133,9 @@ def test_all_text_is_escaped() -> None:
 
 
 def test_real_faces_are_left_out_and_those_of_an_earlier_page_are_removed(tmp_path: Path) -> None:
-    write_report(tmp_path, report())
+    write_report_files(tmp_path, report())
     (tmp_path / "report_files" / "notes.txt").write_text("mine")
-    text = write_report(tmp_path, report(), real_faces=False).read_text(encoding="utf-8")
+    text = write_report_files(tmp_path, report(), real_faces=False).read_text(encoding="utf-8")
     assert Page(text).images == ["report_files/cell-0001.png"]
     assert sorted(path.name for path in (tmp_path / "report_files").iterdir()) == ["cell-0001.png", "notes.txt"]
     assert (decode((tmp_path / "report_files" / "cell-0001.png").read_bytes()) == 222).all()
@@ -175,7 +175,7 @@ def test_an_interrupted_or_empty_run_has_a_page_too() -> None:
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "report_files").write_text("in the way")
     with pytest.raises(OutputError, match="report_files could not be written"):
-        write_report(tmp_path, report())
+        write_report_files(tmp_path, report())
     assert not (tmp_path / "report.html").exists()
 
 
