@@ -25,20 +25,28 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 
 if TYPE_CHECKING:
     from faceaug.analysis.analyze import analyze
-    from faceaug.datasets.dataset import load_dataset
+    from faceaug.datasets.dataset import FaceDataset, load_dataset
     from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights
     from faceaug.discovery.discover import discover
     from faceaug.generators import load_generator
     from faceaug.latents.bundle import Bundle, read_bundle
     from faceaug.measurement.measure import load_estimator, measure
-    from faceaug.planning.plan import plan
+    from faceaug.planning.budget import Budget
+    from faceaug.planning.plan import Plan, plan
     from faceaug.shards.verify import verify
-    from faceaug.synthesis.balance import balance
+    from faceaug.synthesis.balance import RunResult, balance
+    from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 
 __all__ = [
+    "AcceptanceThresholds",
     "BalancedDataset",
+    "Budget",
     "Bundle",
+    "FaceDataset",
     "FaceaugError",
+    "Plan",
+    "RunConfig",
+    "RunResult",
     "ShardDataset",
     "analyze",
     "balance",
@@ -54,6 +62,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AcceptanceThresholds": "faceaug.synthesis.config",
+    "Budget": "faceaug.planning.budget",
+    "FaceDataset": "faceaug.datasets.dataset",
+    "Plan": "faceaug.planning.plan",
+    "RunConfig": "faceaug.synthesis.config",
+    "RunResult": "faceaug.synthesis.balance",
     "BalancedDataset": "faceaug.datasets.torch_dataset",
     "Bundle": "faceaug.latents.bundle",
     "ShardDataset": "faceaug.datasets.torch_dataset",

@@ -59,43 +59,49 @@ def _settings_in(section: Section) -> dict[str, Any]:
     return {_KEYS.get(name, name): _optional(RunConfig, name) for name in names}
 
 
+def _key(description: str) -> Any:
+    return pydantic.Field(default=None, description=description)
+
+
 class _Data(_Section):
     """The data set; see `faceaug.load_dataset`."""
 
-    path: str | None = None
-    labels: str | None = None
-    reader: str | None = None
-    file_column: str | None = None
-    split: str | None = None
-    strict: bool | None = None
-    check: Literal["decode", "header", "none"] | None = None
+    path: str | None = _key("The data set.")
+    labels: str | None = _key("Labels: CSV, TSV or Parquet, a row an image.")
+    reader: str | None = _key("The layout of the data set; `auto` by default.")
+    file_column: str | None = _key("The column of file names in the labels.")
+    split: str | None = _key("The split to use, or `all`; the training part by default.")
+    strict: bool | None = _key("Stop if any image or label has to be left out.")
+    check: Literal["decode", "header", "none"] | None = _key("How every image is checked before it is counted.")
 
 
 class PlanSection(_Section):
     """What to count by and what to reach; see `faceaug.plan`."""
 
-    by: str | list[str] | None = None
-    minimum: _Count | None = None
-    strategy: str | None = None
-    max_synthetic_ratio: _NotNegative | None = None
-    max_per_cell: _Count | None = None
-    max_total: _Count | None = None
-    file: str | None = None
+    by: str | list[str] | None = _key("What to count by: `gender,ethnicity`, `age:5`, `yaw:-90/-25/25/90`.")
+    minimum: _Count | None = _key("Of `analyze`: cells with fewer faces are listed.")
+    strategy: str | None = _key("`uniform`, `uniform-within:COL`, `match:FILE`, `min:N`, or a file of counts.")
+    max_synthetic_ratio: _NotNegative | None = _key("At most so many samples for each real face, over the whole set.")
+    max_per_cell: _Count | None = _key("At most so many samples in a cell.")
+    max_total: _Count | None = _key("At most so many samples in all.")
+    file: str | None = _key("A plan that exists already, instead of the keys above.")
 
 
 class _Run(_Section):
     """How the work is done; see `faceaug.RunConfig`."""
 
-    require_full: bool | None = None
+    require_full: bool | None = _key("Exit with status 1 if any cell ends short of its plan.")
 
 
 class _Output(_Section):
     """What is written."""
 
-    path: str | None = None
+    path: str | None = _key("The output folder.")
 
 
-DatasetSection = pydantic.create_model("DatasetSection", __base__=_Data, **_settings_in("dataset"))
+DatasetSection = pydantic.create_model(
+    "DatasetSection", __base__=_Data, __doc__=_Data.__doc__, **_settings_in("dataset")
+)
 GeneratorSection = pydantic.create_model(
     "GeneratorSection", __base__=_Section, __doc__="What generates faces.", **_settings_in("generator")
 )
@@ -105,8 +111,10 @@ ThresholdsSection = pydantic.create_model(
     __doc__="What the gates refuse.",
     **{name: _optional(AcceptanceThresholds, name) for name in AcceptanceThresholds.model_fields},
 )
-RunSection = pydantic.create_model("RunSection", __base__=_Run, **_settings_in("run"))
-OutputSection = pydantic.create_model("OutputSection", __base__=_Output, **_settings_in("output"))
+RunSection = pydantic.create_model("RunSection", __base__=_Run, __doc__=_Run.__doc__, **_settings_in("run"))
+OutputSection = pydantic.create_model(
+    "OutputSection", __base__=_Output, __doc__=_Output.__doc__, **_settings_in("output")
+)
 
 
 class Recipe(_Section):

@@ -50,7 +50,13 @@ class ConfigModel(pydantic.BaseModel):
 
 
 class AcceptanceThresholds(ConfigModel):
-    """What the gates refuse. A candidate must pass all of them; see `faceaug.synthesis.acceptance.gates`."""
+    """What the gates refuse. A candidate must pass all of them; see `faceaug.synthesis.acceptance.gates`.
+
+    Examples
+    --------
+    >>> AcceptanceThresholds(held_out=0.7).held_out
+    0.7
+    """
 
     confidence: Share = Field(
         default=0.75,
@@ -78,7 +84,7 @@ class AcceptanceThresholds(ConfigModel):
     )
     face_quality: Share = Field(
         default=0.25,
-        description="Share of the generated faces near a cell that must have a lower face quality than it.",
+        description="Share of the generated faces near a cell that must have a lower face quality.",
     )
     exposure: float = Field(
         default=0.02,

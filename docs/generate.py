@@ -1,0 +1,115 @@
+"""Write docs/cli.md and docs/configuration.md anew from the code: ``python docs/generate.py``.
+
+With ``--check`` nothing is written; the exit status is 1 where a page differs from the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from faceaug.cli.main import cli
+from faceaug.recipes.recipe import Recipe
+
+from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
+
+DOCS = Path(__file__).resolve().parent
+WIDTH = 100
+_HEAD = ("| key | type | default | what it does |", "| --- | --- | --- | --- |")
+
+
+def cli_page() -> str:
+    """Return the help of every command, as it is printed."""
+    parts = [
+        "# Command line",
+        "Written by `python docs/generate.py` from the commands themselves. `faceaug COMMAND --help` prints the same.",
+    ]
+    for path, command in _commands(cli, ("faceaug",)):
+        context = click.Context(command, info_name=" ".join(path), max_content_width=WIDTH, terminal_width=WIDTH)
+        parts += [f"## {' '.join(path)}", f"```text\n{command.get_help(context).rstrip()}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def configuration_page() -> str:
+    """Return a table of the keys of a recipe for each of its sections."""
+    parts = [
+        "# Configuration",
+        "Written by `python docs/generate.py` from `faceaug.synthesis.config` and `faceaug.recipes.recipe`. A run is "
+        "configured by `faceaug.RunConfig(...)` in Python, by options of `faceaug balance`, or by a recipe "
+        "([recipes/](../recipes/README.md)): the names are the same, with dashes on the command line. A threshold is "
+        "`--threshold NAME=VALUE` there. What is typed overrides the recipe.",
+    ]
+    for section, field in Recipe.model_fields.items():
+        model: Any = field.annotation
+        if not hasattr(model, "model_fields"):
+            continue
+        schema = model.model_json_schema()
+        rows = [_row(key, schema["properties"][key]) for key in model.model_fields]
+        title = (model.__doc__ or "").strip().splitlines()[0]
+        parts += [
+            f"## `{section}:`",
+            title,
+            "\n".join([*_HEAD, *rows]),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _commands(inner, (*path, name))
+
+
+def _row(key: str, schema: dict[str, Any]) -> str:
+    branches = [branch for branch in schema.get("anyOf", [schema]) if branch.get("type") != "null"]
+    kind = " or ".join(dict.fromkeys(_kind(branch) for branch in branches))
+    description = schema.get("description", "")
+    default = _default(key)
+    return f"| `{key}` | {kind} | {default} | {description.replace('|', chr(92) + '|')} |"
+
+
+def _default(key: str) -> str:
+    """Return the default of a setting, or nothing for a key that is no setting or has none."""
+    for model in (RunConfig, AcceptanceThresholds):
+        field = model.model_fields.get("generator" if key == "name" else key)
+        if field is not None and field.default not in (None, ()):
+            return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+    return ""
+
+
+def _kind(branch: dict[str, Any]) -> str:
+    if "enum" in branch:
+        return ", ".join(f"`{value}`" for value in branch["enum"])
+    names = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text", "array": "list"}
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = ", ".join(f"{sign} {branch[name]:g}" for name, sign in bounds.items() if name in branch)
+    return names[branch["type"]] + (f" {limits}" if limits else "")
+
+
+def main() -> int:
+    """Write the pages, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    check = parser.parse_args().check
+    stale = []
+    for name, text in (("cli.md", cli_page()), ("configuration.md", configuration_page())):
+        path = DOCS / name
+        if check and (not path.exists() or path.read_text("utf-8") != text):
+            stale.append(name)
+        elif not check:
+            path.write_text(text, "utf-8")
+    if stale:
+        print(f"{', '.join(stale)} differ from the code: run python docs/generate.py", file=sys.stderr)
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
