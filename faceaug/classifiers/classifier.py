@@ -199,9 +199,10 @@ class Classifier:
 
 def _check_version(path: Path, name: object, version: object) -> None:
     if (name, version) != (_FORMAT, _VERSION):
+        kind = "no faceaug file" if name is None else f"of the format {shown(name)}, version {shown(version)}"
         raise IntegrityError(
-            f"{path} has the format {shown(name)}, version {shown(version)}, and {_FORMAT}, version {_VERSION}, is "
-            "read; train the classifiers anew with this version: run again without --resume"
+            f"{path} is {kind}; {_FORMAT}, version {_VERSION}, is read: run again without --resume, so that this "
+            "version trains the classifiers"
         )
 
 

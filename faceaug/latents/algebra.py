@@ -1,7 +1,7 @@
 """The algebra of directions: select, combine, invert, orthogonalise, and edit a latent to values.
 
-Every function returns new directions or new latents and leaves what it was given alone. What follows from a line is
-exact; R² of a new semantic is an estimate, as it says.
+Every function returns new directions or new latents and leaves its arguments unchanged. Slopes and offsets are exact;
+R² and spread of a new semantic are estimates, as the docstrings say.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from faceaug.errors import UsageError
 from faceaug.latents.directions import Directions
 from faceaug.utils.typing import Floats
 
-RIDGE = 1e-3
-"""Of `rebuild`, beside unit variance: atoms overlap, and a line shall not be made of their small differences."""
+_RIDGE = 1e-3  # of `rebuild`, beside unit variance: atoms overlap, and their small differences are mostly noise
 
 
 def select(directions: Directions, names: Sequence[str]) -> Directions:
@@ -29,14 +28,14 @@ def select(directions: Directions, names: Sequence[str]) -> Directions:
         When a name is not known or given twice.
     """
     if len(set(names)) < len(names):
-        raise UsageError(f"the names {', '.join(names)} hold one twice: give each semantic once")
+        raise UsageError(f"the names {', '.join(names)} contain one twice: give each semantic once")
     rows = directions.index(names)
     return replace(
         directions,
         names=tuple(names),
         kinds=tuple(directions.kinds[k] for k in rows),
         units=tuple(directions.units[k] for k in rows),
-        **{part: getattr(directions, part)[rows] for part in ("B", "offset", "spread", "r2")},
+        **{name: getattr(directions, name)[rows] for name in ("B", "offset", "spread", "r2")},
     )
 
 
@@ -48,17 +47,17 @@ def combine(directions: Directions, name: str, weights: Mapping[str, float], *, 
     weights : mapping
         Name of a semantic to its weight.
     unit : str
-        Of the sum; by default that of the parts, if they agree.
+        Of the sum; by default that of the terms, if they agree.
 
     Notes
     -----
-    Its kind is that of the parts if they agree, "attribute" otherwise. Its spread and R² take what the lines leave
-    unexplained of the parts to be independent.
+    Its kind is that of the terms if they agree, "attribute" otherwise. Its spread and R² assume that the residuals of
+    the terms are independent.
 
     Raises
     ------
     UsageError
-        When a name is not known, the new one is taken, or the weights are none, zero or not finite.
+        When a name is unknown, the new one is taken, or the weights are empty, zero or not finite.
     """
     rows, factors = directions.index(list(weights)), np.array(list(weights.values()), np.float64)
     if name in directions.names:
@@ -83,25 +82,25 @@ def combine(directions: Directions, name: str, weights: Mapping[str, float], *, 
 
 
 def invert(directions: Directions, names: Sequence[str]) -> Directions:
-    """Return the directions with the sign of `names` turned round: what was most is least."""
+    """Return the directions with the sign of `names` inverted: the largest value becomes the smallest."""
     sign = np.ones(len(directions.names))
     sign[directions.index(names)] = -1
     return replace(directions, B=directions.B * sign[:, None], offset=directions.offset * sign)
 
 
 def orthogonalise(directions: Directions, name: str, against: Sequence[str]) -> Directions:
-    """Return the directions with `name` freed of what is read in `against`: uncorrelated with each of them over draws.
+    """Return the directions with `name` made uncorrelated, over samples, with each semantic of `against`.
 
-    From its line is taken the part that theirs predict, b - C M^+ B with M = B Sigma B^T and C = b Sigma B^T; its value
-    at the mean stays. Spread and R² take what lines leave unexplained to be independent of them.
+    The part of its slopes that theirs predict is subtracted, b - C M^+ B with M = B Sigma B^T and C = b Sigma B^T; its
+    value at the mean stays. Spread and R² assume that its residual is independent of them.
 
     Raises
     ------
     UsageError
-        When a name is not known, `name` is among the others, or nothing is left of it.
+        When a name is unknown, `name` is among the others, or nothing remains of it.
     """
     if name in against:
-        raise UsageError(f"{name!r} cannot be freed of itself: take it out of the others")
+        raise UsageError(f"{name!r} cannot be orthogonal to itself: remove it from the others")
     (row,), others = directions.index([name]), directions.index(against)
     b, rows, covariance = directions.B[row], directions.B[others], directions.covariance
     length = np.sqrt(np.maximum(np.einsum("kd,de,ke->k", rows, covariance, rows), 1e-300))
@@ -111,7 +110,10 @@ def orthogonalise(directions: Directions, name: str, against: Sequence[str]) -> 
     )
     before, after = float(b @ covariance @ b), float(rest @ covariance @ rest)
     if after <= 1e-9 * before or before <= 0:
-        raise UsageError(f"nothing of {name!r} is left beside {', '.join(against)}: they say the same along w")
+        raise UsageError(
+            f"nothing remains of {name!r} beside {', '.join(against)}, which are the same along w: orthogonalise "
+            "against fewer"
+        )
     unexplained = max(float(directions.spread[row] ** 2 * (1 - directions.r2[row])), 0.0)
     slopes, spread, r2 = directions.B.copy(), directions.spread.copy(), directions.r2.copy()
     slopes[row], spread[row] = rest, np.sqrt(after + unexplained)
@@ -119,8 +121,8 @@ def orthogonalise(directions: Directions, name: str, against: Sequence[str]) -> 
     return replace(directions, B=slopes, spread=spread, r2=r2)
 
 
-def joined(directions: Directions, others: Directions) -> Directions:
-    """Return directions followed by others of the same generator; where both name a semantic, the first is kept.
+def append_directions(directions: Directions, others: Directions) -> Directions:
+    """Return directions followed by others of the same generator; a semantic of both is taken from the first.
 
     Raises
     ------
@@ -142,41 +144,41 @@ def joined(directions: Directions, others: Directions) -> Directions:
 
 
 def rebuild(directions: Directions, names: Sequence[str], over: Sequence[str], beside: Sequence[str]) -> Directions:
-    """Return the directions with `names` made anew of `over`: what `beside` accounts for is taken off.
+    """Return the directions with `names` expressed in `over`, without the part that `beside` explains.
 
-    The line of each is regressed on the lines of both over draws, b ~ (b Sigma X^T) (X Sigma X^T + ridge)^-1 X, and of
-    that only the part of `over` is kept (method.md, section 6): an attribute's line over the atoms of a face, freed of
-    light, view and the scene that come with it. R² becomes the share of the semantic's variance that is left. A run of
-    `balance` does not steer by such lines: benchmarks/skin.py tells what they buy.
+    The slopes of each are regressed on those of both over samples, b ~ (b Sigma X^T) (X Sigma X^T + ridge)^-1 X, and
+    only the part of `over` is kept (docs/method.md, section 6): for example an attribute in the atoms of a face,
+    without the light, view and scene that come with it. R² becomes the share of the semantic's variance that remains.
+    `balance` does not use such directions; benchmarks/skin.py measures their effect.
 
     Raises
     ------
     UsageError
-        When a name is not known or is on both sides, or nothing is left of a semantic.
+        When a name is unknown or on both sides, or nothing remains of a semantic.
     """
     if both := sorted({*names, *over} & set(beside) or set(names) & set(over)):
-        raise UsageError(f"{both[0]!r} stands on both sides: a direction is made of others than itself")
-    made, apart = directions.index(names), directions.index([*over, *beside])
-    covariance, x = directions.covariance, directions.B[apart]
+        raise UsageError(f"{both[0]!r} is on both sides: express a direction in others than itself")
+    rebuilt, others = directions.index(names), directions.index([*over, *beside])
+    covariance, x = directions.covariance, directions.B[others]
     length = np.sqrt(np.maximum(np.einsum("kd,de,ke->k", x, covariance, x), 1e-300))
     x = x / length[:, None]
-    inner = x @ covariance @ x.T + RIDGE * np.eye(len(x))
-    weights = np.linalg.solve(inner, x @ covariance @ directions.B[made].T).T  # [names, over + beside]
+    inner = x @ covariance @ x.T + _RIDGE * np.eye(len(x))
+    weights = np.linalg.solve(inner, x @ covariance @ directions.B[rebuilt].T).T  # [names, over + beside]
     slopes, r2 = directions.B.copy(), directions.r2.copy()
-    slopes[made] = weights[:, : len(over)] @ x[: len(over)]
-    explained = np.einsum("kd,de,ke->k", slopes[made], covariance, slopes[made])
+    slopes[rebuilt] = weights[:, : len(over)] @ x[: len(over)]
+    explained = np.einsum("kd,de,ke->k", slopes[rebuilt], covariance, slopes[rebuilt])
     for name, left in zip(names, explained, strict=True):
         if not left > 0:
-            raise UsageError(f"nothing of {name!r} is left over {len(over)} others: find other directions")
-    r2[made] = explained / np.maximum(directions.spread[made] ** 2, 1e-300)
+            raise UsageError(f"nothing remains of {name!r} in {len(over)} others: give other directions")
+    r2[rebuilt] = explained / np.maximum(directions.spread[rebuilt] ** 2, 1e-300)
     return replace(directions, B=slopes, r2=np.minimum(r2, 1.0))
 
 
 def covariance_given(directions: Directions, names: Sequence[str], slack: float) -> Floats:
-    """Return the covariance [D, D] of w where semantics stay, each to `slack` of its spread along w.
+    """Return the covariance [D, D] of w given that semantics stay, each within `slack` of its spread along w.
 
-    Sigma - Sigma X^T (X Sigma X^T + slack^2)^-1 X Sigma: the likeliest edit in this covariance is one that leaves them
-    nearly alone, and gives way where the asked cannot be had otherwise.
+    Sigma - Sigma X^T (X Sigma X^T + slack^2)^-1 X Sigma, with X scaled to unit variance: the likeliest edits in this
+    covariance change them little, and more only where the goal cannot be reached otherwise.
     """
     x, covariance = directions.B[directions.index(names)], directions.covariance
     length = np.sqrt(np.maximum(np.einsum("kd,de,ke->k", x, covariance, x), 1e-300))
@@ -192,9 +194,9 @@ def edit(
     values: Mapping[str, npt.ArrayLike],
     keep: Sequence[str] = (),
 ) -> Floats:
-    """Return latents moved in a straight line until their linear readings are `values`, the likeliest such latents.
+    """Return the likeliest latents whose linear estimates are `values`, reached in a straight line.
 
-    Exact where a semantic is linear; `faceaug.synthesis.editing.closed_loop` closes the loop where it is not.
+    Exact where a semantic is linear; `faceaug.synthesis.editing.closed_loop` measures and corrects where it is not.
 
     Parameters
     ----------
@@ -202,7 +204,7 @@ def edit(
     values : mapping
         Name of a semantic to the value to reach: a finite number, or [N] of them.
     keep : sequence of str
-        Semantics whose readings stay; what is in neither follows by its covariance.
+        Semantics whose estimates stay; all others follow by their covariance.
 
     Returns
     -------
@@ -211,33 +213,33 @@ def edit(
     Raises
     ------
     UsageError
-        When a name is not known or both asked and kept, or latents or values do not fit or are not finite.
+        When a name is unknown or both moved and kept, or latents or values do not fit or are not finite.
     """
     w = np.array(w, np.float64)
     if w.ndim != 2 or w.shape[1] != len(directions.w_mean):
         raise UsageError(f"latents of the shape {w.shape} cannot be edited: expected (N, {len(directions.w_mean)})")
     if not np.isfinite(w).all():
-        raise UsageError("latents that hold NaN or infinite numbers cannot be edited: draw them again")
+        raise UsageError("latents that hold NaN or infinite numbers cannot be edited: sample them again")
     if both := sorted(set(values) & set(keep)):
         raise UsageError(f"{both[0]!r} is both to be moved and to be kept: decide for one")
     names = [*values, *keep]
     rows = directions.index(names)
     delta = np.zeros((len(w), len(names)))
     now = directions.predict(np.asarray(w, np.float64))[:, rows]
-    for k, (name, aim) in enumerate(values.items()):
-        delta[:, k] = _aims(name, aim, len(w)) - now[:, k]
+    for k, (name, goal) in enumerate(values.items()):
+        delta[:, k] = _goals(name, goal, len(w)) - now[:, k]
     return np.asarray(w + delta @ directions.steps(names).T, np.float64)
 
 
-def _aims(name: str, aim: npt.ArrayLike, count: int) -> Floats:
+def _goals(name: str, values: npt.ArrayLike, count: int) -> Floats:
     try:
-        found = np.asarray(aim, np.float64)
+        goals = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise UsageError(f"values for {name!r} are no numbers: give one, or one for each of {count} latents") from error
-    if found.shape not in ((), (count,)):
+    if goals.shape not in ((), (count,)):
         raise UsageError(
-            f"values of the shape {found.shape} for {name!r} do not fit {count} latents: give one number, or ({count},)"
+            f"values of the shape {goals.shape} for {name!r} do not fit {count} latents: give one number, or ({count},)"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(goals).all():
         raise UsageError(f"{name!r} cannot become NaN or infinite: give finite values")
-    return found
+    return goals

@@ -1,8 +1,8 @@
-"""The bundle that a discovery leaves: directions, and the face that they were found on, in one .safetensors file.
+"""The bundle that a discovery writes: directions and the face on which they were found, in one .safetensors file.
 
-It is the file of `directions.py` with more in it (version 2): the range seen of each semantic, the mean canonical
-face and its regions, the atoms' maps, and the weights of what reads faces or their hash. `read_directions` reads both
-versions.
+It is a directions file (version 2) that also holds the range of each semantic over samples, the mean canonical face and
+its regions, the maps of the atoms, and the weights of the networks that read faces, or their hash. `read_directions`
+reads both versions (docs/formats.md).
 """
 
 from __future__ import annotations
@@ -23,53 +23,54 @@ from safetensors.numpy import save_file
 
 from faceaug.errors import IntegrityError
 from faceaug.latents.atoms import SparseAtoms, read_atoms, reader_of
-from faceaug.latents.directions import KINDS, WITH_FACE, Directions, read_directions
-from faceaug.latents.face_regions import REGIONS, shares
+from faceaug.latents.directions import BUNDLE_VERSION, SEMANTIC_KINDS, Directions, read_directions
+from faceaug.latents.face_regions import REGIONS, region_shares
 from faceaug.utils.files import atomic
 from faceaug.utils.typing import Floats
 
-PREFIX = "reconstruction."
-LOCAL = 0.6  # share of an atom's energy from which a region gives it its name
+WEIGHTS_PREFIX = "reconstruction."
+MIN_LOCAL_SHARE = 0.6
+"""Share of an atom's energy in one region from which the atom is named after it."""
 ATOM_KINDS = ("shape atom", "texture atom")
-QUANTILES = (0.005, 0.995)  # of each semantic over draws: the range seen
+_RANGE_QUANTILES = (0.005, 0.995)
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """Directions and what they were found on. K atoms among S semantics; maps of side M.
+    """Directions and the face on which they were found: S semantics, K atoms among them, maps of side M.
 
     Attributes
     ----------
     directions : Directions
         All semantics; the atoms are those of the kinds "shape atom" and "texture atom", in the order of `maps`.
-    seen : float64 [S, 2]
-        0.5% and 99.5% quantile of each semantic's value over draws.
+    ranges : float64 [S, 2]
+        0.5% and 99.5% quantile of each semantic over samples; the tensor `seen` of the file.
     depth : float32 [M, M]
         Mean canonical depth; nearer is smaller.
     albedo : float32 [3, M, M]
         Mean canonical albedo, in [0, 1].
     regions : uint8 [M, M]
-        Which of `REGIONS` a pixel is in.
+        Region of each pixel, as an index into `REGIONS`.
     maps : float32 [K, 4, M, M]
         Change of depth and albedo by one standard deviation of each atom.
     shares : float32 [K, len(REGIONS)]
-        Share of the energy of each atom's map in each region, depth and albedo made comparable.
+        Share of the energy of each atom's map in each region, with depth and albedo made comparable.
     scale : float64 [4]
-        Factors by which depth and albedo are comparable.
+        Factors that make depth and albedo comparable.
     explained : float64 [K]
-        Energy of each atom's map over that of all change.
+        Energy of each atom's map over that of the whole regression.
     reconstruction : str
-        SHA-256 of all `weights` (`hash_of`), whatever was given: the network's, and the alignment and the calibration
-        where they are there. As given where no weights are kept; "" when no network took part.
+        SHA-256 of all `weights` (`hash_of`), whatever was given: of the network, and of alignment and calibration where
+        they are stored. As given where no weights are stored; "" when no network was used.
     weights : mapping of str to array
-        The reconstruction network's weights, and what is stored beside them
-        (`faceaug.measurement.measure.estimator_state`); may be empty where only their hash is kept.
+        Weights of the reconstruction network and of what is stored with them
+        (`faceaug.measurement.measure.estimator_state`); empty where only their hash is stored.
     generator_name, made_by : str
-        The generator as `load_generator` knows it; the command that found this.
+        Name of the generator for `load_generator`; the command that wrote the bundle.
     """
 
     directions: Directions
-    seen: Floats
+    ranges: Floats
     depth: NDArray[np.float32]
     albedo: NDArray[np.float32]
     regions: NDArray[np.uint8]
@@ -83,7 +84,7 @@ class Bundle:
     made_by: str = ""
 
     def __post_init__(self) -> None:
-        if self.weights:  # so that a copy with other weights tells the hash of those
+        if self.weights:  # so that a copy with other weights has their hash
             object.__setattr__(self, "reconstruction", hash_of(self.weights))
 
     @property
@@ -92,7 +93,7 @@ class Bundle:
         return tuple(name for name, kind in self._kinds() if kind in ATOM_KINDS)
 
     def region(self, name: str) -> tuple[str, float] | None:
-        """Return the region with most of an atom's energy and its share; None for a semantic that is no atom."""
+        """Return the region with most of an atom's energy and its share; None for a semantic that is not an atom."""
         self.directions.index([name])
         if name not in self.atoms:
             return None
@@ -100,13 +101,13 @@ class Bundle:
         return REGIONS[int(row.argmax())], float(row.max())
 
     def values(self, depth: npt.NDArray[np.floating], albedo: npt.NDArray[np.floating]) -> Floats:
-        """Read the atoms' values [N, K] off canonical depth [N, M, M] and albedo [N, 3, M, M] of faces."""
+        """Return the values [N, K] of the atoms on canonical depth [N, M, M] and albedo [N, 3, M, M] of faces."""
         maps = np.concatenate([depth[:, None], albedo], 1)
         return read_atoms(self.reader, self.scale, maps - np.concatenate([self.depth[None], self.albedo]))
 
     @cached_property
     def reader(self) -> Floats:
-        """What `read_atoms` reads with: found once, as it takes longer than reading."""
+        """The reader [4 * M * M, K] of `read_atoms`, computed once."""
         return reader_of(self.maps, self.scale)
 
     def save(self, path: Path) -> None:
@@ -115,20 +116,20 @@ class Bundle:
         Raises
         ------
         IntegrityError
-            When the parts do not fit together; nothing is written then.
+            When the arrays do not fit together; nothing is written then.
         """
         _check(self, "this bundle")
-        header = self.directions._header() | dict(
-            version=WITH_FACE,
+        header = self.directions.header() | dict(
+            version=BUNDLE_VERSION,
             regions=list(REGIONS),
             reconstruction=self.reconstruction,
             generator_name=self.generator_name,
             made_by=self.made_by,
         )
-        tensors = self.directions._tensors() | {
-            name: np.ascontiguousarray(getattr(self, name), kind) for name, kind in _PARTS.items()
+        tensors = self.directions.tensors() | {
+            name: np.ascontiguousarray(getattr(self, field), kind) for name, (field, kind) in _TENSORS.items()
         }
-        tensors |= {PREFIX + name: np.ascontiguousarray(value) for name, value in self.weights.items()}
+        tensors |= {WEIGHTS_PREFIX + name: np.ascontiguousarray(value) for name, value in self.weights.items()}
         with atomic(path) as temporary:
             save_file(tensors, temporary, metadata={"faceaug": json.dumps(header, sort_keys=True)})
 
@@ -136,19 +137,25 @@ class Bundle:
         return list(zip(self.directions.names, self.directions.kinds, strict=True))
 
 
-_PARTS: dict[str, Any] = {
-    "seen": np.float64, "depth": np.float32, "albedo": np.float32, "regions": np.uint8,
-    "maps": np.float32, "shares": np.float32, "scale": np.float64, "explained": np.float64,
-}  # fmt: skip
+_TENSORS: dict[str, tuple[str, Any]] = {  # name in the file: field and type
+    "seen": ("ranges", np.float64),
+    "depth": ("depth", np.float32),
+    "albedo": ("albedo", np.float32),
+    "regions": ("regions", np.uint8),
+    "maps": ("maps", np.float32),
+    "shares": ("shares", np.float32),
+    "scale": ("scale", np.float64),
+    "explained": ("explained", np.float64),
+}
 
 
-def has_face(path: Path) -> bool:
-    """Tell whether a file says that it is a bundle, as against directions alone or anything else."""
+def is_bundle(path: Path) -> bool:
+    """Return whether the header of a file says that it is a bundle, not directions alone or another file."""
     try:
         with safe_open(str(path), "np") as file:
-            return bool(json.loads((file.metadata() or {})["faceaug"])["version"] == WITH_FACE)
+            return bool(json.loads((file.metadata() or {})["faceaug"])["version"] == BUNDLE_VERSION)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return False  # what it is instead, `read_directions` tells
+        return False  # `read_directions` says what the file is
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -163,18 +170,23 @@ def read_bundle(path: Path) -> Bundle:
     try:
         with safe_open(str(path), "np") as file:
             header = json.loads(file.metadata()["faceaug"])
-            if header["version"] != WITH_FACE:
+            if header["version"] != BUNDLE_VERSION:
                 raise IntegrityError(
-                    f"{path} holds directions only, no face that they were found on: find them with faceaug discover"
+                    f"{path} holds directions only, not the face on which they were found: find them anew with faceaug "
+                    "discover"
                 )
             if tuple(header["regions"]) != REGIONS:
                 raise IntegrityError(f"{path} names the regions {header['regions']}, not {list(REGIONS)}")
             names = list(file.keys())
-            parts = {name: file.get_tensor(name) for name in _PARTS}
-            weights = {name.removeprefix(PREFIX): file.get_tensor(name) for name in names if name.startswith(PREFIX)}
+            tensors = {field: file.get_tensor(name) for name, (field, _) in _TENSORS.items()}
+            weights = {
+                name.removeprefix(WEIGHTS_PREFIX): file.get_tensor(name)
+                for name in names
+                if name.startswith(WEIGHTS_PREFIX)
+            }
         bundle = Bundle(
             directions,
-            **parts,
+            **tensors,
             weights=weights,
             reconstruction=str(header["reconstruction"]),
             generator_name=str(header["generator_name"]),
@@ -184,7 +196,7 @@ def read_bundle(path: Path) -> Bundle:
         raise IntegrityError(f"{path} cannot be read as a bundle of directions: {error}") from error
     _check(bundle, str(path))
     if bundle.reconstruction != header["reconstruction"]:
-        raise IntegrityError(f"{path} holds other weights of the reconstruction than it names: it is damaged")
+        raise IntegrityError(f"{path} holds other weights of the reconstruction than its header names: it is damaged")
     return bundle
 
 
@@ -198,28 +210,28 @@ def hash_of(weights: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def range_seen(values: Floats) -> Floats:
-    """Return the range seen [S, 2] of semantics whose values over draws are [N, S]."""
-    return np.asarray(np.quantile(values, QUANTILES, axis=0).T, np.float64)
+def semantic_ranges(values: Floats) -> Floats:
+    """Return the ranges [S, 2] of semantics whose values over N samples are [N, S]: 0.5% and 99.5% quantile."""
+    return np.asarray(np.quantile(values, _RANGE_QUANTILES, axis=0).T, np.float64)
 
 
 def atom_names(atoms: SparseAtoms, regions: NDArray[np.uint8]) -> tuple[tuple[str, ...], tuple[str, ...], Floats]:
-    """Return the atoms' names, kinds and shares [K, len(REGIONS)].
+    """Return names, kinds, and shares [K, len(REGIONS)] of atoms.
 
-    An atom is called after the region that holds most of its energy, "wide" where none holds 60%, after what it changes
+    An atom is named after the region that holds most of its energy ("wide" where none holds 60%), after what it changes
     more (depth: shape, albedo: texture), and by its rank among those: "mouth_texture_1".
     """
-    found = shares(atoms.energy(), regions)
+    shares = region_shares(atoms.energy(), regions)
     energy = ((atoms.maps * atoms.scale[:, None, None]) ** 2).sum((2, 3))  # [K, C]
     shape = energy[:, 0] > energy[:, 1:].sum(1)
     names: list[str] = []
     counts: dict[str, int] = {}
-    for row, is_shape in zip(found, shape, strict=True):
-        place = REGIONS[int(row.argmax())] if row.max() >= LOCAL else "wide"
+    for row, is_shape in zip(shares, shape, strict=True):
+        place = REGIONS[int(row.argmax())] if row.max() >= MIN_LOCAL_SHARE else "wide"
         stem = f"{place}_{'shape' if is_shape else 'texture'}"
         counts[stem] = counts.get(stem, 0) + 1
         names.append(f"{stem}_{counts[stem]}")
-    return tuple(names), tuple(ATOM_KINDS[0] if is_shape else ATOM_KINDS[1] for is_shape in shape), found
+    return tuple(names), tuple(ATOM_KINDS[0] if is_shape else ATOM_KINDS[1] for is_shape in shape), shares
 
 
 def with_atoms(
@@ -230,9 +242,9 @@ def with_atoms(
     Parameters
     ----------
     r2 : float64 [K]
-        Of the atoms' values read off held-out faces (`SparseAtoms.values`) on w.
+        Of the regression on w of the atoms' values on held-out faces (`SparseAtoms.values`).
     """
-    names, kinds, found = atom_names(atoms, regions)
+    names, kinds, shares = atom_names(atoms, regions)
     count = len(names)
     return Directions(
         names=(*directions.names, *names),
@@ -245,25 +257,31 @@ def with_atoms(
         w_mean=directions.w_mean,
         covariance=directions.covariance,
         generator=directions.generator,
-    ), found
+    ), shares
 
 
 def _check(bundle: Bundle, what: str) -> None:
-    """Raise IntegrityError unless the parts fit together and are finite."""
-    unknown = [kind for kind in bundle.directions.kinds if kind not in KINDS]
+    """Raise IntegrityError unless the arrays fit together and are finite."""
+    unknown = [kind for kind in bundle.directions.kinds if kind not in SEMANTIC_KINDS]
     if unknown:
-        raise IntegrityError(f"{what} has a semantic of the kind {unknown[0]!r}; known are {', '.join(KINDS)}")
+        raise IntegrityError(f"{what} has a semantic of the kind {unknown[0]!r}; known are {', '.join(SEMANTIC_KINDS)}")
     s, k, m = len(bundle.directions.names), len(bundle.atoms), bundle.regions.shape[-1] if bundle.regions.ndim else 0
-    shapes = dict(
-        seen=(s, 2), depth=(m, m), albedo=(3, m, m), regions=(m, m),
-        maps=(k, 4, m, m), shares=(k, len(REGIONS)), scale=(4,), explained=(k,),
-    )  # fmt: skip
-    for name, shape in shapes.items():
-        found = getattr(bundle, name)
-        if found.shape != shape or found.dtype != _PARTS[name] or not np.isfinite(found).all():
+    shapes = {
+        "seen": (s, 2),
+        "depth": (m, m),
+        "albedo": (3, m, m),
+        "regions": (m, m),
+        "maps": (k, 4, m, m),
+        "shares": (k, len(REGIONS)),
+        "scale": (4,),
+        "explained": (k,),
+    }
+    for name, (field_name, kind) in _TENSORS.items():
+        array, shape = getattr(bundle, field_name), shapes[name]
+        if array.shape != shape or array.dtype != kind or not np.isfinite(array).all():
             raise IntegrityError(
-                f"{what} has {name} of {found.dtype} and shape {found.shape}, expected finite "
-                f"{np.dtype(_PARTS[name])} {shape}: it is damaged"
+                f"{what} has {name} of {array.dtype} and shape {array.shape}, expected finite {np.dtype(kind)} "
+                f"{shape}: it is damaged"
             )
-    if (bundle.seen[:, 0] > bundle.seen[:, 1]).any() or (bundle.regions >= len(REGIONS)).any():
-        raise IntegrityError(f"{what} has a range that ends before it begins, or an unknown region: it is damaged")
+    if (bundle.ranges[:, 0] > bundle.ranges[:, 1]).any() or (bundle.regions >= len(REGIONS)).any():
+        raise IntegrityError(f"{what} has a range whose end is below its start, or an unknown region: it is damaged")

@@ -1,4 +1,4 @@
-"""Directions: how semantics change along the latent w, and the algebra of edits (method.md, sections 3 and 5)."""
+"""Directions: linear models of semantics on the latent w, and their file (docs/method.md, sections 3 and 5)."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ from safetensors.numpy import save_file
 
 from faceaug.errors import GeneratorError, IntegrityError, UsageError, nearest
 from faceaug.utils.files import atomic
+from faceaug.utils.text import shown
 from faceaug.utils.typing import Floats
 
-FORMAT, VERSION = "faceaug-directions", 1
-WITH_FACE = 2  # the version of a file that says more than directions: see bundle.py
-KINDS = ("view", "light", "shape atom", "texture atom", "attribute", "scene")
+_FORMAT, _VERSION = "faceaug-directions", 1
+BUNDLE_VERSION = 2
+"""Version of a file that also holds the face that the directions were found on, see `bundle`."""
+SEMANTIC_KINDS = ("view", "light", "shape atom", "texture atom", "attribute", "scene")
 _ARRAYS = ("B", "offset", "spread", "r2", "w_mean", "covariance")
 
 
 @dataclass(frozen=True)
 class Directions:
-    """Linear readings of semantics on w: value ~ offset + B (w - w_mean). S semantics, D the width of w.
+    """Linear models of S semantics on w, of width D: value ~ offset + B (w - w_mean).
 
     Attributes
     ----------
     names, kinds, units : tuple of str, length S
-        A semantic's name, its kind (one of `KINDS`) and unit.
+        Name, kind (one of `SEMANTIC_KINDS`) and unit.
     B : float64 [S, D]
         Slopes; a row is the change of a semantic per unit of w.
     offset, spread, r2 : float64 [S]
-        Value at the mean; standard deviation over draws; share of variance that the line explains on held-out draws.
+        Value at the mean; standard deviation over samples; share of the variance that the model explains on held-out
+        samples.
     w_mean, covariance : float64 [D], [D, D]
         Of the generator's w.
     generator : str
-        SHA-256 of the generator's weights: directions of one generator mean nothing in another.
+        SHA-256 of the generator's weights: directions of one generator have no meaning in another.
     """
 
     names: tuple[str, ...]
@@ -58,7 +61,7 @@ class Directions:
         Raises
         ------
         UsageError
-            When a name is not among the semantics; the nearest is named.
+            When a name is not among the semantics; the message names the nearest.
         """
         for name in names:
             if name not in self.names:
@@ -66,22 +69,27 @@ class Directions:
         return [self.names.index(name) for name in names]
 
     def predict(self, w: Floats) -> Floats:
-        """Return the linear readings [N, S] of latents [N, D]."""
+        """Return the linear estimates [N, S] of the semantics of latents [N, D]."""
         return self.offset + (w - self.w_mean) @ self.B.T
 
     def steps(self, names: Sequence[str]) -> Floats:
         """Return the likeliest way to move each of `names` by one while the others of them stay: [D, K].
 
-        Column k of Sigma B^T (B Sigma B^T)^-1, the edit of least Mahalanobis length (method.md, section 5). What is not
-        listed follows by its covariance. Rows of B are scaled before the inverse, so that units do not matter; axes
-        that say the same are shared out (pseudo-inverse).
+        Column k of Sigma B^T (B Sigma B^T)^-1, the edit of least Mahalanobis length (docs/method.md, section 5).
+        Other semantics follow by their covariance. Rows of B are scaled before the inverse, so that units do not
+        matter; the pseudo-inverse distributes an edit over linearly dependent rows.
+
+        Raises
+        ------
+        UsageError
+            When a name is unknown, or its semantic does not change along w.
         """
         rows = self.B[self.index(names)]  # [K, D]
         scale = np.sqrt(np.einsum("kd,de,ke->k", rows, self.covariance, rows))
         if np.any(scale <= 0):
             flat = names[int(np.argmin(scale))]
             raise UsageError(
-                f"the direction {flat!r} does not change along w at all, so it can be neither asked nor kept"
+                f"the direction {flat!r} does not change along w, so it can be neither moved nor kept: leave it out"
             )
         rows = rows / scale[:, None]
         spanned = self.covariance @ rows.T  # [D, K]
@@ -89,7 +97,7 @@ class Directions:
 
     @cached_property
     def precision(self) -> Floats:
-        """(Pseudo-)inverse [D, D] of the covariance, by which Mahalanobis distances are measured."""
+        """Pseudo-inverse [D, D] of the covariance, for Mahalanobis distances."""
         return inverse_of(self.covariance)
 
     def check_generator(self, sha256: str) -> None:
@@ -97,38 +105,40 @@ class Directions:
         if sha256 != self.generator:
             raise GeneratorError(
                 f"these directions were made for the generator {self.generator[:12]}, not for {sha256[:12]}: "
-                "find directions for this generator, or load the one that they belong to"
+                "find directions for this generator, or load the generator that they belong to"
             )
 
     def sha256(self) -> str:
-        """Return a hash of all that the directions say."""
-        digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
-        for array in self._tensors().values():
+        """Return the SHA-256 of all content."""
+        digest = hashlib.sha256(json.dumps(self.header(), sort_keys=True).encode())
+        for array in self.tensors().values():
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write everything to one .safetensors file, atomically."""
         with atomic(path) as temporary:
-            save_file(self._tensors(), temporary, metadata={"faceaug": json.dumps(self._header(), sort_keys=True)})
+            save_file(self.tensors(), temporary, metadata={"faceaug": json.dumps(self.header(), sort_keys=True)})
 
-    def _header(self) -> dict[str, object]:
+    def header(self) -> dict[str, object]:
+        """Return the header of the file: everything but the arrays, as JSON values."""
         text = dict(names=self.names, kinds=self.kinds, units=self.units, generator=self.generator)
         return dict(
-            format=FORMAT, version=VERSION, **{k: list(v) if isinstance(v, tuple) else v for k, v in text.items()}
+            format=_FORMAT, version=_VERSION, **{k: list(v) if isinstance(v, tuple) else v for k, v in text.items()}
         )
 
-    def _tensors(self) -> dict[str, Floats]:
+    def tensors(self) -> dict[str, Floats]:
+        """Return the arrays of the file by name, contiguous."""
         return {name: np.ascontiguousarray(getattr(self, name), np.float64) for name in _ARRAYS}
 
 
 def inverse_of(covariance: Floats) -> Floats:
-    """Return the (pseudo-)inverse [D, D] of a covariance."""
+    """Return the pseudo-inverse [D, D] of a covariance."""
     return np.asarray(np.linalg.pinv(covariance, hermitian=True), np.float64)
 
 
 def read_directions(path: Path) -> Directions:
-    """Read a directions file, or the directions of a bundle (bundle.py).
+    """Read a directions file, or the directions of a bundle (`bundle.read_bundle`).
 
     Raises
     ------
@@ -138,13 +148,14 @@ def read_directions(path: Path) -> Directions:
     try:
         with safe_open(str(path), "np") as file:
             header = json.loads((file.metadata() or {}).get("faceaug", "{}"))
-            found = (header.get("format"), header.get("version"))
-            if found not in ((FORMAT, VERSION), (FORMAT, WITH_FACE)):
+            name, version = header.get("format"), header.get("version")
+            if name != _FORMAT or version not in (_VERSION, BUNDLE_VERSION):
+                kind = "no faceaug file" if name is None else f"of the format {shown(name)}, version {shown(version)}"
                 raise IntegrityError(
-                    f"{path} is {found[0] or 'no faceaug file'} version {found[1]}, "
-                    f"not {FORMAT} version {VERSION} or {WITH_FACE}"
+                    f"{path} is {kind}; {_FORMAT}, version {_VERSION} or {BUNDLE_VERSION}, is read: find directions "
+                    "anew with faceaug discover"
                 )
-            keys = _ARRAYS if found[1] == WITH_FACE else file.keys()
+            keys = _ARRAYS if version == BUNDLE_VERSION else file.keys()
             tensors = {name: file.get_tensor(name) for name in keys}
         names, kinds, units = (tuple(map(str, header[k])) for k in ("names", "kinds", "units"))
         directions = Directions(names, kinds, units, **tensors, generator=str(header["generator"]))
@@ -155,9 +166,7 @@ def read_directions(path: Path) -> Directions:
         raise IntegrityError(f"{path} has {s} names, {len(kinds)} kinds and {len(units)} units: it is damaged")
     shapes = {"B": (s, d), "offset": (s,), "spread": (s,), "r2": (s,), "w_mean": (d,), "covariance": (d, d)}
     for name, shape in shapes.items():
-        found_array = getattr(directions, name)
-        if found_array.shape != shape or not np.isfinite(found_array).all():
-            raise IntegrityError(
-                f"{path} has {name} of shape {found_array.shape}, expected finite {shape}: it is damaged"
-            )
+        array = getattr(directions, name)
+        if array.shape != shape or not np.isfinite(array).all():
+            raise IntegrityError(f"{path} has {name} of shape {array.shape}, expected finite {shape}: it is damaged")
     return directions

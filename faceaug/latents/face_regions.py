@@ -1,10 +1,10 @@
 """Regions of the canonical face: brows, eyes, nose, cheeks, mouth, jaw, forehead, and what lies outside.
 
-The canonical face is frontal and symmetric, so a few lines suffice: the eyes are where the mean face is dark beside its
-axis, the mouth where it is dark or red on the axis below them, the tip of the nose where the axis is nearest between
-the two. Everything else follows by the mean proportions of an adult face (Farkas, "Anthropometry of the Head and Face",
-1994), measured in half distances between the pupils. What cannot be found is taken from the proportions as well.
-Nothing here is random.
+The canonical face is frontal and symmetric, so simple rules suffice: the eyes are where the mean face is dark beside
+its axis, the mouth where it is dark or red on the axis below them, the tip of the nose where the axis is nearest
+between both. All other regions follow from the mean proportions of an adult face (Farkas, "Anthropometry of the Head
+and Face", 1994), measured in half distances between the pupils. Landmarks that are not detected follow from the
+proportions too. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from faceaug.errors import UsageError
 from faceaug.utils.typing import Floats
 
 REGIONS = ("brows", "eyes", "nose", "cheeks", "mouth", "jaw", "forehead", "outside")
-"""In the order of the numbers in a map of regions; outside is hair, ears, neck and background."""
+"""In the order of the numbers in a map of regions; "outside" is hair, ears, neck and background."""
 
-FOUND = 0.01  # contrast, on [0, 1], from which a dark spot is an eye or a mouth and no accident
-FLAT = 2e-6  # a fiftieth of the smallest range of depth that is a relief
-OUTSIDE = 0.1  # of the face: what a change of hair, neck or background counts where parts of the face are sought
-SMALLEST = 16  # side of the smallest map; on a smaller one an eye is not a pixel
+_MIN_CONTRAST = 0.01  # of a dark spot, on [0, 1], to be an eye or a mouth and not noise
+_FLAT = 2e-6  # 2% of the smallest range of depth that counts as relief
+_OUTSIDE_WEIGHT = 0.1  # of a change of hair, neck or background, relative to one of the face
+_MIN_SIDE = 16  # of a map; on a smaller one an eye is less than a pixel
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Where the parts of the mean face are, in fractions of the map's side; x from the axis, y from the top.
+    """Positions on the mean face, in fractions of the map's side; x from the axis, y from the top.
 
     Attributes
     ----------
@@ -36,15 +36,15 @@ class Landmarks:
         Of the right eye's pupil; the left one is its mirror.
     nose_y, mouth_y : float
         Tip of the nose, line between the lips.
-    found : tuple of str
-        Which of "eyes", "nose" and "mouth" were seen; the others follow by proportion.
+    detected : tuple of str
+        Which of "eyes", "nose" and "mouth" were detected; the others follow from the proportions.
     """
 
     eye_x: float
     eye_y: float
     nose_y: float
     mouth_y: float
-    found: tuple[str, ...] = ()
+    detected: tuple[str, ...] = ()
 
 
 # Half a distance between pupils is 31 mm; all lengths below are in that unit.
@@ -54,12 +54,12 @@ _HAIRLINE, _CHIN, _HALF_WIDTH = 2.4, 1.35, 2.15  # above the eyes; below the mou
 
 
 def find_landmarks(depth: Floats | None, albedo: Floats) -> Landmarks:
-    """Find eyes, nose and mouth of a mean canonical face.
+    """Detect eyes, nose and mouth of a mean canonical face.
 
     Parameters
     ----------
     depth : float [S, S] or None
-        Mean canonical depth, nearer is smaller; without it (or where it is flat) the nose follows by proportion.
+        Mean canonical depth, nearer is smaller; without it (or where it is flat) the nose follows from the proportions.
     albedo : float [3, S, S] in [0, 1]
         Mean canonical albedo, or a mean picture.
 
@@ -71,42 +71,60 @@ def find_landmarks(depth: Floats | None, albedo: Floats) -> Landmarks:
     depth, albedo = _checked(depth, albedo)
     side = albedo.shape[-1]
     albedo = (albedo + albedo[..., ::-1]) / 2
-    x, y = grid(side)
+    x, y = face_grid(side)
     rows = y[:, 0]
     grey = albedo.mean(0)
-    # Brows, nostrils and the hair line are dark as well: eyes and mouth are looked for together, in proportion.
+    # Brows, nostrils and the hair line are dark as well, so eyes and mouth are detected together, in proportion.
     best = -np.inf
     eye_x, eye_y, mouth_y = _TYPICAL.eye_x, _TYPICAL.eye_y, _TYPICAL.mouth_y
     for across in np.arange(0.11, 0.215, 0.5 / side):
-        eye = _stands_out(grey, np.abs(x) - across, 0.5 * across, 0.2 * across)
-        mouth = _stands_out(grey - (albedo[0] - albedo[1:].mean(0)), x, 0.7 * across, 0.14 * across)
+        eye_contrast = _bar_contrast(grey, np.abs(x) - across, 0.5 * across, 0.2 * across)
+        mouth_contrast = _bar_contrast(grey - (albedo[0] - albedo[1:].mean(0)), x, 0.7 * across, 0.14 * across)
         ratio = (rows[None, :] - rows[:, None]) / across  # [eyes, mouth]
-        score = eye[:, None] + mouth[None, :] - 0.02 * ((ratio - _EYES_TO_MOUTH) / 0.4) ** 2
+        score = eye_contrast[:, None] + mouth_contrast[None, :] - 0.02 * ((ratio - _EYES_TO_MOUTH) / 0.4) ** 2
         score = score - 0.5 * (rows - _TYPICAL.eye_y)[:, None] ** 2 - 2.0 * (across - _TYPICAL.eye_x) ** 2
         row, low = (int(k) for k in np.unravel_index(np.argmax(score), score.shape))
-        if score[row, low] > best and min(eye[row], mouth[low]) > FOUND:
+        if score[row, low] > best and min(eye_contrast[row], mouth_contrast[low]) > _MIN_CONTRAST:
             best = float(score[row, low])
-            eye_x, eye_y, mouth_y = float(across), float(rows[_below_brows(eye, rows, row, across)]), float(rows[low])
-    found = ["eyes", "mouth"] if best > -np.inf else []
+            eye_row = _below_brows(eye_contrast, rows, row, across)
+            eye_x, eye_y, mouth_y = float(across), float(rows[eye_row]), float(rows[low])
+    detected = ["eyes", "mouth"] if best > -np.inf else []
     nose_y = eye_y + _EYES_TO_NOSE * (mouth_y - eye_y)
     if depth is not None:
         relief = _blurred(depth + depth[:, ::-1], 0.3) - _blurred(depth + depth[:, ::-1], 0.06)
-        ridge = relief[:, np.abs(x[0]) < 0.5 * eye_x].mean(1)  # how far the axis stands out from what is around it
+        ridge = relief[:, np.abs(x[0]) < 0.5 * eye_x].mean(1)  # how far the axis is in front of its surroundings
         between = (rows > eye_y + 0.3 * (mouth_y - eye_y)) & (rows < eye_y + 0.85 * (mouth_y - eye_y))
         tip = int(np.argmax(np.where(between, ridge, -np.inf)))
-        if between.any() and ridge[tip] > 0.02 * np.ptp(depth) > FLAT:
-            found.append("nose")
+        if between.any() and ridge[tip] > 0.02 * np.ptp(depth) > _FLAT:
+            detected.append("nose")
             nose_y = float(rows[tip])
-    return Landmarks(eye_x, eye_y, nose_y, mouth_y, tuple(found))
+    return Landmarks(eye_x, eye_y, nose_y, mouth_y, tuple(detected))
 
 
-def face_regions(side: int, at: Landmarks) -> NDArray[np.uint8]:
-    """Return which region every pixel of the canonical face belongs to, as a number into `REGIONS`: uint8 [S, S]."""
-    if side < SMALLEST:
-        raise UsageError(f"regions of a face on {side} pixels were asked for: at least {SMALLEST} are needed")
-    x, y = grid(side)
+def face_regions(side: int, landmarks: Landmarks) -> NDArray[np.uint8]:
+    """Return the map of regions of the canonical face.
+
+    Parameters
+    ----------
+    side : int
+        S, at least 16.
+    landmarks : Landmarks
+
+    Returns
+    -------
+    uint8 [S, S]
+        The region of each pixel, as an index into `REGIONS`.
+
+    Raises
+    ------
+    UsageError
+        When the side is too small.
+    """
+    if side < _MIN_SIDE:
+        raise UsageError(f"regions of a face on {side} pixels were asked for: at least {_MIN_SIDE} are needed")
+    x, y = face_grid(side)
     x = np.abs(x)
-    unit, eyes, mouth = at.eye_x, at.eye_y, at.mouth_y
+    unit, eyes, mouth = landmarks.eye_x, landmarks.eye_y, landmarks.mouth_y
     top, bottom = eyes - _HAIRLINE * unit, mouth + _CHIN * unit
     middle, half = (top + bottom) / 2, (bottom - top) / 2
     face = np.hypot(x / (_HALF_WIDTH * unit), (y - middle) / half) <= 1
@@ -119,7 +137,7 @@ def face_regions(side: int, at: Landmarks) -> NDArray[np.uint8]:
     paint("forehead", y < eyes - 0.40 * unit)
     paint("cheeks", (y >= eyes - 0.40 * unit) & (y < mouth - 0.25 * unit))
     paint("jaw", y >= mouth - 0.25 * unit)
-    base = at.nose_y + 0.32 * unit  # where the nose meets the lip
+    base = landmarks.nose_y + 0.32 * unit  # where the nose meets the lip
     along = np.clip((y - eyes + 0.3 * unit) / max(base - eyes + 0.3 * unit, 1e-6), 0, 1)
     paint("mouth", (y > base) & (y < mouth) & (x < 0.6 * unit))
     paint("mouth", np.hypot(x / (1.0 * unit), (y - mouth) / (0.52 * unit)) <= 1)
@@ -130,17 +148,17 @@ def face_regions(side: int, at: Landmarks) -> NDArray[np.uint8]:
 
 
 def face_weight(regions: NDArray[np.uint8]) -> Floats:
-    """Return how much every pixel counts when parts of the face are sought: float64 [S, S], less outside the face."""
-    return np.where(regions == REGIONS.index("outside"), OUTSIDE, 1.0)
+    """Return the weight [S, S] of each pixel when atoms are localised: 1 in the face, 0.1 outside."""
+    return np.where(regions == REGIONS.index("outside"), _OUTSIDE_WEIGHT, 1.0)
 
 
-def shares(energy: Floats, regions: NDArray[np.uint8]) -> Floats:
+def region_shares(energy: Floats, regions: NDArray[np.uint8]) -> Floats:
     """Return the share of energy in each region.
 
     Parameters
     ----------
     energy : float [..., S, S], not negative
-        Of maps; an empty map has the share 0 everywhere.
+        Of maps; a map without energy has the share 0 everywhere.
     regions : uint8 [S, S]
         As `face_regions` gives them.
 
@@ -150,19 +168,19 @@ def shares(energy: Floats, regions: NDArray[np.uint8]) -> Floats:
     """
     inside = np.stack([(regions == k) for k in range(len(REGIONS))]).astype(np.float64)  # [R, S, S]
     total = energy.sum((-2, -1))[..., None]
-    parts = np.einsum("...yx,ryx->...r", energy, inside)
-    return np.asarray(np.divide(parts, total, out=np.zeros_like(parts), where=total > 0), np.float64)
+    energies = np.einsum("...yx,ryx->...r", energy, inside)
+    return np.asarray(np.divide(energies, total, out=np.zeros_like(energies), where=total > 0), np.float64)
 
 
-def grid(side: int) -> tuple[Floats, Floats]:
-    """Return x from the axis (positive to the right) and y from the top of every pixel, in sides of the map: [S, S]."""
+def face_grid(side: int) -> tuple[Floats, Floats]:
+    """Return x [S, S] from the axis, positive to the right, and y [S, S] from the top, in sides of the map."""
     steps = (np.arange(side) + 0.5) / side
     y, x = np.meshgrid(steps, steps - 0.5, indexing="ij")
     return x, y
 
 
-def _stands_out(map_: Floats, x: Floats, wide: float, high: float) -> Floats:
-    """Return, for a bar about x = 0 at the height of each row, how far it lies below what is above and below: [S]."""
+def _bar_contrast(map_: Floats, x: Floats, wide: float, high: float) -> Floats:
+    """Return how much darker a bar around x = 0 is than what is above and below it, for each row: [S]."""
     side = len(map_)
     inside = np.exp(-0.5 * (x / wide) ** 2)
     profile = (map_ * inside).sum(1) / inside.sum(1)  # [S]
@@ -171,16 +189,16 @@ def _stands_out(map_: Floats, x: Floats, wide: float, high: float) -> Floats:
     return np.asarray((far / far.sum(1, keepdims=True) - near / near.sum(1, keepdims=True)) @ profile, np.float64)
 
 
-def _below_brows(eye: Floats, rows: Floats, row: int, across: float) -> int:
-    """Return `row`, or the row of a second dark bar a brow's distance below it: then the first one was the brows."""
+def _below_brows(contrast: Floats, rows: Floats, row: int, across: float) -> int:
+    """Return `row`, or that of a second dark bar a brow's distance below it; `row` is then that of the brows."""
     below = (rows > rows[row] + 0.35 * across) & (rows < rows[row] + 0.9 * across)
-    second = int(np.argmax(np.where(below, eye, -np.inf)))
-    peak = 0 < second < len(eye) - 1 and eye[second] >= max(eye[second - 1], eye[second + 1])
-    return second if peak and below[second] and eye[second] > max(FOUND, 0.3 * eye[row]) else row
+    second = int(np.argmax(np.where(below, contrast, -np.inf)))
+    peak = 0 < second < len(contrast) - 1 and contrast[second] >= max(contrast[second - 1], contrast[second + 1])
+    return second if peak and below[second] and contrast[second] > max(_MIN_CONTRAST, 0.3 * contrast[row]) else row
 
 
 def _blurred(map_: Floats, scale: float) -> Floats:
-    """Return a map smoothed by a Gaussian, that near the border counts only what is there."""
+    """Return a map smoothed by a Gaussian that is normalised at the border."""
     side = len(map_)
     offsets = (np.arange(side)[:, None] - np.arange(side)) / (scale * side)
     kernel = np.exp(-0.5 * offsets**2)
@@ -191,13 +209,13 @@ def _blurred(map_: Floats, scale: float) -> Floats:
 def _checked(depth: Floats | None, albedo: Floats) -> tuple[Floats | None, Floats]:
     albedo = np.asarray(albedo, np.float64)
     side = albedo.shape[-1] if albedo.ndim == 3 else 0
-    fits = albedo.shape == (3, side, side) and side >= SMALLEST and np.isfinite(albedo).all()
+    fits = albedo.shape == (3, side, side) and side >= _MIN_SIDE and np.isfinite(albedo).all()
     if depth is not None:
         depth = np.asarray(depth, np.float64)
         fits = fits and depth.shape == (side, side) and bool(np.isfinite(depth).all())
     if not fits:
-        found = f"depth {None if depth is None else depth.shape} and albedo {albedo.shape}"
+        shapes = f"depth {None if depth is None else depth.shape} and albedo {albedo.shape}"
         raise UsageError(
-            f"regions need finite maps, depth (S, S) and albedo (3, S, S) with S at least {SMALLEST}; got {found}"
+            f"regions need finite maps, depth (S, S) and albedo (3, S, S) with S at least {_MIN_SIDE}; got {shapes}"
         )
     return depth, albedo

@@ -1,8 +1,10 @@
-"""Streaming least squares: semantics on latents, y ≈ c + B (w − w̄), without keeping the samples.
+"""Streaming least squares of semantics on latents, y ≈ c + B (w − w̄), without storing the samples.
 
-Kept are the count, the means and the centred second moments in float64, merged batch by batch (Chan, Golub, LeVeque,
-"Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979). Of yᵀy only the diagonal is kept, so
-memory is D² + D·P numbers for latents of width D and P values to explain, however many samples come.
+The state is the count, the means and the centred second moments in float64, merged batch by batch (Chan, Golub,
+LeVeque,
+"Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979). Only the diagonal of yᵀy is stored,
+so memory is D² + D·P numbers for latents of width D and P values, for any number of samples (docs/method.md, section
+3).
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ import numpy.typing as npt
 from torch import Tensor
 
 from faceaug.errors import FaceaugError
-
-Array = npt.NDArray[np.float64]
+from faceaug.utils.typing import Floats
 
 _EPSILON = float(np.finfo(np.float64).eps)
+_MOMENTS = ("mean_x", "mean_y", "xx", "xy", "yy")
 
 
 @dataclass(frozen=True, eq=False)
 class LinearFit:
-    """A linear reading of latents: ``y = c + B (w - w_mean)``.
+    """A linear model of semantics on latents: ``y = c + B (w - w_mean)``.
 
     Attributes
     ----------
@@ -35,30 +37,30 @@ class LinearFit:
     B
         Change of each value along each coordinate of the latent, float64 [P, D].
     r2_train
-        Share of the training variance that is explained, float64 [P]; 0 for a value that does not vary.
+        Share of the training variance that is explained, float64 [P]; 0 for a value without variance.
     n
         Number of training samples.
     """
 
-    w_mean: Array
-    c: Array
-    B: Array
-    r2_train: Array
+    w_mean: Floats
+    c: Floats
+    B: Floats
+    r2_train: Floats
     n: int
 
-    def predict(self, w: npt.ArrayLike | Tensor) -> Array:
-        """Read the values off latents w [N, D]; float64 [N, P]."""
+    def predict(self, w: npt.ArrayLike | Tensor) -> Floats:
+        """Return the values [N, P] of latents w [N, D]; FaceaugError when the shape does not fit."""
         rows = _float64(w)
         if rows.ndim != 2 or rows.shape[1] != len(self.w_mean):
             raise FaceaugError(
-                f"latents of the shape {rows.shape} cannot be read: this fit takes (N, {len(self.w_mean)})"
+                f"latents of the shape {rows.shape} do not fit: this model takes (N, {len(self.w_mean)})"
             )
         return self.c + (rows - self.w_mean) @ self.B.T
 
-    def r2(self, held_out: StreamingRegression) -> Array:
-        """Return the share of variance explained in samples that another accumulator has seen, float64 [P].
+    def r2(self, held_out: StreamingRegression) -> Floats:
+        """Return the share of variance explained in the samples of another accumulator, float64 [P].
 
-        It is negative where predicting the held-out mean would have been better, and 0 where a value does not vary.
+        It is negative where the held-out mean would have been a better prediction, and 0 where a value has no variance.
         """
         if (held_out.d, held_out.p) != self.B.shape[::-1]:
             raise FaceaugError(
@@ -79,18 +81,18 @@ class StreamingRegression:
     p
         Number P of values to explain.
     ridge
-        Penalty on the sum of squares of B, in units of the summed squared error; c is not penalised.
+        Penalty on the sum of squares of B, in units of the sum of squared errors; c is not penalised.
     """
 
     d: int
     p: int
     ridge: float = 0.0
     n: int = field(default=0, init=False)
-    mean_x: Array = field(init=False, repr=False)  # [D]
-    mean_y: Array = field(init=False, repr=False)  # [P]
-    xx: Array = field(init=False, repr=False)  # [D, D] sum of centred products
-    xy: Array = field(init=False, repr=False)  # [D, P]
-    yy: Array = field(init=False, repr=False)  # [P] diagonal only
+    mean_x: Floats = field(init=False, repr=False)  # [D]
+    mean_y: Floats = field(init=False, repr=False)  # [P]
+    xx: Floats = field(init=False, repr=False)  # [D, D] sum of centred products
+    xy: Floats = field(init=False, repr=False)  # [D, P]
+    yy: Floats = field(init=False, repr=False)  # [P] diagonal only
 
     def __post_init__(self) -> None:
         if self.d < 1 or self.p < 1 or not (np.isfinite(self.ridge) and self.ridge >= 0):
@@ -102,12 +104,12 @@ class StreamingRegression:
         self.xx, self.xy, self.yy = np.zeros((self.d, self.d)), np.zeros((self.d, self.p)), np.zeros(self.p)
 
     def update(self, x: npt.ArrayLike | Tensor, y: npt.ArrayLike | Tensor) -> None:
-        """Take in a batch of latents x [n, D] and their values y [n, P].
+        """Add a batch of latents x [n, D] and their values y [n, P].
 
         Raises
         ------
         FaceaugError
-            When the shapes do not fit or a number is NaN or infinite; nothing is taken in then.
+            When the shapes do not fit or a number is NaN or infinite; the state is then unchanged.
         """
         rows, values = _float64(x), _float64(y)
         if rows.ndim != 2 or rows.shape[1] != self.d or values.shape != (len(rows), self.p):
@@ -124,7 +126,7 @@ class StreamingRegression:
         self._merge(len(rows), mean_x, mean_y, rows.T @ rows, rows.T @ values, np.einsum("np,np->p", values, values))
 
     def merge(self, other: StreamingRegression) -> None:
-        """Add what `other` has seen. Merging in the same order gives the same bits; another order, nearly the same.
+        """Add the samples of `other`. The result depends on the order of merges in its last bits only.
 
         Raises
         ------
@@ -138,7 +140,7 @@ class StreamingRegression:
             )
         self._merge(other.n, other.mean_x, other.mean_y, other.xx, other.xy, other.yy)
 
-    def _merge(self, n: int, mean_x: Array, mean_y: Array, xx: Array, xy: Array, yy: Array) -> None:
+    def _merge(self, n: int, mean_x: Floats, mean_y: Floats, xx: Floats, xy: Floats, yy: Floats) -> None:
         if n == 0:
             return
         total = self.n + n
@@ -152,21 +154,21 @@ class StreamingRegression:
         self.n = total
 
     def solve(self) -> LinearFit:
-        """Return the fit of all that has been taken in.
+        """Return the fit of all samples.
 
-        Directions in which the latents do not vary get the coefficient 0, which is the solution of least length.
+        Directions without variance of the latents get the coefficient 0, which is the solution of least length.
 
         Raises
         ------
         FaceaugError
-            When fewer than two samples have been seen.
+            When there are fewer than two samples.
         """
         if self.n < 2:
-            raise FaceaugError(f"a regression needs at least 2 samples, and {self.n} have been taken in")
+            raise FaceaugError(f"a regression needs at least 2 samples, and there are {self.n}")
         scale, basis = np.linalg.eigh((self.xx + self.xx.T) / 2)
         floor = self.d * _EPSILON * max(float(scale[-1]), 0.0)
-        seen = scale > floor
-        inverse = np.divide(1.0, scale + self.ridge, out=np.zeros_like(scale), where=seen)
+        varies = scale > floor
+        inverse = np.divide(1.0, scale + self.ridge, out=np.zeros_like(scale), where=varies)
         coefficients = (basis * inverse) @ (basis.T @ self.xy)  # [D, P]
         fit = LinearFit(
             w_mean=self.mean_x.copy(),
@@ -179,7 +181,7 @@ class StreamingRegression:
         return fit
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Return everything as arrays (copies), to be stored and given to `from_state`."""
+        """Return the state as arrays (copies), for `from_state`."""
         return {
             "n": np.array(self.n, dtype=np.int64),
             "ridge": np.array(self.ridge, dtype=np.float64),
@@ -188,39 +190,36 @@ class StreamingRegression:
 
     @classmethod
     def from_state(cls, state: Mapping[str, npt.ArrayLike]) -> StreamingRegression:
-        """Make the accumulator that `state_dict` was taken from; it goes on as if nothing had happened.
+        """Return the accumulator of a `state_dict`; it continues with the same numbers.
 
         Raises
         ------
         FaceaugError
-            When a part is missing, has the wrong shape, or is not a finite number.
+            When an array is missing, has the wrong shape, or is not finite.
         """
-        wanted = {"n", "ridge", *_MOMENTS}
-        if missing := sorted(wanted - set(state)):
+        names = {"n", "ridge", *_MOMENTS}
+        if missing := sorted(names - set(state)):
             raise FaceaugError(
                 f"the state of the regression lacks {', '.join(missing)}: it is damaged or of another kind"
             )
-        parts = {name: np.array(state[name], dtype=np.float64) for name in wanted}
-        d, p = parts["mean_x"].size, parts["mean_y"].size
+        arrays = {name: np.array(state[name], dtype=np.float64) for name in names}
+        d, p = arrays["mean_x"].size, arrays["mean_y"].size
         shapes = {"n": (), "ridge": (), "mean_x": (d,), "mean_y": (p,), "xx": (d, d), "xy": (d, p), "yy": (p,)}
         for name, shape in shapes.items():
-            if parts[name].shape != shape or not np.isfinite(parts[name]).all():
+            if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
                 raise FaceaugError(
-                    f"{name} in the state of the regression has the shape {parts[name].shape} or numbers that are not "
+                    f"{name} in the state of the regression has the shape {arrays[name].shape} or numbers that are not "
                     f"finite; expected the shape {shape}: the state is damaged"
                 )
-        made = cls(d, p, float(parts["ridge"]))
-        made.n = int(parts["n"])
+        regression = cls(d, p, float(arrays["ridge"]))
+        regression.n = int(arrays["n"])
         for name in _MOMENTS:
-            setattr(made, name, parts[name])
-        return made
+            setattr(regression, name, arrays[name])
+        return regression
 
 
-_MOMENTS = ("mean_x", "mean_y", "xx", "xy", "yy")
-
-
-def _explained(samples: StreamingRegression, fit: LinearFit) -> Array:
-    """Return 1 - squared error / variance of a fit on the samples that an accumulator has seen, float64 [P]."""
+def _explained(samples: StreamingRegression, fit: LinearFit) -> Floats:
+    """Return 1 - squared error / variance of a fit on the samples of an accumulator, float64 [P]."""
     if samples.n < 2:
         raise FaceaugError(f"R² needs at least 2 samples, and {samples.n} have been taken in")
     coefficients = fit.B.T  # [D, P]
@@ -228,12 +227,12 @@ def _explained(samples: StreamingRegression, fit: LinearFit) -> Array:
     within += np.einsum("dp,dp->p", coefficients, samples.xx @ coefficients)
     offset = samples.mean_y - fit.c - (samples.mean_x - fit.w_mean) @ coefficients
     error = np.maximum(within, 0.0) + samples.n * offset**2
-    # A value that is constant up to the rounding of its mean explains nothing and is not explained.
+    # A value that is constant up to the rounding of its mean has no variance to explain.
     varies = samples.yy > samples.n * (4 * _EPSILON * np.abs(samples.mean_y)) ** 2
     return np.where(varies, 1 - np.divide(error, samples.yy, out=np.ones_like(error), where=varies), 0.0)
 
 
-def _float64(values: npt.ArrayLike | Tensor) -> Array:
+def _float64(values: npt.ArrayLike | Tensor) -> Floats:
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     return np.asarray(values, dtype=np.float64)

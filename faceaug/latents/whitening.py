@@ -1,4 +1,4 @@
-"""White coordinates of latents: a change of coordinates after which their covariance is the identity."""
+"""Whitening: coordinates of latents whose covariance is the identity."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator
 from faceaug.utils.typing import Floats
 
-SMALLEST_VARIANCE = 1e-4
-"""Share of the largest variance of w below which a direction is left out: no picture shows it."""
+_MIN_VARIANCE = 1e-4
+"""Share of the largest variance of w below which a direction is left out, since it does not change images visibly."""
 
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """The coordinates u = (w - mean) forward, of which each has the variance 1 and no two are correlated.
+    """White coordinates u = (w - mean) forward of latents: uncorrelated, each with variance 1.
 
     Attributes
     ----------
     mean : float64 [D]
         Mean of w.
     forward : float64 [D, K]
-        From w to u; K <= D where the covariance is deficient.
+        From w to u; K < D where the covariance is deficient.
     back : float64 [K, D]
         From u to the likeliest w.
     """
@@ -40,21 +40,21 @@ class Whitening:
         return int(self.forward.shape[1])
 
     def white(self, w: Tensor) -> Tensor:
-        """Return u [N, K], float32 on the device of w [N, D]."""
+        """Return the white coordinates u, float32 [N, K], of latents w [N, D], on their device."""
         return (w - _like(self.mean, w)) @ _like(self.forward, w)
 
     def latent(self, u: Tensor) -> Tensor:
-        """Return w [N, D], float32, of u [N, K]."""
+        """Return the likeliest latents w, float32 [N, D], of white coordinates u [N, K], on their device."""
         return _like(self.mean, u) + u @ _like(self.back, u)
 
 
 def whitening(generator: Generator) -> Whitening:
-    """Return the white coordinates of a generator's w, the direction of most variance first.
+    """Return the whitening of a generator's w, the direction of most variance first.
 
     Raises
     ------
     GeneratorError
-        When the generator has no mean and covariance that can be used.
+        When the generator has no usable mean and covariance of w.
     """
     mean, covariance = (_array(getattr(generator, name, None)) for name in ("w_mean", "w_covariance"))
     d = generator.w_dim
@@ -66,9 +66,9 @@ def whitening(generator: Generator) -> Whitening:
     variance, basis = variance[::-1], basis[:, ::-1]
     if variance[0] <= 0 or variance[-1] < -1e-6 * variance[0]:
         raise _unusable(generator, f"the variances run from {variance[-1]:.3g} to {variance[0]:.3g}")
-    kept = variance > SMALLEST_VARIANCE * variance[0]
+    kept = variance > _MIN_VARIANCE * variance[0]
     spread, basis = np.sqrt(variance[kept]), basis[:, kept]
-    # An eigenvector's sign is the library's whim: the largest coordinate is made positive.
+    # The sign of an eigenvector depends on the library, so the largest coordinate is made positive.
     basis = basis * np.sign(basis[np.abs(basis).argmax(0), np.arange(basis.shape[1])])
     return Whitening(mean, basis / spread, (basis * spread).T)
 
@@ -80,7 +80,7 @@ def _array(value: object) -> Floats:
 def _unusable(generator: Generator, why: str) -> GeneratorError:
     return GeneratorError(
         f"the generator {generator.name!r} has no usable mean and covariance of w ({why}): directions cannot be found "
-        "without them; faceaug.generators.base.statistics estimates both from draws"
+        "without them; faceaug.generators.base.estimate_statistics estimates both from samples"
     )
 
 

@@ -84,40 +84,40 @@ def test_orthogonalise(directions, draws):
     correlation = np.corrcoef(read.T)
     assert abs(correlation[0, 1]) < 0.02
     assert abs(correlation[0, 2]) < 0.02
-    assert abs(np.corrcoef(directions.predict(draws).T)[0, 1]) > 0.05  # there was something to be freed of
+    assert abs(np.corrcoef(directions.predict(draws).T)[0, 1]) > 0.05  # they were correlated before
     assert freed.spread[0] == pytest.approx(read[:, 0].std(), rel=0.02)
     assert freed.r2[0] == pytest.approx(1)
     np.testing.assert_array_equal(freed.B[1:], directions.B[1:])
-    # What is taken off is read in the others: the rest and theirs give the first back.
+    # The part that was subtracted is a combination of the others.
     rest = np.linalg.lstsq(np.stack([freed.B[0], directions.B[1], directions.B[2]], 1), directions.B[0], rcond=None)
     assert rest[1][0] == pytest.approx(0, abs=1e-18)
 
 
-def test_a_direction_is_rebuilt_over_others(directions, draws):
-    """What the others and those beside say together is the least squares over draws; only the others' part is kept."""
-    made = algebra.rebuild(directions, ["s0"], ["s1", "s2"], ["s3"])
+def test_a_direction_is_expressed_in_others(directions, draws):
+    """The coefficients of both groups are those of least squares over samples; only the first group is kept."""
+    rebuilt = algebra.rebuild(directions, ["s0"], ["s1", "s2"], ["s3"])
     read = directions.predict(draws)
     centred = read - read.mean(0)
     weights = np.linalg.lstsq(centred[:, 1:], centred[:, 0], rcond=None)[0]
-    np.testing.assert_allclose(made.B[0], weights[:2] @ directions.B[1:3], atol=0.03)
-    np.testing.assert_array_equal(made.B[1:], directions.B[1:])
-    assert made.r2[0] == pytest.approx((centred[:, 1:3] @ weights[:2]).var() / directions.spread[0] ** 2, rel=0.05)
+    np.testing.assert_allclose(rebuilt.B[0], weights[:2] @ directions.B[1:3], atol=0.03)
+    np.testing.assert_array_equal(rebuilt.B[1:], directions.B[1:])
+    assert rebuilt.r2[0] == pytest.approx((centred[:, 1:3] @ weights[:2]).var() / directions.spread[0] ** 2, rel=0.05)
     with pytest.raises(UsageError, match="both sides"):
         algebra.rebuild(directions, ["s0"], ["s1"], ["s1"])
 
 
-def test_joined_keeps_the_first_of_a_name(directions):
+def test_appended_directions_keep_the_first_of_a_name(directions):
     other = algebra.invert(algebra.combine(directions, "sum", {"s0": 1.0, "s3": 1.0}), ["s0"])
-    both = algebra.joined(directions, other)
+    both = algebra.append_directions(directions, other)
     assert both.names == ("s0", "s1", "s2", "s3", "sum")
     np.testing.assert_array_equal(both.B[0], directions.B[0])
     np.testing.assert_array_equal(both.B[4], other.B[4])
     with pytest.raises(GeneratorError, match="made for the generator"):
-        algebra.joined(directions, replace(other, generator="0" * 64))
+        algebra.append_directions(directions, replace(other, generator="0" * 64))
 
 
-def test_what_stays_is_spared_by_the_covariance(directions, draws):
-    """It is the covariance of draws given noisy readings of what stays."""
+def test_the_conditional_covariance_keeps_semantics(directions, draws):
+    """It is the covariance of samples given noisy values of the semantics."""
     slack = 0.5
     x = (directions.predict(draws) - directions.offset)[:, 1:3] / np.sqrt(
         np.einsum("kd,de,ke->k", directions.B[1:3], directions.covariance, directions.B[1:3])
@@ -125,28 +125,28 @@ def test_what_stays_is_spared_by_the_covariance(directions, draws):
     noisy = x + slack * np.random.default_rng(1).normal(size=x.shape)
     w = draws - draws.mean(0)
     rest = w - noisy @ np.linalg.lstsq(noisy, w, rcond=None)[0]
-    found = algebra.covariance_given(directions, ["s1", "s2"], slack)
-    np.testing.assert_allclose(found, np.cov(rest.T), atol=0.03)
-    np.testing.assert_array_equal(found, found.T)
+    given = algebra.covariance_given(directions, ["s1", "s2"], slack)
+    np.testing.assert_allclose(given, np.cov(rest.T), atol=0.03)
+    np.testing.assert_array_equal(given, given.T)
 
 
-def test_nothing_is_left_of_what_others_say(directions):
+def test_a_linear_combination_of_the_others_cannot_be_orthogonalised(directions):
     twice = algebra.combine(directions, "again", {"s0": 3.0})
-    with pytest.raises(UsageError, match="nothing of 'again' is left"):
+    with pytest.raises(UsageError, match="nothing remains of 'again'"):
         algebra.orthogonalise(twice, "again", ["s0", "s1"])
-    with pytest.raises(UsageError, match="of itself"):
+    with pytest.raises(UsageError, match="to itself"):
         algebra.orthogonalise(directions, "s0", ["s0"])
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 999), st.lists(st.floats(-50, 50), min_size=2, max_size=2))
-def test_edits_reach_values_and_keep_the_kept(seed, aims):
+def test_edits_reach_values_and_keep_others(seed, goals):
     directions = block_reader(BlockGenerator(6, seed=seed % 20), 4).directions()
     w = np.random.default_rng(seed).normal(size=(3, 6))
-    edited = algebra.edit(directions, w, {"s2": aims[0], "s0": np.array([1.0, 2.0, aims[1]])}, keep=["s3"])
+    edited = algebra.edit(directions, w, {"s2": goals[0], "s0": np.array([1.0, 2.0, goals[1]])}, keep=["s3"])
     read = directions.predict(edited)
-    np.testing.assert_allclose(read[:, 2], aims[0], atol=1e-6)
-    np.testing.assert_allclose(read[:, 0], [1, 2, aims[1]], atol=1e-6)
+    np.testing.assert_allclose(read[:, 2], goals[0], atol=1e-6)
+    np.testing.assert_allclose(read[:, 0], [1, 2, goals[1]], atol=1e-6)
     np.testing.assert_allclose(read[:, 3], directions.predict(w)[:, 3], atol=1e-6)
 
 

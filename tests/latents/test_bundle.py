@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from faceaug.errors import GeneratorError, IntegrityError, UsageError
 from faceaug.latents.atoms import SparseAtoms
-from faceaug.latents.bundle import PREFIX, atom_names, hash_of, range_seen, read_bundle, with_atoms
+from faceaug.latents.bundle import WEIGHTS_PREFIX, atom_names, hash_of, read_bundle, semantic_ranges, with_atoms
 from faceaug.latents.directions import read_directions
 from faceaug.latents.face_regions import REGIONS
 
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 
 def rewritten(path, header=None, drop=(), **tensors):
-    """Write the file again with some of it changed."""
+    """Write the file again with changes."""
     with safe_open(str(path), "np") as file:
         found = json.loads(file.metadata()["faceaug"])
         parts = {name: file.get_tensor(name) for name in file.keys() if name not in drop}  # noqa: SIM118
@@ -37,23 +37,23 @@ def rewritten(path, header=None, drop=(), **tensors):
 
 
 def test_round_trip(path):
-    made, read = small_bundle(), read_bundle(path)
-    for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
-        assert getattr(read, name).dtype == getattr(made, name).dtype
+    written, read = small_bundle(), read_bundle(path)
+    for name in ("ranges", *ARRAYS[1:]):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+        assert getattr(read, name).dtype == getattr(written, name).dtype
     for name in ("reconstruction", "generator_name", "made_by"):
-        assert getattr(read, name) == getattr(made, name)
-    assert read.weights.keys() == made.weights.keys()
-    for name, value in made.weights.items():
+        assert getattr(read, name) == getattr(written, name)
+    assert read.weights.keys() == written.weights.keys()
+    for name, value in written.weights.items():
         np.testing.assert_array_equal(read.weights[name], value)
-    assert read.directions.sha256() == made.directions.sha256()
+    assert read.directions.sha256() == written.directions.sha256()
 
 
 def test_a_bundle_is_directions_too(path):
     assert read_directions(path).sha256() == small_bundle().directions.sha256()
 
 
-def test_directions_alone_are_no_bundle(tmp_path):
+def test_directions_alone_are_not_a_bundle(tmp_path):
     small_bundle().directions.save(tmp_path / "old.safetensors")
     assert read_directions(tmp_path / "old.safetensors").names == NAMES
     with pytest.raises(IntegrityError, match="holds directions only"):
@@ -109,14 +109,14 @@ def test_what_is_stored_beside_the_network_is_hashed_too(tmp_path):
     read = read_bundle(tmp_path / "b.safetensors")
     assert read.reconstruction == whole.reconstruction
     assert read.weights.keys() == bundle.weights.keys() | beside.keys()
-    rewritten(tmp_path / "b.safetensors", **{f"{PREFIX}calibration.limits": np.zeros(3)})
+    rewritten(tmp_path / "b.safetensors", **{f"{WEIGHTS_PREFIX}calibration.limits": np.zeros(3)})
     with pytest.raises(IntegrityError, match="other weights"):
         read_bundle(tmp_path / "b.safetensors")
 
 
-def test_the_range_seen_leaves_out_a_percent():
+def test_ranges_leave_out_one_percent():
     values = np.stack([np.linspace(0, 100, 1001), np.linspace(-1, 1, 1001)], 1)
-    np.testing.assert_allclose(range_seen(values), [[0.5, 99.5], [-0.99, 0.99]])
+    np.testing.assert_allclose(semantic_ranges(values), [[0.5, 99.5], [-0.99, 0.99]])
 
 
 def test_without_a_network(tmp_path):
@@ -125,7 +125,7 @@ def test_without_a_network(tmp_path):
     assert (dict(read.weights), read.reconstruction) == ({}, "ab" * 32)
 
 
-def test_the_hash_of_weights_tells_all_differences():
+def test_the_hash_of_weights_depends_on_names_types_shapes_and_numbers():
     weights = small_bundle().weights
     assert hash_of(dict(reversed(weights.items()))) == hash_of(weights)
     changed = {**weights, "steps": np.array(8)}
@@ -151,10 +151,10 @@ def test_the_hash_of_weights_tells_all_differences():
         ("explained", np.array([np.inf, 0, 0])),
         ("scale", np.ones(3)),
         ("B", np.zeros((5, 3))),
-        (f"{PREFIX}steps", np.array(8)),
+        (f"{WEIGHTS_PREFIX}steps", np.array(8)),
     ],
 )
-def test_damage_is_told_in_a_sentence(path, name, value):
+def test_damage_is_refused_in_one_sentence(path, name, value):
     rewritten(path, **{name: value})
     with pytest.raises(IntegrityError, match=r"damaged") as error:
         read_bundle(path)

@@ -57,7 +57,7 @@ def test_round_trip(directions, path):
     assert read.sha256() == directions.sha256()
 
 
-def test_the_hash_tells_directions_apart(directions):
+def test_the_hash_depends_on_all_content(directions):
     others = [
         replace(directions, B=directions.B * (1 + 1e-15)), replace(directions, units=("a", "b", "c")),
         replace(directions, generator="0" * 64),
@@ -67,11 +67,11 @@ def test_the_hash_tells_directions_apart(directions):
 
 
 @pytest.mark.parametrize(
-    ("header", "found"),
+    ("header", "said"),
     [
-        ({"version": 3}, "faceaug-directions version 3, not faceaug-directions version 1 or 2"),
+        ({"version": 3}, "'faceaug-directions', version 3; faceaug-directions, version 1 or 2, is read"),
         ({"version": None}, "version None"),
-        ({"format": "faceaug-probe"}, "faceaug-probe version 1, not faceaug-directions"),
+        ({"format": "faceaug-probe"}, "'faceaug-probe', version 1; faceaug-directions"),
         ("{}", "no faceaug file"),
         ("[1]", "cannot be read as directions"),
         ("{", "cannot be read as directions"),
@@ -80,11 +80,11 @@ def test_the_hash_tells_directions_apart(directions):
         ({"names": 7}, "cannot be read as directions"),
     ],
 )
-def test_a_header_that_is_not_known_is_refused(path, header, found):
+def test_a_header_of_another_kind_is_refused(path, header, said):
     rewritten(path, header)
     with pytest.raises(IntegrityError) as error:
         read_directions(path)
-    assert found in sentence(error)
+    assert said in sentence(error)
     assert str(path) in str(error.value)
 
 

@@ -8,12 +8,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from faceaug.errors import UsageError
-from faceaug.latents.face_regions import REGIONS, Landmarks, face_regions, face_weight, find_landmarks, grid, shares
+from faceaug.latents.face_regions import (
+    REGIONS,
+    Landmarks,
+    face_grid,
+    face_regions,
+    face_weight,
+    find_landmarks,
+    region_shares,
+)
 
 
 def drawn(side=64, eye_x=0.17, eye_y=0.42, nose_y=0.64, mouth_y=0.80, noise=0.0):
     """Return depth and albedo of a face with dark eyes, red lips and a nose."""
-    x, y = grid(side)
+    x, y = face_grid(side)
     bump = lambda cx, cy, w, h: np.exp(-0.5 * (((np.abs(x) - cx) / w) ** 2 + ((y - cy) / h) ** 2))  # noqa: E731
     albedo = np.repeat(0.6 - 0.25 * bump(eye_x, eye_y, 0.06, 0.02)[None], 3, 0)
     albedo[1:] -= 0.15 * bump(0, mouth_y, 0.08, 0.02)
@@ -28,13 +36,13 @@ def test_the_parts_of_a_drawn_face_are_found(eyes, noise):
     eye_x, eye_y = eyes
     truth = dict(eye_x=eye_x, eye_y=eye_y, nose_y=eye_y + 1.4 * eye_x, mouth_y=eye_y + 2.2 * eye_x)
     found = find_landmarks(*drawn(**truth, noise=noise))
-    assert set(found.found) == {"eyes", "mouth", "nose"}
+    assert set(found.detected) == {"eyes", "mouth", "nose"}
     for name, value in truth.items():
         assert getattr(found, name) == pytest.approx(value, abs=0.03), name
 
 
 def test_brows_are_not_taken_for_eyes():
-    x, y = grid(64)
+    x, y = face_grid(64)
     depth, albedo = drawn()
     for darkness in (0.1, 0.3, 0.5):  # fainter and darker than the eyes
         brows = np.exp(-0.5 * (((np.abs(x) - 0.17) / 0.07) ** 2 + ((y - 0.31) / 0.015) ** 2))
@@ -56,7 +64,7 @@ def test_each_part_lies_in_its_region():
 
 def test_a_flat_face_has_the_typical_proportions():
     found = find_landmarks(np.ones((64, 64)), np.full((3, 64, 64), 0.5))
-    assert found.found == ()
+    assert found.detected == ()
     assert found == find_landmarks(None, np.full((3, 64, 64), 0.5))
     assert set(np.unique(face_regions(64, found))) == set(range(len(REGIONS)))
 
@@ -64,7 +72,7 @@ def test_a_flat_face_has_the_typical_proportions():
 def test_a_nose_without_eyes_is_found():
     depth, _ = drawn(nose_y=0.66)
     found = find_landmarks(depth, np.full((3, 64, 64), 0.5))
-    assert found.found == ("nose",)
+    assert found.detected == ("nose",)
     assert found.nose_y == pytest.approx(0.66, abs=0.03)
 
 
@@ -90,7 +98,7 @@ def test_the_face_weighs_more_than_what_is_around_it():
 def test_shares_are_of_the_whole():
     labels = face_regions(32, find_landmarks(None, np.full((3, 32, 32), 0.5)))
     energy = np.stack([labels == REGIONS.index("mouth"), np.ones((32, 32)), np.zeros((32, 32))]).astype(float)
-    found = shares(energy, labels)
+    found = region_shares(energy, labels)
     assert found.shape == (3, len(REGIONS))
     assert found[0, REGIONS.index("mouth")] == 1
     np.testing.assert_allclose(found.sum(1), [1, 1, 0])

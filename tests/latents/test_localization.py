@@ -1,4 +1,4 @@
-"""Localised atoms: planted ones are found again; what is promised of readings, steps, maps, signs and scales holds."""
+"""Localised atoms: planted ones are recovered; readings, steps, maps, signs and scales are as documented."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from faceaug.errors import UsageError
-from faceaug.latents.atoms import SparseAtoms, agreement, localize
-from faceaug.latents.face_regions import grid
+from faceaug.latents.atoms import SparseAtoms, agreement
+from faceaug.latents.face_regions import face_grid
+from faceaug.latents.localization import AtomConfig, localize
 
 SIDE, WIDTH, PLANTED = 24, 14, 10
 PLACES = [(0.0, 0.2), (0.2, 0.25), (0.35, 0.5), (0.0, 0.5), (0.2, 0.6), (0.0, 0.8), (0.25, 0.85), (0.4, 0.1)]
@@ -17,7 +18,7 @@ PLACES = [(0.0, 0.2), (0.2, 0.25), (0.35, 0.5), (0.0, 0.5), (0.2, 0.6), (0.0, 0.
 
 def planted_maps():
     """Return ten mirror-even maps [10, 4, S, S]: one of depth or of albedo a place, and two of another kind."""
-    x, y = grid(SIDE)
+    x, y = face_grid(SIDE)
     maps = np.zeros((PLANTED, 4, SIDE, SIDE))
     for k in range(PLANTED):
         cx, cy = PLACES[k % len(PLACES)]
@@ -46,16 +47,16 @@ def problem(noise=0.0, seed=0):
 
 
 @lru_cache(maxsize=8)
-def found(noise=0.0, seed=0, **settings) -> SparseAtoms:
+def found(noise=0.0, seed=0, **fields) -> SparseAtoms:
     slopes, covariance, _ = problem(noise, seed)
-    return localize(slopes, covariance, count=PLANTED, **settings)
+    return localize(slopes, covariance, config=AtomConfig(count=PLANTED, **fields))
 
 
 def scaled(atoms: SparseAtoms, maps):
     return maps * atoms.scale[:, None, None]
 
 
-def test_planted_atoms_are_found():
+def test_planted_atoms_are_recovered():
     atoms = found()
     assert (agreement(scaled(atoms, planted_maps()), scaled(atoms, atoms.maps)) > 0.95).all()
     assert (agreement(scaled(atoms, planted_maps()), scaled(atoms, atoms.effects)) > 0.95).all()
@@ -66,8 +67,11 @@ def test_planted_atoms_are_found():
     assert (agreement((root.T @ readings).T, (root.T @ atoms.reading).T) > 0.95).all()
 
 
-def test_values_are_read_with_what_was_found_once(monkeypatch):
-    atoms, mean = localize(*problem()[:2], count=PLANTED), np.random.default_rng(1).normal(size=(4, SIDE, SIDE))
+def test_the_reader_of_values_is_computed_once(monkeypatch):
+    atoms, mean = (
+        localize(*problem()[:2], config=AtomConfig(count=PLANTED)),
+        np.random.default_rng(1).normal(size=(4, SIDE, SIDE)),
+    )
     true = np.random.default_rng(0).normal(size=(3, PLANTED))
     faces = mean + np.einsum("nk,kcyx->ncyx", true, atoms.maps)
     np.testing.assert_allclose(atoms.values(faces, mean), true, atol=1e-9)
@@ -95,7 +99,7 @@ def test_maps_are_sparse_compact_and_even():
     np.testing.assert_array_equal(atoms.maps, atoms.maps[..., ::-1])
     assert (atoms.maps != 0).any(1).mean() < 0.4  # of the pixels
     assert (np.abs(atoms.effects) > 0).all()
-    x, y = grid(SIDE)
+    x, y = face_grid(SIDE)
     for energy in atoms.energy():
         weight = energy / energy.sum()
         spread = np.sqrt(
@@ -113,7 +117,7 @@ def test_more_penalty_leaves_fewer_pixels_and_less_reconstruction():
 
 def test_far_pixels_cost_more():
     wide, narrow = found(0.5, radius=10.0), found(0.5, radius=0.05)
-    x, y = grid(SIDE)
+    x, y = face_grid(SIDE)
     energy = narrow.energy() / narrow.energy().sum((1, 2), keepdims=True)
     other = wide.energy() / wide.energy().sum((1, 2), keepdims=True)
     far = lambda e: np.mean([(m * np.hypot(np.abs(x) - (m * np.abs(x)).sum(), y - (m * y).sum())).sum() for m in e])  # noqa: E731
@@ -148,7 +152,7 @@ def test_depth_and_albedo_weigh_the_same_whatever_their_units():
     assert energy[0] == pytest.approx(1)
     assert energy[1:].sum() == pytest.approx(1)
     metres = np.array([1000.0, 1, 1, 1])[:, None, None, None]
-    other = localize(slopes * metres, covariance, count=PLANTED)
+    other = localize(slopes * metres, covariance, config=AtomConfig(count=PLANTED))
     np.testing.assert_allclose(other.reading, atoms.reading, atol=1e-5)
     np.testing.assert_allclose(other.maps[:, 0], 1000 * atoms.maps[:, 0], atol=1e-5)
 
@@ -157,29 +161,29 @@ def test_the_same_atoms_in_other_coordinates_of_w():
     """Atoms are about faces, not about the coordinates in which latents are written."""
     slopes, covariance, _ = problem(0.1)
     turn = np.random.default_rng(1).normal(size=(WIDTH, WIDTH))
-    other = localize(slopes @ np.linalg.inv(turn), turn @ covariance @ turn.T, count=PLANTED)
+    other = localize(slopes @ np.linalg.inv(turn), turn @ covariance @ turn.T, config=AtomConfig(count=PLANTED))
     np.testing.assert_allclose(other.maps, found(0.1).maps, atol=1e-4)
     np.testing.assert_allclose(turn.T @ other.reading, found(0.1).reading, atol=1e-4)
 
 
-def test_what_is_mirror_odd_is_told_and_left_out():
+def test_the_mirror_odd_share_is_reported_and_left_out():
     slopes, covariance, _ = problem(0.1)
-    x, _ = grid(SIDE)
+    x, _ = face_grid(SIDE)
     turned = slopes.copy()
     turned[1:, :, :, 0] += 0.5 * x  # one side lighter
-    atoms = localize(turned, covariance, count=PLANTED)
+    atoms = localize(turned, covariance, config=AtomConfig(count=PLANTED))
     assert atoms.odd > found(0.1).odd + 0.01
     np.testing.assert_allclose(atoms.maps, found(0.1).maps, atol=1e-6)
 
 
-def test_planted_atoms_are_found_again_from_other_draws():
+def test_planted_atoms_are_recovered_from_other_samples():
     first, second = found(0.1, 1), found(0.1, 2)
     assert (agreement(scaled(first, first.maps), scaled(first, second.maps)) > 0.8).mean() >= 0.9
 
 
-def test_the_same_twice():
+def test_localization_repeats_bit_for_bit():
     slopes, covariance, _ = problem(0.3, 1)
-    again = localize(slopes, covariance, count=PLANTED)
+    again = localize(slopes, covariance, config=AtomConfig(count=PLANTED))
     np.testing.assert_array_equal(again.maps, found(0.3, 1).maps)
     np.testing.assert_array_equal(again.reading, found(0.3, 1).reading)
 
@@ -188,7 +192,7 @@ def test_a_side_with_a_middle_column():
     slopes, covariance, _ = problem()
     right = (slopes + slopes[:, :, ::-1])[:, :, SIDE // 2 :]
     odd = np.concatenate([right[:, :, :0:-1], right], 2)[:, : 2 * right.shape[2] - 1]  # the middle column once
-    atoms = localize(odd, covariance, count=PLANTED)
+    atoms = localize(odd, covariance, config=AtomConfig(count=PLANTED))
     assert atoms.maps.shape == (PLANTED, 4, SIDE - 1, SIDE - 1)
     np.testing.assert_array_equal(atoms.maps, atoms.maps[..., ::-1])
     assert atoms.odd == pytest.approx(0, abs=1e-12)
@@ -219,7 +223,7 @@ def test_latents_that_do_not_vary_along_a_line():
     slopes, covariance, _ = problem()
     wider = np.concatenate([slopes, np.ones((*slopes.shape[:3], 1))], 3)
     singular = np.pad(covariance, (0, 1))
-    atoms = localize(wider, singular, count=PLANTED)
+    atoms = localize(wider, singular, config=AtomConfig(count=PLANTED))
     np.testing.assert_allclose(atoms.reading[-1], 0, atol=1e-9)
     np.testing.assert_allclose(atoms.maps, found().maps, atol=1e-5)
 
@@ -234,11 +238,13 @@ def test_agreement_matches_whatever_order_and_sign():
         agreement(vectors, vectors[:, :5])
 
 
-def test_what_weighs_little_gets_fewer_atoms_and_its_maps_keep_their_units():
+def test_pixels_of_low_weight_get_fewer_atoms_and_maps_keep_their_units():
     slopes, covariance, _ = problem()
-    low = grid(SIDE)[1] > 0.55  # where four of the planted ones are
+    low = face_grid(SIDE)[1] > 0.55  # where four of the planted ones are
     weight = np.where(low, 0.03, 1.0)
-    even, weighted = (localize(slopes, covariance, count=5, weight=given) for given in (None, weight))
+    even, weighted = (
+        localize(slopes, covariance, weight=given, config=AtomConfig(count=5)) for given in (None, weight)
+    )
 
     def below(atoms: SparseAtoms) -> int:
         energy = atoms.energy()
@@ -248,9 +254,11 @@ def test_what_weighs_little_gets_fewer_atoms_and_its_maps_keep_their_units():
     np.testing.assert_allclose(
         weighted.effects, np.einsum("cyxd,dk->kcyx", slopes, weighted.steps), atol=1e-6 * np.abs(weighted.effects).max()
     )
-    whole = localize(slopes, covariance, count=PLANTED, weight=weight)  # the border runs through one of them
+    whole = localize(
+        slopes, covariance, weight=weight, config=AtomConfig(count=PLANTED)
+    )  # the border runs through one of them
     assert (agreement(scaled(whole, planted_maps()), scaled(whole, whole.maps)) > 0.9).sum() >= PLANTED - 1
-    same = localize(slopes, covariance, count=5, weight=np.full((SIDE, SIDE), 7.0))
+    same = localize(slopes, covariance, weight=np.full((SIDE, SIDE), 7.0), config=AtomConfig(count=5))
     np.testing.assert_allclose(same.maps, even.maps, atol=1e-9)
 
 
@@ -261,16 +269,16 @@ def test_what_weighs_little_gets_fewer_atoms_and_its_maps_keep_their_units():
         (dict(slopes=np.zeros((3, 8, 8, 5))), "atoms need slopes"),
         (dict(covariance=np.eye(4)), "need a covariance"),
         (dict(slopes=np.full((4, 8, 8, 5), np.nan)), "NaN"),
-        (dict(count=6), "between 1 and that many"),
-        (dict(count=0), "between 1 and that many"),
+        (dict(config=AtomConfig(count=6)), "at least 1 and at most that many"),
+        (dict(config=AtomConfig(count=0)), "at least 1 and at most that many"),
         (dict(slopes=np.zeros((4, 8, 8, 5))), "change in only 0 ways"),
         (dict(slopes=np.ones((4, 8, 8, 5))), "change in only 1 ways"),
-        (dict(groups=((0,), (0, 1, 2, 3))), "every channel in one group"),
+        (dict(config=AtomConfig(count=3, groups=((0,), (0, 1, 2, 3)))), "every channel in one group"),
         (dict(weight=np.ones((8, 7))), "the weight of"),
         (dict(weight=np.zeros((8, 8))), "numbers above 0"),
     ],
 )
-def test_what_cannot_be_decomposed_is_refused(change, said):
+def test_bad_input_is_refused(change, said):
     slopes = np.random.default_rng(0).normal(size=(4, 8, 8, 5))
     with pytest.raises(UsageError, match=said):
-        localize(**{"slopes": slopes, "covariance": np.eye(5), "count": 3, **change})
+        localize(**{"slopes": slopes, "covariance": np.eye(5), "config": AtomConfig(count=3), **change})
