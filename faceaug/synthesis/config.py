@@ -90,7 +90,7 @@ class AcceptanceThresholds(ConfigModel):
         default=0.02,
         ge=0,
         lt=0.5,
-        description="Share of real faces that may be darker, brighter, more clipped, bluer or greener than a candidate.",
+        description="Share of real faces that may be darker, brighter, more clipped, bluer or greener than a sample.",
     )
     duplicate_bits: int = Field(
         default=8,

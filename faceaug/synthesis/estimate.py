@@ -22,12 +22,11 @@ from faceaug.inversion.inverter import INVERSION_STEPS
 from faceaug.measurement.alignment import lay_on_canvases
 from faceaug.measurement.estimator import FaceEstimator
 from faceaug.planning.plan import Plan
-from faceaug.shards.writer import DEFAULT_QUALITY
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.origin_search import GENERATIONS, OFFSPRING
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import RunRequest, check_request
-from faceaug.utils.images import encode
+from faceaug.utils.images import DEFAULT_QUALITY, encode
 
 ATTEMPTS_PER_SAMPLE = 7.0  # seen on real photographs with the default thresholds; cells differ a great deal
 FROM_REAL_ATTEMPTS = 5.0  # of edits that begin with real faces

@@ -106,7 +106,7 @@ class RealFaces:
         return np.asarray(np.maximum(off, found[:, 1] / most), np.float64)
 
     def discolouring(self, views: Tensor, share: float) -> Floats:
-        """Return how much bluer or greener faces are than real ones; up to 1 passes, as all but a `share` of these do."""
+        """Return how much bluer or greener faces are than real ones; all but a `share` of these have at most 1."""
         middle, most = np.quantile(self.tints, [0.5, 1 - share], axis=0)
         found = scene.measure_tints(views).double().numpy()
         return np.asarray(((found - middle) / np.maximum(most - middle, 0.05)).max(1), np.float64)

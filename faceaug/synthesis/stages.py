@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from faceaug.datasets.thumbnails import load_thumbnails
 from faceaug.errors import UsageError
-from faceaug.report.build import PAGE, build_report
+from faceaug.report.build import REPORT_PAGE, build_report
 from faceaug.shards.columns import BUILT_IN_ENGINES, Column, engine_column
 from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
 from faceaug.shards.output_folder import OutputFolder
@@ -167,7 +167,7 @@ def write_results(
 
 def write_report(request: RunRequest, out: Path, progress: StageProgress) -> None:
     """Write the report, if it is wanted and is not there yet."""
-    if request.config.report and not (out / PAGE).exists():
+    if request.config.report and not (out / REPORT_PAGE).exists():
         progress("report", 0, 1)
         build_report(out, request.dataset)
         progress("report", 1, 1)

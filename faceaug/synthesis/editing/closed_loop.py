@@ -210,8 +210,8 @@ def _least_edit(slopes: Floats, missing: Floats, covariance: Floats) -> Floats:
 def _updated(slopes: Floats, step: Floats, change: Floats, inverse: Floats) -> Floats:
     """Return slopes corrected by what a step really changed (Broyden's update, in the metric of the latents).
 
-    Only the slope along the step is known better, so only that changes: a slope fitted over all latents is not the slope
-    at this one where semantics are curved.
+    Only the slope along the step is known better, so only that changes: a slope fitted over all latents is not the
+    slope at this one where semantics are curved.
     """
     along = step @ inverse  # [N, D]
     length = np.einsum("nd,nd->n", along, step)

@@ -66,9 +66,9 @@ def attribute_goals(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequenc
 def goal_values(goals: Sequence[AttributeGoal], found: LatentSurvey, u: Floats, confidence: float = 0.0) -> Floats:
     """Return the values to reach, [N, A], for uniform numbers u [N, A].
 
-    A class is requested at `EDIT_PROBABILITY`, or clear of the threshold `confidence` where that is stricter. A value is
-    spread evenly over its bin within the range of generated faces, widened a little; where the bin lies outside of it,
-    the bin's near edge is requested, and the gates decide.
+    A class is requested at `EDIT_PROBABILITY`, or clear of the threshold `confidence` where that is stricter. A value
+    is spread evenly over its bin within the range of generated faces, widened a little; where the bin lies outside of
+    it, the bin's near edge is requested, and the gates decide.
     """
     columns = []
     for k, goal in enumerate(goals):

@@ -1,8 +1,7 @@
-"""What was found without labels, put to use: view and light are read off the generator's own pictures while it edits.
+"""View and light read off generated images while they are edited, by the network of a directions file.
 
-The network of a directions file reads its generator's faces as they are. Where a dataset's columns were measured by
-the same network, finished samples are measured again as photographs are, and edits aim in the terms of those
-measurements.
+The network reads its generator's faces in their own framing. Where columns of the data set were measured by the same
+network, finished samples are measured again as photographs are, and edits work in the terms of those measurements.
 """
 
 from __future__ import annotations
@@ -26,22 +25,22 @@ from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.semantics import FACTOR_NAMES, FACTOR_UNITS
 from faceaug.utils.typing import Floats
 
-TOGETHER = 64  # pictures read at once; fixed, for another number changes the last bits
-LEAST_TOLD = 50  # pictures that must be measured to put readings in the terms of measurements
-WIDEST = 1.5  # of slopes between readings and measurements, either way; beyond it the two do not speak of the same
+READ_BATCH = 64  # images read at once; fixed, since another number changes the last bits
+LEAST_MEASURED = 50  # images that must be measured to put readings in the terms of measurements
+STEEPEST = 1.5  # slope between readings and measurements, either way; beyond it they measure different things
 
 
 @dataclass(frozen=True, eq=False)
 class PoseLightReader:
-    """Reads view and light off a generator's pictures.
+    """Reads view and light off generated images.
 
     Attributes
     ----------
     network : callable, Tensor [N, 3, R, R] in [-1, 1] -> Reading
     slope, offset : float64 [6]
-        What is measured on the finished picture, by what is read here: offset + slope * reading.
+        Of the line from readings to measurements of finished samples: offset + slope * reading.
     sigma : float64 [6]
-        Standard deviation of the rest; 0 where nothing is measured.
+        Standard deviation of the residual; 0 where nothing is measured.
     """
 
     network: Callable[[Tensor], FaceFactors]
@@ -53,63 +52,63 @@ class PoseLightReader:
     units = tuple(FACTOR_UNITS.values())
 
     def __call__(self, images: Tensor) -> Floats:
-        """Read pictures [N, 3, R, R] in [-1, 1], in the generator's framing: float64 [N, 6]."""
+        """Read images [N, 3, R, R] in [-1, 1], in the generator's framing: float64 [N, 6]."""
         if not len(images):
             return np.empty((0, len(FACTOR_NAMES)))
-        found = np.concatenate([estimate_values(self.network, goal) for goal in torch.split(images, TOGETHER)])
+        found = np.concatenate([estimate_values(self.network, part) for part in torch.split(images, READ_BATCH)])
         return np.asarray(self.offset + self.slope * found, np.float64)
 
     def in_terms_of(self, read: Floats, measured: Floats) -> PoseLightReader:
-        """Return the same in the terms of what was measured [N, 6] (NaN for nothing) where this reads [N, 6].
+        """Return this reader in the terms of measurements [N, 6] (NaN for none) of images that it reads as [N, 6].
 
-        A line is fitted through both by its standard deviations (neither is without error); measurements that have
-        little to do with the readings leave their slope as it is, and their difference is the error.
+        A line is fitted by the ratio of standard deviations, since both have errors. Measurements that hardly correlate
+        with the readings leave the slope at 1, and their difference is the error.
 
         Raises
         ------
         GeneratorError
-            When too few pictures could be measured.
+            When too few images could be measured.
         """
         slope, offset, sigma = np.ones(len(FACTOR_NAMES)), np.zeros(len(FACTOR_NAMES)), np.zeros(len(FACTOR_NAMES))
-        told = np.asarray(np.isfinite(measured).all(1))
-        if told.sum() < LEAST_TOLD:
+        usable = np.asarray(np.isfinite(measured).all(1))
+        if usable.sum() < LEAST_MEASURED:
             raise GeneratorError(
-                f"{told.sum()} of {len(told)} drawn faces can be measured in the framing of the data set, and at least "
-                f"{LEAST_TOLD} are needed to steer by what is measured: use --aligned where its images are framed as "
+                f"{usable.sum()} of {len(usable)} generated faces can be measured in the framing of the data set, and at "
+                f"least {LEAST_MEASURED} are needed to guide edits: use --aligned where its images are framed as "
                 "the generator's, or label them"
             )
-        x, y = read[told], measured[told]
+        x, y = read[usable], measured[usable]
         for k in range(len(FACTOR_NAMES)):
             ratio = float(y[:, k].std() / max(x[:, k].std(), 1e-9))
-            if np.corrcoef(x[:, k], y[:, k])[0, 1] > 0.5 and 1 / WIDEST <= ratio <= WIDEST:
+            if np.corrcoef(x[:, k], y[:, k])[0, 1] > 0.5 and 1 / STEEPEST <= ratio <= STEEPEST:
                 slope[k] = ratio
             offset[k] = float(np.median(y[:, k] - slope[k] * x[:, k]))
-            rest = y[:, k] - offset[k] - slope[k] * x[:, k]
-            sigma[k] = float(np.median(np.abs(rest)) * 1.4826)  # of a normal error; a few misses do not count
+            residual = y[:, k] - offset[k] - slope[k] * x[:, k]
+            sigma[k] = float(np.median(np.abs(residual)) * 1.4826)  # robust: the median absolute deviation
         return replace(self, slope=slope, offset=offset, sigma=np.maximum(sigma, 1e-3 * np.maximum(x.std(0), 1e-9)))
 
     def state(self) -> dict[str, list[float]]:
-        """Return the numbers as JSON values."""
+        """Return the fitted line as JSON values."""
         return {name: getattr(self, name).tolist() for name in ("slope", "offset", "sigma")}
 
     def with_state(self, state: dict[str, list[float]]) -> PoseLightReader:
-        """Return the same with the numbers that `state` returned."""
+        """Return this reader with the line that `state` returned."""
         slope, offset, sigma = (np.array(state[name], np.float64) for name in ("slope", "offset", "sigma"))
         return replace(self, slope=slope, offset=offset, sigma=sigma)
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedDirections:
-    """A directions file at work in a run.
+    """Directions found without labels, with what reads and measures by the same network.
 
     Attributes
     ----------
     bundle : Bundle
     pose_light : PoseLightReader
     instrument : FaceEstimator
-        Measures finished samples as the dataset's photographs were measured.
+        Measures finished samples as the images of the data set were measured.
     measured : tuple of str
-        Columns of the dataset that were measured, by this very network.
+        Columns of the data set that were measured by this network.
     aligned : bool
         How they were measured.
     """
@@ -121,10 +120,10 @@ class LearnedDirections:
     aligned: bool = False
 
     def measure(self, pictures: Sequence[NDArray[np.uint8]]) -> Floats:
-        """Measure pictures, uint8 [H, W, 3] each, as photographs are: float64 [N, 6], NaN where nothing can be told."""
+        """Measure images, uint8 [H, W, 3] each, as photographs are: float64 [N, 6], NaN where it is impossible."""
         values = [np.empty((0, len(FACTOR_NAMES)))]
-        for start in range(0, len(pictures), TOGETHER):
-            laid = lay_on_canvases(pictures[start : start + TOGETHER])
+        for start in range(0, len(pictures), READ_BATCH):
+            laid = lay_on_canvases(pictures[start : start + READ_BATCH])
             found = self.instrument.read(*laid, aligned=self.aligned)
             values.append(found.values[:, : len(FACTOR_NAMES)])
         return np.concatenate(values)
@@ -133,12 +132,12 @@ class LearnedDirections:
 def find_directions(
     generator: Generator, file: str | Path | None, reconstruction: str | Path | None = None
 ) -> Bundle | None:
-    """Return the directions that fit a generator: of the file, of what measured the dataset, or those that come along.
+    """Return the directions of a generator: from the file, from what measured the data set, or the shipped ones.
 
     Raises
     ------
     GeneratorError
-        When `file` was made for another generator; the others are passed over then.
+        When `file` was made for another generator; the other sources are skipped in that case.
     IntegrityError
         When a file cannot be read.
     """
@@ -155,6 +154,6 @@ def find_directions(
 
 
 def learned_directions(bundle: Bundle, measured: Sequence[str] = (), aligned: bool = False) -> LearnedDirections:
-    """Return directions put to work; they must hold what `faceaug discover` writes."""
+    """Return directions with what reads and measures by their network; a file of `faceaug discover` holds it."""
     instrument = estimator_from_bundle(bundle)
     return LearnedDirections(bundle, PoseLightReader(instrument.reconstruct), instrument, tuple(measured), aligned)

@@ -1,4 +1,4 @@
-"""One reading of a picture for everything that edits steer by: attributes, view and light, and the scene."""
+"""One reading of an image for everything that guides edits: attributes, view and light, and the scene."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ OUTSIDE = tuple(name for name in scene.NAMES if name != "light_side")
 SCENE = (*scene.NAMES, scene.FACE_QUALITY, scene.EXPOSURE)
 LIGHT = ("light_x", "light_y", "light")
 LIKE_SKIN = ("light_y", "light")
-"""Light that a reconstruction does not tell from skin: a darker skin reads as a dimmer light from below. Edits of an
-attribute that held it would leave the skin as it is (benchmarks/skin.py)."""
+"""Light that a reconstruction does not tell from skin: a darker skin reads as a dimmer light from below. An edit of an
+attribute that kept this light would leave the skin as it is (benchmarks/skin.py)."""
 
 
 class PoseLightReading(Protocol):
-    """What reads view and light off a generator's own pictures."""
+    """What reads view and light off generated images."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the semantics read."""
+        """Names of the semantics that are read."""
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Of each."""
+        """Their units."""
 
     @property
     def sigma(self) -> Floats:
-        """Standard deviation of the error of each."""
+        """Standard deviation of their errors, float64 [S]."""
 
     def __call__(self, images: Tensor) -> Floats:
-        """Read pictures [N, 3, R, R] in [-1, 1] in the generator's framing: float64 [N, S]."""
+        """Read images [N, 3, R, R] in [-1, 1] in the generator's framing: float64 [N, S]."""
 
 
 @dataclass(frozen=True)
 class FaceReader:
-    """Reads pictures in the generator's own framing: the classifier sees them as images of the data set.
+    """Reads images in the generator's own framing; classifiers see them in the framing of the data set.
 
     Attributes
     ----------
     classifier : Classifier or None
-        None where every attribute was measured, and is read by `pose_light`.
+        The guidance classifier; None where every attribute was measured and is read by `pose_light`.
     framing : Framing
-        The window that gives the dataset's framing.
+        The window that gives the framing of the data set.
     ellipse : FaceEllipse
         Where the generator's faces are.
     face_quality : Classifier
-        Tells sound faces from melted ones.
+        Tells whole faces from distorted ones.
     colour : ColourMatch, optional
-        The fixed mapping toward the dataset's overall colour, where samples are to be finished: what is written is read.
+        The fixed mapping toward the data set's overall colour, where samples are harmonized.
     pose_light : PoseLightReading, optional
         Reads view and light, where directions found without labels are there. A label of the same name wins.
     """
@@ -112,12 +112,12 @@ class FaceReader:
         return self.classifier.sigma(attribute)
 
     def view(self, images: Tensor) -> Tensor:
-        """Return pictures [N, 3, R, R] in the dataset's framing and overall colour."""
+        """Return images [N, 3, R, R] in the framing and the overall colour of the data set."""
         framed = apply_framing(images, self.framing)
         return framed if self.colour is None else self.colour.apply(framed)
 
     def __call__(self, images: Tensor) -> Floats:
-        """Read pictures [N, 3, R, R] in [-1, 1]: float64 [N, S]."""
+        """Read images [N, 3, R, R] in [-1, 1]: float64 [N, S]."""
         views = self.view(images)
         columns = [self.classifier.read(views)[0]] if self.classifier else []
         if self.pose_light:
@@ -131,16 +131,16 @@ class FaceReader:
 
 
 def kind_of(name: str) -> str:
-    """Return what kind of semantic an attribute is, by its name: pose and light change the picture's rest by nature."""
+    """Return the kind of an attribute by its name: "view", "light" (these change the scene, too) or "attribute"."""
     return "view" if name.lower() in VIEW else "light" if name.lower() in LIGHT else "attribute"
 
 
 def kept_scene(tasks: Sequence[Task], pose_light_names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return what of the photograph an edit of these attributes keeps.
+    """Return the semantics that an edit of these attributes keeps.
 
-    Where view and light are read (`pose_light_names`), an edit of those alone keeps the others of them; one of an attribute
-    keeps them but for `LIKE_SKIN`, and the colour outside the face. Elsewhere it keeps the scene as far as that can be
-    measured without; light from one side changes what is measured as the light's side, so it does not keep that.
+    Where view and light are read (`pose_light_names`), an edit of some of them keeps the others; an edit of an
+    attribute keeps all of them but `LIKE_SKIN`, and the colour outside the face. Elsewhere an edit keeps the scene as it is
+    measured on the image; an edit of the light from the side does not keep the side of the light.
     """
     names, kinds = {task.name for task in tasks}, {kind_of(task.name) for task in tasks}
     if pose_light_names:

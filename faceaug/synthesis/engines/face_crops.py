@@ -22,7 +22,7 @@ from faceaug.utils.tensors import as_tensor
 from faceaug.utils.typing import Floats
 
 CROP_BATCH = 8
-"""Photographs that are measured together. The last batch is filled with grey ones, so that results do not depend on it."""
+"""Photographs that are measured together; the last batch is filled with grey ones, so that its size is fixed."""
 UNREADABLE, FACELESS = "source readable", "face found in the source"
 
 

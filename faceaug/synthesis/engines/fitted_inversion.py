@@ -124,9 +124,9 @@ def _evaluate(inverter: Inverter, photographs: Tensor, config: RunConfig) -> dic
     pick = np.unique(np.linspace(0, len(photographs) - 1, min(len(photographs), EVALUATED)).astype(int))
     w = sample_latents(inverter.generator, latent_seeds(config.seed, _EVALUATION_SEEDS, EVALUATED))
     with torch.no_grad():
-        generated = inverter.drawn(torch.from_numpy(w.astype(np.float32)))
-        mean = inverter.drawn(torch.from_numpy(np.asarray(inverter.generator.w_mean, np.float32))[None])
-        baseline = inverter.likeness(mean.expand_as(photographs[pick]), photographs[pick])
+        generated = inverter.synthesize(torch.from_numpy(w.astype(np.float32)))
+        mean = inverter.synthesize(torch.from_numpy(np.asarray(inverter.generator.w_mean, np.float32))[None])
+        baseline = inverter.distance(mean.expand_as(photographs[pick]), photographs[pick])
     errors = inverter(photographs[pick]).error
     return {
         "quantiles": ERROR_QUANTILES,

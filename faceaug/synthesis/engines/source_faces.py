@@ -46,7 +46,7 @@ class SourceGoal:
         return np.asarray((values >= self.low[rows]) & (values < self.high[rows]))
 
     def entered(self, values: Floats, rows: NDArray[np.int64], u: Floats) -> Floats:
-        """Return the values to which these [M] are brought: a little inside the nearer edge, by uniform numbers u [M]."""
+        """Return the values [M] a little inside the nearer edge of the bin, by uniform numbers u [M]."""
         low, high = self.low[rows], self.high[rows]
         width = np.minimum(high - low, NARROW if self.name != "light" else NARROW / 100)
         inside = (MARGIN[0] + (MARGIN[1] - MARGIN[0]) * u) * width
