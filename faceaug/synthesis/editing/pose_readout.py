@@ -73,8 +73,8 @@ class PoseLightReader:
         usable = np.asarray(np.isfinite(measured).all(1))
         if usable.sum() < LEAST_MEASURED:
             raise GeneratorError(
-                f"{usable.sum()} of {len(usable)} generated faces can be measured in the framing of the data set, and at "
-                f"least {LEAST_MEASURED} are needed to guide edits: use --aligned where its images are framed as "
+                f"{usable.sum()} of {len(usable)} generated faces can be measured in the framing of the data set, and "
+                f"at least {LEAST_MEASURED} are needed to guide edits: use --aligned where its images are framed as "
                 "the generator's, or label them"
             )
         x, y = read[usable], measured[usable]

@@ -139,8 +139,8 @@ def kept_scene(tasks: Sequence[Task], pose_light_names: Sequence[str] = ()) -> t
     """Return the semantics that an edit of these attributes keeps.
 
     Where view and light are read (`pose_light_names`), an edit of some of them keeps the others; an edit of an
-    attribute keeps all of them but `LIKE_SKIN`, and the colour outside the face. Elsewhere an edit keeps the scene as it is
-    measured on the image; an edit of the light from the side does not keep the side of the light.
+    attribute keeps all of them but `LIKE_SKIN`, and the colour outside the face. Elsewhere an edit keeps the scene as
+    it is measured on the image; an edit of the light from the side does not keep the side of the light.
     """
     names, kinds = {task.name for task in tasks}, {kind_of(task.name) for task in tasks}
     if pose_light_names:
