@@ -45,9 +45,9 @@ def _read_recipe(context: click.Context, parameter: click.Parameter, value: str 
     from faceaug.recipes import recipe
 
     content = recipe.load(value)
-    known = {parameter.name for parameter in context.command.params}
+    parameters = {parameter.name for parameter in context.command.params}
     context.meta[_RECIPE] = (value, content)
-    context.default_map = {name: given for name, given in content.options().items() if name in known}
+    context.default_map = {name: given for name, given in content.options().items() if name in parameters}
 
 
 def recipe_of(context: click.Context) -> tuple[str, Recipe] | None:
@@ -223,7 +223,7 @@ def counted_columns(options: dict[str, Any]) -> list[str]:
     from faceaug.analysis.axes import parse_by
 
     names = [axis.column for axis in parse_by(options["by"])] if options.get("by") else []
-    names += [name.strip() for kept in options.get("keep", ()) for name in kept.split(",")]
+    names += [name.strip() for names_of_option in options.get("keep", ()) for name in names_of_option.split(",")]
     if options.get("plan_file") is not None:
         from faceaug.planning.plan import Plan
 

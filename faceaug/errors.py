@@ -40,11 +40,11 @@ class IntegrityError(FaceaugError):
     """A file is damaged, has an unknown version, or refers to a path outside of its folder."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a part of a sentence that suggests the name in `known` nearest to `name`, or lists `known`."""
-    known = list(known)
-    lowered = {each.lower(): each for each in known}
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return a part of a sentence that suggests the name in `choices` nearest to `name`, or lists `choices`."""
+    choices = list(choices)
+    lowered = {each.lower(): each for each in choices}
     close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
     if close:
         return f"did you mean {shown(lowered[close[0]])}?"
-    return f"there are: {', '.join(map(shown, known[:20]))}" if known else "there are none"
+    return f"there are: {', '.join(map(shown, choices[:20]))}" if choices else "there are none"

@@ -59,7 +59,7 @@ def parse_by(specs: str | Sequence[str | AxisSpec]) -> tuple[AxisSpec, ...]:
     """
     axes: list[AxisSpec] = []
     for spec in [specs] if isinstance(specs, str) else specs:
-        axes += [spec] if isinstance(spec, AxisSpec) else [_parse_one(part.strip()) for part in spec.split(",")]
+        axes += [spec] if isinstance(spec, AxisSpec) else [_parse_one(text.strip()) for text in spec.split(",")]
     if not axes:
         raise UsageError("--by names no attribute; name the attributes to count by, as --by gender,ethnicity")
     for position, axis in enumerate(axes):
@@ -92,7 +92,7 @@ def _parse_one(text: str) -> AxisSpec:
 
 def _parse_edges(column: str, text: str, message: str) -> tuple[float, ...]:
     try:
-        edges = tuple(float(part) for part in text.split("/"))
+        edges = tuple(float(edge) for edge in text.split("/"))
     except ValueError as error:
         raise UsageError(message) from error
     if not all(map(math.isfinite, edges)) or any(b <= a for a, b in itertools.pairwise(edges)):
@@ -143,8 +143,8 @@ class Axis:
         if self.edges is not None:
             return binning.bin_codes(numbers(values, self.name), self.edges)
         codes, names = _factorize(values)
-        known = {level: code for code, level in enumerate(self.levels)}
-        return np.array([*(known.get(name, -1) for name in names), -1], dtype=np.int64)[codes]
+        code_of_level = {level: code for code, level in enumerate(self.levels)}
+        return np.array([*(code_of_level.get(name, -1) for name in names), -1], dtype=np.int64)[codes]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the axis as plain JSON values."""
@@ -169,14 +169,14 @@ def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
     categorical = isinstance(values.dtype, pd.CategoricalDtype)
     empty = DatasetError(f"the column {shown(spec.column)} has no value; leave it out of --by, or label its rows")
     if kind == "number":
-        known = numbers(values, spec.column)
-        known = known[~np.isnan(known)]
-        if not len(known):
+        finite = numbers(values, spec.column)
+        finite = finite[~np.isnan(finite)]
+        if not len(finite):
             raise empty
         if spec.binning is not None:
-            return _binned(known, spec.column, spec.binning)
+            return _binned(finite, spec.column, spec.binning)
         if not categorical:
-            _check_distinct(known, spec.column)
+            _check_distinct(finite, spec.column)
     present = {name for name in _factorize(values)[1] if name}
     if not present:
         raise empty
@@ -193,14 +193,14 @@ def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
     return Axis(spec.column, "categorical", tuple(sorted(present, key=float if kind == "number" else str)))
 
 
-def _check_distinct(known: Floats, name: str) -> None:
+def _check_distinct(finite: Floats, name: str) -> None:
     """Raise UsageError when a column of numbers has too many distinct ones to be categories."""
-    distinct = len(pd.unique(known))
+    distinct = len(pd.unique(finite))
     if distinct > MAX_CATEGORIES:
         low, high, middle = (
-            binning.tidy(known.min()),
-            binning.tidy(known.max()),
-            binning.tidy(float(np.median(known)), 2),
+            binning.tidy(finite.min()),
+            binning.tidy(finite.max()),
+            binning.tidy(float(np.median(finite)), 2),
         )
         how = _HOW_TO_BIN.format(one_line(name, MOST_SHOWN), f"{low}/{middle}/{high}")
         raise UsageError(
@@ -208,30 +208,30 @@ def _check_distinct(known: Floats, name: str) -> None:
         )
 
 
-def _binned(known: Floats, name: str, how: Binning) -> Axis:
-    """Return the axis of a column whose finite values are `known`, at least one."""
+def _binned(finite: Floats, name: str, how: Binning) -> Axis:
+    """Return the axis of a column whose finite values are `finite`, at least one."""
     note = ""
     if how[0] == "edges":
         edges = how[1]
-        if not bool(np.any((known >= edges[0]) & (known <= edges[-1]))):
-            low, high, least, most = map(binning.tidy, (edges[0], edges[-1], known.min(), known.max()))
+        if not bool(np.any((finite >= edges[0]) & (finite <= edges[-1]))):
+            low, high, least, most = map(binning.tidy, (edges[0], edges[-1], finite.min(), finite.max()))
             raise DatasetError(
                 f"no {shown(name)} lies within the edges {low} to {high}: its values reach from {least} to {most}"
             )
     elif how[0] == "width":
-        edges, note = binning.equal_width(known, how[1], name)
+        edges, note = binning.equal_width(finite, how[1], name)
     else:
-        edges, note = binning.quantiles(known, how[1], name)
+        edges, note = binning.quantiles(finite, how[1], name)
     return Axis(name, "continuous", binning.edge_labels(edges), edges, note)
 
 
 def attribute(table: pd.DataFrame, name: str) -> pd.Series[Any]:
     """Return an attribute column; UsageError names the nearest one if there is none."""
-    known = [str(column) for column in table.columns if column not in NOT_ATTRIBUTES]
+    names = [str(column) for column in table.columns if column not in NOT_ATTRIBUTES]
     if name in NOT_ATTRIBUTES and name in table.columns:
-        raise UsageError(f"{shown(name)} identifies rows and is not an attribute to count by; {nearest('', known)}")
-    if name not in known:
-        raise UsageError(f"there is no column {shown(name)}; {nearest(name, known)}")
+        raise UsageError(f"{shown(name)} identifies rows and is not an attribute to count by; {nearest('', names)}")
+    if name not in names:
+        raise UsageError(f"there is no column {shown(name)}; {nearest(name, names)}")
     column = table.loc[:, [str(c) == name for c in table.columns]]
     if column.shape[1] > 1:
         raise DatasetError(f"the table has {column.shape[1]} columns named {shown(name)}; rename all but one of them")
@@ -242,8 +242,8 @@ def is_continuous(values: pd.Series[Any]) -> bool:
     """Return whether a column has more distinct numbers than categories may have (`MAX_CATEGORIES`)."""
     if _value_kind(values) != "number" or isinstance(values.dtype, pd.CategoricalDtype):
         return False
-    known = numbers(values, str(values.name))
-    return len(pd.unique(known[~np.isnan(known)])) > MAX_CATEGORIES
+    finite = numbers(values, str(values.name))
+    return len(pd.unique(finite[~np.isnan(finite)])) > MAX_CATEGORIES
 
 
 def label(value: object) -> str:

@@ -20,7 +20,7 @@ Edges = tuple[float, ...]
 def equal_width(values: Floats, bins: int, name: str) -> tuple[Edges, str]:
     """Return the edges of bins of equal width from the least to the greatest value, and a note (usually empty).
 
-    Whole numbers get whole edges: [1, 15.14) and [1, 16) hold the same whole numbers.
+    Whole numbers get whole edges: [1, 15.14) and [1, 16) contain the same whole numbers.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def equal_width(values: Floats, bins: int, name: str) -> tuple[Edges, str]:
     low, high = _range(values, name)
     edges = np.unique(np.linspace(low, high, bins + 1))
     if bool(np.all(values == np.floor(values))):
-        whole = np.ceil(edges)
-        if bool(np.all(np.diff(whole) > 0)):
-            edges = whole
+        rounded_up = np.ceil(edges)
+        if bool(np.all(np.diff(rounded_up) > 0)):
+            edges = rounded_up
     return tuple(map(float, edges)), _merged("equal-width", bins, len(edges) - 1)
 
 

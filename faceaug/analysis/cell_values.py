@@ -104,8 +104,8 @@ def as_shares(values: CellValues, source: str) -> dict[int, Fraction]:
             "which are divided by their sum"
         )
     exact = {index: _simplest(value) for index, value in values.items()}
-    whole = sum(exact.values(), Fraction(0))
-    return {index: value / whole for index, value in exact.items()}
+    exact_total = sum(exact.values(), Fraction(0))
+    return {index: value / exact_total for index, value in exact.items()}
 
 
 def _simplest(value: int | float) -> Fraction:

@@ -21,12 +21,12 @@ _BAR_WIDTH = 20
 
 def analysis_text(analysis: Analysis) -> str:
     """Return the text of an analysis without a final line feed; no line is longer than 100 characters."""
-    parts = [_head(analysis), _cells(analysis), _figures(analysis), _attributes(analysis)]
+    sections = [_head(analysis), _cells(analysis), _figures(analysis), _attributes(analysis)]
     if len(analysis.axes) > 2:
-        parts.append(_worst_pairs(analysis))
+        sections.append(_worst_pairs(analysis))
     if analysis.associations:
-        parts.append(_associations(analysis.associations))
-    return "\n\n".join("\n".join(part) for part in parts)
+        sections.append(_associations(analysis.associations))
+    return "\n\n".join("\n".join(lines) for lines in sections)
 
 
 def _head(analysis: Analysis) -> list[str]:

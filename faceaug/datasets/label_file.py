@@ -192,7 +192,7 @@ def _numbers_where_possible(series: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _share_found(column: pd.Series[Any], listing: Listing, base: str | None) -> float:
-    known = [as_name(value) for value in column.tolist() if not is_unknown(value)]
-    if not known:
+    names = [as_name(value) for value in column.tolist() if not is_unknown(value)]
+    if not names:
         return 0.0
-    return sum(isinstance(listing.find(name, base), str) for name in known) / len(known)
+    return sum(isinstance(listing.find(name, base), str) for name in names) / len(names)

@@ -29,9 +29,9 @@ def canonical_splits(values: pd.Series[Any], *, codes: bool = False) -> pd.Serie
     With `codes`, the numbers 0, 1 and 2 are accepted as well.
     """
     text = values.map(_lower_text, na_action="ignore")
-    known = set(text.dropna())
+    present = set(text.dropna())
     for meaning in (_WORDS, _CODES) if codes else (_WORDS,):
-        if known and known <= meaning.keys():
+        if present and present <= meaning.keys():
             return text.map(meaning)
     return None
 
@@ -79,19 +79,19 @@ def select_split(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.
             "leave --split out, or add a column 'split'"
         )
     values = table[SPLIT_COLUMN].map(_text, na_action="ignore")
-    known = sorted(set(values.dropna()))
-    if split is None and not set(known) <= {"train", "val", "test"}:
+    present = sorted(set(values.dropna()))
+    if split is None and not set(present) <= {"train", "val", "test"}:
         _log.warning(
             "%s: the column 'split' has the values %s, none of which is train, val or test, so all rows are used",
             name,
-            ", ".join(known[:10]),
+            ", ".join(present[:10]),
         )
         return table, None
-    wanted = "train" if split is None else split if split in known else _WORDS.get(split.strip().lower(), split)
-    if wanted not in known:
+    wanted = "train" if split is None else split if split in present else _WORDS.get(split.strip().lower(), split)
+    if wanted not in present:
         raise DatasetError(
-            f"{name} has no {'training split' if split is None else f'split {shown(split)}'}; {nearest(wanted, known)} "
-            f"(choose one with --split, or --split {ALL_SPLITS})"
+            f"{name} has no {'training split' if split is None else f'split {shown(split)}'}; "
+            f"{nearest(wanted, present)} (choose one with --split, or --split {ALL_SPLITS})"
         )
     selected = (values == wanted).fillna(False).astype(bool)
     return table[selected.to_numpy()].reset_index(drop=True), wanted

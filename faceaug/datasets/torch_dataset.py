@@ -128,19 +128,19 @@ class ShardDataset(Dataset[Item]):
         shards = np.searchsorted(self._starts, chosen, side="right") - 1
         items: list[Item] = [(None, {})] * len(chosen)
         for shard in np.unique(shards):
-            places = np.flatnonzero(shards == shard)
-            rows = (chosen[places] - self._starts[shard]).tolist()
+            positions = np.flatnonzero(shards == shard)
+            rows = (chosen[positions] - self._starts[shard]).tolist()
             reader = self._readers.get(int(shard))
             images = reader.image_many(rows)
             latents = {c.key: reader.column(c.path, rows) for c in self._latents}
-            for k, place in enumerate(places):
+            for k, position in enumerate(positions):
                 labels = {
                     key: torch.from_numpy(np.array(latents[key][k]))
                     if key in latents
-                    else self._values[key][chosen[place]]
+                    else self._values[key][chosen[position]]
                     for key in self.columns
                 }
-                items[place] = (transformed(images[k], self.transform), labels)
+                items[position] = (transformed(images[k], self.transform), labels)
         return items
 
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -261,8 +261,8 @@ class BalancedDataset(Dataset[Item]):
             (1, self.synthetic, self._synthetic_rows[chosen[synthetic] - len(self._real_rows)]),
         ):
             items = source.__getitems__(rows.tolist())
-            for place, (image, labels) in zip(np.flatnonzero(synthetic == bool(flag)), items, strict=True):
-                all_items[place] = (image, {**labels, "synthetic": np.int64(flag)})
+            for position, (image, labels) in zip(np.flatnonzero(synthetic == bool(flag)), items, strict=True):
+                all_items[position] = (image, {**labels, "synthetic": np.int64(flag)})
         return all_items
 
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:

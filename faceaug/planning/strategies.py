@@ -96,14 +96,14 @@ def wanted_totals(cells: CellCounts, strategy: SamplingStrategy) -> WantedTotals
         return _explicit(cells, strategy, "explicit", "the explicit plan")
     name, colon, argument = strategy.strip().partition(":")
     argument = argument.strip()
-    known = STRATEGIES.get(name)
-    if known is not None and bool(known.argument) == bool(argument) and bool(known.argument) == bool(colon):
-        return known.wanted(cells, argument)
+    named = STRATEGIES.get(name)
+    if named is not None and bool(named.argument) == bool(argument) and bool(named.argument) == bool(colon):
+        return named.wanted(cells, argument)
     path = Path(strategy)
     if path.suffix.lower() in DOCUMENTS:
         return _explicit(cells, load_document(path, "the explicit plan"), strategy, f"the explicit plan {path}")
-    if known is not None and known.argument:
-        raise UsageError(f"the strategy {shown(strategy)} is incomplete; write it as {name}:{known.argument}")
+    if named is not None and named.argument:
+        raise UsageError(f"the strategy {shown(strategy)} is incomplete; write it as {name}:{named.argument}")
     raise UsageError(
         f"the strategy {shown(strategy)} is not known and is not a .json or .yaml file; "
         f"{nearest(strategy, strategy_names())}"
@@ -112,7 +112,7 @@ def wanted_totals(cells: CellCounts, strategy: SamplingStrategy) -> WantedTotals
 
 def strategy_names() -> list[str]:
     """Return the strategies with the placeholders of their arguments, as "match:FILE"."""
-    return [f"{name}:{known.argument}" if known.argument else name for name, known in STRATEGIES.items()]
+    return [f"{name}:{named.argument}" if named.argument else name for name, named in STRATEGIES.items()]
 
 
 def _uniform(cells: CellCounts, argument: str) -> WantedTotals:
@@ -149,13 +149,13 @@ def _match(cells: CellCounts, argument: str) -> WantedTotals:
     source = f"the reference {path}"
     values, notes = read_reference(path, cells.axes, source)
     shares = as_shares(values, source)
-    whole = max((cells.counts[index] / share for index, share in shares.items() if share), default=Fraction(0))
-    if not whole:
+    needed_total = max((cells.counts[index] / share for index, share in shares.items() if share), default=Fraction(0))
+    if not needed_total:
         raise PlanError(
             f"no cell to which {source} gives a share holds a real face, so the shares determine no total; "
             "use min:N or explicit counts"
         )
-    totals = [max(count, math.floor(shares.get(index, 0) * whole)) for index, count in enumerate(cells.counts)]
+    totals = [max(count, math.floor(shares.get(index, 0) * needed_total)) for index, count in enumerate(cells.counts)]
     without_share = sum(count for index, count in enumerate(cells.counts) if not shares.get(index))
     if without_share:
         notes += (

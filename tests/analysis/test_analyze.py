@@ -1,4 +1,4 @@
-"""Analysis: cells and figures of tables, what is left out, what is said."""
+"""Analysis: cells and figures of tables, what is left out, and the text."""
 
 from __future__ import annotations
 
@@ -78,12 +78,14 @@ def test_counts_agree_with_pandas(table: pd.DataFrame) -> None:
         complete = table.dropna()
         assert complete.empty or table.isna().all().any()
         return
-    known = table.dropna()
-    known = known.assign(b=known["b"].astype(int).astype(str), c=pd.cut(known["c"], [0, 25, 50, 100.0001], right=False))
-    expected = known.groupby(["a", "b", "c"], observed=True).size()
-    found = {tuple(cell.levels.values()): cell.count for cell in analysis.cells if cell.count}
+    complete = table.dropna()
+    complete = complete.assign(
+        b=complete["b"].astype(int).astype(str), c=pd.cut(complete["c"], [0, 25, 50, 100.0001], right=False)
+    )
+    expected = complete.groupby(["a", "b", "c"], observed=True).size()
+    counts = {tuple(cell.levels.values()): cell.count for cell in analysis.cells if cell.count}
     names = {0.0: "0 to 25", 25.0: "25 to 50", 50.0: "50 to 100"}
-    assert found == {(a, b, names[c.left]): count for (a, b, c), count in expected.items()}
+    assert counts == {(a, b, names[c.left]): count for (a, b, c), count in expected.items()}
     assert analysis.counts.sum() + analysis.missing == analysis.rows == len(table)
     assert np.array_equal(
         np.bincount(analysis.codes[analysis.codes >= 0], minlength=len(analysis.counts)), analysis.counts
@@ -125,7 +127,7 @@ def test_the_reference_distribution_reaches_attributes_and_pairs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "by", "error", "said"),
+    ("table", "by", "error", "message"),
     [
         (TABLE, "gendre", UsageError, "no column 'gendre'; did you mean 'gender'"),
         (TABLE, "split", UsageError, "'split' identifies rows"),
@@ -139,8 +141,8 @@ def test_the_reference_distribution_reaches_attributes_and_pairs() -> None:
         (IDS, "a,b", UsageError, r"a \(200 levels\) x b .* 40,000 cells"),
     ],
 )
-def test_what_cannot_be_analyzed(table: pd.DataFrame, by: str, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_what_cannot_be_analyzed(table: pd.DataFrame, by: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         analyze(table, by)
 
 

@@ -31,7 +31,7 @@ def test_commas_and_repeats_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "said"),
+    ("by", "message"),
     [
         ([], "names no attribute"),
         ("gender,,age:2", "names no attribute"),
@@ -51,8 +51,8 @@ def test_commas_and_repeats_add_up() -> None:
         ("age:" + "/".join(map(str, range(1002))), "at most 1001"),
     ],
 )
-def test_specs_that_cannot_be_parsed(by: object, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_specs_that_cannot_be_parsed(by: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         parse_by(by)  # type: ignore[arg-type]
 
 
@@ -112,7 +112,7 @@ def test_twenty_distinct_numbers_are_categories_and_more_need_bins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "spec", "error", "said"),
+    ("values", "spec", "error", "message"),
     [
         ([1], AxisSpec("y"), UsageError, "no column 'y'; there are: 'x'"),
         ([None, None], AxisSpec("x"), DatasetError, "'x' has no value"),
@@ -123,8 +123,8 @@ def test_twenty_distinct_numbers_are_categories_and_more_need_bins() -> None:
         ([[1], [2]], AxisSpec("x"), DatasetError, "plain values"),
     ],
 )
-def test_columns_that_cannot_be_counted(values: object, spec: AxisSpec, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_columns_that_cannot_be_counted(values: object, spec: AxisSpec, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         build_axis(pd.DataFrame({"x": values}), spec)
 
 

@@ -20,9 +20,18 @@ columns = st.one_of(
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(10, "10"), (-0.0, "0"), (0.1 + 0.2, "0.3"), (1_000_000, "1000000"), (1234567.0, "1234567"), (1e-7, "0.0000001"),
-     (-24.75, "-24.75"), (100 / 3, "33.3333"), (1e20, "1" + "0" * 20)],
-)  # fmt: skip
+    [
+        (10, "10"),
+        (-0.0, "0"),
+        (0.1 + 0.2, "0.3"),
+        (1_000_000, "1000000"),
+        (1234567.0, "1234567"),
+        (1e-7, "0.0000001"),
+        (-24.75, "-24.75"),
+        (100 / 3, "33.3333"),
+        (1e20, "1" + "0" * 20),
+    ],
+)
 def test_tidy_numbers(value: float, text: str) -> None:
     assert tidy(value) == text
 
@@ -100,6 +109,6 @@ def test_no_quantile_bin_is_empty(values: np.ndarray, bins: int) -> None:
 def test_distinct_values_make_even_quantile_bins(bins: int, rows: int) -> None:
     values = np.random.default_rng(rows).permutation(rows) * 0.37
     edges, _ = quantiles(values, bins, "x")
-    held = np.bincount(bin_codes(values, edges))
-    assert len(held) == bins
-    assert held.max() - held.min() <= 2
+    rows_of_bin = np.bincount(bin_codes(values, edges))
+    assert len(rows_of_bin) == bins
+    assert rows_of_bin.max() - rows_of_bin.min() <= 2

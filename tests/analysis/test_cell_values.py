@@ -41,7 +41,7 @@ def test_levels_that_are_numbers_or_bins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"w": {"True": 1}}, "'gender' has no level 'w'"),
         ({"f": {"Tru": 1}}, "'glasses' has no level 'Tru'; did you mean 'True'"),
@@ -65,8 +65,8 @@ def test_levels_that_are_numbers_or_bins() -> None:
         ({"format": "faceaug-plan", "version": 1}, "is a file of the format 'faceaug-plan'"),
     ],
 )
-def test_what_is_wrong_is_named(content: Any, said: str) -> None:
-    with pytest.raises(PlanError, match=said):
+def test_what_is_wrong_is_named(content: Any, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
         read(content)
 
 
@@ -81,15 +81,15 @@ def test_shares_are_exact_and_counts_are_divided_by_their_sum() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({0: 0.5, 1: 0.49}, "sum to 0.99, not to 1"),
         ({0: 33.3, 1: 66.7}, "sum to 100, not to 1"),
         ({0: 0}, "is 0 in every cell"),
     ],
 )
-def test_shares_that_are_no_shares(values: dict[int, float], said: str) -> None:
-    with pytest.raises(PlanError, match=said):
+def test_shares_that_are_no_shares(values: dict[int, float], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
         as_shares(values, "x")
 
 
@@ -101,7 +101,7 @@ def test_documents_are_read(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("a.json", '{"f": 1, "f": 2}', "'f' stands twice"),
         ("a.yaml", "f: 1\nf: 2\n", "'f' stands twice"),
@@ -114,10 +114,10 @@ def test_documents_are_read(tmp_path: Path, name: str) -> None:
         ("a.txt", "f: 1", "must be a .json, .yaml or .yml file"),
     ],
 )
-def test_documents_that_are_refused(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_documents_that_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(PlanError, match=said) as caught:
+    with pytest.raises(PlanError, match=message) as caught:
         load_document(path, "the counts")
     assert "\n" not in str(caught.value)
 
@@ -142,7 +142,7 @@ def test_nested_aliases_do_not_blow_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("f: 1\nm: *f\n", "line 2 has the alias 'f'"),
         ("- 1\n- &x {f: 1}\n", "line 2 has the anchor 'x'"),
@@ -154,10 +154,10 @@ def test_nested_aliases_do_not_blow_up(tmp_path: Path) -> None:
         (f"f: !{'t' * 100_000} 1\n", "could not determine a constructor"),
     ],
 )
-def test_yaml_that_would_grow_is_refused_in_a_short_line(tmp_path: Path, text: str, said: str) -> None:
+def test_yaml_that_would_grow_is_refused_in_a_short_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "counts.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(PlanError, match=said) as caught:
+    with pytest.raises(PlanError, match=message) as caught:
         load_document(path, "the counts")
     assert len(str(caught.value)) < len(str(path)) + 350
     assert "\n" not in str(caught.value)

@@ -24,10 +24,10 @@ def even(cells: int) -> np.ndarray:
 
 
 def test_figures_of_a_known_set() -> None:
-    found = imbalance_metrics(np.array([60, 30, 10, 0]), even(4), minimum=30)
+    metrics = imbalance_metrics(np.array([60, 30, 10, 0]), even(4), minimum=30)
     shares = np.array([0.6, 0.3, 0.1])
     entropy = -float(np.sum(shares * np.log(shares)))
-    assert (found.groups, found.total, found.largest, found.smallest, found.empty, found.under_minimum) == (
+    assert (metrics.groups, metrics.total, metrics.largest, metrics.smallest, metrics.empty, metrics.under_minimum) == (
         4,
         100,
         60,
@@ -35,10 +35,10 @@ def test_figures_of_a_known_set() -> None:
         1,
         2,
     )
-    assert found.imbalance_ratio == 6
-    assert found.evenness == pytest.approx(entropy / math.log(4))
-    assert found.effective_groups == pytest.approx(math.exp(entropy))
-    assert found.kl_from_reference == pytest.approx(math.log(4) - entropy)
+    assert metrics.imbalance_ratio == 6
+    assert metrics.evenness == pytest.approx(entropy / math.log(4))
+    assert metrics.effective_groups == pytest.approx(math.exp(entropy))
+    assert metrics.kl_from_reference == pytest.approx(math.log(4) - entropy)
 
 
 def test_even_groups_a_single_group_and_a_reference_of_0() -> None:
@@ -58,11 +58,13 @@ def test_even_groups_a_single_group_and_a_reference_of_0() -> None:
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=30).filter(any))
 def test_figures_stay_in_their_ranges(counts: list[int]) -> None:
-    found = imbalance_metrics(np.array(counts), even(len(counts)), 5)
-    assert 0 <= found.evenness <= 1
-    assert 1 <= found.effective_groups <= len(counts) + 1e-9
-    assert found.kl_from_reference == pytest.approx(math.log(len(counts)) - math.log(found.effective_groups), abs=1e-9)
-    assert found.imbalance_ratio >= 1
+    metrics = imbalance_metrics(np.array(counts), even(len(counts)), 5)
+    assert 0 <= metrics.evenness <= 1
+    assert 1 <= metrics.effective_groups <= len(counts) + 1e-9
+    assert metrics.kl_from_reference == pytest.approx(
+        math.log(len(counts)) - math.log(metrics.effective_groups), abs=1e-9
+    )
+    assert metrics.imbalance_ratio >= 1
 
 
 def test_independent_and_tied_attributes() -> None:

@@ -49,7 +49,7 @@ def gone(faces: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words", "status", "said"),
+    ("spoil", "words", "status", "message"),
     [
         (empty_folder, [], 1, "no images are in"),
         (one_class, [], 1, "single level 'female'"),
@@ -68,7 +68,7 @@ def gone(faces: Path) -> None:
     ],
 )
 def test_one_sentence_with_the_remedy(
-    faceaug_cli, faces, tmp_path, spoil: Callable[[Path], None] | None, words, status, said
+    faceaug_cli, faces, tmp_path, spoil: Callable[[Path], None] | None, words, status, message
 ):
     if spoil is not None:
         spoil(faces)
@@ -77,7 +77,7 @@ def test_one_sentence_with_the_remedy(
         outcome = faceaug_cli(command[0], faces, *command[1:], "--by", "gender", *words)
         assert outcome.status == status
         assert outcome.out == ""
-        assert said in outcome.err
+        assert message in outcome.err
         told = [line for line in outcome.err.splitlines() if not line.startswith("Warning: ")]
         assert len(told) == 1
         assert told[0].startswith("Error: ")

@@ -64,7 +64,7 @@ def test_names_of_built_in_readers_cannot_be_replaced():
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("memmory", r"no reader 'memmory'; did you mean 'memory'\?"),
         ("unlabeled", "did you mean 'unlabelled'"),
@@ -74,6 +74,6 @@ def test_names_of_built_in_readers_cannot_be_replaced():
         ("repeats", "no table with a column of unique keys"),
     ],
 )
-def test_errors_name_the_reader_and_the_remedy(tmp_path, name, said):
-    with pytest.raises(DatasetError, match=said):
+def test_errors_name_the_reader_and_the_remedy(tmp_path, name, message):
+    with pytest.raises(DatasetError, match=message):
         load_dataset(tmp_path, reader=name)

@@ -221,10 +221,10 @@ def test_the_share_of_synthetic_samples_is_kept(out, share, real, made):
 
 
 @pytest.mark.parametrize(
-    ("share", "said"), [(0.61, "at most 0.6000"), (0.9, "180 synthetic"), (-0.1, "0 "), (1.1, "1 ")]
+    ("share", "message"), [(0.61, "at most 0.6000"), (0.9, "180 synthetic"), (-0.1, "0 "), (1.1, "1 ")]
 )
-def test_a_share_that_cannot_be_is_refused_with_the_largest(out, share, said):
-    with pytest.raises(UsageError, match=said):
+def test_a_share_that_cannot_be_is_refused_with_the_largest(out, share, message):
+    with pytest.raises(UsageError, match=message):
         BalancedDataset(face_dataset(), out, share=share)
 
 

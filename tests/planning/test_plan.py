@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import itertools
 import json
 import math
 import sys
@@ -21,7 +20,6 @@ from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import Axis, cell_count
 from faceaug.errors import IntegrityError, PlanError, UsageError
 from faceaug.planning import Budget, Plan, plan
-from faceaug.planning.budget import apportion
 from faceaug.planning.plan import plan_counts
 from faceaug.planning.strategies import STRATEGIES, NamedStrategy, WantedTotals, strategy_names
 
@@ -92,24 +90,24 @@ def test_plans_keep_the_budget_and_share_it_by_need(
 ) -> None:
     axes, counts = grid
     strategy = data.draw(strategies(axes, counts, folder))
-    free, made = plan_counts(axes, counts, strategy), plan_counts(axes, counts, strategy, budget)
-    assert [cell.real for cell in made.cells] == counts
-    assert [cell.wanted for cell in made.cells] == [cell.planned for cell in free.cells]
+    free, result = plan_counts(axes, counts, strategy), plan_counts(axes, counts, strategy, budget)
+    assert [cell.real for cell in result.cells] == counts
+    assert [cell.wanted for cell in result.cells] == [cell.planned for cell in free.cells]
     caps = [
-        cell.wanted if budget.max_per_cell is None else min(cell.wanted, budget.max_per_cell) for cell in made.cells
+        cell.wanted if budget.max_per_cell is None else min(cell.wanted, budget.max_per_cell) for cell in result.cells
     ]
-    assert all(0 <= cell.planned <= cap for cell, cap in zip(made.cells, caps, strict=True))
+    assert all(0 <= cell.planned <= cap for cell, cap in zip(result.cells, caps, strict=True))
     bounds = [sum(caps)]
     if budget.max_synthetic_ratio is not None:
         bounds.append(math.floor(Fraction(str(budget.max_synthetic_ratio)) * sum(counts)))
     if budget.max_total is not None:
         bounds.append(budget.max_total)
-    assert made.total == min(bounds)
+    assert result.total == min(bounds)
     if sum(caps):
-        for cell, cap in zip(made.cells, caps, strict=True):
-            assert abs(cell.planned - Fraction(made.total * cap, sum(caps))) < 1
-    assert plan_counts(axes, counts, strategy, budget) == made
-    assert Plan.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+        for cell, cap in zip(result.cells, caps, strict=True):
+            assert abs(cell.planned - Fraction(result.total * cap, sum(caps))) < 1
+    assert plan_counts(axes, counts, strategy, budget) == result
+    assert Plan.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 
 @settings(deadline=None, max_examples=200)
@@ -120,22 +118,6 @@ def test_planning_again_on_a_balanced_set_adds_nothing(data: st.DataObject, grid
     first = plan_counts(axes, counts, strategy)
     balanced = [cell.real + cell.planned for cell in first.cells]
     assert plan_counts(axes, balanced, strategy).total == 0
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 1000), min_size=1, max_size=12), st.integers(0, 5000))
-def test_a_total_is_apportioned_by_need(needs: list[int], total: int) -> None:
-    shares = apportion(needs, total)
-    assert sum(shares) == min(total, sum(needs))
-    assert all(0 <= share <= need for share, need in zip(shares, needs, strict=True))
-    by_need = sorted(zip(needs, shares, strict=True))
-    assert all(low[1] <= high[1] for low, high in itertools.pairwise(by_need))
-
-
-def test_ties_go_to_the_larger_need_then_to_the_earlier_cell() -> None:
-    assert apportion([1, 1, 1], 2) == [1, 1, 0]
-    assert apportion([1, 3], 2) == [0, 2]  # both have a remainder of one half
-    assert apportion([5, 0, 5], 3) == [2, 0, 1]
 
 
 # Each strategy
@@ -178,9 +160,9 @@ def test_match_adds_the_fewest_that_reach_the_shares(tmp_path: Path) -> None:
 
 
 def test_match_leaves_alone_what_the_reference_does_not_have(tmp_path: Path) -> None:
-    made = plan_counts(AXES, COUNTS, reference(tmp_path, "r.csv", "gender,race\nf,a\nf,b\nf,b\nm,b\n"))
-    assert list(made.planned.values()) == [0, 8, 0, 0, 2, 0]
-    assert "21 real faces are in cells to which" in made.notes[0]
+    result = plan_counts(AXES, COUNTS, reference(tmp_path, "r.csv", "gender,race\nf,a\nf,b\nf,b\nm,b\n"))
+    assert list(result.planned.values()) == [0, 8, 0, 0, 2, 0]
+    assert "21 real faces are in cells to which" in result.notes[0]
 
 
 def test_match_reads_every_kind_of_reference(tmp_path: Path) -> None:
@@ -210,7 +192,7 @@ def test_match_bins_a_reference_by_the_edges_of_the_plan(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("r.json", '{"f": {"a": 0.5, "b": 0.49}}', "sum to 0.99, not to 1"),
         ("r.json", '{"f": {"b": 1}}', "holds a real face, so the shares determine no total"),
@@ -225,13 +207,13 @@ def test_match_bins_a_reference_by_the_edges_of_the_plan(tmp_path: Path) -> None
         ("r.txt", "", "must be a table"),
     ],
 )
-def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, said: str) -> None:
-    with pytest.raises(PlanError, match=said):
+def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
         planned(reference(tmp_path, name, content))
 
 
 @pytest.mark.parametrize(
-    ("strategy", "error", "said"),
+    ("strategy", "error", "message"),
     [
         ("unifrom", UsageError, "not known.*did you mean 'uniform'"),
         ("uniform:2", UsageError, "not known"),
@@ -247,8 +229,8 @@ def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, sai
         ({"x": {"a": 4}}, PlanError, "'gender' has no level 'x'"),
     ],
 )
-def test_strategies_that_cannot_be_met(strategy: Any, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_strategies_that_cannot_be_met(strategy: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         planned(strategy)
 
 
@@ -287,36 +269,6 @@ def test_a_budget_limits_cells_first_and_is_then_shared_by_need() -> None:
     assert planned("min:5", Budget(max_total=10**9)) == planned("min:5")
 
 
-def test_the_ratio_is_the_decimal_that_was_written() -> None:
-    """0.29 * 100 is 28.999999999999996 in binary."""
-    assert Budget(max_synthetic_ratio=0.29).total_bound(100) == 29
-    assert Budget(max_synthetic_ratio=1 / 3).total_bound(3) == 0
-    assert Budget(max_synthetic_ratio=2, max_total=5).total_bound(100) == 5
-    assert Budget().total_bound(100) is None
-
-
-@pytest.mark.parametrize(
-    "bounds",
-    [
-        {"max_synthetic_ratio": -0.1},
-        {"max_synthetic_ratio": math.nan},
-        {"max_synthetic_ratio": "3"},
-        {"max_per_cell": -1},
-        {"max_per_cell": 2.5},
-        {"max_total": True},
-        {"max_total": -5},
-    ],
-)
-def test_bounds_that_are_not_numbers_of_at_least_0(bounds: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=next(iter(bounds))):
-        Budget(**bounds)
-
-
-def test_numpy_numbers_are_bounds_too() -> None:
-    budget = Budget(np.float32(0.5), np.int64(3), np.int32(4))  # type: ignore[arg-type]
-    assert json.dumps(vars(budget)) == '{"max_synthetic_ratio": 0.5, "max_per_cell": 3, "max_total": 4}'
-
-
 # The plan as a whole
 
 
@@ -326,66 +278,26 @@ def test_the_documented_examples() -> None:
 
 def test_plan_follows_the_analysis() -> None:
     table = pd.DataFrame({"gender": ["f", "m", "m", "m"], "age": [5.0, 10.0, 50.0, 55.0]})
-    made = plan(analyze(table, "gender,age:0/20/60"))
-    assert [(cell.levels["age"], cell.real, cell.planned) for cell in made.cells] == [
+    result = plan(analyze(table, "gender,age:0/20/60"))
+    assert [(cell.levels["age"], cell.real, cell.planned) for cell in result.cells] == [
         ("0 to 20", 1, 1),
         ("20 to 60", 0, 2),
         ("0 to 20", 1, 1),
         ("20 to 60", 2, 0),
     ]
-    assert made.total == 4
+    assert result.total == 4
 
 
 def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     table = pd.DataFrame({"gender": ["f", "m", "m", None], "yaw": [-30.0, 0.5, 0.0, 40.0]})
-    made = plan(analyze(table, "gender,yaw:-90/-25/25/90"), "min:3", Budget(1.5, max_per_cell=2))
-    made.write(tmp_path / "plan.json")
-    assert Plan.read(tmp_path / "plan.json") == made
+    result = plan(analyze(table, "gender,yaw:-90/-25/25/90"), "min:3", Budget(1.5, max_per_cell=2))
+    result.write(tmp_path / "plan.json")
+    assert Plan.read(tmp_path / "plan.json") == result
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
     content = json.loads((tmp_path / "plan.json").read_text())
     assert (content["format"], content["version"], content["strategy"]) == ("faceaug-plan", 2, "min:3")
     assert content["totals"] == {"real": 3, "wanted": 15, "planned": 4}
     assert content["axes"][1]["edges"] == [-90, -25, 25, 90]
-
-
-def damaged(**changes: Any) -> dict[str, Any]:
-    content = json.loads(json.dumps(plan_counts(AXES, COUNTS).to_dict()))
-    for path, value in changes.items():
-        place = content
-        *way, last = [int(step) if step.isdigit() else step for step in path.split("__")]
-        for step in way:
-            place = place[step]
-        place[last] = value
-    return content  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ([], "is not a plan"),
-        (damaged(format="faceaug-manifest"), "is not a plan"),
-        (damaged(version=1), "version 1, but this faceaug reads version 2; write it again"),
-        (damaged(extra=1), "damaged at extra"),
-        (damaged(cells__0__planned=-1), "damaged at cells.0.planned"),
-        (damaged(cells__0__planned="6"), "damaged at cells.0.planned"),
-        (damaged(cells__0__planned=11), "plans 11, more than the 6 wanted"),
-        (damaged(cells__0__planned=5), "total of planned is 33, but its cells sum to 32"),
-        (damaged(cells__0__levels={"gender": "m", "race": "a"}), r"cell 0 must be \(gender=f, race=a\)"),
-        (damaged(cells__1__index=0), "cell 1 must be"),
-        (damaged(cells=[]), "lists 0 cells, but its axes span 6"),
-        (damaged(axes__0__levels=["f", "f"]), "names a level twice"),
-        (damaged(axes__1__name="gender"), "an axis is named twice"),
-        (damaged(axes__0__kind="continuous"), "does not go with its edges"),
-        (damaged(axes__0__kind="continuous", axes__0__edges=[0, 2, 1]), "must rise"),
-        (damaged(axes__0__kind="continuous", axes__0__edges=[0, 2]), "must rise"),
-        (damaged(budget__max_total=-1), "damaged at budget.max_total"),
-    ],
-)
-def test_damaged_plans_are_refused(content: Any, said: str) -> None:
-    with pytest.raises(IntegrityError, match=said) as caught:
-        Plan.from_dict(content, name="plan.json")
-    assert str(caught.value).startswith("plan.json")
-    assert "\n" not in str(caught.value)
 
 
 def test_files_that_are_no_plan(tmp_path: Path) -> None:

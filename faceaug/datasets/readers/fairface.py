@@ -31,11 +31,11 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
     if not files:
         raise DatasetError(f"no {_PATTERN} is in {path}; put the label files of FairFace beside train/ and val/")
     column = file_column or "file"
-    parts = []
+    tables = []
     for file in files:
-        part = read_labels(file)
-        if column not in part.columns:
-            raise DatasetError(f"{file} has no column {column!r}; {nearest(column, part.columns)}")
-        parts.append(part.assign(split=file.stem.rsplit("_", 1)[-1]))
-    table = with_numbers(pd.concat(parts, ignore_index=True), column)
+        table_of_file = read_labels(file)
+        if column not in table_of_file.columns:
+            raise DatasetError(f"{file} has no column {column!r}; {nearest(column, table_of_file.columns)}")
+        tables.append(table_of_file.assign(split=file.stem.rsplit("_", 1)[-1]))
+    table = with_numbers(pd.concat(tables, ignore_index=True), column)
     return join(table, column, Listing.of(path), files[0])

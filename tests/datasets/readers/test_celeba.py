@@ -59,7 +59,7 @@ def test_missing_files_and_unlabelled_images_are_reported(celeba):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("2\nA B\n000001.jpg 1 -1\n000002.jpg 1\n", "is cut off"),
         ("1\nA B\n000001.jpg 1 0\n", "has '0' for B"),
@@ -67,9 +67,9 @@ def test_missing_files_and_unlabelled_images_are_reported(celeba):
         ("1\nA A\n000001.jpg 1 1\n", "is not a list of CelebA"),
     ],
 )
-def test_broken_lists(celeba, content, said):
+def test_broken_lists(celeba, content, message):
     (celeba / "list_attr_celeba.txt").write_text(content)
-    with pytest.raises(DatasetError, match=said):
+    with pytest.raises(DatasetError, match=message):
         load_dataset(celeba)
 
 

@@ -57,12 +57,12 @@ def test_labels_belong_to_their_images(any_kind, loaded):
         any_kind[0], ("gender", "female")
     )
     originals = np.stack([face(seed) for seed in range(6)]).astype(int)
-    found = []
+    nearest = []
     for index in range(6):
         distances = np.abs(originals - loaded.image(index)).mean((1, 2, 3))
-        found.append(int(distances.argmin()))
-        assert (loaded.table[column][index] == female) == (GENDERS[found[-1]] == "female")
-    assert sorted(found) == list(range(6))
+        nearest.append(int(distances.argmin()))
+        assert (loaded.table[column][index] == female) == (GENDERS[nearest[-1]] == "female")
+    assert sorted(nearest) == list(range(6))
 
 
 def test_images_are_encoded_files_and_decode_to_rgb(loaded):

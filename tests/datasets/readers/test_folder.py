@@ -241,7 +241,7 @@ def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path, faces):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "cannot be read as a table"),
         (b"file,gender\n", "no rows"),
@@ -252,9 +252,9 @@ def test_a_file_too_large_to_be_an_image_is_not_read(tmp_path, faces):
         (b"file,key\na.png,1\n", "'key', a name that faceaug reserves"),
     ],
 )
-def test_broken_label_files(faces, tmp_path, content, said):
+def test_broken_label_files(faces, tmp_path, content, message):
     (tmp_path / "l.csv").write_bytes(content)
-    with pytest.raises(DatasetError, match=said) as caught:
+    with pytest.raises(DatasetError, match=message) as caught:
         load_dataset(faces, tmp_path / "l.csv")
     assert "\n" not in str(caught.value)
 

@@ -115,7 +115,7 @@ def test_damage_is_found_row_by_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ({"labels": np.zeros(6)}, "has no images"),
         ({"images": FACES.astype(np.float32)}, "has no images"),
@@ -124,8 +124,8 @@ def test_damage_is_found_row_by_row(tmp_path):
         ({"images": FACES, "key": np.arange(6)}, "'key', a name that faceaug reserves"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, data, said):
-    with pytest.raises(DatasetError, match=said):
+def test_what_is_wrong_is_said(tmp_path, data, message):
+    with pytest.raises(DatasetError, match=message):
         load_dataset(write(tmp_path / "f.h5", **data))
 
 
