@@ -85,7 +85,12 @@ _HOMES = {
 }
 
 
+_PACKAGES = ("datasets", "planning")  # packages with further public names, as faceaug.planning.Budget
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"faceaug.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'faceaug' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

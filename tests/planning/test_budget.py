@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -60,3 +62,9 @@ def test_bounds_that_are_not_numbers_of_at_least_0(bounds: dict[str, Any]) -> No
 def test_numpy_numbers_are_bounds_too() -> None:
     budget = Budget(np.float32(0.5), np.int64(3), np.int32(4))  # type: ignore[arg-type]
     assert json.dumps(vars(budget)) == '{"max_synthetic_ratio": 0.5, "max_per_cell": 3, "max_total": 4}'
+
+
+def test_budget_is_found_from_the_package_alone() -> None:
+    code = "import faceaug; print(faceaug.planning.Budget(max_total=5).total_bound(100))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "5\n"
