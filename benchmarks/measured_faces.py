@@ -40,9 +40,9 @@ def main() -> None:
         "seconds": manifest.measured.get("seconds"),
         "totals": manifest.totals.model_dump(),
         "cells": [cell.model_dump() for cell in manifest.cells],
-        "probes": manifest.measured.get("probes"),
+        "probes": manifest.measured.get("classifiers"),
         "r2": manifest.measured.get("r2"),
-        "found": manifest.measured.get("found"),
+        "found": manifest.measured.get("learned_directions"),
         "verify": {"problems": len(report.problems), "rows": report.rows, "complete": report.complete},
         "dataloader": read_all(given.out),
     }
