@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from shard_samples import write_output
 
-from faceaug import generators
+from faceaug.generators import registry
 
 
 @pytest.fixture
@@ -65,17 +65,17 @@ def test_export_to_a_folder_by_an_attribute(faceaug_cli, out, tmp_path):
     assert not (tmp_path / "where").exists()
 
 
-class Made:
-    """A generator, as far as it is told of."""
+class NamedGenerator:
+    """The attributes of a generator that `info` shows."""
 
     name, resolution, z_dim, w_dim = "made-up", 16, 4, 5
     licence, origin, sha256 = "CC0", "nowhere", "0" * 64
 
 
 def test_generator_info(faceaug_cli, monkeypatch):
-    monkeypatch.setattr(generators, "load_generator", lambda name: Made())
+    monkeypatch.setattr(registry, "load_generator", lambda name: NamedGenerator())
     value = faceaug_cli("generator", "info", "made-up", "--json").json
-    assert value == {key: getattr(Made, key) for key in value}
+    assert value == {key: getattr(NamedGenerator, key) for key in value}
     assert set(value) == {"name", "resolution", "z_dim", "w_dim", "licence", "origin", "sha256"}
     assert "licence     CC0\n" in faceaug_cli("generator", "info").out
 
