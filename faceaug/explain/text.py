@@ -1,4 +1,4 @@
-"""What carries an attribute, as a table that a person can read."""
+"""An explanation as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -7,46 +7,40 @@ from typing import TYPE_CHECKING
 from faceaug.utils.text_table import clip, flow, percent, render_table
 
 if TYPE_CHECKING:
-    from faceaug.explain.explain import Explanation, FacePart
+    from faceaug.explain.explanation import Explanation, FacePart
 
-SHOWN = 20
-"""Parts that the text lists."""
-_HEAD = ["part", "region", "kind", "more of it", "coefficient", "share", "stable in"]
+_WIDTH = 100
+_MAX_PARTS = 20
+_HEADER = ["part", "region", "kind", "more of it", "coefficient", "share", "stable in"]
 
 
-def render(found: Explanation) -> str:
-    """Return the whole text, without a final line feed; no line is longer than 100 characters."""
-    lines = [clip(found.title, 100), *_judgement(found)]
-    if not any(part.share is not None for part in found.parts):
+def explanation_text(explanation: Explanation) -> str:
+    """Return an explanation as text without a final line feed, in lines of at most 100 characters."""
+    lines = [clip(explanation.title, _WIDTH), *_score_lines(explanation)]
+    if not any(part.share is not None for part in explanation.parts):
         return "\n".join([*lines, "  No part of the face carries it, as far as this can tell."])
-    lines += render_table(_HEAD, [_row(part, found.fit.resamples) for part in found.parts[:SHOWN]], left=4)
-    if len(found.parts) > SHOWN:
-        lines.append(f"  and {len(found.parts) - SHOWN} more, in --json")
-    places = sorted(found.regions.items(), key=lambda place: -place[1])
-    lines += flow([f"{name} {100 * share:.0f}%" for name, share in places if share >= 0.01], first="  where: ")
-    lines += flow([f"{name} {100 * share:.0f}%" for name, share in found.kinds.items()], first="  in what: ")
+    rows = [_row(part, explanation.fit.resamples) for part in explanation.parts[:_MAX_PARTS]]
+    lines += render_table(_HEADER, rows, left=4)
+    if len(explanation.parts) > _MAX_PARTS:
+        lines.append(f"  and {len(explanation.parts) - _MAX_PARTS} more, in --json")
+    regions = sorted(explanation.regions.items(), key=lambda region: -region[1])
+    lines += flow([f"{name} {100 * share:.0f}%" for name, share in regions if share >= 0.01], first="  where: ")
+    lines += flow([f"{name} {100 * share:.0f}%" for name, share in explanation.kinds.items()], first="  in what: ")
     return "\n".join(lines)
 
 
-def _judgement(found: Explanation) -> list[str]:
-    """Return the lines that say how well it is told, and how well without any part of the face."""
-    fit = found.fit
-    left = [f"{count:,} {why}" for why, count in found.left_out.items() if count]
-    lines = flow([f"{fit.rows:,} faces learnt from", *(f"left out {words}" for words in left)], first="  ")
-    lines += flow(
-        [
-            f"{found.measure} {fit.score:.3f} ({fit.low:.3f} to {fit.high:.3f})",
-            f"on {fit.held_out:,} held-out faces ({found.judged_on})",
-        ],
-        first="  ", separator=" ",
-    )  # fmt: skip
-    return lines + flow(
-        [
-            f"view and light alone {fit.controls:.3f}",
-            f"labels shuffled {fit.shuffled:.3f} and at most {fit.shuffled_most:.3f}",
-        ],
-        first="  ", separator="; ",
-    )  # fmt: skip
+def _score_lines(explanation: Explanation) -> list[str]:
+    """Return the score, and the baselines without any part of the face and with shuffled labels."""
+    fit, question = explanation.fit, explanation.question
+    left_out = [f"left out {count:,} {reason}" for reason, count in question.left_out.items() if count]
+    score = f"{explanation.measure} {fit.score:.3f} ({fit.low:.3f} to {fit.high:.3f})"
+    controls = f"view and light alone {fit.controls:.3f}"
+    shuffled = f"labels shuffled {fit.shuffled:.3f} and at most {fit.shuffled_most:.3f}"
+    return [
+        *flow([f"{fit.rows:,} faces learnt from", *left_out], first="  "),
+        *flow([score, f"on {fit.held_out:,} held-out faces ({question.judged_on})"], first="  ", separator=" "),
+        *flow([controls, shuffled], first="  ", separator="; "),
+    ]
 
 
 def _row(part: FacePart, resamples: int) -> list[str]:

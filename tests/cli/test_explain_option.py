@@ -6,16 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from explainable import MOUTH, measured_table, measurer_of_parts, write_faces
-from fake_measurer import fake_measurer, slope
+from fake_estimator import fake_estimator, slope
 
-from faceaug.explain import explain as explaining
+from faceaug.explain import explain
 from faceaug.utils.images import encode
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    whole = explaining.regress
-    monkeypatch.setattr(explaining, "regress", lambda *a, **k: whole(*a, **k, resamples=2, shuffles=2))
+    whole = explain.fit_sparse
+    few = dict(resamples=2, shuffles=2)
+    monkeypatch.setattr(explain, "fit_sparse", lambda *a, **k: whole(*a, **{**k, **few}))
     monkeypatch.setattr("faceaug.measurement.measure.load_estimator", lambda path, device: measurer_of_parts())
 
 
@@ -25,19 +26,21 @@ def measured(tmp_path):
     return write_faces(tmp_path / "faces", measured_table())
 
 
+@pytest.mark.slow
 def test_a_table_a_json_and_a_picture(faceaug_cli, measured, tmp_path):
     file = tmp_path / "map.png"
     text = faceaug_cli("analyze", measured, "--explain", "gender", "--explain-map", file)
     assert text.status == 0, text.err
     assert text.out.startswith("gender: male against female\n")
     assert MOUTH in text.out
-    assert f"The maps are in {file}" in text.err
+    assert f"The maps were written to {file}" in text.err
     assert file.read_bytes().startswith(b"\x89PNG")
     facts = faceaug_cli("analyze", measured, "--explain", "gender", "--explain", "age", "--json", "-q").json
     assert [one["attribute"] for one in facts["explanations"]] == ["gender", "age"]
     assert "cells" not in facts
 
 
+@pytest.mark.slow
 def test_counting_and_explaining_at_once_over_the_right_parts(faceaug_cli, tmp_path):
     table = measured_table().assign(split=["train", "test"] * 120)
     folder = write_faces(tmp_path / "faces", table)
@@ -49,6 +52,7 @@ def test_counting_and_explaining_at_once_over_the_right_parts(faceaug_cli, tmp_p
     assert (one["rows"], one["judged_on"]) == (120, "5 folds in turn")
 
 
+@pytest.mark.slow
 def test_parts_are_measured_where_the_labels_lack_them(faceaug_cli, tmp_path):
     rng = np.random.default_rng(0)
     folder = tmp_path / "faces"
@@ -68,7 +72,7 @@ def test_parts_are_measured_where_the_labels_lack_them(faceaug_cli, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["--explain-map", "x.png"], 2, "--explain-map draws what --explain finds"),
+        (["--explain-map", "x.png"], 2, "--explain-map needs --explain"),
         (["--explain", "gender", "--explain-map", "x.jpg"], 2, "must end in .png"),
         (["--explain", "gender", "--explain-map", "nowhere/x.png"], 1, "nowhere"),
         (["--explain", "gendr"], 2, "did you mean 'gender'?"),
@@ -84,7 +88,7 @@ def test_bad_requests_are_one_sentence(faceaug_cli, measured, words, status, sai
 
 
 def test_a_file_that_knows_no_parts(faceaug_cli, measured, monkeypatch):
-    monkeypatch.setattr("faceaug.measurement.measure.load_estimator", lambda path, device: fake_measurer())
+    monkeypatch.setattr("faceaug.measurement.measure.load_estimator", lambda path, device: fake_estimator())
     outcome = faceaug_cli("analyze", measured, "--explain", "gender")
     assert (outcome.status, outcome.err.count("\n")) == (1, 1)
     assert "knows no localised parts" in outcome.err

@@ -1,4 +1,4 @@
-"""The picture of an explanation."""
+"""The figure of explanations."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import pytest
 from bundles import small_bundle
 from explainable import as_dataset, measured_table
 
-from faceaug.explain import explain as explaining
-from faceaug.explain import figure as explain_map
-from faceaug.explain.explain import Explanation, explain
-from faceaug.explain.figure import explanation_picture
+from faceaug.explain import figure
+from faceaug.explain.explain import ExplainConfig, explain
+from faceaug.explain.explanation import Explanation
+from faceaug.explain.figure import draw_explanations
 
 
 @pytest.fixture(scope="module")
 def age() -> Explanation:
-    with pytest.MonkeyPatch.context() as patched:
-        whole = explaining.regress
-        patched.setattr(explaining, "regress", lambda *a, **k: whole(*a, **k, resamples=2, shuffles=2))
-        return explain(as_dataset(measured_table()), "age", small_bundle())[0]
+    config = ExplainConfig(resamples=2, shuffles=2)
+    return explain(as_dataset(measured_table()), "age", small_bundle(), config)[0]
 
 
 def tile(picture: np.ndarray, row: int, column: int) -> np.ndarray:
-    top = row * (explain_map._HEAD + explain_map._TILE + explain_map._GAP) + explain_map._HEAD
-    left = explain_map._GAP + column * (explain_map._TILE + explain_map._GAP)
-    return picture[top : top + explain_map._TILE, left : left + explain_map._TILE].astype(int)
+    top = row * (figure._HEAD + figure._TILE + figure._GAP) + figure._HEAD
+    left = figure._GAP + column * (figure._TILE + figure._GAP)
+    return picture[top : top + figure._TILE, left : left + figure._TILE].astype(int)
 
 
 def test_parts_light_up_where_they_are(age):
@@ -35,12 +33,12 @@ def test_parts_light_up_where_they_are(age):
     change[0, 4:6, 4:6] = -0.01  # comes nearer
     change[1:, 12:14, 8:10] = -0.2  # gets darker
     plain = replace(age, change=np.zeros((4, 16, 16)))
-    picture = explanation_picture([replace(age, change=change), plain], bundle)
-    ten = explain_map._TILE // 16
+    picture = draw_explanations([replace(age, change=change), plain], bundle)
+    ten = figure._TILE // 16
     spot = np.s_[4 * ten + 5 : 6 * ten - 5, 4 * ten + 5 : 6 * ten - 5]
     other = np.s_[12 * ten + 5 : 14 * ten - 5, 8 * ten + 5 : 10 * ten - 5]
-    np.testing.assert_allclose(tile(picture, 0, 1)[spot].mean((0, 1)), explain_map._MORE, atol=35)
-    np.testing.assert_allclose(tile(picture, 0, 2)[other].mean((0, 1)), explain_map._LESS, atol=35)
+    np.testing.assert_allclose(tile(picture, 0, 1)[spot].mean((0, 1)), figure._MORE, atol=35)
+    np.testing.assert_allclose(tile(picture, 0, 2)[other].mean((0, 1)), figure._LESS, atol=35)
     np.testing.assert_array_equal(tile(picture, 0, 1)[other], tile(picture, 1, 1)[other])
     less, more = tile(picture, 0, 3), tile(picture, 0, 4)
     assert (less[other] > more[other] + 50).all()
@@ -49,6 +47,6 @@ def test_parts_light_up_where_they_are(age):
 
 
 def test_a_row_for_each(age):
-    one, three = (explanation_picture([age] * n, small_bundle()) for n in (1, 3))
-    assert three.shape[0] - one.shape[0] == 2 * (explain_map._HEAD + explain_map._TILE + explain_map._GAP)
+    one, three = (draw_explanations([age] * n, small_bundle()) for n in (1, 3))
+    assert three.shape[0] - one.shape[0] == 2 * (figure._HEAD + figure._TILE + figure._GAP)
     assert one.dtype == np.uint8
