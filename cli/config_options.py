@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import annotated_types
 import click
 
-from faceaug.errors import UsageError, nearest
+from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
-from faceaug.utils.text import shown
+from faceaug.utils.text import nearest, shown
 
 if TYPE_CHECKING:
     from faceaug.recipes.recipe import Recipe

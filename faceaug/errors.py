@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
-from faceaug.utils.text import shown
-
 
 class FaceaugError(Exception):
     """Base class. The message is one sentence; the command line prints it and exits with status 1."""
@@ -38,13 +33,3 @@ class OutputError(FaceaugError):
 
 class IntegrityError(FaceaugError):
     """A file is damaged, has an unknown version, or refers to a path outside of its folder."""
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return a part of a sentence that suggests the name in `choices` nearest to `name`, or lists `choices`."""
-    choices = list(choices)
-    lowered = {each.lower(): each for each in choices}
-    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {shown(lowered[close[0]])}?"
-    return f"there are: {', '.join(map(shown, choices[:20]))}" if choices else "there are none"

@@ -20,11 +20,11 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from faceaug.errors import UsageError, nearest
+from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Section, section_of
 from faceaug.utils.documents import DOCUMENTS, load_document
 from faceaug.utils.files import write_json
-from faceaug.utils.text import MOST_SHOWN, one_line, shown
+from faceaug.utils.text import MOST_SHOWN, nearest, one_line, shown
 
 SUFFIXES = (".yaml", ".yml")
 SCHEMA_NAME = "recipe.schema.json"

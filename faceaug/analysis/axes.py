@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from faceaug.analysis import binning
-from faceaug.errors import DatasetError, UsageError, nearest
-from faceaug.utils.text import MOST_SHOWN, one_line, shown
+from faceaug.errors import DatasetError, UsageError
+from faceaug.utils.text import MOST_SHOWN, nearest, one_line, shown
 from faceaug.utils.typing import Floats
 
 Codes = npt.NDArray[np.int64]

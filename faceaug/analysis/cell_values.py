@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from faceaug.analysis.axes import Axis, cell_levels, describe, label
-from faceaug.errors import PlanError, nearest
-from faceaug.utils.text import one_line, shown
+from faceaug.errors import PlanError
+from faceaug.utils.text import nearest, one_line, shown
 
 CellValues = dict[int, int | float]
 """Number of each cell by its index; cells that are not given are absent."""

@@ -12,8 +12,8 @@ import pandas as pd
 
 from faceaug.datasets.base import DatasetProblem, RawDataset
 from faceaug.datasets.image_tree import FolderImages, Listing, base_of
-from faceaug.errors import DatasetError, nearest
-from faceaug.utils.text import one_line, shown
+from faceaug.errors import DatasetError
+from faceaug.utils.text import nearest, one_line, shown
 
 FILE_COLUMNS = (
     *("file", "filename", "file_name", "filepath", "file_path", "path", "key"),

@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 
 from faceaug.analysis.axes import label
 from faceaug.datasets.dataset import FaceDataset
-from faceaug.errors import UsageError, nearest
+from faceaug.errors import UsageError
 from faceaug.shards.columns import MISSING_CODE
+from faceaug.utils.text import nearest
 
 Item = tuple[Any, dict[str, Any]]
 Transform = Callable[[Image.Image], Any]

@@ -8,8 +8,8 @@ from pathlib import Path
 from faceaug.datasets.base import Reader, ReaderModule
 from faceaug.datasets.readers import celeba, fairface, folder, hdf5, shards, unlabelled, utkface
 from faceaug.datasets.readers import class_folders as classes
-from faceaug.errors import DatasetError, nearest
-from faceaug.utils.text import one_line, shown
+from faceaug.errors import DatasetError
+from faceaug.utils.text import nearest, one_line, shown
 
 ENTRY_POINT_GROUP = "faceaug.datasets"
 AUTO_READER = "auto"

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from faceaug.datasets.label_file import as_name
-from faceaug.errors import DatasetError, nearest
-from faceaug.utils.text import shown
+from faceaug.errors import DatasetError
+from faceaug.utils.text import nearest, shown
 
 SPLIT_COLUMN = "split"
 ALL_SPLITS = "all"

@@ -35,11 +35,12 @@ from faceaug.datasets.real_images import (
     level_names,
     transformed,
 )
-from faceaug.errors import IntegrityError, UsageError, nearest
+from faceaug.errors import IntegrityError, UsageError
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, sha256_file
+from faceaug.utils.text import nearest
 
 
 @runtime_checkable

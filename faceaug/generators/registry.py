@@ -11,9 +11,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from faceaug.errors import FaceaugError, GeneratorError, nearest
+from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators.base import GENERATOR_MEMBERS, Generator
 from faceaug.utils.device import check_device
+from faceaug.utils.text import nearest
 
 GENERATOR_ENTRY_POINTS = "faceaug.generators"
 

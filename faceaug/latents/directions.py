@@ -13,9 +13,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from faceaug.errors import GeneratorError, IntegrityError, UsageError, nearest
+from faceaug.errors import GeneratorError, IntegrityError, UsageError
 from faceaug.utils.files import atomic
-from faceaug.utils.text import shown
+from faceaug.utils.text import nearest, shown
 from faceaug.utils.typing import Floats
 
 _FORMAT, _VERSION = "faceaug-directions", 1

@@ -17,10 +17,10 @@ import numpy as np
 
 from faceaug.analysis.axes import Axis, cell_levels, describe
 from faceaug.analysis.cell_values import as_shares, read_values
-from faceaug.errors import PlanError, UsageError, nearest
+from faceaug.errors import PlanError, UsageError
 from faceaug.planning.reference import read_reference
 from faceaug.utils.documents import DOCUMENTS, load_document
-from faceaug.utils.text import MOST_SHOWN, one_line, shown
+from faceaug.utils.text import MOST_SHOWN, nearest, one_line, shown
 
 SamplingStrategy = str | Mapping[Any, Any] | Sequence[Mapping[str, Any]]
 """Name of a strategy with its argument, path to a file of counts, or counts as a mapping or as records."""

@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from faceaug.errors import IntegrityError, OutputError, UsageError, nearest
+from faceaug.errors import IntegrityError, OutputError, UsageError
 from faceaug.shards.description.samples_table import shard_table, table_columns
 from faceaug.shards.manifest import Manifest, ShardEntry, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, output_error, sha256_file
-from faceaug.utils.text import shown
+from faceaug.utils.text import nearest, shown
 from faceaug.utils.threads import Progress
 
 _LABELS_NAME = "labels.csv"

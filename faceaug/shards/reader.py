@@ -12,11 +12,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.errors import FaceaugError, IntegrityError, nearest
+from faceaug.errors import FaceaugError, IntegrityError
 from faceaug.shards.columns import MISSING_CODE, SHARD_FORMAT, SHARD_VERSION, Column
 from faceaug.utils import images
 from faceaug.utils.hdf5 import open_hdf5
-from faceaug.utils.text import one_line, shown
+from faceaug.utils.text import nearest, one_line, shown
 
 _CHUNK_CACHE_BYTES = 1 << 20  # small, since a process may hold many shards open
 

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.errors import FaceaugError, nearest
+from faceaug.errors import FaceaugError
 from faceaug.shards.columns import (
     ENGINES_WITH_SOURCE,
     MISSING_CODE,
@@ -30,6 +30,7 @@ from faceaug.shards.manifest import ShardEntry
 from faceaug.utils import images
 from faceaug.utils.files import write_bytes
 from faceaug.utils.images import Codec
+from faceaug.utils.text import nearest
 
 MAX_SHARD_ROWS = 2000
 MAX_SHARD_BYTES = 256_000_000

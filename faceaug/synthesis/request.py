@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from faceaug.analysis.axes import Axis, AxisSpec, build_axis
 from faceaug.classifiers.classifier import Task
 from faceaug.datasets.dataset import FaceDataset
-from faceaug.errors import DatasetError, UsageError, nearest
+from faceaug.errors import DatasetError, UsageError
 from faceaug.measurement.estimator import FaceEstimator
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import RESERVED_NAMES
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.readout import SCENE
 from faceaug.synthesis.sample_columns import INVERSION_ERROR
+from faceaug.utils.text import nearest
 
 KEPT_QUANTILES = 4  # bins of a kept number; they are for its training split alone
 

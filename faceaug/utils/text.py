@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 MOST_SHOWN = 80  # characters of one value in a message
@@ -62,3 +64,13 @@ def printable(value: object) -> str:
     """
     text = str(value) if isinstance(value, (str, Exception)) else type(value).__name__
     return "".join(c if c.isprintable() else "?" for c in text[:100])
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return a part of a sentence that suggests the name in `choices` nearest to `name`, or lists `choices`."""
+    choices = list(choices)
+    lowered = {each.lower(): each for each in choices}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {shown(lowered[close[0]])}?"
+    return f"there are: {', '.join(map(shown, choices[:20]))}" if choices else "there are none"

@@ -8,10 +8,10 @@ import pytest
 from faceaug.recipes.recipe import find, parse
 
 from faceaug.analysis.axes import build_axis, parse_by
-from faceaug.errors import FaceaugError, nearest
+from faceaug.errors import FaceaugError
 from faceaug.planning.schema import validate_plan
 from faceaug.planning.strategies import CellCounts, wanted_totals
-from faceaug.utils.text import MOST_SHOWN, one_line, shown
+from faceaug.utils.text import MOST_SHOWN, nearest, one_line, shown
 
 LONG = "x\n\x1b[31m" + "y" * 100_000
 AXES = [build_axis(pd.DataFrame({"gender": ["f", "m"]}), parse_by("gender")[0])]

@@ -9,7 +9,8 @@ import pandas as pd
 from faceaug.datasets.base import RawDataset
 from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import join, read_labels, with_numbers
-from faceaug.errors import DatasetError, nearest
+from faceaug.errors import DatasetError
+from faceaug.utils.text import nearest
 
 _PATTERN = "fairface_label_*.csv"
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from faceaug.errors import FaceaugError, UsageError, nearest
+from faceaug.errors import FaceaugError, UsageError
 from faceaug.synthesis.config import RunConfig
+from faceaug.utils.text import nearest, shown
 
 if TYPE_CHECKING:
     from faceaug.synthesis.engines.base import Engine
@@ -93,7 +94,7 @@ def engine_specs(config: RunConfig) -> list[EngineSpec]:
     ignored = frozenset.intersection(*(spec.ignored(config) for spec in specs))
     for name in config.changed(ignored):
         raise UsageError(
-            f"{name} is {getattr(config, name)!r}, which does nothing with the engine {config.engine}"
+            f"{name} is {shown(getattr(config, name))}, which does nothing with the engine {config.engine}"
             f"{' and from_real' if config.from_real and name != 'from_real' else ''}: leave it out"
             + ("" if config.engine in CHAINS or config.from_real else ", or use the engine both")
         )
