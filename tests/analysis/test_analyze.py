@@ -141,7 +141,7 @@ def test_the_reference_distribution_reaches_attributes_and_pairs() -> None:
         (IDS, "a,b", UsageError, r"a \(200 levels\) x b .* 40,000 cells"),
     ],
 )
-def test_what_cannot_be_analyzed(table: pd.DataFrame, by: str, error: type[Exception], message: str) -> None:
+def test_tables_that_cannot_be_analyzed(table: pd.DataFrame, by: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         analyze(table, by)
 
@@ -152,13 +152,13 @@ def test_the_minimum_is_a_whole_number(minimum: object) -> None:
         analyze(TABLE, "gender", minimum=minimum)  # type: ignore[arg-type]
 
 
-def test_one_class_can_still_be_looked_at() -> None:
+def test_a_single_class_can_be_analyzed() -> None:
     analysis = analyze(pd.DataFrame({"gender": ["f", "f"]}), "gender")
     assert (analysis.figures.evenness, analysis.figures.imbalance_ratio) == (1, 1)
     assert "counted in 1 cell of gender" in analysis.to_text()
 
 
-def test_the_text_says_what_matters() -> None:
+def test_the_text_has_counts_and_figures() -> None:
     text = analyze(TABLE, ["gender,age:10/30/60"], minimum=2).to_text()
     assert "4 of 8 rows counted in 4 cells of gender x age" in text
     assert "4 left out: 1 without gender, 1 without age, 2 with age outside of its edges" in text
@@ -176,7 +176,7 @@ def test_numbers_are_right_aligned() -> None:
     assert header.index("count") + len("count") == long.index("7 ") + 1 == x.index("1,234") + len("1,234")
 
 
-def test_merged_bins_are_told() -> None:
+def test_merged_bins_are_noted() -> None:
     table = pd.DataFrame({"yaw": [0.0] * 97 + [1.0, 2.0, 3.0]})
     assert (
         "yaw: 4 quantile bins were requested, 2 remain, since equal values stay together"

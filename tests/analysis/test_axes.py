@@ -20,7 +20,7 @@ from faceaug.errors import DatasetError, UsageError
         ("a:b:3", AxisSpec("a:b", ("width", 3))),
     ],
 )
-def test_a_spec_reads_and_prints_the_same(text: str, spec: AxisSpec) -> None:
+def test_a_spec_prints_as_it_was_written(text: str, spec: AxisSpec) -> None:
     assert parse_by(text) == (spec,)
     assert str(spec) == text
 
@@ -73,7 +73,7 @@ def test_levels_of_every_kind_of_column() -> None:
     assert levels([1, "1", "z"]) == ("1", "z")
 
 
-def test_a_pandas_categorical_keeps_its_order_and_only_what_occurs() -> None:
+def test_a_pandas_categorical_keeps_its_order_and_the_levels_that_occur() -> None:
     sizes = pd.Categorical(["small", "large", None], categories=["large", "medium", "small"])
     assert levels(sizes) == ("large", "small")
     assert len(levels(pd.Categorical(range(30)))) == 30

@@ -32,11 +32,11 @@ columns = st.one_of(
         (1e20, "1" + "0" * 20),
     ],
 )
-def test_tidy_numbers(value: float, text: str) -> None:
+def test_numbers_are_written_without_noise(value: float, text: str) -> None:
     assert tidy(value) == text
 
 
-def test_labels_take_more_digits_only_when_they_must() -> None:
+def test_labels_have_more_digits_only_if_edges_are_close() -> None:
     assert edge_labels((-90, -25, 0.5)) == ("-90 to -25", "-25 to 0.5")
     assert edge_labels((1.00000001, 1.00000002, 2)) == ("1.00000001 to 1.00000002", "1.00000002 to 2")
 
@@ -67,7 +67,7 @@ def test_two_values_give_two_quantile_bins() -> None:
 
 
 @pytest.mark.parametrize("cut", [equal_width, quantiles])
-def test_a_single_value_cannot_be_cut(cut: object) -> None:
+def test_a_single_value_cannot_be_binned(cut: object) -> None:
     with pytest.raises(UsageError, match="single value 3"):
         cut(np.array([3.0, 3.0]), 2, "age")  # type: ignore[operator]
 

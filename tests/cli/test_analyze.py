@@ -14,13 +14,13 @@ def test_json_is_the_whole_analysis(faceaug_cli, faces):
     assert [cell["count"] for cell in outcome.json["cells"]] == [8, 2, 4, 6]
 
 
-def test_by_may_be_repeated_and_text_is_for_people(faceaug_cli, faces):
+def test_by_may_be_repeated_and_text_is_the_default(faceaug_cli, faces):
     outcome = faceaug_cli("analyze", faces, "--by", "gender", "--by", "ethnicity")
     assert outcome.out == analyze(load_dataset(faces), "gender,ethnicity").to_text() + "\n"
     assert outcome.err == ""
 
 
-def test_shares_to_compare_with(faceaug_cli, faces, tmp_path):
+def test_the_reference_changes_the_divergence(faceaug_cli, faces, tmp_path):
     reference = tmp_path / "reference.json"
     reference.write_text(json.dumps({"female": 0.5, "male": 0.5}))
     even = faceaug_cli("analyze", faces, "--by", "gender", "--reference", reference, "--json").json
@@ -52,7 +52,7 @@ def test_labels_elsewhere_split_and_column(faceaug_cli, faces, tmp_path):
     assert faceaug_cli(*words, "--split", "all").json["rows"] == 20
 
 
-def test_what_is_left_out_is_a_warning_or_with_strict_an_error(faceaug_cli, faces):
+def test_entries_that_are_left_out_give_a_warning_or_with_strict_an_error(faceaug_cli, faces):
     (faces / "001.png").write_bytes(b"no image")
     loose = faceaug_cli("analyze", faces, "--by", "gender", "--json")
     assert loose.json["rows"] == 19

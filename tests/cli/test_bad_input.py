@@ -67,7 +67,7 @@ def gone(faces: Path) -> None:
         (None, ["--recipe", "balance_face"], 2, "did you mean 'balance_faces'?"),
     ],
 )
-def test_one_sentence_with_the_remedy(
+def test_errors_are_one_sentence_with_the_remedy(
     faceaug_cli, faces, tmp_path, spoil: Callable[[Path], None] | None, words, status, message
 ):
     if spoil is not None:
@@ -85,7 +85,7 @@ def test_one_sentence_with_the_remedy(
     assert not (tmp_path / "plan.json").exists()
 
 
-def test_some_labels_missing_are_counted_and_told(faceaug_cli, faces):
+def test_missing_labels_are_counted(faceaug_cli, faces):
     labels = faces / "labels.csv"
     labels.write_text(labels.read_text().replace("001.png,female", "001.png,"))
     outcome = faceaug_cli("analyze", faces, "--by", "gender")
@@ -101,7 +101,7 @@ def test_a_strategy_that_asks_for_fewer_than_there_are(faceaug_cli, faces, tmp_p
     assert "faceaug only adds" in outcome.err
 
 
-def test_a_folder_of_somebody_else_is_left_alone(faceaug_cli, faces, tmp_path):
+def test_a_folder_with_other_files_is_not_touched(faceaug_cli, faces, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.txt").write_text("precious")
@@ -111,7 +111,7 @@ def test_a_folder_of_somebody_else_is_left_alone(faceaug_cli, faces, tmp_path):
     assert [file.name for file in out.iterdir()] == ["thesis.txt"]
 
 
-def test_a_folder_in_use(faceaug_cli, faces, tmp_path):
+def test_a_folder_in_use_is_refused(faceaug_cli, faces, tmp_path):
     from faceaug.shards.output_folder import OutputFolder
 
     with OutputFolder.open(tmp_path / "out", "f" * 64):

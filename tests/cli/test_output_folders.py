@@ -21,7 +21,7 @@ def test_verify_of_a_sound_folder(faceaug_cli, out):
     assert value == {"ok": True, "complete": True, "rows": 30, "problems": [], "notes": []}
 
 
-def test_verify_names_what_is_damaged(faceaug_cli, out):
+def test_verify_reports_damaged_files(faceaug_cli, out):
     shard = sorted((out / "shards").iterdir())[1]
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 255
@@ -36,7 +36,7 @@ def test_verify_names_what_is_damaged(faceaug_cli, out):
     assert value.json["problems"][0]["file"] == f"shards/{shard.name}"
 
 
-def test_verify_of_no_output_folder(faceaug_cli, tmp_path):
+def test_verify_refuses_other_folders(faceaug_cli, tmp_path):
     outcome = faceaug_cli("verify", tmp_path)
     assert outcome.status == 1
     assert "no output folder of faceaug" in outcome.out
@@ -80,7 +80,7 @@ def test_generator_info(faceaug_cli, monkeypatch):
     assert "licence     CC0\n" in faceaug_cli("generator", "info").out
 
 
-def test_generator_that_does_not_exist(faceaug_cli):
+def test_an_unknown_generator_is_refused_with_the_nearest_name(faceaug_cli):
     outcome = faceaug_cli("generator", "info", "digifac")
     assert outcome.status == 1
     assert "did you mean 'digiface'?" in outcome.err

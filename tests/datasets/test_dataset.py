@@ -41,7 +41,7 @@ def test_unreadable_images_are_left_out_with_a_warning(damaged, tmp_path, caplog
     assert "left out 2 unreadable image (first: b.png" in caplog.text
 
 
-def test_strict_makes_an_error_of_it(damaged, tmp_path):
+def test_strict_raises_an_error_instead(damaged, tmp_path):
     with pytest.raises(DatasetError, match=r"2 unreadable image \(first: b\.png.*leave --strict out"):
         load_dataset(damaged, tmp_path / "labels.csv", strict=True)
 
@@ -60,14 +60,14 @@ def test_the_check_can_be_cheaper(damaged, tmp_path):
         load_dataset(damaged, labels, options=LoadOptions(check="thorough"))
 
 
-def test_nothing_left_is_an_error(faces, tmp_path):
+def test_a_data_set_without_readable_images_is_refused(faces, tmp_path):
     for path in faces.iterdir():
         path.write_text("no image")
     with pytest.raises(DatasetError, match=r"no image of faces can be used: 6 unreadable image"):
         load_dataset(faces, tmp_path / "labels.csv")
 
 
-def test_the_pixel_cap(faces, tmp_path):
+def test_images_with_too_many_pixels_are_refused(faces, tmp_path):
     labels = tmp_path / "labels.csv"
     assert len(load_dataset(faces, labels, strict=True, options=LoadOptions(max_pixels=144))) == 6
     (faces / "a.png").unlink()
@@ -148,7 +148,7 @@ def test_only_the_chosen_split_is_checked(faces, tmp_path):
         load_dataset(faces, labels, split="val", strict=True)
 
 
-def test_splits_with_names_of_their_own(faces, tmp_path, caplog):
+def test_splits_with_other_names_can_be_selected(faces, tmp_path, caplog):
     labels = with_splits(tmp_path, ["red", "blue", "red", "red", "blue", None])
     dataset = load_dataset(faces, labels)
     assert len(dataset) == 6
@@ -157,13 +157,13 @@ def test_splits_with_names_of_their_own(faces, tmp_path, caplog):
     assert keys(load_dataset(faces, labels, split="blue")) == ["b.png", "e.png"]
 
 
-def test_an_ordinary_column_that_is_called_like_a_split(faces, tmp_path):
+def test_a_column_named_like_a_split_with_other_values_is_an_attribute(faces, tmp_path):
     dataset = load_dataset(faces, with_splits(tmp_path, ["north", "south"] * 3, "subset"))
     assert dataset.attributes == ("gender", "subset")
     assert dataset.split is None
 
 
-def test_a_split_that_is_not_there(faces, tmp_path):
+def test_a_split_that_does_not_exist_is_refused(faces, tmp_path):
     with pytest.raises(DatasetError, match="has no splits"):
         load_dataset(faces, tmp_path / "labels.csv", split="train")
     labels = with_splits(tmp_path, ["train", "val", "val", "train", "val", "val"])
@@ -228,37 +228,7 @@ def test_select(faces, tmp_path):
     assert np.array_equal(pickle.loads(pickle.dumps(women)).image(0), face(0))
 
 
-def test_arrays_do_not_depend_on_workers_and_are_squeezed_alike(tmp_path):
-    from faceaug.utils.images import encode, resize
-
-    folder = tmp_path / "set" / "x"
-    folder.mkdir(parents=True)
-    expected = []
-    for seed in range(70):
-        wide = np.zeros((10, 30, 3), np.uint8)
-        wide[:, 10:20] = face(seed, 10)
-        expected.append(resize(wide, (10, 10)))  # whole: 30 by 10 is what the data set's pictures commonly are
-        if seed == 7:  # a taller one is cut to the same proportions first
-            wide = np.concatenate([np.full((10, 30, 3), 255, np.uint8), wide, np.full((10, 30, 3), 255, np.uint8)])
-        (folder / f"{seed:03d}.png").write_bytes(encode(wide, "png"))
-    dataset = load_dataset(tmp_path / "set")
-    one, infos = load_thumbnails(dataset, 10, workers=1)
-    two, _ = load_thumbnails(dataset, 10, workers=4)
-    assert np.array_equal(one, two)
-    assert np.array_equal(one, np.stack(expected))
-    assert {(info.codec, info.width, info.height) for info in infos} == {("png", 30, 10), ("png", 30, 30)}
-    with pytest.raises(DatasetError, match="at least 1"):
-        load_thumbnails(dataset, 0)
-
-
-def test_arrays_name_the_image_that_cannot_be_read(faces, tmp_path):
-    dataset = load_dataset(faces, tmp_path / "labels.csv")
-    (faces / "e.png").write_text("no image any more")
-    with pytest.raises(Exception, match=r"e\.png"):
-        load_thumbnails(dataset, 4)
-
-
-def test_problems_are_counted_in_words():
+def test_problems_are_summarized_by_kind():
     found = [
         DatasetProblem("missing file", "a", ""),
         DatasetProblem("unreadable image", "b", ""),

@@ -66,7 +66,7 @@ def test_the_transform_gets_a_pil_image(out):
     assert seen[0].mode == "RGB"
 
 
-def test_any_columns_can_be_asked_for(out):
+def test_every_column_can_be_selected(out):
     columns = ["semantic/yaw", "cell", "engine", "seed", "sha256", "source_sha256", "w", "attr_confidence/gender"]
     dataset = ShardDataset(out, columns=columns)
     made, turned = dataset[3][1], dataset[4][1]
@@ -94,7 +94,7 @@ def test_missing_labels_are_minus_one_and_nan(out):
     assert np.isnan(dataset[0][1]["harmonize/noise"])
 
 
-def test_batched_reads_give_the_same_items_in_the_order_asked(out):
+def test_batched_reads_return_the_same_items_in_the_order_of_the_indices(out):
     dataset = ShardDataset(out, columns=["gender", "w"])
     indices = [29, 0, 13, 13, 12, 11, -1, 5]
     together = dataset.__getitems__(indices)
@@ -159,7 +159,7 @@ def test_raw_shards_give_the_same_items(out, tmp_path):
     assert [plain(one[k]) for k in range(COUNT)] == [plain(two[k]) for k in range(COUNT)]
 
 
-def test_damage_is_refused_when_the_set_is_made(out, tmp_path):
+def test_damaged_shards_are_refused_when_the_data_set_is_created(out, tmp_path):
     folder = shutil.copytree(out, tmp_path / "out")
     path = folder / "shards" / "00001.h5"
     data = path.read_bytes()
@@ -175,14 +175,14 @@ def test_damage_is_refused_when_the_set_is_made(out, tmp_path):
         ShardDataset(folder)
 
 
-def test_an_unfinished_run_is_read_only_when_asked(tmp_path):
+def test_an_unfinished_run_needs_an_option(tmp_path):
     folder = write_output(tmp_path / "out", count=8, rows=4, finish=False)
     with pytest.raises(UsageError, match="unfinished=True"):
         ShardDataset(folder)
     assert len(ShardDataset(folder, unfinished=True)) == 8
 
 
-def test_a_folder_without_samples_is_an_empty_set(tmp_path):
+def test_a_folder_without_samples_is_an_empty_data_set(tmp_path):
     dataset = ShardDataset(write_output(tmp_path / "out", count=0))
     assert len(dataset) == 0
     assert list(dataset.table().columns) == ["gender", "skin/tone", "age"]
@@ -223,7 +223,7 @@ def test_the_share_of_synthetic_samples_is_kept(out, share, real, made):
 @pytest.mark.parametrize(
     ("share", "message"), [(0.61, "at most 0.6000"), (0.9, "180 synthetic"), (-0.1, "0 "), (1.1, "1 ")]
 )
-def test_a_share_that_cannot_be_is_refused_with_the_largest(out, share, message):
+def test_a_share_that_cannot_be_reached_is_refused_with_the_largest_possible_one(out, share, message):
     with pytest.raises(UsageError, match=message):
         BalancedDataset(face_dataset(), out, share=share)
 
@@ -239,7 +239,7 @@ def test_fewer_synthetic_samples_come_evenly_from_the_cells_and_by_the_seed(out)
     assert len(set(ages[0])) == 7
 
 
-def test_labels_that_are_named_otherwise_are_mapped(out):
+def test_labels_with_other_names_and_values_are_mapped(out):
     real = face_dataset().table.rename(columns={"gender": "Male"})
     real["Male"] = [int(value == "male") for value in real["Male"]]
     faces = FaceDataset("celebs", "folder", "memory", real, Images())
@@ -254,13 +254,13 @@ def test_labels_that_are_named_otherwise_are_mapped(out):
         BalancedDataset(faces, out, columns=["age"], label_sources={"gander": LabelSource("Male")})
 
 
-def test_sets_without_a_common_label_are_refused(out):
+def test_data_sets_without_a_common_label_are_refused(out):
     faces = FaceDataset("others", "folder", "memory", pd.DataFrame({"key": ["0"], "hat": ["yes"]}), Images())
     with pytest.raises(UsageError, match="others has none of the labels gender"):
         BalancedDataset(faces, out)
 
 
-def test_a_number_here_and_text_there_is_refused(out):
+def test_a_label_that_is_a_number_in_one_and_text_in_the_other_is_refused(out):
     with pytest.raises(UsageError, match="'age' is a number"):
         BalancedDataset(face_dataset(age=["old"] * 20), out, columns=["age"])
 
@@ -273,7 +273,7 @@ def test_real_labels_that_are_missing_are_marked_like_synthetic_ones(out):
 
 
 @pytest.mark.parametrize(("context", "workers"), [("fork", 2), pytest.param("spawn", 1, marks=pytest.mark.slow)])
-def test_both_together_work_in_workers(out, context, workers):
+def test_balanced_data_sets_work_in_workers(out, context, workers):
     both = BalancedDataset(face_dataset(), ShardDataset(out, transform=to_size), share=0.5)
     loader = DataLoader(both, batch_size=6, num_workers=workers, multiprocessing_context=context)
     batches = list(loader)
@@ -292,7 +292,7 @@ def test_weights_make_groups_equally_likely(out):
 
 
 @pytest.mark.parametrize("wrap", [list, np.array, torch.tensor, pd.Series])
-def test_bare_labels_of_any_kind(wrap):
+def test_weights_of_sequences_of_labels(wrap):
     assert group_weights(wrap([0, 0, 0, 1])).tolist() == pytest.approx([2 / 3] * 3 + [2])
 
 
@@ -312,7 +312,7 @@ def test_weights_of_tables_and_data_sets(out):
     assert torch.allclose(group_weights(part, by="gender"), group_weights(both.table()[:15], by="gender"))
 
 
-def test_weights_need_to_know_the_groups(out):
+def test_weights_need_the_columns_of_the_groups(out):
     with pytest.raises(UsageError, match="name the columns that define a group"):
         group_weights(ShardDataset(out))
     with pytest.raises(UsageError, match="a sequence of labels"):

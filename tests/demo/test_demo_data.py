@@ -14,7 +14,7 @@ from faceaug.datasets import LoadOptions
 from faceaug.utils.images import inspect
 
 
-def test_it_reads_clean_and_is_unbalanced_as_the_card_says():
+def test_it_has_no_problems_and_the_counts_of_its_card():
     dataset = load_dataset(demo.path(), strict=True)
     assert (len(dataset), dataset.attributes, dataset.problems) == (1000, ("yaw",), ())
     cells = analyze(dataset, demo.BY).cells
@@ -24,7 +24,7 @@ def test_it_reads_clean_and_is_unbalanced_as_the_card_says():
     assert "do not exist" in card
 
 
-def test_pictures_are_small_jpegs_and_the_whole_is_under_5_mb():
+def test_images_are_small_jpegs_and_all_files_are_under_5_mb():
     files = [file for file in demo.path().iterdir() if file.name != "labels.csv"]
     assert len(files) == 1000
     infos = {(info.codec, info.width, info.height) for info in (inspect(file.read_bytes()) for file in files)}

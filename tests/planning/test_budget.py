@@ -54,7 +54,7 @@ def test_the_ratio_is_the_decimal_that_was_written() -> None:
         {"max_total": -5},
     ],
 )
-def test_bounds_that_are_not_numbers_of_at_least_0(bounds: dict[str, Any]) -> None:
+def test_bounds_below_0_or_of_another_type_are_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(bounds))):
         Budget(**bounds)
 

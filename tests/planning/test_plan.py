@@ -132,7 +132,7 @@ def test_uniform_within_raises_to_each_levels_own_largest() -> None:
     assert planned("uniform-within: race") == [6, 2, 0, 0, 0, 7]
 
 
-def test_min() -> None:
+def test_min_raises_every_cell_to_a_number() -> None:
     assert planned("min:5") == [1, 5, 0, 0, 3, 3]
     assert planned("min:0") == [0] * 6
 
@@ -207,7 +207,7 @@ def test_match_bins_a_reference_by_the_edges_of_the_plan(tmp_path: Path) -> None
         ("r.txt", "", "must be a table"),
     ],
 )
-def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_references_that_do_not_fit_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(PlanError, match=message):
         planned(reference(tmp_path, name, content))
 
@@ -229,7 +229,7 @@ def test_references_that_do_not_fit(tmp_path: Path, name: str, content: str, mes
         ({"x": {"a": 4}}, PlanError, "'gender' has no level 'x'"),
     ],
 )
-def test_strategies_that_cannot_be_met(strategy: Any, error: type[Exception], message: str) -> None:
+def test_strategies_that_cannot_be_applied_are_refused(strategy: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         planned(strategy)
 
@@ -249,7 +249,7 @@ def test_uniform_within_needs_a_second_attribute() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "min:50", {"f": 9}])
-def test_one_class_only_leaves_nothing_to_balance(strategy: Any) -> None:
+def test_a_single_cell_leaves_nothing_to_balance(strategy: Any) -> None:
     one = analyze(pd.DataFrame({"gender": ["female"] * 3, "hair": ["long"] * 3}), "gender")
     with pytest.raises(PlanError, match="--by gender has a single level 'female', so there is nothing to balance"):
         plan(one, strategy)
@@ -300,7 +300,7 @@ def test_a_plan_is_written_and_read(tmp_path: Path) -> None:
     assert content["axes"][1]["edges"] == [-90, -25, 25, 90]
 
 
-def test_files_that_are_no_plan(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="is missing"):
         Plan.read(tmp_path / "plan.json")
     (tmp_path / "plan.json").write_text("{")
@@ -319,7 +319,7 @@ def test_the_text_of_a_plan() -> None:
     assert "reduces nothing" in plan_counts(AXES, COUNTS, budget=Budget(max_total=100)).to_text()
 
 
-def test_the_text_of_a_large_plan_shows_where_most_is_planned() -> None:
+def test_the_text_of_a_large_plan_shows_the_cells_with_the_most_planned_faces() -> None:
     axes = (
         Axis("a" * 90, "categorical", tuple(f"{k:0>60}" for k in range(20))),
         Axis("b", "categorical", tuple("stuvw")),

@@ -13,7 +13,7 @@ def celeba(make):
     return make("celeba")["source"]
 
 
-def test_attributes_are_answers_and_the_partition_is_the_split(celeba):
+def test_attributes_are_yes_or_no_and_the_partition_is_the_split(celeba):
     dataset = load_dataset(celeba)
     assert dataset.attributes == ("5_o_Clock_Shadow", "Female")
     assert set(dataset.table["5_o_Clock_Shadow"]) == {"no"}
@@ -26,7 +26,7 @@ def test_attributes_are_answers_and_the_partition_is_the_split(celeba):
     assert list(load_dataset(celeba, split="test").table["key"]) == ["000003.jpg"]
 
 
-def test_without_a_partition_all_is_used(celeba):
+def test_without_a_partition_all_images_are_used(celeba):
     (celeba / "list_eval_partition.txt").unlink()
     dataset = load_dataset(celeba)
     assert len(dataset) == 6
@@ -73,7 +73,7 @@ def test_broken_lists(celeba, content, message):
         load_dataset(celeba)
 
 
-def test_what_it_does_not_take(celeba):
+def test_a_file_column_is_refused(celeba):
     with pytest.raises(DatasetError, match="leave --file-column out"):
         load_dataset(celeba, options=LoadOptions(file_column="x"))
     (celeba / "list_attr_celeba.txt").unlink()

@@ -44,7 +44,7 @@ def test_the_outermost_folders_may_be_splits(tmp_path):
     assert list(load_dataset(tree, split="test").table["key"]) == ["test/dog/4.png"]
 
 
-def test_folders_that_are_called_like_splits_but_hold_images_are_classes(tmp_path):
+def test_folders_named_like_splits_that_contain_images_are_classes(tmp_path):
     dataset = load_dataset(make_tree(tmp_path, "train/1.png", "test/2.png"))
     assert dataset.attributes == ("class",)
     assert dataset.split is None
@@ -80,6 +80,6 @@ def test_a_linked_class_folder_is_reported_not_followed(tmp_path):
     assert [(p.kind, p.name) for p in dataset.problems] == [("unreadable image", "dog")]
 
 
-def test_no_class_folder(tmp_path):
+def test_a_folder_without_class_folders_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="lies in a class folder"):
         load_dataset(make_tree(tmp_path, "1.png"), reader="classes")

@@ -20,25 +20,25 @@ def loaded(any_kind) -> FaceDataset:
     return load_dataset(**any_kind[1])
 
 
-def test_the_suite_covers_every_reader_of_our_own(request):
+def test_the_suite_covers_every_built_in_reader(request):
     from dataset_files import MAKERS
 
     assert set(MAKERS) == set(BUILT_IN_READERS)
     assert reader_names()[: len(BUILT_IN_READERS)] == tuple(BUILT_IN_READERS)
 
 
-def test_it_is_recognised(any_kind, loaded):
+def test_the_format_is_detected(any_kind, loaded):
     kind, arguments = any_kind
     assert detect_reader(arguments["source"], arguments.get("labels")) == kind
     assert loaded.reader == kind
     assert load_dataset(**arguments, reader=kind).fingerprint() == loaded.fingerprint()
 
 
-def test_a_clean_set_has_no_problems(any_kind):
+def test_a_clean_data_set_has_no_problems(any_kind):
     assert load_dataset(**any_kind[1], strict=True).problems == ()
 
 
-def test_the_table(loaded):
+def test_the_table_has_a_row_per_image_and_unique_keys(loaded):
     assert len(loaded) == 6
     assert list(loaded.table.index) == list(range(6))
     assert loaded.table["key"].is_unique
@@ -82,7 +82,7 @@ def test_reading_twice_gives_the_same(any_kind, loaded):
     assert [again.encoded(i) for i in range(6)] == [loaded.encoded(i) for i in range(6)]
 
 
-def test_it_travels_by_pickle_and_serves_threads(loaded):
+def test_a_data_set_can_be_pickled_and_read_by_threads(loaded):
     loaded.encoded(0)  # opens what is opened late
     copy = pickle.loads(pickle.dumps(loaded))
     expected = [loaded.encoded(i) for i in range(6)]
@@ -98,18 +98,18 @@ def test_an_unknown_key_is_an_image_error(loaded, key):
         loaded.images.read(key)
 
 
-def test_arrays(loaded):
+def test_thumbnails(loaded):
     arrays, infos = load_thumbnails(loaded, 8, workers=2)
     assert arrays.shape == (6, 8, 8, 3)
     assert [(info.width, info.height) for info in infos] == [(12, 12)] * 6
 
 
-def test_missing_path(any_kind, tmp_path):
+def test_a_missing_path_is_refused(any_kind, tmp_path):
     with pytest.raises(DatasetError, match="does not exist"):
         load_dataset(tmp_path / "nowhere", reader=any_kind[0])
 
 
-def test_a_wrong_path_is_one_clear_error(any_kind, tmp_path):
+def test_a_wrong_path_is_an_error_of_faceaug_in_one_line(any_kind, tmp_path):
     kind = any_kind[0]
     empty = tmp_path / "empty"
     empty.mkdir()

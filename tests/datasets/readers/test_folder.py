@@ -49,13 +49,13 @@ def test_a_missing_file_column_names_the_nearest(faces, tmp_path):
         load_dataset(faces, tmp_path / "labels.csv", options=LoadOptions(file_column="flie"))
 
 
-def test_no_column_that_names_files(faces, tmp_path):
+def test_labels_without_a_column_of_file_names_are_refused(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,gender\nnot/here.png,x\n")
     with pytest.raises(DatasetError, match=r"'file' says 'not/here\.png'.*the columns are 'file', 'gender'"):
         load_dataset(faces, tmp_path / "l.csv")
 
 
-def test_a_telling_name_needs_only_one_file_that_is_there(faces, tmp_path):
+def test_a_column_with_a_usual_name_needs_one_existing_file(faces, tmp_path):
     rows = [f"gone{i}.png,x" for i in range(900)] + ["a.png,y"]
     (tmp_path / "l.csv").write_text("\n".join(["file,gender", *rows]))
     dataset = load_dataset(faces, tmp_path / "l.csv")
@@ -99,7 +99,7 @@ def test_bare_names_and_names_without_suffix(tmp_path):
     assert ("missing file", "same.png") in problems(dataset)  # two could be meant
 
 
-def test_a_bare_name_never_stands_for_another_folder(tmp_path):
+def test_a_name_with_a_folder_never_matches_another_folder(tmp_path):
     write_face(tmp_path / "set" / "a" / "1.png", 1)
     write_face(tmp_path / "set" / "a" / "2.png", 2)
     (tmp_path / "l.csv").write_text("file,v\na/1.png,x\nb/2.png,y\n")
@@ -108,7 +108,7 @@ def test_a_bare_name_never_stands_for_another_folder(tmp_path):
     assert ("missing file", "b/2.png") in problems(dataset)
 
 
-def test_labels_keep_their_meaning(faces, tmp_path):
+def test_text_and_numbers_of_labels_are_kept(faces, tmp_path):
     rows = ["file,age,glasses,code,note", "a.png,31,None,01,x", "b.png,,none,02,", "c.png,nan,NA,x3,z"]
     (tmp_path / "l.csv").write_text("\n".join(rows))
     table = load_dataset(faces, tmp_path / "l.csv").table
@@ -120,7 +120,7 @@ def test_labels_keep_their_meaning(faces, tmp_path):
     assert table["note"].isna().tolist() == [False, True, False]
 
 
-def test_a_column_of_ids_is_just_an_attribute(faces, tmp_path):
+def test_a_column_of_ids_is_an_attribute(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,person\n" + "".join(f"{n}.png,id-{n}\n" for n in "abcdef"))
     dataset = load_dataset(faces, tmp_path / "l.csv", strict=True)
     assert dataset.attributes == ("person",)
@@ -149,7 +149,7 @@ def test_each_kind_of_problem_is_reported(faces, tmp_path):
     "name",
     ["../secret.png", "../../secret.png", "sub/../../secret.png", "..\\secret.png", "a.png/../b.png", "C:\\secret.png"],
 )
-def test_names_that_climb_out_are_refused(faces, tmp_path, name):
+def test_names_that_leave_the_folder_are_refused(faces, tmp_path, name):
     write_face(tmp_path / "secret.png", 9)
     (tmp_path / "l.csv").write_text(f"file,gender\na.png,x\n{name},y\n")
     dataset = load_dataset(faces, tmp_path / "l.csv")
@@ -205,7 +205,7 @@ def test_the_folder_itself_may_be_a_link(faces, tmp_path):
     assert len(load_dataset(tmp_path / "link", tmp_path / "labels.csv", strict=True)) == 6
 
 
-def test_hidden_files_are_passed_over(faces, tmp_path):
+def test_hidden_files_are_ignored(faces, tmp_path):
     write_face(faces / "._a.png", 1)
     write_face(faces / "__MACOSX" / "a.png", 1)
     write_face(faces / ".cache" / "a.png", 1)
@@ -213,7 +213,7 @@ def test_hidden_files_are_passed_over(faces, tmp_path):
     assert len(load_dataset(faces, tmp_path / "labels.csv", strict=True)) == 6
 
 
-def test_what_is_called_jpg_but_is_none(faces, tmp_path):
+def test_files_with_the_suffix_of_an_image_and_other_content_are_reported(faces, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (9, 9)).save(faces / "g.gif")
@@ -227,7 +227,7 @@ def test_what_is_called_jpg_but_is_none(faces, tmp_path):
     assert "only JPEG, PNG and WebP" in details["h.jpg"]
 
 
-def test_an_image_under_a_strange_name_is_read(faces, tmp_path):
+def test_an_image_with_the_suffix_of_another_format_is_read(faces, tmp_path):
     (faces / "a.png").rename(faces / "a.dat")
     (tmp_path / "l.csv").write_text("file,gender\na.dat,x\n")
     assert load_dataset(faces, tmp_path / "l.csv").image(0).shape == (12, 12, 3)
@@ -267,7 +267,7 @@ def test_broken_and_missing_parquet(faces, tmp_path):
         load_dataset(faces, tmp_path / "none.csv")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_name(faces, tmp_path):
+def test_a_byte_order_mark_is_not_part_of_a_column_name(faces, tmp_path):
     (tmp_path / "l.csv").write_text("file,gender\na.png,x\n", encoding="utf-8-sig")
     assert load_dataset(faces, tmp_path / "l.csv").attributes == ("gender",)
 
@@ -294,12 +294,12 @@ def test_images_without_any_labels(faces):
         load_dataset(faces)
 
 
-def test_a_file_is_no_folder(faces):
+def test_a_file_in_place_of_a_folder_is_refused(faces):
     with pytest.raises(DatasetError, match="a file that no reader recognises"):
         load_dataset(faces / "a.png")
 
 
-def test_listing_is_sorted_and_finds_quickly(tmp_path):
+def test_a_listing_is_sorted_and_finds_names_quickly(tmp_path):
     for name in ("b/2.png", "a.png", "b/1.png", "B.PNG"):
         write_face(tmp_path / name, 1)
     assert Listing.of(tmp_path).images == ("B.PNG", "a.png", "b/1.png", "b/2.png")

@@ -93,7 +93,7 @@ def test_columns(tmp_path):
     assert list(load_dataset(path).table["key"]) == ["0", "1", "4", "5"]  # CelebA's 0 is training
 
 
-def test_a_shard_is_a_file_like_others(make):
+def test_a_shard_is_read_like_other_files(make):
     path = make("shards")["source"] / "shards" / "00001.h5"
     dataset = load_dataset(path)
     assert list(dataset.table["gender"]) == list(GENDERS[3:])
@@ -101,7 +101,7 @@ def test_a_shard_is_a_file_like_others(make):
     assert np.array_equal(dataset.image(0), FACES[3])
 
 
-def test_damage_is_found_row_by_row(tmp_path):
+def test_damage_is_reported_by_row(tmp_path):
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file.create_dataset("pixels", data=FACES, chunks=(1, 12, 12, 3), fletcher32=True)
     content = bytearray((tmp_path / "f.h5").read_bytes())
@@ -124,12 +124,12 @@ def test_damage_is_found_row_by_row(tmp_path):
         ({"images": FACES, "key": np.arange(6)}, "'key', a name that faceaug reserves"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path, data, message):
+def test_files_without_usable_images_are_refused(tmp_path, data, message):
     with pytest.raises(DatasetError, match=message):
         load_dataset(write(tmp_path / "f.h5", **data))
 
 
-def test_no_hdf5_file_and_labels_besides(tmp_path):
+def test_other_files_and_a_label_file_are_refused(tmp_path):
     (tmp_path / "f.h5").write_bytes(b"\x89HDF\r\n\x1a\n cut off")
     with pytest.raises(DatasetError, match="cannot be opened as an HDF5 file"):
         load_dataset(tmp_path / "f.h5")

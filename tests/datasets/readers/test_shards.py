@@ -58,14 +58,14 @@ def test_an_unknown_version_is_refused(make):
         load_dataset(path)
 
 
-def test_a_name_that_leads_out_is_refused(make):
+def test_a_name_that_leaves_the_folder_is_refused(make):
     path = make("shards")["source"]
     rewrite(path, lambda manifest: manifest["shards"][0].update(name="../00000.h5"))
     with pytest.raises(IntegrityError):
         load_dataset(path)
 
 
-def test_a_link_that_leads_out_is_refused(make, tmp_path):
+def test_a_link_that_leaves_the_folder_is_refused(make, tmp_path):
     path = make("shards")["source"]
     (path / "shards" / "00000.h5").rename(tmp_path / "00000.h5")
     (path / "shards" / "00000.h5").symlink_to(tmp_path / "00000.h5")
@@ -80,7 +80,7 @@ def test_a_changed_manifest_is_refused(make):
         load_dataset(path)
 
 
-def test_another_programs_manifest_is_not_ours(tmp_path):
+def test_a_manifest_of_another_program_is_ignored(tmp_path):
     (tmp_path / "manifest.json").write_text('{"format": "something else"}')
     with pytest.raises(DatasetError, match="no images"):
         load_dataset(tmp_path)

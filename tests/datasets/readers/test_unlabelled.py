@@ -18,7 +18,7 @@ def pictures(tmp_path):
     return tmp_path / "set"
 
 
-def test_a_tree_of_pictures(pictures):
+def test_a_tree_of_images(pictures):
     dataset = load_dataset(pictures, strict=True, options=LoadOptions(needs_labels=False))
     assert dataset.reader == "unlabelled"
     assert dataset.keys == ("a.png", "b/1.png", "b/2.png")
@@ -26,13 +26,13 @@ def test_a_tree_of_pictures(pictures):
     assert np.array_equal(dataset.image(0), face(1))
 
 
-def test_a_single_picture(pictures):
+def test_a_single_image(pictures):
     dataset = load_dataset(pictures / "a.png", options=LoadOptions(needs_labels=False))
     assert dataset.keys == ("a.png",)
     assert np.array_equal(dataset.image(0), face(1))
 
 
-def test_labels_are_read_where_there_are_any(faces):
+def test_labels_are_read_if_there_are_any(faces):
     (faces / "labels.csv").write_text((faces.parent / "labels.csv").read_text())
     dataset = load_dataset(faces, options=LoadOptions(needs_labels=False))
     assert dataset.reader == "folder"
@@ -47,7 +47,7 @@ def test_by_default_labels_are_needed(pictures):
         load_dataset(pictures / "a.png")
 
 
-def test_what_is_no_picture_stays_an_error(tmp_path):
+def test_paths_without_images_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DatasetError, match="a file that no reader recognises"):
         load_dataset(tmp_path / "notes.txt", options=LoadOptions(needs_labels=False))
@@ -57,7 +57,7 @@ def test_what_is_no_picture_stays_an_error(tmp_path):
         load_dataset(tmp_path / "nowhere", options=LoadOptions(needs_labels=False))
 
 
-def test_labels_are_not_ignored_silently(pictures, tmp_path):
+def test_a_label_file_is_never_ignored(pictures, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,v\na.png,1\n")
     with pytest.raises(DatasetError, match="takes no labels"):

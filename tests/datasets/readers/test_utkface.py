@@ -29,7 +29,7 @@ def test_names_become_labels(make):
         "_1_1_20170109142408075.jpg",
     ],
 )
-def test_malformed_names_are_reported_not_fatal(make, name):
+def test_malformed_names_are_reported(make, name):
     arguments = make("utkface")
     write_face(arguments["source"] / name, 9)
     dataset = load_dataset(**arguments)
@@ -40,13 +40,13 @@ def test_malformed_names_are_reported_not_fatal(make, name):
         load_dataset(**arguments, strict=True)
 
 
-def test_a_space_in_the_name_is_understood(make):
+def test_a_space_in_the_name_is_accepted(make):
     arguments = make("utkface")
     write_face(arguments["source"] / "24_0_1_20170116220224657 .jpg.chip.jpg", 9)
     assert len(load_dataset(**arguments, strict=True)) == 7
 
 
-def test_the_parts_of_the_full_set_are_folders(make):
+def test_images_may_be_in_several_folders(make):
     arguments = make("utkface")
     for index, path in enumerate(sorted(arguments["source"].glob("*.jpg"))):
         path.rename(
@@ -56,13 +56,13 @@ def test_the_parts_of_the_full_set_are_folders(make):
     assert len(load_dataset(**arguments, reader="utkface", strict=True)) == 6
 
 
-def test_no_name_is_understood(tmp_path):
+def test_a_folder_without_names_of_this_form_is_refused(tmp_path):
     write_face(tmp_path / "a.jpg", 1)
     with pytest.raises(DatasetError, match=r"no file name .* age_gender_race_date"):
         load_dataset(tmp_path, reader="utkface")
 
 
-def test_labels_given_besides(make, tmp_path):
+def test_a_label_file_is_refused(make, tmp_path):
     (tmp_path / "l.csv").write_text("file,v\n")
     with pytest.raises(DatasetError, match="leave the label file out"):
         load_dataset(**make("utkface"), labels=tmp_path / "l.csv", reader="utkface")
