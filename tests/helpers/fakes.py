@@ -1,4 +1,4 @@
-"""Generators for tests: pictures that say exactly what their latents are, and toy faces with attributes one can see."""
+"""Generators for tests: images that show exactly what their latents are, and toy faces with visible attributes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from faceaug.utils.typing import Floats
 
 
 class FakeGenerator:
-    """What all fakes share: w = w_mean + z A^T, and the paperwork of the protocol."""
+    """What all fakes share: w = w_mean + z A^T, and the other members of the protocol."""
 
     licence, origin = "none needed", "made up for tests"
 
@@ -34,7 +34,7 @@ class FakeGenerator:
         self.sha256 = self.hash_of(mixing, w_mean)
 
     def hash_of(self, *parts: Any) -> str:
-        """Return a hash of what decides the pictures, in place of the hash of a file of weights."""
+        """Return a hash of what decides the images, in place of the hash of a weights file."""
         digest = hashlib.sha256(self.name.encode())
         for part in parts:
             digest.update(np.ascontiguousarray(part).tobytes())
@@ -57,8 +57,8 @@ class FakeGenerator:
 class BlockGenerator(FakeGenerator):
     """Each coordinate of w is the grey of one of 4x4 blocks: a reading that is linear in w is linear by construction.
 
-    With `compute_warp` the picture shows w + bend * sin(w) instead, which is monotone for |bend| < 1 and not linear. Beyond
-    +-RANGE the grey saturates: what lies there cannot be reached.
+    With `bend` the image shows w + bend * sin(w) instead, which is monotone for |bend| < 1 and not linear. Beyond +-RANGE
+    the grey saturates: values there cannot be reached.
     """
 
     BLOCKS = 4
@@ -80,7 +80,7 @@ class BlockGenerator(FakeGenerator):
         return blocks.repeat_interleave(side, 2).repeat_interleave(side, 3).repeat(1, 3, 1, 1)
 
     def decode(self, images: Tensor) -> Floats:
-        """Return what the pictures show of w, float64 [N, D]."""
+        """Return what the images show of w, float64 [N, D]."""
         side = self.resolution // self.BLOCKS
         means = images.double().mean(1).unfold(1, side, side).unfold(2, side, side).mean((3, 4))
         return means.flatten(1).numpy()[:, : self.w_dim] * self.RANGE
@@ -98,14 +98,21 @@ class BlockReader:
         return self.offset + (self.generator.decode(images) - self.generator.w_mean) @ self.B.T
 
     def directions(self, **changes: Any) -> Directions:
-        """Return the directions that say exactly this."""
+        """Return the exact directions of these semantics."""
         covariance = self.generator.w_covariance
         count = len(self.B)
-        values: dict[str, Any] = dict(
-            names=tuple(f"s{k}" for k in range(count)), kinds=("attribute",) * count, units=("unit",) * count,
-            B=self.B, offset=self.offset, spread=np.sqrt(np.einsum("sd,de,se->s", self.B, covariance, self.B)),
-            r2=np.ones(count), w_mean=self.generator.w_mean, covariance=covariance, generator=self.generator.sha256,
-        )  # fmt: skip
+        values: dict[str, Any] = {
+            "names": tuple(f"s{k}" for k in range(count)),
+            "kinds": ("attribute",) * count,
+            "units": ("unit",) * count,
+            "B": self.B,
+            "offset": self.offset,
+            "spread": np.sqrt(np.einsum("sd,de,se->s", self.B, covariance, self.B)),
+            "r2": np.ones(count),
+            "w_mean": self.generator.w_mean,
+            "covariance": covariance,
+            "generator": self.generator.sha256,
+        }
         return Directions(**{**values, **changes})
 
 
@@ -118,7 +125,7 @@ def block_reader(generator: BlockGenerator, count: int, seed: int = 0) -> BlockR
 
 
 class ToyFaces(FakeGenerator):
-    """Toy faces of 64 px, w = z: a sum of fixed pictures, each weighed by a coordinate of w.
+    """Toy faces of 64 px, w = z: a sum of fixed images, each weighed by a coordinate of w.
 
     Coordinates 0 to 2 colour what is outside the face, 3 lightens the face, 4 lights its right side, 5 darkens a bar
     across the eyes, 6 lightens a spot below them; the rest are soft patterns that make each face another.
@@ -157,7 +164,7 @@ def soft(inside: Floats, edge: float) -> Floats:
 
 
 class ToyReader(torch.nn.Sequential):
-    """A trunk for probes of toy faces: one convolution over the whole picture, giving the coordinates of w."""
+    """A trunk for classifiers of toy faces: one convolution over the whole image, giving the coordinates of w."""
 
     WIDTH = 20
 
@@ -166,12 +173,12 @@ class ToyReader(torch.nn.Sequential):
 
     @classmethod
     def trunk(cls) -> tuple[ToyReader, int]:
-        """Make it, as an entry of `networks.TRUNKS`."""
+        """Return a trunk and its width, as an entry of `networks.TRUNKS` does."""
         return cls(), cls.WIDTH
 
 
-def toy_probe(trunk: str, tasks: Sequence[Task], steepness: float, blur: float, seed: int) -> Classifier:
-    """Return a probe that reads the bar and the spot of toy faces rightly, but for `blur` of its own.
+def toy_classifier(trunk: str, tasks: Sequence[Task], steepness: float, blur: float, seed: int) -> Classifier:
+    """Return a classifier that reads the bar and the spot of toy faces exactly, but for a random error of size `blur`.
 
     `networks.TRUNKS[trunk]` must be `ToyReader.trunk`. Tasks are "bar" (no, yes) and "spot" (a value), any of them.
     """
@@ -197,11 +204,11 @@ def toy_probe(trunk: str, tasks: Sequence[Task], steepness: float, blur: float, 
     return Classifier(net, trunk, tasks, calibrations)
 
 
-def write_toy_target(folder: Path, n: int = 200, *, codec: Codec = "png", seed: int = 1) -> tuple[Path, Path]:
-    """Write n toy faces and labels.csv (file, bar, spot): a dark bar is rare; returns the folder and the table."""
+def write_toy_dataset(folder: Path, n: int = 200, *, codec: Codec = "png", seed: int = 1) -> tuple[Path, Path]:
+    """Write n toy faces and labels.csv (file, bar, spot), and return the folder and the table. A dark bar is rare."""
     generator = ToyFaces()
     w = generator.draw(3 * n, seed)
-    w = w[np.abs(w[:, generator.BAR] - 0.7) > 0.3][:n]  # a bar is there or it is not
+    w = w[np.abs(w[:, generator.BAR] - 0.7) > 0.3][:n]  # no bar that is only half there
     pictures = as_bytes(generator.synthesize(torch.from_numpy(w)))
     images = folder / "images"
     images.mkdir(parents=True)
@@ -217,13 +224,8 @@ def write_toy_target(folder: Path, n: int = 200, *, codec: Codec = "png", seed: 
 
 
 def as_bytes(images: Tensor) -> NDArray[np.uint8]:
-    """Return pictures [N, 3, H, W] in [-1, 1] as uint8 [N, H, W, 3]."""
+    """Return images [N, 3, H, W] in [-1, 1] as uint8 [N, H, W, 3]."""
     return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def seeds(numbers: Sequence[int]) -> list[np.random.SeedSequence]:
-    """Return a seed sequence for each number."""
-    return [np.random.SeedSequence(number) for number in numbers]
 
 
 def signs(n: int, seed: int, side: int = 32) -> tuple[NDArray[np.uint8], NDArray[np.int64], Floats]:

@@ -1,7 +1,8 @@
-"""What tests of whole runs have in common: all that a folder holds, whether two hold the same, and interruptions."""
+"""What tests of whole runs share: all that a folder holds, whether two hold the same, and interruptions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from faceaug.shards.reader import ShardReader
 
 
 def columns(out: Path) -> dict[str, np.ndarray]:
-    """Every column of every sample, and the bytes of every image, in order."""
+    """Return every column of every sample, and the bytes of every image, in order."""
     parts: dict[str, list] = {}
     for entry in read_manifest(out).shards:
         with ShardReader(out / entry.name) as reader:
@@ -21,8 +22,8 @@ def columns(out: Path) -> dict[str, np.ndarray]:
     return {key: np.array(value, object if key == "bytes" else None) for key, value in parts.items()}
 
 
-def same(one: Path, two: Path) -> None:
-    """Fail unless two folders hold the same samples, bit for bit, and account for the same refusals."""
+def assert_same_samples(one: Path, two: Path) -> None:
+    """Fail unless two folders hold the same samples, bit for bit, and count the same refusals."""
     first, second = columns(one), columns(two)
     assert first.keys() == second.keys()
     for key, values in first.items():
@@ -33,13 +34,13 @@ def same(one: Path, two: Path) -> None:
     assert read_manifest(one).cells == read_manifest(two).cells
 
 
-def interrupt(stage: str, times: int):
-    """Return a progress callback that interrupts when a stage is told of for the given time."""
-    calls = []
+def interrupt(stage: str, times: int) -> Callable[[str, int, int], None]:
+    """Return a progress callback that interrupts when a stage reports for the given time."""
+    calls: list[str] = []
 
-    def told(name, done, total):
+    def progress(name: str, done: int, total: int) -> None:
         calls.append(name)
         if calls.count(stage) == times and name == stage:
             raise KeyboardInterrupt
 
-    return told
+    return progress

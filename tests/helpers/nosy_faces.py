@@ -1,4 +1,4 @@
-"""Faces that are a grey ball with a red nose, and a measurer that sees where the nose points: no training at all."""
+"""Faces that are a grey ball with a red nose, and an untrained estimator that sees where the nose points."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from fake_measurer import fake_measurer
+from fake_estimator import fake_estimator
 from torch import Tensor
 
 from faceaug.datasets.dataset import FaceDataset, load_dataset
@@ -22,22 +22,22 @@ RELIEF = 1 / (FOCAL + 1)
 
 
 def nosy(yaw: float, seed: int, side: int = 48, height: int | None = None) -> np.ndarray:
-    """A face, uint8 [height, side, 3], whose nose points to `yaw` degrees; the seed gives it its looks."""
+    """Return a face, uint8 [height, side, 3], whose nose points to `yaw` degrees; the rest of it is the seed's."""
     rows, columns = height or side, side
     down, across = ((2 * np.arange(n) + 1 - n) / min(rows, columns) for n in (rows, columns))
     y, x = np.meshgrid(down, across, indexing="ij")
     rng = np.random.default_rng(seed)
-    looks = sum(
+    shading = sum(
         a * np.cos(np.pi * (i * x + j * y) + p)
         for i, j, a, p in zip(*rng.integers(-2, 3, (2, 9)), rng.normal(0, 0.12, 9), rng.uniform(0, 6, 9), strict=True)
     )
-    grey = np.clip(0.1 - 0.4 * np.hypot(x, y) ** 2 + looks, -0.9, 0.5)
+    grey = np.clip(0.1 - 0.4 * np.hypot(x, y) ** 2 + shading, -0.9, 0.5)
     nose = np.exp(-(((x - np.sin(np.radians(yaw))) ** 2 + y**2) / 0.02))
     image = np.stack([grey + nose * (0.95 - grey), grey, grey], 2)
     return ((image.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
-def sees(images: Tensor) -> FaceFactors:
+def find_nose(images: Tensor) -> FaceFactors:
     """Read yaw off the nose, light off which side is brighter; depth is a bump in the middle."""
     red = (images[:, 0] - images[:, 1]).clamp(min=0)
     x, y = pixel_grid(images.shape[-1], images).unbind(-1)
@@ -51,15 +51,15 @@ def sees(images: Tensor) -> FaceFactors:
     return FaceFactors(depth, (images + 1) / 2, light, view)
 
 
-def nosy_measurer() -> FaceEstimator:
-    """A measurer that reads `nosy` faces in the framing they have, and refuses what has no nose."""
-    base = fake_measurer()
-    trust = replace(base.trust, thresholds=np.array([9.0, 9.0, 9.0, 0.0]))
-    return replace(base, reconstruct=sees, trust=trust, sha256="ab" * 32)
+def nosy_estimator() -> FaceEstimator:
+    """Return an estimator that reads `nosy` faces in the framing they have."""
+    base = fake_estimator()
+    tolerant = replace(base.confidence_model, limits=np.array([9.0, 9.0, 9.0, 0.0]))
+    return replace(base, reconstruct=find_nose, confidence_model=tolerant, sha256="ab" * 32)
 
 
-def nosy_dataset(folder: Path, count: int = 60, labels: bool = True) -> FaceDataset:
-    """Faces as PNG files with their measured yaw; nine in ten look ahead. Two in five are called round."""
+def nosy_dataset(folder: Path, count: int = 60) -> FaceDataset:
+    """Write faces as PNG files with their measured yaw; nine in ten look ahead, and two in five are labelled round."""
     rng = np.random.default_rng(4)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -69,7 +69,7 @@ def nosy_dataset(folder: Path, count: int = 60, labels: bool = True) -> FaceData
         (folder / f"{k:03d}.png").write_bytes(encode(image, "png"))
         canvas = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
         big = torch.nn.functional.interpolate(canvas, size=(192, 192), mode="bilinear", align_corners=False)
-        read = nosy_measurer().read(big, torch.ones(1), aligned=True).values[0, 0]
+        read = nosy_estimator().read(big, torch.ones(1), aligned=True).values[0, 0]
         rows.append(
             {"file": f"{k:03d}.png", "shape": "round" if k % 5 < 2 else "long", "weight": k % 7 + 0.5, "yaw": read}
         )

@@ -3,39 +3,109 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from faceaug.synthesis.config import AcceptanceThresholds, ConfigModel, RunConfig
+
+if TYPE_CHECKING:
+    from faceaug.datasets.dataset import FaceDataset
+    from faceaug.planning.plan import Plan
+    from faceaug.synthesis.engines.base import PreparationInputs
+    from faceaug.synthesis.fitted_models import FittedModels
+    from faceaug.utils.images import Codec
+    from faceaug.utils.threads import StageProgress
+
+_Config = TypeVar("_Config", bound=ConfigModel)
+
+LOOSE = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, face_quality=0.0, exposure=0.0, duplicate_bits=4)
+"""Thresholds that toy faces can pass, which are no faces. What each gate refuses is tested with the gates."""
+QUICK = RunConfig(survey_samples=256, workers=1, thresholds=LOOSE, report=False, corrections=2, candidates=4)
+"""A run of seconds on toy faces, with `make_small`."""
+
+
+def changed(config: _Config, **values: Any) -> _Config:
+    """Return a configuration with other values, checked as those of users are."""
+    return type(config)(**{**dict(config), **values})
+
 
 def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make runs on toy faces small: probes that read them, little training, small blocks, shards of a few samples."""
-    from fakes import ToyReader, toy_probe
+    """Replace training by classifiers that read toy faces exactly, and make blocks, searches and shards small."""
+    from fakes import ToyReader, toy_classifier
 
-    from faceaug.classifiers import classifier as probes
-    from faceaug.classifiers import face_quality as soundness
     from faceaug.classifiers import networks
+    from faceaug.classifiers.classifier import Calibration, Classifier, new_net
+    from faceaug.classifiers.face_quality import FACE_QUALITY_TASK
     from faceaug.classifiers.training import TrainedClassifiers
     from faceaug.shards.output_folder import OutputFolder
-    from faceaug.synthesis import setup as guide
-    from faceaug.synthesis.engines import latent_edit as block
 
-    def learn(arrays, tasks, labels, *, seed, measured, device, progress):
+    def exact_classifiers(images, tasks, labels, *, seed, measured, config, progress):
         progress(1, 1)
         labelled = [task for task in tasks if task.name not in measured]
-        steering = toy_probe("residual", labelled, 4.0, 0.0, seed) if labelled else None
-        return TrainedClassifiers(
-            steering, toy_probe("plain", tasks, 3.0, 0.05, seed + 1), {"steering": [], "judge": []}
-        )
+        guidance = toy_classifier("residual", labelled, 4.0, 0.0, seed) if labelled else None
+        held_out = toy_classifier("plain", tasks, 3.0, 0.05, seed + 1)
+        return TrainedClassifiers(guidance, held_out, {"guidance": [], "held_out": []})
 
-    def untrained(real, moderate, far, seed, device, progress):
-        assert len(moderate) == len(far) > 0
-        return probes.Classifier(probes.new_net("plain", [soundness.TASK], seed), "plain", [soundness.TASK], [even])
+    def untrained_face_quality(real, intact, distorted, seed, config, progress):
+        assert len(intact) == len(distorted) > 0
+        net, calibration = new_net("plain", [FACE_QUALITY_TASK], seed), Calibration(bias=(0.0, 0.0))
+        return Classifier(net, "plain", [FACE_QUALITY_TASK], [calibration])
 
-    even = probes.Calibration(bias=(0.0, 0.0))
     for name in ("residual", "plain"):
         monkeypatch.setitem(networks.TRUNKS, name, ToyReader.trunk)
-    monkeypatch.setattr(guide, "learn", learn)
-    monkeypatch.setattr(guide, "train_soundness", untrained)
-    for name, small in (("BLOCK", 8), ("OFFSPRING", 16), ("GENERATIONS", 1)):
-        monkeypatch.setattr(block, name, small)
-    monkeypatch.setattr("faceaug.synthesis.balance.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=8))
+    monkeypatch.setattr("faceaug.synthesis.fitted_models.train_classifiers", exact_classifiers)
+    monkeypatch.setattr("faceaug.synthesis.fitted_models.train_face_quality", untrained_face_quality)
+    make_blocks_small(monkeypatch)
+    monkeypatch.setattr("faceaug.synthesis.stages.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=8))
+
+
+def make_blocks_small(monkeypatch: pytest.MonkeyPatch, block: int = 8, offspring: int = 16) -> None:
+    """Let blocks of edits be of `block` attempts, and searches of one generation of `offspring` mixtures."""
+    engines = "faceaug.synthesis.engines"
+    for place in ("latent_editor", "latent_edit"):
+        monkeypatch.setattr(f"{engines}.{place}.EDIT_BLOCK", block)
+    monkeypatch.setattr(f"{engines}.latent_editor.OFFSPRING", offspring)
+    monkeypatch.setattr(f"{engines}.latent_editor.GENERATIONS", 1)
+
+
+def small_plan(dataset: FaceDataset, by: str, total: int) -> Plan:
+    """Return a plan of `total` samples, shared among the cells."""
+    from faceaug.analysis.analyze import analyze
+    from faceaug.planning.plan import Budget, plan
+
+    return plan(analyze(dataset, by), "min:200", Budget(max_total=total))
+
+
+def preparation_inputs(
+    dataset: FaceDataset, folder: Path, codec: Codec = "png", progress: StageProgress | None = None
+) -> PreparationInputs:
+    """Return what an engine is prepared with."""
+    from faceaug.datasets.thumbnails import load_thumbnails
+    from faceaug.synthesis.engines.base import PreparationInputs
+
+    return PreparationInputs(load_thumbnails(dataset, 64)[0], codec, folder, progress or (lambda *_: None))
+
+
+def fit_toys(
+    dataset: FaceDataset,
+    folder: Path,
+    *,
+    by: str = "bar,spot:-3/0/3",
+    config: RunConfig = QUICK,
+    codec: Codec = "png",
+    progress: StageProgress | None = None,
+    **given: Any,
+) -> FittedModels:
+    """Fit what edits of toy faces need, or read it from the folder; `given` replaces fields of the inputs."""
+    from dataclasses import replace
+
+    from fakes import ToyFaces
+
+    from faceaug.synthesis.fitted_models import FitInputs, fit_models
+    from faceaug.synthesis.request import check_request
+
+    request = check_request(dataset, small_plan(dataset, by, 8), config)
+    inputs = FitInputs.of(request, preparation_inputs(dataset, folder, codec, progress), ToyFaces(), None)
+    return fit_models(replace(inputs, **given))

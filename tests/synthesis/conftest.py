@@ -1,7 +1,11 @@
 """Fixtures: runs on toy faces that are quick."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import pytest
-from quick_runs import make_small
+from quick_runs import QUICK, changed, fit_toys, make_small
 
 
 @pytest.fixture
@@ -11,7 +15,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def module_quick():
+def module_quick() -> Iterator[None]:
     """Make runs on toy faces small while the fixtures of a module are made, and whatever comes between."""
     with pytest.MonkeyPatch.context() as patched:
         make_small(patched)
@@ -30,18 +34,9 @@ def toy_dataset(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def toy_guide(toy_dataset, tmp_path_factory: pytest.TempPathFactory, module_quick):
-    """What a run on toy faces by bar and spot (two bins) knows before its first sample; samples are left raw."""
-    from fakes import ToyFaces
+def toy_models(toy_dataset, tmp_path_factory: pytest.TempPathFactory, module_quick):
+    """What is fitted for a run on toy faces by bar and spot (two bins) before its first sample; samples are left raw."""
+    from faceaug.synthesis.config import AcceptanceThresholds
 
-    from faceaug.analysis.axes import build_axis, parse_by
-    from faceaug.datasets.thumbnails import load_thumbnails
-    from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
-    from faceaug.synthesis.setup import fit_models
-
-    axes = [build_axis(toy_dataset.table, spec) for spec in parse_by("bar,spot:-3/0/3")]
-    arrays, _ = load_thumbnails(toy_dataset, 64)
-    return fit_models(
-        toy_dataset, arrays, axes, ToyFaces(), tmp_path_factory.mktemp("models"), seed=0, keep=(), draws=256,
-        thresholds=AcceptanceThresholds(), harmonize=False, codec="png", workers=1, batch_size=64, device="cpu", progress=lambda *_: None,
-    )  # fmt: skip
+    config = changed(QUICK, harmonize=False, thresholds=AcceptanceThresholds())
+    return fit_toys(toy_dataset, tmp_path_factory.mktemp("models"), config=config)

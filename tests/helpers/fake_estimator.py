@@ -1,4 +1,4 @@
-"""A measurer without any training, which reads the slope of a picture's brightness, and faces for a short one."""
+"""An estimator without any training, which reads the slope of an image's brightness, and faces for a short training."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from fakes import FakeGenerator, soft
 from torch import Tensor
 
-from faceaug.generators.draws import sample_pool
+from faceaug.generators.pool import sample_pool
 from faceaug.measurement.alignment import Aligner, AlignmentNet, train_alignment
 from faceaug.measurement.confidence import ConfidenceModel
 from faceaug.measurement.estimator import FaceEstimator
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import pixel_grid
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.images import encode
 
 
@@ -48,16 +47,15 @@ class PlainFaces(FakeGenerator):
 
 @lru_cache(maxsize=1)
 def taught_aligner() -> Aligner:
-    """Teach an alignment plain faces, in six seconds: their light is left as it is."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("faceaug.measurement.alignment_data.photometry", lambda images, rng: images)
-        return train_alignment(sample_pool(PlainFaces(), 256, 1).images, steps=120, batch=24, seed=1)
+    """Train an alignment on plain faces in six seconds, without photometric jitter."""
+    faces = sample_pool(PlainFaces(), 256, 1).images
+    return train_alignment(faces, steps=120, batch_size=24, seed=1, jitter=lambda images, rng: images)
 
 
 def reconstruct(images: Tensor) -> FaceFactors:
-    """Brighter to the right is a face turned and lit to the right; the picture is its own albedo on a flat face.
+    """Read an image that is brighter to the right as a face turned and lit to the right, flat and with itself as albedo.
 
-    Of a picture that is much more red than green nothing is explained.
+    Nothing of an image that is much more red than green is explained.
     """
     grey = images.mean(1)
     x, y = pixel_grid(images.shape[-1], images).unbind(-1)
@@ -71,7 +69,7 @@ def reconstruct(images: Tensor) -> FaceFactors:
 
 
 def still_aligner() -> Aligner:
-    """An alignment that finds a face in every picture and never moves: it ends at the first start."""
+    """Return an alignment that finds a face in every image and never moves: it ends at the first start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = AlignmentNet()
@@ -81,10 +79,10 @@ def still_aligner() -> Aligner:
     return Aligner(net)
 
 
-def fake_measurer() -> FaceEstimator:
-    """The same confidence of 0.88 for all, and refusals of what is not explained."""
-    count = len(NAMES)
-    trust = ConfidenceModel(
+def fake_estimator() -> FaceEstimator:
+    """Return an estimator with a confidence of 0.88 for all, which refuses what is not explained."""
+    count = len(FACTOR_NAMES)
+    confidence_model = ConfidenceModel(
         spread=np.array([10.0, 10, 10, 10, 10, 0.1]),
         centre=np.zeros((count, 5)),
         scale=np.ones((count, 5)),
@@ -93,11 +91,11 @@ def fake_measurer() -> FaceEstimator:
         limits=np.array([0.6, 3.0, 1.0, 0.0]),
         presence=np.array([1.0, 0.0, 0.0]),
     )
-    return FaceEstimator(reconstruct, still_aligner(), trust)
+    return FaceEstimator(reconstruct, still_aligner(), confidence_model)
 
 
 def slope(strength: float, side: int = 48, height: int | None = None, red: float = 0.0) -> np.ndarray:
-    """A picture, uint8 [height, side, 3], that is brighter to the right by `strength` in [-1, 1]."""
+    """Return an image, uint8 [height, side, 3], that is brighter to the right by `strength` in [-1, 1]."""
     across = np.linspace(-1, 1, side) * strength * 0.9
     down = np.linspace(0.2, -0.2, height or side)
     grey = np.clip(across[None, :] + down[:, None], -1, 1)
@@ -106,7 +104,7 @@ def slope(strength: float, side: int = 48, height: int | None = None, red: float
 
 
 def write_slopes(folder: Path, strengths: list[float]) -> Path:
-    """Write a picture a strength (00.png, 01.png ...) and return the folder; there are no labels."""
+    """Write an image for each strength (00.png, 01.png ...) and return the folder; there are no labels."""
     folder.mkdir(parents=True, exist_ok=True)
     for k, strength in enumerate(strengths):
         (folder / f"{k:02d}.png").write_bytes(encode(slope(strength), "png"))
