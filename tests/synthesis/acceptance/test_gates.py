@@ -1,4 +1,4 @@
-"""Each gate passes and refuses round its limit; the first that refuses names the reason; others plug in."""
+"""Each gate passes and refuses at its threshold; the first that refuses gives the reason; others plug in."""
 
 from __future__ import annotations
 
@@ -8,51 +8,55 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pytest
 import torch
+from quick_runs import changed
 
 from faceaug.errors import FaceaugError
 from faceaug.synthesis.acceptance import gates
-from faceaug.synthesis.acceptance.gates import (
-    BUILT_IN,
-    AcceptanceThresholds,
-    CandidateBatch,
-    all_gates,
-    gate_marks,
-    refuse,
-)
+from faceaug.synthesis.acceptance.gates import BUILT_IN, CandidateBatch, all_gates, gate_identities, refuse
+from faceaug.synthesis.config import AcceptanceThresholds
 
-LIMITS = AcceptanceThresholds(confidence=0.7, judge=0.5, drift=0.4, spill=0.6)
+THRESHOLDS = AcceptanceThresholds(confidence=0.7, held_out=0.5, drift=0.4, spill=0.6)
 
 
 def batch(n=3, **changes) -> CandidateBatch:
-    """Samples that every gate lets pass, but for what is changed."""
-    pictures = torch.zeros(n, 3, 8, 8)
-    values = dict(
-        images=pictures, origin_images=pictures, confidence=np.full((n, 2), 0.9), judged=np.full((n, 2), 0.9),
-        drift=np.zeros(n), spill=np.zeros(n), plausibility=np.full(n, 0.5), realism=np.full(n, 0.5),
-        soundness=np.full(n, 0.5), misexposure=np.full(n, 0.5), discolouring=np.full(n, 0.5), limits=LIMITS,
-    )  # fmt: skip
+    """Return samples that every gate lets pass, but for what is changed."""
+    images, half = torch.zeros(n, 3, 8, 8), np.full(n, 0.5)
+    values = {
+        "images": images,
+        "origin_images": images,
+        "confidence": np.full((n, 2), 0.9),
+        "held_out": np.full((n, 2), 0.9),
+        "drift": np.zeros(n),
+        "spill": np.zeros(n),
+        "plausibility": half,
+        "realism": half,
+        "face_quality": half,
+        "misexposure": half,
+        "discolouring": half,
+        "thresholds": THRESHOLDS,
+    }
     return CandidateBatch(**{**values, **changes})
 
 
 @pytest.mark.parametrize(
-    ("gate", "field", "limit", "above"),
+    ("gate", "field", "threshold", "above"),
     [
         ("plausible", "plausibility", 1.0, True),
         ("well exposed", "misexposure", 1.0, True),
         ("natural colour", "discolouring", 1.0, True),
-        ("sound face", "soundness", 0.0, False),
+        ("face quality", "face_quality", 0.0, False),
         ("realistic", "realism", 1.0, True),
-        ("attribute reached", "confidence", LIMITS.confidence, False),
-        ("judge agrees", "judged", LIMITS.judge, False),
-        ("scene kept", "drift", LIMITS.drift, True),
-        ("face only", "spill", LIMITS.spill, True),
+        ("attribute reached", "confidence", THRESHOLDS.confidence, False),
+        ("held-out classifier agrees", "held_out", THRESHOLDS.held_out, False),
+        ("scene kept", "drift", THRESHOLDS.drift, True),
+        ("change inside the face", "spill", THRESHOLDS.spill, True),
     ],
 )
-def test_round_its_limit(gate, field, limit, above):
-    bad, good = (limit + 1e-9, limit - 1e-9) if above else (limit - 1e-9, limit + 1e-9)
-    values = np.array([good, bad, limit])
-    if field in ("confidence", "judged"):
-        values = np.stack([np.full(3, 0.9), values], 1)  # every asked attribute has to pass
+def test_a_gate_refuses_beyond_its_threshold(gate, field, threshold, above):
+    bad, good = (threshold + 1e-9, threshold - 1e-9) if above else (threshold - 1e-9, threshold + 1e-9)
+    values = np.array([good, bad, threshold])
+    if field in ("confidence", "held_out"):
+        values = np.stack([np.full(3, 0.9), values], 1)  # every requested attribute has to pass
     found = batch(**{field: values})
     np.testing.assert_array_equal(BUILT_IN[gate](found), [True, False, True])
     assert refuse(found, BUILT_IN) == [None, gate, None]
@@ -60,7 +64,17 @@ def test_round_its_limit(gate, field, limit, above):
 
 @pytest.mark.parametrize(
     "field",
-    ["confidence", "judged", "drift", "spill", "plausibility", "realism", "soundness", "misexposure", "discolouring"],
+    [
+        "confidence",
+        "held_out",
+        "drift",
+        "spill",
+        "plausibility",
+        "realism",
+        "face_quality",
+        "misexposure",
+        "discolouring",
+    ],
 )
 def test_what_was_not_measured_is_refused(field):
     """NaN is no pass: a reading that failed must not slip through."""
@@ -69,30 +83,43 @@ def test_what_was_not_measured_is_refused(field):
     assert [reason is None for reason in refuse(batch(**{field: value}), BUILT_IN)] == [True, False, True]
 
 
-def test_every_limit_of_the_probes_and_the_scene_is_used():
-    found = batch(confidence=np.full((1, 1), 0.65), judged=np.full((1, 1), 0.45), drift=np.array([0.45]),
-                  spill=np.array([0.65]), n=1)  # fmt: skip
-    for name, value in (("confidence", 0.6), ("judge", 0.4), ("drift", 0.5), ("spill", 0.7)):
-        gate = {"confidence": "attribute reached", "judge": "judge agrees", "drift": "scene kept", "spill": "face only"}
-        assert not BUILT_IN[gate[name]](found)[0]
-        assert BUILT_IN[gate[name]](replace(found, limits=replace(LIMITS, **{name: value})))[0]
+@pytest.mark.parametrize(
+    ("name", "value", "gate"),
+    [
+        ("confidence", 0.6, "attribute reached"),
+        ("held_out", 0.4, "held-out classifier agrees"),
+        ("drift", 0.5, "scene kept"),
+        ("spill", 0.7, "change inside the face"),
+    ],
+)
+def test_thresholds_of_the_classifiers_and_the_scene_are_used(name, value, gate):
+    found = batch(
+        confidence=np.full((1, 1), 0.65),
+        held_out=np.full((1, 1), 0.45),
+        drift=np.array([0.45]),
+        spill=np.array([0.65]),
+        n=1,
+    )
+    assert not BUILT_IN[gate](found)[0]
+    assert BUILT_IN[gate](replace(found, thresholds=changed(THRESHOLDS, **{name: value})))[0]
 
 
-def test_every_built_in_gate_is_tested_round_its_limit():
-    assert {case[0] for case in test_round_its_limit.pytestmark[0].args[1]} == set(BUILT_IN)
+def test_every_built_in_gate_is_tested_at_its_threshold():
+    cases = test_a_gate_refuses_beyond_its_threshold.pytestmark[0].args[1]
+    assert {case[0] for case in cases} == set(BUILT_IN)
 
 
 def test_the_first_that_refuses_gives_the_reason():
     found = batch(plausibility=np.array([2.0, 0.5, 2.0]), spill=np.array([9.0, 9.0, 0.0]))
-    assert refuse(found, BUILT_IN) == ["plausible", "face only", "plausible"]
+    assert refuse(found, BUILT_IN) == ["plausible", "change inside the face", "plausible"]
     backwards = dict(reversed(BUILT_IN.items()))
-    assert refuse(found, backwards) == ["face only", "face only", "plausible"]
+    assert refuse(found, backwards) == ["change inside the face", "change inside the face", "plausible"]
     assert refuse(found, {}) == [None, None, None]
 
 
 def test_an_empty_batch_has_no_reasons():
     empty = {f.name: getattr(batch(), f.name)[:0] for f in fields(CandidateBatch)[:-3]}
-    assert refuse(CandidateBatch(**empty, limits=LIMITS), BUILT_IN) == []
+    assert refuse(CandidateBatch(**empty, thresholds=THRESHOLDS), BUILT_IN) == []
 
 
 class Point:
@@ -117,10 +144,10 @@ def test_gates_of_others_are_asked_last_and_in_order(monkeypatch):
 
     points = {"faceaug.gates": [Point("zebra", never), Point("dark enough", dark)]}
     monkeypatch.setattr(gates, "entry_points", lambda group: points[group])
-    found = batch(images=torch.tensor([-0.5, 0.5, -0.5])[:, None, None, None].expand(3, 3, 8, 8),
-                  spill=np.array([0.0, 0.0, 9.0]))  # fmt: skip
+    images = torch.tensor([-0.5, 0.5, -0.5])[:, None, None, None].expand(3, 3, 8, 8)
+    found = batch(images=images, spill=np.array([0.0, 0.0, 9.0]))
     assert list(all_gates()) == [*BUILT_IN, "dark enough", "zebra"]
-    assert refuse(found, all_gates()) == ["zebra", "dark enough", "face only"]
+    assert refuse(found, all_gates()) == ["zebra", "dark enough", "change inside the face"]
     assert asked == [found]
 
 
@@ -146,19 +173,19 @@ def test_a_plug_in_of_another_version_is_another_gate(monkeypatch):
     point = EntryPoint("dark", "json:loads", "faceaug.gates")
     monkeypatch.setattr(gates, "entry_points", lambda group: [point])
     monkeypatch.setattr("json.__version__", "7", raising=False)
-    marks = [gate_marks()]
+    identities = [gate_identities()]
     monkeypatch.setattr("json.__version__", "8")
-    marks.append(gate_marks())
+    identities.append(gate_identities())
     point = EntryPoint("dark", "json:dumps", "faceaug.gates")
-    marks.append(gate_marks())
+    identities.append(gate_identities())
     vars(point)["dist"] = Distribution
-    marks.append(gate_marks())
+    identities.append(gate_identities())
     Distribution.version = "1.1"
-    marks.append(gate_marks())
-    assert all("dark" in found for found in marks)
-    assert len({tuple(found) for found in marks}) == 5
+    identities.append(gate_identities())
+    assert all("dark" in found for found in identities)
+    assert len({tuple(found) for found in identities}) == 5
     monkeypatch.setattr(gates, "entry_points", lambda group: [])
-    assert gate_marks() == sorted(BUILT_IN)
+    assert gate_identities() == sorted(BUILT_IN)
 
 
 def test_without_others_the_built_in_ones_are_all(monkeypatch):
@@ -167,11 +194,11 @@ def test_without_others_the_built_in_ones_are_all(monkeypatch):
     assert gates.DUPLICATE not in BUILT_IN
 
 
-def test_labels_of_a_real_face_are_asked_for_as_its_photograph_has_them():
+def test_labels_of_a_real_face_must_be_as_sure_as_in_its_photograph():
     sure, unsure = np.array([[0.9, 0.9], [0.9, 0.2], [0.9, 0.2]]), np.array([[0.7, 0.5], [0.7, 0.1], [0.7, 0.3]])
     for field, least, gate in (
         ("confidence", "least_confidence", "attribute reached"),
-        ("judged", "least_judged", "judge agrees"),
+        ("held_out", "least_held_out", "held-out classifier agrees"),
     ):
         assert refuse(batch(**{field: sure}), BUILT_IN) == [None, gate, gate]
         assert refuse(batch(**{field: sure, least: unsure}), BUILT_IN) == [None, None, gate]

@@ -1,4 +1,4 @@
-"""Near-copies: hashes that hold under small changes and tell pictures apart, and a memory in which the first stays."""
+"""Near-copies: hashes that hold under small changes and tell images apart, and an index in which the first stays."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def faces():
     return generator.synthesize(torch.from_numpy(generator.draw(60, seed=2)))
 
 
-def test_identical_pictures_hash_alike_in_any_company(faces):
-    marks = hashes(faces)
-    assert marks.dtype == np.uint64
-    assert marks.shape == (60,)
-    np.testing.assert_array_equal(hashes(faces[[7, 3]]), marks[[7, 3]])
-    np.testing.assert_array_equal(hashes(faces.clone()), marks)
+def test_identical_images_hash_alike_in_any_company(faces):
+    values = hashes(faces)
+    assert values.dtype == np.uint64
+    assert values.shape == (60,)
+    np.testing.assert_array_equal(hashes(faces[[7, 3]]), values[[7, 3]])
+    np.testing.assert_array_equal(hashes(faces.clone()), values)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_near_copies_hash_near(faces, change):
     assert (bits <= NEAR).mean() > 0.9
 
 
-def test_unrelated_pictures_hash_far(faces):
+def test_unrelated_images_hash_far(faces):
     noise = torch.nn.functional.interpolate(
         torch.rand(80, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1, size=(64, 64), mode="bilinear"
     )
-    marks = hashes(noise)
-    others = np.concatenate([differing_bits(a, np.delete(marks, i)) for i, a in enumerate(marks)])
+    values = hashes(noise)
+    others = np.concatenate([differing_bits(a, np.delete(values, i)) for i, a in enumerate(values)])
     assert 28 < others.mean() < 36  # as random bits do
     assert (others > NEAR).all()
 
@@ -61,7 +61,7 @@ def test_half_of_the_bits_are_set(faces):
     assert ((ones >= 31) & (ones <= 33)).all()
 
 
-def test_no_pictures_no_hashes():
+def test_no_images_no_hashes():
     assert hashes(torch.empty(0, 3, 64, 64)).shape == (0,)
 
 
@@ -72,22 +72,22 @@ def test_differing_bits_are_counted(one, others):
     assert found.tolist() == [bin(one ^ other).count("1") for other in others]
 
 
-def test_memory_starts_with_the_real_faces():
+def test_the_index_starts_with_the_real_faces():
     real = np.array([0b1111, 0xFF << 40], np.uint64)
-    memory = DuplicateIndex(real, 2)
-    assert memory.near(np.uint64(0b1111))
-    assert memory.near(np.uint64(0b0011))
-    assert not memory.near(np.uint64(0b0001))
-    memory.add(np.uint64(0b0001))
-    assert memory.near(np.uint64(0b0001))
+    index = DuplicateIndex(real, 2)
+    assert index.near(np.uint64(0b1111))
+    assert index.near(np.uint64(0b0011))
+    assert not index.near(np.uint64(0b0001))
+    index.add(np.uint64(0b0001))
+    assert index.near(np.uint64(0b0001))
     np.testing.assert_array_equal(real, [0b1111, 0xFF << 40])  # the caller's array is left alone
 
 
-def test_an_empty_memory_knows_nothing():
-    memory = DuplicateIndex(np.empty(0, np.uint64), 64)
-    assert not memory.near(np.uint64(5))
-    memory.add(np.uint64(0))
-    assert memory.near(np.uint64(5))
+def test_an_empty_index_knows_nothing():
+    index = DuplicateIndex(np.empty(0, np.uint64), 64)
+    assert not index.near(np.uint64(5))
+    index.add(np.uint64(0))
+    assert index.near(np.uint64(5))
 
 
 @settings(max_examples=30, deadline=None)
@@ -97,32 +97,32 @@ def test_the_first_stays(seed, within, real_count):
     rng = np.random.default_rng(seed)
     values = [int(v) for v in rng.integers(0, 2**64, 8, dtype=np.uint64)]
     stream = [values[rng.integers(8)] ^ (1 << int(rng.integers(64))) * int(rng.integers(2)) for _ in range(40)]
-    real, made = stream[:real_count], stream[real_count:]
-    memory, taken = DuplicateIndex(np.array(real, np.uint64), within), []
-    for value in made:
-        if not memory.near(np.uint64(value)):
-            memory.add(np.uint64(value))
+    real, generated = stream[:real_count], stream[real_count:]
+    index, taken = DuplicateIndex(np.array(real, np.uint64), within), []
+    for value in generated:
+        if not index.near(np.uint64(value)):
+            index.add(np.uint64(value))
             taken.append(value)
     expected = []
-    for value in made:
+    for value in generated:
         if all(bin(value ^ known).count("1") > within for known in [*real, *expected]):
             expected.append(value)
     assert taken == expected
 
 
-def test_memory_grows_and_forgets_nothing():
+def test_the_index_grows_and_forgets_nothing():
     values = np.random.default_rng(0).integers(0, 2**64, 2500, dtype=np.uint64)
-    memory = DuplicateIndex(values[:3], 0)
+    index = DuplicateIndex(values[:3], 0)
     for value in values[3:]:
-        assert not memory.near(value)
-        memory.add(value)
-    assert all(memory.near(value) for value in values)
-    assert not memory.near(values[0] ^ np.uint64(1))
+        assert not index.near(value)
+        index.add(value)
+    assert all(index.near(value) for value in values)
+    assert not index.near(values[0] ^ np.uint64(1))
 
 
-def test_two_pictures_of_one_photograph_are_near_copies_of_each_other():
+def test_two_images_of_one_photograph_are_near_copies_of_each_other():
     """Only the photograph itself is passed over, not what was accepted with the same hash."""
-    memory = DuplicateIndex(np.array([0b1111, 0xFF << 40], np.uint64), 2)
-    assert not memory.near(np.uint64(0b1111), np.uint64(0b1111))
-    memory.add(np.uint64(0b1111))
-    assert memory.near(np.uint64(0b1111), np.uint64(0b1111))
+    index = DuplicateIndex(np.array([0b1111, 0xFF << 40], np.uint64), 2)
+    assert not index.near(np.uint64(0b1111), np.uint64(0b1111))
+    index.add(np.uint64(0b1111))
+    assert index.near(np.uint64(0b1111), np.uint64(0b1111))

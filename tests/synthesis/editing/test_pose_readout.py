@@ -1,4 +1,4 @@
-"""Directions found without labels, put to work: they are read, kept and steered by, and samples are measured again."""
+"""Directions found without labels in a run: edits are read, kept and guided by them, and samples are measured again."""
 
 from __future__ import annotations
 
@@ -8,38 +8,35 @@ import numpy as np
 import pytest
 import torch
 from bundles import small_bundle
-from fake_measurer import fake_measurer, reconstruct, slope
+from fake_estimator import fake_estimator, reconstruct, slope
 from fakes import BlockGenerator, ToyFaces
-from toy_found import ToyEnvironment, toy_found
+from quick_runs import QUICK, changed, small_plan
+from toy_directions import ToyPoseLightReader, toy_directions
 
-from faceaug.analysis.analyze import analyze
 from faceaug.errors import GeneratorError
-from faceaug.planning.plan import Budget as PlanLimits
-from faceaug.planning.plan import plan
-from faceaug.reconstruction.semantics import NAMES
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
-from faceaug.synthesis import balance as run
-from faceaug.synthesis.acceptance.gates import AcceptanceThresholds
-from faceaug.synthesis.balance import RunConfig, balance
-from faceaug.synthesis.editing import pose_readout as environment
+from faceaug.synthesis.balance import balance
+from faceaug.synthesis.editing import pose_readout
 from faceaug.synthesis.editing.pose_readout import LearnedDirections, PoseLightReader, find_directions
 from faceaug.synthesis.editing.readout import SCENE
-from faceaug.synthesis.engines.latent_edit import ELSEWHERE
+from faceaug.synthesis.engines import latent_edit
+from faceaug.synthesis.engines.latent_editor import ELSEWHERE
 
-YAW, LIGHT_X = NAMES.index("yaw"), NAMES.index("light_x")
+YAW, LIGHT_X = FACTOR_NAMES.index("yaw"), FACTOR_NAMES.index("light_x")
 
 
-def pictures(strengths: list[float]) -> torch.Tensor:
+def images_of(strengths: list[float]) -> torch.Tensor:
     stacked = np.stack([slope(strength, 32) for strength in strengths])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def test_pictures_are_read_in_the_units_of_measurements():
-    images = pictures(np.linspace(-0.8, 0.8, 70).tolist())  # more than go through the network at once
+def test_images_are_read_in_the_units_of_measurements():
+    images = images_of(np.linspace(-0.8, 0.8, 70).tolist())  # more than go through the network at once
     read = PoseLightReader(reconstruct)(images)
-    assert read.shape == (70, len(NAMES))
+    assert read.shape == (70, len(FACTOR_NAMES))
     assert (np.diff(read[:, YAW]) > 0).all()
     np.testing.assert_allclose(read[:, YAW], -PoseLightReader(reconstruct)(images.flip(-1))[:, YAW], atol=1e-4)
     scaled = PoseLightReader(reconstruct, slope=np.full(6, 2.0), offset=np.full(6, 3.0))(images)
@@ -63,22 +60,22 @@ def test_readings_are_put_in_the_terms_of_measurements():
     np.testing.assert_array_equal(again.sigma, fitted.sigma)
 
 
-@pytest.mark.parametrize("told", [0, 20])
-def test_few_measurements_are_no_terms(told):
+@pytest.mark.parametrize("count", [0, 20])
+def test_too_few_measurements_are_refused(count):
     read = np.random.default_rng(0).normal(size=(60, 6))
     measured = np.full_like(read, np.nan)
-    measured[:told] = 2 * read[:told]
-    with pytest.raises(GeneratorError, match=f"{told} of 60 drawn faces can be measured"):
+    measured[:count] = 2 * read[:count]
+    with pytest.raises(GeneratorError, match=f"{count} of 60 generated faces can be measured"):
         PoseLightReader(reconstruct).in_terms_of(read, measured)
 
 
-def test_finished_pictures_are_measured_as_photographs():
-    found = LearnedDirections(small_bundle(), PoseLightReader(reconstruct), fake_measurer(), ("yaw",))
-    values = found.measure([slope(0.5, 60, 48), slope(-0.5, 48), slope(0.2, 48, red=1.0)])
+def test_samples_are_measured_as_photographs():
+    learned = LearnedDirections(small_bundle(), PoseLightReader(reconstruct), fake_estimator(), ("yaw",))
+    values = learned.measure([slope(0.5, 60, 48), slope(-0.5, 48), slope(0.2, 48, red=1.0)])
     assert values.shape == (3, 6)
     assert values[0, YAW] > 0 > values[1, YAW]
-    assert np.isnan(values[2]).all()  # of which nothing is explained
-    assert found.measure([]).shape == (0, 6)
+    assert np.isnan(values[2]).all()  # nothing of it is explained
+    assert learned.measure([]).shape == (0, 6)
 
 
 def test_directions_must_fit_the_generator(tmp_path, monkeypatch):
@@ -86,14 +83,14 @@ def test_directions_must_fit_the_generator(tmp_path, monkeypatch):
     own, other = tmp_path / "own.safetensors", tmp_path / "other.safetensors"
     small_bundle(here).save(own)
     small_bundle(there).save(other)
-    monkeypatch.setattr(environment, "SHIPPED", other)
+    monkeypatch.setattr(pose_readout, "SHIPPED_DIRECTIONS", other)
     assert find_directions(here, own).directions.generator == here.sha256
     with pytest.raises(GeneratorError, match="made for the generator"):
         find_directions(here, other)
     assert find_directions(here, None, own).directions.generator == here.sha256
-    assert find_directions(here, None, other) is None  # it measured the dataset, and cannot edit
+    assert find_directions(here, None, other) is None  # it measured the data set, and cannot edit
     assert find_directions(there, None).directions.generator == there.sha256
-    monkeypatch.setattr(environment, "SHIPPED", tmp_path / "none.safetensors")
+    monkeypatch.setattr(pose_readout, "SHIPPED_DIRECTIONS", tmp_path / "none.safetensors")
     assert find_directions(there, None) is None
 
 
@@ -102,29 +99,27 @@ def measured_dataset(toy_dataset):
     return replace(toy_dataset, table=toy_dataset.table.rename(columns={"spot": "yaw"}))
 
 
-def made(dataset, out, monkeypatch, by, **found):
-    monkeypatch.setattr(run, "_found", lambda *_: toy_found(**found))
-    wish = plan(analyze(dataset, by), "min:200", PlanLimits(max_total=24))
-    loose = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, face_quality=0.0, exposure=0.0, duplicate_bits=4)
-    settings = RunConfig(draws=256, workers=1, thresholds=loose, report=False, corrections=2, candidates=4, harmonize=False,
-                        image_format="png")  # fmt: skip
-    return balance(dataset, out, plan=wish, generator=ToyFaces(), config=settings)
+def balanced(dataset, out, monkeypatch, by, **learned):
+    monkeypatch.setattr(latent_edit, "_learned_directions", lambda *_: toy_directions(**learned))
+    config = changed(QUICK, generator=ToyFaces(), harmonize=False, image_format="png")
+    return balance(dataset, out, plan=small_plan(dataset, by, 24), config=config)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
-def test_a_measured_attribute_is_steered_by_what_measured_it(measured_dataset, tmp_path, monkeypatch):
-    result = made(measured_dataset, tmp_path / "out", monkeypatch, "yaw:-3/0/3")
+def test_a_measured_attribute_is_guided_by_what_measured_it(measured_dataset, tmp_path, monkeypatch):
+    result = balanced(measured_dataset, tmp_path / "out", monkeypatch, "yaw:-3/0/3")
     assert result.accepted > 6
     assert verify(tmp_path / "out").problems == ()
     manifest = read_manifest(tmp_path / "out")
-    assert not (tmp_path / "out" / "models" / "steering.safetensors").exists()  # nothing had to be learnt to steer
-    assert [probe.name for probe in manifest.probes] == ["judge"]
+    assert not (tmp_path / "out" / "models" / "guidance.safetensors").exists()  # no classifier is needed to guide
+    assert [record.name for record in manifest.classifiers] == ["held_out"]
     (column,) = [c for c in manifest.columns if c.group == "attr"]
     assert (column.name, column.unit) == ("yaw", "degrees")
-    exact = ToyEnvironment()
+    exact = ToyPoseLightReader()
     for entry in manifest.shards:
         with ShardReader(tmp_path / "out" / entry.name) as shard:
-            for name in (*NAMES, *SCENE):
+            for name in (*FACTOR_NAMES, *SCENE):
                 assert f"semantic/{name}" in shard.keys
             images = torch.from_numpy(np.stack([shard.image(i) for i in range(len(shard))])).permute(0, 3, 1, 2)
             again = exact(images.float() / 127.5 - 1)[:, YAW]
@@ -133,21 +128,23 @@ def test_a_measured_attribute_is_steered_by_what_measured_it(measured_dataset, t
                 assert (-3, 0)[cell] <= value < (0, 3)[cell]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
-def test_what_is_measured_elsewhere_once_finished_is_refused(measured_dataset, tmp_path, monkeypatch):
-    result = made(measured_dataset, tmp_path / "out", monkeypatch, "yaw:-3/0/3", off=0.45)
+def test_a_sample_that_is_measured_outside_its_bin_is_refused(measured_dataset, tmp_path, monkeypatch):
+    result = balanced(measured_dataset, tmp_path / "out", monkeypatch, "yaw:-3/0/3", off=0.45)
     refused = [cell.rejected.get(ELSEWHERE, 0) for cell in read_manifest(tmp_path / "out").cells]
     assert sum(refused) > 0
     assert result.accepted + result.short == result.planned
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_labels_and_measurements_together_keep_the_light(measured_dataset, tmp_path, monkeypatch):
-    result = made(measured_dataset, tmp_path / "out", monkeypatch, "bar,yaw:-3/0/3")
+    result = balanced(measured_dataset, tmp_path / "out", monkeypatch, "bar,yaw:-3/0/3")
     assert result.accepted > 6
-    assert (tmp_path / "out" / "models" / "steering.safetensors").exists()
+    assert (tmp_path / "out" / "models" / "guidance.safetensors").exists()
     manifest = read_manifest(tmp_path / "out")
-    assert [probe.name for probe in manifest.probes] == ["steering", "judge"]
+    assert [record.name for record in manifest.classifiers] == ["guidance", "held_out"]
     drift = []
     for entry in manifest.shards:
         with ShardReader(tmp_path / "out" / entry.name) as shard:

@@ -1,4 +1,4 @@
-"""The reader: the probe sees what the dataset would show, the scene is read off the generator's own picture."""
+"""The reader: the classifier sees what the data set would show, the scene is read off the generator's own image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faceaug.appearance import scene
 from faceaug.appearance.framing import Framing, apply_framing
 from faceaug.appearance.harmonize import ColourMatch
 from faceaug.classifiers.classifier import Calibration, Classifier, Task, new_net
-from faceaug.classifiers.face_quality import TASK
+from faceaug.classifiers.face_quality import FACE_QUALITY_TASK
 from faceaug.synthesis.editing.readout import SCENE, FaceReader, kept_scene, kind_of
 
 TASKS = (Task("hair", "classes", ("dark", "fair")), Task("Yaw", "value", (), 0.0, 20.0), Task("light_x", "value"))
@@ -18,14 +18,16 @@ LIGHTER = ColourMatch((1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), (30.0, 30.0, 30.0))
 
 
 @pytest.fixture(scope="module")
-def probe():
+def classifier():
     calibrations = [Calibration(bias=(0.0, 0.0)), Calibration(), Calibration()]
     return Classifier(new_net("plain", TASKS, 0), "plain", TASKS, calibrations)
 
 
 @pytest.fixture(scope="module")
-def sound():
-    return Classifier(new_net("plain", [TASK], 1), "plain", [TASK], [Calibration(bias=(0.0, 0.0))])
+def face_quality():
+    return Classifier(
+        new_net("plain", [FACE_QUALITY_TASK], 1), "plain", [FACE_QUALITY_TASK], [Calibration(bias=(0.0, 0.0))]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,8 @@ def images():
     return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.6
 
 
-def test_names_kinds_and_units_go_together(probe, sound):
-    reader = FaceReader(probe, Framing(), scene.FaceEllipse(), sound)
+def test_names_kinds_and_units_go_together(classifier, face_quality):
+    reader = FaceReader(classifier, Framing(), scene.FaceEllipse(), face_quality)
     assert reader.semantics == ("hair=dark", "hair=fair", "Yaw", "light_x", *SCENE)
     assert (*scene.NAMES, scene.FACE_QUALITY, scene.EXPOSURE) == SCENE
     assert reader.kinds == ("attribute", "attribute", "view", "light", *["scene"] * 6)
@@ -49,30 +51,32 @@ def test_names_kinds_and_units_go_together(probe, sound):
     )
 
 
-def test_the_probe_reads_the_window_and_the_scene_is_whole(probe, sound, images):
+def test_the_classifier_reads_the_window_and_the_scene_is_that_of_the_whole_image(classifier, face_quality, images):
     ellipse, framing = scene.FaceEllipse(), Framing(scale=0.75, dx=0.05)
-    values = FaceReader(probe, framing, ellipse, sound)(images)
+    values = FaceReader(classifier, framing, ellipse, face_quality)(images)
     assert values.shape == (3, 10)
     assert values.dtype == np.float64
-    np.testing.assert_allclose(values[:, :4], probe.read(apply_framing(images, framing))[0], atol=1e-6)
-    np.testing.assert_allclose(values[:, 4:8], scene.measure(images, ellipse).numpy(), atol=1e-6)
-    luminance = scene.exposure(apply_framing(images, framing))[:, 0].numpy()
-    np.testing.assert_allclose(values[:, 8], sound.read(apply_framing(images, framing))[0][:, 1], atol=1e-6)
+    np.testing.assert_allclose(values[:, :4], classifier.read(apply_framing(images, framing))[0], atol=1e-6)
+    np.testing.assert_allclose(values[:, 4:8], scene.measure_scene(images, ellipse).numpy(), atol=1e-6)
+    luminance = scene.measure_exposure(apply_framing(images, framing))[:, 0].numpy()
+    np.testing.assert_allclose(values[:, 8], face_quality.read(apply_framing(images, framing))[0][:, 1], atol=1e-6)
     np.testing.assert_allclose(values[:, 9], luminance, atol=1e-6)
-    assert not np.allclose(values[:, :4], probe.read(images)[0], atol=1e-3)
+    assert not np.allclose(values[:, :4], classifier.read(images)[0], atol=1e-3)
 
 
-def test_colour_is_matched_for_what_the_target_would_show(probe, sound, images):
-    plain, matched = (FaceReader(probe, Framing(), scene.FaceEllipse(), sound, colour) for colour in (None, LIGHTER))
+def test_colour_is_matched_for_what_the_data_set_would_show(classifier, face_quality, images):
+    plain, matched = (
+        FaceReader(classifier, Framing(), scene.FaceEllipse(), face_quality, colour) for colour in (None, LIGHTER)
+    )
     torch.testing.assert_close(matched.view(images), LIGHTER.apply(images))
     assert plain.view(images) is images
     one, two = plain(images), matched(images)
     assert not np.allclose(one[:, :4], two[:, :4], atol=1e-3)
-    np.testing.assert_array_equal(one[:, 4:8], two[:, 4:8])  # the scene is that of the generator's own picture
+    np.testing.assert_array_equal(one[:, 4:8], two[:, 4:8])  # the scene is that of the generator's own image
     np.testing.assert_allclose(two[:, 9] - one[:, 9], 30 / 127.5, atol=1e-2)
 
 
-class Around:
+class MeanColours:
     """Reads the mean of the red channel as yaw and of the green one as the light's side."""
 
     names, units, sigma = ("yaw", "light_x"), ("degrees", "share"), np.array([2.0, 0.5])
@@ -81,27 +85,27 @@ class Around:
         return images[:, :2].mean((2, 3)).double().numpy()
 
 
-def test_view_and_light_are_read_beside_what_is_labelled(probe, sound, images):
-    """The label light_x wins over the reading of that name; yaw is another than the label Yaw."""
-    reader = FaceReader(probe, Framing(), scene.FaceEllipse(), sound, pose_light=Around())
+def test_view_and_light_are_read_beside_what_is_labelled(classifier, face_quality, images):
+    """The label light_x takes precedence over the reading of that name; yaw is another than the label Yaw."""
+    reader = FaceReader(classifier, Framing(), scene.FaceEllipse(), face_quality, pose_light=MeanColours())
     assert reader.pose_light_names == ("yaw",)
-    assert reader.semantics == (*probe.semantics, "yaw", *SCENE)
+    assert reader.semantics == (*classifier.semantics, "yaw", *SCENE)
     assert reader.kinds[4:6] == ("view", "scene")
     assert reader.units[4] == "degrees"
     np.testing.assert_allclose(reader(images)[:, 4], images[:, 0].mean((1, 2)), atol=1e-6)
     assert (reader.sigma("yaw"), reader.sigma("light_x")) == (2.0, 1.0)
-    alone = FaceReader(None, Framing(), scene.FaceEllipse(), sound, pose_light=Around())
+    alone = FaceReader(None, Framing(), scene.FaceEllipse(), face_quality, pose_light=MeanColours())
     assert alone.semantics == ("yaw", "light_x", *SCENE)
-    np.testing.assert_allclose(alone(images)[:, :2], Around()(images))
+    np.testing.assert_allclose(alone(images)[:, :2], MeanColours()(images))
 
 
 def test_edits_keep_the_view_and_light_that_are_read():
-    around = ("yaw", "pitch", "light_x", "light_y")
+    read = ("yaw", "pitch", "light_x", "light_y")
     age, yaw = Task("age", "value"), Task("yaw", "value")
-    assert kept_scene([yaw], around) == ("pitch", "light_x", "light_y")
-    # Light from above is not told from skin, so edits of what people are do not hold it.
-    assert kept_scene([age], around) == ("yaw", "pitch", "light_x", *scene.NAMES[:3])
-    assert kept_scene([yaw, age], around) == ("pitch", "light_x", *scene.NAMES[:3])
+    assert kept_scene([yaw], read) == ("pitch", "light_x", "light_y")
+    # Light from above is not told from skin, so edits of attributes do not keep it.
+    assert kept_scene([age], read) == ("yaw", "pitch", "light_x", *scene.NAMES[:3])
+    assert kept_scene([yaw, age], read) == ("pitch", "light_x", *scene.NAMES[:3])
 
 
 @pytest.mark.parametrize(
