@@ -1,9 +1,9 @@
-"""What is read off a picture of a face: its canonical depth and albedo, its light and its view."""
+"""The factors that explain an image of a face: canonical depth and albedo, light and view."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -16,18 +16,18 @@ LIGHT_NAMES = ("ambient", "diffuse", "light_x", "light_y")
 
 @dataclass(frozen=True, eq=False)
 class FaceFactors:
-    """The explanation of N pictures.
+    """The factors of N images.
 
     Attributes
     ----------
-    depth : Tensor [N, S, S]
-        Canonical depth, about 0.9 to 1.1, nearer being smaller.
-    albedo : Tensor [N, 3, S, S]
-        Canonical colour, in [0, 1].
-    light : Tensor [N, 4]
-        (ambient, diffuse, x, y).
-    view : Tensor [N, 6]
-        (pitch, yaw, roll, tx, ty, tz), radians and lengths.
+    depth : float32 [N, S, S]
+        Canonical depth, about 0.9 to 1.1; nearer is smaller.
+    albedo : float32 [N, 3, S, S] in [0, 1]
+        Canonical colour.
+    light : float32 [N, 4]
+        `LIGHT_NAMES`: ambient and diffuse strength, direction (x, y).
+    view : float32 [N, 6]
+        `VIEW_NAMES`: angles in radians, translation in units of the pivot's depth.
     """
 
     depth: Tensor
@@ -39,26 +39,28 @@ class FaceFactors:
         return len(self.view)
 
     def mirrored(self) -> FaceFactors:
-        """Return the readings of the mirrored pictures."""
+        """Return the factors of the mirrored images."""
         return FaceFactors(self.depth.flip(-1), self.albedo.flip(-1), mirror_light(self.light), mirror_view(self.view))
 
     def flipped(self) -> FaceFactors:
-        """Return the same view and light with the canonical face mirrored: a symmetric face gives the same picture."""
+        """Return the factors with the canonical face mirrored and view and light unchanged.
+
+        They give the same image where the face is symmetric.
+        """
         return FaceFactors(self.depth.flip(-1), self.albedo.flip(-1), self.light, self.view)
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> FaceFactors:
-        """Return the reading with `change` done to each of its parts."""
-        return FaceFactors(change(self.depth), change(self.albedo), change(self.light), change(self.view))
+    def map(self, function: Callable[[Tensor], Tensor]) -> FaceFactors:
+        """Return the factors with `function` applied to each tensor."""
+        return FaceFactors(*(function(getattr(self, field.name)) for field in fields(self)))
 
     def __getitem__(self, rows: slice | Tensor) -> FaceFactors:
-        return self.map(lambda part: part[rows])
+        return self.map(lambda tensor: tensor[rows])
 
     def detach(self) -> FaceFactors:
-        """Return the reading without its graph."""
+        """Return the factors without their autograd graph."""
         return self.map(Tensor.detach)
 
 
-def concatenate_factors(readings: list[FaceFactors]) -> FaceFactors:
-    """Return readings one after the other."""
-    parts = ([getattr(reading, name) for reading in readings] for name in ("depth", "albedo", "light", "view"))
-    return FaceFactors(*map(torch.cat, parts))
+def concatenate_factors(batches: Sequence[FaceFactors]) -> FaceFactors:
+    """Return the factors of several batches as one batch."""
+    return FaceFactors(*(torch.cat([getattr(batch, field.name) for batch in batches]) for field in fields(FaceFactors)))

@@ -1,16 +1,16 @@
 """Camera, motion, normals and light: the closed forms that the reconstruction is built on (after Unsup3D, CVPR 2020).
 
-Camera space has x to the right, y down (as the rows of a picture) and z away from the viewer. A pinhole at the origin
+Camera space has x to the right, y down (as the rows of an image) and z away from the viewer. A pinhole at the origin
 sees a square of 10 degrees across. A canonical face is a map of depths, about 0.9 to 1.1, nearer being smaller.
 
 - View v = (pitch, yaw, roll, tx, ty, tz): radians, and lengths in units of the pivot's depth, 1. The face turns about
   the pivot (0, 0, 1): first pitch about x, then yaw about y, then roll about z, so that yaw and pitch are the azimuth
-  and the elevation of the nose and roll turns the finished picture; then it is shifted. yaw > 0 turns the nose toward
-  the picture's right, pitch > 0 lifts it, roll > 0 turns the face clockwise as seen. A tx of tan(5°) = 0.0875 shifts a
-  point of depth 1 by half a picture, and positive ty and tz shift down and away.
+  and the elevation of the nose and roll turns the rendered image; then it is shifted. yaw > 0 turns the nose toward
+  the image's right, pitch > 0 lifts it, roll > 0 turns the face clockwise as seen. A tx of tan(5°) = 0.0875 shifts a
+  point of depth 1 by half an image, and positive ty and tz shift down and away.
 - Light l = (ambient, diffuse, x, y): it comes from the direction (x, -y, -1), normalised, so x > 0 lights the right
   side and y > 0 comes from above. It is fixed to the canonical face and turns with it.
-- Pictures are mapped to [-1, 1] edge to edge: a pixel's centre lies half a pixel inside. A position means the same for
+- Images are mapped to [-1, 1] edge to edge: a pixel's centre lies half a pixel inside. A position means the same for
   every resolution, and the mean over k x k pixels lies at the centre of the larger pixel.
 """
 
@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from faceaug.errors import FaceaugError
 
-FIELD_OF_VIEW = 10.0  # degrees, across the whole picture
+FIELD_OF_VIEW = 10.0  # degrees, across the whole image
 FOCAL = 1 / math.tan(math.radians(FIELD_OF_VIEW / 2))
 PIVOT_DEPTH = 1.0
 
@@ -33,7 +33,7 @@ _MIRROR_LIGHT = (1.0, 1.0, -1.0, 1.0)
 
 
 def pixel_grid(side: int, like: Tensor | None = None) -> Tensor:
-    """Return the centres (x, y) of the pixels of a square picture, [side, side, 2], as `sample_bilinear` takes them.
+    """Return the centres (x, y) of the pixels of a square image, [side, side, 2], as `sample_bilinear` takes them.
 
     Pixel (row i, column j) has its centre at x = (2 j + 1) / side - 1, y = (2 i + 1) / side - 1.
 
@@ -45,7 +45,7 @@ def pixel_grid(side: int, like: Tensor | None = None) -> Tensor:
         A floating point tensor whose type and device the result gets; float32 on the CPU otherwise.
     """
     if side < 1:
-        raise FaceaugError(f"a picture of {side} pixels across has no pixels: the side must be at least 1")
+        raise FaceaugError(f"an image of {side} pixels across has no pixels: the side must be at least 1")
     like = torch.zeros(()) if like is None else like
     centres = (2 * torch.arange(side, dtype=like.dtype, device=like.device) + 1) / side - 1
     rows, columns = torch.meshgrid(centres, centres, indexing="ij")
@@ -122,7 +122,7 @@ def unproject(depth: Tensor) -> Tensor:
 
 
 def project(points: Tensor) -> Tensor:
-    """Return where in the picture points [N, ..., 3] of positive depth are seen; (x, y) [N, ..., 2]."""
+    """Return where in the image points [N, ..., 3] of positive depth are seen; (x, y) [N, ..., 2]."""
     return points[..., :2] * (FOCAL / points[..., 2:])
 
 
@@ -179,12 +179,12 @@ def shade(normals: Tensor, light: Tensor) -> Tensor:
 
 
 def mirror_view(view: Tensor) -> Tensor:
-    """Return the views [N, 6] of the mirrored pictures: yaw, roll and tx change sign."""
+    """Return the views [N, 6] of the mirrored images: yaw, roll and tx change sign."""
     return view * view.new_tensor(_MIRROR_VIEW)
 
 
 def mirror_light(light: Tensor) -> Tensor:
-    """Return the lights [N, 4] of the mirrored pictures: x changes sign."""
+    """Return the lights [N, 4] of the mirrored images: x changes sign."""
     return light * light.new_tensor(_MIRROR_LIGHT)
 
 

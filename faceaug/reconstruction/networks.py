@@ -1,8 +1,8 @@
-"""The reconstruction network: one picture of a face in, its canonical depth and albedo, light and view out.
+"""The reconstruction network: from an image of a face to canonical depth and albedo, light and view.
 
-After Unsup3D (CVPR 2020), made small: one encoder serves all, and depth and albedo share the first layers of their
-decoder. What leads to the canonical maps passes through a code without positions, so that they cannot follow the
-picture's pose; only the confidence maps, which belong to the picture, are read off the encoder's grid.
+A small version of Unsup3D (CVPR 2020): all factors share one encoder, and depth and albedo share the first layers of
+their decoder. The canonical maps are decoded from a code without spatial positions, so that they cannot follow the pose
+in the image; only the confidence maps, which belong to the image, are predicted from the encoder's feature grid.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from faceaug.utils.tensors import at_side
 Net = TypeVar("Net", bound=nn.Module)
 
 NETWORK_SIDE = 64
-"""Pixels of the pictures and the canonical maps, unless a smaller network is asked for."""
+"""Side of images and canonical maps of the default network, in pixels."""
 CODE_WIDTH = 192
-FARTHEST = 0.13  # canonical depth lies within 1 ± this
-TURN, SHIFT, RETREAT = math.radians(60), 0.1, 0.2  # bounds of angles, tx and ty, and tz
-BRIGHTEST = 2.5  # upper bound of ambient and of diffuse light, so that pictures twice as bright can be read
-SIDEWAYS = 2.0  # bound of the light's x and y
-_ENCODER = {4: 160, 8: 128, 16: 64, 32: 32}  # channels by side
-_DECODER = {4: 128, 8: 96, 16: 64, 32: 32, 64: 16}
+DEPTH_BOUND = 0.13  # canonical depth lies in 1 ± DEPTH_BOUND
+ANGLE_BOUND, SHIFT_BOUND, DISTANCE_BOUND = math.radians(60), 0.1, 0.2  # of angles, of tx and ty, of tz
+STRENGTH_BOUND = 2.5  # of ambient and of diffuse light, so that images twice as bright can be explained
+DIRECTION_BOUND = 2.0  # of the light's x and y
+_ENCODER_CHANNELS = {4: 160, 8: 128, 16: 64, 32: 32}  # by side
+_DECODER_CHANNELS = {4: 128, 8: 96, 16: 64, 32: 32, 64: 16}
 
 
 class ConvBlock(nn.Sequential):
-    """A 3x3 convolution, group normalisation and a leaky ReLU."""
+    """3x3 convolution, group normalisation and leaky ReLU."""
 
     def __init__(self, i: int, o: int, stride: int = 1) -> None:
         super().__init__(
@@ -44,7 +44,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Encoder(nn.Module):
-    """A picture [N, 3, S, S] in [-1, 1] to feature grids and a code [N, CODE_WIDTH]; S is 16, 32 or 64."""
+    """Map images [N, 3, S, S] in [-1, 1] to feature grids and codes [N, CODE_WIDTH]; S is 16, 32 or 64."""
 
     def __init__(self, side: int = NETWORK_SIDE) -> None:
         super().__init__()
@@ -53,17 +53,21 @@ class Encoder(nn.Module):
         before = 32
         self.blocks = nn.ModuleList()
         for s in sides:
-            self.blocks.append(nn.Sequential(ConvBlock(before, _ENCODER[s], 2), ConvBlock(_ENCODER[s], _ENCODER[s])))
-            before = _ENCODER[s]
+            self.blocks.append(
+                nn.Sequential(
+                    ConvBlock(before, _ENCODER_CHANNELS[s], 2), ConvBlock(_ENCODER_CHANNELS[s], _ENCODER_CHANNELS[s])
+                )
+            )
+            before = _ENCODER_CHANNELS[s]
         self.to_code = nn.Sequential(nn.Flatten(), nn.Linear(before * 16, CODE_WIDTH), nn.LeakyReLU(0.2, inplace=True))
 
     def grid(self, x: Tensor) -> Tensor:
-        """Return the features at a quarter of the picture's side, [N, G, S/4, S/4]."""
+        """Return the features at a quarter of the side, [N, G, S/4, S/4]."""
         grid: Tensor = self.blocks[0](self.stem(x))
         return grid
 
     def code(self, grid: Tensor) -> Tensor:
-        """Return the code [N, CODE_WIDTH] of a feature grid."""
+        """Return the codes [N, CODE_WIDTH] of feature grids [N, G, S/4, S/4]."""
         for block in list(self.blocks)[1:]:
             grid = block(grid)
         code: Tensor = self.to_code(grid)
@@ -81,106 +85,113 @@ class _Up(nn.Sequential):
 
 
 class Reconstructor(nn.Module):
-    """Reads pictures [N, 3, S, S] in [-1, 1].
+    """Predict the factors of images [N, 3, S, S] in [-1, 1].
 
     Parameters
     ----------
     side
         S: 16, 32 or 64.
     seed
-        Of the first weights.
+        Seed of the initial weights.
     """
 
     def __init__(self, side: int = NETWORK_SIDE, seed: int = 0) -> None:
         super().__init__()
         self.side = side
         self.encoder = Encoder(side)
-        sides = [s for s in _DECODER if s <= side]
+        sides = [s for s in _DECODER_CHANNELS if s <= side]
         shared, own = [s for s in sides if s <= side // 4], [s for s in sides if s > side // 4]
-        self.begin = nn.Linear(CODE_WIDTH, _DECODER[4] * 16)
-        self.shared = nn.Sequential(*(_Up(_DECODER[s // 2], _DECODER[s]) for s in shared[1:]))
-        first = _DECODER[shared[-1]]
+        self.begin = nn.Linear(CODE_WIDTH, _DECODER_CHANNELS[4] * 16)
+        self.shared = nn.Sequential(*(_Up(_DECODER_CHANNELS[s // 2], _DECODER_CHANNELS[s]) for s in shared[1:]))
+        first = _DECODER_CHANNELS[shared[-1]]
         self.depth, self.albedo = (_head(first, own, channels) for channels in (1, 3))
         self.scalars = nn.Sequential(nn.Linear(CODE_WIDTH, 64), nn.LeakyReLU(0.2, inplace=True), nn.Linear(64, 10))
         self.sigma = nn.Sequential(ConvBlock(self.encoder.width, 32), nn.Conv2d(32, 4, 3, 1, 1))
         initialize_weights(self, seed)
 
     def forward(self, images: Tensor) -> FaceFactors:
-        """Read pictures of any side; they are brought to the network's own."""
-        return self.read_code(self.encoder.code(self.encoder.grid(at_side(images, self.side))))
+        """Return the factors of images of any side; they are resized to the network's own."""
+        return self.decode(self.encoder.code(self.encoder.grid(at_side(images, self.side))))
 
     def with_confidence(self, images: Tensor) -> tuple[FaceFactors, Tensor]:
-        """Read pictures, and tell how well each place will be explained.
+        """Return the factors and the expected errors of the rendered image, which weigh the losses.
 
         Returns
         -------
-        Reading, Tensor
-            The logarithms of the expected errors, [N, 4, S/4, S/4]: of the picture and of the mirrored canonical face's
-            picture, then of the features of both.
+        FaceFactors
+        float32 [N, 4, S/4, S/4]
+            Logarithms of the expected errors: of the image, of the image with the mirrored canonical face, then of the
+            features of both.
         """
         grid = self.encoder.grid(images)
         log_sigma: Tensor = self.sigma(grid)
-        return self.read_code(self.encoder.code(grid)), log_sigma.clamp(-4, 2)
+        return self.decode(self.encoder.code(grid)), log_sigma.clamp(-4, 2)
 
-    def read_code(self, code: Tensor) -> FaceFactors:
-        """Return the reading that a code [N, CODE_WIDTH] stands for."""
+    def decode(self, code: Tensor) -> FaceFactors:
+        """Return the factors of codes [N, CODE_WIDTH]."""
         start = self.shared(F.leaky_relu(self.begin(code), 0.2).view(len(code), -1, 4, 4))
-        depth = 1 + FARTHEST * torch.tanh(self.depth(start)[:, 0])
+        depth = 1 + DEPTH_BOUND * torch.tanh(self.depth(start)[:, 0])
         albedo = torch.sigmoid(self.albedo(start))
         raw = self.scalars(code)
-        strength = BRIGHTEST * torch.sigmoid(raw[:, :2] - 1.4)
-        light = torch.cat([strength, SIDEWAYS * torch.tanh(raw[:, 2:4] / SIDEWAYS)], 1)
-        view = torch.tanh(raw[:, 4:] / _bounds(raw) * _PACE) * _bounds(raw)
+        strength = STRENGTH_BOUND * torch.sigmoid(raw[:, :2] - 1.4)
+        light = torch.cat([strength, DIRECTION_BOUND * torch.tanh(raw[:, 2:4] / DIRECTION_BOUND)], 1)
+        view = torch.tanh(raw[:, 4:] / _bounds(raw) * _VIEW_SCALE) * _bounds(raw)
         return FaceFactors(depth, albedo, light, view)
 
 
-_PACE = 0.3  # a raw output of 1 is a turn of 17 degrees
+_VIEW_SCALE = 0.3  # a raw output of 1 is a turn of 17 degrees
 
 
 def _bounds(like: Tensor) -> Tensor:
-    """Return the largest view."""
-    return like.new_tensor([TURN, TURN, TURN, SHIFT, SHIFT, RETREAT])
+    """Return the bounds of views, [6]."""
+    return like.new_tensor([ANGLE_BOUND, ANGLE_BOUND, ANGLE_BOUND, SHIFT_BOUND, SHIFT_BOUND, DISTANCE_BOUND])
 
 
 def _head(width: int, sides: list[int], channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for side in sides:
-        layers.append(_Up(width, _DECODER[side]))
-        width = _DECODER[side]
+        layers.append(_Up(width, _DECODER_CHANNELS[side]))
+        width = _DECODER_CHANNELS[side]
     return nn.Sequential(*layers, nn.Conv2d(width, channels, 5, 1, 2))
 
 
 def initialize_weights(module: nn.Module, seed: int) -> None:
-    """Draw all weights from one seed; the last layers begin near zero, so that everything begins near its mean."""
+    """Initialise all weights from one seed; output layers start near zero, so that factors start near their mean."""
     rng = torch.Generator().manual_seed(seed)
-    for part in module.modules():
-        if isinstance(part, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(part.weight, 0.2, generator=rng)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-    for name, part in module.named_children():
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, 0.2, generator=rng)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    for name, child in module.named_children():
         if name in ("depth", "albedo", "scalars", "sigma"):
-            last = list(part.modules())[-1]
+            last = list(child.modules())[-1]
             assert isinstance(last, (nn.Conv2d, nn.Linear))
             with torch.no_grad():
                 last.weight.mul_(0.1)
 
 
-def on_device(network: Net, device: torch.device) -> Net:
-    """Move a network; convolutions are a third faster on a CPU with channels last in memory."""
-    for part in network.modules():
-        if isinstance(part, nn.Conv2d):
-            part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
+def channels_last(network: Net, device: torch.device) -> Net:
+    """Move a network to a device, its convolutions with channels last in memory: a third faster on a CPU."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     return network.to(device)
 
 
 def export_weights(network: Reconstructor) -> dict[str, NDArray[Any]]:
-    """Return a network's weights in half precision, as a bundle keeps them."""
+    """Return the weights in half precision (float16), as a directions file stores them."""
     return {name: value.detach().cpu().half().numpy() for name, value in network.state_dict().items()}
 
 
 def network_from_weights(weights: Mapping[str, NDArray[Any]], where: str = "these weights") -> Reconstructor:
-    """Make the network of weights that `export_weights` gave, ready to read.
+    """Return the network of weights from `export_weights`, in evaluation mode.
+
+    Parameters
+    ----------
+    weights : mapping of str to float16 array
+    where : str
+        Where the weights come from, for error messages.
 
     Raises
     ------

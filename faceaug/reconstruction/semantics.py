@@ -1,4 +1,4 @@
-"""The semantics that every reconstruction gives: their names, units and meanings, and how a reading gives them."""
+"""The semantic factors that are measured on a face: names, units, meanings, and how they follow from `FaceFactors`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from faceaug.reconstruction.factors import FaceFactors
 
 FACTOR_UNITS = dict(yaw="degrees", pitch="degrees", roll="degrees", light_x="degrees", light_y="degrees", light="share")
-"""The semantics that every reconstruction gives, in order, with their units."""
+"""Unit of each semantic factor, in order."""
 FACTOR_NAMES = tuple(FACTOR_UNITS)
 FACTOR_MEANINGS = dict(
     yaw="where the nose points, toward the picture's right",
@@ -18,14 +18,26 @@ FACTOR_MEANINGS = dict(
     light_y="where the light comes from as the face sees it, upwards",
     light="strength of the directed light, as a share of all light",
 )
-"""What each of them says, for people."""
+"""One sentence on each, for tables and help."""
 ESTIMATOR_BATCH_SIZE = 64
-"""Pictures that are measured together; fixed, for another number changes the last bits of a value."""
+"""Images that go through the network together; fixed, since another batch size changes the last bits of a value."""
 
 
-def semantics_of(reading: FaceFactors) -> Tensor:
-    """Return the semantics that a reading holds, [N, 6] in the order of `FACTOR_NAMES` and the units of `FACTOR_UNITS`."""
-    degrees = torch.rad2deg(torch.stack([reading.view[:, 1], reading.view[:, 0], reading.view[:, 2]], 1))
-    direction = torch.rad2deg(torch.atan(reading.light[:, 2:4]))
-    ambient, diffuse = reading.light[:, 0].clamp(min=0), reading.light[:, 1].clamp(min=0)
-    return torch.cat([degrees, direction, (diffuse / (ambient + diffuse).clamp(min=1e-6))[:, None]], 1)
+def semantics_of(factors: FaceFactors) -> Tensor:
+    """Return the semantic factors.
+
+    Parameters
+    ----------
+    factors : FaceFactors
+        Of N images.
+
+    Returns
+    -------
+    float32 [N, 6]
+        In the order of `FACTOR_NAMES` and in their units.
+    """
+    view, light = factors.view, factors.light
+    angles = torch.rad2deg(torch.stack([view[:, 1], view[:, 0], view[:, 2]], 1))
+    direction = torch.rad2deg(torch.atan(light[:, 2:4]))
+    ambient, diffuse = light[:, 0].clamp(min=0), light[:, 1].clamp(min=0)
+    return torch.cat([angles, direction, (diffuse / (ambient + diffuse).clamp(min=1e-6))[:, None]], 1)

@@ -1,12 +1,12 @@
-"""Test scenes: crude faces whose depth, albedo, light and view are known for every latent.
+"""Synthetic scenes: schematic faces whose depth, albedo, light and view are known for every latent.
 
-What reads faces is measured on them, and the renderer is checked against them, so they are drawn another way. A head is
-a dome with smooth bumps (brows, eye sockets, nose, lips, chin, cheeks), a closed form of the position in the canonical
-picture. Its surface is splatted densely into the view, the point that is nearest at each half pixel is moved by one
-Newton step to the pixel's centre, and four of those make a pixel. Normals are the closed form's. No triangles, and
-nothing of `render_page` or `geometry.normals`, is used; conventions are those of `geometry`.
+The reconstruction is evaluated on them and the renderer is tested against them, so they are rendered by another method.
+A head is a dome with smooth bumps (brows, eye sockets, nose, lips, chin, cheeks), a closed form of the position in the
+canonical maps. Its surface is splatted densely into the view, the nearest point at each half pixel is moved by one
+Newton step to the centre of that half pixel, and four half pixels are averaged to a pixel. Normals are those of the
+closed form. Triangles, `renderer.render` and `geometry.normals` are not used; the conventions are those of `geometry`.
 
-A fixed rotation of the latent gives the 40 semantics below, so no coordinate of the latent is one of them.
+A fixed rotation of the latent gives the 40 semantics below, so that no coordinate of the latent is one of them.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ SEMANTICS = (
     *("ground_tone", "ground_hue", "ground_across", "ground_down"),
 )
 _VIEW_SPREAD = (*(math.radians(d) for d in (8.0, 20.0, 5.0)), 0.004, 0.004, 0.015)
-_VIEW_LIMIT = (*(math.radians(d) for d in (25.0, 60.0, 20.0)), 0.02, 0.02, 0.06)
-_FRONT, _DEEP, _RIM = 0.957, 0.13, 0.3  # of the dome: depth at its centre, half-axis along z, and flatness at the rim
-_BEYOND = 1.1  # depth beside the head
-_STEP = 0.005  # in 1 / z: a pixel this much farther than both its neighbours is a gap between splatted points
-_POINTS, _RAYS = 4, 2  # splatted points and rays a pixel, along a side
+_VIEW_BOUND = (*(math.radians(d) for d in (25.0, 60.0, 20.0)), 0.02, 0.02, 0.06)
+_FRONT, _HALF_AXIS, _RIM = 0.957, 0.13, 0.3  # of the dome: depth at its centre, half-axis along z, flatness at the rim
+_BACKGROUND_DEPTH = 1.1  # depth beside the head
+_GAP_STEP = 0.005  # in 1 / z: a pixel this much farther than both its neighbours is a gap between splatted points
+_POINTS, _RAYS = 4, 2  # splatted points and rays per pixel, along a side
 
 _Row = tuple[float | Tensor, ...]
 
 
 class Truth(NamedTuple):
-    """What scenes are made of, on the pixels of the canonical picture.
+    """The factors of N scenes, on the pixels of the canonical maps.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Truth(NamedTuple):
     light, view
         [N, 4] and [N, 6], as `geometry` has them (radians); the light is fixed to the head.
     mask
-        Where the head is, bool [N, S, S]; beside it depth and albedo mean nothing.
+        Where the head is, bool [N, S, S]; beside it depth and albedo are meaningless.
     """
 
     depth: Tensor
@@ -68,14 +68,14 @@ class Truth(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What is seen of scenes.
+    """The images of N scenes with the visible depth.
 
     Attributes
     ----------
     image
         [N, 3, S, S] in [-1, 1]; the background does not move with the head.
     depth
-        Mean depth of the head within each pixel, [N, S, S]; `1.1` where there is none of it.
+        Mean depth of the head within each pixel, [N, S, S]; 1.1 where the head does not reach.
     mask
         Pixels that the head fills, bool [N, S, S].
     """
@@ -86,14 +86,21 @@ class Observation(NamedTuple):
 
 
 class Scenes:
-    """A generator of crude faces (protocol ``generators.base.Generator``, with w = z) that knows the truth.
+    """A generator of schematic faces (protocol `generators.base.Generator`, with w = z) whose factors are known.
 
     Parameters
     ----------
     resolution
-        Side S of the pictures.
+        Side S of the images in pixels.
     device
-        Where to compute.
+        Device to compute on.
+
+    Raises
+    ------
+    FaceaugError
+        When the resolution is below 8.
+    GeneratorError
+        When the device is not available, or latents have another shape.
     """
 
     name = "scenes"
@@ -114,77 +121,77 @@ class Scenes:
         self.to(device)
 
     def to(self, device: str | torch.device) -> Scenes:
-        """Compute on `device` from now on; returns itself."""
+        """Move the computation to `device` and return self."""
         self.device = check_device(device)
         self._mixing = torch.from_numpy(np.array(self.mixing)).to(self.device, torch.float32)
         return self
 
     def map(self, z: Tensor) -> Tensor:
-        """Return z [N, 40] as float32: here W is Z."""
+        """Return z [N, 40] as float32: w = z."""
         return check_latents(z, self.z_dim, self.device, "z")
 
     def synthesize(self, w: Tensor) -> Tensor:
-        """Draw the pictures of w [N, 40]: float32 [N, 3, S, S] in [-1, 1]; differentiable but for what hides what."""
+        """Return the images of w [N, 40], float32 [N, 3, S, S] in [-1, 1]; differentiable except for visibility."""
         w = check_latents(w, self.w_dim, self.device, "w")
-        return in_tiles(lambda part: self._observe(part)[:, :3], w)
+        return in_tiles(lambda batch: self._observe(batch)[:, :3], w)
 
     def observe(self, w: Tensor) -> Observation:
-        """Draw the pictures of w [N, 40] together with the depth that is seen and where the head is."""
+        """Return the images of w [N, 40], with the visible depth and the mask of the head."""
         w = check_latents(w, self.w_dim, self.device, "w")
-        seen = in_tiles(self._observe, w)
-        return Observation(seen[:, :3], seen[:, 3], seen[:, 4] > 0.999)
+        channels = in_tiles(self._observe, w)
+        return Observation(channels[:, :3], channels[:, 3], channels[:, 4] > 0.999)
 
     def truth(self, w: Tensor) -> Truth:
-        """Return what the scenes of w [N, 40] are made of."""
+        """Return the true factors of the scenes of w [N, 40]."""
         semantics = self._semantics(check_latents(w, self.w_dim, self.device, "w"))
         head = _Head(semantics)
         depth, mask = head.surface(self.resolution)
-        depth = torch.where(mask, depth, _BEYOND)
+        depth = torch.where(mask, depth, _BACKGROUND_DEPTH)
         return Truth(depth, head.albedo(self.resolution), _light(semantics), _view(semantics), mask)
 
     def _semantics(self, w: Tensor) -> dict[str, Tensor]:
         return dict(zip(SEMANTICS, (w @ self._mixing.T).unbind(1), strict=True))
 
     def _observe(self, w: Tensor) -> Tensor:
-        """Return colour, depth and cover of the pixels, [N, 5, S, S]."""
+        """Return colour, depth and coverage of the pixels, [N, 5, S, S]."""
         semantics = self._semantics(w)
         head, rays = _Head(semantics), _RAYS * self.resolution
         depth, mask = head.surface(_POINTS * self.resolution)
-        uv, seen_depth, covered = _splat(depth, mask, _view(semantics), rays)
+        uv, visible_depth, covered = _splat(depth, mask, _view(semantics), rays)
         colour = head.lit(_light(semantics), rays)
         cover = covered[:, None].to(colour.dtype)
         shown = torch.lerp(_background(semantics, rays), sample_bilinear(colour, uv), cover)
         shown = functional.avg_pool2d(shown, _RAYS)
         share = functional.avg_pool2d(cover, _RAYS)
-        inside = functional.avg_pool2d(seen_depth[:, None] * cover, _RAYS) / share.clamp(min=1e-6)
-        return torch.cat([shown.clamp(0, 1) * 2 - 1, torch.where(share > 0, inside, _BEYOND), share], 1)
+        inside = functional.avg_pool2d(visible_depth[:, None] * cover, _RAYS) / share.clamp(min=1e-6)
+        return torch.cat([shown.clamp(0, 1) * 2 - 1, torch.where(share > 0, inside, _BACKGROUND_DEPTH), share], 1)
 
 
 class _Bumps:
     """Sums of Gaussians along both axes, which are products of small matrices.
 
-    `rows` holds (x, y, wide, high, *heights), numbers or [N]; all rows have as many heights, one for each map to make.
+    `rows` holds (x, y, width, height, *amplitudes), numbers or [N]; all rows have M amplitudes, one for each map.
     """
 
     def __init__(self, rows: list[_Row], like: Tensor) -> None:
-        columns = [torch.stack([like * 0 + part for part in column], 1) for column in zip(*rows, strict=True)]
+        columns = [torch.stack([like * 0 + value for value in column], 1) for column in zip(*rows, strict=True)]
         self.x, self.y, self.wide, self.high = columns[:4]  # [N, K]
-        self.heights = torch.stack(columns[4:], 1)  # [N, M, K]
+        self.amplitudes = torch.stack(columns[4:], 1)  # [N, M, K]
 
     def profiles(self, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the bells across and down, [N, K, side], and their derivatives."""
+        """Return the Gaussians along rows and columns, [N, K, side], and their derivatives."""
         centres = pixel_grid(side, self.x)[0, :, 0]
-        found = []
+        profiles = []
         for at, width in ((self.x, self.wide), (self.y, self.high)):
             off, square = centres - at[..., None], width[..., None] ** 2
             bell = torch.exp(-0.5 * off**2 / square)
-            found += [bell, -bell * off / square]
-        across, across_slope, down, down_slope = found
+            profiles += [bell, -bell * off / square]
+        across, across_slope, down, down_slope = profiles
         return across, down, across_slope, down_slope
 
     def sum(self, across: Tensor, down: Tensor) -> Tensor:
-        """Return the maps that profiles [N, K, side] give, [N, M, side, side]."""
-        return torch.einsum("nmk,nkh,nkw->nmhw", self.heights, down, across)
+        """Return the maps [N, M, side, side] of profiles [N, K, side]."""
+        return torch.einsum("nmk,nkh,nkw->nmhw", self.amplitudes, down, across)
 
 
 def _pair(x: float | Tensor, *rest: float | Tensor) -> list[_Row]:
@@ -192,7 +199,7 @@ def _pair(x: float | Tensor, *rest: float | Tensor) -> list[_Row]:
 
 
 class _Head:
-    """The head of the canonical picture, from semantics [N] each: eyes are at y = -0.12, the mouth is near 0.5."""
+    """The head on the canonical maps, from semantics [N] each: eyes are at y = -0.12, the mouth is near 0.5."""
 
     def __init__(self, s: dict[str, Tensor]) -> None:
         self.s, self.like = s, s["width"]
@@ -222,25 +229,25 @@ class _Head:
         )
 
     def _round(self, side: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return x, y and the square of the distance from the middle in units of the outline, 1 on it."""
+        """Return x, y and the squared distance from the centre in units of the outline, 1 on the outline."""
         x, y = pixel_grid(side, self.like).unbind(-1)
         return x, y, (x / self.wide) ** 2 + (y / self.high) ** 2
 
     def surface(self, side: int) -> tuple[Tensor, Tensor]:
-        """Return depth, and where the head is; [N, side, side]. Depth goes on smoothly a little way beyond the head."""
+        """Return depth and the mask of the head, [N, side, side]; depth continues smoothly a little beyond the head."""
         square = self._round(side)[2]
         across, down, _, _ = self.bumps.profiles(side)
         root = (1 + _RIM - square).clamp(min=0.1).sqrt()
-        depth = _FRONT + _DEEP * (math.sqrt(1 + _RIM) - root) - self.bumps.sum(across, down)[:, 0]
+        depth = _FRONT + _HALF_AXIS * (math.sqrt(1 + _RIM) - root) - self.bumps.sum(across, down)[:, 0]
         return depth, square < 1
 
     def normals(self, side: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the parts x, y, z of the unit normals toward the viewer, from the slopes of the closed form."""
+        """Return the components x, y, z of the unit normals toward the viewer, from the slopes of the closed form."""
         x, y, square = self._round(side)
         across, down, across_slope, down_slope = self.bumps.profiles(side)
         root = (1 + _RIM - square).clamp(min=0.1).sqrt()
-        slope_x = _DEEP * x / self.wide**2 / root - self.bumps.sum(across_slope, down)[:, 0]
-        slope_y = _DEEP * y / self.high**2 / root - self.bumps.sum(across, down_slope)[:, 0]
+        slope_x = _HALF_AXIS * x / self.wide**2 / root - self.bumps.sum(across_slope, down)[:, 0]
+        slope_y = _HALF_AXIS * y / self.high**2 / root - self.bumps.sum(across, down_slope)[:, 0]
         nx, ny, nz = FOCAL * slope_x, FOCAL * slope_y, -(self.surface(side)[0] + x * slope_x + y * slope_y)
         length = (nx**2 + ny**2 + nz**2).sqrt()
         return nx / length, ny / length, nz / length
@@ -269,8 +276,8 @@ class _Head:
             *_paint([(-0.40, 0.22, 0.16, 0.13)], 0.5 * blush),
             *_paint([(0.30, 0.38, 0.035, 0.035)], mole),
         ]
-        made = _Bumps(paint, self.like)
-        face = skin[..., None, None] + made.sum(*made.profiles(side)[:2])
+        patches = _Bumps(paint, self.like)
+        face = skin[..., None, None] + patches.sum(*patches.profiles(side)[:2])
         x, y = pixel_grid(side, self.like).unbind(-1)
         line = 0.14 + 0.05 * s["hairline"].tanh()[:, None, None]
         oval = (x / (0.86 * self.wide)) ** 2 + ((y - line) / (0.80 * self.high)) ** 2
@@ -279,7 +286,7 @@ class _Head:
         return torch.lerp(face, hair[..., None, None], hairy[:, None]).clamp(0.02, 0.98)
 
     def lit(self, light: Tensor, side: int) -> Tensor:
-        """Return albedo times shading, [N, 3, side, side]."""
+        """Return the shaded colour, albedo times shading, [N, 3, side, side]."""
         x, y, z = self.normals(side)
         ambient, diffuse, light_x, light_y = light[..., None, None].unbind(1)
         cosine = (x * light_x - y * light_y - z) / (light_x**2 + light_y**2 + 1).sqrt()
@@ -287,7 +294,7 @@ class _Head:
 
 
 def _colour(base: tuple[float, ...], *changes: tuple[Tensor, float, float, float]) -> Tensor:
-    """Return colours [N, 3] in (0, 1): the logistic of base + value · change."""
+    """Return colours [N, 3] in (0, 1): the logistic function of base + value · change."""
     value = changes[0][0].new_tensor(base)
     for amount, *change in changes:
         value = value + amount[:, None] * amount.new_tensor(change)
@@ -295,14 +302,14 @@ def _colour(base: tuple[float, ...], *changes: tuple[Tensor, float, float, float
 
 
 def _paint(places: list[_Row], colour: Tensor) -> list[_Row]:
-    """Return rows of `_Bumps` that add a colour [N, 3] at places."""
+    """Return rows of `_Bumps` that add a colour [N, 3] at places (x, y, width, height)."""
     return [(*place, *colour.unbind(1)) for place in places]
 
 
 def _view(s: dict[str, Tensor]) -> Tensor:
-    """Return views [N, 6]: proportional to their semantics near 0, and never beyond `_VIEW_LIMIT`."""
-    parts = zip(SEMANTICS[:6], _VIEW_SPREAD, _VIEW_LIMIT, strict=True)
-    return torch.stack([limit * torch.tanh(s[name] * (spread / limit)) for name, spread, limit in parts], 1)
+    """Return views [N, 6]: proportional to their semantics near 0, bounded by `_VIEW_BOUND`."""
+    bounds = zip(SEMANTICS[:6], _VIEW_SPREAD, _VIEW_BOUND, strict=True)
+    return torch.stack([bound * torch.tanh(s[name] * (spread / bound)) for name, spread, bound in bounds], 1)
 
 
 def _light(s: dict[str, Tensor]) -> Tensor:
@@ -312,7 +319,7 @@ def _light(s: dict[str, Tensor]) -> Tensor:
 
 
 def _background(s: dict[str, Tensor], side: int) -> Tensor:
-    """Return what is behind the head, [N, 3, side, side] in (0, 1)."""
+    """Return the background, [N, 3, side, side] in (0, 1)."""
     x, y = pixel_grid(side, s["ground_tone"]).unbind(-1)
     colour = s["ground_tone"][:, None] + s["ground_hue"][:, None] * x.new_tensor([0.4, 0.0, -0.4])
     shift = 0.7 * (s["ground_across"][:, None, None] * x + s["ground_down"][:, None, None] * y)
@@ -320,47 +327,47 @@ def _background(s: dict[str, Tensor], side: int) -> Tensor:
 
 
 def _splat(depth: Tensor, mask: Tensor, view: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what pixels of the view show: position in the canonical picture, depth, and whether it is the head.
+    """Return for each pixel of the view the position in the canonical maps, the depth, and whether the head covers it.
 
     `depth` and `mask` are [N, F, F]; returned are [N, side, side, 2], [N, side, side] and bool [N, side, side].
     """
     n, fine = depth.shape[:2]
     points = move(unproject(depth), view)
-    seen = torch.cat([(project(points) + 1) * (side / 2) - 0.5, points[..., 2:]], -1).flatten(1, 2)  # [N, F·F, 3]
+    splats = torch.cat([(project(points) + 1) * (side / 2) - 0.5, points[..., 2:]], -1).flatten(1, 2)  # [N, F·F, 3]
     with torch.no_grad():
-        best = _nearest(seen.detach(), mask.flatten(1), side)
+        best = _nearest(splats.detach(), mask.flatten(1), side)
         covered = best > 0
         which = (best & 0xFFFFFFFF).clamp(min=fine + 1, max=fine * (fine - 1) - 2).flatten(1)
 
     def at(step: int) -> Tensor:
-        return seen.gather(1, (which + step)[..., None].expand(-1, -1, 3))  # [N, side·side, 3]
+        return splats.gather(1, (which + step)[..., None].expand(-1, -1, 3))  # [N, side·side, 3]
 
     here, across, down = at(0), (at(1) - at(-1)) / 2, (at(fine) - at(-fine)) / 2
     pixel = torch.arange(side * side, device=depth.device)
     off_x, off_y = pixel % side - here[..., 0], pixel // side - here[..., 1]
     size = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
-    size = torch.where(size.abs() < 1e-2, 1e-2, size)  # seen edge on: the step is cut short
+    size = torch.where(size.abs() < 1e-2, 1e-2, size)  # seen edge on: the step is bounded
     step_x = ((off_x * down[..., 1] - off_y * down[..., 0]) / size).clamp(-3, 3)
     step_y = ((off_y * across[..., 0] - off_x * across[..., 1]) / size).clamp(-3, 3)
     uv = torch.stack([which % fine + step_x, which // fine + step_y], -1) * (2 / fine) + (1 / fine - 1)
-    seen_depth = here[..., 2] + step_x * across[..., 2] + step_y * down[..., 2]
-    return uv.view(n, side, side, 2), seen_depth.view(n, side, side), covered
+    visible_depth = here[..., 2] + step_x * across[..., 2] + step_y * down[..., 2]
+    return uv.view(n, side, side, 2), visible_depth.view(n, side, side), covered
 
 
-def _nearest(seen: Tensor, mask: Tensor, side: int) -> Tensor:
-    """Return for each pixel the nearest point of `seen` [N, F·F, 3] there: nearness and number in one, 0 for none.
+def _nearest(splats: Tensor, mask: Tensor, side: int) -> Tensor:
+    """Return for each pixel the nearest of the splats [N, F·F, 3]: nearness and index in one int64, 0 for none.
 
-    Where the surface is stretched its points lie more than a pixel apart. So a pixel between two that both show
-    something nearer takes the point of the farther of the two.
+    Where the surface is stretched, its points lie more than a pixel apart. A pixel between two neighbours that both
+    show a nearer surface therefore takes the point of the farther neighbour.
     """
-    column, row = seen[..., 0].round().long(), seen[..., 1].round().long()
+    column, row = splats[..., 0].round().long(), splats[..., 1].round().long()
     image, number = (mask & (column >= 0) & (column < side) & (row >= 0) & (row < side)).nonzero(as_tuple=True)
-    key = (seen[image, number, 2].reciprocal().view(torch.int32).long() << 32) | number
-    best = torch.zeros(len(seen) * side * side, dtype=torch.int64, device=seen.device)
+    key = (splats[image, number, 2].reciprocal().view(torch.int32).long() << 32) | number
+    best = torch.zeros(len(splats) * side * side, dtype=torch.int64, device=splats.device)
     best.scatter_reduce_(0, (image * side + row[image, number]) * side + column[image, number], key, "amax")
     best = best.view(-1, side, side)
     beside = functional.pad(torch.minimum(best[:, :, 2:], best[:, :, :-2]), (1, 1))
     above = functional.pad(torch.minimum(best[:, 2:], best[:, :-2]), (0, 0, 1, 1))
     between = torch.maximum(beside, above)
-    near, there = ((keys >> 32).int().view(torch.float32) for keys in (between, best))
-    return torch.where(near - there > _STEP, between, best)
+    nearest_between, nearest = ((keys >> 32).int().view(torch.float32) for keys in (between, best))
+    return torch.where(nearest_between - nearest > _GAP_STEP, between, best)

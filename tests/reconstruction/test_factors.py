@@ -1,4 +1,4 @@
-"""Readings: what the mirror does to them, and taking them apart and together."""
+"""Factors: the effect of the mirror, and slicing and concatenation."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import torch
 from faceaug.reconstruction.factors import FaceFactors, concatenate_factors
 
 
-def reading(n: int = 3) -> FaceFactors:
+def factors(n: int = 3) -> FaceFactors:
     rng = torch.Generator().manual_seed(0)
     shapes = ((n, 4, 4), (n, 3, 4, 4), (n, 4), (n, 6))
     return FaceFactors(*(torch.rand(shape, generator=rng) for shape in shapes))
 
 
-def test_the_mirror_turns_maps_and_odd_numbers():
-    one = reading()
+def test_the_mirror_flips_maps_and_odd_factors():
+    one = factors()
     other = one.mirrored()
     assert torch.equal(other.depth, one.depth.flip(-1))
     assert torch.equal(other.albedo, one.albedo.flip(-1))
@@ -25,7 +25,7 @@ def test_the_mirror_turns_maps_and_odd_numbers():
 
 
 def test_flipping_the_face_leaves_view_and_light():
-    one = reading()
+    one = factors()
     other = one.flipped()
     assert torch.equal(other.depth, one.mirrored().depth)
     assert torch.equal(other.albedo, one.mirrored().albedo)
@@ -33,14 +33,14 @@ def test_flipping_the_face_leaves_view_and_light():
     assert other.view is one.view
 
 
-def test_apart_and_together():
-    one = reading(5)
+def test_concatenating_slices_gives_the_factors_again():
+    one = factors(5)
     again = concatenate_factors([one[:2], one[2:]])
     assert len(again) == 5
     assert torch.equal(again.albedo, one.albedo)
     assert torch.equal(again.view, one.view)
 
 
-def test_detached_readings_have_no_graph():
-    one = reading().map(lambda part: part.requires_grad_())
+def test_detached_factors_have_no_graph():
+    one = factors().map(lambda tensor: tensor.requires_grad_())
     assert not any(getattr(one.detach(), name).requires_grad for name in ("depth", "albedo", "light", "view"))

@@ -190,7 +190,7 @@ def test_gradients() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: unproject(torch.ones(2, 3, 4)), "(2, 3, 4)"),
         (lambda: unproject(torch.ones(2, 3, 3, dtype=torch.int64)), "int64"),
@@ -203,7 +203,7 @@ def test_gradients() -> None:
         (lambda: geometry.pixel_grid(0), "at least 1"),
     ],
 )
-def test_wrong_shapes_are_told(call, told: str) -> None:
+def test_wrong_shapes_are_refused(call, message: str) -> None:
     with pytest.raises(FaceaugError) as caught:
         call()
-    assert told in str(caught.value)
+    assert message in str(caught.value)

@@ -8,12 +8,12 @@ import torch
 
 from faceaug.errors import IntegrityError
 from faceaug.reconstruction.networks import (
-    BRIGHTEST,
-    FARTHEST,
+    DEPTH_BOUND,
+    STRENGTH_BOUND,
     Reconstructor,
+    channels_last,
     export_weights,
     network_from_weights,
-    on_device,
 )
 
 torch.set_num_threads(1)
@@ -24,30 +24,30 @@ def noise(n: int, side: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("side", [16, 32, 64])
-def test_readings_have_their_shapes_and_bounds(side):
+def test_factors_have_their_shapes_and_bounds(side):
     network = Reconstructor(side)
     with torch.no_grad():
         for part in network.parameters():
-            part.mul_(3)  # whatever was learnt
-        reading, log_sigma = network.with_confidence(noise(2, side))
-    assert (reading.depth.shape, reading.albedo.shape) == ((2, side, side), (2, 3, side, side))
-    assert (reading.light.shape, reading.view.shape) == ((2, 4), (2, 6))
+            part.mul_(3)  # any weights
+        factors, log_sigma = network.with_confidence(noise(2, side))
+    assert (factors.depth.shape, factors.albedo.shape) == ((2, side, side), (2, 3, side, side))
+    assert (factors.light.shape, factors.view.shape) == ((2, 4), (2, 6))
     assert log_sigma.shape == (2, 4, side // 4, side // 4)
-    assert (reading.depth - 1).abs().max() <= FARTHEST
-    assert reading.albedo.min() >= 0
-    assert reading.albedo.max() <= 1
-    assert reading.light[:, :2].min() >= 0
-    assert reading.light[:, :2].max() <= BRIGHTEST
-    assert reading.view[:, :3].abs().max() <= 1.05
-    assert reading.view[:, 3:].abs().max() <= 0.2
+    assert (factors.depth - 1).abs().max() <= DEPTH_BOUND
+    assert factors.albedo.min() >= 0
+    assert factors.albedo.max() <= 1
+    assert factors.light[:, :2].min() >= 0
+    assert factors.light[:, :2].max() <= STRENGTH_BOUND
+    assert factors.view[:, :3].abs().max() <= 1.05
+    assert factors.view[:, 3:].abs().max() <= 0.2
 
 
-def test_it_begins_near_the_mean():
+def test_it_starts_near_the_mean():
     with torch.no_grad():
-        reading = Reconstructor(64)(noise(4, 64))
-    assert (reading.depth - 1).abs().max() < 0.05
-    assert reading.view.abs().max() < 0.2
-    assert 0.3 < reading.albedo.mean() < 0.7
+        factors = Reconstructor(64)(noise(4, 64))
+    assert (factors.depth - 1).abs().max() < 0.05
+    assert factors.view.abs().max() < 0.2
+    assert 0.3 < factors.albedo.mean() < 0.7
 
 
 def test_seeds_decide_the_weights():
@@ -57,7 +57,7 @@ def test_seeds_decide_the_weights():
     assert not torch.equal(parts[0], parts[2])
 
 
-def test_a_picture_is_read_alike_in_any_company():
+def test_factors_do_not_depend_on_the_rest_of_the_batch():
     network = Reconstructor(16)
     images = noise(5, 16)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_a_picture_is_read_alike_in_any_company():
 
 @pytest.mark.parametrize("side", [16, 64])
 def test_weights_go_through_half_precision(side):
-    network = on_device(Reconstructor(side, 3), torch.device("cpu"))
+    network = channels_last(Reconstructor(side, 3), torch.device("cpu"))
     weights = export_weights(network)
     assert sum(value.nbytes for value in weights.values()) < 5_000_000
     again = network_from_weights(weights)
@@ -78,7 +78,7 @@ def test_weights_go_through_half_precision(side):
         one, other = network(noise(2, side)), again(noise(2, side))
     assert torch.allclose(one.depth, other.depth, atol=2e-3)
     assert torch.allclose(one.view, other.view, atol=2e-2)
-    # What went through once stays as it is.
+    # A second conversion changes nothing.
     assert all(np.array_equal(value, export_weights(again)[name]) for name, value in weights.items())
 
 

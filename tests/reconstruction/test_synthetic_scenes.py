@@ -24,7 +24,7 @@ def scenes() -> Scenes:
 
 
 @pytest.fixture(scope="module")
-def drawn() -> tuple[Truth, Observation]:
+def sampled() -> tuple[Truth, Observation]:
     w = latents(24)
     return Scenes().truth(w), Scenes().observe(w)
 
@@ -33,10 +33,10 @@ def latents(n: int, seed: int = 5) -> Tensor:
     return torch.from_numpy(np.stack([sample_z(len(SEMANTICS), (seed, k)) for k in range(n)]))
 
 
-def asked(scenes: Scenes, **semantics: float) -> Tensor:
+def latent_of(scenes: Scenes, **semantics: float) -> Tensor:
     """Return the latent [1, 40] of given semantics, in standard deviations, the others 0."""
-    wanted = np.array([semantics.get(name, 0.0) for name in SEMANTICS])
-    return torch.from_numpy(wanted @ scenes.mixing).float()[None]
+    values = np.array([semantics.get(name, 0.0) for name in SEMANTICS])
+    return torch.from_numpy(values @ scenes.mixing).float()[None]
 
 
 def test_it_is_a_generator(scenes: Scenes) -> None:
@@ -64,7 +64,7 @@ def test_pictures_follow_the_latent_smoothly(scenes: Scenes) -> None:
     assert w.grad.isfinite().all()
     assert (w.grad.abs() > 0).all()
     # Along what leaves the shape and the view alone, a derivative is a difference.
-    toward = asked(scenes, tone=1.0, light_x=1.0)
+    toward = latent_of(scenes, tone=1.0, light_x=1.0)
     weight = torch.linspace(0, 1, 32)
     with torch.no_grad():
         ahead, behind = scenes.synthesize(torch.cat([latents(2) + 0.01 * toward, latents(2) - 0.01 * toward])).split(2)
@@ -73,8 +73,8 @@ def test_pictures_follow_the_latent_smoothly(scenes: Scenes) -> None:
     torch.testing.assert_close((gradient * toward).sum(1), expected, rtol=0.02, atol=0.5)
 
 
-def test_truth_has_the_ranges_of_faces(drawn: tuple[Truth, Observation]) -> None:
-    truth = drawn[0]
+def test_truth_has_the_ranges_of_faces(sampled: tuple[Truth, Observation]) -> None:
+    truth = sampled[0]
     assert 0.9 < truth.depth.min() < truth.depth[truth.mask].max() < 1.1
     assert truth.albedo.min() >= 0
     assert truth.albedo.max() <= 1
@@ -109,7 +109,7 @@ def test_views_and_lights_are_nearly_linear_in_the_latent(scenes: Scenes) -> Non
 
 def test_light_is_seen_where_it_comes_from(scenes: Scenes) -> None:
     lights = [dict(light_x=2.0), dict(light_x=-2.0), dict(light_y=2.0), dict(light_y=-2.0)]
-    right, left, above, below = scenes.synthesize(torch.cat([asked(scenes, **light) for light in lights])).mean(1)
+    right, left, above, below = scenes.synthesize(torch.cat([latent_of(scenes, **light) for light in lights])).mean(1)
     ramp = torch.linspace(-1, 1, 32)
     assert ((right - left) * ramp).sum() > 25
     assert ((above - below) * ramp[:, None]).sum() < -12
@@ -119,7 +119,7 @@ def test_the_mole_is_seen_where_the_truth_puts_it() -> None:
     """Follow one point: unprojected, moved and projected by the formulas, it must be where the picture changes."""
     scenes = Scenes()
     turns = [dict(), dict(yaw=1.2), dict(yaw=-1.0, pitch=1.5, roll=1.0), dict(tx=2.0, ty=-2.0, tz=2.0)]
-    w = torch.cat([asked(scenes, mole=tone, **turn) for tone in (-4.0, 4.0) for turn in turns])
+    w = torch.cat([latent_of(scenes, mole=tone, **turn) for tone in (-4.0, 4.0) for turn in turns])
     truth, pictures = scenes.truth(w[:4]), scenes.synthesize(w)
     at = torch.tensor([[0.30, 0.38]])  # the mole's place
     depth = geometry.sample_bilinear(truth.depth[:, None], at.expand(4, 1, 1, 2)).view(4, 1, 1)
@@ -143,18 +143,18 @@ def test_normals_of_the_closed_form_are_those_of_its_depth(scenes: Scenes) -> No
     assert degrees.median() < 0.1
 
 
-def test_the_renderer_shows_the_truth_as_the_scenes_do(drawn: tuple[Truth, Observation]) -> None:
+def test_the_renderer_shows_the_truth_as_the_scenes_do(sampled: tuple[Truth, Observation]) -> None:
     """Two renderers that share no method, triangles and splats, on 24 heads in all views."""
-    truth, seen = drawn
-    made = render(truth.albedo, truth.depth, truth.light, truth.view)
-    on_head = geometry.sample_bilinear(truth.mask[:, None].float(), made.uv, "zeros")[:, 0] > 0.99
-    both = seen.mask & made.mask & on_head
+    truth, seen = sampled
+    rendering = render(truth.albedo, truth.depth, truth.light, truth.view)
+    on_head = geometry.sample_bilinear(truth.mask[:, None].float(), rendering.uv, "zeros")[:, 0] > 0.99
+    both = seen.mask & rendering.mask & on_head
     assert both.sum() > 0.93 * seen.mask.sum(), "the rim lies between pixels of the truth"
-    error = (made.view_depth - seen.depth)[both].abs()
+    error = (rendering.view_depth - seen.depth)[both].abs()
     assert error.mean() < 3e-4, "of a face 0.1 deep"
     assert error.median() < 1e-4
     assert (error < 2e-3).float().mean() > 0.99
-    colours = (made.image - seen.image)[both[:, None].expand(-1, 3, -1, -1)].abs()
+    colours = (rendering.image - seen.image)[both[:, None].expand(-1, 3, -1, -1)].abs()
     assert colours.mean() < 0.015
     # The check can fail: another sign of yaw, or another light, is seen at once.
     turned = truth.view * truth.view.new_tensor([1, -1, 1, 1, 1, 1])
@@ -168,7 +168,7 @@ def test_the_renderer_shows_the_truth_as_the_scenes_do(drawn: tuple[Truth, Obser
 
 def test_a_turned_nose_hides_the_far_cheek_and_leaves_no_gaps() -> None:
     scenes = Scenes()
-    w = torch.cat([asked(scenes, yaw=yaw, nose_tip=2.0) for yaw in (-2.5, 2.5)])
+    w = torch.cat([latent_of(scenes, yaw=yaw, nose_tip=2.0) for yaw in (-2.5, 2.5)])
     seen = scenes.observe(w)
     for mask in seen.mask:
         for line in mask:
@@ -180,8 +180,8 @@ def test_a_turned_nose_hides_the_far_cheek_and_leaves_no_gaps() -> None:
 
 
 def test_beside_the_head(scenes: Scenes) -> None:
-    w = asked(scenes, ground_tone=2.0)
-    truth, both = scenes.truth(w), scenes.observe(torch.cat([w, asked(scenes, ground_tone=2.0, yaw=1.5)]))
+    w = latent_of(scenes, ground_tone=2.0)
+    truth, both = scenes.truth(w), scenes.observe(torch.cat([w, latent_of(scenes, ground_tone=2.0, yaw=1.5)]))
     seen = Observation(*(part[:1] for part in both))
     corner = (slice(None), slice(0, 3), slice(0, 3))
     assert not seen.mask[corner].any()
@@ -192,7 +192,7 @@ def test_beside_the_head(scenes: Scenes) -> None:
     assert seen.image.shape == (1, 3, 32, 32)
 
 
-def test_bad_input_is_told() -> None:
+def test_bad_input_is_refused() -> None:
     with pytest.raises(FaceaugError, match="at least 8"):
         Scenes(4)
     for call in (Scenes(8).synthesize, Scenes(8).truth, Scenes(8).observe, Scenes(8).map):
@@ -202,8 +202,8 @@ def test_bad_input_is_told() -> None:
         Scenes(8, "nowhere")
 
 
-def test_a_latent_is_read_as_asked(scenes: Scenes) -> None:
-    truth = scenes.truth(asked(scenes, yaw=0.5, light_x=1.0))
+def test_a_latent_is_read_as_latent_of(scenes: Scenes) -> None:
+    truth = scenes.truth(latent_of(scenes, yaw=0.5, light_x=1.0))
     assert math.degrees(truth.view[0, 1]) == pytest.approx(10, abs=0.1)
     assert truth.view[0, [0, 2, 3, 4, 5]].abs().max() < 1e-6
     assert truth.light[0, 2] == pytest.approx(0.6, abs=1e-5)

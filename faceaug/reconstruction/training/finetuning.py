@@ -1,206 +1,256 @@
-"""Tuning a trained reconstruction on unlabelled photographs, and stopping before it forgets what it knew.
+"""Fine-tuning of a trained reconstruction network on unlabelled photographs, stopped before its factors drift.
 
-Photographs are explained by rendering what is read off them, as in training; the mirrored picture must give the
-mirrored reading. So that readings keep their meaning, the network must go on reading its generator's pictures as it did
-before: that is asked of it in every step, and checked on draws that it does not learn from.
+The photometric and the mirror loss are those of the training, on photographs. So that factors keep their meaning, the
+factors that the network predicts for samples of its generator must stay as they were: a loss holds them in every step,
+and held-out samples are checked regularly (docs/method.md, section 2, "Fine-tuning").
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from faceaug.errors import UsageError
 from faceaug.reconstruction.factors import FaceFactors, concatenate_factors
-from faceaug.reconstruction.networks import Reconstructor, on_device
+from faceaug.reconstruction.networks import Reconstructor, channels_last
 from faceaug.reconstruction.renderer import render
-from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES, semantics_of
+from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, semantics_of
 from faceaug.reconstruction.training import losses
-from faceaug.reconstruction.training.augmentation import degraded, sample_augmentation
-from faceaug.reconstruction.training.linear_init import roughness
-from faceaug.utils.tensors import at_side
+from faceaug.reconstruction.training.augmentation import degrade, sample_augmentation
+from faceaug.utils.tensors import at_side, normalize_pixels
 from faceaug.utils.training.train_loop import descend, rng_of
 
-RATE = 1e-4
-MEMORY = 0.99  # of the running average of the weights
-COPY, MIRROR, ROUGH, ANCHOR = 0.5, 0.1, 10.0, 0.3
-CHECK_EVERY = 50  # steps
-WORSE, DRIFT = 1.05, 0.35
-"""Error on held-out draws, in that of the start, and change of a semantic there, in its standard deviation, at most."""
-PATIENCE = 6  # checks without a gain on held-out photographs
-GOES_ON, WORSENED, DRIFTED, SETTLED = range(4)
-REASONS = (
-    "all steps were done", "its generator's faces were explained worse", "readings of its generator's faces drifted",
+FLIPPED_WEIGHT, MIRROR_WEIGHT, ROUGHNESS_WEIGHT, ANCHOR_WEIGHT = 0.5, 0.1, 10.0, 0.3
+RUNNING, SAMPLES_WORSE, FACTORS_DRIFTED, NO_GAIN = range(4)
+STOP_REASONS = (
+    "all steps were done",
+    "its generator's faces were explained worse",
+    "factors of its generator's faces drifted",
     "held-out photographs were explained no better",
-)  # fmt: skip
+)
 
 
-class HeldOutMonitor(nn.Module):
-    """What is known of the held-out pictures, kept with the checkpoint.
+@dataclass(frozen=True)
+class FinetuneSchedule:
+    """Configuration of a fine-tuning.
 
     Attributes
     ----------
-    ended : Tensor, int64 []
-        `GOES_ON`, or why it was stopped.
-    stale : Tensor, int64 []
-        Checks since the last gain.
-    seen : Tensor, float32 [2, 3]
-        At the start and at the best: error on photographs, error on draws, drift.
+    steps : int
+        Steps at most.
+    batch_size : int
+        Photographs of a step; half as many samples are added.
+    seed : int
+    lr, ema_decay : float
+        Learning rate of Adam; decay of the running average of the weights.
+    check_every : int
+        Steps between two checks on held-out images.
+    max_error_ratio : float
+        Largest error on held-out samples, relative to the error at the start.
+    max_drift : float
+        Largest root mean square change of a semantic factor on held-out samples, in its standard deviation over them.
+    patience : int
+        Checks without a gain on held-out photographs after which the training stops.
+
+    Raises
+    ------
+    UsageError
+        When there is no step.
     """
 
-    ended: Tensor
-    stale: Tensor
-    seen: Tensor
+    steps: int = 1500
+    batch_size: int = 24
+    seed: int = 0
+    lr: float = 1e-4
+    ema_decay: float = 0.99
+    check_every: int = 50
+    max_error_ratio: float = 1.05
+    max_drift: float = 0.35
+    patience: int = 6
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError(f"steps is {self.steps}; it must be at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class FinetuneImages:
+    """Images of a fine-tuning, all uint8 [N, 3, S, S] with N of their own.
+
+    Attributes
+    ----------
+    photographs, held_out_photographs
+        Faces cropped from photographs in the generator's framing.
+    samples, held_out_samples
+        Images of the generator.
+    """
+
+    photographs: Tensor
+    held_out_photographs: Tensor
+    samples: Tensor
+    held_out_samples: Tensor
+
+
+class HeldOutMonitor(nn.Module):
+    """The state of the checks on held-out images, part of a checkpoint.
+
+    Attributes
+    ----------
+    stop_code : int64 []
+        `RUNNING`, or the index in `STOP_REASONS` of why the training stopped.
+    checks_without_gain : int64 []
+    records : float32 [2, 3]
+        At the start and at the best check: error on photographs, error on samples, drift.
+    """
+
+    stop_code: Tensor
+    checks_without_gain: Tensor
+    records: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("ended", torch.tensor(GOES_ON))
-        self.register_buffer("stale", torch.tensor(0))
-        self.register_buffer("seen", torch.zeros(2, 3))
+        self.register_buffer("stop_code", torch.tensor(RUNNING))
+        self.register_buffer("checks_without_gain", torch.tensor(0))
+        self.register_buffer("records", torch.zeros(2, 3))
 
 
 class FinetuneTrainer:
-    """The network, its running average, the best of those, and one step (protocol `loop.Trainer`).
+    """The network, its running average, the best average, and one training step (protocol `train_loop.StepTrainer`).
 
     Parameters
     ----------
     network
         Trained; it is copied.
-    photographs, held_photographs
-        Faces cut from photographs in the generator's framing, uint8 [N, 3, S, S].
-    draws, held_draws
-        The generator's pictures, uint8 [N, 3, S, S].
-    steps, batch
-        Most steps, and photographs in each; half as many draws go along.
-    seed
+    images
+    schedule
     device
+        Device to compute on; the CPU by default.
     """
 
     def __init__(
-        self, network: Reconstructor, photographs: Tensor, held_photographs: Tensor, draws: Tensor, held_draws: Tensor,
-        *, steps: int, batch: int = 24, seed: int = 0, device: torch.device | None = None,
-    ) -> None:  # fmt: skip
-        self.device = device or torch.device("cpu")
-        self.first = copy.deepcopy(network).to(self.device).eval().requires_grad_(False)
-        self.network = on_device(copy.deepcopy(network), self.device).train().requires_grad_(True)
-        self.average, self.best = copy.deepcopy(self.first), copy.deepcopy(self.first)
-        self.photographs, self.draws = photographs, draws
-        self._held, self._held_draws = held_photographs, held_draws
-        self.total, self.batch, self.seed = steps, batch, seed
-        self.watch = HeldOutMonitor()
-        self.watch.seen[:] = torch.tensor([*self._errors(self.first), 0.0])
-        self._before = self._semantics(self.first)
-        self.adam = torch.optim.Adam(self.network.parameters(), RATE)
+        self,
+        network: Reconstructor,
+        images: FinetuneImages,
+        schedule: FinetuneSchedule,
+        device: torch.device | None = None,
+    ) -> None:
+        self.device, self.schedule, self.images = device or torch.device("cpu"), schedule, images
+        self.original = copy.deepcopy(network).to(self.device).eval().requires_grad_(False)
+        self.network = channels_last(copy.deepcopy(network), self.device).train().requires_grad_(True)
+        self.average, self.best = copy.deepcopy(self.original), copy.deepcopy(self.original)
+        self.monitor = HeldOutMonitor()
+        self.monitor.records[:] = torch.tensor([*self.held_out_errors(self.original), 0.0])
+        self._original_semantics = self._semantics(self.original)
+        self.adam = torch.optim.Adam(self.network.parameters(), schedule.lr)
         self.step = 0
 
     @property
     def steps(self) -> int:
-        """Steps in all; as many as were done, once it was stopped."""
-        return self.step if int(self.watch.ended) != GOES_ON else self.total
+        """All steps; after an early stop, the number of steps done."""
+        return self.step if int(self.monitor.stop_code) != RUNNING else self.schedule.steps
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        return {"network": self.network, "average": self.average, "best": self.best, "watch": self.watch}
+        return {"network": self.network, "average": self.average, "best": self.best, "monitor": self.monitor}
 
     @property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         return {"adam": self.adam}
 
     @property
-    def reason(self) -> str:
-        """Why it ended."""
+    def stop_reason(self) -> str:
+        """Why the training ended, for people."""
         if self.step < self.steps:
             return "the time was up"
-        return REASONS[int(self.watch.ended)]
+        return STOP_REASONS[int(self.monitor.stop_code)]
 
     def advance(self) -> dict[str, float]:
-        """Learn from one batch, and now and then look at what is held out."""
-        rng = rng_of(self.seed, 0x7E, self.step)
-        clean = self._some(self.photographs, self.batch, rng)
-        drawn = self._some(self.draws, max(1, self.batch // 2), rng)
-        loss, said = self._explained(clean, rng)
-        done = sample_augmentation(len(drawn), rng, self.device)
+        """Train on one batch and, where due, check held-out images; return the loss, its terms and the check."""
+        rng = rng_of(self.schedule.seed, 0x7E, self.step)
+        photographs = self._batch(self.images.photographs, self.schedule.batch_size, rng)
+        samples = self._batch(self.images.samples, max(1, self.schedule.batch_size // 2), rng)
+        loss, terms = self._photograph_loss(photographs, rng)
+        augmentation = sample_augmentation(len(samples), rng, self.device)
         with torch.no_grad():
-            known = done.reading(self.first(drawn))
-        kept = losses.distance(self.network(degraded(done.images(drawn), rng)), known)
-        loss = loss + ANCHOR * kept
+            expected = augmentation.apply_to_factors(self.original(samples))
+        factors = self.network(degrade(augmentation.apply_to_images(samples), rng))
+        anchor = losses.factor_distance(factors, expected)
+        loss = loss + ANCHOR_WEIGHT * anchor
         descend(self.adam, loss)
         with torch.no_grad():
-            for slow, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                slow.lerp_(new, 1 - MEMORY)
-        said |= {"loss": loss.item(), "kept": kept.item()}
-        if (self.step + 1) % CHECK_EVERY == 0 or self.step + 1 == self.total:
-            said |= self._check()
-        return said
+            for average, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                average.lerp_(new, 1 - self.schedule.ema_decay)
+        terms |= {"loss": loss.item(), "anchor": anchor.item()}
+        if (self.step + 1) % self.schedule.check_every == 0 or self.step + 1 == self.schedule.steps:
+            terms |= self._check()
+        return terms
 
-    def _some(self, images: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    def _batch(self, images: Tensor, n: int, rng: torch.Generator) -> Tensor:
         rows = torch.randint(len(images), (n,), generator=rng)
-        return images[rows].to(self.device).float() / 127.5 - 1
+        return normalize_pixels(images[rows].to(self.device))
 
-    def _explained(self, clean: Tensor, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Readings of photographs, rendered, are to give them again; the mirrored one is to be read mirrored."""
-        n = len(clean)
-        done = sample_augmentation(n, rng, self.device)
-        wanted = done.images(clean)
-        seen = degraded(wanted, rng)
-        reading, sigma = self.network.with_confidence(torch.cat([seen, seen.flip(-1)]))
-        first = reading[:n]
-        both = concatenate_factors([first, first.flipped()])
-        made = render(both.albedo, both.depth, both.light, both.view)
-        error = (made.image - torch.cat([wanted, wanted])).abs().mean(1, keepdim=True)
-        loss = losses.laplace(error[:n], sigma[:n, :1], made.mask[:n])
-        loss = loss + COPY * losses.laplace(error[n:], sigma[:n, 1:2], made.mask[n:])
-        apart = losses.distance(reading[n:], first.mirrored())
-        loss = loss + MIRROR * apart + ROUGH * self.network.side**2 / 1024 * roughness(first.depth)
-        return loss, {"l1": _masked(error[:n], made.mask[:n]).item(), "mirror": apart.item()}
+    def _photograph_loss(self, photographs: Tensor, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Return the photometric and the mirror loss of photographs, and its terms."""
+        n = len(photographs)
+        targets = sample_augmentation(n, rng, self.device).apply_to_images(photographs)
+        inputs = degrade(targets, rng)
+        factors, log_sigma = self.network.with_confidence(torch.cat([inputs, inputs.flip(-1)]))
+        upright = factors[:n]
+        both = concatenate_factors([upright, upright.flipped()])
+        rendering = render(both.albedo, both.depth, both.light, both.view)
+        error = (rendering.image - torch.cat([targets, targets])).abs().mean(1, keepdim=True)
+        loss = losses.laplace_loss(error[:n], log_sigma[:n, :1], rendering.mask[:n])
+        loss = loss + FLIPPED_WEIGHT * losses.laplace_loss(error[n:], log_sigma[:n, 1:2], rendering.mask[n:])
+        mirror = losses.factor_distance(factors[n:], upright.mirrored())
+        roughness = ROUGHNESS_WEIGHT * self.network.side**2 / 1024 * losses.roughness(upright.depth)
+        loss = loss + MIRROR_WEIGHT * mirror + roughness
+        return loss, {"l1": losses.masked_mean(error[:n], rendering.mask[:n]).item(), "mirror": mirror.item()}
 
     def _check(self) -> dict[str, float]:
-        """Keep the average if it explains held-out photographs better and draws as well as ever, or stop."""
-        photographs, draws = self._errors(self.average)
-        drift = float(((self._semantics(self.average) - self._before).square().mean(0).sqrt() / self._spread).max())
-        watch = self.watch
-        if draws > WORSE * float(watch.seen[0, 1]):
-            watch.ended.fill_(WORSENED)
-        elif drift > DRIFT:
-            watch.ended.fill_(DRIFTED)
-        elif photographs < float(watch.seen[1, 0]):
+        """Keep the average as the best if it explains held-out photographs better and samples as before, or stop."""
+        photographs, samples = self.held_out_errors(self.average)
+        change = self._semantics(self.average) - self._original_semantics
+        spread = self._original_semantics.std(0).clamp(min=1e-6)
+        drift = float((change.square().mean(0).sqrt() / spread).max())
+        monitor = self.monitor
+        if samples > self.schedule.max_error_ratio * float(monitor.records[0, 1]):
+            monitor.stop_code.fill_(SAMPLES_WORSE)
+        elif drift > self.schedule.max_drift:
+            monitor.stop_code.fill_(FACTORS_DRIFTED)
+        elif photographs < float(monitor.records[1, 0]):
             self.best.load_state_dict(self.average.state_dict())
-            watch.seen[1] = torch.tensor([photographs, draws, drift])
-            watch.stale.zero_()
+            monitor.records[1] = torch.tensor([photographs, samples, drift])
+            monitor.checks_without_gain.zero_()
         else:
-            watch.stale += 1
-            if int(watch.stale) >= PATIENCE:
-                watch.ended.fill_(SETTLED)
-        return {"photographs": photographs, "draws": draws, "drift": drift}
+            monitor.checks_without_gain += 1
+            if int(monitor.checks_without_gain) >= self.schedule.patience:
+                monitor.stop_code.fill_(NO_GAIN)
+        return {"photographs": photographs, "samples": samples, "drift": drift}
 
-    @property
-    def _spread(self) -> Tensor:
-        return self._before.std(0).clamp(min=1e-6)
-
-    def _errors(self, network: Reconstructor) -> tuple[float, float]:
-        return tuple(  # type: ignore[return-value]
-            float(torch.cat([self._error(network, part) for part in torch.split(held, ESTIMATOR_BATCH_SIZE)]).mean())
-            for held in (self._held, self._held_draws)
+    def held_out_errors(self, network: Reconstructor) -> tuple[float, float]:
+        """Return the mean absolute error of rendered held-out photographs and samples, on images in [-1, 1]."""
+        held_out = (self.images.held_out_photographs, self.images.held_out_samples)
+        photographs, samples = (
+            torch.cat([self._errors(network, batch) for batch in torch.split(images, ESTIMATOR_BATCH_SIZE)]).mean()
+            for images in held_out
         )
+        return float(photographs), float(samples)
 
     @torch.no_grad()
-    def _error(self, network: Reconstructor, images: Tensor) -> Tensor:
-        images = at_side(images.to(self.device).float() / 127.5 - 1, network.side)
-        reading: FaceFactors = network(images)
-        made = render(reading.albedo, reading.depth, reading.light, reading.view)
-        error = (made.image - images).abs().mean(1, keepdim=True)
-        seen = made.mask[:, None].to(error.dtype)
-        return (error * seen).sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
+    def _errors(self, network: Reconstructor, images: Tensor) -> Tensor:
+        """Return the mean absolute error [N] of each rendered image."""
+        images = at_side(normalize_pixels(images.to(self.device)), network.side)
+        factors: FaceFactors = network(images)
+        rendering = render(factors.albedo, factors.depth, factors.light, factors.view)
+        error = (rendering.image - images).abs().mean(1, keepdim=True)
+        visible = rendering.mask[:, None].to(error.dtype)
+        return (error * visible).sum((1, 2, 3)) / visible.sum((1, 2, 3)).clamp(min=1)
 
     @torch.no_grad()
     def _semantics(self, network: Reconstructor) -> Tensor:
-        parts = [
-            part.to(self.device).float() / 127.5 - 1 for part in torch.split(self._held_draws, ESTIMATOR_BATCH_SIZE)
-        ]
-        return torch.cat([semantics_of(network(part))[:, : len(FACTOR_NAMES)] for part in parts])
-
-
-def _masked(error: Tensor, mask: Tensor) -> Tensor:
-    seen = mask[:, None].to(error.dtype)
-    return (error * seen).sum() / seen.sum().clamp(min=1)
+        """Return the semantic factors [N, 6] of held-out samples."""
+        batches = torch.split(self.images.held_out_samples, ESTIMATOR_BATCH_SIZE)
+        return torch.cat([semantics_of(network(normalize_pixels(batch.to(self.device)))) for batch in batches])

@@ -1,18 +1,17 @@
-"""Training the reconstruction network on a generator: from the linear model's readings to pictures alone.
+"""Training of the reconstruction network on a generator (docs/method.md, section 2, "Network").
 
-1. With the mirror, the network first learns what the linear model says of each draw, of the draw and of its mirror
-   image alike, disturbed as photographs are.
-2. Then it learns by rendering what it reads (Unsup3D, CVPR 2020): photometric and perceptual terms with confidence,
-   once with the canonical face and once with its mirror image. Reading the mirrored picture must give the mirrored
-   reading, and pictures are coupled with latents (arXiv 2103.16605): light and view are fitted on the latents every
-   few hundred steps, and a face and its count_neutralized_images self must agree.
+1. With the mirror, the network first distils the linear model: from augmented samples and their mirror images it
+predicts
+   the factors that the linear model gives for their latents.
+2. Then the losses compare the images with what is rendered from the predicted factors (Unsup3D, CVPR 2020): photometric
+   and perceptual, with predicted confidence, once with the canonical face and once with its mirror image. The factors
+   of the mirrored image must be the mirrored factors, and images are coupled with latents (arXiv 2103.16605): light and
+   view are regressed on the latent every few hundred steps, and a face and its neutralised self must agree.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,111 +20,44 @@ from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import SamplePool, synthesize_at
 from faceaug.reconstruction.factors import LIGHT_NAMES, FaceFactors, concatenate_factors
-from faceaug.reconstruction.networks import Reconstructor, on_device
+from faceaug.reconstruction.networks import Reconstructor, channels_last
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.training import losses
-from faceaug.reconstruction.training.augmentation import degraded, sample_augmentation
+from faceaug.reconstruction.training.augmentation import degrade, sample_augmentation
 from faceaug.reconstruction.training.latent_regression import LIGHT_VIEW_NAMES, LatentRegressor
-from faceaug.reconstruction.training.linear_init import LinearFace, roughness
+from faceaug.reconstruction.training.linear_init import LinearFace
 from faceaug.reconstruction.training.perceptual import LatentReader, PerceptualFeatures
+from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 from faceaug.reconstruction.training.symmetry import MirrorSplit
 from faceaug.utils.tensors import at_side
 from faceaug.utils.training.train_loop import descend, rng_of
 
-Coupling = Literal["none", "paper", "mirror", "both"]
-"""What stabilises the training: nothing; refit, neutralise and agree; the mirror; all of it."""
-
-
-@dataclass(frozen=True)
-class ReconstructionSchedule:
-    """Everything that decides what a training computes, but the generator and the draws.
-
-    Attributes
-    ----------
-    coupling : "none", "paper", "mirror" or "both"
-    side : 16, 32 or 64
-        Pixels of the pictures that are read and of the canonical maps.
-    steps : int
-        In all.
-    distil : int
-        Of these, steps that learn from the linear model (with the mirror only).
-    batch, pairs : int
-        Pictures in a step; how many of them are also count_neutralized_images.
-    refit_every : int
-        Steps between two fits of light and view on the latent.
-    seed : int
-    """
-
-    coupling: Coupling = "both"
-    side: int = 64
-    steps: int = 4000
-    distil: int = 800
-    batch: int = 32
-    pairs: int = 8
-    refit_every: int = 200
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.coupling not in get_args(Coupling):
-            raise UsageError(f"the coupling {self.coupling!r} is unknown; there are {', '.join(get_args(Coupling))}")
-        if self.side not in (16, 32, 64):
-            raise UsageError(f"a network for {self.side} pixels is not made; there are 16, 32 and 64")
-        if not (self.steps >= 1 and self.distil >= 0 and self.batch >= 1 and 0 <= self.pairs <= self.batch):
-            raise UsageError(
-                f"a training of {self.steps} steps, {self.distil} of them distilling, with batches of {self.batch} and "
-                f"{self.pairs} pairs cannot be made: steps and batch are at least 1, pairs at most the batch"
-            )
-        if self.refit_every < 1:
-            raise UsageError(f"a fit every {self.refit_every} steps cannot be made: it must be at least 1")
-
-    @property
-    def mirror(self) -> bool:
-        """Whether the mirror takes part."""
-        return self.coupling in ("mirror", "both")
-
-    @property
-    def paired(self) -> bool:
-        """Whether refit, count_neutralized_images pairs, agreement and convexity take part."""
-        return self.coupling in ("paper", "both")
-
-
-RATES = (1e-3, 2e-4)  # while distilling, and after
-MEMORY = 0.998  # of the running average of the weights
-COPY = 0.5  # the mirrored canonical face's picture beside the picture
-PERCEPTUAL, MIRROR, AGREE, ROUGH, SMALL_TURNS, CONVEX = 0.5, 0.1, 0.1, 10.0, 0.01, 0.2
-LARGE, SELDOM = 128, 8
-"""Where pictures have more pixels a side than LARGE, drawing them is what costs: faces are then count_neutralized_images every
-SELDOM-th step only, and what they say counts so many times."""
-_CONVEX_FOR = 0.3  # share of the photometric steps over which the convexity prior fades
-
-
-def seldom(generator: Generator) -> int:
-    """Return every how many steps faces of a generator are count_neutralized_images."""
-    return SELDOM if generator.resolution > LARGE else 1
-
-
-def count_neutralized_images(generator: Generator, schedule: ReconstructionSchedule) -> int:
-    """Return how many pictures a whole training draws anew."""
-    if not schedule.paired:
-        return 0
-    distil, often = min(schedule.distil, schedule.steps) if schedule.mirror else 0, seldom(generator)
-    return schedule.pairs * (-(-schedule.steps // often) - -(-distil // often))
+DISTIL_LEARNING_RATE, LEARNING_RATE = 1e-3, 2e-4
+EMA_DECAY = 0.998  # of the running average of the weights
+FLIPPED_WEIGHT, PERCEPTUAL_WEIGHT, MIRROR_WEIGHT, AGREEMENT_WEIGHT = 0.5, 0.5, 0.1, 0.1
+ROUGHNESS_WEIGHT, ANGLE_WEIGHT, CONVEXITY_WEIGHT = 10.0, 0.01, 0.2
+_CONVEXITY_SHARE = 0.3  # of the photometric steps, over which the convexity loss fades
 
 
 class NetworkTrainer:
-    """The network, its running average, and one step.
+    """The network, the running average of its weights, and one training step (protocol `train_loop.StepTrainer`).
 
     Parameters
     ----------
     generator, pool, split
-        What is learnt from; the pool and the split are of this generator.
+        The generator, samples of it and its mirror split.
     reader : perceptual.LatentReader
-        Trained; its layers become the perceptual features and the network's first weights.
+        Trained; its layers become the perceptual features and the initial weights of the encoder.
     linear : LinearFace or None
         Trained; not needed without the mirror.
     schedule
     device
-        Where to compute.
+        Device to compute on; the CPU by default.
+
+    Raises
+    ------
+    UsageError
+        When the schedule uses the mirror and `linear` is None.
     """
 
     def __init__(
@@ -138,131 +70,137 @@ class NetworkTrainer:
         schedule: ReconstructionSchedule,
         device: torch.device | None = None,
     ) -> None:
-        if schedule.mirror and linear is None:
+        if schedule.uses_mirror and linear is None:
             raise UsageError(f"the coupling {schedule.coupling!r} begins with the linear model: give one")
-        self.generator, self.pool, self.white, self.schedule = generator, pool, split.whitening, schedule
+        self.generator, self.pool, self.whitening, self.schedule = generator, pool, split.whitening, schedule
         self.device = device or torch.device("cpu")
         self.step, self.steps = 0, schedule.steps
-        self.seldom = seldom(generator)
-        self.distil = min(schedule.distil, schedule.steps) if schedule.mirror else 0
+        self.interval = schedule.neutralization_interval(generator)
         self.u = split.whitening.white(pool.w)
         self.linear = None
-        if linear is not None and schedule.mirror:
+        if linear is not None and schedule.uses_mirror:
             self.linear = linear.to(self.device).eval().requires_grad_(False)
         network = Reconstructor(schedule.side, schedule.seed)
         network.encoder.load_state_dict(reader.encoder.state_dict())
-        self.network = on_device(network, self.device)
+        self.network = channels_last(network, self.device)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        some = at_side(pool.float_images(slice(0, 256), self.device), schedule.side)
-        self.features = PerceptualFeatures(reader.to(self.device), some)
-        self.fit = LatentRegressor(self.u.shape[1], schedule.refit_every * schedule.batch)
-        if self.linear is not None and schedule.paired:
-            said = concatenate_factors(
-                [self.linear(part.to(self.device)) for part in torch.split(self.u[: len(self.fit.u)], 512)]
-            )
-            self.fit.fit(self.u[: len(said)], torch.cat([said.light, said.view], 1).cpu())
-        self.adam = torch.optim.Adam(self.network.parameters(), RATES[0])
+        samples = at_side(pool.float_images(slice(0, 256), self.device), schedule.side)
+        self.features = PerceptualFeatures(reader.to(self.device), samples)
+        self.regressor = LatentRegressor(self.u.shape[1], schedule.refit_every * schedule.batch_size)
+        if self.linear is not None and schedule.uses_pairs:
+            u = self.u[: len(self.regressor.u)]
+            factors = concatenate_factors([self.linear(batch.to(self.device)) for batch in torch.split(u, 512)])
+            self.regressor.fit(u, torch.cat([factors.light, factors.view], 1).cpu())
+        self.adam = torch.optim.Adam(self.network.parameters(), DISTIL_LEARNING_RATE)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        return {"network": self.network, "average": self.average, "fit": self.fit}
+        return {"network": self.network, "average": self.average, "regressor": self.regressor}
 
     @property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         return {"adam": self.adam}
 
     def advance(self) -> dict[str, float]:
-        """Learn from one batch."""
+        """Train on one batch; return the loss and its terms."""
         rng = rng_of(self.schedule.seed, 0x13, self.step)
-        rows = torch.randint(len(self.pool), (self.schedule.batch,), generator=rng)
+        rows = torch.randint(len(self.pool), (self.schedule.batch_size,), generator=rng)
         clean = at_side(self.pool.float_images(rows, self.device), self.schedule.side)
-        done = sample_augmentation(len(rows), rng, self.device)
-        wanted = done.images(clean)
-        seen = degraded(wanted, rng)
-        distilling = self.step < self.distil
-        self.adam.param_groups[0]["lr"] = RATES[0] if distilling else RATES[1]
+        augmentation = sample_augmentation(len(rows), rng, self.device)
+        targets = augmentation.apply_to_images(clean)
+        inputs = degrade(targets, rng)
+        distilling = self.step < self.schedule.distillation
+        self.adam.param_groups[0]["lr"] = DISTIL_LEARNING_RATE if distilling else LEARNING_RATE
         u = self.u[rows].to(self.device)
+        terms: dict[str, float] = {}
         if distilling:
-            loss, said = self._distil(seen, done.reading(self._linear(u)))
+            loss = self._distillation_loss(inputs, augmentation.apply_to_factors(self._linear_factors(u)))
         else:
-            loss, said = self._explain(seen, wanted, u)
+            loss, terms = self._rendering_loss(inputs, targets, u)
         descend(self.adam, loss)
-        self._follow()
-        return {"loss": loss.item(), **said}
+        self._update_average()
+        return {"loss": loss.item(), **terms}
 
-    def _linear(self, u: Tensor) -> FaceFactors:
-        """Return the linear model's readings at this network's side."""
+    def _linear_factors(self, u: Tensor) -> FaceFactors:
+        """Return the factors of the linear model, with maps of this network's side."""
         assert self.linear is not None
         with torch.no_grad():
-            said = self.linear(u)
-        depth = at_side(said.depth[:, None], self.schedule.side)[:, 0]
-        return FaceFactors(depth, at_side(said.albedo, self.schedule.side), said.light, said.view)
+            factors = self.linear(u)
+        depth = at_side(factors.depth[:, None], self.schedule.side)[:, 0]
+        return FaceFactors(depth, at_side(factors.albedo, self.schedule.side), factors.light, factors.view)
 
-    def _distil(self, seen: Tensor, wanted: FaceFactors) -> tuple[Tensor, dict[str, float]]:
-        """Pictures and their mirrors are to be read as the linear model says."""
-        reading = self.network(torch.cat([seen, seen.flip(-1)]))
-        loss = losses.distance(reading, concatenate_factors([wanted, wanted.mirrored()]))
-        return loss, {}
+    def _distillation_loss(self, inputs: Tensor, expected: FaceFactors) -> Tensor:
+        """Return the distance of the factors of images and of their mirror images to the expected ones."""
+        factors = self.network(torch.cat([inputs, inputs.flip(-1)]))
+        return losses.factor_distance(factors, concatenate_factors([expected, expected.mirrored()]))
 
-    def _explain(self, seen: Tensor, wanted: Tensor, u: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Readings, rendered, are to give the pictures again."""
-        n, schedule = len(seen), self.schedule
-        reading, sigma = self.network.with_confidence(torch.cat([seen, seen.flip(-1)]) if schedule.mirror else seen)
-        first, sigma = reading[:n], sigma[:n]
-        loss, l1 = self._photometric(concatenate_factors([first, first.flipped()]), sigma, wanted)
-        said = {"l1": l1}
-        if schedule.mirror:
-            apart = losses.distance(reading[n:], first.mirrored())
-            loss = loss + MIRROR * apart
-            said["mirror"] = apart.item()
-        loss = loss + ROUGH * schedule.side**2 / 1024 * roughness(first.depth)
-        loss = loss + SMALL_TURNS * first.view[:, :3].square().mean()
-        if schedule.paired:
-            fade = 1 - (self.step - self.distil) / max(1.0, _CONVEX_FOR * (self.steps - self.distil))
-            loss = loss + CONVEX * max(0.0, fade) * losses.convexity(first.depth)
-            if self.fit.ready and schedule.pairs and self.step % self.seldom == 0:
-                apart = self._agree(first[: schedule.pairs], u[: schedule.pairs])
-                loss = loss + AGREE * self.seldom * apart
-                said["agree"] = apart.item()
-        told = self.fit.take(u, first)
-        if told is not None:
-            said["r2_yaw"] = float(told[LIGHT_VIEW_NAMES.index("yaw")])
-        return loss, said
+    def _rendering_loss(self, inputs: Tensor, targets: Tensor, u: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of the rendered factors and of the couplings, and its terms."""
+        n, schedule = len(inputs), self.schedule
+        batch = torch.cat([inputs, inputs.flip(-1)]) if schedule.uses_mirror else inputs
+        factors, log_sigma = self.network.with_confidence(batch)
+        upright, log_sigma = factors[:n], log_sigma[:n]
+        both = concatenate_factors([upright, upright.flipped()])
+        loss, l1 = self._photometric_loss(both, log_sigma, targets)
+        terms = {"l1": l1}
+        if schedule.uses_mirror:
+            distance = losses.factor_distance(factors[n:], upright.mirrored())
+            loss = loss + MIRROR_WEIGHT * distance
+            terms["mirror"] = distance.item()
+        loss = loss + ROUGHNESS_WEIGHT * schedule.side**2 / 1024 * losses.roughness(upright.depth)
+        loss = loss + ANGLE_WEIGHT * upright.view[:, :3].square().mean()
+        if schedule.uses_pairs:
+            photometric_steps = self.steps - schedule.distillation
+            fade = 1 - (self.step - schedule.distillation) / max(1.0, _CONVEXITY_SHARE * photometric_steps)
+            loss = loss + CONVEXITY_WEIGHT * max(0.0, fade) * losses.convexity_loss(upright.depth)
+            if self.regressor.ready and schedule.pairs and self.step % self.interval == 0:
+                distance = self._agreement_loss(upright[: schedule.pairs], u[: schedule.pairs])
+                loss = loss + AGREEMENT_WEIGHT * self.interval * distance
+                terms["agree"] = distance.item()
+        r2 = self.regressor.update(u, upright)
+        if r2 is not None:
+            terms["r2_yaw"] = float(r2[LIGHT_VIEW_NAMES.index("yaw")])
+        return loss, terms
 
-    def _photometric(self, both: FaceFactors, sigma: Tensor, wanted: Tensor) -> tuple[Tensor, float]:
-        """Return the loss of pictures made of readings and of the same with mirrored faces, and the former's L1."""
-        n = len(wanted)
-        made = render(both.albedo, both.depth, both.light, both.view)
-        twice = torch.cat([wanted, wanted])
-        error = (made.image - twice).abs().mean(1, keepdim=True)
-        # What is not covered is filled with the picture itself, so that features see no edge there.
-        filled = torch.where(made.mask[:, None], made.image.clamp(-1.5, 1.5), twice)
+    def _photometric_loss(self, both: FaceFactors, log_sigma: Tensor, targets: Tensor) -> tuple[Tensor, float]:
+        """Return the photometric and perceptual loss, and the L1 error without the flipped faces.
+
+        `both` are the factors of N images followed by the same with flipped canonical faces.
+        """
+        n = len(targets)
+        rendering = render(both.albedo, both.depth, both.light, both.view)
+        twice = torch.cat([targets, targets])
+        error = (rendering.image - twice).abs().mean(1, keepdim=True)
+        # Pixels that the face does not cover are filled with the target, so that features see no edge there.
+        filled = torch.where(rendering.mask[:, None], rendering.image.clamp(-1.5, 1.5), twice)
         with torch.no_grad():
-            features = self.features(wanted)
-        found = self.features(filled)
+            expected = self.features(targets)
+        features = self.features(filled)
         loss = error.new_zeros(())
-        for k, weight in ((0, 1.0), (1, COPY)):
-            part = slice(k * n, k * n + n)
-            loss = loss + weight * losses.laplace(error[part], sigma[:, k : k + 1], made.mask[part])
-            deep = losses.gaussian(found[part], features, sigma[:, 2 + k : 3 + k], made.mask[part])
-            loss = loss + weight * PERCEPTUAL * deep
-        seen = made.mask[:n, None].to(error.dtype)
-        return loss, ((error[:n] * seen).sum() / seen.sum().clamp(min=1)).item()
+        for k, weight in ((0, 1.0), (1, FLIPPED_WEIGHT)):
+            rows = slice(k * n, k * n + n)
+            mask = rendering.mask[rows]
+            loss = loss + weight * losses.laplace_loss(error[rows], log_sigma[:, k : k + 1], mask)
+            perceptual = losses.gaussian_loss(features[rows], expected, log_sigma[:, 2 + k : 3 + k], mask)
+            loss = loss + weight * PERCEPTUAL_WEIGHT * perceptual
+        return loss, losses.masked_mean(error[:n], rendering.mask[:n]).item()
 
-    def _agree(self, reading: FaceFactors, u: Tensor) -> Tensor:
-        """A face and its count_neutralized_images self are one face, and the latter is frontal and lit as usual."""
-        images = synthesize_at(self.generator, self.white.latent(self.fit.neutral(u)), self.schedule.side)
+    def _agreement_loss(self, factors: FaceFactors, u: Tensor) -> Tensor:
+        """Return how far faces and their neutralised selves are from one face that is frontal under neutral light."""
+        images = synthesize_at(self.generator, self.whitening.latent(self.regressor.neutralize(u)), self.schedule.side)
         neutral = self.network(images)
-        usual = self.fit.usual().to(images).expand(len(images), -1)
-        asked = FaceFactors(neutral.depth, neutral.albedo, usual[:, : len(LIGHT_NAMES)], usual[:, len(LIGHT_NAMES) :])
-        made = render(reading.albedo, reading.depth, neutral.light, neutral.view)
-        seen = made.mask[:, None].to(images.dtype)
-        error = ((made.image - images).abs() * seen).sum() / (3 * seen.sum()).clamp(min=1)
-        return losses.faces_apart(reading, neutral) + losses.poses_apart(neutral, asked) + error / losses.ALBEDO_UNIT
+        values = self.regressor.neutral_values().to(images).expand(len(images), -1)
+        n_light = len(LIGHT_NAMES)
+        expected = FaceFactors(neutral.depth, neutral.albedo, values[:, :n_light], values[:, n_light:])
+        rendering = render(factors.albedo, factors.depth, neutral.light, neutral.view)
+        visible = rendering.mask[:, None].to(images.dtype)
+        error = ((rendering.image - images).abs() * visible).sum() / (3 * visible.sum()).clamp(min=1)
+        canonical, pose = losses.canonical_distance(factors, neutral), losses.pose_distance(neutral, expected)
+        return canonical + pose + error / losses.ALBEDO_UNIT
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the running average; at first it follows closely."""
-        share = 1 - min(MEMORY, (1 + self.step) / (10 + self.step))
-        for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-            kept.lerp_(new, share)
+    def _update_average(self) -> None:
+        """Move the running average toward the weights; the first steps move it farther."""
+        weight = 1 - min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+        for average, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            average.lerp_(new, weight)

@@ -1,8 +1,8 @@
-"""Features in which pictures are compared, learnt from the generator alone.
+"""Perceptual features, learnt from the generator alone.
 
-An encoder learns to read off disturbed pictures what of the latent shows most: labels that every draw brings along. Its
-first layers then tell faces apart as far as the generator does, and are frozen to compare pictures (the perceptual
-term); the reconstruction network's encoder starts from all of them.
+An encoder is trained to predict the leading coordinates of the latent from augmented samples, whose latents are known.
+Its first layers then distinguish faces as far as the generator varies them, and are frozen as the features of the
+perceptual loss. The encoder of the reconstruction network starts from all of its layers.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceaug.generators.pool import SamplePool
-from faceaug.reconstruction.networks import CODE_WIDTH, Encoder, initialize_weights, on_device
-from faceaug.reconstruction.training.augmentation import degraded, sample_augmentation
+from faceaug.reconstruction.networks import CODE_WIDTH, Encoder, channels_last, initialize_weights
+from faceaug.reconstruction.training.augmentation import degrade, sample_augmentation
 from faceaug.reconstruction.training.symmetry import MirrorSplit
 from faceaug.utils.tensors import at_side
 from faceaug.utils.training.train_loop import descend, rng_of
 
-BATCH, RATE = 64, 1e-3
-EVEN = 24
-"""Mirror-even coordinates that are read beside all odd ones."""
+BATCH_SIZE, LEARNING_RATE = 64, 1e-3
+EVEN_COORDINATES = 24
+"""Leading mirror-even coordinates that are predicted besides all odd ones."""
 
 
 class LatentReader(nn.Module):
-    """Reads `width` coordinates of the latent off pictures."""
+    """Predicts `width` coordinates of the latent from images [N, 3, S, S]."""
 
     def __init__(self, side: int, width: int, seed: int) -> None:
         super().__init__()
@@ -36,22 +36,22 @@ class LatentReader(nn.Module):
         initialize_weights(self, seed)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Read pictures [N, 3, S, S] in [-1, 1]."""
+        """Return the coordinates [N, width] of images [N, 3, S, S] in [-1, 1]."""
         u: Tensor = self.head(self.encoder.code(self.encoder.grid(images)))
         return u
 
 
 class LatentTrainer:
-    """Teaches a `LatentReader` on a pool of draws.
+    """Trains a `LatentReader` on a pool of samples (protocol `train_loop.StepTrainer`).
 
     Parameters
     ----------
     pool, split
-        Draws of the generator, and the coordinates of which those that change pictures most are read.
+        Samples of the generator, and its mirror split: the coordinates that change images most are predicted.
     side
-        Pixels of the pictures that are read.
+        Side of the images in pixels.
     seed, steps, device
-        As in `linear.LinearTrainer`.
+        As in `linear_init.LinearTrainer`.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class LatentTrainer:
     ) -> None:
         self.pool, self.seed, self.steps, self.step, self.side = pool, seed, steps, 0, side
         self.device = device or torch.device("cpu")
-        basis = np.concatenate([split.odd, split.even[:, :EVEN]], 1)
+        basis = np.concatenate([split.odd, split.even[:, :EVEN_COORDINATES]], 1)
         self.u = split.whitening.white(pool.w) @ torch.from_numpy(basis).float()
-        self.model = on_device(LatentReader(side, basis.shape[1], seed), self.device)
-        self.adam = torch.optim.Adam(self.model.parameters(), RATE)
+        self.model = channels_last(LatentReader(side, basis.shape[1], seed), self.device)
+        self.adam = torch.optim.Adam(self.model.parameters(), LEARNING_RATE)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -80,19 +80,27 @@ class LatentTrainer:
         return {"adam": self.adam}
 
     def advance(self) -> dict[str, float]:
-        """Read one batch and learn from the error."""
+        """Train on one batch; return the loss."""
         rng = rng_of(self.seed, 0x12, self.step)
-        self.adam.param_groups[0]["lr"] = RATE * min(1.0, 3 * (self.steps - self.step) / self.steps)
-        rows = torch.randint(len(self.pool), (BATCH,), generator=rng)
+        self.adam.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, 3 * (self.steps - self.step) / self.steps)
+        rows = torch.randint(len(self.pool), (BATCH_SIZE,), generator=rng)
         images = at_side(self.pool.float_images(rows, self.device), self.side)
-        images = degraded(sample_augmentation(BATCH, rng, self.device).images(images), rng)
+        images = degrade(sample_augmentation(BATCH_SIZE, rng, self.device).apply_to_images(images), rng)
         loss = F.mse_loss(self.model(images), self.u[rows].to(self.device))
         descend(self.adam, loss)
         return {"loss": loss.item()}
 
 
 class PerceptualFeatures(nn.Module):
-    """The frozen first layers of a reader, [N, G, S/4, S/4], each channel with unit spread over a batch of draws."""
+    """The frozen first layers of a reader, [N, G, S/4, S/4]; each channel has unit spread over a batch of samples.
+
+    Parameters
+    ----------
+    reader
+        Trained.
+    images : float32 [N, 3, S, S] in [-1, 1]
+        Samples that determine the spread.
+    """
 
     spread: Tensor
 
@@ -103,6 +111,6 @@ class PerceptualFeatures(nn.Module):
             self.register_buffer("spread", self.encoder.grid(images).std((0, 2, 3), keepdim=True).clamp(min=1e-6))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features of pictures [N, 3, S, S]; differentiable in the pictures."""
+        """Return the features of images [N, 3, S, S]; differentiable in the images."""
         features: Tensor = self.encoder.grid(images) / self.spread
         return features

@@ -1,86 +1,93 @@
-"""Tuning on photographs: they are explained better, readings keep their meaning, and it stops where they would not."""
+"""Fine-tuning: photographs are explained better, factors keep their meaning, and it stops where they would not."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from faceaug.errors import UsageError
 from faceaug.generators.pool import sample_pool
 from faceaug.reconstruction.networks import Reconstructor
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import finetuning as tuning
-from faceaug.reconstruction.training.finetuning import DRIFTED, GOES_ON, SETTLED, WORSENED, FinetuneTrainer
+from faceaug.reconstruction.training.finetuning import (
+    FACTORS_DRIFTED,
+    NO_GAIN,
+    RUNNING,
+    SAMPLES_WORSE,
+    STOP_REASONS,
+    FinetuneImages,
+    FinetuneSchedule,
+    FinetuneTrainer,
+)
 from faceaug.utils.training.train_loop import run
 
+pytestmark = pytest.mark.slow
+
+UNBOUNDED = dict(max_error_ratio=1e9, max_drift=1e9)
+QUICK = FinetuneSchedule(batch_size=8, lr=1e-3, ema_decay=0.5, check_every=4)
+
 
 @pytest.fixture(scope="module")
-def pool() -> torch.Tensor:
-    return sample_pool(Scenes(16), 100, 0, 16).images
+def images() -> FinetuneImages:
+    """Samples, and photographs: the same faces, darker and redder than any sample."""
+    samples = sample_pool(Scenes(16), 100, 0, 16).images
+    photographs = (samples.float() * torch.tensor([0.7, 0.45, 0.45]).view(1, 3, 1, 1)).byte()
+    return FinetuneImages(photographs[:70], photographs[70:], samples[:70], samples[70:])
 
 
-@pytest.fixture(scope="module")
-def darker(pool) -> torch.Tensor:
-    """Photographs: the same faces, darker and redder than any draw."""
-    return (pool.float() * torch.tensor([0.7, 0.45, 0.45]).view(1, 3, 1, 1)).byte()
+def trainer_of(images: FinetuneImages, **schedule) -> FinetuneTrainer:
+    return FinetuneTrainer(Reconstructor(16, 3), images, replace(QUICK, **schedule))
 
 
-def trainer(pool, darker, steps=12, seed=0) -> FinetuneTrainer:
-    network = Reconstructor(16, 3)
-    return FinetuneTrainer(network, darker[:70], darker[70:], pool[:70], pool[70:], steps=steps, batch=8, seed=seed)
-
-
-@pytest.fixture(autouse=True)
-def _often(monkeypatch):
-    monkeypatch.setattr(tuning, "CHECK_EVERY", 4)
-    monkeypatch.setattr(tuning, "RATE", 1e-3)
-    monkeypatch.setattr(tuning, "MEMORY", 0.5)
-
-
-def test_photographs_are_explained_better_and_the_best_is_kept(pool, darker, monkeypatch):
-    monkeypatch.setattr(tuning, "DRIFT", 1e9)
-    monkeypatch.setattr(tuning, "WORSE", 1e9)
-    tuned = trainer(pool, darker, 24)
-    assert run(tuned)
-    before, after = tuned.watch.seen[:, 0].tolist()
+def test_photographs_are_explained_better_and_the_best_is_kept(images):
+    trainer = trainer_of(images, steps=24, **UNBOUNDED)
+    assert run(trainer)
+    before, after = trainer.monitor.records[:, 0].tolist()
     assert after < 0.97 * before
-    assert tuned._errors(tuned.best)[0] == pytest.approx(after, rel=1e-5)
-    assert int(tuned.watch.ended) == GOES_ON
-    assert tuned.reason == "all steps were done"
+    assert trainer.held_out_errors(trainer.best)[0] == pytest.approx(after, rel=1e-5)
+    assert int(trainer.monitor.stop_code) == RUNNING
+    assert trainer.stop_reason == "all steps were done"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "why"),
-    [("WORSE", 0.0, WORSENED), ("DRIFT", -1.0, DRIFTED), ("PATIENCE", 0, SETTLED)],
+    ("schedule", "code"),
+    [
+        (dict(max_error_ratio=0.0), SAMPLES_WORSE),
+        (dict(max_drift=-1.0), FACTORS_DRIFTED),
+        (dict(UNBOUNDED, patience=0, lr=0.0), NO_GAIN),
+    ],
 )
-def test_it_stops_early_and_gives_the_network_that_it_began_with(pool, darker, monkeypatch, name, value, why):
-    monkeypatch.setattr(tuning, name, value)
-    if why == SETTLED:
-        monkeypatch.setattr(tuning, "RATE", 0.0)
-        monkeypatch.setattr(tuning, "DRIFT", 1e9)
-        monkeypatch.setattr(tuning, "WORSE", 1e9)
-    tuned = trainer(pool, darker, 40)
-    assert run(tuned)
-    assert int(tuned.watch.ended) == why
-    assert tuned.step == tuned.steps == 4
-    assert tuned.reason == tuning.REASONS[why]
-    for one, other in zip(tuned.best.parameters(), tuned.first.parameters(), strict=True):
+def test_an_early_stop_returns_the_original_network(images, schedule, code):
+    trainer = trainer_of(images, steps=40, **schedule)
+    assert run(trainer)
+    assert int(trainer.monitor.stop_code) == code
+    assert trainer.step == trainer.steps == 4
+    assert trainer.stop_reason == STOP_REASONS[code]
+    for one, other in zip(trainer.best.parameters(), trainer.original.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_an_interrupted_tuning_goes_on_as_if_it_had_not(pool, darker, tmp_path):
-    whole = trainer(pool, darker, 9)
+def test_an_interrupted_finetuning_continues_as_if_uninterrupted(images, tmp_path):
+    whole = trainer_of(images, steps=9)
     run(whole, tmp_path / "whole", {"a": 1})
-    begun = trainer(pool, darker, 9)
-    assert not run(begun, tmp_path / "parts", {"a": 1}, until=0.0)  # one step
-    assert begun.reason == "the time was up"
-    again = trainer(pool, darker, 9)
-    run(again, tmp_path / "parts", {"a": 1})
-    assert again.step == whole.step
+    interrupted = trainer_of(images, steps=9)
+    assert not run(interrupted, tmp_path / "interrupted", {"a": 1}, until=0.0)  # one step
+    assert interrupted.stop_reason == "the time was up"
+    resumed = trainer_of(images, steps=9)
+    run(resumed, tmp_path / "interrupted", {"a": 1})
+    assert resumed.step == whole.step
     for name in ("network", "average", "best"):
-        for one, other in zip(getattr(whole, name).parameters(), getattr(again, name).parameters(), strict=True):
+        for one, other in zip(getattr(whole, name).parameters(), getattr(resumed, name).parameters(), strict=True):
             torch.testing.assert_close(one, other)
-    torch.testing.assert_close(whole.watch.seen, again.watch.seen)
-    ended = trainer(pool, darker, 9)
-    run(ended, tmp_path / "parts", {"a": 1})  # nothing is left to do
-    assert np.isclose(float(ended.watch.seen[1, 0]), float(again.watch.seen[1, 0]))
+    torch.testing.assert_close(whole.monitor.records, resumed.monitor.records)
+    finished = trainer_of(images, steps=9)
+    run(finished, tmp_path / "interrupted", {"a": 1})  # no step is left
+    assert np.isclose(float(finished.monitor.records[1, 0]), float(resumed.monitor.records[1, 0]))
+
+
+def test_a_finetuning_without_steps_is_refused():
+    with pytest.raises(UsageError, match="steps is 0; it must be at least 1"):
+        FinetuneSchedule(steps=0)

@@ -1,4 +1,4 @@
-"""The fit of light and view on the latent: what it learns, how it is smoothed, and neutral latents."""
+"""The regression of light and view on the latent: what it finds, how it is smoothed, and neutral latents."""
 
 from __future__ import annotations
 
@@ -18,79 +18,79 @@ def law(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return slopes, torch.randn(10, generator=rng, dtype=torch.float64) * 0.1
 
 
-def draws(n: int, slopes: torch.Tensor, offset: torch.Tensor, noise: float = 0.0, seed: int = 1):
+def samples(n: int, slopes: torch.Tensor, offset: torch.Tensor, noise: float = 0.0, seed: int = 1):
     rng = torch.Generator().manual_seed(seed)
     u = torch.randn(n, WIDTH, generator=rng)
     values = (offset + u.double() @ slopes.T).float()
     return u, values + noise * values.std(0) * torch.randn(values.shape, generator=rng)
 
 
-def reading_of(values: torch.Tensor) -> FaceFactors:
+def factors_of(values: torch.Tensor) -> FaceFactors:
     return FaceFactors(torch.zeros(len(values), 2, 2), torch.zeros(len(values), 3, 2, 2), values[:, :4], values[:, 4:])
 
 
-def test_it_finds_lines_and_tells_how_well_the_ones_before_held():
+def test_it_finds_the_slopes_and_returns_r2_of_the_previous_fit():
     slopes, offset = law()
     fit = LatentRegressor(WIDTH, 4000)
     assert not fit.ready
-    assert fit.take(*_parts(draws(4000, slopes, offset, 0.5))) is None
+    assert fit.update(*_arguments(samples(4000, slopes, offset, 0.5))) is None
     assert fit.ready
     assert torch.allclose(fit.slopes, slopes, rtol=0.1, atol=0.05 * float(slopes.norm(dim=1).max()))
-    told = fit.take(*_parts(draws(4000, slopes, offset, 0.5, seed=2)))
-    assert told == pytest.approx(np.full(10, 1 / 1.25), abs=0.03)  # noise of half the spread
+    r2 = fit.update(*_arguments(samples(4000, slopes, offset, 0.5, seed=2)))
+    assert r2 == pytest.approx(np.full(10, 1 / 1.25), abs=0.03)  # noise of half the spread
 
 
-def _parts(drawn):
-    return drawn[0], reading_of(drawn[1])
+def _arguments(sampled):
+    return sampled[0], factors_of(sampled[1])
 
 
 def test_samples_wait_until_there_are_enough():
     slopes, offset = law()
     fit = LatentRegressor(WIDTH, 100)
-    u, values = draws(150, slopes, offset)
-    assert fit.take(u[:60], reading_of(values[:60])) is None
+    u, values = samples(150, slopes, offset)
+    assert fit.update(u[:60], factors_of(values[:60])) is None
     assert not fit.ready
-    fit.take(u[60:], reading_of(values[60:]))
+    fit.update(u[60:], factors_of(values[60:]))
     assert fit.ready
-    assert int(fit.held) == 0
+    assert int(fit.collected) == 0
 
 
 def test_the_newest_fit_counts_by_its_share():
     one, other = law(0), law(5)
     fit = LatentRegressor(WIDTH, 500)
-    fit.fit(*draws(500, *one))
+    fit.fit(*samples(500, *one))
     first = fit.slopes.clone()
-    fit.fit(*draws(500, *other))
+    fit.fit(*samples(500, *other))
     alone = LatentRegressor(WIDTH, 500)
-    alone.fit(*draws(500, *other))
+    alone.fit(*samples(500, *other))
     assert torch.allclose(fit.slopes, (first + alone.slopes) / 2, atol=1e-9)
 
 
-def test_neutral_latents_are_frontal_under_the_usual_light_and_near():
+def test_neutral_latents_are_frontal_under_neutral_light_and_near():
     slopes, offset = law()
     fit = LatentRegressor(WIDTH, 2000)
-    fit.fit(*draws(2000, slopes, offset))
+    fit.fit(*samples(2000, slopes, offset))
     u = torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(8))
-    neutral = fit.neutral(u)
-    found = fit.predict(neutral)
+    neutral = fit.neutralize(u)
+    predicted = fit.predict(neutral)
     turns = slice(LIGHT_VIEW_NAMES.index("pitch"), LIGHT_VIEW_NAMES.index("roll") + 1)
     scale = fit.slopes.norm(dim=1)
-    assert ((found - fit.usual()) / scale).abs().max() < 0.05
-    assert (fit.usual()[turns] == 0).all()
-    assert torch.allclose(fit.usual()[:4], fit.offset[:4])
-    # The way there lies in the span of the slopes: nothing else of the face is changed.
-    moved = (neutral - u).double()
+    assert ((predicted - fit.neutral_values()) / scale).abs().max() < 0.05
+    assert (fit.neutral_values()[turns] == 0).all()
+    assert torch.allclose(fit.neutral_values()[:4], fit.offset[:4])
+    # The step lies in the span of the slopes: no other factor of the face changes.
+    step = (neutral - u).double()
     basis = torch.linalg.qr(fit.slopes.T)[0]
-    assert (moved - moved @ basis @ basis.T).abs().max() < 1e-4
+    assert (step - step @ basis @ basis.T).abs().max() < 1e-4
 
 
 def test_a_checkpoint_keeps_everything():
     slopes, offset = law()
     fit, again = LatentRegressor(WIDTH, 100), LatentRegressor(WIDTH, 100)
-    u, values = draws(180, slopes, offset)
-    fit.take(u[:100], reading_of(values[:100]))
-    fit.take(u[100:150], reading_of(values[100:150]))
+    u, values = samples(180, slopes, offset)
+    fit.update(u[:100], factors_of(values[:100]))
+    fit.update(u[100:150], factors_of(values[100:150]))
     again.load_state_dict(fit.state_dict())
-    for part in (fit, again):
-        part.take(u[100:150], reading_of(values[100:150]))
+    for one in (fit, again):
+        one.update(u[100:150], factors_of(values[100:150]))
     assert torch.equal(fit.slopes, again.slopes)

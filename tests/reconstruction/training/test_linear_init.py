@@ -1,4 +1,4 @@
-"""The linear model: what it keeps by construction, and that it finds the view of scenes without labels."""
+"""The linear model: what holds by construction, and the view of scenes that it finds without labels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import torch
 
 from faceaug.generators.pool import sample_pool
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training.linear_init import LinearFace, LinearTrainer, roughness
+from faceaug.reconstruction.training.linear_init import LinearFace, LinearTrainer
 from faceaug.reconstruction.training.symmetry import mirror_split
 from faceaug.utils.training.train_loop import run
+
+pytestmark = pytest.mark.slow
 
 torch.set_num_threads(1)
 
@@ -26,13 +28,13 @@ def scenes():
 def trained(scenes):
     _, pool, split = scenes
     trainer = LinearTrainer(pool, split, 0, 200, side=16)
-    said = []
-    run(trainer, progress=lambda step, steps, what: said.append(what))
-    return trainer.model, said
+    figures = []
+    run(trainer, progress=lambda step, steps, last: figures.append(last))
+    return trainer.model, figures
 
 
-def test_odd_directions_mirror_the_reading(scenes):
-    """Exactly, whatever was learnt: the face is symmetric, and yaw, roll, tx and light-x change sign."""
+def test_odd_directions_mirror_the_factors(scenes):
+    """Exactly, for any weights: the face is symmetric, and yaw, roll, tx and light-x change sign."""
     split = scenes[2]
     model = LinearFace(split, 16, seed=3)
     u = torch.randn(4, split.whitening.width, generator=torch.Generator().manual_seed(0))
@@ -52,22 +54,22 @@ def test_the_nose_is_nearest_from_the_start(scenes):
 
 
 def test_the_view_is_found_without_labels(scenes, trained):
-    """The sign, too: it follows from the face being right side out."""
+    """With its sign, which follows from the face being right side out."""
     generator, _, split = scenes
-    model, said = trained
+    model, figures = trained
     fresh = sample_pool(generator, 400, 9, 16).w
     truth = generator.truth(fresh)
     with torch.no_grad():
-        reading = model(split.whitening.white(fresh))
-    correlation = [np.corrcoef(reading.view[:, j], truth.view[:, j])[0, 1] for j in range(3)]
+        factors = model(split.whitening.white(fresh))
+    correlation = [np.corrcoef(factors.view[:, j], truth.view[:, j])[0, 1] for j in range(3)]
     assert correlation[1] > 0.9
     assert min(correlation) > 0.5
-    assert np.corrcoef(reading.light[:, 2], truth.light[:, 2])[0, 1] > 0.8
-    assert reading.depth.mean(0)[7:9, 7:9].mean() < reading.depth.mean(0)[:, 0].mean() - 0.03
-    assert np.mean([step["l1"] for step in said[-20:]]) < 0.5 * np.mean([step["l1"] for step in said[:5]])
+    assert np.corrcoef(factors.light[:, 2], truth.light[:, 2])[0, 1] > 0.8
+    assert factors.depth.mean(0)[7:9, 7:9].mean() < factors.depth.mean(0)[:, 0].mean() - 0.03
+    assert np.mean([step["l1"] for step in figures[-20:]]) < 0.5 * np.mean([step["l1"] for step in figures[:5]])
 
 
-def test_the_same_seed_learns_the_same(scenes):
+def test_the_same_seed_trains_the_same_model(scenes):
     _, pool, split = scenes
     models = []
     for seed in (1, 1, 2):
@@ -76,8 +78,3 @@ def test_the_same_seed_learns_the_same(scenes):
         models.append(torch.cat([p.flatten() for p in trainer.model.parameters()]))
     assert torch.equal(models[0], models[1])
     assert not torch.equal(models[0], models[2])
-
-
-def test_roughness_is_the_mean_squared_step():
-    depth = torch.tensor([[[0.0, 1.0], [2.0, 5.0]]])
-    assert roughness(depth).item() == pytest.approx((4 + 16) / 2 + (1 + 9) / 2)

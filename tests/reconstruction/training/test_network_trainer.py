@@ -1,7 +1,8 @@
-"""Training the network: features, the two phases, couplings, resuming to the bit, and scenes whose truth is known."""
+"""Training of the network: features, phases, couplings, resuming bit for bit, and scenes whose factors are known."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,26 +12,23 @@ import torch
 from faceaug.errors import UsageError
 from faceaug.generators.pool import sample_pool
 from faceaug.reconstruction.synthetic_scenes import Scenes
-from faceaug.reconstruction.training import network_trainer as training
 from faceaug.reconstruction.training.linear_init import LinearTrainer
-from faceaug.reconstruction.training.network_trainer import (
-    NetworkTrainer,
-    ReconstructionSchedule,
-    count_neutralized_images,
-)
+from faceaug.reconstruction.training.network_trainer import NetworkTrainer
 from faceaug.reconstruction.training.perceptual import LatentTrainer, PerceptualFeatures
+from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 from faceaug.reconstruction.training.symmetry import mirror_split
-from faceaug.utils.training import train_loop as loop
 from faceaug.utils.training.train_loop import run
+
+pytestmark = pytest.mark.slow
 
 torch.set_num_threads(1)
 
-SHORT = ReconstructionSchedule(side=16, steps=12, distil=4, batch=6, pairs=2, refit_every=3)
+SHORT = ReconstructionSchedule(side=16, steps=12, distil_steps=4, batch_size=6, pairs=2, refit_every=3)
 
 
 @pytest.fixture(scope="module")
 def start():
-    """Scenes with what comes before the network: pool, split, reader and linear model, hardly trained."""
+    """Scenes with what the network starts from: pool, split, reader and linear model, hardly trained."""
     generator = Scenes(16)
     pool = sample_pool(generator, 600, 0, 16)
     split = mirror_split(generator, pool, 16)
@@ -38,7 +36,7 @@ def start():
     reader = LatentTrainer(pool, split, 0, 30, side=16)
     losses = []
     run(linear)
-    run(reader, progress=lambda step, steps, said: losses.append(said["loss"]))
+    run(reader, progress=lambda step, steps, figures: losses.append(figures["loss"]))
     return generator, pool, split, reader.model, linear.model, losses
 
 
@@ -69,7 +67,7 @@ def test_features_are_frozen_and_of_unit_spread(start):
 
 
 @pytest.mark.parametrize(
-    ("coupling", "said"),
+    ("coupling", "terms"),
     [
         ("none", {"l1"}),
         ("paper", {"l1", "agree"}),
@@ -77,49 +75,45 @@ def test_features_are_frozen_and_of_unit_spread(start):
         ("both", {"l1", "mirror", "agree"}),
     ],
 )
-def test_couplings_switch_terms(start, coupling, said):
+def test_couplings_switch_terms(start, coupling, terms):
     schedule = replace(SHORT, coupling=coupling)
     trainer = trainer_of(start, schedule)
-    told = []
-    run(trainer, progress=lambda step, steps, what: told.append(what))
-    first = {"loss"} if schedule.mirror else {"loss", "l1"}
-    assert set(told[0]) == first  # the paper's pairs wait for the first fit
-    assert set(told[-2]) == {"loss", *said}
-    assert "r2_yaw" in {name for what in told for name in what}
-    assert trainer.fit.ready
+    figures = []
+    run(trainer, progress=lambda step, steps, last: figures.append(last))
+    first = {"loss"} if schedule.uses_mirror else {"loss", "l1"}
+    assert set(figures[0]) == first  # the paper's pairs wait for the first regression
+    assert set(figures[-2]) == {"loss", *terms}
+    assert "r2_yaw" in {name for last in figures for name in last}
+    assert trainer.regressor.ready
 
 
-def test_large_pictures_are_neutralised_seldom(start, monkeypatch):
-    monkeypatch.setattr(training, "LARGE", 8)
-    monkeypatch.setattr(training, "SELDOM", 4)
-    told = []
-    run(trainer_of(start, SHORT), progress=lambda step, steps, what: told.append("agree" in what))
-    assert [step for step, drew in enumerate(told) if drew] == [4, 8]
-    assert count_neutralized_images(start[0], SHORT) == 2 * SHORT.pairs
-    assert count_neutralized_images(start[0], replace(SHORT, coupling="paper")) == 3 * SHORT.pairs
-    assert count_neutralized_images(start[0], replace(SHORT, coupling="mirror")) == 0
-    monkeypatch.setattr(training, "LARGE", 16)
-    assert count_neutralized_images(start[0], SHORT) == 8 * SHORT.pairs
+def test_large_images_are_neutralised_in_few_steps(start):
+    seldom = replace(SHORT, large_resolution=8, neutralize_every=4)
+    neutralised = []
+    run(trainer_of(start, seldom), progress=lambda step, steps, figures: neutralised.append("agree" in figures))
+    assert [step for step, has_pairs in enumerate(neutralised) if has_pairs] == [4, 8]
+    generator = start[0]
+    assert seldom.count_neutralized_images(generator) == 2 * SHORT.pairs
+    assert replace(seldom, coupling="paper").count_neutralized_images(generator) == 3 * SHORT.pairs
+    assert replace(seldom, coupling="mirror").count_neutralized_images(generator) == 0
+    assert replace(seldom, large_resolution=16).count_neutralized_images(generator) == 8 * SHORT.pairs
 
 
-def test_an_interrupted_training_goes_on_to_the_bit(start, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+def test_an_interrupted_training_continues_bit_for_bit(start, tmp_path):
     whole = trainer_of(start, SHORT)
-    run(whole, tmp_path / "whole")
+    run(whole, tmp_path / "whole", save_every=0)
     for stop in (3, 8, 100):
 
-        def tell(step: int, steps: int, said: object, stop: int = stop) -> None:
+        def interrupt(step: int, steps: int, figures: object, stop: int = stop) -> None:
             if step == stop:
                 raise KeyboardInterrupt
 
-        cut = trainer_of(start, SHORT)
-        try:
-            run(cut, tmp_path / "cut", progress=tell)
-        except KeyboardInterrupt:
-            continue
-    assert cut.step == 12
-    for name in ("network", "average", "fit"):
-        assert torch.equal(flat(whole.networks[name]), flat(cut.networks[name])), name
+        interrupted = trainer_of(start, SHORT)
+        with contextlib.suppress(KeyboardInterrupt):
+            run(interrupted, tmp_path / "interrupted", save_every=0, progress=interrupt)
+    assert interrupted.step == 12
+    for name in ("network", "average", "regressor"):
+        assert torch.equal(flat(whole.networks[name]), flat(interrupted.networks[name])), name
 
 
 def test_the_average_follows_the_network(start):
@@ -131,18 +125,18 @@ def test_the_average_follows_the_network(start):
     assert not any(p.requires_grad for p in trainer.average.parameters())
 
 
-def test_the_network_reads_the_view_of_scenes(start):
-    """Hardly trained foundations and a short training tell fresh yaw and light somewhat, with the right sign."""
+def test_the_network_finds_the_view_of_scenes(start):
+    """A short training suffices for a correlation with yaw and light on new samples, with the right sign."""
     generator = start[0]
-    trainer = trainer_of(start, replace(SHORT, steps=54, distil=50, batch=16))
+    trainer = trainer_of(start, replace(SHORT, steps=54, distil_steps=50, batch_size=16))
     run(trainer)
     w = sample_pool(generator, 200, 5, 16).w
     with torch.no_grad():
-        reading = trainer.average(generator.synthesize(w))
+        factors = trainer.average(generator.synthesize(w))
     truth = generator.truth(w)
-    assert np.corrcoef(reading.view[:, 1], truth.view[:, 1])[0, 1] > 0.2
-    assert np.corrcoef(reading.light[:, 2], truth.light[:, 2])[0, 1] > 0.2
-    depth = reading.depth.mean(0)
+    assert np.corrcoef(factors.view[:, 1], truth.view[:, 1])[0, 1] > 0.2
+    assert np.corrcoef(factors.light[:, 2], truth.light[:, 2])[0, 1] > 0.2
+    depth = factors.depth.mean(0)
     assert depth[6:10, 6:10].mean() < depth[:, [0, -1]].mean()
 
 
@@ -154,15 +148,15 @@ def test_the_mirror_needs_the_linear_model(start):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (dict(coupling="some"), "'some' is unknown; there are none, paper, mirror, both"),
-        (dict(side=48), "network for 48 pixels"),
-        (dict(pairs=7), "batches of 6 and 7 pairs"),
-        (dict(steps=0), "training of 0 steps"),
-        (dict(refit_every=0), "fit every 0 steps"),
+        (dict(side=48), "no network for 48 pixels"),
+        (dict(pairs=7), "7 pairs do not fit a batch of 6"),
+        (dict(steps=0), "steps is 0; it must be at least 1"),
+        (dict(refit_every=0), "refit_every is 0; it must be at least 1"),
     ],
 )
-def test_schedules_that_cannot_be_are_refused(changes, said):
-    with pytest.raises(UsageError, match=said):
+def test_invalid_schedules_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
         replace(SHORT, **changes)
