@@ -1,8 +1,8 @@
 """How good a found yaw is, as told by a judge that discovery never saw: agreement, and edits to asked values.
 
-    python benchmarks/yaw.py --directions directions.safetensors --judge work/judge.safetensors
+    python benchmarks/yaw.py --directions directions.safetensors --judge work/pose_regressor.safetensors
 
-The network of a directions file reads fresh draws of digiface; the judge (judge.py) reads the same pictures. Told are
+The network of a directions file reads fresh draws of digiface; the judge (pose_regressor.py) reads the same pictures. Told are
 the correlation of both, the cosine of the found direction to the judge's regression on the latent, held-out R², and the
 scale of found degrees in the judge's. Then yaw is asked for, uniform within ±30 degrees and at ±45, by one straight
 step and by the closed loop: shares within 5 degrees by the network and by the judge, and how far every other semantic
@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from _record import environment, write_result
 from faceaug.synthesis.setup import ATOMS_STAY
-from judge import ANGLES, Floats, Judge, draws_of, load_judge
+from pose_regressor import ANGLES, Floats, PoseRegressor, generated_images, load_pose_regressor
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.discovery.discover import SCALAR_UNITS, mirror_averaged_factors, scalar_factors, stack_maps
+from faceaug.discovery.fit import SCALAR_UNITS, mirror_averaged_factors, scalar_factors, stack_maps
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import sample_stream
 from faceaug.generators.registry import load_generator
@@ -35,7 +35,7 @@ from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.latents.directions import Directions
 from faceaug.reconstruction.networks import Reconstructor, network_from_weights
 from faceaug.reconstruction.semantics import FACTOR_NAMES
-from faceaug.synthesis.editing.closed_loop import EditObjective, extrapolate
+from faceaug.synthesis.editing.closed_loop import EditObjective, EditOptions, extrapolate
 
 NEAR = 5.0  # degrees
 YAW = ANGLES.index("yaw")
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="another place for the result")
     given = parser.parse_args()
-    bench = Bench.of(read_bundle(given.directions), load_judge(given.judge), given)
+    bench = Bench.of(read_bundle(given.directions), load_pose_regressor(given.judge), given)
     agreement = bench.agreement()
     measured = tuple(name for name in FACTOR_NAMES if name != "yaw")
     within, beyond = bench.uniform(30), bench.both(45)
@@ -82,7 +82,7 @@ class Bench:
     bundle: Bundle
     network: Reconstructor
     generator: Generator
-    judge: Judge
+    judge: PoseRegressor
     draws: int
     asks: int
     keep: float
@@ -90,7 +90,7 @@ class Bench:
     seed: int
 
     @classmethod
-    def of(cls, bundle: Bundle, judge: Judge, given: argparse.Namespace) -> Bench:
+    def of(cls, bundle: Bundle, judge: PoseRegressor, given: argparse.Namespace) -> Bench:
         """Put together what a directions file and the command line give."""
         weights = {k: v for k, v in bundle.weights.items() if not k.startswith(("alignment.", "calibration."))}
         generator = load_generator(bundle.generator_name)
@@ -124,7 +124,7 @@ class Bench:
         w = sample_stream(self.generator, self.draws, (self.seed, STREAM)).double().numpy()
         found, judged = [], []
         for start in range(0, len(w), 500):  # not all pictures at once
-            images = draws_of(self.generator, w[start : start + 500])
+            images = generated_images(self.generator, w[start : start + 500])
             found.append(self.measure(images)[:, : len(SCALAR_UNITS)])
             judged.append(self.judge.read(images))
         read, said = np.concatenate(found), np.concatenate(judged)
@@ -169,11 +169,9 @@ class Bench:
         draws = sample_stream(self.generator, 5000, (self.seed, STREAM, 3)).numpy()
         reach = float(np.quantile(distances(directions, draws), PLAUSIBLE))
         looped = extrapolate(
-            self.generator, directions, self.measure, w, ask,
-            covariance=likely, corrections=self.corrections, reach=reach,
-        )  # fmt: skip
+            self.generator, directions, self.measure, w, ask, EditOptions(covariance=likely, corrections=self.corrections, reach=reach))  # fmt: skip
         straight = edit(replace(directions, covariance=likely), w, {"yaw": asked}, keep)
-        pictures, before = draws_of(self.generator, straight), looped.origin_measured
+        pictures, before = generated_images(self.generator, straight), looped.origin_measured
         return {
             "kept": list(keep),
             "closed loop": self._told(asked, looped.images, looped.measured, before, looped.w),

@@ -106,28 +106,12 @@ class EditResult:
     steps: NDArray[np.int64]
 
 
-def extrapolate(
-    generator: Generator,
-    directions: Directions,
-    measure: Measure,
-    w: NDArray[np.float32],
-    objective: EditObjective,
-    *,
-    covariance: Floats | None = None,
-    corrections: int = 5,
-    reach: float = np.inf,
-    batch_size: int = 64,
-) -> EditResult:
-    """Edit latents so that their images measure what is requested.
+@dataclass(frozen=True)
+class EditOptions:
+    """How latents are edited.
 
-    Parameters
+    Attributes
     ----------
-    generator, directions, measure
-        Directions must be the generator's; `measure` reads pictures in the order of `directions.names`.
-    w : float32 [N, D]
-        Latents to begin with.
-    objective : EditObjective
-        What to reach and what to keep.
     covariance : float64 [D, D], optional
         Of w, by which edits are likely; that of the directions when None. `algebra.covariance_given` gives one that
         spares atoms.
@@ -136,31 +120,63 @@ def extrapolate(
     reach : float
         Largest Mahalanobis distance of w from the mean. Beyond it, what no axis reads is pulled towards the mean.
     batch_size : int
-        Pictures synthesised at once.
+        Images synthesized at once.
+    """
+
+    covariance: Floats | None = None
+    corrections: int = 5
+    reach: float = np.inf
+    batch_size: int = 64
+
+
+def extrapolate(
+    generator: Generator,
+    directions: Directions,
+    measure: Measure,
+    w: NDArray[np.float32],
+    objective: EditObjective,
+    options: EditOptions | None = None,
+) -> EditResult:
+    """Edit latents so that their images measure what is requested.
+
+    Parameters
+    ----------
+    generator, directions, measure
+        Directions must be the generator's; `measure` reads images in the order of `directions.names`.
+    w : float32 [N, D]
+        Latents to begin with.
+    objective : EditObjective
+        What to reach and what to keep.
+    options : EditOptions, optional
 
     Returns
     -------
     EditResult
+
+    Raises
+    ------
+    GeneratorError
+        When the directions were made for another generator.
     """
+    options = options or EditOptions()
     directions.check_generator(generator.sha256)
     columns = directions.index(objective.axes)
     slopes = np.repeat(directions.B[columns][None], len(w), 0)  # [N, K + L + M, D]; each latent learns its own
     whiten = directions.precision
-    likely = directions.covariance if covariance is None else covariance
+    likely = directions.covariance if options.covariance is None else options.covariance
     origin = np.asarray(w, np.float64)
-    images = synthesize(generator, origin, batch_size)
+    images = synthesize(generator, origin, options.batch_size)
     first = measure(images)
     kept_at, tolerance = first[:, directions.index(objective.keep)], objective.tolerances
-    bound = np.arange(len(columns)) < len(objective.names) + len(
-        objective.keep
-    )  # the others move freely while within bounds
+    fixed = len(objective.names) + len(objective.keep)
+    bound = np.arange(len(columns)) < fixed  # the other semantics move freely while they are within their bounds
 
     best = EditResult(w, w, images, images, first, first, np.full(len(w), np.inf), np.zeros(len(w), np.int64))
     best_images, best_measured, best_w = images.clone(), first.copy(), origin.copy()
     error, steps = best.error.copy(), best.steps.copy()
     current, measured = origin.copy(), first.copy()
     active = np.arange(len(w))
-    for step in range(corrections + 2):
+    for step in range(options.corrections + 2):
         missing = objective.missing(measured[:, columns], kept_at, active)
         now = np.abs(missing / tolerance).max(1, initial=0)
         better = now < error[active]
@@ -169,13 +185,13 @@ def extrapolate(
         best_measured[index], best_images[torch.from_numpy(index)] = measured[better], images[torch.from_numpy(better)]
         going = now > 1
         active, missing = active[going], missing[going]
-        if not len(active) or step == corrections + 1:
+        if not len(active) or step == options.corrections + 1:
             break
         rows = slopes[active] * (bound | (missing != 0))[:, :, None]
         edit = (1.0 if step == 0 else GAIN) * _least_edit(rows, missing, likely)
         moved = current[active] + _shortened(edit, whiten)
-        moved = _within_reach(moved, rows, directions, whiten, reach)
-        images = synthesize(generator, moved, batch_size)
+        moved = _within_reach(moved, rows, directions, whiten, options.reach)
+        images = synthesize(generator, moved, options.batch_size)
         before, measured = measured[going][:, columns], measure(images)
         slopes[active] = _updated(slopes[active], moved - current[active], measured[:, columns] - before, whiten)
         current[active] = moved

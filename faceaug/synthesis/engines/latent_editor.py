@@ -25,7 +25,7 @@ from faceaug.shards.writer import read_back
 from faceaug.synthesis.acceptance.gates import CandidateBatch, Gate, refuse
 from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult, distance, extrapolate
+from faceaug.synthesis.editing.closed_loop import EditObjective, EditOptions, EditResult, distance, extrapolate
 from faceaug.synthesis.editing.objectives import (
     AttributeGoal,
     AttributeReader,
@@ -244,10 +244,12 @@ class LatentEditor:
             models.reader,
             w,
             objective,
-            covariance=models.covariance(goals),
-            corrections=config.corrections if corrections is None else corrections,
-            reach=REACH * models.reach,
-            batch_size=config.batch_size,
+            EditOptions(
+                covariance=models.covariance(goals),
+                corrections=config.corrections if corrections is None else corrections,
+                reach=REACH * models.reach,
+                batch_size=config.batch_size,
+            ),
         )
 
     def assess(self, block: EditedBlock) -> BlockResult:
