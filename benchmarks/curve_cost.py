@@ -1,10 +1,10 @@
-"""What does a point of the curve cost beside training? On a CPU at the preset `tiny`, on one core.
+"""Cost of a point of the curve relative to training, on one core of a CPU with the preset `tiny`.
 
     python benchmarks/curve_cost.py [--faces 500] [--steps 48] [--rounds 5]
 
-Trains and measures in turns, and takes the median of the rounds, in seconds of the processor. From it follows
-`faceaug.gan_training.evaluation.PRICE`, by which `faceaug generator train` chooses how many points a short run has.
-Needs the packages of the extra `evaluate`. Writes benchmarks/results/curve_cost.json.
+Trains and evaluates in turns, and takes the median of the rounds, in seconds of the processor. The result sets
+`faceaug.gan_training.evaluation.IMAGES_PER_CURVE_FACE`, by which `faceaug generator train` chooses the number of points
+of a short run. Needs the packages of the extra `evaluate`. Writes benchmarks/results/curve_cost.json.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ import numpy as np
 import torch
 from _record import environment, write_result
 
-from faceaug.gan_training.evaluation import MEASURING, PRICE, Curve, affordable_points
+from faceaug.gan_training.config import select_preset
+from faceaug.gan_training.data import FolderImageSource
+from faceaug.gan_training.evaluation import (
+    IMAGES_PER_CURVE_FACE,
+    MAX_CURVE_POINTS,
+    MAX_EVALUATION_SHARE,
+    FrechetCurve,
+    affordable_points,
+)
 from faceaug.gan_training.features import load_efficientnet
-from faceaug.gan_training.trainer import GanTrainer, Pictures, preset
+from faceaug.gan_training.trainer import GanTrainer
 
-BUDGETS = (5, 10, 20, 60)  # thousand images
+KIMG = (5, 10, 20, 60)  # thousand images
 
 
 def main() -> None:
@@ -34,53 +42,61 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="another place for the result")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    config = preset("tiny", None, given.seed)[1]
+    config = select_preset("tiny", None, options.seed)[1]
     side = config.network.resolution
-    pixels = np.random.default_rng(given.seed).integers(0, 256, (2 * given.faces, side, side, 3), dtype=np.uint8)
-    trainer = GanTrainer(config, Pictures(pixels, "noise"), torch.device("cpu"))
+    pixels = np.random.default_rng(options.seed).integers(0, 256, (2 * options.faces, side, side, 3), dtype=np.uint8)
+    trainer = GanTrainer(config, FolderImageSource(pixels, "noise"))
     features = load_efficientnet()
-    begin = time.process_time()
-    curve = Curve(pixels[: given.faces], features)
-    before = time.process_time() - begin
+    start = time.process_time()
+    curve = FrechetCurve(pixels[: options.faces], features)
+    setup = time.process_time() - start
     trainer.advance()
-    rounds = [(spent(lambda: steps(trainer, given.steps)), spent(lambda: curve(trainer.average)))
-              for _ in range(given.rounds)]  # fmt: skip
-    image = median(training for training, _ in rounds) / (given.steps * config.batch)
-    point = median(measuring for _, measuring in rounds)
+    rounds = [
+        (processor_seconds(lambda: advance(trainer, options.steps)), processor_seconds(lambda: curve(trainer.ema)))
+        for _ in range(options.rounds)
+    ]
+    image = median(training for training, _ in rounds) / (options.steps * config.batch_size)
+    point = median(evaluation for _, evaluation in rounds)
     record: dict[str, Any] = {
-        **environment(given.seed, ("torch", "numpy", *features.versions)),
-        "preset": "tiny", "faces": given.faces, "threads": 1,
-        "images_a_second": round(1 / image, 1), "seconds_of_a_point": round(point, 2),
-        "seconds_of_the_real_faces": round(before, 2),
-        "images_of_training_as_dear_as_a_face": round(point / image / given.faces, 2), "price": PRICE,
-        "curve_of_all": {"most": MEASURING, "by_kimg": shares(given.faces, image, point, before)},
+        **environment(options.seed, ("torch", "numpy", *features.versions)),
+        "preset": "tiny",
+        "faces": options.faces,
+        "threads": 1,
+        "images_per_second": round(1 / image, 1),
+        "seconds_per_point": round(point, 2),
+        "seconds_of_the_real_faces": round(setup, 2),
+        "training_images_per_curve_face": round(point / image / options.faces, 2),
+        "setting": IMAGES_PER_CURVE_FACE,
+        "share_of_time": {"limit": MAX_EVALUATION_SHARE, "by_kimg": shares(options.faces, image, point, setup)},
         "rounds": [[round(seconds, 2) for seconds in both] for both in rounds],
-    }  # fmt: skip
-    print(write_result("curve_cost", record, given.out) if given.out else write_result("curve_cost", record))
+    }
+    print(write_result("curve_cost", record, options.out) if options.out else write_result("curve_cost", record))
 
 
-def spent(work: Callable[[], object]) -> float:
-    """Return the seconds of the processor that something takes."""
-    begin = time.process_time()
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Return the seconds of the processor that a function takes."""
+    start = time.process_time()
     work()
-    return time.process_time() - begin
+    return time.process_time() - start
 
 
-def steps(trainer: GanTrainer, count: int) -> None:
+def advance(trainer: GanTrainer, count: int) -> None:
     for _ in range(count):
         trainer.advance()
 
 
-def shares(faces: int, image: float, point: float, before: float) -> list[dict[str, Any]]:
-    """Return how many points the default is for some budgets, and which share of a run they and 20 points take."""
-    found = []
-    for kimg in BUDGETS:
+def shares(faces: int, image: float, point: float, setup: float) -> list[dict[str, Any]]:
+    """Return the default number of points by kimg, and which share of a run they and the largest number take."""
+    rows = []
+    for kimg in KIMG:
         points, training = affordable_points(kimg * 1000, faces), kimg * 1000 * image
-        share = {n: round((n * point + before) / (n * point + before + training), 3) for n in (points, 20)}
-        found.append({"kimg": kimg, "points": points, "share": share[points], "share_of_20_points": share[20]})
-    return found
+        share = {n: round((n * point + setup) / (n * point + setup + training), 3) for n in (points, MAX_CURVE_POINTS)}
+        rows.append(
+            {"kimg": kimg, "points": points, "share": share[points], "share_of_20_points": share[MAX_CURVE_POINTS]}
+        )
+    return rows
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def measure(
     generator: Generator, alternative: str, other: Synthesis, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Return speed and reproducibility for each number of threads."""
-    z = np.stack([sample_z(generator.z_dim, (options.seed, k)) for k in range(64)])
+    z = np.stack([sample_z(generator.z_dim, (options.seed, k)) for k in range(options.images)])
     w = generator.map(torch.from_numpy(z))
     variants = {"faceaug": generator.synthesize, alternative: other}
     results = []
@@ -117,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=1.0, help="time of one measurement")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=64, help="at least the largest of --batches")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="another place for the result")
     options = parser.parse_args(arguments)

@@ -1,9 +1,9 @@
-"""Does training on 2,000 images work without collapse? A curve of the distance, on a CPU at the preset `tiny`.
+"""Training on 2,000 images without collapse: a curve of the distance, on a CPU with the preset `tiny`.
 
     python benchmarks/training.py [--images 2000] [--kimg 60] [--seconds 900] [--work FOLDER]
 
-The images are draws of `digiface`, written to a folder and read again as anybody's are. Two runs see the same: one with
-adaptive augmentation, one without (--arms). Needs the packages of the extra `evaluate`. Writes
+The images are samples of `digiface`, written to a folder and read again like any data set. Two runs use the same
+images: one with adaptive augmentation, one without (--arms). Needs the packages of the extra `evaluate`. Writes
 benchmarks/results/training.json; the sample grids stay in the working folder.
 """
 
@@ -20,15 +20,17 @@ import torch
 from _record import environment, write_result
 
 from faceaug.datasets import LoadOptions, load_dataset
-from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, load_pictures
-from faceaug.gan_training.evaluation import Curve, Pixels, evaluate, to_pixels
+from faceaug.gan_training.config import TrainingSchedule, select_preset
+from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, SquareConfig, load_squares
+from faceaug.gan_training.evaluation import EvaluationConfig, FrechetCurve, Pixels, evaluate_generator
 from faceaug.gan_training.features import FeatureExtractor, load_efficientnet
-from faceaug.gan_training.trainer import preset, train
+from faceaug.gan_training.trainer import GanTrainer, train
 from faceaug.generators.registry import load_generator
-from faceaug.utils.training import checkpoints as snapshots
 from faceaug.utils.images import encode
+from faceaug.utils.tensors import to_uint8
+from faceaug.utils.training import checkpoints
 
-END = ("n", "frechet", "kernel_distance", "precision", "recall", "near_copies", "split_half")
+FINAL_METRICS = ("n", "frechet", "kernel_distance", "precision", "recall", "near_copies", "split_half")
 ARMS = {"adaptive augmentation": True, "no augmentation": False}
 
 
@@ -45,57 +47,64 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="keep the images and the runs there")
     parser.add_argument("--out", type=Path, help="another place for the result")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        work = given.work or Path(temporary)
-        pixels = images(work / "faces", given)
+        work = options.work or Path(temporary)
+        pixels = images(work / "faces", options)
         features = load_efficientnet()
         record: dict[str, Any] = {
-            **environment(given.seed, ("torch", "numpy", *features.versions)),
-            "images": len(pixels), "resolution": given.resolution, "preset": "tiny",
+            **environment(options.seed, ("torch", "numpy", *features.versions)),
+            "images": len(pixels),
+            "resolution": options.resolution,
+            "preset": "tiny",
             "distance": features.distance,
-            "arms": {arm: run(work, arm, pixels, features, given) for arm in list(ARMS)[: given.arms]},
-        }  # fmt: skip
-    print(write_result("training", record, given.out) if given.out else write_result("training", record))
+            "arms": {arm: run(work, arm, pixels, features, options) for arm in list(ARMS)[: options.arms]},
+        }
+    print(write_result("training", record, options.out) if options.out else write_result("training", record))
 
 
-def images(folder: Path, given: argparse.Namespace) -> Pixels:
-    """Write draws of `digiface` as PNG files, once, and read them as a data set."""
+def images(folder: Path, options: argparse.Namespace) -> Pixels:
+    """Write samples of `digiface` as PNG files, once, and read them as a data set."""
     if not folder.exists():
         folder.mkdir(parents=True)
-        rng = torch.Generator().manual_seed(given.seed)
-        drawn = to_pixels(GeneratorImageSource(load_generator("digiface")).draw(given.images, 64, rng))
-        for k, picture in enumerate(drawn):
-            (folder / f"{k:05d}.png").write_bytes(encode(picture, "png"))
-    return load_pictures(load_dataset(folder, options=LoadOptions(needs_labels=False, check="header")), given.resolution)[0]
+        rng = torch.Generator().manual_seed(options.seed)
+        samples = to_uint8(GeneratorImageSource(load_generator("digiface")).sample(options.images, 64, rng))
+        for k, image in enumerate(samples):
+            (folder / f"{k:05d}.png").write_bytes(encode(image, "png"))
+    dataset = load_dataset(folder, options=LoadOptions(needs_labels=False, check="header"))
+    return load_squares(dataset, SquareConfig(options.resolution))[0]
 
 
-def run(work: Path, arm: str, pixels: Pixels, features: FeatureExtractor, given: argparse.Namespace) -> dict[str, Any]:
-    """Train one arm and return its curve and how its last draws compare."""
-    config = replace(preset("tiny", given.resolution, given.seed)[1], augment=ARMS[arm])
-    begin = time.process_time()
-    steps, out = config.steps(given.kimg), work / arm.replace(" ", "-")
-    source = FolderImageSource(pixels, "draws of digiface")
-    continued = (out / snapshots.CHECKPOINT).exists()
-    train(
-        config, source, out, given.seconds, continued, steps=steps,
-        snapshot_every=max(1, steps // given.points), watch=Curve(pixels[: given.samples], features),
-    )  # fmt: skip
-    log = snapshots.read_log(out)
-    worked = round(time.process_time() - begin)
-    kept = ("seen", "frechet", "strength", "overfit", "memorised")
-    curve = [{key: row[key] for key in kept if key in row} for row in log if "frechet" in row]
-    count = min(given.compare, len(pixels))
-    found, _ = evaluate(load_generator(out / snapshots.EXPORT), pixels, features, n=count, seed=given.seed)
-    least = min(row["frechet"] for row in curve)
+def run(
+    work: Path, arm: str, pixels: Pixels, features: FeatureExtractor, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Train one arm and return its curve and the evaluation of its last generator."""
+    config = replace(select_preset("tiny", options.resolution, options.seed)[1], augment=ARMS[arm])
+    start = time.process_time()
+    steps, out = config.steps(options.kimg), work / arm.replace(" ", "-")
+    source = FolderImageSource(pixels, "samples of digiface")
+    is_resumed = (out / checkpoints.CHECKPOINT).exists()
+    schedule = TrainingSchedule(
+        steps, options.seconds, resume=is_resumed, snapshot_every=max(1, steps // options.points)
+    )
+    curve = FrechetCurve(pixels[: options.samples], features)
+    train(GanTrainer(config, source), out, schedule, snapshot_metrics=curve)
+    log = checkpoints.read_log(out)
+    seconds = round(time.process_time() - start)
+    keys = ("images_seen", "frechet", "p", "r_t", "r_v")
+    points = [{key: row[key] for key in keys if key in row} for row in log if "frechet" in row]
+    count = min(options.compare, len(pixels))
+    generator = load_generator(out / checkpoints.EXPORT)
+    result, _ = evaluate_generator(generator, pixels, features, EvaluationConfig(count, options.seed))
+    least = min(row["frechet"] for row in points)
     return {
-        "seen": log[-1]["seen"],
-        "processor_seconds": None if continued else worked,  # with the curve's
-        "curve_samples": given.samples,
-        "curve": curve,
-        "last_over_least": round(curve[-1]["frechet"] / least, 3),
-        "end": {key: found[key] for key in END},
-    }  # fmt: skip
+        "images_seen": log[-1]["images_seen"],
+        "processor_seconds": None if is_resumed else seconds,  # with those of the curve
+        "curve_samples": options.samples,
+        "curve": points,
+        "last_over_least": round(points[-1]["frechet"] / least, 3),
+        "end": {key: result[key] for key in FINAL_METRICS},
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`faceaug generator evaluate`: how well a generator draws what a folder of faces shows."""
+"""`faceaug generator evaluate`: compare samples of a generator with a folder of faces."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 import click
 
-from .generator_train import default_device, device_option, picture_options, read_pictures
+from .generator_train import default_device, device_option, image_options, read_squares
 from .options import PATH
 from .terminal.console import Console
 
-RESULT, SAMPLES, REAL = "evaluation.json", "samples.png", "real.png"
+RESULT_FILE, SAMPLES_FILE, REAL_FILE = "evaluation.json", "samples.png", "real.png"
 
 
-@click.command(short_help="Compare what a generator draws with a folder of faces.")
+@click.command(short_help="Compare samples of a generator with a folder of faces.")
 @click.argument("name", metavar="GENERATOR")
-@click.option("--against", "source", metavar="FACES", type=PATH, required=True, help="Real faces, cropped alike.")
+@click.option(
+    "--against", "source", metavar="FACES", type=PATH, required=True, help="Real faces, cropped like the generator's."
+)
 @click.option(
     "-n",
     "--number",
@@ -24,9 +26,11 @@ RESULT, SAMPLES, REAL = "evaluation.json", "samples.png", "real.png"
     type=click.IntRange(min=32),
     help="Faces of each kind.  [default: as many as there are real ones, at most 5000]",
 )
-@click.option("--psi", metavar="P", type=float, help="Truncation of the draws.  [default: the generator's]")
 @click.option(
-    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws."
+    "--truncation-psi", metavar="P", type=float, help="Truncation of the samples.  [default: the generator's]"
+)
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the samples."
 )
 @click.option(
     "-o",
@@ -34,7 +38,7 @@ RESULT, SAMPLES, REAL = "evaluation.json", "samples.png", "real.png"
     "out",
     metavar="FOLDER",
     type=PATH,
-    help=f"Write {RESULT}, {SAMPLES} and {REAL} there.  [default: GENERATOR, if it is a folder]",
+    help=f"Write {RESULT_FILE}, {SAMPLES_FILE} and {REAL_FILE} there.  [default: GENERATOR, if it is a folder]",
 )
 @click.option(
     "--fid-weights",
@@ -42,68 +46,67 @@ RESULT, SAMPLES, REAL = "evaluation.json", "samples.png", "real.png"
     type=PATH,
     help="Also compute FID, with torch-fidelity and the file of Inception's weights that it uses.",
 )
-@picture_options
+@image_options
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only what was asked for.")
 def evaluate(name: str, **options: Any) -> None:
-    """Compare what a generator draws with a folder of faces: distances, precision and recall, near-copies.
+    """Compare samples of a generator with a folder of faces: distances, precision and recall, near-copies.
 
-    GENERATOR is the folder of a training, or what other commands take. Distances are on EfficientNet-Lite0 features,
-    from two packages that are installed apart; they are no FID and compare only with each other, for the same N.
-    Beside them stands the distance of two halves of the real faces: nothing can be expected to come nearer.
+    GENERATOR is the folder of a training, or a generator as for other commands. Distances are on EfficientNet-Lite0
+    features, from two packages that are installed separately; they are not FID and compare only with each other, for
+    the same N. The distance between two halves of the real faces is the smallest that can be expected.
 
     \b
     Example:
       faceaug generator evaluate mine/ --against faces/
     """
-    from faceaug.gan_training.evaluation import evaluate, grid
+    from faceaug.gan_training.data import SquareConfig
+    from faceaug.gan_training.evaluation import EvaluationConfig, evaluate_generator, image_grid
     from faceaug.gan_training.features import load_efficientnet, load_inception
     from faceaug.generators.registry import load_generator
     from faceaug.utils.files import write_bytes, write_json
     from faceaug.utils.images import encode
-    from faceaug.utils.training import checkpoints as snapshots
+    from faceaug.utils.training import checkpoints
 
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     out: Path | None = options["out"]
     if Path(name).is_dir():
-        out, name = out or Path(name), str(Path(name) / snapshots.EXPORT)
+        out, name = out or Path(name), str(Path(name) / checkpoints.EXPORT)
     device = options["device"] or default_device()
     features = load_efficientnet(device)
     fid = load_inception(options["fid_weights"], device) if options["fid_weights"] else None
     generator = load_generator(name, device)
     if out is not None:
-        snapshots.make_folder(out)
-    against, real = read_pictures(
-        options, options["source"], generator.resolution, console, if_small="compare with larger ones"
-    )
-    with console.stages() as stages:
-        found, made = evaluate(
-            generator, real, features, n=options["number"], seed=options["seed"], psi=options["psi"], fid=fid,
-            stages=stages,
-        )  # fmt: skip
-    found["against"] = {"name": against, "images": len(real)}
+        checkpoints.make_folder(out)
+    squares = SquareConfig(generator.resolution, options["crop"], options["leave_out"], "compare with larger ones")
+    dataset_name, real = read_squares(options, options["source"], squares, console)
+    config = EvaluationConfig(options["number"], options["seed"], options["truncation_psi"])
+    with console.stages() as progress:
+        result, generated = evaluate_generator(generator, real, features, config, fid=fid, progress=progress)
+    result["against"] = {"name": dataset_name, "images": len(real)}
     if out is not None:
-        write_json(out / RESULT, found)
-        write_bytes(out / SAMPLES, encode(grid(made), "png"))
-        write_bytes(out / REAL, encode(grid(real), "png"))
-    console.show(as_text(found), found)
+        write_json(out / RESULT_FILE, result)
+        write_bytes(out / SAMPLES_FILE, encode(image_grid(generated), "png"))
+        write_bytes(out / REAL_FILE, encode(image_grid(real), "png"))
+    console.show(as_text(result), result)
     if out is not None:
-        console.remark(f"Look at {out / SAMPLES} beside {out / REAL}; the figures are in {out / RESULT}.")
+        console.remark(f"Compare {out / SAMPLES_FILE} with {out / REAL_FILE}; the metrics are in {out / RESULT_FILE}.")
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """Return an evaluation for people."""
-    half, copies, distance = found["split_half"], found["near_copies"], found["frechet"]
+def as_text(result: dict[str, Any]) -> str:
+    """Return the text of an evaluation."""
+    half, copies, distance = result["split_half"], result["near_copies"], result["frechet"]
     lines = [
-        f"{found['generator']['name']} against {found['against']['name']}: {found['n']:,} faces of each kind",
+        f"{result['generator']['name']} against {result['against']['name']}: {result['n']:,} faces of each kind",
         "",
         f"{distance['name']}: {distance['value']:g}",
-        f"  for {half['n']:,} of each kind: {half['frechet_of_draws']:g}; two halves of the real: {half['frechet']:g}",
-        f"kernel distance: {found['kernel_distance']:g}; two halves of the real: {half['kernel_distance']:g}",
-        f"precision {found['precision']:.3f}, recall {found['recall']:.3f} ({found['neighbours']} neighbours)",
-        f"near-copies of real faces: {copies['share']:.1%} ({copies['of_real']:.0%} of the real are as near)",
+        f"  for {half['n']:,} of each kind: {half['frechet_generated']:g}; two halves of the real: {half['frechet']:g}",
+        f"kernel distance: {result['kernel_distance']:g}; two halves of the real: {half['kernel_distance']:g}",
+        f"precision {result['precision']:.3f}, recall {result['recall']:.3f} ({result['neighbours']} neighbours)",
+        f"near-copies of real faces: {copies['share']:.1%} ({copies['quantile']:.0%} of the real are as near)",
     ]
-    if "fid" in found:
-        lines.append(f"{found['fid']['name']}: {found['fid']['value']:g}; two halves: {found['fid']['split_half']:g}")
+    if "fid" in result:
+        fid = result["fid"]
+        lines.append(f"{fid['name']}: {fid['value']:g}; two halves: {fid['split_half']:g}")
     return "\n".join(lines)

@@ -1,8 +1,9 @@
-"""`faceaug generator train`: a generator of one's own faces."""
+"""`faceaug generator train`: train a generator on a folder of faces."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,25 @@ from .terminal.console import Console
 from .terminal.interrupt import Interrupted, Interruptible
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
-    from faceaug.gan_training.data import FolderImageSource
-    from faceaug.gan_training.evaluation import Curve
-    from faceaug.gan_training.trainer import TrainingConfig
+    from faceaug.gan_training.config import TrainingConfig, TrainingSchedule
+    from faceaug.gan_training.data import FolderImageSource, SquareConfig
+    from faceaug.gan_training.evaluation import FrechetCurve
+    from faceaug.gan_training.trainer import GanTrainer
     from faceaug.generators.stylegan import StyleGAN2
 
-picture_options = decorated(
+DEFAULT_CURVE_FACES = 500
+
+image_options = decorated(
     click.option(
         "--reader",
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="How the images are laid out: unlabelled, folder, classes, celeba, fairface, utkface, hdf5, shards, auto.",
+        help="Layout of the images: unlabelled, folder, classes, celeba, fairface, utkface, hdf5, shards, auto.",
     ),
     click.option(
         "--split", metavar="NAME", help='The split to use, or "all".  [default: the training part where there are any]'
@@ -52,25 +58,25 @@ device_option = click.option(
     "--preset",
     "name",
     type=click.Choice(["tiny", "64", "128", "256"]),
-    help="Size of the network and settings; tiny is for a CPU.  [default: what suits the resolution, 64 without one]",
+    help="Size of the network and its configuration; tiny is for a CPU.  [default: by resolution, 64 without one]",
 )
-@click.option("--init", metavar="NAME", help="Begin with a StyleGAN2 that can draw: embedded, or a .safetensors file.")
+@click.option("--init", metavar="NAME", help="Start with the weights of a StyleGAN2: a .safetensors file.")
 @click.option(
     "--kimg",
     metavar="K",
     type=click.FloatRange(min=0, min_open=True),
-    help="Thousand images to see in all.  [default: the preset's: 60, 2000, 5000, 10000]",
+    help="Thousand images to train on in all.  [default: the preset's: 60, 2000, 5000, 10000]",
 )
 @click.option(
     "--seconds",
     metavar="S",
     type=click.FloatRange(min=0, min_open=True),
-    help="Stop this call after so long; --resume goes on.",
+    help="Stop this call after this time; --resume continues.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in FOLDER, to the step.")
-@click.option("--batch", metavar="N", type=click.IntRange(min=2), help="Images in a step.  [default: the preset's]")
-@click.option("--mirror/--no-mirror", default=True, help="Also learn from mirror images.  [default: mirror]")
-@picture_options
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint in FOLDER, exact to the step.")
+@click.option("--batch-size", metavar="N", type=click.IntRange(min=2), help="Images per step.  [default: the preset's]")
+@click.option("--mirror/--no-mirror", default=True, help="Also train on mirror images.  [default: mirror]")
+@image_options
 @click.option(
     "--snapshots",
     metavar="N",
@@ -85,18 +91,18 @@ device_option = click.option(
     help="Faces of each kind for a point of the curve of the Fréchet distance; 0 for no curve.  "
     "[default: 500 where the packages that it needs are installed]",
 )
-@click.option("--licence", metavar="TEXT", help="What the generator's file says of the licence of its weights.")
+@click.option("--licence", metavar="TEXT", help="Licence of the weights, for the generator's file.")
 @click.option(
     "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of weights and steps."
 )
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only what was asked for.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only the result.")
 def train(**options: Any) -> None:
-    """Train a StyleGAN2 on a folder of faces, with augmentation that adapts to how few they are.
+    """Train a StyleGAN2 on a folder of faces, with adaptive discriminator augmentation.
 
-    FOLDER gets generator.safetensors (what other commands take), log.jsonl, grid.png, grids/ and a checkpoint. Some
-    thousand faces, cropped alike, are needed, and a GPU for all but the preset tiny. Several GPUs:
+    FOLDER gets generator.safetensors (the input of other commands), log.jsonl, grid.png, grids/ and a checkpoint. Some
+    thousand faces, cropped alike, are needed, and a GPU for all presets but tiny. Several GPUs:
     torchrun --nproc_per_node 4 -m faceaug.cli generator train ...
 
     \b
@@ -104,56 +110,81 @@ def train(**options: Any) -> None:
       faceaug generator train faces/ -o mine/ --resolution 64 --kimg 2000
       faceaug generator sample mine/generator.safetensors -n 64 -o faces.png
     """
-    from faceaug.gan_training import distributed as parallel
-    from faceaug.gan_training import trainer as library
+    from faceaug.gan_training.config import PRESET_KIMG, TrainingSchedule
+    from faceaug.gan_training.distributed import join_workers, leave_workers
     from faceaug.gan_training.evaluation import affordable_points
-    from faceaug.utils.training import checkpoints as snapshots
+    from faceaug.gan_training.trainer import GanTrainer
+    from faceaug.utils.training import checkpoints
 
-    workers, device = parallel.join(options["device"] or default_device())
-    console = Console(as_json=options["as_json"], quiet=options["quiet"] or not workers.first)
+    workers, device = join_workers(options["device"] or default_device())
+    console = Console(as_json=options["as_json"], quiet=options["quiet"] or not workers.is_main)
     out: Path = options["out"]
-    start = _start(options["init"])
-    name, config = _config(options, start)
-    snapshots.check_folder(out, resume=options["resume"])
-    pictures, curve, faces = _pictures(options, config, device, console, with_curve=workers.first)
-    steps = config.steps(options["kimg"] or library.BUDGETS[name])
-    wanted = options["snapshots"] or affordable_points(steps * config.batch, faces)
-    last = _Last()
+    start = _load_start(options["init"])
+    name, config = _training_config(options, start)
+    checkpoints.check_folder(out, resume=options["resume"])
+    source, curve, faces = _read_source(options, config, device, console, with_curve=workers.is_main)
+    steps = config.steps(options["kimg"] or PRESET_KIMG[name])
+    snapshots = options["snapshots"] or affordable_points(steps * config.batch_size, faces)
+    schedule = TrainingSchedule(
+        steps=steps,
+        seconds=options["seconds"],
+        resume=options["resume"],
+        snapshot_every=-(-steps // snapshots),  # the last step is one of them
+    )
+    run = _Run(out, steps, console)
     try:
-        with Interruptible(lambda: _kept(out)), console.stages() as bars:
-
-            def tell(done: int, total: int | None, said: Mapping[str, float]) -> None:
-                last.said = dict(said)
-                if bars:
-                    bars("training", done, total or done)
-
-            path = library.train(
-                config,
-                pictures,
-                out,
-                options["seconds"],
-                options["resume"],
-                device=device,
-                steps=steps,
-                snapshot_every=-(-steps // wanted),  # the last step is one of them
-                watch=curve,
-                start=start,
-                workers=workers,
-                progress=tell,
-            )
-    except KeyboardInterrupt as error:
-        raise Interrupted(_kept(out)) from error
+        run.train(GanTrainer(config, source, device, workers, start), schedule, curve)
     finally:
-        parallel.leave()
-    if workers.first:
-        _tell(console, path, steps, last.said)
+        leave_workers()
+    if workers.is_main:
+        run.report()
 
 
-class _Last:
-    """What the last line of the log said."""
+@dataclass
+class _Run:
+    """A training run and what its last line of the log says."""
 
-    def __init__(self) -> None:
-        self.said: dict[str, float] = {}
+    out: Path
+    steps: int
+    console: Console
+    last_row: Mapping[str, float] = field(default_factory=dict)
+
+    def train(self, trainer: GanTrainer, schedule: TrainingSchedule, curve: FrechetCurve | None) -> None:
+        """Train with a progress bar; Ctrl-C ends in a sentence that says how to continue."""
+        from faceaug.gan_training import trainer as gan_training
+
+        try:
+            with Interruptible(lambda: _kept_message(self.out)), self.console.stages() as show_stage:
+
+                def progress(done: int, total: int | None, row: Mapping[str, float]) -> None:
+                    self.last_row = dict(row)
+                    if show_stage:
+                        show_stage("training", done, total or done)
+
+                gan_training.train(trainer, self.out, schedule, snapshot_metrics=curve, progress=progress)
+        except KeyboardInterrupt as error:
+            raise Interrupted(_kept_message(self.out)) from error
+
+    def report(self) -> None:
+        """Print the result."""
+        from faceaug.utils.training import checkpoints
+
+        path, console = self.out / checkpoints.EXPORT, self.console
+        log = checkpoints.read_log(self.out)
+        last: Mapping[str, float] = self.last_row or log[-1]
+        curve = [row["frechet"] for row in log if "frechet" in row]
+        facts: dict[str, Any] = {"file": str(path), "steps_requested": self.steps, **last}
+        text = f"{path}: {last['images_seen']:,} images seen in {last['step']:,} of {self.steps:,} steps"
+        if curve:
+            best = self.out / checkpoints.BEST
+            facts |= {"frechet": curve[-1], "frechet_least": min(curve), "best": str(best)}
+            text += f"; Fréchet distance on EfficientNet-Lite0 features {curve[-1]:g}, least {min(curve):g}"
+        console.show(text, facts)
+        if last["step"] < self.steps:
+            console.remark("The time is over; the same command with --resume continues.")
+        if curve and curve[-1] > 1.1 * min(curve):
+            console.remark(f"An earlier generator is better: {best} has the least distance of the curve.")
+        console.remark(f"Look at {self.out / checkpoints.GRID}; use it with: faceaug balance ... --generator {path}")
 
 
 def default_device() -> str:
@@ -163,66 +194,70 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _start(init: str | None) -> StyleGAN2 | None:
-    """Load the generator to begin with, on the CPU: the trainer copies its weights."""
+def _load_start(init: str | None) -> StyleGAN2 | None:
+    """Load the generator whose weights to start with, on the CPU: the trainer copies them."""
     if init is None:
         return None
     from faceaug.errors import GeneratorError
     from faceaug.generators.registry import load_generator
     from faceaug.generators.stylegan import StyleGAN2
 
-    found = load_generator(init)
-    if not isinstance(found, StyleGAN2):
-        kind = "a DCGAN" if found.name == "digiface" else "another kind of network"
+    start = load_generator(init)
+    if not isinstance(start, StyleGAN2):
+        kind = "a DCGAN" if start.name == "digiface" else "another kind of network"
         raise GeneratorError(
-            f"--init begins with a StyleGAN2, and {init!r} is {found.name}, {kind}: leave --init out, or name the "
+            f"--init starts with a StyleGAN2, and {init!r} is {start.name}, {kind}: leave --init out, or name the "
             ".safetensors file of a StyleGAN2"
         )
-    if found.header.classes:
+    if start.header.classes:
         raise GeneratorError(
-            f"{init!r} was trained with {found.header.classes} labels that it needs to draw, and training knows none: "
-            "begin with one without labels, or leave --init out"
+            f"{init!r} has {start.header.classes} classes, and training is unconditional: start with a generator "
+            "without classes, or leave --init out"
         )
-    return found
+    return start
 
 
-def _config(options: dict[str, Any], start: StyleGAN2 | None) -> tuple[str, TrainingConfig]:
+def _training_config(options: dict[str, Any], start: StyleGAN2 | None) -> tuple[str, TrainingConfig]:
+    """Return the name of the preset and its configuration with the options."""
     from dataclasses import replace
 
     from faceaug.errors import UsageError
-    from faceaug.gan_training.config import continued, preset
+    from faceaug.gan_training.config import select_preset, transfer_config
 
     resolution = int(options["resolution"]) if options["resolution"] else None
     if start is not None:
         if resolution not in (None, start.resolution):
             raise UsageError(
-                f"--resolution {resolution} was asked for, and {start.name} draws {start.resolution} pixels: "
-                f"leave one of --resolution and --init out"
+                f"--resolution is {resolution}, and {start.name} has {start.resolution} pixels: leave one of "
+                "--resolution and --init out"
             )
         resolution = start.resolution
-    name, config = preset(options["name"], resolution, options["seed"])
+    name, config = select_preset(options["name"], resolution, options["seed"])
     if start is not None:
-        config = continued(name, config, start.header.config)
-    return name, config if options["batch"] is None else replace(config, batch=options["batch"])
+        config = transfer_config(name, config, start.header.config)
+    return name, config if options["batch_size"] is None else replace(config, batch_size=options["batch_size"])
 
 
-def _pictures(
+def _read_source(
     options: dict[str, Any], config: TrainingConfig, device: torch.device, console: Console, *, with_curve: bool
-) -> tuple[FolderImageSource, Curve | None, int]:
-    """Read the images, and make ready what the curve needs; also return of how many faces a point of it is."""
+) -> tuple[FolderImageSource, FrechetCurve | None, int]:
+    """Return the training images, the curve, and the number of faces of each kind for a point of it."""
     from faceaug.errors import UsageError
-    from faceaug.gan_training.data import FolderImageSource
-    from faceaug.gan_training.evaluation import FEWEST, Curve
+    from faceaug.gan_training.data import FolderImageSource, SquareConfig
+    from faceaug.gan_training.evaluation import MIN_EVALUATION_IMAGES, FrechetCurve
     from faceaug.gan_training.features import efficientnet_installed, load_efficientnet
 
     count = options["curve"]
     if count is None:
-        count = 500 if efficientnet_installed() else 0
-    elif 0 < count < FEWEST:
-        raise UsageError(f"--curve {count} is too few to tell anything: give 0, or at least {FEWEST}")
+        count = DEFAULT_CURVE_FACES if efficientnet_installed() else 0
+    elif 0 < count < MIN_EVALUATION_IMAGES:
+        raise UsageError(
+            f"--curve {count} is too few faces for a distance: give 0, or at least {MIN_EVALUATION_IMAGES}"
+        )
     features = load_efficientnet(device) if count and with_curve else None
-    name, pixels = read_pictures(options, options["source"], config.network.resolution, console)
-    pictures = FolderImageSource(
+    squares = SquareConfig(config.network.resolution, options["crop"], options["leave_out"])
+    name, pixels = read_squares(options, options["source"], squares, console)
+    source = FolderImageSource(
         pixels,
         name,
         options["licence"],
@@ -230,15 +265,15 @@ def _pictures(
         device=device if pixels.nbytes < 4e9 else "cpu",
     )
     compared = pixels[:: max(1, len(pixels) // max(count, 1))][:count]
-    return pictures, None if features is None else Curve(compared, features, device), len(compared)
+    return source, None if features is None else FrechetCurve(compared, features, device), len(compared)
 
 
-def read_pictures(
-    options: dict[str, Any], source: Path, resolution: int, console: Console, **advice: str
-) -> tuple[str, Any]:
+def read_squares(
+    options: dict[str, Any], source: Path, config: SquareConfig, console: Console
+) -> tuple[str, npt.NDArray[np.uint8]]:
     """Read a data set's images as squares of one size; return its name and uint8 [N, R, R, 3]."""
     from faceaug.datasets.dataset import LoadOptions, load_dataset
-    from faceaug.gan_training.data import load_pictures
+    from faceaug.gan_training.data import load_squares
 
     dataset = load_dataset(
         source,
@@ -247,43 +282,15 @@ def read_pictures(
         options=LoadOptions(check="header", workers=options["workers"], needs_labels=False),
     )
     with console.counter("reading images", "image", len(dataset)) as progress:
-        pixels, left_out = load_pictures(
-            dataset,
-            resolution,
-            crop=options["crop"],
-            leave_out=options["leave_out"],
-            workers=options["workers"],
-            progress=progress,
-            **advice,
-        )
+        pixels, left_out = load_squares(dataset, config, workers=options["workers"], progress=progress)
     if left_out:
         console.remark(f"{left_out:,} of {len(dataset):,} images were left out: too small, or far from square.")
     return dataset.name, pixels
 
 
-def _kept(out: Path) -> str:
-    from faceaug.utils.training import checkpoints as snapshots
+def _kept_message(out: Path) -> str:
+    from faceaug.utils.training import checkpoints
 
-    if not (out / snapshots.CHECKPOINT).exists():
-        return "Interrupted before anything was kept; run the same command again."
-    return f"Interrupted; the last checkpoint is in {out}: run the same command with --resume to go on from it."
-
-
-def _tell(console: Console, path: Path, steps: int, said: Mapping[str, float]) -> None:
-    """Say what came out of it."""
-    from faceaug.utils.training import checkpoints as snapshots
-
-    log = snapshots.read_log(path.parent)
-    last: Mapping[str, float] = said or log[-1]
-    curve = [row["frechet"] for row in log if "frechet" in row]
-    facts: dict[str, Any] = {"file": str(path), "steps_asked": steps, **last}
-    text = f"{path}: {last['seen']:,} images seen in {last['step']:,} of {steps:,} steps"
-    if curve:
-        facts |= {"frechet": curve[-1], "frechet_least": min(curve), "best": str(path.parent / snapshots.BEST)}
-        text += f"; Fréchet distance on EfficientNet-Lite0 features {curve[-1]:g}, least {min(curve):g}"
-    console.show(text, facts)
-    if last["step"] < steps:
-        console.remark("The time was up; the same command with --resume goes on.")
-    if curve and curve[-1] > 1.1 * min(curve):
-        console.remark(f"It has been better: {path.parent / snapshots.BEST} is the generator at the curve's least.")
-    console.remark(f"Look at {path.parent / snapshots.GRID}; use it with: faceaug balance ... --generator {path}")
+    if not (out / checkpoints.CHECKPOINT).exists():
+        return "Interrupted before the first checkpoint; run the same command again."
+    return f"Interrupted; the last checkpoint is in {out}: run the same command with --resume to continue from it."

@@ -1,9 +1,10 @@
-"""Where a training's images come from: endless draws of another generator, or a folder of one's own."""
+"""Sources of training images: samples of another generator, or the images of a data set."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,89 +17,106 @@ from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import DatasetError, GeneratorError
 from faceaug.generators.base import Generator
 from faceaug.utils.images import resize
+from faceaug.utils.tensors import normalize_pixels
 from faceaug.utils.threads import Progress, map_in_threads
 
-FEWEST = 64
-"""Images below which nothing is trained."""
-WIDEST = 1.25
-"""Longer side over shorter side up to which the middle square of an image is taken without asking."""
+MIN_TRAINING_IMAGES = 64
+MAX_ASPECT_RATIO = 1.25
+"""Longer side over shorter side up to which the middle square of an image is taken without --crop."""
 
 
 class TrainingImages(Protocol):
-    """Where the images come from that the generator learns to draw."""
+    """A source of the images that a generator is trained on."""
 
     licence: str
     origin: str
     sha256: str
 
-    def draw(self, n: int, resolution: int, rng: torch.Generator) -> Tensor:
+    def sample(self, n: int, resolution: int, rng: torch.Generator) -> Tensor:
         """Return images float32 [n, 3, resolution, resolution] in [-1, 1] on the device of `rng`."""
 
-    def held_out(self, n: int, resolution: int, rng: torch.Generator) -> Tensor | None:
-        """Return images of the same kind that `sample_latents` never returns; None where it never repeats itself."""
+    def sample_held_out(self, n: int, resolution: int, rng: torch.Generator) -> Tensor | None:
+        """Return images that `sample` never returns; None where no image is returned twice."""
 
 
 class GeneratorImageSource:
-    """Endless images of another generator, its latents kept within `limit` standard deviations by clamping.
+    """Samples of another generator, with z clamped to `max_z` standard deviations.
 
     Parameters
     ----------
     teacher
         The generator.
-    limit
+    max_z
         Standard deviations.
-    judge, keep
-        Images are screened: of n / keep of them those n are kept that `judge` gives the highest numbers (one an
-        image). Without a judge all are.
+    score, keep
+        Of n / keep samples, those n are used to which `score` gives the highest values (one per image). Without a
+        score, all samples are used.
+
+    Raises
+    ------
+    GeneratorError
+        When `keep` is not above 0 and at most 1.
     """
 
     def __init__(
-        self, teacher: Generator, limit: float = 2.5, judge: Callable[[Tensor], Tensor] | None = None, keep: float = 1.0
+        self,
+        teacher: Generator,
+        max_z: float = 2.5,
+        score: Callable[[Tensor], Tensor] | None = None,
+        keep: float = 1.0,
     ) -> None:
         if not 0 < keep <= 1:
-            raise GeneratorError(f"keep is {keep}; it is the share of draws that are kept, above 0 and at most 1")
-        self.teacher, self.limit, self.judge, self.keep = teacher, limit, judge, keep
+            raise GeneratorError(f"keep is {keep}; it is the share of samples that are used, above 0 and at most 1")
+        self.teacher, self.max_z, self.score, self.keep = teacher, max_z, score, keep
         self.licence = teacher.licence
         self.sha256 = teacher.sha256
-        self.origin = f"draws of {teacher.name} ({teacher.origin}), latents clamped to {limit} standard deviations"
-        if judge is not None:
-            self.origin += f", the soundest {keep:.0%} of them"
-            self.sha256 = hashlib.sha256(f"{teacher.sha256} {limit} {keep}".encode()).hexdigest()
+        self.origin = f"samples of {teacher.name} ({teacher.origin}), latents clamped to {max_z} standard deviations"
+        if score is not None:
+            self.origin += f", the {keep:.0%} of highest face quality"
+            self.sha256 = hashlib.sha256(f"{teacher.sha256} {max_z} {keep}".encode()).hexdigest()
 
     @torch.no_grad()
-    def draw(self, n: int, resolution: int, rng: torch.Generator) -> Tensor:
-        count = n if self.judge is None else round(n / self.keep)
-        z = torch.randn(count, self.teacher.z_dim, generator=rng, device=rng.device).clamp(-self.limit, self.limit)
+    def sample(self, n: int, resolution: int, rng: torch.Generator) -> Tensor:
+        """Return images as `TrainingImages.sample` does, reduced to the resolution."""
+        count = n if self.score is None else round(n / self.keep)
+        z = torch.randn(count, self.teacher.z_dim, generator=rng, device=rng.device).clamp(-self.max_z, self.max_z)
         images = self.teacher.synthesize(self.teacher.map(z))
         if images.shape[-1] < resolution:
             raise GeneratorError(
-                f"images of {images.shape[-1]} pixels cannot teach {resolution} pixels: choose a lower resolution"
+                f"images of {images.shape[-1]} pixels are too small to train {resolution} pixels: choose a lower "
+                "resolution"
             )
-        if self.judge is not None:
-            best = self.judge(images).to(images.device).topk(n).indices
+        if self.score is not None:
+            best = self.score(images).to(images.device).topk(n).indices
             images = images[best.sort().values]
         return F.interpolate(images, size=(resolution, resolution), mode="area")
 
-    def held_out(self, n: int, resolution: int, rng: torch.Generator) -> Tensor | None:
+    def sample_held_out(self, n: int, resolution: int, rng: torch.Generator) -> Tensor | None:
+        """Return None: samples never repeat."""
         return None
 
 
 class FolderImageSource:
-    """The images of a folder, each as often as any other, a part of them held out.
+    """Images in memory, sampled uniformly, with a part of them held out.
 
     Parameters
     ----------
     pixels : uint8 [N, R, R, 3]
-        At least `FEWEST` of them.
+        At least `MIN_TRAINING_IMAGES` of them.
     name
-        What to call them.
+        Name of the data set.
     licence
-        What is known of the licence of weights that learn from them.
+        What is known of the licence of weights that are trained on them.
     mirror
-        Also learn from their mirror images. A face's left and right are learnt twice as well, and `faceaug discover`
-        counts on a generator that draws both alike.
+        Also train on their mirror images. Left and right of a face are then learnt from twice as many images, and
+        `faceaug discover` relies on a generator that is symmetric.
     device
-        Where to keep them.
+        Where the images are stored.
+
+    Raises
+    ------
+    DatasetError
+        When there are too few images.
     """
 
     def __init__(
@@ -110,50 +128,81 @@ class FolderImageSource:
         mirror: bool = True,
         device: torch.device | str = "cpu",
     ) -> None:
-        if len(pixels) < FEWEST:
+        if len(pixels) < MIN_TRAINING_IMAGES:
             raise DatasetError(
-                f"{name} has {len(pixels):,} images, and a generator needs at least {FEWEST} (some thousand to be of "
-                "use): give more images, or use a generator that is trained already"
+                f"{name} has {len(pixels):,} images, and a generator needs at least {MIN_TRAINING_IMAGES} (some "
+                "thousand to be of use): give more images, or use a generator that is trained already"
             )
         digest = hashlib.sha256(f"{pixels.shape} {mirror}".encode())
-        for part in pixels:
-            digest.update(part.tobytes())
+        for image in pixels:
+            digest.update(image.tobytes())
         self.sha256 = digest.hexdigest()
         self.licence = licence or f"not stated: what the images of {name} allow, and the people on them, decides"
         order = np.random.default_rng(0).permutation(len(pixels))
-        apart = min(max(16, len(pixels) // 20), 1000)  # tells of learning by heart; too few would tell nothing
-        self.mirror, self.count = mirror, len(pixels) - apart
-        told = " and their mirror images" if mirror else ""
-        self.origin = f"{self.count:,} images of {name}{told}"
-        whole = torch.from_numpy(np.ascontiguousarray(pixels))
-        self._seen, self._apart = (whole[part].to(device) for part in (order[apart:], order[:apart]))
+        held_out_count = min(max(16, len(pixels) // 20), 1000)  # fewer would not give a stable r_v
+        self.mirror, self.count = mirror, len(pixels) - held_out_count
+        mirrored = " and their mirror images" if mirror else ""
+        self.origin = f"{self.count:,} images of {name}{mirrored}"
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels))
+        self._training, self._held_out = (
+            tensor[rows].to(device) for rows in (order[held_out_count:], order[:held_out_count])
+        )
 
-    def draw(self, n: int, resolution: int, rng: torch.Generator) -> Tensor:
-        return self._some(self._seen, n, resolution, rng)
+    def sample(self, n: int, resolution: int, rng: torch.Generator) -> Tensor:
+        """Return training images as `TrainingImages.sample` does."""
+        return self._sample_from(self._training, n, resolution, rng)
 
-    def held_out(self, n: int, resolution: int, rng: torch.Generator) -> Tensor | None:
-        return self._some(self._apart, n, resolution, rng)
+    def sample_held_out(self, n: int, resolution: int, rng: torch.Generator) -> Tensor | None:
+        """Return held-out images."""
+        return self._sample_from(self._held_out, n, resolution, rng)
 
-    def _some(self, pixels: Tensor, n: int, resolution: int, rng: torch.Generator) -> Tensor:
+    def _sample_from(self, pixels: Tensor, n: int, resolution: int, rng: torch.Generator) -> Tensor:
         if pixels.shape[1] != resolution:
-            raise GeneratorError(f"the images have {pixels.shape[1]} pixels a side; {resolution} are asked for")
+            raise GeneratorError(f"the images have {pixels.shape[1]} pixels a side; {resolution} are needed")
         rows = torch.randint(0, len(pixels), (n,), generator=rng, device=rng.device)
-        images = pixels[rows.to(pixels.device)].to(rng.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        images = normalize_pixels(pixels[rows.to(pixels.device)].to(rng.device).permute(0, 3, 1, 2))
         if self.mirror:
-            turned = torch.rand(n, 1, 1, 1, generator=rng, device=rng.device) < 0.5
-            images = torch.where(turned, images.flip(3), images)
+            flipped = torch.rand(n, 1, 1, 1, generator=rng, device=rng.device) < 0.5
+            images = torch.where(flipped, images.flip(3), images)
         return images
 
 
-def load_pictures(
-    dataset: FaceDataset,
-    resolution: int,
-    *,
-    crop: bool = False,
-    leave_out: bool = False,
-    if_small: str = "choose a lower --resolution",
-    workers: int | None = None,
-    progress: Progress | None = None,
+@dataclass(frozen=True)
+class SquareConfig:
+    """How images become squares of one size.
+
+    Parameters
+    ----------
+    resolution
+        Side of the squares in pixels. No image is enlarged.
+    crop
+        Take the middle square of any image, not only of one that is nearly square.
+    leave_out
+        Leave out images that are too small or not square enough, instead of refusing the data set.
+    small_advice
+        What the error recommends when images are too small.
+    """
+
+    resolution: int
+    crop: bool = False
+    leave_out: bool = False
+    small_advice: str = "choose a lower --resolution"
+
+
+@dataclass(frozen=True)
+class _UnfitImage:
+    """An image that is too small or not square enough."""
+
+    name: str
+    width: int
+    height: int
+
+    def is_small(self, resolution: int) -> bool:
+        return min(self.width, self.height) < resolution
+
+
+def load_squares(
+    dataset: FaceDataset, config: SquareConfig, *, workers: int | None = None, progress: Progress | None = None
 ) -> tuple[npt.NDArray[np.uint8], int]:
     """Read a data set's images as squares of one size.
 
@@ -161,61 +210,55 @@ def load_pictures(
     ----------
     dataset
         The data set.
-    resolution
-        Side of the squares. No image is enlarged.
-    crop
-        Take the middle square of an image whatever its shape, not only of one that is nearly square.
-    leave_out
-        Leave out images that are too small or not square enough, instead of refusing the data set.
-    if_small
-        What the error advises where images are too small.
+    config
+        Side of the squares, and which images are used.
     workers, progress
-        Threads that decode; called with the number of images that were just read.
+        Threads that decode; called with the number of images since the last call.
 
     Returns
     -------
-    uint8 [N, resolution, resolution, 3], and how many were left out
+    uint8 [N, resolution, resolution, 3], and the number of images left out
 
     Raises
     ------
     DatasetError
         When images are too small or not square enough.
     """
+    resolution = config.resolution
     pixels = np.empty((len(dataset), resolution, resolution, 3), np.uint8)
-    wrong: list[tuple[str, int, int, bool]] = []
-    row = 0
+    unfit: list[_UnfitImage] = []
 
-    def task(index: int) -> npt.NDArray[np.uint8] | tuple[int, int]:
+    def task(index: int) -> npt.NDArray[np.uint8] | _UnfitImage:
         image = dataset.image(index)
         height, width = image.shape[:2]
         side = min(height, width)
-        if side < resolution or (not crop and max(height, width) > WIDEST * side):
-            return height, width
+        if side < resolution or (not config.crop and max(height, width) > MAX_ASPECT_RATIO * side):
+            return _UnfitImage(dataset.keys[index], width, height)
         top, left = (height - side) // 2, (width - side) // 2
         return resize(image[top : top + side, left : left + side], (resolution, resolution))
 
-    for index, found in enumerate(map_in_threads(task, len(dataset), workers=workers, progress=progress)):
-        if isinstance(found, tuple):
-            wrong.append((dataset.keys[index], found[1], found[0], min(found) < resolution))
+    row = 0
+    for square in map_in_threads(task, len(dataset), workers=workers, progress=progress):
+        if isinstance(square, _UnfitImage):
+            unfit.append(square)
         else:
-            pixels[row] = found
+            pixels[row] = square
             row += 1
-    if wrong and not (leave_out and row):
-        raise DatasetError(_refusal(wrong, len(dataset), resolution, if_small))
-    return pixels[:row], len(wrong)
+    if unfit and not (config.leave_out and row):
+        raise DatasetError(_refusal(unfit, len(dataset), config))
+    return pixels[:row], len(unfit)
 
 
-def _refusal(wrong: list[tuple[str, int, int, bool]], count: int, resolution: int, if_small: str) -> str:
-    name, width, height, _ = wrong[0]
-    small = sum(is_small for *_, is_small in wrong)
-    told, remedy = [], []
+def _refusal(unfit: list[_UnfitImage], count: int, config: SquareConfig) -> str:
+    first, small = unfit[0], sum(image.is_small(config.resolution) for image in unfit)
+    problems, remedies = [], []
     if small:
-        told.append(f"{small:,} are smaller than {resolution} pixels")
-        remedy.append(if_small)
-    if small < len(wrong):
-        told.append(f"{len(wrong) - small:,} are far from square")
-        remedy.append("take the middle squares with --crop")
+        problems.append(f"{small:,} are smaller than {config.resolution} pixels")
+        remedies.append(config.small_advice)
+    if small < len(unfit):
+        problems.append(f"{len(unfit) - small:,} are far from square")
+        remedies.append("take the middle squares with --crop")
     return (
-        f"of {count:,} images {' and '.join(told)} (first: {name}, {width} by {height}): {', '.join(remedy)}, "
-        "or leave them out with --leave-out"
+        f"of {count:,} images {' and '.join(problems)} (first: {first.name}, {first.width} by {first.height}): "
+        f"{', '.join(remedies)}, or leave them out with --leave-out"
     )

@@ -1,4 +1,7 @@
-"""The discriminator of StyleGAN2, in the "residual" form (arXiv 1912.04958); names and layout as in networks.py."""
+"""The discriminator of StyleGAN2, in the "residual" form (arXiv 1912.04958).
+
+Names and layout of parameters are those of NVIDIA's implementation.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.generators.stylegan2_networks import EPSILON, FullyConnected, StyleGAN2Config, blur, leaky
+from faceaug.generators.stylegan2_networks import EPSILON, FullyConnected, StyleGAN2Config, blur, leaky_relu
 
 
-class Convolution(nn.Module):
-    """The discriminator's convolution with equalised learning rate, down-sampling behind the (1, 3, 3, 1) filter."""
+class DiscriminatorConvolution(nn.Module):
+    """Convolution with equalised learning rate; down-sampling follows the (1, 3, 3, 1) filter."""
 
     bias: nn.Parameter | None
 
     def __init__(
-        self, inputs: int, outputs: int, size: int, *, down: bool = False, active: bool = True, gain: float = 1.0
+        self, inputs: int, outputs: int, size: int, *, down: bool = False, activate: bool = True, gain: float = 1.0
     ) -> None:
         super().__init__()
         self.size, self.down, self.gain = size, down, gain
         self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
-        self.bias = nn.Parameter(torch.empty(outputs)) if active else None
+        self.bias = nn.Parameter(torch.empty(outputs)) if activate else None
 
     def reset(self, rng: torch.Generator) -> None:
         self.weight.copy_(torch.randn(self.weight.shape, generator=rng))
@@ -38,20 +41,20 @@ class Convolution(nn.Module):
         else:
             x = F.conv2d(x, weight, padding=self.size // 2)
         if self.bias is not None:
-            x = leaky(x + self.bias.to(x.dtype)[:, None, None])
+            x = leaky_relu(x + self.bias.to(x.dtype)[:, None, None])
         return x * self.gain
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions and a skip, to half the side; the first block reads RGB."""
+    """Two convolutions and a skip connection, to half the side; the first block takes RGB."""
 
-    def __init__(self, side: int, config: StyleGAN2Config, *, reads_rgb: bool) -> None:
+    def __init__(self, side: int, config: StyleGAN2Config, *, takes_rgb: bool) -> None:
         super().__init__()
         inputs, outputs = config.channels(side), config.channels(side // 2)
-        self.fromrgb = Convolution(3, inputs, 1) if reads_rgb else None
-        self.conv0 = Convolution(inputs, inputs, 3)
-        self.conv1 = Convolution(inputs, outputs, 3, down=True, gain=math.sqrt(0.5))
-        self.skip = Convolution(inputs, outputs, 1, down=True, active=False, gain=math.sqrt(0.5))
+        self.fromrgb = DiscriminatorConvolution(3, inputs, 1) if takes_rgb else None
+        self.conv0 = DiscriminatorConvolution(inputs, inputs, 3)
+        self.conv1 = DiscriminatorConvolution(inputs, outputs, 3, down=True, gain=math.sqrt(0.5))
+        self.skip = DiscriminatorConvolution(inputs, outputs, 1, down=True, activate=False, gain=math.sqrt(0.5))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fromrgb is not None:
@@ -61,30 +64,30 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorHead(nn.Module):
-    """The last block, at 4 pixels: variation within the batch as a channel, then one number an image."""
+    """The last block, at 4 pixels: the minibatch standard deviation as a channel, then one score per image."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = Convolution(channels + 1, channels, 3)
-        self.fc = FullyConnected(channels * 16, channels, active=True)
+        self.conv = DiscriminatorConvolution(channels + 1, channels, 3)
+        self.fc = FullyConnected(channels * 16, channels, activate=True)
         self.out = FullyConnected(channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         group = next(size for size in (4, 3, 2, 1) if len(x) % size == 0)
-        spread = x.view(group, len(x) // group, *x.shape[1:]).var(0, unbiased=False).add(EPSILON).sqrt()
-        spread = spread.mean((1, 2, 3)).repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
-        score: Tensor = self.out(self.fc(self.conv(torch.cat([x, spread], 1)).flatten(1)))
+        deviation = x.view(group, len(x) // group, *x.shape[1:]).var(0, unbiased=False).add(EPSILON).sqrt()
+        deviation = deviation.mean((1, 2, 3)).repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        score: Tensor = self.out(self.fc(self.conv(torch.cat([x, deviation], 1)).flatten(1)))
         return score
 
 
 class Discriminator(nn.Module):
-    """Images [N, 3, R, R] to scores [N, 1]; of `config` the resolution and the channels count."""
+    """Images [N, 3, R, R] to scores [N, 1]; resolution and channels of `config` are used."""
 
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
         self.sides = config.sides[:0:-1]
         for side in self.sides:
-            self.add_module(f"b{side}", DiscriminatorBlock(side, config, reads_rgb=side == config.resolution))
+            self.add_module(f"b{side}", DiscriminatorBlock(side, config, takes_rgb=side == config.resolution))
         self.b4 = DiscriminatorHead(config.channels(4))
 
     def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

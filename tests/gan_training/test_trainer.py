@@ -12,20 +12,35 @@ import torch
 
 from faceaug.errors import GeneratorError, OutputError
 from faceaug.gan_training import trainer as training
-from faceaug.gan_training.trainer import PRESETS, Draws, GanTrainer, Pictures, preset, train
+from faceaug.gan_training.ada import AdaptiveAugmentation
+from faceaug.gan_training.config import PRESETS, TrainingSchedule, select_preset
+from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource
+from faceaug.gan_training.trainer import GanTrainer
 from faceaug.generators.registry import load_generator
-from faceaug.generators.stylegan2_networks import StyleGAN2Config
+from faceaug.generators.stylegan2_networks import StyleGAN2Config, StyleGAN2Network
 from faceaug.utils.images import decode
 
 TINY = replace(
-    preset("tiny", 16)[1], batch=8, discriminator_base=128, discriminator_max=16, warmup=10, log_every=1, statistics_samples=500,
+    select_preset("tiny", 16)[1],
     network=StyleGAN2Config(16, z_dim=16, w_dim=16, mapping_layers=2, channel_base=128, channel_max=16),
-)  # fmt: skip
+    discriminator_channel_base=128,
+    discriminator_channel_max=16,
+    batch_size=8,
+    lr_warmup_steps=10,
+    statistics_samples=500,
+    log_every=1,
+)
+
+
+def train(config, source, out, steps, *, start=None, metrics=None, **schedule):
+    """Train on the CPU and return the path of the generator."""
+    trainer = GanTrainer(config, source, start=start)
+    return training.train(trainer, out, TrainingSchedule(steps, **schedule), snapshot_metrics=metrics)
 
 
 @pytest.fixture
 def source(small):
-    return Draws(small)
+    return GeneratorImageSource(small)
 
 
 def rows(folder):
@@ -37,7 +52,7 @@ def without_time(folder):
 
 
 def test_leaves_a_generator_a_log_and_a_grid(source, tmp_path):
-    path = train(TINY, source, tmp_path / "run", seconds=60, steps=5)
+    path = train(TINY, source, tmp_path / "run", 5)
     generator = load_generator(path)
     assert (generator.name, generator.resolution, generator.w_dim) == ("stylegan2-16", 16, 16)
     assert generator.licence == source.licence
@@ -52,10 +67,11 @@ def test_leaves_a_generator_a_log_and_a_grid(source, tmp_path):
     assert grid.std() > 1
 
 
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted(source, tmp_path):
-    whole = train(TINY, source, tmp_path / "whole", seconds=60, steps=20)
-    train(TINY, source, tmp_path / "parts", seconds=60, steps=7)
-    parts = train(TINY, source, tmp_path / "parts", seconds=60, steps=20, resume=True)
+    whole = train(TINY, source, tmp_path / "whole", 20)
+    train(TINY, source, tmp_path / "parts", 7)
+    parts = train(TINY, source, tmp_path / "parts", 20, resume=True)
     first, second = (safetensors.torch.load_file(path.parent / "checkpoint.safetensors") for path in (whole, parts))
     assert set(first) == set(second)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -63,28 +79,29 @@ def test_resumed_equals_uninterrupted(source, tmp_path):
     assert without_time(whole.parent) == without_time(parts.parent)
 
 
-def test_lines_behind_the_checkpoint_are_written_again(source, tmp_path):
-    train(TINY, source, tmp_path, seconds=60, steps=2)
+def test_log_lines_after_the_checkpoint_are_written_again(source, tmp_path):
+    train(TINY, source, tmp_path, 2)
     with open(tmp_path / "log.jsonl", "a") as file:
-        file.write('{"step": 3, "seen": 24}\n{"step": 4, "se')  # a run that was killed
-    train(TINY, source, tmp_path, seconds=60, steps=3, resume=True)
+        file.write('{"step": 3, "images_seen": 24}\n{"step": 4, "se')  # a run that was killed
+    train(TINY, source, tmp_path, 3, resume=True)
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3]
-    assert "critic" in rows(tmp_path)[2]
+    assert "discriminator" in rows(tmp_path)[2]
 
 
-def test_learns_to_draw_one_grey(tmp_path):
+@pytest.mark.slow
+def test_learns_to_generate_one_grey(tmp_path):
     """Real images of one grey: after some steps the drawn ones are nearer to it than at the start."""
 
     class Grey:
         licence, origin, sha256 = "none", "one grey", "0" * 64
 
-        def draw(self, n, resolution, rng):
+        def sample(self, n, resolution, rng):
             return torch.full((n, 3, resolution, resolution), 0.8)
 
-        def held_out(self, n, resolution, rng):
+        def sample_held_out(self, n, resolution, rng):
             return None
 
-    trainer = GanTrainer(replace(TINY, augment=False), Grey(), torch.device("cpu"))
+    trainer = GanTrainer(replace(TINY, augment=False), Grey())
     z = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
 
     def distance():
@@ -98,41 +115,41 @@ def test_learns_to_draw_one_grey(tmp_path):
     assert distance() < 0.5 * before
 
 
-def test_the_average_follows_the_weights(source):
-    trainer = GanTrainer(TINY, source, torch.device("cpu"))
+def test_the_ema_follows_the_weights(source):
+    trainer = GanTrainer(TINY, source)
     start = {name: value.clone() for name, value in trainer.generator.state_dict().items()}
     for _ in range(3):
         trainer.advance()
-    for name, kept in trainer.average.state_dict().items():
+    for name, kept in trainer.ema.state_dict().items():
         new = trainer.generator.state_dict()[name]
         low, high = torch.minimum(start[name], new) - 0.02, torch.maximum(start[name], new) + 0.02
         assert ((low <= kept) & (kept <= high)).all(), name
     assert not torch.equal(trainer.generator.mapping.w_avg, start["mapping.w_avg"])
-    assert torch.equal(trainer.average.mapping.w_avg, trainer.generator.mapping.w_avg)
+    assert torch.equal(trainer.ema.mapping.w_avg, trainer.generator.mapping.w_avg)
 
 
-def test_draws_are_the_teachers_images_made_small(small):
-    source = Draws(small, limit=1.0)
+def test_samples_are_the_teachers_images_reduced(small):
+    source = GeneratorImageSource(small, max_z=1.0)
     z = torch.randn(5, small.z_dim, generator=torch.Generator().manual_seed(4)).clamp(-1, 1)
     expected = small.synthesize(small.map(z))
     rng = torch.Generator().manual_seed(4)
-    assert torch.equal(source.draw(5, 16, rng), expected)
+    assert torch.equal(source.sample(5, 16, rng), expected)
     rng.manual_seed(4)
-    torch.testing.assert_close(source.draw(5, 8, rng), expected.view(5, 3, 8, 2, 8, 2).mean((3, 5)))
-    with pytest.raises(GeneratorError, match="16 pixels cannot teach 32 pixels"):
-        source.draw(5, 32, rng)
+    torch.testing.assert_close(source.sample(5, 8, rng), expected.view(5, 3, 8, 2, 8, 2).mean((3, 5)))
+    with pytest.raises(GeneratorError, match="16 pixels are too small to train 32 pixels"):
+        source.sample(5, 32, rng)
 
 
 def test_a_run_is_not_overwritten_and_not_mixed_up(source, tmp_path):
-    train(TINY, source, tmp_path, seconds=60, steps=1)
+    train(TINY, source, tmp_path, 1)
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
     with pytest.raises(OutputError, match="holds a run already"):
-        train(TINY, source, tmp_path, seconds=60, steps=1)
-    with pytest.raises(GeneratorError, match=r"config\.batch was 8, is 4"):
-        train(replace(TINY, batch=4), source, tmp_path, seconds=60, resume=True)
+        train(TINY, source, tmp_path, 1)
+    with pytest.raises(GeneratorError, match=r"config\.batch_size was 8, is 4"):
+        train(replace(TINY, batch_size=4), source, tmp_path, None, seconds=60, resume=True)
     source.sha256 = "f" * 64
     with pytest.raises(GeneratorError, match="source was"):
-        train(TINY, source, tmp_path, seconds=60, resume=True)
+        train(TINY, source, tmp_path, None, seconds=60, resume=True)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
 
 
@@ -140,58 +157,60 @@ def test_a_run_is_not_overwritten_and_not_mixed_up(source, tmp_path):
 def test_checkpoints_that_cannot_be_resumed(source, tmp_path, damage):
     path = tmp_path / "checkpoint.safetensors"
     if damage != "missing":
-        train(TINY, source, tmp_path, seconds=60, steps=1)
+        train(TINY, source, tmp_path, 1)
         data = path.read_bytes()
         changed = {
             "truncated": data[: len(data) // 2],
             "other": safetensors.torch.save({"x": torch.zeros(1)}),
-            "version": data.replace(b'\\"version\\": 1', b'\\"version\\": 7'),
+            "version": data.replace(b'\\"version\\": 2', b'\\"version\\": 7'),
         }[damage]
         assert changed != data
         path.write_bytes(changed)
     with pytest.raises(GeneratorError, match=r"checkpoint\.safetensors"):
-        train(TINY, source, tmp_path, seconds=60, steps=2, resume=True)
+        train(TINY, source, tmp_path, 2, resume=True)
 
 
-def test_a_training_that_falls_apart_is_told(source, tmp_path, monkeypatch):
-    train(TINY, source, tmp_path, seconds=60, steps=1)
+def test_a_diverging_training_is_stopped(source, tmp_path, monkeypatch):
+    train(TINY, source, tmp_path, 1)
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    monkeypatch.setattr(GanTrainer, "_penalise", lambda self, real: torch.tensor(0.0))
-    monkeypatch.setattr(Draws, "draw", lambda self, n, resolution, rng: torch.full((n, 3, 16, 16), float("nan")))
-    with pytest.raises(GeneratorError, match=r"fell apart at step 2.*nan.*lower the learning rate"):
-        train(TINY, source, tmp_path, seconds=60, steps=3, resume=True)
+    monkeypatch.setattr(GanTrainer, "_regularise", lambda self, real: torch.tensor(0.0))
+    monkeypatch.setattr(
+        GeneratorImageSource, "sample", lambda self, n, resolution, rng: torch.full((n, 3, 16, 16), float("nan"))
+    )
+    with pytest.raises(GeneratorError, match=r"diverged at step 2.*nan.*lower the learning rate"):
+        train(TINY, source, tmp_path, 3, resume=True)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before, "the last good state stays"
 
 
-def test_the_time_is_kept(source, tmp_path, monkeypatch):
+def test_training_stops_when_the_time_is_over(source, tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 10))
     monkeypatch.setattr(training.time, "monotonic", lambda: float(next(clock)))
-    train(replace(TINY, log_every=1000), source, tmp_path, seconds=35, save_every=1e9)
+    train(replace(TINY, log_every=1000), source, tmp_path, None, seconds=35, save_every=1e9)
     assert [row["step"] for row in rows(tmp_path)] == [1, 4], "a step takes ten seconds: the fourth is the last"
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"batch": 1}, "batch is 1"),
-        ({"rate": 0.0}, "rate is 0"),
-        ({"mixing": 1.5}, "share"),
-        ({"critic_base": 8}, "base"),
+        ({"batch_size": 1}, "batch_size is 1"),
+        ({"lr": 0.0}, "lr is 0"),
+        ({"style_mixing_prob": 1.5}, "from 0 to 1"),
+        ({"discriminator_channel_base": 8}, "base"),
     ],
 )
-def test_configs_that_cannot_be(change, told):
+def test_configurations_out_of_range_are_refused(change, told):
     with pytest.raises(GeneratorError, match=told):
         replace(TINY, **change)
 
 
 def test_the_export_at_the_64_preset_is_small():
-    network = training.StyleGAN2Network(PRESETS["64"].network)
+    network = StyleGAN2Network(PRESETS["64"].network)
     numbers = sum(tensor.numel() for tensor in network.state_dict().values())
     assert 2 * numbers + 8 * (256 + 256**2) < 12e6, "bytes, in half precision, statistics in double"
 
 
 def pixels(n=80, side=16):
-    """Pictures with something to learn: a bright disc somewhere on a grey of its own."""
+    """FolderImageSource with something to learn: a bright disc somewhere on a grey of its own."""
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:side, :side]
     at, grey = rng.uniform(4, side - 4, (2, n, 1, 1)), rng.integers(20, 120, (n, 1, 1, 1))
@@ -199,32 +218,38 @@ def pixels(n=80, side=16):
     return np.where(disc, 230, grey).repeat(3, 3).astype(np.uint8)
 
 
-def test_a_folder_of_pictures_is_resumed_with_its_augmentation(tmp_path):
-    """The strength and what was observed go on too."""
-    config = replace(TINY, ada_kimg_images=200, ada_target=0.0)
-    whole = train(config, Pictures(pixels(), "x"), tmp_path / "whole", steps=22)
-    train(config, Pictures(pixels(), "x"), tmp_path / "parts", steps=9)
-    parts = train(config, Pictures(pixels(), "x"), tmp_path / "parts", steps=22, resume=True)
+@pytest.mark.slow
+def test_a_folder_of_images_is_resumed_with_its_augmentation(tmp_path):
+    """The augmentation probability and its statistics are resumed too."""
+    config = replace(TINY, ada_kimg=0.2, ada_target=0.0)
+    whole = train(config, FolderImageSource(pixels(), "x"), tmp_path / "whole", 22)
+    train(config, FolderImageSource(pixels(), "x"), tmp_path / "parts", 9)
+    parts = train(config, FolderImageSource(pixels(), "x"), tmp_path / "parts", 22, resume=True)
     first, second = (safetensors.torch.load_file(path.parent / "checkpoint.safetensors") for path in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert without_time(whole.parent) == without_time(parts.parent)
-    strengths = [row["strength"] for row in rows(whole.parent)]
-    assert len(set(strengths)) > 2, "it moved"
-    assert all(0 <= strength <= config.strongest for strength in strengths)
+    p = [row["p"] for row in rows(whole.parent)]
+    assert len(set(p)) > 2, "it was adapted"
+    assert all(0 <= value <= config.ada_max_p for value in p)
 
 
-def test_no_augmentation_where_none_is_asked_for(tmp_path):
-    path = train(replace(TINY, augment=False), Pictures(pixels(), "x"), tmp_path, steps=5)
-    assert "strength" not in rows(path.parent)[-1]
+def test_augmentation_can_be_disabled(tmp_path):
+    path = train(replace(TINY, augment=False), FolderImageSource(pixels(), "x"), tmp_path, 5)
+    assert "p" not in rows(path.parent)[-1]
     checkpoint = safetensors.torch.load_file(tmp_path / "checkpoint.safetensors")
-    assert float(checkpoint["adaptation/strength"]) == 0
+    assert float(checkpoint["ada/p"]) == 0
 
 
 def test_snapshots_keep_grids_and_the_best_of_the_curve(tmp_path):
-    asked = iter([5.0, 3.0, 4.0])
+    distances = iter([5.0, 3.0, 4.0])
     path = train(
-        TINY, Pictures(pixels(), "x"), tmp_path, steps=6, snapshot_every=2, watch=lambda _: {"frechet": next(asked)}
-    )  # fmt: skip
+        TINY,
+        FolderImageSource(pixels(), "x"),
+        tmp_path,
+        6,
+        snapshot_every=2,
+        metrics=lambda _: {"frechet": next(distances)},
+    )
     curve = [(row["step"], row["frechet"]) for row in rows(tmp_path) if "frechet" in row]
     assert curve == [(2, 5.0), (4, 3.0), (6, 4.0)]
     assert sorted(file.name for file in (tmp_path / "grids").iterdir()) == [
@@ -236,18 +261,18 @@ def test_snapshots_keep_grids_and_the_best_of_the_curve(tmp_path):
     assert "for 48 images" in load_generator(path).origin
 
 
-def test_learning_by_heart_is_warned_of_once(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(training.Adaptation, "memorised", property(lambda self: 0.9))
-    train(TINY, Pictures(pixels(), "x"), tmp_path, steps=3)
+def test_overfitting_is_warned_of_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(AdaptiveAugmentation, "r_v", property(lambda self: 0.9))
+    train(TINY, FolderImageSource(pixels(), "x"), tmp_path, 3)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "held-out ones look to it 90% like drawn ones (step 1)" in warnings[0]
-    assert rows(tmp_path)[0]["memorised"] == 0.9
+    assert "scores held-out images 90% like generated ones (step 1)" in warnings[0]
+    assert rows(tmp_path)[0]["r_v"] == 0.9
 
 
-def test_beginning_with_a_generator_the_critic_leads(small, tmp_path):
-    config = replace(TINY, network=small.header.config, lead=3)
-    trainer = GanTrainer(config, Draws(small), torch.device("cpu"), start=small)
+def test_starting_from_a_generator_the_discriminator_is_trained_first(small, tmp_path):
+    config = replace(TINY, network=small.header.config, discriminator_warmup_steps=3)
+    trainer = GanTrainer(config, GeneratorImageSource(small), start=small)
     for step in range(4):
         before = trainer.generator.synthesis.b8.conv1.weight.clone()
         losses = trainer.advance()
@@ -256,25 +281,31 @@ def test_beginning_with_a_generator_the_critic_leads(small, tmp_path):
         if step == 0:
             assert torch.equal(before, small.network.synthesis.b8.conv1.weight)
     with pytest.raises(GeneratorError, match="has another shape"):
-        GanTrainer(TINY, Draws(small), torch.device("cpu"), start=small)
-    path = train(config, Draws(small), tmp_path, steps=1, start=small)
-    assert f"begun from {small.sha256[:16]}" in load_generator(path).origin
+        GanTrainer(TINY, GeneratorImageSource(small), start=small)
+    path = train(config, GeneratorImageSource(small), tmp_path, 1, start=small)
+    assert f"started from {small.sha256[:16]}" in load_generator(path).origin
     with pytest.raises(GeneratorError, match="start was"):
-        train(config, Draws(small), tmp_path, steps=2, resume=True)
+        train(config, GeneratorImageSource(small), tmp_path, 2, resume=True)
 
 
 @pytest.mark.parametrize(
     ("name", "resolution", "expected"),
-    [(None, None, ("64", 64)), (None, 32, ("64", 32)), (None, 128, ("128", 128)), (None, 512, ("256", 512)),
-     ("tiny", None, ("tiny", 32)), ("tiny", 64, ("tiny", 64))],
-)  # fmt: skip
+    [
+        (None, None, ("64", 64)),
+        (None, 32, ("64", 32)),
+        (None, 128, ("128", 128)),
+        (None, 512, ("256", 512)),
+        ("tiny", None, ("tiny", 32)),
+        ("tiny", 64, ("tiny", 64)),
+    ],
+)
 def test_presets(name, resolution, expected):
-    found, config = preset(name, resolution, seed=5)
+    found, config = select_preset(name, resolution, seed=5)
     assert (found, config.network.resolution) == expected
     assert config.seed == 5
-    assert config.steps(1) == round(1000 / config.batch)
+    assert config.steps(1) == round(1000 / config.batch_size)
 
 
-def test_an_end_is_asked_for(tmp_path):
+def test_a_training_without_end_is_refused():
     with pytest.raises(GeneratorError, match="without end"):
-        train(TINY, Pictures(pixels(), "x"), tmp_path)
+        TrainingSchedule()

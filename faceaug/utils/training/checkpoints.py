@@ -17,7 +17,7 @@ from faceaug.utils.files import check_writable, output_error, write_bytes
 from faceaug.utils.images import contact_sheet, encode
 from faceaug.utils.tensors import to_uint8
 
-_FORMAT, _VERSION = "faceaug-training", 1
+_FORMAT, _VERSION = "faceaug-training", 2
 CHECKPOINT, LOG, GRID, EXPORT = "checkpoint.safetensors", "log.jsonl", "grid.png", "generator.safetensors"
 GRIDS, BEST = "grids", "best.safetensors"
 
@@ -188,7 +188,7 @@ def append_log(folder: Path, row: Mapping[str, Any]) -> None:
         file.write(json.dumps(dict(row)) + "\n")
 
 
-def write_grid(folder: Path, images: Tensor, seen: int | None = None) -> None:
+def write_grid(folder: Path, images: Tensor, images_images_seen: int | None = None) -> None:
     """Write images as one PNG, sixteen in a row.
 
     Parameters
@@ -197,12 +197,12 @@ def write_grid(folder: Path, images: Tensor, seen: int | None = None) -> None:
         The run's folder.
     images
         float32 [N, 3, R, R] in [-1, 1].
-    seen
+    images_seen
         Number of images that the discriminator has seen: the grid is kept under this number. Without it, the grid
         replaces grid.png.
     """
     path = folder / GRID
-    if seen is not None:
-        path = folder / GRIDS / f"{seen:09d}.png"
+    if images_seen is not None:
+        path = folder / GRIDS / f"{images_seen:09d}.png"
         path.parent.mkdir(exist_ok=True)
     write_bytes(path, encode(contact_sheet(list(to_uint8(images)), columns=16), "png"))
