@@ -188,7 +188,7 @@ def append_log(folder: Path, row: Mapping[str, Any]) -> None:
         file.write(json.dumps(dict(row)) + "\n")
 
 
-def write_grid(folder: Path, images: Tensor, images_images_seen: int | None = None) -> None:
+def write_grid(folder: Path, images: Tensor, images_seen: int | None = None) -> None:
     """Write images as one PNG, sixteen in a row.
 
     Parameters
