@@ -116,7 +116,9 @@ def measure_framing(real: Rgb, generated: Rgb, aspect: float = 1.0) -> Framing:
     for finer in (1, 2, 4):
         windows = _coarse_windows(sides) if finer == 1 else _fine_windows(best, sides, finer)
         side = _SIDE // 2 if finer == 1 else _SIDE  # the coarse search needs only every other pixel
-        scores = torch.cat([_correlations(maps, part, sides, reference, side) for part in torch.split(windows, _BATCH)])
+        scores = torch.cat(
+            [_correlations(maps, batch, sides, reference, side) for batch in torch.split(windows, _BATCH)]
+        )
         # The first of equals is taken, and wide windows come first: of equals, the one that cuts less.
         best, match = windows[int(torch.argmax(scores))], float(scores.max())
     if match < before + _MIN_GAIN:

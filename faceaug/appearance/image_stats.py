@@ -36,7 +36,7 @@ _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 _BLOCK = 8
 
 
-class EncodedImages(Protocol):
+class EncodedDataset(Protocol):
     """What image statistics need of a data set: the number of its images, and the bytes of each."""
 
     def __len__(self) -> int: ...
@@ -165,7 +165,7 @@ def measure_image_stats(
 
 
 def dataset_image_stats(
-    dataset: EncodedImages, *, sample: int = 1000, seed: int = 0, weights: Weights | None = None
+    dataset: EncodedDataset, *, sample: int = 1000, seed: int = 0, weights: Weights | None = None
 ) -> ImageStatsSample:
     """Measure a random sample of the images of a data set, without repetition.
 

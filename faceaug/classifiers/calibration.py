@@ -57,16 +57,16 @@ def calibrate(
     for task, trained, y in zip(tasks, train_labels, labels, strict=True):
         own = outputs[:, start : start + task.width]
         start += task.width
-        known = np.isfinite(y)
+        labelled = np.isfinite(y)
         if task.kind == "value":
-            error = own[known, 0] * task.scale + task.mean - y[known]
-            sigma = float(np.sqrt(np.mean(error**2))) if known.any() else task.scale
+            error = own[labelled, 0] * task.scale + task.mean - y[labelled]
+            sigma = float(np.sqrt(np.mean(error**2))) if labelled.any() else task.scale
             calibrations.append(Calibration(sigma=max(sigma, 1e-6 * task.scale)))
             continue
         counts = np.bincount(trained[np.isfinite(trained)].astype(int), minlength=task.width)
         bias = -(1 - config.weight_power) * np.log(np.maximum(counts, 1))
         bias = bias - bias.mean()
-        temperature = _temperature(own[known] + bias, y[known].astype(int), task.width)
+        temperature = _temperature(own[labelled] + bias, y[labelled].astype(int), task.width)
         calibrations.append(Calibration(temperature=temperature, bias=tuple(float(b) for b in bias)))
     return Classifier(net, trunk, tasks, calibrations, config.input_size)
 
@@ -116,19 +116,19 @@ def evaluate_classifier(
     for task, calibration, y in zip(classifier.tasks, classifier.calibrations, labels, strict=True):
         columns = slice(start, start + task.width)
         start += task.width
-        known = np.isfinite(y)
+        labelled = np.isfinite(y)
         report: dict[str, Any] = {
             "attribute": task.name,
             "kind": task.kind,
-            "pictures": int(known.sum()),
+            "pictures": int(labelled.sum()),
             "exposure_pull": round(float(pull[columns].mean()), 4),
         }
-        if known.any():
-            own = values[known, columns]
+        if labelled.any():
+            own = values[labelled, columns]
             report |= (
-                _value_metrics(own[:, 0], y[known], calibration)
+                _value_metrics(own[:, 0], y[labelled], calibration)
                 if task.kind == "value"
-                else _class_metrics(own, y[known].astype(int), task)
+                else _class_metrics(own, y[labelled].astype(int), task)
             )
         reports.append(report)
     return reports

@@ -78,13 +78,13 @@ def tasks_of(table: pd.DataFrame, axes: Sequence[Axis]) -> tuple[tuple[Task, ...
 
 def _value_task(table: pd.DataFrame, axis: Axis) -> tuple[Task, Floats]:
     values = numbers(attribute(table, axis.name), axis.name)
-    known = values[np.isfinite(values)]
-    if len(known) < MIN_VALUES or known.std() == 0:
+    finite = values[np.isfinite(values)]
+    if len(finite) < MIN_VALUES or finite.std() == 0:
         raise DatasetError(
-            f"{axis.name!r} has {len(known)} values, {len(np.unique(known))} of them different, and at least "
+            f"{axis.name!r} has {len(finite)} values, {len(np.unique(finite))} of them different, and at least "
             f"{MIN_VALUES} that are not all the same are needed to learn to read it: label more faces"
         )
-    task = Task(axis.name, "value", (), float(known.mean()), max(float(known.std()), 1e-9))
+    task = Task(axis.name, "value", (), float(finite.mean()), max(float(finite.std()), 1e-9))
     return task, values.astype(np.float64)
 
 
@@ -275,16 +275,16 @@ def sample_weights(task: Task, labels: Floats, power: float) -> Floats32:
     float32 [N]
         Of mean 1 over known labels; 0 for unknown ones.
     """
-    known = np.isfinite(labels)
+    labelled = np.isfinite(labels)
     groups = np.zeros(len(labels), np.int64)
     if task.kind == "classes":
-        groups[known] = labels[known].astype(np.int64)
-    elif known.any():
-        low, high = np.quantile(labels[known], [0.005, 0.995])
-        groups[known] = np.clip((labels[known] - low) / max(high - low, 1e-12) * 10, 0, 9).astype(np.int64)
-    counts = np.bincount(groups[known], minlength=1).astype(np.float64)
-    weights = np.where(known, np.maximum(counts, 1)[groups] ** -power, 0.0)
-    return (weights / max(weights[known].mean() if known.any() else 1.0, 1e-12)).astype(np.float32)
+        groups[labelled] = labels[labelled].astype(np.int64)
+    elif labelled.any():
+        low, high = np.quantile(labels[labelled], [0.005, 0.995])
+        groups[labelled] = np.clip((labels[labelled] - low) / max(high - low, 1e-12) * 10, 0, 9).astype(np.int64)
+    counts = np.bincount(groups[labelled], minlength=1).astype(np.float64)
+    weights = np.where(labelled, np.maximum(counts, 1)[groups] ** -power, 0.0)
+    return (weights / max(weights[labelled].mean() if labelled.any() else 1.0, 1e-12)).astype(np.float32)
 
 
 def _standardised(task: Task, labels: Floats) -> Floats32:

@@ -135,13 +135,13 @@ def explain(
     explanations: list[Explanation] = []
     for spec in parse_by(by):
         problems = []
-        for target in _targets(dataset.table, spec):
-            problem = _too_few(target.values[faces.measured & target.labelled & faces.train], _MIN_FACES)
+        for response in _responses(dataset.table, spec):
+            problem = _too_few(response.values[faces.measured & response.labelled & faces.train], _MIN_FACES)
             if problem:
-                name = f"{spec.column}={target.level}" if target.level else spec.column
+                name = f"{spec.column}={response.level}" if response.level else spec.column
                 problems.append(f"{name} {problem}: it cannot be explained")
             else:
-                explanations.append(_explain(spec.column, target, faces, bundle, config))
+                explanations.append(_explain(spec.column, response, faces, bundle, config))
         if problems and not any(one.question.attribute == spec.column for one in explanations):
             raise DatasetError(f"{dataset.name}: {problems[0]}; give more faces of it, or merge levels")
         for sentence in problems:
@@ -200,7 +200,7 @@ def _split_masks(table: pd.DataFrame, use_splits: bool) -> tuple[Bools, Bools | 
 
 
 @dataclass(frozen=True, eq=False)
-class _Target:
+class _Response:
     """What is regressed: a number [N], or whether faces have a level [N]; and which faces are labelled [N]."""
 
     level: str
@@ -209,12 +209,12 @@ class _Target:
     labelled: Bools
 
 
-def _targets(table: pd.DataFrame, spec: AxisSpec) -> Iterator[_Target]:
+def _responses(table: pd.DataFrame, spec: AxisSpec) -> Iterator[_Response]:
     """Yield what is regressed for an attribute: the number, or each level against others."""
     column = attribute(table, spec.column)
     if spec.binning is None and is_continuous(column):
         values = numbers(column, spec.column)
-        yield _Target("", "", np.nan_to_num(values), np.isfinite(values))
+        yield _Response("", "", np.nan_to_num(values), np.isfinite(values))
         return
     axis = build_axis(table, spec)
     codes = axis.assign(column)
@@ -222,7 +222,7 @@ def _targets(table: pd.DataFrame, spec: AxisSpec) -> Iterator[_Target]:
         raise DatasetError(f"{spec.column!r} is {axis.levels[0]!r} on every face that has it: nothing can be explained")
     two = len(axis.levels) == 2
     for level in axis.levels[1:] if two else axis.levels:
-        yield _Target(level, axis.levels[0] if two else "all others", codes == axis.levels.index(level), codes >= 0)
+        yield _Response(level, axis.levels[0] if two else "all others", codes == axis.levels.index(level), codes >= 0)
 
 
 def _too_few(values: Floats | Bools, minimum: int) -> str:
@@ -235,16 +235,16 @@ def _too_few(values: Floats | Bools, minimum: int) -> str:
     return "is the same on all faces that are measured" if np.ptp(values) == 0 else ""
 
 
-def _explain(name: str, target: _Target, faces: _Faces, bundle: Bundle, config: ExplainConfig) -> Explanation:
-    usable = faces.measured & target.labelled
+def _explain(name: str, response: _Response, faces: _Faces, bundle: Bundle, config: ExplainConfig) -> Explanation:
+    usable = faces.measured & response.labelled
     rows, held_out = _sampled_rows(usable & faces.train, config), None
     judged_on = f"{CV_FOLDS} folds in turn"
-    if faces.held_out is not None and not _too_few(target.values[usable & faces.held_out], _MIN_FACES // 3):
+    if faces.held_out is not None and not _too_few(response.values[usable & faces.held_out], _MIN_FACES // 3):
         rows = np.sort(np.concatenate([rows, np.flatnonzero(usable & faces.held_out)]))
         held_out, judged_on = faces.held_out[rows], faces.held_out_name
     fit = fit_sparse(
         faces.predictors[rows],
-        target.values[rows],
+        response.values[rows],
         faces.controls,
         held_out,
         resamples=config.resamples,
@@ -252,10 +252,10 @@ def _explain(name: str, target: _Target, faces: _Faces, bundle: Bundle, config: 
         seed=config.seed,
     )
     left_out = {
-        "not measured": int((target.labelled & ~faces.measured).sum()),
-        "without a label": int((~target.labelled).sum()),
+        "not measured": int((response.labelled & ~faces.measured).sum()),
+        "without a label": int((~response.labelled).sum()),
     }
-    return _interpret(Question(name, target.level, target.against, judged_on, left_out), fit, faces.names, bundle)
+    return _interpret(Question(name, response.level, response.against, judged_on, left_out), fit, faces.names, bundle)
 
 
 def _sampled_rows(usable: Bools, config: ExplainConfig) -> Indices:

@@ -61,7 +61,7 @@ def find_landmarks(depth: Floats | None, albedo: Floats) -> Landmarks:
     depth : float [S, S] or None
         Mean canonical depth, nearer is smaller; without it (or where it is flat) the nose follows from the proportions.
     albedo : float [3, S, S] in [0, 1]
-        Mean canonical albedo, or a mean picture.
+        Mean canonical albedo, or a mean image.
 
     Raises
     ------

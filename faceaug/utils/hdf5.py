@@ -72,10 +72,10 @@ def _check(file: h5py.File, path: Path, refused: type[FaceaugError]) -> None:
 def _walk(file: h5py.File) -> Iterator[tuple[str, str | None]]:
     """Yield the path of each link, and why it is refused or None; nothing but hard links is followed.
 
-    Groups can form circles through hard links: each object is looked at once, by its address in the file.
+    Groups can form circles through hard links: each object is visited once, by its address in the file.
     """
     pending = [("", h5py.h5g.open(file.id, b"/"))]
-    seen: set[int] = set()
+    visited: set[int] = set()
     while pending:
         prefix, group = pending.pop()
         for key, kind, address in _links(group):
@@ -83,8 +83,8 @@ def _walk(file: h5py.File) -> Iterator[tuple[str, str | None]]:
             if kind != h5py.h5l.TYPE_HARD:
                 yield name, _LINKS.get(kind, "a link of a kind that is not known")
                 continue
-            if address not in seen:
-                seen.add(address)
+            if address not in visited:
+                visited.add(address)
                 item = h5py.h5o.open(group, key)
                 yield name, _fault(item)
                 if isinstance(item, h5py.h5g.GroupID):

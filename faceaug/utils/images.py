@@ -1,7 +1,7 @@
 """Images in and out: strict decoding to RGB, facts about a file, encoding, resizing, contact sheets.
 
-Only JPEG, PNG and WebP are admitted, told by their content and never by their name. Width and height are read from the
-header, by code of our own, before any decoder sees the bytes: a picture that claims to be huge costs nothing.
+Only JPEG, PNG and WebP are read; the content decides, not the name. Width and height are read from the header by code
+of this module before any decoder runs, so that an image with a huge size in its header costs nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "png": PngImagePlugin.PngImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
 }
-# The first bytes of what people most often have besides, so that the error can name it.
+# The first bytes of other frequent formats, so that the error can name them.
 _OTHERS = (
     (b"GIF8", "a GIF"),
     (b"BM", "a BMP"),
@@ -47,14 +47,14 @@ _EXIF_ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the file of an image says of itself.
+    """Properties of the file of an image.
 
     Attributes
     ----------
     codec
         "jpeg", "png" or "webp", by content.
     width, height
-        Pixels of the upright picture, that is, after the EXIF rotation.
+        Pixels of the upright image, after the EXIF rotation.
     quality
         1 to 100, estimated from a JPEG's quantisation tables; None for the other codecs.
     """
@@ -80,8 +80,8 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     Returns
     -------
     uint8 [H, W, 3]
-        EXIF rotation applied; grey, palette, CMYK and 16-bit pictures converted; transparency laid over white; of an
-        animation the first frame.
+        EXIF rotation applied; grey, palette, CMYK and 16-bit images converted; transparency over white; the first frame
+        of an animation.
 
     Raises
     ------
@@ -92,13 +92,13 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
 
 
 def decode_with_info(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> tuple[Rgb, ImageInfo]:
-    """Return what `decode` and `inspect` return, at the price of one opening."""
+    """Return the results of `decode` and `inspect`, opening the image once."""
     image, codec = _open(data, name, max_pixels)
     with image:
         try:
             image.load()
             pixels = _to_rgb(image)
-        except Exception as error:  # the decoders raise whatever they like on damaged data: all of it means the same
+        except Exception as error:  # decoders raise errors of any type on damaged data
             raise _damaged(name, codec, error) from error
         pixels = np.ascontiguousarray(_upright(pixels, _orientation(image)))
         height, width = pixels.shape[:2]
@@ -116,7 +116,7 @@ def inspect(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -
     image, codec = _open(data, name, max_pixels)
     with image:
         width, height = image.size
-        # A PNG without EXIF data before its pixels would be decoded in search of some behind them.
+        # Pillow would decode a PNG without EXIF data before its pixels in search of some behind them.
         if (codec != "png" or "exif" in image.info) and _orientation(image) >= 5:  # a quarter turn
             width, height = height, width
         return ImageInfo(codec, width, height, _jpeg_quality(image))
@@ -202,7 +202,7 @@ def contact_sheet(images: Sequence[Rgb], columns: int = 16, scale: int = 1) -> R
     columns
         Most images in a row.
     scale
-        Whole factor by which pixels are enlarged (blocks, so that what is there is what is seen).
+        Integer factor by which pixels are repeated.
 
     Returns
     -------
@@ -232,11 +232,11 @@ def _open(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, Codec]:
         raise ImageError(f"{name} is cut off or damaged: its {codec.upper()} header has no size; get the file anew")
     _check_size(size, name, max_pixels)
     try:
-        # The class itself rather than Image.open: no other codec can be chosen, and no global pixel limit interferes.
+        # The class itself and not Image.open, so that no other codec can be chosen and no global pixel limit applies.
         image = _OPENERS[codec](io.BytesIO(data))
     except Exception as error:
         raise _damaged(name, codec, error) from error
-    _check_size(image.size, name, max_pixels)  # a file with two headers must not have shown us the small one
+    _check_size(image.size, name, max_pixels)  # a file with two headers could show a small size first
     return image, codec
 
 

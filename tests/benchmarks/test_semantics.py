@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from faceaug.errors import UsageError
-from faceaug.generators.draws import latents
+from faceaug.generators.pool import sample_stream
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.synthetic_scenes import Scenes
 
@@ -26,7 +26,7 @@ def test_the_truth_has_hardly_an_error_of_shape_whatever_its_scale():
     from reconstruction import shape_errors
 
     scenes = Scenes(64)
-    w = latents(scenes, 6, (3,))
+    w = sample_stream(scenes, 6, (3,))
     truth, seen = scenes.truth(w), scenes.observe(w)
     right = FaceFactors(truth.depth, truth.albedo, truth.light, truth.view)
     flat = FaceFactors(torch.ones_like(truth.depth), truth.albedo, truth.light, truth.view)
@@ -41,19 +41,19 @@ def test_the_truth_has_hardly_an_error_of_shape_whatever_its_scale():
     assert torch.allclose(shape_errors(right, farther)[:, 0], error, atol=1e-4)
 
 
-def test_a_judge_reads_mirrors_mirrored_and_is_read_back(tmp_path):
-    from judge import Judge, load_judge, train
+def test_the_pose_regressor_reads_mirrors_mirrored_and_is_read_back(tmp_path):
+    from pose_regressor import PoseRegressor, load_pose_regressor, train
     from safetensors.torch import save_file
 
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(8, 3, 64, 64, generator=rng) * 2 - 1
-    judge = train(images, np.random.default_rng(0).normal(0, 10, (8, 3)), seed=1, steps=2, said=9)
-    save_file(judge.state_dict(), tmp_path / "judge.safetensors")
-    again = load_judge(tmp_path / "judge.safetensors")
-    assert isinstance(again, Judge)
+    regressor = train(images, np.random.default_rng(0).normal(0, 10, (8, 3)), seed=1, steps=2, log_every=9)
+    save_file(regressor.state_dict(), tmp_path / "pose_regressor.safetensors")
+    again = load_pose_regressor(tmp_path / "pose_regressor.safetensors")
+    assert isinstance(again, PoseRegressor)
     read = again.read(images)
     assert read.shape == (8, 3)
-    assert np.array_equal(read, judge.read(images))
+    assert np.array_equal(read, regressor.read(images))
     assert np.allclose(again.read(images.flip(-1)), read * [1, -1, -1], atol=1e-4)
 
 

@@ -149,8 +149,8 @@ def _same_setup(path: Path, before: Any, setup: Mapping[str, Any]) -> None:
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {name: value}
-    parts = (_flat(inner, f"{name}.{key}" if name else str(key)) for key, inner in value.items())
-    return {key: inner for part in parts for key, inner in part.items()}
+    nested = (_flat(inner, f"{name}.{key}" if name else str(key)) for key, inner in value.items())
+    return {key: inner for inner_values in nested for key, inner in inner_values.items()}
 
 
 def _under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
