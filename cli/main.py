@@ -21,7 +21,7 @@ from .balance import balance
 from .directions import directions
 from .discover import discover
 from .export import export
-from .generator import generator
+from .generator.commands import generator
 from .measure import measure
 from .plan import plan
 from .terminal.interrupt import INTERRUPTED_STATUS

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from .generator_train import default_device, device_option, image_options, read_squares
-from .options import PATH
-from .terminal.console import Console
+from ..options import PATH
+from ..terminal.console import Console
+from .train import default_device, device_option, image_options, read_squares
 
 RESULT_FILE, SAMPLES_FILE, REAL_FILE = "evaluation.json", "samples.png", "real.png"
 

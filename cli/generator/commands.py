@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .generator_evaluate import evaluate
-from .generator_train import train
-from .options import PATH
-from .terminal.console import Console
+from ..options import PATH
+from ..terminal.console import Console
+from .evaluate import evaluate
+from .train import train
 
 if TYPE_CHECKING:
     from faceaug.generators.base import Generator

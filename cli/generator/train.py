@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, decorated
-from .terminal.console import Console
-from .terminal.interrupt import Interrupted, Interruptible
+from ..options import PATH, decorated
+from ..terminal.console import Console
+from ..terminal.interrupt import Interrupted, Interruptible
 
 if TYPE_CHECKING:
     import numpy as np

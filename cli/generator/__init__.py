@@ -1,0 +1,1 @@
+"""`faceaug generator`: inspect, sample, import, train and evaluate generators."""
