@@ -19,6 +19,8 @@ from faceaug.gan_training.data import TrainingImages
 from faceaug.generators.stylegan import Provenance, build_weights_file
 from faceaug.generators.stylegan2_networks import StyleGAN2Network
 from faceaug.utils.files import write_bytes
+from faceaug.utils.images import contact_sheet, encode
+from faceaug.utils.tensors import to_uint8
 from faceaug.utils.training import checkpoints
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ SnapshotMetrics = Callable[[StyleGAN2Network], Mapping[str, float]]
 """Called with the EMA network; the result goes into the log. The network with the least "frechet" is kept."""
 R_V_WARNING = 0.8
 """r_v from which on the discriminator recognises its training images more than it recognises faces."""
+GENERATOR_FILE, BEST_GENERATOR_FILE = "generator.safetensors", "best.safetensors"
+GRID_FILE, GRID_FOLDER = "grid.png", "grids"
 GRID_SAMPLES = 64
 GRID_BATCH_SIZE = 16
 
@@ -99,7 +103,7 @@ class RunWriter:
             row["r_v"] = round(r_v, 3)
             self._warn_of_overfitting(r_v)
         if is_snapshot:
-            checkpoints.write_grid(self.out, self._grid_samples(), trainer.images_seen)
+            write_grid(self.out, self._grid_samples(), trainer.images_seen)
             if self.snapshot_metrics:
                 row |= self.snapshot_metrics(trainer.ema)
                 self._keep_best(row.get("frechet", math.inf))
@@ -112,8 +116,8 @@ class RunWriter:
         trainer = self.trainer
         counters = {"step": trainer.step, "images_seen": trainer.images_seen}
         checkpoints.write_checkpoint(self.out, counters, trainer.setup, trainer.networks, trainer.optimisers)
-        checkpoints.write_grid(self.out, self._grid_samples())
-        write_bytes(self.out / checkpoints.EXPORT, self._export())
+        write_grid(self.out, self._grid_samples())
+        write_bytes(self.out / GENERATOR_FILE, self._export())
 
     def _warn_of_overfitting(self, r_v: float) -> None:
         if r_v >= R_V_WARNING and not self.has_warned:
@@ -128,7 +132,7 @@ class RunWriter:
     def _keep_best(self, frechet: float) -> None:
         if frechet < self.least_frechet:
             self.least_frechet = frechet
-            write_bytes(self.out / checkpoints.BEST, self._export())
+            write_bytes(self.out / BEST_GENERATOR_FILE, self._export())
 
     @torch.no_grad()
     def _grid_samples(self) -> Tensor:
@@ -149,3 +153,23 @@ class RunWriter:
             source_sha256=source.sha256,
         )
         return build_weights_file(trainer.ema, provenance, statistics_samples=config.statistics_samples, half=True)
+
+
+def write_grid(folder: Path, images: Tensor, images_seen: int | None = None) -> None:
+    """Write images as one PNG, sixteen in a row.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    images
+        float32 [N, 3, R, R] in [-1, 1].
+    images_seen
+        Number of images that the discriminator has seen: the grid is kept under this number. Without it, the grid
+        replaces grid.png.
+    """
+    path = folder / GRID_FILE
+    if images_seen is not None:
+        path = folder / GRID_FOLDER / f"{images_seen:09d}.png"
+        path.parent.mkdir(exist_ok=True)
+    write_bytes(path, encode(contact_sheet(list(to_uint8(images)), columns=16), "png"))

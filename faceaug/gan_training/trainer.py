@@ -24,7 +24,7 @@ from faceaug.gan_training.config import TrainingConfig, TrainingSchedule
 from faceaug.gan_training.data import TrainingImages
 from faceaug.gan_training.discriminator import Discriminator
 from faceaug.gan_training.distributed import Workers
-from faceaug.gan_training.run_writer import RunWriter, SnapshotMetrics
+from faceaug.gan_training.run_writer import GENERATOR_FILE, RunWriter, SnapshotMetrics
 from faceaug.generators.stylegan import StyleGAN2
 from faceaug.generators.stylegan2_networks import StyleGAN2Network, reset_parameters
 from faceaug.utils.device import check_device
@@ -283,7 +283,7 @@ def train(
                 last_save = time.monotonic()
             if is_last:
                 break
-    return out / checkpoints.EXPORT
+    return out / GENERATOR_FILE
 
 
 def _open_run(out: Path, trainer: GanTrainer, resume: bool) -> None:

@@ -1,4 +1,4 @@
-"""The folder of a training run: checkpoint, log, sample grids and the exported generator."""
+"""The folder of a training run: its checkpoint and its log."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from torch import Tensor, nn
 
 from faceaug.errors import GeneratorError, OutputError
 from faceaug.utils.files import check_writable, output_error, write_bytes
-from faceaug.utils.images import contact_sheet, encode
-from faceaug.utils.tensors import to_uint8
 
 _FORMAT, _VERSION = "faceaug-training", 2
-CHECKPOINT, LOG, GRID, EXPORT = "checkpoint.safetensors", "log.jsonl", "grid.png", "generator.safetensors"
-GRIDS, BEST = "grids", "best.safetensors"
+CHECKPOINT_FILE, LOG_FILE = "checkpoint.safetensors", "log.jsonl"
 
 
 def make_folder(folder: Path) -> None:
@@ -34,7 +31,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(folder, error) from error
-    check_writable(folder / CHECKPOINT)
+    check_writable(folder / CHECKPOINT_FILE)
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
@@ -47,7 +44,7 @@ def check_folder(folder: Path, *, resume: bool) -> None:
     GeneratorError
         When the folder holds no run and `resume` is true.
     """
-    exists = (folder / CHECKPOINT).exists()
+    exists = (folder / CHECKPOINT_FILE).exists()
     if exists and not resume:
         raise OutputError(f"{folder} holds a run already: resume it, or choose another folder")
     if resume and not exists:
@@ -82,7 +79,7 @@ def write_checkpoint(
             tensors |= {f"{name}/{index}/{key}": value for key, value in moments.items()}
     header = {"format": _FORMAT, "version": _VERSION, "progress": dict(progress), "setup": dict(setup)}
     whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    write_bytes(folder / CHECKPOINT, safetensors.torch.save(whole, {"faceaug": json.dumps(header)}))
+    write_bytes(folder / CHECKPOINT_FILE, safetensors.torch.save(whole, {"faceaug": json.dumps(header)}))
 
 
 def read_checkpoint(
@@ -98,7 +95,7 @@ def read_checkpoint(
     GeneratorError
         When there is no checkpoint, it is damaged or of an unknown version, or it belongs to another setup.
     """
-    path = folder / CHECKPOINT
+    path = folder / CHECKPOINT_FILE
     try:
         data = path.read_bytes()
         length = int.from_bytes(data[:8], "little")
@@ -133,7 +130,7 @@ def check_setup(folder: Path, setup: Mapping[str, Any]) -> None:
     GeneratorError
         When it is of another setup, or is damaged.
     """
-    if (folder / CHECKPOINT).exists():
+    if (folder / CHECKPOINT_FILE).exists():
         read_checkpoint(folder, setup, {}, {})
 
 
@@ -168,7 +165,7 @@ def _restore(optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]) ->
 
 def cut_log(folder: Path, step: int) -> None:
     """Delete the log's lines after `step`; a run that continues from there writes them again."""
-    path = folder / LOG
+    path = folder / LOG_FILE
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
@@ -177,32 +174,12 @@ def cut_log(folder: Path, step: int) -> None:
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """Return the complete lines of the run's log; an interrupted run can leave an incomplete last line."""
-    path = folder / LOG
+    path = folder / LOG_FILE
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def append_log(folder: Path, row: Mapping[str, Any]) -> None:
     """Add one line of JSON to the run's log."""
-    with open(folder / LOG, "a", encoding="utf-8") as file:
+    with open(folder / LOG_FILE, "a", encoding="utf-8") as file:
         file.write(json.dumps(dict(row)) + "\n")
-
-
-def write_grid(folder: Path, images: Tensor, images_seen: int | None = None) -> None:
-    """Write images as one PNG, sixteen in a row.
-
-    Parameters
-    ----------
-    folder
-        The run's folder.
-    images
-        float32 [N, 3, R, R] in [-1, 1].
-    images_seen
-        Number of images that the discriminator has seen: the grid is kept under this number. Without it, the grid
-        replaces grid.png.
-    """
-    path = folder / GRID
-    if images_seen is not None:
-        path = folder / GRIDS / f"{images_seen:09d}.png"
-        path.parent.mkdir(exist_ok=True)
-    write_bytes(path, encode(contact_sheet(list(to_uint8(images)), columns=16), "png"))

@@ -106,7 +106,7 @@ def run(
     save_every = SAVE_EVERY if save_every is None else save_every
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / checkpoints.CHECKPOINT).exists():
+        if (folder / checkpoints.CHECKPOINT_FILE).exists():
             counters = checkpoints.read_checkpoint(folder, setup, trainer.networks, trainer.optimisers)
             trainer.step = counters["step"]
             checkpoints.cut_log(folder, trainer.step)
