@@ -215,7 +215,7 @@ def load_estimator(options: dict[str, Any]) -> FaceEstimator:
     """Load the estimator that measures images."""
     from faceaug.measurement.measure import load_estimator
 
-    return load_estimator(options["reconstruction"], options.get("device", "cpu"))
+    return load_estimator(options["reconstruction"], options.get("device") or "cpu")
 
 
 def counted_columns(options: dict[str, Any]) -> list[str]:
