@@ -137,4 +137,4 @@ def agreement(first: Floats, second: Floats) -> Floats:
 
 
 def _normalised(rows: Floats) -> Floats:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-300)[:, None]
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-300)[:, None], np.float64)

@@ -123,7 +123,7 @@ def localize(
     slopes, covariance, weight = _checked(slopes, covariance, weight, config)
     problem = _pose(slopes, covariance, weight, config.groups)
     reading = _find_readings(problem.rows, len(slopes), config)
-    steps = np.linalg.pinv(reading).T  # A (A^T A)^-1
+    steps = np.asarray(np.linalg.pinv(reading).T, np.float64)  # A (A^T A)^-1
     effects = problem.rows @ steps
     penalty = _penalty(effects, problem.half, slopes.shape[:2], config)
     sparse = _lasso(problem.rows, reading, effects, penalty, len(slopes), config)
