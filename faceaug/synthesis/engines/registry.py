@@ -93,10 +93,11 @@ def engine_specs(config: RunConfig) -> list[EngineSpec]:
     specs = [known[name] for name in names]
     ignored = frozenset.intersection(*(spec.ignored(config) for spec in specs))
     for name in config.changed(ignored):
+        with_real = config.from_real and name != "from_real"
         raise UsageError(
             f"{name} is {shown(getattr(config, name))}, which does nothing with the engine {config.engine}"
-            f"{' and from_real' if config.from_real and name != 'from_real' else ''}: leave it out"
-            + ("" if config.engine in CHAINS or config.from_real else ", or use the engine both")
+            f"{' and from_real' if with_real else ''}: leave it out"
+            + ("" if config.engine in CHAINS or with_real else ", or use the engine both")
         )
     if len(specs) > 1 and config.layout == "raw" and not config.harmonize:
         raise UsageError(
