@@ -49,7 +49,7 @@ RESULT_FILE, SAMPLES_FILE, REAL_FILE = "evaluation.json", "samples.png", "real.p
 @image_options
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only what was asked for.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only the result.")
 def evaluate(name: str, **options: Any) -> None:
     """Compare samples of a generator with a folder of faces: distances, precision and recall, near-copies.
 
@@ -64,6 +64,7 @@ def evaluate(name: str, **options: Any) -> None:
     from faceaug.gan_training.data import SquareConfig
     from faceaug.gan_training.evaluation import EvaluationConfig, evaluate_generator, image_grid
     from faceaug.gan_training.features import load_efficientnet, load_inception
+    from faceaug.gan_training.run_writer import GENERATOR_FILE
     from faceaug.generators.registry import load_generator
     from faceaug.utils.files import write_bytes, write_json
     from faceaug.utils.images import encode
@@ -72,7 +73,7 @@ def evaluate(name: str, **options: Any) -> None:
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     out: Path | None = options["out"]
     if Path(name).is_dir():
-        out, name = out or Path(name), str(Path(name) / checkpoints.EXPORT)
+        out, name = out or Path(name), str(Path(name) / GENERATOR_FILE)
     device = options["device"] or default_device()
     features = load_efficientnet(device)
     fid = load_inception(options["fid_weights"], device) if options["fid_weights"] else None

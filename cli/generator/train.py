@@ -167,16 +167,17 @@ class _Run:
 
     def report(self) -> None:
         """Print the result."""
+        from faceaug.gan_training.run_writer import BEST_GENERATOR_FILE, GENERATOR_FILE, GRID_FILE
         from faceaug.utils.training import checkpoints
 
-        path, console = self.out / checkpoints.EXPORT, self.console
+        path, console = self.out / GENERATOR_FILE, self.console
         log = checkpoints.read_log(self.out)
         last: Mapping[str, float] = self.last_row or log[-1]
         curve = [row["frechet"] for row in log if "frechet" in row]
         facts: dict[str, Any] = {"file": str(path), "steps_requested": self.steps, **last}
         text = f"{path}: {last['images_seen']:,} images seen in {last['step']:,} of {self.steps:,} steps"
         if curve:
-            best = self.out / checkpoints.BEST
+            best = self.out / BEST_GENERATOR_FILE
             facts |= {"frechet": curve[-1], "frechet_least": min(curve), "best": str(best)}
             text += f"; Fréchet distance on EfficientNet-Lite0 features {curve[-1]:g}, least {min(curve):g}"
         console.show(text, facts)
@@ -184,7 +185,7 @@ class _Run:
             console.remark("The time is over; the same command with --resume continues.")
         if curve and curve[-1] > 1.1 * min(curve):
             console.remark(f"An earlier generator is better: {best} has the least distance of the curve.")
-        console.remark(f"Look at {self.out / checkpoints.GRID}; use it with: faceaug balance ... --generator {path}")
+        console.remark(f"Look at {self.out / GRID_FILE}; use it with: faceaug balance ... --generator {path}")
 
 
 def default_device() -> str:
@@ -291,6 +292,6 @@ def read_squares(
 def _kept_message(out: Path) -> str:
     from faceaug.utils.training import checkpoints
 
-    if not (out / checkpoints.CHECKPOINT).exists():
+    if not (out / checkpoints.CHECKPOINT_FILE).exists():
         return "Interrupted before the first checkpoint; run the same command again."
     return f"Interrupted; the last checkpoint is in {out}: run the same command with --resume to continue from it."

@@ -48,7 +48,7 @@ def sample_geometric_transforms(n: int, side: int, p: float, rng: torch.Generato
 
     mirror = _select(p, 1 - 2 * torch.randint(0, 2, (n,), generator=rng, device=device), one, rng)
     quarters = torch.randint(0, 4, (n,), generator=rng, device=device) * (math.pi / 2)
-    whole = torch.round((torch.rand(n, 2, generator=rng, device=device) - 0.5) * (side / 4)) * (2 / side)
+    pixel_shift = torch.round((torch.rand(n, 2, generator=rng, device=device) - 0.5) * (side / 4)) * (2 / side)
     scale = torch.exp2(_normal(n, 0.2, rng))
     first = (torch.rand(n, generator=rng, device=device) * 2 - 1) * math.pi
     stretch = torch.exp2(_normal(n, 0.2, rng))
@@ -59,7 +59,7 @@ def sample_geometric_transforms(n: int, side: int, p: float, rng: torch.Generato
     matrices = (
         _scaling(mirror, one),
         _rotation(_select(p, quarters, 0 * one, rng)),
-        _shift(_select(p, whole, torch.zeros_like(whole), rng)),
+        _shift(_select(p, pixel_shift, torch.zeros_like(pixel_shift), rng)),
         _scaling(scale, scale),
         _rotation(_select(rotation_p, first, 0 * one, rng)),
         _scaling(stretch, 1 / stretch),

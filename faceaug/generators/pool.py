@@ -14,7 +14,7 @@ from torch import Tensor
 from faceaug.errors import FaceaugError
 from faceaug.generators.base import CPU_TILE, GPU_TILE, Generator
 from faceaug.utils.files import atomic
-from faceaug.utils.tensors import at_side, normalize_pixels, quantize_pixels
+from faceaug.utils.tensors import normalize_pixels, quantize_pixels, resize_tensor
 
 FULL_SIZE_BYTES = 2**27
 """Memory for images in the generator's own resolution, before they are reduced."""
@@ -67,7 +67,7 @@ def synthesize_at(generator: Generator, w: Tensor, side: int) -> Tensor:
     """
     batch_size = full_size_batch(generator)
     with torch.no_grad():
-        return torch.cat([at_side(generator.synthesize(batch), side) for batch in torch.split(w, batch_size)])
+        return torch.cat([resize_tensor(generator.synthesize(batch), side) for batch in torch.split(w, batch_size)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -187,8 +187,8 @@ class FourierInput(nn.Module):
         turn = torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)  # [N, 2, 2]
         # A point p of the image is looked up at turn (M p + m - shift), where M and m are the parts of the transform.
         shift = torch.stack([right, down], 1)
-        place = (turn @ (self.transform[:2, 2] - shift)[:, :, None])[:, :, 0]  # [N, 2]
-        phases = self.phases + place @ self.freqs.T  # [N, C]
+        offset = (turn @ (self.transform[:2, 2] - shift)[:, :, None])[:, :, 0]  # [N, 2]
+        phases = self.phases + offset @ self.freqs.T  # [N, C]
         freqs = self.freqs @ (turn @ self.transform[:2, :2])  # [N, C, 2]
         attenuation = (freqs.norm(dim=2) - band.cutoff) / (band.rate / 2 - band.cutoff)
         amplitudes = (1 - attenuation).clamp(0, 1)  # [N, C]

@@ -21,9 +21,9 @@ def file(tmp_path_factory):
 def test_info(faceaug_cli, file):
     outcome = faceaug_cli("generator", "info", file)
     assert (outcome.status, outcome.err) == (0, "")
-    told = dict(line.split(maxsplit=1) for line in outcome.out.splitlines())
-    assert (told["architecture"], told["resolution"], told["w_dim"]) == ("stylegan2", "8", "5")
-    assert told["source_sha256"] == "none"
+    message = dict(line.split(maxsplit=1) for line in outcome.out.splitlines())
+    assert (message["architecture"], message["resolution"], message["w_dim"]) == ("stylegan2", "8", "5")
+    assert message["source_sha256"] == "none"
     found = faceaug_cli("generator", "info", file, "--json").json
     assert found["channel_max"] == 8
     assert found["source_sha256"] is None
@@ -57,7 +57,7 @@ def test_sample_truncated_smaller_and_of_another_seed(faceaug_cli, file, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("words", "status", "message"),
     [
         (["-o", "grid.txt"], 2, "let it end in .png"),
         (["-o", "grid.png", "--truncation-psi", "0"], 1, "truncation psi is 0.0"),
@@ -66,11 +66,11 @@ def test_sample_truncated_smaller_and_of_another_seed(faceaug_cli, file, tmp_pat
         (["-o", "grid.png", "-n", "400", "--side", "2048"], 2, "give a --side"),
     ],
 )
-def test_refusals(faceaug_cli, file, tmp_path, monkeypatch, words, status, told):
+def test_refusals(faceaug_cli, file, tmp_path, monkeypatch, words, status, message):
     monkeypatch.chdir(tmp_path)
     outcome = faceaug_cli("generator", "sample", file, *words)
     assert (outcome.status, outcome.out) == (status, "")
-    assert told in outcome.err
+    assert message in outcome.err
     assert not list(tmp_path.iterdir())
 
 
@@ -102,11 +102,11 @@ def test_import(faceaug_cli, foreign, tmp_path):
     assert (outcome.status, outcome.out) == (0, "")
     assert outcome.err.startswith(f"The generator is in {out}")
     found = faceaug_cli("generator", "info", out, "--json").json
-    told = {
+    message = {
         key: found[key]
         for key in ("name", "truncation_psi", "truncation_cutoff", "label", "classes", "noise_mode", "licence")
     }
-    assert told == {
+    assert message == {
         "name": "mine",
         "truncation_psi": 0.7,
         "truncation_cutoff": 2,
@@ -120,7 +120,7 @@ def test_import(faceaug_cli, foreign, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "told"),
+    ("words", "status", "message"),
     [
         (["faces.pkl", "-o", "x.pkl"], 2, "let it end in .safetensors"),
         (["nothing.pkl", "-o", "x.safetensors"], 1, "cannot be read"),
@@ -130,11 +130,11 @@ def test_import(faceaug_cli, foreign, tmp_path):
         (["faces.pkl", "-o", "nowhere/x.safetensors"], 1, "could not be written"),
     ],
 )
-def test_imports_that_cannot_be(faceaug_cli, foreign, tmp_path, monkeypatch, words, status, told):
+def test_imports_that_cannot_be(faceaug_cli, foreign, tmp_path, monkeypatch, words, status, message):
     monkeypatch.chdir(tmp_path)
     outcome = faceaug_cli("generator", "import", *words)
     assert (outcome.status, outcome.out) == (status, "")
-    assert told in outcome.err
+    assert message in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["faces.pkl"]
 
 

@@ -102,10 +102,14 @@ def test_without_a_curve_grids_are_as_many_as_ever():
 
 
 def test_stages_are_reported(small):
-    told = []
-    evaluate_generator(small, sample_images(small, 40), SIMPLE, progress=lambda *call: told.append(call))
-    assert {stage for stage, _, _ in told} == {"synthesis", "features of real images", "features of generated images"}
-    assert all(any(done == total == 40 for name, done, total in told if name == stage) for stage, _, _ in told)
+    message = []
+    evaluate_generator(small, sample_images(small, 40), SIMPLE, progress=lambda *call: message.append(call))
+    assert {stage for stage, _, _ in message} == {
+        "synthesis",
+        "features of real images",
+        "features of generated images",
+    }
+    assert all(any(done == total == 40 for name, done, total in message if name == stage) for stage, _, _ in message)
 
 
 def test_a_grid_shows_the_first(small):
@@ -130,10 +134,10 @@ def test_efficientnet_tells_images_apart(monkeypatch):
     assert "FID" not in found.distance
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
     pixels[1] = pixels[0]
-    told = found.extract(pixels)
-    assert told.shape == (3, 1280)
-    assert np.allclose(told[0], told[1], atol=1e-4)
-    assert np.abs(told[0] - told[2]).mean() > 0.005
+    message = found.extract(pixels)
+    assert message.shape == (3, 1280)
+    assert np.allclose(message[0], message[1], atol=1e-4)
+    assert np.abs(message[0] - message[2]).mean() > 0.005
     monkeypatch.setattr(module, "EFFICIENTNET_SHA256", "0" * 64)
     with pytest.raises(GeneratorError, match="another version or a damaged file"):
         load_efficientnet()

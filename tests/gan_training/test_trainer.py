@@ -190,7 +190,7 @@ def test_training_stops_when_the_time_is_over(source, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"batch_size": 1}, "batch_size is 1"),
         ({"lr": 0.0}, "lr is 0"),
@@ -198,8 +198,8 @@ def test_training_stops_when_the_time_is_over(source, tmp_path, monkeypatch):
         ({"discriminator_channel_base": 8}, "base"),
     ],
 )
-def test_configurations_out_of_range_are_refused(change, told):
-    with pytest.raises(GeneratorError, match=told):
+def test_configurations_out_of_range_are_refused(change, message):
+    with pytest.raises(GeneratorError, match=message):
         replace(TINY, **change)
 
 

@@ -73,10 +73,10 @@ def outcome(read):
     try:
         found = read()
     except GeneratorError as error:
-        told = str(error)
-        assert "\n" not in told
-        assert len(told) < 500, told
-        return told
+        message = str(error)
+        assert "\n" not in message
+        assert len(message) < 500, message
+        return message
     else:
         assert sum(tensor.numel() for tensor in found.values()) < 100_000
         return None
@@ -87,7 +87,7 @@ def outcome(read):
 
 
 def test_settings_of_a_stylegan2_pickle(tmp_path):
-    path, made, refused = tmp_path / "n.pkl", network(TINY), 0
+    path, source, refused = tmp_path / "n.pkl", network(TINY), 0
     places = [
         ("synthesis.b4.conv1", "conv_clamp"),
         ("synthesis.b4.conv1", "activation"),
@@ -101,13 +101,13 @@ def test_settings_of_a_stylegan2_pickle(tmp_path):
         ("mapping", "_modules"),
     ]
     for (module, name), value in some(places, [*NUMBERS, *OTHERS]):
-        path.write_bytes(nvidia_bytes(nvidia_module(made, {module: {name: value}})))
+        path.write_bytes(nvidia_bytes(nvidia_module(source, {module: {name: value}})))
         refused += outcome(lambda: read_foreign(path).tensors()) is not None
     assert refused > 10
 
 
 def test_settings_of_a_stylegan3_pickle(tmp_path):
-    path, made, refused = tmp_path / "n.pkl", network(ALIAS_FREE), 0
+    path, source, refused = tmp_path / "n.pkl", network(ALIAS_FREE), 0
     names = [
         "channel_base",
         "channel_max",
@@ -126,7 +126,7 @@ def test_settings_of_a_stylegan3_pickle(tmp_path):
         "conv_clamp",
     ]
     for name, value in some(names, [*NUMBERS, *OTHERS]):
-        module = nvidia_module(made)
+        module = nvidia_module(source)
         state = module.state["_modules"]["synthesis"].state
         (state if name == "img_resolution" else state["_init_kwargs"])[name] = value
         path.write_bytes(nvidia_bytes(module))
@@ -140,11 +140,11 @@ SHAPES = [(0,), (1,), (), (4, 0), (0, 4), (1, 1), (3, 4), (4, 4, 4), (1,) * 5, (
 @pytest.mark.parametrize("kind", ["pkl", "pt"])
 def test_shapes_of_tensors(tmp_path, kind):
     """A tensor has any shape; also as a view that claims far more than the file holds."""
-    path, refused, made = tmp_path / f"n.{kind}", 0, network(TINY)
-    for name, shape in some(made.state_dict() if kind == "pkl" else rosinality_state(made), SHAPES):
+    path, refused, source = tmp_path / f"n.{kind}", 0, network(TINY)
+    for name, shape in some(source.state_dict() if kind == "pkl" else rosinality_state(source), SHAPES):
         tensor = torch.zeros(1).expand(1 << 20, 1 << 20) if shape == "view" else torch.zeros(shape)
         if kind == "pkl":
-            module = nvidia_module(made)
+            module = nvidia_module(source)
             *owners, last = name.split(".")
             place = module
             for part in owners:
@@ -153,20 +153,23 @@ def test_shapes_of_tensors(tmp_path, kind):
             owner[last] = nn.Parameter(tensor) if isinstance(owner[last], nn.Parameter) else tensor
             path.write_bytes(nvidia_bytes(module))
         else:
-            torch.save({"g_ema": {**rosinality_state(made), name: tensor}, "latent_avg": torch.zeros(4)}, path)
+            torch.save({"g_ema": {**rosinality_state(source), name: tensor}, "latent_avg": torch.zeros(4)}, path)
         refused += outcome(lambda: read_foreign(path).tensors()) is not None
     assert refused > 40
 
 
 def test_what_a_pt_says_beside_its_tensors(tmp_path):
     """The command line in it is not believed, and nothing else may stand in the place of tensors."""
-    made = network(TINY)
+    source = network(TINY)
     values = [*NUMBERS, *(other for other in OTHERS if not isinstance(other, bytes)), torch.zeros(2).long()]
     for name, value in some(["args", "ada_aug_p", "latent_avg", "g_ema"], values):
         options = argparse.Namespace(size=value, latent=value, n_mlp=value) if name == "args" else value
-        path = rosinality_file(tmp_path / "r.pt", made, converted=False, **{name: options})
-        told = outcome(lambda path=path: read_foreign(path).tensors())
-        assert (told is None) == (name in ("args", "ada_aug_p") or (name, value) == ("latent_avg", None)), (name, told)
+        path = rosinality_file(tmp_path / "r.pt", source, converted=False, **{name: options})
+        message = outcome(lambda path=path: read_foreign(path).tensors())
+        assert (message is None) == (name in ("args", "ada_aug_p") or (name, value) == ("latent_avg", None)), (
+            name,
+            message,
+        )
 
 
 @pytest.mark.parametrize("config", [TINY, ALIAS_FREE], ids=["stylegan2", "stylegan3"])

@@ -117,7 +117,7 @@ def test_a_plugin_is_found_by_its_entry_point(installed):
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (Without, "lacks synthesize"),
         (Narrow, r"\(3,\).*requires \(5,\)"),
@@ -125,9 +125,9 @@ def test_a_plugin_is_found_by_its_entry_point(installed):
         (GeneratorError("get my weights first"), "^get my weights first$"),
     ],
 )
-def test_a_plugin_that_does_not_fit_is_told(installed, value, told):
+def test_a_plugin_that_does_not_fit_is_told(installed, value, message):
     installed(value)
-    with pytest.raises(GeneratorError, match=told):
+    with pytest.raises(GeneratorError, match=message):
         load_generator("linear")
 
 

@@ -38,14 +38,14 @@ FILES = {
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("name", ["faces.pkl", "faces.pt", "faces.safetensors"])
 def test_what_was_saved_in_the_place_of_a_generator(tmp_path, kind, name):
-    data, told = FILES[kind]
+    data, message = FILES[kind]
     path = tmp_path / name
     path.write_bytes(data)
     tries = [lambda: import_generator(path)]
     if path.suffix == ".safetensors":
         tries.append(lambda: load_generator(path))
     for attempt in tries:
-        with pytest.raises(GeneratorError, match=told) as caught:
+        with pytest.raises(GeneratorError, match=message) as caught:
             attempt()
         sentence = str(caught.value)
         assert sentence.startswith(f"{path} is ")

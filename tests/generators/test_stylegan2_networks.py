@@ -124,7 +124,7 @@ def test_config_counts(resolution, sides, layers):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"resolution": 48}, "power of two"),
         ({"resolution": 4}, "power of two"),
@@ -134,8 +134,8 @@ def test_config_counts(resolution, sides, layers):
         ({"conv_clamp": -1.0}, "above 0"),
     ],
 )
-def test_configurations_out_of_range_are_refused(change, told):
-    with pytest.raises(GeneratorError, match=told):
+def test_configurations_out_of_range_are_refused(change, message):
+    with pytest.raises(GeneratorError, match=message):
         replace(StyleGAN2Config(), **change)
 
 

@@ -98,20 +98,20 @@ def plain_layer(layer, config, x, w, index):
 @torch.no_grad()
 @pytest.mark.parametrize("config", [SMALL, ROUND, replace(SMALL, conv_clamp=0.3)], ids=["T", "R", "clamp"])
 def test_synthesis_equals_the_formulas(config):
-    made = network(config, seed=4)
-    for layer in made.synthesis.children():
+    source = network(config, seed=4)
+    for layer in source.synthesis.children():
         if getattr(layer, "nonlinearity", None) is not None:
             layer.nonlinearity = replace(layer.nonlinearity, tiles=TileSizes(24, 2_000))  # an image at a time
     ws = torch.randn(2, config.num_ws, config.w_dim, generator=torch.Generator().manual_seed(0))
-    x = plain_input(made.synthesis.input, config, ws[:, 0])
+    x = plain_input(source.synthesis.input, config, ws[:, 0])
     scale = float(x.abs().max())
-    torch.testing.assert_close(made.synthesis.input(ws[:, 0]).movedim(3, 1).double(), x, rtol=0, atol=2e-5 * scale)
+    torch.testing.assert_close(source.synthesis.input(ws[:, 0]).movedim(3, 1).double(), x, rtol=0, atol=2e-5 * scale)
     for index, name in enumerate(config.names):
-        x = plain_layer(made.synthesis.get_submodule(name), config, x, ws[:, index + 1], index)
+        x = plain_layer(source.synthesis.get_submodule(name), config, x, ws[:, index + 1], index)
     expected = config.filters.output_scale * x
     assert expected.shape == (2, 3, 32, 32)
     close = 1e-4 * float(expected.abs().max())
-    torch.testing.assert_close(made.synthesis(ws).double(), expected, rtol=0, atol=close)
+    torch.testing.assert_close(source.synthesis(ws).double(), expected, rtol=0, atol=close)
 
 
 def test_bands_of_the_published_networks():
@@ -180,22 +180,22 @@ def test_filtered_nonlinearity_equals_zeros_and_convolutions(up, down, low, taps
 
 
 def test_file_and_settings(tmp_path):
-    made = initialise(ROUND, 1, statistics_samples=500)
-    sha256 = save(made, tmp_path / "g.safetensors")
+    source = initialise(ROUND, 1, statistics_samples=500)
+    sha256 = save(source, tmp_path / "g.safetensors")
     found = load(tmp_path / "g.safetensors")
     assert found.sha256 == sha256
     assert found.network.config == ROUND
     w = found.map(torch.ones(2, 6))
-    assert torch.equal(found.synthesize(w), made.synthesize(w))
+    assert torch.equal(found.synthesize(w), source.synthesize(w))
     assert found.synthesize(w).std() > 0.01
 
 
 @pytest.mark.parametrize("config", [SMALL, ROUND, StyleGAN2Config(32, 6, 5, 2, 256, 16)], ids=["T", "R", "StyleGAN2"])
 def test_bfloat16_draws_nearly_the_same(config):
-    made = initialise(config, 1, statistics_samples=500)
-    rough = made.with_config(precision="bfloat16")
-    w = made.map(torch.randn(8, 6, generator=torch.Generator().manual_seed(0)))
-    exact, found = made.synthesize(w), rough.synthesize(w)
+    source = initialise(config, 1, statistics_samples=500)
+    rough = source.with_config(precision="bfloat16")
+    w = source.map(torch.randn(8, 6, generator=torch.Generator().manual_seed(0)))
+    exact, found = source.synthesize(w), rough.synthesize(w)
     assert found.dtype == torch.float32
     assert not torch.equal(found, exact)
     assert (found - exact).square().mean().sqrt() < 0.03 * exact.std(), "eight bits a number"
@@ -208,15 +208,15 @@ def test_a_precision_that_is_not_known():
 
 
 def test_gradients_reach_the_latent():
-    made = initialise(SMALL, 1, statistics_samples=500)
+    source = initialise(SMALL, 1, statistics_samples=500)
     w = torch.zeros(1, 5, requires_grad=True)
-    made.synthesize(w).square().sum().backward()
+    source.synthesize(w).square().sum().backward()
     assert torch.isfinite(w.grad).all()
     assert w.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"layers": 1}, "layers is 1"),
         ({"critical": 5}, "critical is 5"),
@@ -226,6 +226,6 @@ def test_gradients_reach_the_latent():
         ({"output_scale": float("nan")}, "output_scale is nan"),
     ],
 )
-def test_configs_that_cannot_be(change, told):
-    with pytest.raises(GeneratorError, match=told):
+def test_configs_that_cannot_be(change, message):
+    with pytest.raises(GeneratorError, match=message):
         replace(SMALL, filters=replace(SMALL.filters, **change))

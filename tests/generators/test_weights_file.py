@@ -138,7 +138,7 @@ FC = "mapping.fc0.weight"
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (edit("version", 1), "of version 1; this faceaug reads version 2: import or train it again with this version"),
         (edit("version", 3), "of version 3; this faceaug reads version 2: update faceaug"),
@@ -167,10 +167,10 @@ FC = "mapping.fc0.weight"
         (tensor(COVARIANCE_TENSOR, lambda t: -t), "negative variances"),
     ],
 )
-def test_strange_files_are_refused(written, change, told):
+def test_strange_files_are_refused(written, change, message):
     header, tensors = parts(written)
     change(header, tensors)
-    with pytest.raises(GeneratorError, match=told) as caught:
+    with pytest.raises(GeneratorError, match=message) as caught:
         from_bytes(joined(header, tensors), "face.safetensors")
     assert "face.safetensors" in str(caught.value)
     assert "\n" not in str(caught.value)

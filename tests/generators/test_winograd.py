@@ -64,10 +64,10 @@ def test_rounds_hardly_more_than_the_direct_convolution(up):
 @torch.no_grad()
 def test_an_image_does_not_depend_on_the_others_of_its_batch():
     x, weight, style, scale, bias = parts(8, 16, 16, 32, 32)
-    made = winograd.transform_kernels(weight, up=False)
-    found = winograd.convolve(x, made, style, scale, bias, lambda *_: None, up=False)
+    source = winograd.transform_kernels(weight, up=False)
+    found = winograd.convolve(x, source, style, scale, bias, lambda *_: None, up=False)
     turned = [5, 0, 7, 2, 1, 6, 3, 4]
-    others = winograd.convolve(x[turned], made, style[turned], scale[turned], bias, lambda *_: None, up=False)
+    others = winograd.convolve(x[turned], source, style[turned], scale[turned], bias, lambda *_: None, up=False)
     assert torch.equal(found[turned], others)
 
 

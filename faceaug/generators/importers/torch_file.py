@@ -172,17 +172,17 @@ def _read_archive(path: Path, extra: Collection[str], hint: Callable[[str], str]
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
             _check_entries(archive.infolist(), size, path)
-            place = next((name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")), None)
-            if place is None:
+            pickle_name = next((name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")), None)
+            if pickle_name is None:
                 raise GeneratorError(f"{path} is an archive, but not one that torch wrote: it has no data.pkl")
-            folder = place.partition("/")[0]
+            folder = pickle_name.partition("/")[0]
             order = f"{folder}/byteorder"
             if order in entries and archive.read(order) != b"little":
                 raise GeneratorError(
                     f"{path} was written on a machine of another byte order; save it again on a common one"
                 )
             stored: list[StoredObject] = []
-            value = read_pickle(io.BytesIO(archive.read(place)), path, {*_ALLOWED_NAMES, *extra}, hint, stored)
+            value = read_pickle(io.BytesIO(archive.read(pickle_name)), path, {*_ALLOWED_NAMES, *extra}, hint, stored)
     except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, RuntimeError, EOFError, OSError) as error:
         raise GeneratorError(f"{path} is truncated or damaged ({printable(error)}); get the file again") from error
 

@@ -35,14 +35,14 @@ def imported(path, *synthesis, **options):
     return from_bytes(import_generator(path, quick(*synthesis, **options)), path)
 
 
-def same_pictures(found, made, label=0):
+def same_pictures(found, source, label=0):
     """Compare with the network that the file was made of, a different w for every layer."""
-    layers = made.config.num_ws
-    z = torch.randn(3 * layers, made.config.z_dim, generator=torch.Generator().manual_seed(1))
-    ws = made.mapping(z, label).view(3, layers, -1)
+    layers = source.config.num_ws
+    z = torch.randn(3 * layers, source.config.z_dim, generator=torch.Generator().manual_seed(1))
+    ws = source.mapping(z, label).view(3, layers, -1)
     torch.testing.assert_close(found.network.mapping(z, label).view(3, layers, -1), ws)
     for noise in ("const", "none"):
-        expected = made.synthesis(ws, noise)
+        expected = source.synthesis(ws, noise)
         close = 1e-5 * float(expected.abs().max())
         torch.testing.assert_close(found.network.synthesis(ws, noise), expected, rtol=0, atol=close)
 
@@ -61,26 +61,26 @@ def same_pictures(found, made, label=0):
     ids=["plain", "clamp", "wide", "one width", "classes", "alias-free T", "alias-free R"],
 )
 def test_nvidia(tmp_path, config):
-    made = network(config)
+    source = network(config)
     path = tmp_path / "n.pkl"
-    path.write_bytes(nvidia_bytes(nvidia_module(made)))
+    path.write_bytes(nvidia_bytes(nvidia_module(source)))
     label = config.classes // 2
     found = imported(path, SynthesisConfig(label=label))
     assert replace(found.network.config, channel_base=0 or config.channel_base) == config
-    assert torch.equal(found.network.mapping.w_avg, made.mapping.w_avg)
-    same_pictures(found, made, label)
-    same_pictures(found, made, 0)
+    assert torch.equal(found.network.mapping.w_avg, source.mapping.w_avg)
+    same_pictures(found, source, label)
+    same_pictures(found, source, 0)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["zip", "stream"])
 @pytest.mark.parametrize("converted", [False, True], ids=["trained", "converted"])
 def test_rosinality(tmp_path, converted, old):
-    made = network(TINY)
-    path = rosinality_file(tmp_path / "r.pt", made, converted=converted, old=old)
+    source = network(TINY)
+    path = rosinality_file(tmp_path / "r.pt", source, converted=converted, old=old)
     found = imported(path)
-    same_pictures(found, made)
+    same_pictures(found, source)
     if converted:
-        assert torch.equal(found.network.mapping.w_avg, made.mapping.w_avg)
+        assert torch.equal(found.network.mapping.w_avg, source.mapping.w_avg)
     else:
         np.testing.assert_allclose(found.network.mapping.w_avg, found.w_mean, atol=0.1)
 
@@ -113,25 +113,25 @@ def test_half_precision_is_nearly_the_same(tmp_path):
     same_mean = from_bytes(whole, path).w_mean, from_bytes(half, path).w_mean
     np.testing.assert_allclose(*same_mean, atol=0.05)
     z = torch.randn(4, TINY.z_dim, generator=torch.Generator().manual_seed(0))
-    drawn = [made.synthesize(made.map(z)) for made in (from_bytes(whole, path), from_bytes(half, path))]
+    drawn = [source.synthesize(source.map(z)) for source in (from_bytes(whole, path), from_bytes(half, path))]
     torch.testing.assert_close(*drawn, rtol=0, atol=2 / 255)
 
 
 def test_truncation_up_to_a_layer(tmp_path):
     path = tmp_path / "n.pkl"
-    path.write_bytes(nvidia_bytes(nvidia_module(made := network(TINY))))
+    path.write_bytes(nvidia_bytes(nvidia_module(source := network(TINY))))
     z = torch.randn(2, TINY.z_dim, generator=torch.Generator().manual_seed(0))
     found = imported(path, SynthesisConfig(truncation_psi=0.5, truncation_cutoff=2))
-    whole = made.mapping(z)
-    cut = made.mapping.w_avg + 0.5 * (whole - made.mapping.w_avg)
+    whole = source.mapping(z)
+    cut = source.mapping.w_avg + 0.5 * (whole - source.mapping.w_avg)
     ws = torch.stack([cut if layer < 2 else whole for layer in range(TINY.num_ws)], 1)
-    expected = made.synthesis(ws, "const").clamp(-1, 1)
+    expected = source.synthesis(ws, "const").clamp(-1, 1)
     torch.testing.assert_close(found.synthesize(found.map(z)), expected, rtol=0, atol=1e-4)
 
 
 def test_a_network_without_noise_has_none(tmp_path):
-    made = network(TINY)
-    module = nvidia_module(made)
+    source = network(TINY)
+    module = nvidia_module(source)
     for block in module.state["_modules"]["synthesis"].state["_modules"].values():
         for name, layer in block.state["_modules"].items():
             if name != "torgb":
@@ -141,19 +141,19 @@ def test_a_network_without_noise_has_none(tmp_path):
     found = imported(path)
     ws = torch.randn(2, TINY.num_ws, TINY.w_dim)
     torch.testing.assert_close(found.network.synthesis(ws, "const"), found.network.synthesis(ws, "none"))
-    torch.testing.assert_close(found.network.synthesis(ws, "const"), made.synthesis(ws, "none"), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.network.synthesis(ws, "const"), source.synthesis(ws, "none"), rtol=1e-4, atol=1e-4)
 
 
 def test_another_learning_rate_of_the_mapping_is_accounted_for(tmp_path):
-    made = network(TINY)
-    module = nvidia_module(made)
+    source = network(TINY)
+    module = nvidia_module(source)
     for layer in module.state["_modules"]["mapping"].state["_modules"].values():
         layer.state["bias_gain"] = 0.1
         for tensor in layer.state["_parameters"].values():
             tensor.data.div_(10)
     path = tmp_path / "n.pkl"
     path.write_bytes(nvidia_bytes(module))
-    same_pictures(imported(path), made)
+    same_pictures(imported(path), source)
 
 
 def without(state, name):
@@ -161,7 +161,7 @@ def without(state, name):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"synthesis.b8.conv1": {"conv_clamp": 3.0}}, None),
         ({"synthesis.b4.conv1": {"activation": "relu"}}, "another activation"),
@@ -172,13 +172,13 @@ def without(state, name):
         ({"": {"_modules": {"mapping": 3}}}, "no readable module at mapping"),
     ],
 )
-def test_modules_that_are_variants(tmp_path, change, told):
+def test_modules_that_are_variants(tmp_path, change, message):
     path = tmp_path / "n.pkl"
     path.write_bytes(nvidia_bytes(nvidia_module(network(TINY), change)))
-    if told is None:
+    if message is None:
         read_foreign(path).tensors()
         return
-    with pytest.raises(GeneratorError, match=told):
+    with pytest.raises(GeneratorError, match=message):
         read_foreign(path).tensors()
 
 
@@ -198,7 +198,7 @@ def changed(name, tensor):
 
 
 @pytest.mark.parametrize(
-    ("name", "tensor", "told"),
+    ("name", "tensor", "message"),
     [
         (
             "synthesis.b8.conv0.weight",
@@ -218,18 +218,18 @@ def changed(name, tensor):
         ("mapping.fc0.weight", torch.zeros(5, 5000), "z_dim is 5000"),
     ],
 )
-def test_tensors_that_do_not_fit(tmp_path, name, tensor, told):
+def test_tensors_that_do_not_fit(tmp_path, name, tensor, message):
     path = tmp_path / "n.pkl"
     path.write_bytes(nvidia_bytes(changed(name, tensor)))
-    with pytest.raises(GeneratorError, match=told) as caught:
+    with pytest.raises(GeneratorError, match=message) as caught:
         read_foreign(path).tensors()
     assert "\n" not in str(caught.value)
 
 
 def test_filters_that_do_not_follow_from_the_configuration(tmp_path):
     path = tmp_path / "n.pkl"
-    made = network(ALIAS_FREE)
-    module = nvidia_module(made)
+    source = network(ALIAS_FREE)
+    module = nvidia_module(source)
     name = ALIAS_FREE.names[1]
     module.state["_modules"]["synthesis"].state["_modules"][name].state["_buffers"]["up_filter"][3] += 0.01
     path.write_bytes(nvidia_bytes(module))
@@ -238,20 +238,20 @@ def test_filters_that_do_not_follow_from_the_configuration(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"label": 1}, "has no classes"),
         ({"truncation_cutoff": 99}, "from 0 to 6"),
     ],
 )
-def test_layers_and_classes_that_the_network_does_not_have(tmp_path, settings, told):
+def test_layers_and_classes_that_the_network_does_not_have(tmp_path, settings, message):
     path = rosinality_file(tmp_path / "r.pt", network(TINY))
-    with pytest.raises(GeneratorError, match=told):
+    with pytest.raises(GeneratorError, match=message):
         import_generator(path, quick(SynthesisConfig(**settings)))
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda state: state.pop("conv1.conv.weight"), "lacks synthesis.b4.conv1.weight"),
         (lambda state: state.pop("to_rgb1.conv.weight"), "lacks to_rgb1.conv.weight"),
@@ -261,19 +261,19 @@ def test_layers_and_classes_that_the_network_does_not_have(tmp_path, settings, t
         (lambda state: state["style.1.weight"].fill_(torch.inf), "infinite numbers in style.1.weight"),
     ],
 )
-def test_rosinality_states_that_do_not_fit(tmp_path, change, told):
+def test_rosinality_states_that_do_not_fit(tmp_path, change, message):
     state = rosinality_state(network(TINY))
     change(state)
     torch.save({"g_ema": state}, tmp_path / "r.pt")
-    with pytest.raises(GeneratorError, match=told):
+    with pytest.raises(GeneratorError, match=message):
         read_foreign(tmp_path / "r.pt").tensors()
 
 
 def test_a_file_of_early_versions_without_noise(tmp_path):
-    state = rosinality_state(made := network(TINY))
+    state = rosinality_state(source := network(TINY))
     for name in [name for name in state if name.startswith("noises.")]:
         del state[name]
-    torch.save({"g_ema": state, "latent_avg": made.mapping.w_avg}, tmp_path / "r.pt")
+    torch.save({"g_ema": state, "latent_avg": source.mapping.w_avg}, tmp_path / "r.pt")
     found = imported(tmp_path / "r.pt")
     ws = torch.randn(2, TINY.num_ws, TINY.w_dim)
     torch.testing.assert_close(found.network.synthesis(ws, "const"), found.network.synthesis(ws, "none"))
@@ -291,8 +291,8 @@ def test_names_are_text_and_shared_modules_are_counted(tmp_path):
         list(nvidia._tensors({"_parameters": {7: None}}, tmp_path))
     state = {}
     for _ in range(5):
-        made = ConstructedObject(nvidia.MODULE_RECORD, ({"state": {"_modules": state, "x": 1}},))
-        state = {str(k): made for k in range(60)}
+        source = ConstructedObject(nvidia.MODULE_RECORD, ({"state": {"_modules": state, "x": 1}},))
+        state = {str(k): source for k in range(60)}
     with pytest.raises(GeneratorError, match="more than 4096 modules"):
         list(nvidia._tensors({"_modules": state}, tmp_path))
 
@@ -303,7 +303,7 @@ def test_keys_that_all_hash_to_the_same_are_refused(tmp_path):
 
 
 def test_half_precision_says_what_it_cannot_hold(tmp_path):
-    made = network(TINY)
-    made.mapping.w_avg[0] = 70000
+    source = network(TINY)
+    source.mapping.w_avg[0] = 70000
     with pytest.raises(GeneratorError, match="leave out --half"):
-        import_generator(rosinality_file(tmp_path / "r.pt", made), quick(half=True))
+        import_generator(rosinality_file(tmp_path / "r.pt", source), quick(half=True))

@@ -30,8 +30,8 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def refused(path, told):
-    with pytest.raises(GeneratorError, match=told) as caught:
+def refused(path, message):
+    with pytest.raises(GeneratorError, match=message) as caught:
         read_foreign(path).tensors()
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
@@ -84,18 +84,18 @@ HARMFUL = {
 @pytest.mark.parametrize("how", HARMFUL)
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_calls_are_refused_wherever_they_are(tmp_path, how, protocol, monkeypatch):
-    value, told = HARMFUL[how]
+    value, message = HARMFUL[how]
     monkeypatch.setattr(pickle, "DEFAULT_PROTOCOL", protocol)
     monkeypatch.setattr(pickle, "dumps", lambda value, to=protocol: pickle._dumps(value, to))
     path = tmp_path / "n.pkl"
-    told = told if protocol > 2 else told.replace("builtins", "(builtins|__builtin__)")
+    message = message if protocol > 2 else message.replace("builtins", "(builtins|__builtin__)")
     module = nvidia_module(network(TINY))
     for place in (value, record("Layer", deep=[{"x": value}]), nvidia_bytes(module, augment_pipe=value)):
         data = place if isinstance(place, bytes) else nvidia_bytes(place)
         if isinstance(place, bytes):
             assert b"system" in data or b"eval" in data or b"exec" in data or b"attr" in data or b"load" in data
         path.write_bytes(data)
-        refused(path, told)
+        refused(path, message)
 
 
 def raw(body, protocol=b"\x80\x04"):
@@ -103,7 +103,7 @@ def raw(body, protocol=b"\x80\x04"):
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (raw(b"cposix\nsystem\n(S'touch ran'\ntR"), r"names posix\.system"),
         (raw(b"\x8c\x05posix\x8c\x06system\x93\x8c\x09touch ran\x85R"), r"names posix\.system"),
@@ -127,9 +127,9 @@ def raw(body, protocol=b"\x80\x04"):
         (raw(b"F" + b"x" * 300 + b"\n"), "cannot be read"),
     ],
 )
-def test_instructions_that_no_generator_has(tmp_path, data, told):
+def test_instructions_that_no_generator_has(tmp_path, data, message):
     (tmp_path / "n.pkl").write_bytes(data)
-    refused(tmp_path / "n.pkl", told)
+    refused(tmp_path / "n.pkl", message)
 
 
 def test_pickles_of_tensorflow_are_told_how_to_be_converted(tmp_path):
@@ -145,7 +145,7 @@ def test_source_text_in_the_file_is_never_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "told"),
+    ("module", "message"),
     [
         (None, "no entry G_ema or G"),
         (3, "no readable module at G_ema"),
@@ -154,9 +154,9 @@ def test_source_text_in_the_file_is_never_run(tmp_path):
         (record("Generator"), "neither a StyleGAN2 nor a StyleGAN3"),
     ],
 )
-def test_files_without_a_generator(tmp_path, module, told):
+def test_files_without_a_generator(tmp_path, module, message):
     (tmp_path / "n.pkl").write_bytes(nvidia_bytes(module))
-    refused(tmp_path / "n.pkl", told)
+    refused(tmp_path / "n.pkl", message)
 
 
 def test_modules_without_end(tmp_path):
@@ -348,7 +348,7 @@ def test_mutated_files_end_in_an_error_of_ours_or_in_success(tmp_path, kind):
         except FaceaugError as error:
             refusals.append(str(error))
     assert len(refusals) > rounds // 10
-    assert not [told for told in refusals if "\n" in told or len(told) > 500]
+    assert not [message for message in refusals if "\n" in message or len(message) > 500]
 
 
 def test_names_are_not_values():
