@@ -1,4 +1,4 @@
-"""How far apart two pictures of faces are, in a unit that one can read."""
+"""A distance of face images whose unit is the distance of two people."""
 
 from __future__ import annotations
 
@@ -12,71 +12,70 @@ from torch import Tensor
 from faceaug.errors import DatasetError
 
 BANDS = 4
-"""Levels of the pyramid: what is finer than 32, 16 and 8 pixels, and what is left at 8 pixels."""
-MIDDLE = 0.6
-"""Standard deviation, in half pictures, of the bell that weighs pixels: the face counts, the corners hardly do."""
+"""Levels of the Laplacian pyramid: three octaves of detail, and the rest at 8 pixels."""
+WINDOW_SPREAD = 0.6
+"""Standard deviation, in half images, of the Gaussian that weights pixels: the face counts more than the corners."""
 MIN_PHOTOGRAPHS = 8
 
 
 @dataclass(frozen=True)
 class ImageDistance:
-    """Compares pictures band by band, each band in units of what tells two photographs of different people apart.
+    """Root mean square difference over the bands of a Laplacian pyramid, each relative to its mean over pairs.
 
-    The distance of two pictures is the root of the mean over the bands: 0 is the same picture, and 1 is as far apart
-    as the photographs of two people are on average.
+    The distance of equal images is 0; 1 is the mean distance of photographs of two people.
 
     Attributes
     ----------
     scale : tuple of BANDS floats
-        Mean square difference of different photographs, in each band.
+        Mean square difference of photographs of different people in each band.
     """
 
     scale: tuple[float, ...]
 
     @classmethod
-    def among(cls, photographs: Tensor) -> ImageDistance:
-        """Find the unit on photographs [N, 3, 64, 64] of different people, in [-1, 1].
+    def from_photographs(cls, photographs: Tensor) -> ImageDistance:
+        """Return the distance whose unit is that of photographs [N, 3, 64, 64] in [-1, 1] of different people.
 
         Raises
         ------
         DatasetError
-            When there are too few to tell, or they are all the same.
+            When there are too few, or they are all the same.
         """
         n = len(photographs)
         if n < MIN_PHOTOGRAPHS:
             raise DatasetError(
-                f"{n} photographs are too few to say how different two people look: at least {MIN_PHOTOGRAPHS} are needed"
+                f"{n} photographs are too few to measure how much people differ: at least {MIN_PHOTOGRAPHS} are needed"
             )
         order = torch.randperm(n, generator=torch.Generator().manual_seed(n))
-        one = bands(photographs[order])
-        scale = tuple(float(_weighed(part - part.roll(1, 0)).mean()) for part in one)
+        bands = laplacian_bands(photographs[order])
+        scale = tuple(float(_weighted_square(band - band.roll(1, 0)).mean()) for band in bands)
         if min(scale) < 1e-7:
-            raise DatasetError("the photographs are all the same, or blank: nothing tells two of them apart")
+            raise DatasetError("the photographs are all the same, or blank: give photographs of different people")
         return cls(scale)
 
-    def squares(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-        """Return the squared distances [N] of pictures of which the `bands` are given; differentiable."""
-        parts = [_weighed(a - b) / scale for a, b, scale in zip(one, other, self.scale, strict=True)]
-        return torch.stack(parts).mean(0)
+    def squared(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+        """Return the squared distances [N] of images, given their `laplacian_bands`; differentiable."""
+        bands = zip(one, other, self.scale, strict=True)
+        return torch.stack([_weighted_square(a - b) / scale for a, b, scale in bands]).mean(0)
 
     def __call__(self, one: Tensor, other: Tensor) -> Tensor:
-        """Return the distances [N] of pictures [N, 3, 64, 64]."""
-        return self.squares(bands(one), bands(other)).sqrt()
+        """Return the distances [N] of images [N, 3, 64, 64] in [-1, 1]."""
+        return self.squared(laplacian_bands(one), laplacian_bands(other)).sqrt()
 
 
-def bands(pictures: Tensor) -> list[Tensor]:
-    """Return the bands of pictures [N, 3, S, S], fine to coarse: what each halving takes away, and the rest."""
-    found = []
+def laplacian_bands(images: Tensor) -> list[Tensor]:
+    """Return the Laplacian pyramid of images [N, 3, S, S], fine to coarse; the last band has the side S / 8."""
+    bands = []
     for _ in range(BANDS - 1):
-        smaller = F.avg_pool2d(pictures, 2)
-        found.append(pictures - F.interpolate(smaller, scale_factor=2, mode="bilinear", align_corners=False))
-        pictures = smaller
-    return [*found, pictures]
+        reduced = F.avg_pool2d(images, 2)
+        bands.append(images - F.interpolate(reduced, scale_factor=2, mode="bilinear", align_corners=False))
+        images = reduced
+    return [*bands, images]
 
 
-def _weighed(difference: Tensor) -> Tensor:
-    """Return the mean square [N] of differences [N, 3, S, S], the middle counting most."""
+def _weighted_square(difference: Tensor) -> Tensor:
+    """Return the mean square [N] of differences [N, 3, S, S], weighted by the Gaussian of `WINDOW_SPREAD`."""
     side = difference.shape[-1]
-    steps = (torch.arange(side, dtype=difference.dtype, device=difference.device) * 2 + 1) / side - 1
-    bell = torch.exp(-(steps[:, None].square() + steps.square()) / (2 * MIDDLE**2))
-    return (difference.square().mean(1) * (bell / bell.sum())).sum((1, 2))
+    centres = (torch.arange(side, dtype=difference.dtype, device=difference.device) * 2 + 1) / side - 1
+    weights = torch.exp(-(centres[:, None].square() + centres.square()) / (2 * WINDOW_SPREAD**2))
+    return (difference.square().mean(1) * (weights / weights.sum())).sum((1, 2))

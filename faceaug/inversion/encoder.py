@@ -1,13 +1,14 @@
-"""A small network that guesses the latent of a picture, taught by a generator's own draws.
+"""An encoder that predicts the latent of an image, trained on samples of a generator.
 
-Photographs differ from draws in ways that no latent explains: they are cut a little otherwise, softer or sharper,
-noisier, of another camera's colours. So half of the draws that it learns from are changed in these ways, and their
-latents are asked for all the same. What it guesses is where the search for the latent begins.
+Photographs differ from samples in ways that no latent explains: in framing, sharpness, noise and the colours of the
+camera. Half of the training samples are augmented in these ways, and the encoder predicts their latents all the same.
+Its prediction is the start of the optimisation in `inverter`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,50 +18,73 @@ from faceaug.classifiers.networks import ResidualBlock
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import SamplePool, sample_pool
 from faceaug.latents.whitening import Whitening
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import resize_tensor
 
 ENCODER_SIDE = 64
-POOL, STEPS, BATCH = 4096, 800, 64
-RATE = 2e-3
-TOGETHER = 256  # draws that are looked at together
-COARSE = 16  # pixels at which it is found out what of a latent shows in its picture
-UNSEEN = 0.2  # weight of errors that show no more than others, beside those weighed by what shows
-_COUNTER = "num_batches_tracked"  # of use while training only
+"""Side of the encoder's images in pixels."""
+_SENSITIVITY_BATCH, _SENSITIVITY_SIDE = 256, 16  # images, and their side, of the regression of images on latents
+_COUNTER = "num_batches_tracked"  # of batch normalisation; used in training only
 
 View = Callable[[Tensor], Tensor]
-"""Pictures [N, 3, R, R] of a generator, as the data set would show them."""
+"""From a generator's images [N, 3, R, R] in [-1, 1] to images in the framing and the colours of a data set."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Configuration of the training of an encoder.
+
+    Attributes
+    ----------
+    samples : int
+        Samples of the generator at most; never more than the training uses.
+    steps, batch_size : int
+    lr : float
+        Largest learning rate of AdamW.
+    uniform_weight : float
+        Weight of the squared error of all white coordinates alike, besides the error weighted by its visible effect.
+    """
+
+    samples: int = 4096
+    steps: int = 800
+    batch_size: int = 64
+    lr: float = 2e-3
+    uniform_weight: float = 0.2
 
 
 class EncoderNet(nn.Module):
-    """Pictures [N, 3, 64, 64] in [-1, 1] into white latents [N, K]; about a million parameters."""
+    """From images [N, 3, 64, 64] in [-1, 1] to white latents [N, K]; about a million parameters."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
-            nn.Conv2d(3, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True),
-            ResidualBlock(32, 64, 2), ResidualBlock(64, 96, 2), ResidualBlock(96, 128, 2),
-        )  # fmt: skip
-        # Not pooled: where a feature is tells of the view.
+            nn.Conv2d(3, 32, 5, 2, 2, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+            ResidualBlock(32, 64, 2),
+            ResidualBlock(64, 96, 2),
+            ResidualBlock(96, 128, 2),
+        )
+        # Features are not pooled, as the view depends on their position.
         hidden = nn.Linear(128 * (ENCODER_SIDE // 16) ** 2, 256)
         self.head = nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(256, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.trunk(x))
-        return found
+        latent: Tensor = self.head(self.trunk(x))
+        return latent
 
-    def guess(self, photographs: Tensor) -> Tensor:
-        """Return white latents [N, K], with no graph."""
+    def predict(self, photographs: Tensor) -> Tensor:
+        """Return white latents [N, K] without an autograd graph."""
         with torch.no_grad():
-            found: Tensor = self(photographs.contiguous(memory_format=torch.channels_last))
-        return found
+            latent: Tensor = self(photographs.contiguous(memory_format=torch.channels_last))
+        return latent
 
     def state(self) -> dict[str, Tensor]:
-        """Return the weights by name."""
-        found = self.state_dict()
-        return {name: found[name].cpu().contiguous() for name in found if not name.endswith(_COUNTER)}
+        """Return the weights by name, on the CPU."""
+        weights = self.state_dict()
+        return {name: weights[name].cpu().contiguous() for name in weights if not name.endswith(_COUNTER)}
 
-    def with_state(self, state: dict[str, Tensor]) -> EncoderNet:
-        """Take the weights that `state` returned, and return the network itself; RuntimeError when they do not fit."""
+    def with_state(self, state: Mapping[str, Tensor]) -> EncoderNet:
+        """Load the weights of `state` and return the network itself; RuntimeError when they do not fit."""
         counters = {name: value for name, value in self.state_dict().items() if name.endswith(_COUNTER)}
         self.load_state_dict({**state, **counters})
         return self
@@ -72,12 +96,13 @@ def train_encoder(
     view: View,
     *,
     seed: int,
+    config: EncoderConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EncoderNet:
-    """Teach an encoder; two or three minutes on one core for a generator of 64 pixels.
+    """Train an encoder; two or three minutes on one core for a generator of 64 pixels.
 
-    Errors of the latent are weighed by what they change in the picture, to first order: a ridge regression of coarse
-    pictures on the white latent tells how much.
+    Errors of the latent are weighted by their effect on the image, to first order: a ridge regression of coarse images
+    on the white latent gives the weights.
 
     Parameters
     ----------
@@ -85,9 +110,10 @@ def train_encoder(
     white : Whitening
         Its white coordinates.
     view : callable
-        What a photograph of the data set would have been drawn as.
+        From the generator's images to images as the data set shows them.
     seed : int
-        Of the draws, the changes and the first weights.
+        Seed of the samples, the augmentations and the initial weights.
+    config : EncoderConfig, optional
     progress : callable (steps done, steps), optional
 
     Returns
@@ -95,40 +121,43 @@ def train_encoder(
     EncoderNet
         On the CPU, in evaluation mode.
     """
+    config = config or EncoderConfig()
     rng = torch.Generator().manual_seed(seed)
-    pool = sample_pool(generator, max(2, min(POOL, STEPS * BATCH)), seed, ENCODER_SIDE)
+    steps, batch_size = config.steps, config.batch_size
+    pool = sample_pool(generator, max(2, min(config.samples, steps * batch_size)), seed, ENCODER_SIDE)
     latent = white.white(pool.w)
-    shown = _shown(pool, latent, view)
+    sensitivity = _image_sensitivity(pool, latent, view)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = EncoderNet(white.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     adam = torch.optim.AdamW(net.parameters(), weight_decay=0.02)
-    rate = torch.optim.lr_scheduler.OneCycleLR(adam, RATE, total_steps=STEPS, pct_start=0.15)
-    for step in range(STEPS):
-        rows = torch.randint(0, len(pool), (BATCH,), generator=rng)
-        pictures = view(pool.float_images(rows))
-        changed = jitter(pictures, rng, mirror=False)
-        pictures = torch.where((torch.rand(BATCH, generator=rng) < 0.5)[:, None, None, None], changed, pictures)
-        off = net(pictures.contiguous(memory_format=torch.channels_last)) - latent[rows]
-        loss = (off @ shown).square().mean() + UNSEEN * off.square().mean()
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(adam, config.lr, total_steps=steps, pct_start=0.15)
+    for step in range(steps):
+        rows = torch.randint(0, len(pool), (batch_size,), generator=rng)
+        images = view(pool.float_images(rows))
+        augmented = jitter(images, rng, mirror=False)
+        images = torch.where((torch.rand(batch_size, generator=rng) < 0.5)[:, None, None, None], augmented, images)
+        error = net(images.contiguous(memory_format=torch.channels_last)) - latent[rows]
+        loss = (error @ sensitivity).square().mean() + config.uniform_weight * error.square().mean()
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        rate.step()
+        scheduler.step()
         if progress:
-            progress(step + 1, STEPS)
-    evaluated: EncoderNet = net.eval().requires_grad_(False)
-    return evaluated
+            progress(step + 1, steps)
+    trained: EncoderNet = net.eval().requires_grad_(False)
+    return trained
 
 
-def _shown(pool: SamplePool, latent: Tensor, view: View) -> Tensor:
-    """Return a factor [K, K] of the mean square by which coarse pictures change with the white latent, 1 on average."""
-    starts = range(0, len(pool), TOGETHER)
-    coarse = [at_side(view(pool.float_images(slice(s, s + TOGETHER))), COARSE).flatten(1) for s in starts]
-    pictures, rows = torch.cat(coarse).double(), latent.double()
-    pictures, rows = pictures - pictures.mean(0), rows - rows.mean(0)
+def _image_sensitivity(pool: SamplePool, latent: Tensor, view: View) -> Tensor:
+    """Return a factor [K, K] of the mean squared change of coarse images with the white latent, scaled to mean 1."""
+    starts = range(0, len(pool), _SENSITIVITY_BATCH)
+    batches = (view(pool.float_images(slice(start, start + _SENSITIVITY_BATCH))) for start in starts)
+    images = torch.cat([resize_tensor(batch, _SENSITIVITY_SIDE).flatten(1) for batch in batches]).double()
+    rows = latent.double()
+    images, rows = images - images.mean(0), rows - rows.mean(0)
     ridge = 1e-3 * len(rows) * torch.eye(rows.shape[1], dtype=torch.float64)
-    slopes = torch.linalg.solve(rows.T @ rows + ridge, rows.T @ pictures)  # [K, P]
+    slopes = torch.linalg.solve(rows.T @ rows + ridge, rows.T @ images)  # [K, P]
     values, vectors = torch.linalg.eigh(slopes @ slopes.T)
     values = values.clamp(min=0)
     factor: Tensor = vectors * (values / values.mean().clamp(min=1e-12)).sqrt()

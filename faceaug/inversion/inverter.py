@@ -1,4 +1,4 @@
-"""From a photograph to the latent whose picture is nearest to it: a guess, and a few dozen steps downhill."""
+"""Inversion: from a photograph to the latent whose image is nearest to it, by an encoder and optimisation steps."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError, IntegrityError
 from faceaug.generators.base import Generator
-from faceaug.inversion.distance import ImageDistance, bands
-from faceaug.inversion.encoder import ENCODER_SIDE, EncoderNet, View, train_encoder
+from faceaug.inversion.distance import ImageDistance, laplacian_bands
+from faceaug.inversion.encoder import ENCODER_SIDE, EncoderConfig, EncoderNet, View, train_encoder
 from faceaug.latents.whitening import Whitening, whitening
 from faceaug.utils.files import atomic
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import resize_tensor
 from faceaug.utils.typing import Floats
 
-STEPS = 100
-RATE = 0.2  # of Adam, in white coordinates; falls to nothing over the second half
-USUAL, UNUSUAL = 0.9, 0.1
-"""Distance from the mean, root mean square over white coordinates, that a latent is held near, and how firmly: draws
-lie near 1, and nearer to the mean as well as farther out a generator draws no whole faces."""
-TILE = 8
-"""Photographs that are inverted together, filled up with grey ones: a result does not depend on the company."""
-_SCALE = "likeness"
+INVERSION_STEPS = 100
+LEARNING_RATE = 0.2  # of Adam, in white coordinates; falls to 0 over the second half of the steps
+TYPICAL_LENGTH, LENGTH_WEIGHT = 0.9, 0.1
+"""Root mean square of white coordinates near which a latent is held, and the weight of its squared difference: samples
+lie near 1, and much nearer to the mean or farther out a generator synthesises no intact faces."""
+TILE_SIZE = 8
+"""Photographs that are inverted together, padded with grey ones, so that a result does not depend on the others."""
+_SCALE_KEY = "likeness"  # of the file
 
 
 @dataclass(frozen=True, eq=False)
 class InvertedFaces:
-    """What photographs were inverted to.
+    """Latents of N photographs.
 
     Attributes
     ----------
     w : float32 [N, D]
     error : float64 [N]
-        Distance of the photograph to what is drawn of it: 0 is the same picture, 1 as far apart as the photographs of
-        two people are on average (`ImageDistance`).
+        `ImageDistance` of the photograph to the image of w: 0 for equal images, 1 for the mean distance of photographs
+        of two people.
     """
 
     w: NDArray[np.float32]
@@ -56,98 +56,101 @@ class Inverter:
     ----------
     generator : Generator
     view : callable
-        What the generator's pictures look like where they stand beside the photographs; differentiable.
+        From the generator's images to images as the data set shows them; differentiable.
     white : Whitening
-    likeness : ImageDistance
-    net : EncoderNet
+        White coordinates of w.
+    distance : ImageDistance
+    encoder : EncoderNet
     """
 
     generator: Generator
     view: View
     white: Whitening
-    likeness: ImageDistance
-    net: EncoderNet
+    distance: ImageDistance
+    encoder: EncoderNet
 
     def __call__(self, photographs: Tensor, steps: int | None = None) -> InvertedFaces:
         """Invert photographs.
 
         Parameters
         ----------
-        photographs : Tensor [N, 3, 64, 64] in [-1, 1]
-            Framed as `view` frames the generator's pictures.
+        photographs : float32 [N, 3, 64, 64] in [-1, 1]
+            In the framing of `view`.
         steps : int, optional
-            Downhill, `STEPS` when None; 0 takes the encoder's guess.
+            Optimisation steps, `INVERSION_STEPS` when None; 0 gives the latent of the encoder.
 
         Raises
         ------
         GeneratorError
-            When the generator's pictures do not tell how they change with the latent.
+            When the generator's images carry no gradient.
         """
         w, error = [np.empty((0, self.generator.w_dim), np.float32)], [np.empty(0)]
-        tile = tile_for(self.generator.resolution)
-        for start in range(0, len(photographs), tile):
-            part = photographs[start : start + tile]
-            filled = torch.cat([part, part.new_zeros(tile - len(part), *part.shape[1:])])
-            latent = self._downhill(filled, self.net.guess(filled), STEPS if steps is None else steps)
+        size = tile_size_for(self.generator.resolution)
+        for start in range(0, len(photographs), size):
+            batch = photographs[start : start + size]
+            tile = torch.cat([batch, batch.new_zeros(size - len(batch), *batch.shape[1:])])
+            latent = self._optimise(tile, self.encoder.predict(tile), INVERSION_STEPS if steps is None else steps)
             with torch.no_grad():
-                found = self.white.latent(latent).cpu()
-                off = self.likeness(self.drawn(found), filled)
-            w.append(found[: len(part)].numpy().astype(np.float32))
-            error.append(off[: len(part)].double().cpu().numpy())
+                tile_w = self.white.latent(latent).cpu()
+                tile_error = self.distance(self.synthesize(tile_w), tile)
+            w.append(tile_w[: len(batch)].numpy().astype(np.float32))
+            error.append(tile_error[: len(batch)].double().cpu().numpy())
         return InvertedFaces(np.concatenate(w), np.concatenate(error))
 
-    def drawn(self, w: Tensor) -> Tensor:
-        """Return the pictures [N, 3, 64, 64] of latents w [N, D], on the CPU, as they stand beside photographs."""
-        return at_side(self.view(self.generator.synthesize(w.to(self.generator.device)).float()), ENCODER_SIDE).cpu()
+    def synthesize(self, w: Tensor) -> Tensor:
+        """Return images of w [N, D] as the data set shows them: float32 [N, 3, 64, 64] in [-1, 1], on the CPU."""
+        images = self.generator.synthesize(w.to(self.generator.device)).float()
+        return resize_tensor(self.view(images), ENCODER_SIDE).cpu()
 
-    def _downhill(self, photographs: Tensor, latent: Tensor, steps: int) -> Tensor:
-        """Return white latents [N, K] after a few steps from `latent`; each goes its own way."""
-        wanted = bands(photographs)
+    def _optimise(self, photographs: Tensor, latent: Tensor, steps: int) -> Tensor:
+        """Return white latents [N, K] after gradient steps from `latent`; each photograph on its own."""
+        targets = laplacian_bands(photographs)
         with torch.enable_grad():
             latent = latent.clone().requires_grad_(True)
-            adam = torch.optim.Adam([latent], lr=RATE, betas=(0.9, 0.99))
+            adam = torch.optim.Adam([latent], lr=LEARNING_RATE, betas=(0.9, 0.99))
             for step in range(steps):
                 for group in adam.param_groups:
-                    group["lr"] = RATE * min(1.0, 2 * (1 - step / steps))
-                pictures = self.drawn(self.white.latent(latent))
-                if not pictures.requires_grad:
+                    group["lr"] = LEARNING_RATE * min(1.0, 2 * (1 - step / steps))
+                images = self.synthesize(self.white.latent(latent))
+                if not images.requires_grad:
                     raise GeneratorError(
-                        f"the generator {self.generator.name!r} cannot be inverted: its pictures carry no gradient, so "
-                        "nothing tells how a latent must change; synthesize must not switch it off"
+                        f"the generator {self.generator.name!r} cannot be inverted: its images carry no gradient with "
+                        "respect to the latent; synthesize must not disable gradients"
                     )
                 length = latent.square().mean(1).clamp(min=1e-12).sqrt()
-                loss = self.likeness.squares(bands(pictures), wanted) + UNUSUAL * (length - USUAL).square()
-                # Of the latent alone: other threads invert with the same weights.
+                distance = self.distance.squared(laplacian_bands(images), targets)
+                loss = distance + LENGTH_WEIGHT * (length - TYPICAL_LENGTH).square()
+                # Gradient of the latent alone: other threads invert with the same weights.
                 (latent.grad,) = torch.autograd.grad(loss.sum(), latent)
                 adam.step()
         return latent.detach()
 
     def save(self, path: Path) -> None:
-        """Write what was learnt to a .safetensors file."""
-        scale = torch.tensor(self.likeness.scale, dtype=torch.float64)
+        """Write the encoder and the scale of the distance to a .safetensors file, atomically."""
+        scale = torch.tensor(self.distance.scale, dtype=torch.float64)
         with atomic(path) as temporary:
-            save_file({**self.net.state(), _SCALE: scale}, temporary)
+            save_file({**self.encoder.state(), _SCALE_KEY: scale}, temporary)
 
     @classmethod
     def load(cls, path: Path, generator: Generator, view: View) -> Inverter:
-        """Read what `save` wrote for this generator; IntegrityError when it is damaged or for another."""
+        """Read a file of `save` for this generator; IntegrityError when it is damaged or for another generator."""
         white = whitening(generator)
         try:
             state = load_file(path)
-            scale = tuple(state.pop(_SCALE).tolist())
-            net = EncoderNet(white.width).with_state(state).eval().requires_grad_(False)
+            scale = tuple(state.pop(_SCALE_KEY).tolist())
+            encoder = EncoderNet(white.width).with_state(state).eval().requires_grad_(False)
             if not all(bool(torch.isfinite(value).all()) for value in state.values()) or not min(scale) > 0:
                 raise ValueError("numbers that are not finite")
         except (SafetensorError, OSError, KeyError, RuntimeError, ValueError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise IntegrityError(f"{path} cannot be read ({why}); start again in another folder") from error
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(generator, view, white, ImageDistance(scale), net)
+            reason = " ".join(str(error).split())[:200]
+            raise IntegrityError(f"{path} cannot be read ({reason}); start again in another folder") from error
+        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(generator, view, white, ImageDistance(scale), encoder)
 
 
-def tile_for(resolution: int) -> int:
-    """Return how many pictures of this side are drawn together with all that their gradients need."""
-    return max(1, TILE * 128**2 // max(resolution, 128) ** 2)
+def tile_size_for(resolution: int) -> int:
+    """Return how many images of this side are synthesised together with their gradients; bounds the memory."""
+    return max(1, TILE_SIZE * 128**2 // max(resolution, 128) ** 2)
 
 
 def train_inverter(
@@ -156,20 +159,23 @@ def train_inverter(
     photographs: Tensor,
     *,
     seed: int = 0,
+    config: EncoderConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inverter:
-    """Learn to invert photographs.
+    """Train an inverter.
 
     Parameters
     ----------
     generator : Generator
-        Any whose `synthesize` can be differentiated.
+        Its `synthesize` is differentiable.
     view : callable
-        Pictures [N, 3, R, R] of the generator, framed and coloured as the photographs are; differentiable, each picture
-        on its own.
-    photographs : Tensor [N, 3, 64, 64] in [-1, 1]
-        Of different people, framed in the same way: what tells two of them apart is the unit of errors.
+        From the generator's images [N, 3, R, R] to images in the framing and the colours of the photographs;
+        differentiable, each image on its own.
+    photographs : float32 [N, 3, 64, 64] in [-1, 1]
+        Of different people in the same framing; their mean distance is the unit of errors.
     seed : int
+    config : EncoderConfig, optional
+        Of the training of the encoder.
     progress : callable (steps done, steps), optional
 
     Raises
@@ -179,6 +185,6 @@ def train_inverter(
     GeneratorError
         When the generator has no usable mean and covariance of w.
     """
-    likeness, white = ImageDistance.among(photographs), whitening(generator)
-    net = train_encoder(generator, white, view, seed=seed, progress=progress)
-    return Inverter(generator, view, white, likeness, net)
+    distance, white = ImageDistance.from_photographs(photographs), whitening(generator)
+    encoder = train_encoder(generator, white, view, seed=seed, config=config, progress=progress)
+    return Inverter(generator, view, white, distance, encoder)

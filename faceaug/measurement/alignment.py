@@ -1,10 +1,10 @@
-"""Where in a photograph the face is, so that it can be cut as the generator frames its faces.
+"""Alignment: a search for the window of a photograph that frames the face as the generator frames its faces.
 
-The reconstruction reads faces in the framing in which the generator draws them, and photographs come in any other. A
-small network looks at a square cut from a picture and says how the square must be moved, enlarged and turned until it
-frames the face as generated ones are framed, and whether a face is there at all; a few rounds of cutting and looking
-again bring the window home. No landmarks and no labels: the network learns from generated pictures that were shifted,
-scaled and turned on purpose, and from pictures without a face that were made of them by scrambling.
+The reconstruction expects faces in the framing of its generator, and photographs are framed in any way. A small network
+predicts from a window of a photograph the step (shift, scale, rotation) to that framing, and the log-odds of a face;
+repeated crops and steps converge to the window. No landmarks and no labels are used: the network is trained on
+generated images that were shifted, scaled and rotated, and on images without a face that were made from them
+(docs/method.md, section 2, "Photographs").
 """
 
 from __future__ import annotations
@@ -18,55 +18,61 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from faceaug.appearance.augmentations import photometric_jitter
 from faceaug.classifiers.networks import ResidualBlock
 from faceaug.errors import IntegrityError
-from faceaug.measurement.alignment_data import alignment_batch
-from faceaug.measurement.crops import CROP_SIDE, cut, stepped
+from faceaug.measurement.alignment_data import Jitter, alignment_batch
+from faceaug.measurement.crops import CROP_SIDE, apply_steps, crop_windows
 from faceaug.utils.images import Rgb, resize
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import as_tensor, normalize_pixels, resize_tensor
 
 CANVAS_SIDE = 192
-"""Pixels of the canvas on which a photograph is laid: enough for a face that takes a third of it."""
-WIDEST = 2.0
-"""Proportions beyond which a photograph is cut in its middle."""
+"""Side of the canvas of a photograph in pixels: enough for a face that takes a third of it."""
+MAX_ASPECT = 2.0
+"""Ratio of the sides beyond which only the middle of a photograph is used."""
 ROUNDS = 3
-STARTS = (1.5, 1.05, 0.75)
-"""Half sides of the windows from which the search begins, in those of the photograph's shorter side."""
-_COUNTER = "num_batches_tracked"  # of use while training only
-_UNITS = (0.1, 0.1, 0.1, 0.1)  # of the network's outputs: shift in half windows, log of scale, radians
+START_SIZES = (1.5, 1.05, 0.75)
+"""Half sides of the windows where the search starts, in half sides of the shorter side of the photograph."""
+_COUNTER = "num_batches_tracked"  # of batch normalisation; used in training only
+_STEP_UNITS = (0.1, 0.1, 0.1, 0.1)  # of the network's outputs: shift in half windows, logarithm of scale, radians
 
 
 class AlignmentNet(nn.Module):
-    """Pictures [N, 3, 64, 64] in [-1, 1] into steps [N, 4] and the log-odds of a face [N]; 0.4 million parameters."""
+    """From images [N, 3, 64, 64] in [-1, 1] to steps [N, 4] and the log-odds of a face [N]; 0.4 million parameters."""
 
     def __init__(self) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
-            nn.Conv2d(3, 24, 5, 2, 2, bias=False), nn.BatchNorm2d(24), nn.ReLU(inplace=True),
-            ResidualBlock(24, 48, 2), ResidualBlock(48, 80, 2), ResidualBlock(80, 96, 2),
-        )  # fmt: skip
-        # Not pooled: where a feature is, is the question.
+            nn.Conv2d(3, 24, 5, 2, 2, bias=False),
+            nn.BatchNorm2d(24),
+            nn.ReLU(inplace=True),
+            ResidualBlock(24, 48, 2),
+            ResidualBlock(48, 80, 2),
+            ResidualBlock(80, 96, 2),
+        )
+        # Features are not pooled, as the step depends on their position.
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(96 * (CROP_SIDE // 16) ** 2, 64), nn.ReLU(), nn.Linear(64, 5))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         out = self.head(self.trunk(x))
-        return out[:, :4] * out.new_tensor(_UNITS), out[:, 4]
+        return out[:, :4] * out.new_tensor(_STEP_UNITS), out[:, 4]
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedFaces:
-    """Faces that were brought into the generator's framing.
+    """Faces in the framing of the generator.
 
     Attributes
     ----------
-    images : Tensor [N, 3, 64, 64] in [-1, 1]
-        Cut from the canvases.
-    windows : Tensor [N, 4]
-        Where, on the canvas; the angle is how far the face was turned clockwise against these pictures.
-    face : Tensor [N]
-        Log-odds that there is a face.
-    residual_step : Tensor [N]
-        Length of the step that the network would take next, in `_UNITS`: large where it never came to rest.
+    images : float32 [N, 3, 64, 64] in [-1, 1]
+        Crops of the canvases.
+    windows : float32 [N, 4]
+        Their windows (`crops`); the angle is the clockwise rotation of the face in the photograph against the crop.
+    face : float32 [N]
+        Log-odds of a face.
+    residual_step : float32 [N]
+        Length of the step that the network predicts for the crop, in units of 0.1; large where the search has not
+        converged.
     """
 
     images: Tensor
@@ -83,147 +89,164 @@ class Aligner:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
-        found: torch.device = next(self.net.parameters()).device
-        return found
+        """Device of the weights."""
+        device: torch.device = next(self.net.parameters()).device
+        return device
 
     def to(self, device: str | torch.device) -> Aligner:
         """Move the weights and return the aligner itself."""
         self.net.to(device)
         return self
 
-    def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return step [N, 4] and log-odds of a face [N], the mean over pictures [N, 3, 64, 64] and their mirrors."""
+    def predict_steps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return steps [N, 4] and log-odds of a face [N], means over images [N, 3, 64, 64] and their mirror images."""
         with torch.no_grad():
-            (step, face), (other, again) = (
-                self.net(part.contiguous(memory_format=torch.channels_last)) for part in (x, x.flip(-1))
+            (step, face), (mirror_step, mirror_face) = (
+                self.net(images.contiguous(memory_format=torch.channels_last)) for images in (x, x.flip(-1))
             )
-        return (step + other * other.new_tensor([-1, 1, 1, -1])) / 2, (face + again) / 2
+        return (step + mirror_step * mirror_step.new_tensor([-1, 1, 1, -1])) / 2, (face + mirror_face) / 2
 
     def align(self, canvases: Tensor, shorter: Tensor, rounds: int = ROUNDS) -> AlignedFaces:
-        """Find the faces.
+        """Search for the windows of faces.
 
         Parameters
         ----------
-        canvases : Tensor [N, 3, C, C] in [-1, 1]
-        shorter : Tensor [N]
-            Half of the photograph's shorter side, in halves of the canvas.
+        canvases : float32 [N, 3, C, C] in [-1, 1]
+            From `lay_on_canvases`.
+        shorter : float32 [N]
+            Half of the photograph's shorter side, in half sides of the canvas.
         rounds
-            Steps after the best start was chosen.
+            Steps after the best of the starting windows was chosen.
         """
         canvases, shorter = canvases.to(self.device), shorter.to(self.device)
         best, score = canvases.new_zeros(len(canvases), 4), canvases.new_full((len(canvases),), -math.inf)
-        for start in STARTS:
-            begun = torch.zeros_like(best)
-            begun[:, 2] = torch.log(shorter * start)
-            moved = stepped(begun, self.look(cut(canvases, begun))[0])
-            _, face = self.look(cut(canvases, moved))
+        for size in START_SIZES:
+            start = torch.zeros_like(best)
+            start[:, 2] = torch.log(shorter * size)
+            moved = apply_steps(start, self.predict_steps(crop_windows(canvases, start))[0])
+            _, face = self.predict_steps(crop_windows(canvases, moved))
             best = torch.where((face > score)[:, None], moved, best)
             score = torch.maximum(face, score)
         for _ in range(rounds):
-            best = stepped(best, self.look(cut(canvases, best))[0])
-        return self._at(canvases, best)
+            best = apply_steps(best, self.predict_steps(crop_windows(canvases, best))[0])
+        return self._crop(canvases, best)
 
-    def framed(self, canvases: Tensor, shorter: Tensor) -> AlignedFaces:
-        """Take the square of the shorter side as it is: for pictures that are framed like the generator's."""
+    def crop_centre(self, canvases: Tensor, shorter: Tensor) -> AlignedFaces:
+        """Return the central squares without a search, for images that have the framing of the generator.
+
+        Parameters are those of `align`.
+        """
         canvases, shorter = canvases.to(self.device), shorter.to(self.device)
         windows = canvases.new_zeros(len(canvases), 4)
         windows[:, 2] = torch.log(shorter)
-        return self._at(canvases, windows)
+        return self._crop(canvases, windows)
 
-    def _at(self, canvases: Tensor, windows: Tensor) -> AlignedFaces:
-        images = cut(canvases, windows)
-        step, face = self.look(images)
-        return AlignedFaces(images, windows, face, (step / step.new_tensor(_UNITS)).norm(dim=1))
+    def _crop(self, canvases: Tensor, windows: Tensor) -> AlignedFaces:
+        images = crop_windows(canvases, windows)
+        step, face = self.predict_steps(images)
+        return AlignedFaces(images, windows, face, (step / step.new_tensor(_STEP_UNITS)).norm(dim=1))
 
     def state(self) -> dict[str, Tensor]:
-        """Return the weights by name."""
-        found = self.net.state_dict()
-        return {name: found[name].cpu().contiguous() for name in found if not name.endswith(_COUNTER)}
+        """Return the weights by name, on the CPU."""
+        weights = self.net.state_dict()
+        return {name: weights[name].cpu().contiguous() for name in weights if not name.endswith(_COUNTER)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Aligner:
-        """Return the aligner whose weights `state` returned; IntegrityError when they are not its own."""
+        """Return the aligner with the weights of `state`; IntegrityError when they do not fit or are not finite."""
         net = AlignmentNet()
         counters = {name: value for name, value in net.state_dict().items() if name.endswith(_COUNTER)}
         try:
             net.load_state_dict({**state, **counters})
         except (RuntimeError, TypeError, AttributeError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise IntegrityError(f"the weights of the alignment do not fit ({why}): get the file again") from error
+            reason = " ".join(str(error).split())[:200]
+            raise IntegrityError(f"the weights of the alignment do not fit ({reason}): get the file again") from error
         if not all(torch.isfinite(value).all() for value in state.values()):
             raise IntegrityError("the weights of the alignment hold numbers that are not finite: get the file again")
         return cls(net)
 
 
 def canvas_extent(height: int, width: int, side: int = CANVAS_SIDE) -> tuple[float, float, float, float]:
-    """Return where `lay_on_canvas` lays a photograph of this size: centre (x, y) and half width and height, [-1, 1]."""
-    most = max(1, round(min(height, width) * WIDEST))
-    top, left = max(0, (height - most) // 2), max(0, (width - most) // 2)
-    rows, columns = min(height, most), min(width, most)
+    """Return where `lay_on_canvas` places a photograph of this size.
+
+    Returns
+    -------
+    tuple of 4 floats
+        Centre (x, y), half width and half height in coordinates of the canvas, [-1, 1] edge to edge. What the canvas
+        does not show extends beyond it, in the same proportion.
+    """
+    longest = max(1, round(min(height, width) * MAX_ASPECT))
+    top, left = max(0, (height - longest) // 2), max(0, (width - longest) // 2)
+    rows, columns = min(height, longest), min(width, longest)
     scale = side / max(rows, columns)
-    high, wide = max(1, round(rows * scale)), max(1, round(columns * scale))
-    # What was cut off lies beyond the canvas, in the same proportion.
-    y = 2 * ((side - high) // 2 + (height / 2 - top) * high / rows) / side - 1
-    x = 2 * ((side - wide) // 2 + (width / 2 - left) * wide / columns) / side - 1
-    return x, y, wide / columns * width / side, high / rows * height / side
+    small_rows, small_columns = max(1, round(rows * scale)), max(1, round(columns * scale))
+    y = 2 * ((side - small_rows) // 2 + (height / 2 - top) * small_rows / rows) / side - 1
+    x = 2 * ((side - small_columns) // 2 + (width / 2 - left) * small_columns / columns) / side - 1
+    return x, y, small_columns / columns * width / side, small_rows / rows * height / side
 
 
 def lay_on_canvases(photographs: Sequence[Rgb]) -> tuple[Tensor, Tensor]:
-    """Lay photographs on canvases, as `align` takes them: [N, 3, C, C] in [-1, 1], half of their shorter sides [N]."""
+    """Return canvases [N, 3, C, C] in [-1, 1] and half shorter sides [N] of photographs, for `Aligner.align`."""
     return stack_canvases([lay_on_canvas(photograph) for photograph in photographs])
 
 
-def stack_canvases(laid: Sequence[tuple[Rgb, float]]) -> tuple[Tensor, Tensor]:
-    """Return what `lay_on_canvas` returned of several photographs as `lay_on_canvases` would."""
-    canvases = torch.from_numpy(np.stack([canvas for canvas, _ in laid])).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return canvases, torch.tensor([share for _, share in laid], dtype=torch.float32)
+def stack_canvases(canvases: Sequence[tuple[Rgb, float]]) -> tuple[Tensor, Tensor]:
+    """Return results of `lay_on_canvas` as `lay_on_canvases` does."""
+    images = as_tensor(np.stack([canvas for canvas, _ in canvases]))
+    return images, torch.tensor([shorter for _, shorter in canvases], dtype=torch.float32)
 
 
 def lay_on_canvas(photograph: Rgb, side: int = CANVAS_SIDE) -> tuple[Rgb, float]:
-    """Lay a photograph on a square canvas; what it does not cover repeats its border.
+    """Resize a photograph onto a square canvas; the border is repeated where it does not reach.
 
     Parameters
     ----------
     photograph : uint8 [H, W, 3]
+    side
+        Side of the canvas in pixels.
 
     Returns
     -------
     uint8 [side, side, 3]
     float
-        Half of its shorter side, in halves of the canvas.
+        Half of the photograph's shorter side, in half sides of the canvas.
     """
     height, width = photograph.shape[:2]
-    most = max(1, round(min(height, width) * WIDEST))
-    top, left = max(0, (height - most) // 2), max(0, (width - most) // 2)
-    photograph = photograph[top : top + most, left : left + most]
+    longest = max(1, round(min(height, width) * MAX_ASPECT))
+    top, left = max(0, (height - longest) // 2), max(0, (width - longest) // 2)
+    photograph = photograph[top : top + longest, left : left + longest]
     height, width = photograph.shape[:2]
     scale = side / max(height, width)
     small = resize(photograph, (max(1, round(height * scale)), max(1, round(width * scale))))
-    up, across = side - small.shape[0], side - small.shape[1]
-    padded = np.pad(small, ((up // 2, up - up // 2), (across // 2, across - across // 2), (0, 0)), mode="edge")
-    return padded, min(small.shape[:2]) / side
+    down, across = side - small.shape[0], side - small.shape[1]
+    padding = ((down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0))
+    return np.pad(small, padding, mode="edge"), min(small.shape[:2]) / side
 
 
 def train_alignment(
     faces: Tensor,
     *,
     steps: int = 1500,
-    batch: int = 64,
+    batch_size: int = 64,
     seed: int = 0,
     device: str | torch.device = "cpu",
+    jitter: Jitter = photometric_jitter,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Aligner:
-    """Train an alignment on a generator's pictures alone; a few minutes on a CPU.
+    """Train an alignment on images of a generator; a few minutes on a CPU.
 
     Parameters
     ----------
     faces : uint8 [N, 3, S, S]
-        Draws that the lessons are made of, a few thousand; their framing is what faces are brought into.
-    steps, batch
-        Length of the training, and pictures a step.
+        Samples of the generator, a few thousand; their framing is the one to which faces are aligned.
+    steps, batch_size
+        Length of the training, and images of a step.
     seed
-        Of the lessons and the first weights.
+        Seed of the training data and of the initial weights.
+    device
+        Device to train on.
+    jitter : callable
+        Photometric change of the training images.
     progress : callable (steps done, steps, loss), optional
 
     Returns
@@ -236,18 +259,19 @@ def train_alignment(
         torch.manual_seed(seed)
         net = AlignmentNet().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     adam = torch.optim.AdamW(net.parameters(), weight_decay=0.02)
-    rate = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
     for step in range(steps):
-        chosen = faces[torch.randint(0, len(faces), (batch,), generator=rng)]
-        taught = alignment_batch(at_side(chosen.float() / 127.5 - 1, CROP_SIDE), rng)
-        way, face = net(taught.images.to(device).contiguous(memory_format=torch.channels_last))
-        there, home = taught.face.to(device), taught.steps.to(device)
-        off = F.smooth_l1_loss(way / way.new_tensor(_UNITS), home / home.new_tensor(_UNITS), reduction="none", beta=0.3)
-        loss = (off.mean(1) * there).mean() + F.binary_cross_entropy_with_logits(face, there)
+        rows = torch.randint(0, len(faces), (batch_size,), generator=rng)
+        batch = alignment_batch(resize_tensor(normalize_pixels(faces[rows]), CROP_SIDE), rng, jitter=jitter)
+        predicted, log_odds = net(batch.images.to(device).contiguous(memory_format=torch.channels_last))
+        face, expected = batch.face.to(device), batch.steps.to(device)
+        units = predicted.new_tensor(_STEP_UNITS)
+        error = F.smooth_l1_loss(predicted / units, expected / units, reduction="none", beta=0.3)
+        loss = (error.mean(1) * face).mean() + F.binary_cross_entropy_with_logits(log_odds, face)
         adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
-        rate.step()
+        scheduler.step()
         if progress:
             progress(step + 1, steps, float(loss.detach()))
     return Aligner(net.cpu())

@@ -1,4 +1,4 @@
-"""Measuring photographs: framed by the alignment, read by the reconstruction, trusted as far as the signs allow."""
+"""Estimates of semantic factors on photographs: alignment, reconstruction, and confidence from quality signals."""
 
 from __future__ import annotations
 
@@ -14,22 +14,30 @@ from torch import Tensor
 
 from faceaug.appearance.augmentations import photometric_jitter
 from faceaug.measurement.alignment import CANVAS_SIDE, AlignedFaces, Aligner
-from faceaug.measurement.alignment_data import around, backgrounds, exchanged, scrambled
+from faceaug.measurement.alignment_data import (
+    Jitter,
+    crop_with_surroundings,
+    random_backgrounds,
+    scramble_phases,
+    shuffle_tiles,
+)
 from faceaug.measurement.confidence import ConfidenceModel, QualitySignals, concatenate_signals, fit_confidence
-from faceaug.measurement.crops import CROP_SIDE, before
+from faceaug.measurement.crops import CROP_SIDE, undo_steps
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES, FACTOR_UNITS, semantics_of
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import normalize_pixels, resize_tensor
 from faceaug.utils.typing import Floats
 
+Reconstruct = Callable[[Tensor], FaceFactors]
+"""From images [N, 3, 64, 64] in [-1, 1] to their factors."""
 _ROLL = FACTOR_NAMES.index("roll")
-_OFF = (0.25, 0.25, 0.45, 0.25)  # how far disturbed pictures are off their framing, each way
-_DARK = 0.05  # standard deviation of a picture on [-1, 1] below which its error is not divided by less
+_MAX_STEP = (0.25, 0.25, 0.45, 0.25)  # of augmented samples from their framing, in each direction
+_MIN_CONTRAST = 0.05  # least standard deviation of an image in [-1, 1] by which its error is divided
 
 
 class AtomReader(Protocol):
-    """Localised semantics of the canonical maps; `semantics.bundle.Bundle` is one."""
+    """Localised semantics of the canonical maps; `faceaug.latents.bundle.Bundle` is one."""
 
     @property
     def atoms(self) -> tuple[str, ...]:
@@ -37,183 +45,231 @@ class AtomReader(Protocol):
 
     @property
     def depth(self) -> NDArray[np.float32]:
-        """Mean canonical depth [M, M]; maps of this side are read."""
+        """Mean canonical depth [M, M]; maps of this side are expected."""
 
     def values(self, depth: NDArray[np.floating], albedo: NDArray[np.floating]) -> Floats:
-        """Return the value [N, K] of each in canonical depth [N, M, M] and albedo [N, 3, M, M]."""
+        """Return the value [N, K] of each atom in canonical depth [N, M, M] and albedo [N, 3, M, M]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """What was measured on N pictures.
+    """Estimates for N photographs.
 
     Attributes
     ----------
     values : float64 [N, S]
-        NaN where nothing can be told.
+        NaN where the estimate is refused.
     confidence : float64 [N, S]
-        Probability that a value is within half a standard deviation of generated faces of the truth; 0 for NaN.
+        Probability that a value is within half a standard deviation over samples of the truth; 0 where refused.
     refusals : tuple of str, length N
-        Why nothing can be told, or an empty text.
+        Why the estimate is refused, or an empty text.
     faces : AlignedFaces
-        Where the faces are, and their pictures.
-    reading : FaceFactors
-        Of those pictures, not averaged with their mirrors.
+        Windows of the faces, and their crops.
+    factors : FaceFactors
+        Of the crops, not averaged with those of their mirror images.
     """
 
     values: Floats
     confidence: Floats
     refusals: tuple[str, ...]
     faces: AlignedFaces
-    reading: FaceFactors
+    factors: FaceFactors
 
 
 @dataclass(frozen=True, eq=False)
 class FaceEstimator:
-    """All that measures a photograph.
+    """Estimates semantic factors on photographs.
 
     Attributes
     ----------
-    reconstruct : callable, Tensor [N, 3, 64, 64] in [-1, 1] -> Reading
+    reconstruct : callable
+        From images float32 [N, 3, 64, 64] in [-1, 1] to `FaceFactors`.
     aligner : Aligner
-    trust : ConfidenceModel
+    confidence_model : ConfidenceModel
     atoms : AtomReader, optional
     sha256 : str
-        Of the weights of all of it; "" where they have not been written yet.
+        Of all weights; "" where they have not been written yet.
     """
 
-    reconstruct: Callable[[Tensor], FaceFactors]
+    reconstruct: Reconstruct
     aligner: Aligner
-    trust: ConfidenceModel
+    confidence_model: ConfidenceModel
     atoms: AtomReader | None = None
     sha256: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is measured, in the order of the columns of `read`."""
+        """Names of the S semantics, in the order of the columns of `read`."""
         return (*FACTOR_NAMES, *(self.atoms.atoms if self.atoms else ()))
 
     @property
     def units(self) -> tuple[str, ...]:
-        """The unit of each."""
+        """Unit of each semantic."""
         return (*FACTOR_UNITS.values(), *["standard deviations"] * (len(self.names) - len(FACTOR_UNITS)))
 
     def read(self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False) -> Measurements:
-        """Measure photographs that were laid on canvases.
+        """Estimate the semantics of photographs.
 
         Parameters
         ----------
-        canvases, shorter
-            From `alignment.canvas_of`; [N, 3, C, C] in [-1, 1] and [N].
+        canvases, shorter : float32 [N, 3, C, C] in [-1, 1], [N]
+            From `alignment.lay_on_canvases`.
         aligned : bool
-            The pictures are framed as the generator's: the square of the shorter side is read as it is.
+            The photographs have the framing of the generator: their central squares are read without a search.
 
         Returns
         -------
         Measurements
-            Its tensors where the canvases are, wherever this computes.
+            Its tensors are on the device of the canvases.
         """
-        faces = self.aligner.framed(canvases, shorter) if aligned else self.aligner.align(canvases, shorter)
-        values, signs, reading = estimate_with_signals(self.reconstruct, self.atoms, faces)
-        refusals = tuple(self.trust.refusals(signs))
-        told = np.array([not why for why in refusals], bool).reshape(-1, 1)
-        here = canvases.device
+        find = self.aligner.crop_centre if aligned else self.aligner.align
+        faces = find(canvases, shorter)
+        values, signals, factors = estimate_with_signals(self.reconstruct, self.atoms, faces)
+        refusals = tuple(self.confidence_model.refusals(signals))
+        accepted = np.array([not reason for reason in refusals], bool).reshape(-1, 1)
+        device = canvases.device
         return Measurements(
-            np.where(told, values, np.nan), self.trust.confidence(signs), refusals,
-            AlignedFaces(faces.images.to(here), faces.windows.to(here), faces.face.to(here), faces.residual_step.to(here)),
-            reading.map(lambda part: part.to(here)),
-        )  # fmt: skip
+            np.where(accepted, values, np.nan),
+            self.confidence_model.confidence(signals),
+            refusals,
+            AlignedFaces(
+                faces.images.to(device), faces.windows.to(device), faces.face.to(device), faces.residual_step.to(device)
+            ),
+            factors.map(lambda tensor: tensor.to(device)),
+        )
 
 
-def estimate_values(reconstruct: Callable[[Tensor], FaceFactors], images: Tensor) -> Floats:
-    """Return the semantics [N, 6] of pictures framed as the generator's: the mean of each and its mirror's."""
+def estimate_values(reconstruct: Reconstruct, images: Tensor) -> Floats:
+    """Return the semantics, float64 [N, 6], of images in the generator's framing: the mean with the mirror image."""
     with torch.no_grad():
-        one, other = reconstruct(images), reconstruct(images.flip(-1)).mirrored()
-    return np.asarray((_values(one, None) + _values(other, None)) / 2, np.float64)
+        factors, mirrored = reconstruct(images), reconstruct(images.flip(-1)).mirrored()
+    return np.asarray((_values(factors, None) + _values(mirrored, None)) / 2, np.float64)
 
 
 def estimate_with_signals(
-    reconstruct: Callable[[Tensor], FaceFactors], atoms: AtomReader | None, faces: AlignedFaces
+    reconstruct: Reconstruct, atoms: AtomReader | None, faces: AlignedFaces
 ) -> tuple[Floats, QualitySignals, FaceFactors]:
-    """Read framed faces and their mirrors: the mean values [N, S], the signs of how well it went, and the reading."""
+    """Estimate the semantics of aligned faces.
+
+    Returns
+    -------
+    values : float64 [N, S]
+        Means of the values of each face and of its mirror image, with the rotation of the window added to roll.
+    signals : QualitySignals
+    factors : FaceFactors
+        Of the faces, without their mirror images.
+    """
     with torch.no_grad():
-        reading, other = reconstruct(faces.images), reconstruct(faces.images.flip(-1)).mirrored()
-        one, two = (_values(part, atoms) for part in (reading, other))
-        error = _error(faces.images, reading).double().cpu().numpy()
-    values = (one + two) / 2
+        factors, mirrored = reconstruct(faces.images), reconstruct(faces.images.flip(-1)).mirrored()
+        one, other = _values(factors, atoms), _values(mirrored, atoms)
+        error = _rendering_error(faces.images, factors).double().cpu().numpy()
+    values = (one + other) / 2
     values[:, _ROLL] += np.degrees(faces.windows[:, 3].double().cpu().numpy())
-    residual_step, face = (part.double().cpu().numpy() for part in (faces.residual_step, faces.face))
-    return values, QualitySignals(error, np.abs(one - two) / 2, residual_step, face), reading
+    residual_step, face = faces.residual_step.double().cpu().numpy(), faces.face.double().cpu().numpy()
+    return values, QualitySignals(error, np.abs(one - other) / 2, residual_step, face), factors
 
 
-def _values(reading: FaceFactors, atoms: AtomReader | None) -> Floats:
-    values: Floats = semantics_of(reading).double().cpu().numpy()
+def _values(factors: FaceFactors, atoms: AtomReader | None) -> Floats:
+    values: Floats = semantics_of(factors).double().cpu().numpy()
     if atoms is None:
         return values
     side = atoms.depth.shape[-1]
-    depth, albedo = (at_side(maps, side).cpu().numpy() for maps in (reading.depth[:, None], reading.albedo))
+    depth, albedo = (resize_tensor(maps, side).cpu().numpy() for maps in (factors.depth[:, None], factors.albedo))
     return np.concatenate([values, atoms.values(depth[:, 0], albedo)], 1)
 
 
-def _error(images: Tensor, reading: FaceFactors) -> Tensor:
-    """Return how badly readings explain pictures, in the picture's standard deviation where a face is seen: [N]."""
-    made = render(reading.albedo, reading.depth, reading.light, reading.view)
-    images = at_side(images, made.image.shape[-1])
-    seen = made.mask[:, None].to(images.dtype)
-    count = 3 * seen.sum((1, 2, 3))
-    mean = (images * seen).sum((1, 2, 3)) / count
-    spread = ((images - mean[:, None, None, None]).square() * seen).sum((1, 2, 3)).div(count).sqrt().clamp(min=_DARK)
-    error = ((made.image.clamp(-1, 1) - images).abs() * seen).sum((1, 2, 3)) / count / spread
+def _rendering_error(images: Tensor, factors: FaceFactors) -> Tensor:
+    """Return the mean error [N] of rendered images where a face is visible, in standard deviations of the image."""
+    rendering = render(factors.albedo, factors.depth, factors.light, factors.view)
+    images = resize_tensor(images, rendering.image.shape[-1])
+    visible = rendering.mask[:, None].to(images.dtype)
+    count = 3 * visible.sum((1, 2, 3))
+    mean = (images * visible).sum((1, 2, 3)) / count
+    variance = ((images - mean[:, None, None, None]).square() * visible).sum((1, 2, 3)).div(count)
+    contrast = variance.sqrt().clamp(min=_MIN_CONTRAST)
+    error = ((rendering.image.clamp(-1, 1) - images).abs() * visible).sum((1, 2, 3)) / count / contrast
     return torch.where(count > 0, error, torch.full_like(error, math.inf))
 
 
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """Configuration of `calibrate_estimator`.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of the augmentations.
+    canvas_side : int
+        Side of the canvases in pixels.
+    jitter : callable
+        Photometric change of the samples.
+    """
+
+    seed: int = 0
+    canvas_side: int = CANVAS_SIDE
+    jitter: Jitter = photometric_jitter
+
+
 def calibrate_estimator(
-    reconstruct: Callable[[Tensor], FaceFactors],
+    reconstruct: Reconstruct,
     aligner: Aligner,
-    faces: Tensor,
+    samples: Tensor,
     *,
     atoms: AtomReader | None = None,
-    seed: int = 0,
+    config: CalibrationConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceEstimator:
-    """Find out on generated pictures what a measurement is worth.
+    """Fit the confidence model of an estimator on samples of the generator.
 
-    Each draw is read as it is, and again after its exposure, colour, sharpness, framing and surroundings were changed;
-    what the first reads is the truth of the second. A quarter as many pictures have no face.
+    Each sample is read as it is, and again with another exposure, colour, sharpness, framing and surroundings; the
+    first estimate is the truth for the second. A quarter as many images have no face.
 
     Parameters
     ----------
     reconstruct, aligner, atoms
-        As in `FaceEstimator`; computed where they are.
-    faces : uint8 [N, 3, S, S]
-        Draws of the generator that they were trained on, but which they have not seen; a few hundred are enough.
-    seed
-        Of the disturbances.
-    progress : callable (draws done, draws), optional
+        As in `FaceEstimator`; computed on their own device.
+    samples : uint8 [N, 3, S, S]
+        Of the generator on which they were trained, but not from their training data; a few hundred suffice.
+    config : CalibrationConfig, optional
+    progress : callable (samples done, samples), optional
+
+    Raises
+    ------
+    FaceaugError
+        When no sample is explained by the reconstruction.
     """
-    rng = torch.Generator().manual_seed(seed)
-    truths, gaps, kinds, others = [], [], [], []
-    for start in range(0, len(faces), ESTIMATOR_BATCH_SIZE):
-        clean = at_side(faces[start : start + ESTIMATOR_BATCH_SIZE].float() / 127.5 - 1, CROP_SIDE)
+    config = config or CalibrationConfig()
+    rng = torch.Generator().manual_seed(config.seed)
+    truths, errors, signals, without_face = [], [], [], []
+    for start in range(0, len(samples), ESTIMATOR_BATCH_SIZE):
+        clean = resize_tensor(normalize_pixels(samples[start : start + ESTIMATOR_BATCH_SIZE]), CROP_SIDE)
         whole = torch.ones(len(clean))
-        truth, _, _ = estimate_with_signals(reconstruct, atoms, aligner.framed(clean, whole))
-        off = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_OFF)
-        canvases = photometric_jitter(around(clean, before(torch.zeros(len(clean), 4), off), rng, CANVAS_SIDE), rng)
-        values, signs, _ = estimate_with_signals(reconstruct, atoms, aligner.align(canvases, whole))
-        gap = values - truth
-        gap[:, _ROLL] -= np.degrees(off[:, 3].double().numpy())  # turned on purpose; no part of how faces differ
+        truth, _, _ = estimate_with_signals(reconstruct, atoms, aligner.crop_centre(clean, whole))
+        steps = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_MAX_STEP)
+        windows = undo_steps(torch.zeros(len(clean), 4), steps)
+        canvases = config.jitter(crop_with_surroundings(clean, windows, rng, config.canvas_side), rng)
+        values, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(canvases, whole))
+        error = values - truth
+        error[:, _ROLL] -= np.degrees(steps[:, 3].double().numpy())  # the rotation of the augmentation is no error
         truths.append(truth)
-        gaps.append(gap)
-        kinds.append(signs)
-        empty = canvases[: -(-len(clean) // 4)]
-        change = (exchanged, scrambled, lambda x, rng: backgrounds(len(x), CANVAS_SIDE, rng))[
-            start // ESTIMATOR_BATCH_SIZE % 3
-        ]
-        others.append(
-            estimate_with_signals(reconstruct, atoms, aligner.align(change(empty, rng), whole[: len(empty)]))[1]
-        )
+        errors.append(error)
+        signals.append(batch_signals)
+        empty = _remove_faces(canvases[: -(-len(clean) // 4)], start // ESTIMATOR_BATCH_SIZE, rng)
+        _, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(empty, whole[: len(empty)]))
+        without_face.append(batch_signals)
         if progress:
-            progress(min(start + ESTIMATOR_BATCH_SIZE, len(faces)), len(faces))
+            progress(min(start + ESTIMATOR_BATCH_SIZE, len(samples)), len(samples))
     spread = np.maximum(np.concatenate(truths).std(0), 1e-6)
-    trust = fit_confidence(concatenate_signals(kinds), np.concatenate(gaps), spread, concatenate_signals(others))
-    return FaceEstimator(reconstruct, aligner, trust, atoms)
+    model = fit_confidence(
+        concatenate_signals(signals), np.concatenate(errors), spread, concatenate_signals(without_face)
+    )
+    return FaceEstimator(reconstruct, aligner, model, atoms)
+
+
+def _remove_faces(canvases: Tensor, batch: int, rng: torch.Generator) -> Tensor:
+    """Return canvases without a face, by one of three methods in turn."""
+    if batch % 3 == 0:
+        return shuffle_tiles(canvases, rng)
+    if batch % 3 == 1:
+        return scramble_phases(canvases, rng)
+    return random_backgrounds(len(canvases), canvases.shape[-1], rng)

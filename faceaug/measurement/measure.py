@@ -30,6 +30,7 @@ from faceaug.reconstruction.networks import Reconstructor, network_from_weights
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES
 from faceaug.utils.device import check_device
 from faceaug.utils.images import Rgb, decode
+from faceaug.utils.tensors import as_tensor
 from faceaug.utils.text import nearest
 from faceaug.utils.threads import Progress, map_in_threads
 
@@ -326,7 +327,7 @@ def _measure_columns(
 
     def measure_batch() -> None:
         n = len(rows)
-        batch = torch.from_numpy(canvases[:n]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        batch = as_tensor(canvases[:n])
         measurements = estimator.read(batch, torch.from_numpy(shorter[:n]), aligned=aligned)
         values[rows], confidence[rows] = measurements.values, measurements.confidence
         for row, reason in zip(rows, measurements.refusals, strict=True):

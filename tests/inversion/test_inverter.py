@@ -1,4 +1,4 @@
-"""Inversion on toy faces, whose latents are known: found again, the same in any company, and noise is not a face."""
+"""Inversion of toy faces, whose latents are known."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,11 @@ from faceaug.errors import GeneratorError, IntegrityError
 from faceaug.generators.pool import sample_stream, synthesize_at
 from faceaug.generators.stylegan import initialise
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
-from faceaug.inversion import encoder
-from faceaug.inversion.inverter import Inverter, tile_for, train_inverter
-from faceaug.utils.tensors import at_side
+from faceaug.inversion.encoder import EncoderConfig
+from faceaug.inversion.inverter import Inverter, tile_size_for, train_inverter
+from faceaug.utils.tensors import resize_tensor
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -26,27 +28,26 @@ def as_is(images):
     return images
 
 
-def learnt(generator, steps=40, view=as_is, seed=0):
-    told = []
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(encoder, "POOL", 500)
-        patched.setattr(encoder, "STEPS", steps)
-        patched.setattr(encoder, "BATCH", 24)
-        photographs = at_side(view(synthesize_at(generator, sample_stream(generator, 40, (3,)), 64)), 64)
-        found = train_inverter(generator, view, photographs, seed=seed, progress=lambda *at: told.append(at))
-    assert told == [(k + 1, steps) for k in range(steps)]
-    return found
+def trained(generator, steps=40, view=as_is, seed=0):
+    calls = []
+    config = EncoderConfig(samples=500, steps=steps, batch_size=24)
+    photographs = resize_tensor(view(synthesize_at(generator, sample_stream(generator, 40, (3,)), 64)), 64)
+    inverter = train_inverter(
+        generator, view, photographs, seed=seed, config=config, progress=lambda *call: calls.append(call)
+    )
+    assert calls == [(k + 1, steps) for k in range(steps)]
+    return inverter
 
 
 @pytest.fixture(scope="module")
 def inverter():
-    return learnt(ToyFaces())
+    return trained(ToyFaces())
 
 
-def test_latents_of_draws_are_found_again(inverter, faces):
-    w, pictures = faces
-    guessed, found = inverter(pictures, 0), inverter(pictures)
-    mean_face = inverter.likeness(inverter.drawn(torch.zeros(len(w), w.shape[1])), pictures).numpy()
+def test_latents_of_samples_are_found(inverter, faces):
+    w, images = faces
+    guessed, found = inverter(images, 0), inverter(images)
+    mean_face = inverter.distance(inverter.synthesize(torch.zeros(len(w), w.shape[1])), images).numpy()
     assert (found.error < 0.35 * mean_face).all()
     assert np.median(found.error) < 0.5 * np.median(guessed.error)
     assert np.square(found.w - w).mean() < 0.3 * np.square(w).mean()
@@ -55,13 +56,13 @@ def test_latents_of_draws_are_found_again(inverter, faces):
     assert found.error.dtype == np.float64
 
 
-def test_the_error_is_that_of_the_latent_given(inverter, faces):
+def test_the_error_is_that_of_the_returned_latent(inverter, faces):
     found = inverter(faces[1][:3], 10)
-    again = inverter.likeness(inverter.drawn(torch.from_numpy(found.w)), faces[1][:3])
+    again = inverter.distance(inverter.synthesize(torch.from_numpy(found.w)), faces[1][:3])
     np.testing.assert_allclose(found.error, again.numpy(), rtol=1e-5)
 
 
-def test_company_does_not_change_a_bit(inverter, faces):
+def test_other_photographs_of_a_tile_do_not_change_a_bit(inverter, faces):
     together = inverter(faces[1][:11], 5)
     for rows in ([0], [10, 3], [4, 5, 6, 7, 8, 9, 1, 2, 0]):
         alone = inverter(faces[1][rows], 5)
@@ -69,23 +70,23 @@ def test_company_does_not_change_a_bit(inverter, faces):
         np.testing.assert_array_equal(alone.error, together.error[rows])
 
 
-def test_noise_is_no_face(inverter, faces):
+def test_noise_has_a_larger_error_than_faces(inverter, faces):
     noise = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert inverter(noise).error.min() > 2 * inverter(faces[1]).error.max()
 
 
-def test_pictures_are_compared_as_the_data_set_shows_them(faces):
+def test_images_are_compared_as_the_data_set_shows_them(faces):
     def darker(images):
         return images * 0.5 - 0.2
 
-    inverter = learnt(ToyFaces(), steps=10, view=darker)
+    inverter = trained(ToyFaces(), steps=10, view=darker)
     assert np.median(inverter(darker(faces[1][:8])).error) < 0.3
 
 
-def test_the_same_seed_learns_the_same_and_a_file_keeps_it(inverter, faces, tmp_path):
+def test_the_same_seed_and_a_file_give_the_same_inverter(inverter, faces, tmp_path):
     expected = inverter(faces[1][:3], 3)
     inverter.save(tmp_path / "encoder.safetensors")
-    for other in (learnt(ToyFaces()), Inverter.load(tmp_path / "encoder.safetensors", ToyFaces(), as_is)):
+    for other in (trained(ToyFaces()), Inverter.load(tmp_path / "encoder.safetensors", ToyFaces(), as_is)):
         found = other(faces[1][:3], 3)
         np.testing.assert_array_equal(found.w, expected.w)
         np.testing.assert_array_equal(found.error, expected.error)
@@ -109,26 +110,26 @@ def test_a_generator_without_gradients_is_refused(inverter, faces):
             with torch.no_grad():
                 return super().synthesize(w)
 
-    flat = Inverter(Flat(), as_is, inverter.white, inverter.likeness, inverter.net)
+    flat = Inverter(Flat(), as_is, inverter.white, inverter.distance, inverter.encoder)
     assert len(flat(faces[1][:1], 0).w) == 1
-    with pytest.raises(GeneratorError, match="'toy-faces-20' cannot be inverted: its pictures carry no gradient"):
+    with pytest.raises(GeneratorError, match="'toy-faces-20' cannot be inverted: its images carry no gradient"):
         flat(faces[1][:1], 2)
 
 
-def test_no_photographs_give_nothing(inverter):
+def test_no_photographs_give_no_latents(inverter):
     found = inverter(torch.empty(0, 3, 64, 64))
     assert found.w.shape == (0, 20)
     assert found.error.shape == (0,)
 
 
-def test_large_pictures_are_drawn_one_at_a_time():
-    assert [tile_for(side) for side in (32, 64, 128, 256, 512, 1024)] == [8, 8, 8, 2, 1, 1]
+def test_large_images_are_synthesised_one_at_a_time():
+    assert [tile_size_for(side) for side in (32, 64, 128, 256, 512, 1024)] == [8, 8, 8, 2, 1, 1]
 
 
-def test_networks_carry_a_gradient_back_to_w():
-    """Also where their weights are frozen and pictures are drawn in tiles; of another size than photographs."""
-    generator = initialise(StyleGAN2Config(32, 16, 16, 2), 0, samples=64)
-    inverter, grey = learnt(generator, steps=2), torch.zeros(1, 3, 64, 64)
+def test_gradients_reach_w_through_networks():
+    """Also where weights are frozen and images are synthesised in tiles, at another size than photographs."""
+    generator = initialise(StyleGAN2Config(32, 16, 16, 2), 0, statistics_samples=64)
+    inverter, grey = trained(generator, steps=2), torch.zeros(1, 3, 64, 64)
     found = inverter(grey, 4)
     assert np.isfinite(found.w).all()
     assert found.error[0] < inverter(grey, 0).error[0]

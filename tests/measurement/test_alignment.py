@@ -1,17 +1,17 @@
-"""Alignment: photographs on canvases, a network that learns the way home, and the search that it guides."""
+"""Alignment: photographs on canvases, a trained network, and the search that it guides."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from fake_measurer import PlainFaces, taught_aligner
+from fake_estimator import PlainFaces, taught_aligner
 
 from faceaug.errors import IntegrityError
 from faceaug.generators.pool import sample_pool
 from faceaug.measurement.alignment import Aligner, AlignmentNet, lay_on_canvas, train_alignment
-from faceaug.measurement.alignment_data import around, exchanged, scrambled
-from faceaug.measurement.crops import before
+from faceaug.measurement.alignment_data import crop_with_surroundings, scramble_phases, shuffle_tiles
+from faceaug.measurement.crops import undo_steps
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -30,74 +30,81 @@ def unseen() -> torch.Tensor:
 
 
 def photographs(faces: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Canvases that show the faces off their framing, and the windows that frame them."""
+    """Return canvases that show the faces off their framing, and the windows that frame them."""
     off = (torch.rand(len(faces), 4, generator=rng(seed)) * 2 - 1) * torch.tensor([0.2, 0.2, 0.35, 0.2])
-    return around(faces, before(torch.zeros(len(faces), 4), off), rng(seed + 1), 96), off
+    return crop_with_surroundings(faces, undo_steps(torch.zeros(len(faces), 4), off), rng(seed + 1), 96), off
 
 
-def test_it_brings_unseen_faces_home(aligner, unseen):
-    canvases, home = photographs(unseen, 5)
-    found = aligner.align(canvases, torch.ones(len(canvases)))
-    assert found.images.shape == (48, 3, 64, 64)
-    left = (found.windows - home).abs().median(0).values
-    assert (left < 0.4 * home.abs().median(0).values).all(), left
-    assert left[:2].max() < 0.03
-    pixels = (found.images - unseen)[..., 16:48, 16:48].abs().mean((1, 2, 3))
-    whole = aligner.framed(canvases, torch.ones(len(canvases)))
+@pytest.mark.slow
+def test_it_finds_the_windows_of_unseen_faces(aligner, unseen):
+    canvases, windows = photographs(unseen, 5)
+    faces = aligner.align(canvases, torch.ones(len(canvases)))
+    assert faces.images.shape == (48, 3, 64, 64)
+    error = (faces.windows - windows).abs().median(0).values
+    assert (error < 0.4 * windows.abs().median(0).values).all(), error
+    assert error[:2].max() < 0.03
+    pixels = (faces.images - unseen)[..., 16:48, 16:48].abs().mean((1, 2, 3))
+    whole = aligner.crop_centre(canvases, torch.ones(len(canvases)))
     assert pixels.median() < 0.4 * (whole.images - unseen)[..., 16:48, 16:48].abs().mean((1, 2, 3)).median()
 
 
-def test_a_face_is_told_from_none(aligner, unseen):
+@pytest.mark.slow
+def test_images_without_a_face_have_low_log_odds(aligner, unseen):
     canvases, _ = photographs(unseen, 6)
     whole = torch.ones(len(canvases))
     faces = aligner.align(canvases, whole)
     assert (faces.face > 0).all()
-    for spoilt in (exchanged(canvases, rng(1)), scrambled(canvases, rng(2)), torch.full_like(canvases, -1.0)):
+    for spoilt in (shuffle_tiles(canvases, rng(1)), scramble_phases(canvases, rng(2)), torch.full_like(canvases, -1.0)):
         none = aligner.align(spoilt, whole)
         assert none.face.median() < 0
 
 
-def test_the_mirror_is_found_mirrored(aligner, unseen):
+@pytest.mark.slow
+def test_the_window_in_the_mirror_image_is_the_mirrored_window(aligner, unseen):
     canvases, _ = photographs(unseen[:8], 7)
-    one, two = (aligner.align(part, torch.ones(8)) for part in (canvases, canvases.flip(-1)))
+    one, two = (aligner.align(images, torch.ones(8)) for images in (canvases, canvases.flip(-1)))
     torch.testing.assert_close(two.windows, one.windows * torch.tensor([-1.0, 1, 1, -1]), atol=1e-4, rtol=0)
     torch.testing.assert_close(two.images, one.images.flip(-1), atol=1e-3, rtol=0)
     torch.testing.assert_close(two.face, one.face, atol=1e-3, rtol=0)
 
 
-def test_framed_takes_the_square_of_the_shorter_side(aligner):
+@pytest.mark.slow
+def test_the_central_square_has_the_shorter_side(aligner):
     picture = np.zeros((60, 120, 3), np.uint8)
     picture[:, 30:90] = 255
     canvas, shorter = lay_on_canvas(picture, 96)
     x = torch.from_numpy(canvas).permute(2, 0, 1)[None].float() / 127.5 - 1
     assert shorter == 0.5
-    found = aligner.framed(x, torch.tensor([shorter]))
-    assert found.images[..., 3:-3].min() > 0.99
-    assert found.windows[0].tolist() == pytest.approx([0, 0, np.log(0.5), 0])
+    faces = aligner.crop_centre(x, torch.tensor([shorter]))
+    assert faces.images[..., 3:-3].min() > 0.99
+    assert faces.windows[0].tolist() == pytest.approx([0, 0, np.log(0.5), 0])
 
 
-def test_training_repeats_and_tells_its_progress():
-    told, faces = [], sample_pool(PlainFaces(), 8, 0).images
+@pytest.mark.slow
+def test_training_is_repeatable_and_reports_progress():
+    calls, faces = [], sample_pool(PlainFaces(), 8, 0).images
     one, two, other = (
-        train_alignment(faces, steps=2, batch=4, seed=seed, progress=lambda *call: told.append(call))
+        train_alignment(faces, steps=2, batch_size=4, seed=seed, progress=lambda *call: calls.append(call))
         for seed in (3, 3, 4)
     )
     assert all(torch.equal(one.state()[name], two.state()[name]) for name in one.state())
     assert any(not torch.equal(one.state()[name], other.state()[name]) for name in one.state())
-    assert [call[:2] for call in told[:2]] == [(1, 2), (2, 2)]
-    assert all(np.isfinite(call[2]) for call in told)
+    assert [call[:2] for call in calls[:2]] == [(1, 2), (2, 2)]
+    assert all(np.isfinite(call[2]) for call in calls)
 
 
-def test_it_is_small():
+def test_the_network_is_small():
     assert sum(p.numel() for p in AlignmentNet().parameters()) <= 500_000
 
 
-def test_it_travels_as_tensors(aligner, unseen):
+@pytest.mark.slow
+def test_its_state_restores_it(aligner, unseen):
     again = Aligner.from_state(aligner.state())
-    for one, two in zip(aligner.look(unseen), again.look(unseen), strict=True):
+    for one, two in zip(aligner.predict_steps(unseen), again.predict_steps(unseen), strict=True):
         assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["missing", "extra", "shape", "nan"])
 def test_damaged_weights_are_refused(aligner, damage):
     state = aligner.state()
@@ -118,13 +125,13 @@ def test_damaged_weights_are_refused(aligner, damage):
 )
 def test_photographs_of_any_shape_fit_the_canvas(height, width, shorter):
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    canvas, found = lay_on_canvas(picture, 96)
+    canvas, half = lay_on_canvas(picture, 96)
     assert canvas.shape == (96, 96, 3)
     assert canvas.dtype == np.uint8
-    assert found == pytest.approx(shorter, abs=0.02)
+    assert half == pytest.approx(shorter, abs=0.02)
 
 
-def test_outside_of_the_photograph_its_border_repeats():
+def test_the_border_is_repeated_outside_the_photograph():
     canvas, _ = lay_on_canvas(np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8), 96)
     assert (canvas[:24] == canvas[24]).all()
     assert (canvas[72:] == canvas[71]).all()
