@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     schedule = TrainingSchedule(
         steps,
         options.seconds,
-        resume=(options.work / checkpoints.CHECKPOINT).exists(),
+        resume=(options.work / checkpoints.CHECKPOINT_FILE).exists(),
         snapshot_every=max(1, steps // 40),
     )
     curve = FrechetCurve(real[: max(MIN_EVALUATION_IMAGES, options.samples // 10)], features, device)

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from _record import environment, write_result
 from faceaug.synthesis.setup import ATOMS_STAY
-from pose_regressor import ANGLES, Floats, PoseRegressor, generated_images, load_pose_regressor
 from numpy.typing import NDArray
+from pose_regressor import ANGLES, Floats, PoseRegressor, generated_images, load_pose_regressor
 from torch import Tensor
 
 from faceaug.discovery.fit import SCALAR_UNITS, mirror_averaged_factors, scalar_factors, stack_maps

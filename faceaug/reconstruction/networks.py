@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from faceaug.errors import IntegrityError
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import resize_tensor
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -111,7 +111,7 @@ class Reconstructor(nn.Module):
 
     def forward(self, images: Tensor) -> FaceFactors:
         """Return the factors of images of any side; they are resized to the network's own."""
-        return self.decode(self.encoder.code(self.encoder.grid(at_side(images, self.side))))
+        return self.decode(self.encoder.code(self.encoder.grid(resize_tensor(images, self.side))))
 
     def with_confidence(self, images: Tensor) -> tuple[FaceFactors, Tensor]:
         """Return the factors and the expected errors of the rendered image, which weigh the losses.

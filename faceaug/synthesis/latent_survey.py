@@ -26,7 +26,7 @@ from faceaug.synthesis.editing.closed_loop import distance
 from faceaug.synthesis.editing.readout import FaceReader
 from faceaug.utils.files import atomic
 from faceaug.utils.tensors import as_tensor
-from faceaug.utils.threads import StageProgress, in_order
+from faceaug.utils.threads import StageProgress, map_in_order
 from faceaug.utils.typing import Floats
 
 SURVEY_BLOCK = 64
@@ -209,7 +209,7 @@ def survey(
 
     latents, readings, remoteness = [], [], []
     with ThreadPoolExecutor(workers) as pool:
-        for block, (w, read, remote) in enumerate(in_order(pool, read_block, iter(range(blocks)), 2 * workers)):
+        for block, (w, read, remote) in enumerate(map_in_order(pool, read_block, iter(range(blocks)), 2 * workers)):
             if not np.isfinite(read).all():
                 raise GeneratorError(
                     f"the generator {generator.name!r} makes pictures that cannot be read: they hold NaN"

@@ -74,7 +74,7 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     return pixels
 
 
-def at_side(images: Tensor, side: int) -> Tensor:
+def resize_tensor(images: Tensor, side: int) -> Tensor:
     """Resize images: averaged over areas where they get smaller, bilinear where they get larger.
 
     Parameters

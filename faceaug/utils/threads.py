@@ -20,7 +20,7 @@ R = TypeVar("R")
 _BLOCK_SIZE = 64  # images per task, so that the cost of submitting a task is small
 
 
-def in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterator[T], ahead: int) -> Iterator[R]:
+def map_in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterator[T], ahead: int) -> Iterator[R]:
     """Yield work(item) for each item, in their order.
 
     Parameters

@@ -154,7 +154,9 @@ def test_a_header_that_does_not_fit_is_refused(tmp_path, header):
 def test_another_version_is_refused_with_what_was_found_what_is_read_and_what_to_do(tmp_path):
     path = tmp_path / "classifier.safetensors"
     save_file({}, str(path), metadata={"faceaug": json.dumps({"format": "faceaug-probe", "version": 1})})
-    said = r"of the format 'faceaug-probe', version 1; faceaug-classifier, version 1, is read: run again without --resume"
+    said = (
+        "of the format 'faceaug-probe', version 1; faceaug-classifier, version 1, is read: run again without --resume"
+    )
     with pytest.raises(IntegrityError, match=said):
         Classifier.load(path)
 

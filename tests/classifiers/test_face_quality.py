@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fakes import ToyFaces, as_bytes
+from fakes import ToyFaces
 from torch.nn import functional
 
 from faceaug.classifiers.config import ClassifierConfig
@@ -16,14 +16,14 @@ from faceaug.classifiers.face_quality import (
     train_face_quality,
     warp_faces,
 )
-from faceaug.utils.tensors import as_tensor
+from faceaug.utils.tensors import as_tensor, to_uint8
 
 
 def toys(n, stretch, seed):
     """Toy faces of 32 px at `stretch` times their distance from the mean."""
     generator = ToyFaces()
     w = torch.from_numpy(generator.draw(n, seed)) * stretch
-    return as_bytes(functional.avg_pool2d(generator.synthesize(w), 2))
+    return to_uint8(functional.avg_pool2d(generator.synthesize(w), 2))
 
 
 def rng(seed=0):

@@ -17,6 +17,7 @@ from faceaug.classifiers.classifier import Calibration, Classifier, Task, new_ne
 from faceaug.generators.base import in_tiles, sample_z
 from faceaug.latents.directions import Directions
 from faceaug.utils.images import Codec, encode
+from faceaug.utils.tensors import to_uint8
 from faceaug.utils.typing import Floats
 
 
@@ -57,8 +58,8 @@ class FakeGenerator:
 class BlockGenerator(FakeGenerator):
     """Each coordinate of w is the grey of one of 4x4 blocks: a reading that is linear in w is linear by construction.
 
-    With `bend` the image shows w + bend * sin(w) instead, which is monotone for |bend| < 1 and not linear. Beyond +-RANGE
-    the grey saturates: values there cannot be reached.
+    With `bend` the image shows w + bend * sin(w) instead, which is monotone for |bend| < 1 and not linear. Beyond
+    +-RANGE the grey saturates: values there cannot be reached.
     """
 
     BLOCKS = 4
@@ -209,7 +210,7 @@ def write_toy_dataset(folder: Path, n: int = 200, *, codec: Codec = "png", seed:
     generator = ToyFaces()
     w = generator.draw(3 * n, seed)
     w = w[np.abs(w[:, generator.BAR] - 0.7) > 0.3][:n]  # no bar that is only half there
-    pictures = as_bytes(generator.synthesize(torch.from_numpy(w)))
+    pictures = to_uint8(generator.synthesize(torch.from_numpy(w)))
     images = folder / "images"
     images.mkdir(parents=True)
     suffix = "jpg" if codec == "jpeg" else codec
@@ -221,11 +222,6 @@ def write_toy_dataset(folder: Path, n: int = 200, *, codec: Codec = "png", seed:
     labels = folder / "labels.csv"
     labels.write_text("\n".join(rows) + "\n")
     return images, labels
-
-
-def as_bytes(images: Tensor) -> NDArray[np.uint8]:
-    """Return images [N, 3, H, W] in [-1, 1] as uint8 [N, H, W, 3]."""
-    return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def signs(n: int, seed: int, side: int = 32) -> tuple[NDArray[np.uint8], NDArray[np.int64], Floats]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import BlockGenerator, as_bytes, block_reader
+from fakes import BlockGenerator, block_reader
 from safetensors.numpy import load_file, save_file
 
 from faceaug.errors import GeneratorError, IntegrityError
@@ -16,6 +16,7 @@ from faceaug.synthesis import latent_survey as surveys
 from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.latent_survey import SURVEY_BLOCK, SURVEY_FILE, LatentSurvey, RealFaces, survey
+from faceaug.utils.tensors import to_uint8
 
 
 def test_samples_are_those_of_their_seeds():
@@ -234,7 +235,7 @@ def test_a_cell_is_lit_as_its_own_faces_where_there_are_enough():
 
 def test_real_faces_are_read_by_the_held_out_classifier(monkeypatch):
     generator = BlockGenerator(6, resolution=64)
-    arrays = as_bytes(generator.synthesize(torch.from_numpy(generator.draw(50))))
+    arrays = to_uint8(generator.synthesize(torch.from_numpy(generator.draw(50))))
     faces = RealFaces.from_thumbnails(MeanClassifier(), arrays, np.arange(50) % 3, 0)
     x = torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
     raw = MeanClassifier().read(x)[1]

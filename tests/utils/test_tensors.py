@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.utils.tensors import as_tensor, at_side, normalize_pixels, quantize_pixels, thumbnails, to_uint8
+from faceaug.utils.tensors import as_tensor, normalize_pixels, quantize_pixels, resize_tensor, thumbnails, to_uint8
 
 EVERY_PIXEL_VALUE = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
 
@@ -44,6 +44,6 @@ def test_thumbnails_are_small_copies():
 
 def test_smaller_sides_are_means_and_larger_ones_are_interpolated():
     images = torch.arange(16.0).view(1, 1, 4, 4)
-    assert torch.equal(at_side(images, 2)[0, 0], torch.tensor([[2.5, 4.5], [10.5, 12.5]]))
-    assert at_side(images, 4) is images
-    assert at_side(images, 8).shape == (1, 1, 8, 8)
+    assert torch.equal(resize_tensor(images, 2)[0, 0], torch.tensor([[2.5, 4.5], [10.5, 12.5]]))
+    assert resize_tensor(images, 4) is images
+    assert resize_tensor(images, 8).shape == (1, 1, 8, 8)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.utils.threads import in_order
+from faceaug.utils.threads import map_in_order
 
 
 @settings(max_examples=40, deadline=None)
@@ -31,7 +31,7 @@ def test_results_come_in_order_and_never_too_many_are_under_way(count, ahead, wo
 
     found = []
     with ThreadPoolExecutor(workers) as pool:
-        for result in in_order(pool, work, items(), ahead):
+        for result in map_in_order(pool, work, items(), ahead):
             most = max(most, len(taken) - len(found))
             found.append(result)
     assert found == [i * i for i in range(count)]
@@ -46,7 +46,7 @@ def test_an_exception_is_raised_in_its_place():
 
     found = []
     with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="of the third"):  # noqa: PT012
-        for result in in_order(pool, work, iter(range(9)), 4):
+        for result in map_in_order(pool, work, iter(range(9)), 4):
             found.append(result)
     assert found == [0, 1, 2]
 
@@ -63,7 +63,7 @@ def test_items_are_drawn_late_enough_to_depend_on_results():
             yield i
 
     with ThreadPoolExecutor(2) as pool:
-        for result in in_order(pool, lambda i: i, items(), 3):
+        for result in map_in_order(pool, lambda i: i, items(), 3):
             if result == 5:
                 full.append(True)
     assert len(begun) <= 5 + 1 + 3

@@ -20,7 +20,7 @@ from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, semantics_of
 from faceaug.reconstruction.training import losses
 from faceaug.reconstruction.training.augmentation import degrade, sample_augmentation
-from faceaug.utils.tensors import at_side, normalize_pixels
+from faceaug.utils.tensors import normalize_pixels, resize_tensor
 from faceaug.utils.training.train_loop import descend, rng_of
 
 FLIPPED_WEIGHT, MIRROR_WEIGHT, ROUGHNESS_WEIGHT, ANCHOR_WEIGHT = 0.5, 0.1, 10.0, 0.3
@@ -242,7 +242,7 @@ class FinetuneTrainer:
     @torch.no_grad()
     def _errors(self, network: Reconstructor, images: Tensor) -> Tensor:
         """Return the mean absolute error [N] of each rendered image."""
-        images = at_side(normalize_pixels(images.to(self.device)), network.side)
+        images = resize_tensor(normalize_pixels(images.to(self.device)), network.side)
         factors: FaceFactors = network(images)
         rendering = render(factors.albedo, factors.depth, factors.light, factors.view)
         error = (rendering.image - images).abs().mean(1, keepdim=True)

@@ -18,7 +18,7 @@ from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.training.losses import roughness
 from faceaug.reconstruction.training.symmetry import MirrorSplit
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import resize_tensor
 from faceaug.utils.training.train_loop import descend, rng_of
 
 DEPTH_GRID = 12
@@ -149,7 +149,7 @@ class LinearTrainer:
         remaining = (self.steps - self.step) / self.steps
         self.adam.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, (self.step + 1) / WARMUP_STEPS, 3 * remaining)
         rows = torch.randint(len(self.pool), (BATCH_SIZE,), generator=rng_of(self.seed, 0x11, self.step))
-        images = at_side(self.pool.float_images(rows, self.device), self.model.side)
+        images = resize_tensor(self.pool.float_images(rows, self.device), self.model.side)
         factors = self.model(self.u[rows].to(self.device))
         rendering = render(factors.albedo, factors.depth, factors.light, factors.view)
         visible = rendering.mask[:, None].float()

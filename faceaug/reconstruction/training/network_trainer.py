@@ -29,7 +29,7 @@ from faceaug.reconstruction.training.linear_init import LinearFace
 from faceaug.reconstruction.training.perceptual import LatentReader, PerceptualFeatures
 from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 from faceaug.reconstruction.training.symmetry import MirrorSplit
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import resize_tensor
 from faceaug.utils.training.train_loop import descend, rng_of
 
 DISTIL_LEARNING_RATE, LEARNING_RATE = 1e-3, 2e-4
@@ -84,7 +84,7 @@ class NetworkTrainer:
         network.encoder.load_state_dict(reader.encoder.state_dict())
         self.network = channels_last(network, self.device)
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        samples = at_side(pool.float_images(slice(0, 256), self.device), schedule.side)
+        samples = resize_tensor(pool.float_images(slice(0, 256), self.device), schedule.side)
         self.features = PerceptualFeatures(reader.to(self.device), samples)
         self.regressor = LatentRegressor(self.u.shape[1], schedule.refit_every * schedule.batch_size)
         if self.linear is not None and schedule.uses_pairs:
@@ -105,7 +105,7 @@ class NetworkTrainer:
         """Train on one batch; return the loss and its terms."""
         rng = rng_of(self.schedule.seed, 0x13, self.step)
         rows = torch.randint(len(self.pool), (self.schedule.batch_size,), generator=rng)
-        clean = at_side(self.pool.float_images(rows, self.device), self.schedule.side)
+        clean = resize_tensor(self.pool.float_images(rows, self.device), self.schedule.side)
         augmentation = sample_augmentation(len(rows), rng, self.device)
         targets = augmentation.apply_to_images(clean)
         inputs = degrade(targets, rng)
@@ -126,8 +126,8 @@ class NetworkTrainer:
         assert self.linear is not None
         with torch.no_grad():
             factors = self.linear(u)
-        depth = at_side(factors.depth[:, None], self.schedule.side)[:, 0]
-        return FaceFactors(depth, at_side(factors.albedo, self.schedule.side), factors.light, factors.view)
+        depth = resize_tensor(factors.depth[:, None], self.schedule.side)[:, 0]
+        return FaceFactors(depth, resize_tensor(factors.albedo, self.schedule.side), factors.light, factors.view)
 
     def _distillation_loss(self, inputs: Tensor, expected: FaceFactors) -> Tensor:
         """Return the distance of the factors of images and of their mirror images to the expected ones."""

@@ -18,7 +18,7 @@ from faceaug.generators.pool import SamplePool
 from faceaug.reconstruction.networks import CODE_WIDTH, Encoder, channels_last, initialize_weights
 from faceaug.reconstruction.training.augmentation import degrade, sample_augmentation
 from faceaug.reconstruction.training.symmetry import MirrorSplit
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import resize_tensor
 from faceaug.utils.training.train_loop import descend, rng_of
 
 BATCH_SIZE, LEARNING_RATE = 64, 1e-3
@@ -84,7 +84,7 @@ class LatentTrainer:
         rng = rng_of(self.seed, 0x12, self.step)
         self.adam.param_groups[0]["lr"] = LEARNING_RATE * min(1.0, 3 * (self.steps - self.step) / self.steps)
         rows = torch.randint(len(self.pool), (BATCH_SIZE,), generator=rng)
-        images = at_side(self.pool.float_images(rows, self.device), self.side)
+        images = resize_tensor(self.pool.float_images(rows, self.device), self.side)
         images = degrade(sample_augmentation(BATCH_SIZE, rng, self.device).apply_to_images(images), rng)
         loss = F.mse_loss(self.model(images), self.u[rows].to(self.device))
         descend(self.adam, loss)

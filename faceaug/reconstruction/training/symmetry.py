@@ -17,7 +17,7 @@ from faceaug.generators.base import Generator
 from faceaug.generators.pool import POOL_BLOCK_SIZE, SamplePool
 from faceaug.latents.regression import StreamingRegression
 from faceaug.latents.whitening import Whitening, whitening
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import resize_tensor
 from faceaug.utils.typing import Floats
 
 ODD_DIRECTIONS = 8
@@ -96,7 +96,7 @@ def mirror_split(
     regression = StreamingRegression(white.width, 3 * side * side)
     for start in range(0, len(pool), POOL_BLOCK_SIZE):
         rows = slice(start, start + POOL_BLOCK_SIZE)
-        regression.update(white.white(pool.w[rows]), at_side(pool.float_images(rows), side).flatten(1))
+        regression.update(white.white(pool.w[rows]), resize_tensor(pool.float_images(rows), side).flatten(1))
     slopes = regression.solve().B.reshape(3, side, side, white.width)
     if not np.abs(slopes).max() > 0:
         raise GeneratorError(f"the images of {generator.name!r} do not change with w: it has no directions")

@@ -46,7 +46,7 @@ from faceaug.synthesis.estimate import RunEstimate, rerender_estimate
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import kept_labels, rerender_columns
 from faceaug.utils.images import Codec, ImageInfo, crop_to_aspect, decode, decode_with_info, resize
-from faceaug.utils.tensors import as_tensor
+from faceaug.utils.tensors import as_tensor, to_uint8
 from faceaug.utils.typing import Floats
 
 RERENDER_BLOCK = 16
@@ -294,7 +294,7 @@ class RerenderEngine:
         photograph, before = attempts.photographs[k], attempts.before
         warp = _warp_for(before.factors[k : k + 1], attempts.goals, change)
         decoded, _ = self._decoded(photograph.row, photograph.data)
-        pixels = torch.from_numpy(decoded).permute(2, 0, 1)[None].float() / 127.5 - 1
+        pixels = as_tensor(decoded)[None]
         extent = torch.tensor([canvas_extent(*photograph.size)])
         turned = apply_warp(pixels, warp, extent, before.faces.windows[k : k + 1])
         image, stored = self._stored(turned, photograph.quality)
@@ -313,7 +313,7 @@ class RerenderEngine:
 
     def _stored(self, turned: Tensor, quality: int | None) -> tuple[NDArray[np.uint8] | bytes, NDArray[np.uint8]]:
         """Return what of a picture [1, 3, H, W] is kept, and what a reader of the shard will see: uint8 [H, W, 3]."""
-        image = ((turned[0] + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
+        image = to_uint8(turned[0])
         if self._codec is None:
             return image, image
         data = encoded(image, self._codec, quality)
