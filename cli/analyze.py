@@ -25,11 +25,11 @@ from .terminal.console import Console
 
 if TYPE_CHECKING:
     from faceaug.datasets.dataset import FaceDataset
-    from faceaug.explain.explain import Explanation
+    from faceaug.explain.explanation import Explanation
     from faceaug.latents.bundle import Bundle
 
 
-@click.command(short_help="Count faces in cells; measure the imbalance.")
+@click.command()
 @dataset_options
 @by_option
 @click.option(
@@ -84,7 +84,7 @@ def analyze(**options: Any) -> None:
 
 def _explain(options: dict[str, Any], console: Console) -> None:
     """Show the parts of the face that carry attributes, and the counts by --by if it was given."""
-    from faceaug.explain.explain import columns_for, explain, face_of
+    from faceaug.explain.explain import ExplainConfig, columns_for, explain, face_of
     from faceaug.utils.files import check_writable
 
     file, attributes = options["explain_map"], list(options["explain"])
@@ -103,7 +103,7 @@ def _explain(options: dict[str, Any], console: Console) -> None:
         counted = _selected_split(dataset, options)
         analysis = count(counted, list(options["by"]), minimum=options["minimum"], reference=reference)
         text, facts = [analysis.to_text()], analysis.to_dict()
-    explanations = explain(dataset, attributes, bundle, use_splits=options["split"] is None)
+    explanations = explain(dataset, attributes, bundle, ExplainConfig(use_splits=options["split"] is None))
     if file is not None:
         _write_map(file, explanations, bundle)
         console.remark(f"The maps were written to {file}.")
@@ -122,11 +122,11 @@ def _selected_split(dataset: FaceDataset, options: dict[str, Any]) -> FaceDatase
 
 
 def _write_map(file: Path, explanations: list[Explanation], bundle: Bundle) -> None:
-    from faceaug.explain.figure import explanation_picture
+    from faceaug.explain.figure import draw_explanations
     from faceaug.utils.files import write_bytes
     from faceaug.utils.images import encode
 
-    write_bytes(file, encode(explanation_picture(explanations, bundle), "png"))
+    write_bytes(file, encode(draw_explanations(explanations, bundle), "png"))
 
 
 def _read_reference(path: Path | None) -> Any:

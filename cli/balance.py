@@ -47,7 +47,7 @@ _OF_A_PLAN = {
 _SETTINGS = tuple(name for name in RunConfig.model_fields if name not in {*SHARED_SETTINGS, "thresholds"})
 
 
-@click.command(short_help="Make the faces, check each, write them.")
+@click.command()
 @dataset_options
 @by_option
 @plan_options

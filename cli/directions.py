@@ -1,4 +1,4 @@
-"""`faceaug directions`: what a file of directions holds, and an atlas of what each does."""
+"""`faceaug directions`: the contents of a file of directions, and an atlas of their effects."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from faceaug.latents.directions import Directions
 
 
-@click.group(short_help="Look at directions: what changes along the latents of a generator.")
+@click.group()
 def directions() -> None:
-    """Look at directions, the semantics that were found along the latents of a generator.
+    """Look at directions: semantics that vary along the latents of a generator.
 
     \b
     Example:
@@ -29,33 +29,40 @@ def directions() -> None:
 @click.argument("file", metavar="FILE", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def show(file: Path, as_json: bool) -> None:
-    """List every semantic: its kind, unit, how linear it is (R²), its region, and the range seen over draws.
+    """List every semantic: its kind, unit, region, R² of its direction, and its range over samples.
 
     \b
     Example:
       faceaug directions show directions.safetensors
     """
-    from faceaug.latents.bundle import has_face, read_bundle
+    from faceaug.latents.bundle import is_bundle, read_bundle
     from faceaug.latents.directions import read_directions
 
-    bundle = read_bundle(file) if has_face(file) else None
-    found = bundle.directions if bundle else read_directions(file)
+    bundle = read_bundle(file) if is_bundle(file) else None
+    directions = bundle.directions if bundle else read_directions(file)
     facts = {
-        "generator": found.generator,
+        "generator": directions.generator,
         "generator_name": bundle.generator_name if bundle else "",
         "reconstruction": bundle.reconstruction if bundle else "",
         "made_by": bundle.made_by if bundle else "",
-        "semantics": _semantics(found, bundle),
+        "semantics": _semantics(directions, bundle),
     }
     Console(as_json=as_json).show(_text(facts), facts)
 
 
 @directions.command()
 @click.argument("file", metavar="FILE", type=PATH)
-@click.option("-o", "--output", "out", metavar="FOLDER", type=PATH, required=True, help="Where the atlas goes.")
+@click.option(
+    "-o", "--output", "out", metavar="FOLDER", type=PATH, required=True, help="The folder to write the atlas to."
+)
 @click.option("--generator", metavar="NAME", help="The generator.  [default: the one that the file names]")
 @click.option(
-    "--faces", metavar="N", type=click.IntRange(1, 32), default=4, show_default=True, help="Faces that are edited."
+    "--faces",
+    metavar="N",
+    type=click.IntRange(1, 32),
+    default=4,
+    show_default=True,
+    help="Faces on which each direction is shown.",
 )
 @click.option(
     "--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the faces."
@@ -63,7 +70,7 @@ def show(file: Path, as_json: bool) -> None:
 @click.option("--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda ...")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks.")
 def atlas(file: Path, out: Path, generator: str | None, faces: int, seed: int, device: str, quiet: bool) -> None:
-    """Draw what each direction does: several faces from -3 to +3 standard deviations, and its map on the mean face.
+    """Render the effect of each direction: faces from -3 to +3 standard deviations, and its map on the mean face.
 
     \b
     Example:
@@ -78,26 +85,26 @@ def atlas(file: Path, out: Path, generator: str | None, faces: int, seed: int, d
     if not name:
         raise click.UsageError(f"{file} does not name its generator; give it as --generator NAME")
     console = Console(quiet=quiet)
-    with console.counter("drawing", "direction", len(bundle.directions.names)) as progress:
+    with console.counter("rendering", "direction", len(bundle.directions.names)) as progress:
         page = write_atlas(bundle, load_generator(name, device), out, faces=faces, seed=seed, progress=progress)
     console.remark(f"The atlas is in {page}")
 
 
-def _semantics(found: Directions, bundle: Bundle | None) -> list[dict[str, Any]]:
-    """Return a line for each semantic; region, its share and the range seen are None where they are not known."""
+def _semantics(directions: Directions, bundle: Bundle | None) -> list[dict[str, Any]]:
+    """Return a line per semantic; region, its share and the range are None where the file does not hold them."""
     lines = []
-    for k, name in enumerate(found.names):
-        place = bundle.region(name) if bundle else None
+    for k, name in enumerate(directions.names):
+        region = bundle.region(name) if bundle else None
         lines.append(
             {
                 "name": name,
-                "kind": found.kinds[k],
-                "unit": found.units[k],
-                "r2": float(found.r2[k]),
-                "spread": float(found.spread[k]),
-                "region": place[0] if place else None,
-                "region_share": place[1] if place else None,
-                "seen": [float(edge) for edge in bundle.seen[k]] if bundle else None,
+                "kind": directions.kinds[k],
+                "unit": directions.units[k],
+                "r2": float(directions.r2[k]),
+                "spread": float(directions.spread[k]),
+                "region": region[0] if region else None,
+                "region_share": region[1] if region else None,
+                "seen": [float(edge) for edge in bundle.ranges[k]] if bundle else None,
             }
         )
     return lines
@@ -108,9 +115,9 @@ def _text(facts: dict[str, Any]) -> str:
 
     rows = []
     for line in facts["semantics"]:
-        place = f"{line['region']} {100 * line['region_share']:.0f}%" if line["region"] else ""
-        seen = f"{number(line['seen'][0])} to {number(line['seen'][1])}" if line["seen"] else ""
-        rows.append([line["name"], line["kind"], line["unit"], place, f"{line['r2']:.2f}", seen])
+        region = f"{line['region']} {100 * line['region_share']:.0f}%" if line["region"] else ""
+        values = f"{number(line['seen'][0])} to {number(line['seen'][1])}" if line["seen"] else ""
+        rows.append([line["name"], line["kind"], line["unit"], region, f"{line['r2']:.2f}", values])
     head = [
         clip(f"{label}: {facts[key]}", 200)
         for label, key in (
@@ -121,4 +128,4 @@ def _text(facts: dict[str, Any]) -> str:
         )
         if facts[key]
     ]
-    return "\n".join([*head, *render_table(("semantic", "kind", "unit", "region", "R²", "range seen"), rows, left=4)])
+    return "\n".join([*head, *render_table(("semantic", "kind", "unit", "region", "R²", "range"), rows, left=4)])

@@ -11,7 +11,7 @@ from .options import PATH
 from .terminal.console import Console
 
 
-@click.command(short_help="Write the faces as image files.")
+@click.command()
 @click.argument("out", metavar="OUT", type=PATH)
 @click.option("--to", "kind", type=click.Choice(["imagefolder"]), required=True, help="One folder of images per class.")
 @click.option(

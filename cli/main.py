@@ -6,6 +6,7 @@ that help is quick.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -16,28 +17,43 @@ import click
 import faceaug
 from faceaug.errors import FaceaugError, UsageError
 
-from .analyze import analyze
-from .balance import balance
-from .directions import directions
-from .discover import discover
-from .export import export
-from .generator.commands import generator
-from .measure import measure
-from .plan import plan
 from .terminal.interrupt import INTERRUPTED_STATUS
-from .verify import verify
 
 _FAILURE_STATUS, _USAGE_STATUS = 1, 2
 
 
-class _InOrder(click.Group):
-    """Lists the commands in the order in which they were added."""
+_COMMANDS = {
+    "analyze": (".analyze", "Count faces in cells; measure the imbalance."),
+    "plan": (".plan", "Decide how many faces to synthesize in each cell."),
+    "balance": (".balance", "Make the faces, check each, write them."),
+    "verify": (".verify", "Read an output folder completely; report damage."),
+    "export": (".export", "Write the faces as image files."),
+    "measure": (".measure", "Measure pose and light on photographs, without labels."),
+    "generator": (".generator.commands", "Inspect, sample, import, train and evaluate generators."),
+    "discover": (".discover", "Find yaw, light and the parts of a face in a generator, without labels."),
+    "directions": (".directions", "Look at directions: what changes along the latents of a generator."),
+}
+"""By command, in the order of help: the module that holds it under its own name, and its line in the list."""
+
+
+class _LazyGroup(click.Group):
+    """Imports a command when it is used, so that the list of commands is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(_COMMANDS[cmd_name][0], __package__), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(faceaug.__version__, prog_name="faceaug")
 def cli() -> None:
     """Balance face data sets with synthetic faces that are checked one by one.
@@ -49,10 +65,6 @@ def cli() -> None:
       faceaug balance faces/ --labels labels.csv --plan plan.json -o out/
       faceaug verify  out/
     """
-
-
-for command in (analyze, plan, balance, verify, export, measure, generator, discover, directions):
-    cli.add_command(command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

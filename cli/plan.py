@@ -11,7 +11,7 @@ from .options import PATH, by_option, dataset_options, make_plan, output_options
 from .terminal.console import Console
 
 
-@click.command(short_help="Decide how many faces to synthesise in each cell.")
+@click.command()
 @dataset_options
 @by_option
 @plan_options

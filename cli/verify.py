@@ -10,7 +10,7 @@ from .options import PATH
 from .terminal.console import Console
 
 
-@click.command(short_help="Read an output folder completely; report damage.")
+@click.command()
 @click.argument("out", metavar="OUT", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print problems only.")

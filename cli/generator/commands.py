@@ -27,7 +27,7 @@ _device = click.option(
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks.")
 
 
-@click.group(short_help="Inspect, sample, import, train and evaluate generators.")
+@click.group()
 def generator() -> None:
     """Inspect, sample, import, train and evaluate generators, the networks that synthesise faces.
 

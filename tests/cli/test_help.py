@@ -21,8 +21,9 @@ def commands() -> Iterator[tuple[str, click.Command]]:
     def walk(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
         yield name, command
         if isinstance(command, click.Group):
-            for child, found in command.commands.items():
-                yield from walk(f"{name} {child}", found)
+            context = click.Context(command)
+            for child in command.list_commands(context):
+                yield from walk(f"{name} {child}", command.get_command(context, child))
 
     return walk("faceaug", cli)
 
