@@ -59,15 +59,16 @@ def create_engine(request: RunRequest) -> Engine:
     generator = loaded_generator(config)
     _check_generator(config, generator)
     learned = _learned_directions(request, generator)
-    if request.plan.total:
-        tasks_of(
-            request.dataset.table, list(request.axes)
-        )  # what cannot be learnt is refused before anything is written
+    engine: Engine
     if config.from_real:
         from faceaug.synthesis.engines.inversion_edit import InversionEngine
 
-        return InversionEngine(request, generator, learned)
-    return LatentEditEngine(request, generator, learned)
+        engine = InversionEngine(request, generator, learned)
+    else:
+        engine = LatentEditEngine(request, generator, learned)
+    if request.plan.total:  # what cannot be learnt is refused before anything is written
+        tasks_of(request.dataset.table, list(request.axes))
+    return engine
 
 
 def loaded_generator(config: RunConfig) -> Generator:
