@@ -53,7 +53,7 @@ def taught_aligner() -> Aligner:
 
 
 def reconstruct(images: Tensor) -> FaceFactors:
-    """Read an image that is brighter to the right as a face turned and lit to the right, flat and with itself as albedo.
+    """Read an image that is brighter to the right as a flat face, turned and lit to the right, whose albedo it is.
 
     Nothing of an image that is much more red than green is explained.
     """

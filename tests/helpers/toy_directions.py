@@ -12,7 +12,7 @@ from faceaug.reconstruction.semantics import FACTOR_NAMES, FACTOR_UNITS
 
 
 class ToyPoseLightReader:
-    """Reads coordinates of toy faces exactly, in place of a `PoseLightReader`: yaw is the spot, light_x coordinate 4."""
+    """Reads coordinates of toy faces exactly, as a `PoseLightReader` would: yaw is the spot, light_x coordinate 4."""
 
     names, units = FACTOR_NAMES, tuple(FACTOR_UNITS.values())
     sigma = np.full(len(FACTOR_NAMES), 0.1)

@@ -35,7 +35,7 @@ def toy_dataset(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def toy_models(toy_dataset, tmp_path_factory: pytest.TempPathFactory, module_quick):
-    """What is fitted for a run on toy faces by bar and spot (two bins) before its first sample; samples are left raw."""
+    """What is fitted for a run on toy faces by bar and spot (two bins) without harmonization."""
     from faceaug.synthesis.config import AcceptanceThresholds
 
     config = changed(QUICK, harmonize=False, thresholds=AcceptanceThresholds())

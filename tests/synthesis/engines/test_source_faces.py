@@ -1,6 +1,8 @@
-"""Sources of a cell: right labels, nearest bins first, within reach, by chance inside a bin; what is kept is asked."""
+"""Sources of a cell: right labels, nearest bins first, within reach, shuffled inside a bin; what is kept is a goal."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from faceaug.synthesis.engines.source_faces import REACH, SourceFaces, check_axe
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return nosy_dataset(tmp_path_factory.mktemp("faces") / "pictures", 40)
+    return nosy_dataset(tmp_path_factory.mktemp("faces") / "images", 40)
 
 
 def axes_of(dataset, by):
@@ -31,39 +33,35 @@ def test_rows_are_those_of_the_labels_outside_the_bin_and_within_reach(dataset):
     assert sorted(rows) == np.flatnonzero(right).tolist()
     bins = np.digitize(yaw[rows], [-10, -3, 3, 10])
     assert (np.diff(bins) <= 0).all()  # nearest first
-    assert not (np.diff(yaw[rows]) <= 0).all()  # and within a bin by chance
+    assert not (np.diff(yaw[rows]) <= 0).all()  # and shuffled within a bin
     assert rows.tolist() == SourceFaces(dataset, axes, (), 0.5, 0).rows(7, levels).tolist()
     assert rows.tolist() != SourceFaces(dataset, axes, (), 0.5, 1).rows(7, levels).tolist()
 
 
-def test_an_aim_is_just_inside_the_bin_and_what_is_inside_stays(dataset):
+def test_a_goal_is_just_inside_the_bin_and_values_inside_stay(dataset):
     axes = axes_of(dataset, "yaw:-90/-10/10/90")
     low, middle, high = (SourceFaces(dataset, axes, (), 0.5, 0).goals({"yaw": level})[0] for level in axes[0].levels)
     rows, u = np.arange(3), np.array([0.0, 0.5, 1.0])
     values = np.array([2.0, -9.0, 9.0])
-    assert (middle.goal_values_for(values, rows, u) == values).all()
-    for part, sign in ((low, -1), (high, 1)):
-        aims = part.goal_values_for(values, rows, u)
-        assert part.holds(aims, rows).all()
-        assert (np.diff(aims * sign) > 0).all()
-        assert (np.abs(aims) < 13).all()  # as little as is safe, however wide the bin
+    assert (middle.entered(values, rows, u) == values).all()
+    for goal, sign in ((low, -1), (high, 1)):
+        entered = goal.entered(values, rows, u)
+        assert goal.holds(entered, rows).all()
+        assert (np.diff(entered * sign) > 0).all()
+        assert (np.abs(entered) < 13).all()  # as little as is safe, however wide the bin
 
 
-def test_what_is_kept_may_drift_by_its_share(dataset):
+def test_a_kept_measurement_may_drift_by_its_share(dataset):
     axes = axes_of(dataset, "shape,yaw:3")
     table = dataset.table.assign(light_x=np.linspace(-20, 20, len(dataset)))
-    from dataclasses import replace
-
     sources = SourceFaces(replace(dataset, table=table), axes, ("light_x", "weight"), 0.5, 0)
     _, kept = sources.goals({"shape": "round", "yaw": axes[1].levels[0]})
-    room = 0.5 * table["light_x"].std(ddof=0)
+    tolerance = 0.5 * table["light_x"].std(ddof=0)
     assert kept.name == "light_x"
-    np.testing.assert_allclose(kept.high - kept.low, 2 * room)
+    np.testing.assert_allclose(kept.high - kept.low, 2 * tolerance)
 
 
 def test_a_missing_measurement_is_no_source(dataset):
-    from dataclasses import replace
-
     table = dataset.table.assign(yaw=dataset.table["yaw"].where(np.arange(len(dataset)) % 2 == 0))
     axes = [build_axis(table, spec) for spec in parse_by("yaw:-30/0/30")]
     rows = SourceFaces(replace(dataset, table=table), axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[0]})
@@ -80,7 +78,7 @@ def test_labels_alone_are_refused(dataset):
         check_axes([build_axis(few, spec) for spec in parse_by("yaw")], "both")
 
 
-def test_it_is_said_why_there_are_no_sources(dataset):
+def test_a_cell_without_sources_says_why(dataset):
     axes = axes_of(dataset, "shape,yaw:-90/-60/60/90")
     sources = SourceFaces(dataset, axes, (), 0.5, 0)
     levels = {"shape": "round", "yaw": axes[1].levels[0]}
@@ -90,7 +88,7 @@ def test_it_is_said_why_there_are_no_sources(dataset):
     )
 
 
-def test_faces_beyond_the_last_bin_are_near_to_that(dataset):
+def test_faces_beyond_the_last_bin_are_near_to_it(dataset):
     """A face outside of all bins counts as one of the bin beside them."""
     axes = axes_of(dataset, "yaw:-12/-4/4/12")
     rows = SourceFaces(dataset, axes, (), 0.5, 0).rows(0, {"yaw": axes[0].levels[2]})
