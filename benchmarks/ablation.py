@@ -27,7 +27,7 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from semantics import nose_nearest
 
-from faceaug.discovery.discover import mirror_averaged_factors
+from faceaug.discovery.fit import mirror_averaged_factors
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import SamplePool, sample_pool, sample_stream, synthesize_at
@@ -142,9 +142,10 @@ class Bench:
         schedule = ReconstructionSchedule(coupling, given.side, given.steps, distil, given.batch, pairs, seed=seed)
         network = NetworkTrainer(self.generator, self.pool, self.split, reader.model, linear, schedule)
         run(network, folder, {**self.setup, **asdict(schedule)})
-        found = concatenate_factors([mirror_averaged_factors(network.average, part) for part in torch.split(self.faces, 250)])
+        batches = torch.split(self.faces, 250)
+        factors = concatenate_factors([mirror_averaged_factors(network.average, batch) for batch in batches])
         outcome = {"seed": seed, "coupling": coupling, "seconds": round(time.process_time() - start, 1)}
-        outcome |= self.judge(found)
+        outcome |= self.judge(factors)
         write_json(file_of(self.work, seed, coupling), {"setup": self.setup, "outcome": outcome})
         return outcome
 

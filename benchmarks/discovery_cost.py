@@ -29,23 +29,39 @@ from typing import Any, cast
 import torch
 from _record import environment, write_result
 
-from faceaug.discovery.discover import DiscoveryConfig, discover
-from faceaug.generators import stylegan as stylegan2
+from faceaug.discovery.config import (
+    ALIGNMENT_STAGE,
+    CALIBRATION_STAGE,
+    FACTOR_STAGE,
+    LINEAR_STAGE,
+    NETWORK_STAGE,
+    READER_STAGE,
+    SYNTHESIS_STAGE,
+    DiscoveryConfig,
+    DiscoveryRun,
+)
+from faceaug.discovery.discover import discover
 from faceaug.generators.base import Generator
-from faceaug.generators.draws import sample_pool
+from faceaug.generators.pool import sample_pool
 from faceaug.generators.registry import load_generator
+from faceaug.generators.stylegan import Provenance, build_weights_file
 from faceaug.generators.stylegan2_networks import FullyConnected, StyleGAN2Config, reset_parameters
 from faceaug.generators.weights_file import new_network
-from faceaug.reconstruction.networks import SIDE
-from faceaug.reconstruction.training import ReconstructionSchedule, neutralised
+from faceaug.reconstruction.networks import NETWORK_SIDE
+from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 
 SIZES = "256:32,1024:64"
 LIVELY = 10  # coordinates of w that vary
 SHORT = DiscoveryConfig(
-    draws=100, held_out=64, linear_steps=20, reader_steps=10, alignment_steps=10, weighed=64, atoms=4,
-    schedule=ReconstructionSchedule(steps=24, distil=10, refit_every=20),
-)  # fmt: skip
-READING = "learning to read faces"
+    samples=100,
+    held_out=64,
+    linear_steps=20,
+    reader_steps=10,
+    alignment_steps=10,
+    calibration_samples=64,
+    atoms=4,
+    schedule=ReconstructionSchedule(steps=24, distil_steps=10, refit_every=20),
+)
 
 
 def main() -> None:
@@ -86,12 +102,13 @@ def random_generator(resolution: int, seed: int, file: Path) -> None:
     with torch.no_grad():
         last = cast("FullyConnected", network.mapping.get_submodule("fc7"))
         last.weight[LIVELY:] = 0
-        last.bias[LIVELY:] = torch.randn(512 - LIVELY, generator=torch.Generator().manual_seed(seed)) / last.rate
+        last.bias[LIVELY:] = (
+            torch.randn(512 - LIVELY, generator=torch.Generator().manual_seed(seed)) / last.lr_multiplier
+        )
         w = network.mapping(torch.randn(1000, 512, generator=torch.Generator().manual_seed(seed + 1)))
         network.mapping.w_avg.copy_(w.mean(0))
-    data = stylegan2.build(
-        network, name=f"random-{resolution}", licence="none needed: random weights", origin="benchmark", samples=2000
-    )
+    provenance = Provenance(f"random-{resolution}", "none needed: random weights", "benchmark")
+    data = build_weights_file(network, provenance, statistics_samples=2000)
     file.write_bytes(data)
 
 
@@ -107,8 +124,8 @@ class Clock:
         now = time.process_time()
         before, self._done = (self._done if stage == self._stage else 0), done
         # What a stage does before its first unit (its setting up) is told with the unit, and left out where it can be.
-        first = stage != self._stage and stage not in ("drawing faces", "reading faces")
-        name = stage if stage != READING else f"{stage}, {_kind(said)}"
+        first = stage != self._stage and stage not in (SYNTHESIS_STAGE, FACTOR_STAGE)
+        name = stage if stage != NETWORK_STAGE else f"{stage}, {_kind(said)}"
         if first:
             self.seconds["between stages"] = self.seconds.get("between stages", 0.0) + now - self._then
         else:
@@ -121,7 +138,7 @@ class Clock:
 
 
 def _kind(said: Mapping[str, float]) -> str:
-    return "with new draws" if "agree" in said else "without" if "l1" in said else "at first"
+    return "with new images" if "agree" in said else "without" if "l1" in said else "distilling"
 
 
 def measured(resolution: int, side: int, seed: int, folder: Path) -> dict[str, Any]:
@@ -131,13 +148,13 @@ def measured(resolution: int, side: int, seed: int, folder: Path) -> dict[str, A
     generator = load_generator(file)
     clock = Clock()
     settings = replace(SHORT, schedule=replace(SHORT.schedule, side=side))
-    bundle = discover(generator, folder / "directions.safetensors", settings, progress=clock.tell)
+    bundle = discover(generator, folder / "directions.safetensors", settings, DiscoveryRun(progress=clock.tell))
     clock.end()
     per = {name: clock.seconds[name] / n for name, n in clock.units.items() if n}
     return {
         "resolution": resolution,
         "side": side,
-        "draws": settings.draws + settings.held_out,
+        "draws": settings.samples + settings.held_out,
         "atoms": len(bundle.atoms),
         "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         "seconds_a_unit": {name: round(value, 4) for name, value in per.items()},
@@ -152,16 +169,16 @@ def drawn(pictures: int, resolution: int, side: int, seed: int, folder: Path) ->
     random_generator(resolution, seed, file)
     generator = load_generator(file)
     begun = time.process_time()
-    sample_pool(generator, pictures, seed, max(side, SIDE), folder / "draws")
+    sample_pool(generator, pictures, seed, max(side, NETWORK_SIDE), folder / "draws")
     each = (time.process_time() - begun) / pictures
     usual = DiscoveryConfig()
-    anew = neutralised(generator, usual.schedule)
-    count = usual.draws + usual.held_out + anew
+    anew = usual.schedule.count_neutralized_images(generator)
+    count = usual.samples + usual.held_out + anew
     return {
         "resolution": resolution,
         "draws": pictures,
         "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-        "seconds_a_unit": {"drawing faces": round(each, 3)},
+        "seconds_a_unit": {SYNTHESIS_STAGE: round(each, 3)},
         "default": {"pictures": count, "core_hours_of_drawing": round(each * count / 3600, 1)},
     }
 
@@ -169,23 +186,23 @@ def drawn(pictures: int, resolution: int, side: int, seed: int, folder: Path) ->
 def defaults(generator: Generator, per: Mapping[str, float], between: float) -> dict[str, Any]:
     """Return hours of one core by stage, and pictures drawn, for the settings that `discover` has by itself."""
     usual = DiscoveryConfig()
-    steps, distil = usual.schedule.steps, usual.schedule.distil
-    anew = neutralised(generator, usual.schedule)
+    steps, distil = usual.schedule.steps, usual.schedule.distil_steps
+    anew = usual.schedule.count_neutralized_images(generator)
     paired = anew // usual.schedule.pairs
     counts = {
-        "drawing faces": usual.draws + usual.held_out,
-        "finding the view": usual.linear_steps,
-        "learning to see": usual.reader_steps,
-        f"{READING}, at first": distil,
-        f"{READING}, without": steps - distil - paired,
-        f"{READING}, with new draws": paired,
-        "reading faces": usual.draws + usual.held_out,
-        "learning to frame": usual.alignment_steps,
-        "weighing readings": usual.weighed,
+        SYNTHESIS_STAGE: usual.samples + usual.held_out,
+        LINEAR_STAGE: usual.linear_steps,
+        READER_STAGE: usual.reader_steps,
+        f"{NETWORK_STAGE}, distilling": distil,
+        f"{NETWORK_STAGE}, without": steps - distil - paired,
+        f"{NETWORK_STAGE}, with new images": paired,
+        FACTOR_STAGE: usual.samples + usual.held_out,
+        ALIGNMENT_STAGE: usual.alignment_steps,
+        CALIBRATION_STAGE: usual.calibration_samples,
     }
     hours = {name: round(per[name] * n / 3600, 3) for name, n in counts.items() if name in per}
     return {
-        "pictures": usual.draws + usual.held_out + anew,
+        "pictures": usual.samples + usual.held_out + anew,
         "core_hours": round(sum(hours.values()) + between / 3600, 2),
         "core_hours_by_stage": hours,
     }

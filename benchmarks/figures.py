@@ -338,7 +338,7 @@ def large_generators(record: Record) -> str:
     """Return what discovery costs for generators of high resolution (discovery_cost.py)."""
     rows = []
     for run in record["runs"]:
-        usual, each = run["default"], run["seconds_a_unit"]["drawing faces"]
+        usual, each = run["default"], run["seconds_a_unit"]["synthesizing samples"]
         drawing = each * usual["pictures"] / 3600
         rows.append(
             [

@@ -27,7 +27,7 @@ from _record import environment, write_result
 from semantics import nose_nearest
 from torch import Tensor
 
-from faceaug.discovery.discover import mirror_averaged_factors
+from faceaug.discovery.fit import mirror_averaged_factors
 from faceaug.generators.pool import sample_pool, sample_stream
 from faceaug.reconstruction.factors import LIGHT_NAMES, VIEW_NAMES, FaceFactors
 from faceaug.reconstruction.geometry import normals
@@ -37,7 +37,7 @@ from faceaug.reconstruction.training.linear_init import LinearTrainer
 from faceaug.reconstruction.training.network_trainer import NetworkTrainer, ReconstructionSchedule
 from faceaug.reconstruction.training.perceptual import LatentTrainer
 from faceaug.reconstruction.training.symmetry import mirror_split
-from faceaug.utils.tensors import at_side
+from faceaug.utils.tensors import resize_tensor
 from faceaug.utils.training.train_loop import run
 
 TOGETHER = 250
@@ -97,8 +97,8 @@ def trained(scenes: Scenes, given: argparse.Namespace, setup: dict[str, Any]) ->
     def by_line(scenes: Scenes, w: Tensor) -> FaceFactors:
         with torch.no_grad():
             found = linear.model(split.whitening.white(w))
-        depth = at_side(found.depth[:, None], scenes.resolution)[:, 0]
-        return FaceFactors(depth, at_side(found.albedo, scenes.resolution), found.light, found.view)
+        depth = resize_tensor(found.depth[:, None], scenes.resolution)[:, 0]
+        return FaceFactors(depth, resize_tensor(found.albedo, scenes.resolution), found.light, found.view)
 
     return {"network": by_network, "linear": by_line, "mean true face, true view": plain(scenes, pool.w)}, network.step
 

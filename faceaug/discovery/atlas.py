@@ -26,6 +26,7 @@ from faceaug.latents.bundle import ATOM_KINDS, Bundle
 from faceaug.latents.directions import Directions, inverse_of
 from faceaug.utils.files import output_error, write_bytes
 from faceaug.utils.images import Rgb, encode, resize
+from faceaug.utils.tensors import to_uint8
 from faceaug.utils.text_table import number
 from faceaug.utils.typing import Floats
 
@@ -158,7 +159,7 @@ def plate(bundle: Bundle, generator: Generator, w: Floats, name: str) -> tuple[R
     with torch.inference_mode():
         latents = torch.from_numpy(moved.reshape(-1, len(step))).float().to(generator.device)
         pictures = [generator.synthesize(part).float().cpu().clamp(-1, 1) for part in torch.split(latents, 64)]
-    tiles = ((torch.cat(pictures) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    tiles = to_uint8(torch.cat(pictures))
     length = float(np.sqrt(max(float(step @ inverse_of(directions.covariance) @ step), 0.0)))
     facts = f"{directions.kinds[row]}, {directions.units[row]}; R2 {directions.r2[row]:.2f}"
     maps = [(_shape_map(bundle, step), "shape"), (_texture_map(bundle, step), "texture")]
@@ -246,8 +247,8 @@ def _entry(bundle: Bundle, k: int, length: float, file: str) -> AtlasEntry:
         unit=directions.units[k],
         region=f"{place[0]} ({100 * place[1]:.0f}%)" if place else "",
         r2=float(directions.r2[k]),
-        low=float(bundle.seen[k, 0]),
-        high=float(bundle.seen[k, 1]),
+        low=float(bundle.ranges[k, 0]),
+        high=float(bundle.ranges[k, 1]),
         length=length,
         picture=file,
     )

@@ -1,14 +1,15 @@
-"""Tuning on a data set's own pictures: what `faceaug discover --tune-on` does.
+"""Fine-tuning on the photographs of a data set: the work of `faceaug discover --tune-on`.
 
-It begins with a finished directions file, frames the faces of the pictures by its alignment, tunes its network on them,
-and then finds the generator's directions anew with the tuned network: the file that is written is of the same kind as
-the one it began with, and takes its place wherever that is named.
+It starts from a file of directions, crops the faces of the photographs by its alignment, fine-tunes its network on
+them, and finds the generator's directions anew with the fine-tuned network. The file that is written is of the same
+kind as the one it started from and can be used in its place (docs/method.md, section 2, "Fine-tuning").
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,49 +19,76 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.datasets.dataset import FaceDataset
-from faceaug.discovery.discover import (
-    DRAWN,
+from faceaug.discovery.config import (
+    CROP_STAGE,
+    FINETUNE_STAGE,
     DiscoveryConfig,
     DiscoveryProgress,
-    bundle_of,
-    prepare,
-    sample_pools,
-    silent,
-    working_folder,
+    DiscoveryRun,
+    prepare_output,
 )
-from faceaug.errors import DatasetError, UsageError
+from faceaug.discovery.discover import POOL_FOLDER, add_estimator, sample_pools
+from faceaug.discovery.fit import fit_bundle
+from faceaug.errors import DatasetError
 from faceaug.generators.base import Generator
-from faceaug.generators.pool import SamplePool, sample_pool
+from faceaug.generators.pool import sample_pool
 from faceaug.latents.bundle import Bundle
 from faceaug.latents.whitening import whitening
-from faceaug.measurement.estimator import calibrate_estimator
-from faceaug.measurement.measure import FaceEstimator, estimator_from_bundle, estimator_state, laid, network_from_bundle
+from faceaug.measurement.alignment import stack_canvases
+from faceaug.measurement.estimator import FaceEstimator
+from faceaug.measurement.measure import EncodedImages, estimator_from_bundle, network_from_bundle
 from faceaug.reconstruction.networks import export_weights, network_from_weights
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE
-from faceaug.reconstruction.training.finetuning import FinetuneTrainer
+from faceaug.reconstruction.training.finetuning import FinetuneImages, FinetuneSchedule, FinetuneTrainer
 from faceaug.utils.files import atomic, write_json
-from faceaug.utils.tensors import at_side
+from faceaug.utils.images import Rgb
+from faceaug.utils.tensors import quantize_pixels, resize_tensor
 from faceaug.utils.threads import map_in_threads
-from faceaug.utils.training.train_loop import run
+from faceaug.utils.training.train_loop import run as run_training
 
-FEWEST = 64
-"""Faces that must be found on the pictures."""
-HELD = 0.1  # share of the faces, and draws beside them, that nothing is learnt from
-HELD_DRAWS = 256
-WATCHED = 0x7D  # their stream
-STEPS = 1500
+FINETUNE_FOLDER, FIGURES_FILE = "finetuning", "finetuning.json"
+MONITOR_STREAM = 0x7D  # of the samples that the fine-tuning is checked on
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Everything that determines the result of a fine-tuning besides the generator, the photographs and the start.
+
+    Attributes
+    ----------
+    schedule : FinetuneSchedule
+        Of the training.
+    discovery : DiscoveryConfig
+        Samples, held-out samples and seed; its schedule is not used.
+    aligned : bool
+        The photographs have the framing of the generator.
+    min_faces : int
+        Faces that must be found on the photographs.
+    held_out_share : float
+        Share of the faces that are held out.
+    held_out_samples : int
+        Samples that are held out besides.
+    """
+
+    schedule: FinetuneSchedule = field(default_factory=FinetuneSchedule)
+    discovery: DiscoveryConfig = field(default_factory=DiscoveryConfig)
+    aligned: bool = False
+    min_faces: int = 64
+    held_out_share: float = 0.1
+    held_out_samples: int = 256
 
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What came of it.
+    """The result of a fine-tuning.
 
     Attributes
     ----------
     bundle : Bundle
         As it was written.
     figures : dict
-        Faces, steps, why it ended, and errors before and after; also in tuning.json of the working folder.
+        Numbers of photographs, faces and steps, why the training ended, and errors before and after; also in
+        finetuning.json of the working folder.
     """
 
     bundle: Bundle
@@ -71,132 +99,131 @@ def finetune(
     generator: Generator,
     out: Path,
     dataset: FaceDataset,
-    begin: Bundle,
-    settings: DiscoveryConfig | None = None,
-    *,
-    steps: int = STEPS,
-    work: Path | None = None,
-    resume: bool = False,
-    until: float | None = None,
-    progress: DiscoveryProgress | None = None,
-    command: str = "",
-    aligned: bool = False,
+    start: Bundle,
+    config: FinetuneConfig | None = None,
+    run: DiscoveryRun | None = None,
 ) -> FinetuneResult:
-    """Tune a reconstruction on unlabelled pictures, and write the generator's directions as it reads them.
+    """Fine-tune a reconstruction on unlabelled photographs, and write the generator's directions that it finds.
 
     Parameters
     ----------
     generator
-        The one that `begin` was found in.
+        The one for which `start` was found.
     out
         The file to write, .safetensors.
     dataset
-        Its labels do not matter. Where it has splits it should be the training part.
-    begin : Bundle
-        With a network, an alignment and a calibration, as `discover` writes it.
-    settings
-        Draws, held-out draws and pictures to calibrate_estimator on; the schedule is not used.
-    steps
-        Most steps of tuning.
-    work, resume, until, progress, command
-        As in `discover`.
-    aligned : bool
-        The pictures are framed as the generator frames faces.
+        Its labels have no influence. Where it has splits it should be the training split.
+    start : Bundle
+        With a network, an alignment and a confidence model, as `discover` writes it.
+    config : FinetuneConfig, optional
+    run : DiscoveryRun, optional
 
     Raises
     ------
     GeneratorError
-        When `begin` was found in another generator, or `work` is of other settings.
+        When `start` was found for another generator, or the working folder is of another configuration.
     DatasetError
-        When too few faces are found on the pictures.
+        When too few faces are found on the photographs.
+    OutputError
+        As in `discover`.
     """
-    if steps < 1:
-        raise UsageError(f"steps is {steps}; it must be at least 1")
-    settings, tell = settings or DiscoveryConfig(), progress or silent
-    begin.directions.check_generator(generator.sha256)
-    whitening(generator)
-    measurer = estimator_from_bundle(begin, device=generator.device)
-    network = network_from_bundle(begin).to(generator.device)
-    work = working_folder(out, work)
-    prepare(out, work, resume)
-    setup = {
-        "generator": generator.sha256, "begin": begin.reconstruction, "dataset": dataset.fingerprint(), "steps": steps,
-        "draws": settings.draws, "seed": settings.seed, "aligned": aligned,
-    }  # fmt: skip
-    faces = (
-        at_side(
-            _faces(dataset, measurer, aligned, work / f"faces-{dataset.fingerprint()[:12]}.npy", tell).float(),
-            network.side,
-        )
-        .round()
-        .byte()
+    config, run = config or FinetuneConfig(), run or DiscoveryRun()
+    start.directions.check_generator(generator.sha256)
+    whitening(generator)  # raises before anything is written
+    estimator = estimator_from_bundle(start, device=generator.device)
+    network = network_from_bundle(start).to(generator.device)
+    work = prepare_output(out, run)
+    cache = work / f"faces-{dataset.fingerprint()[:12]}.npy"
+    faces = _cached_faces(dataset, estimator, config, cache, run.progress)
+    faces = resize_tensor(faces.float(), network.side).round().byte()
+    pools = sample_pools(generator, config.discovery, network.side, work / POOL_FOLDER, run.progress)
+    samples = sample_pool(
+        generator,
+        config.held_out_samples,
+        config.discovery.seed,
+        network.side,
+        work / POOL_FOLDER,
+        stream=MONITOR_STREAM,
     )
-    pool, judged = sample_pools(generator, settings, network.side, work / DRAWN, tell)
-    held = torch.zeros(len(faces), dtype=torch.bool)
-    held[:: round(1 / HELD)] = True
-    watched = sample_pool(generator, HELD_DRAWS, settings.seed, network.side, work / DRAWN, stream=WATCHED)
-    trainer = FinetuneTrainer(
-        network, faces[~held], faces[held], pool.images, watched.images,
-        steps=steps, seed=settings.seed, device=generator.device,
-    )  # fmt: skip
-    run(trainer, work / "tuning", setup, until=until,
-        progress=lambda step, of, said: tell("tuning", step, of, said))  # fmt: skip
+    held_out = torch.zeros(len(faces), dtype=torch.bool)
+    held_out[:: round(1 / config.held_out_share)] = True
+    images = FinetuneImages(faces[~held_out], faces[held_out], pools.training.images, samples.images)
+    trainer = FinetuneTrainer(network, images, config.schedule, generator.device)
+    _train(trainer, work / FINETUNE_FOLDER, _setup(generator, dataset, start, config), run)
     figures = _figures(trainer, len(faces), len(dataset))
-    write_json(work / "tuning.json", figures)
-    bundle = _found(generator, trainer, pool, judged, measurer, settings, len(begin.atoms), command, tell)
+    write_json(work / FIGURES_FILE, figures)
+    # In half precision, as it is written: what is measured here is what the file holds.
+    tuned = network_from_weights(export_weights(trainer.best)).to(generator.device)
+    bundle = replace(fit_bundle(generator, tuned, pools, max(1, len(start.atoms)), run.progress), made_by=run.command)
+    bundle = add_estimator(bundle, tuned, estimator.aligner, pools.held_out, config.discovery, run.progress)
     bundle.save(out)
-    shutil.rmtree(work / DRAWN, ignore_errors=True)
+    shutil.rmtree(work / POOL_FOLDER, ignore_errors=True)
     return FinetuneResult(bundle, figures)
 
 
-def _found(
-    generator: Generator, trainer: FinetuneTrainer, pool: SamplePool, held: SamplePool, measurer: FaceEstimator, settings: DiscoveryConfig,
-    atoms: int, command: str, tell: DiscoveryProgress,
-) -> Bundle:  # fmt: skip
-    """Find directions with the tuned network, and weigh its readings; half precision, as it is kept."""
-    reads = network_from_weights(export_weights(trainer.best)).to(generator.device)
-    bundle = bundle_of(generator, reads, pool, held, max(1, atoms), command, tell)
-    weighed = calibrate_estimator(
-        reads, measurer.aligner, held.images[: settings.weighed], atoms=bundle, seed=settings.seed,
-        progress=lambda k, of: tell("weighing readings", k, of, {}),
-    )  # fmt: skip
-    return replace(bundle, weights={**bundle.weights, **estimator_state(weighed)})
-
-
-def _figures(trainer: FinetuneTrainer, faces: int, pictures: int) -> dict[str, Any]:
-    before, after = ([round(float(value), 5) for value in row] for row in trainer.watch.seen)
+def _setup(generator: Generator, dataset: FaceDataset, start: Bundle, config: FinetuneConfig) -> dict[str, Any]:
+    """Return what a checkpoint must agree with to be resumed, JSON-able."""
     return {
-        "pictures": pictures, "faces": faces, "steps": trainer.step, "ended": trainer.reason,
-        "error_on_photographs": [before[0], after[0]], "error_on_draws": [before[1], after[1]], "drift": after[2],
-    }  # fmt: skip
+        "generator": generator.sha256,
+        "start": start.reconstruction,
+        "dataset": dataset.fingerprint(),
+        "steps": config.schedule.steps,
+        "samples": config.discovery.samples,
+        "seed": config.schedule.seed,
+        "aligned": config.aligned,
+    }
 
 
-def _faces(dataset: FaceDataset, measurer: FaceEstimator, aligned: bool, file: Path, tell: DiscoveryProgress) -> Tensor:
-    """Return the faces of a data set's pictures, uint8 [M, 3, 64, 64]; those of an interrupted run are read back."""
-    if file.exists():
-        kept: NDArray[np.uint8] = np.load(file, allow_pickle=False)
-        return torch.from_numpy(kept)
-    found: list[Tensor] = []
-    waiting: list[tuple[NDArray[np.uint8], float]] = []
-    for done, canvas in enumerate(
-        map_in_threads(lambda k: laid(dataset.encoded, k, dataset.keys[k], dataset.max_pixels), len(dataset)), 1
-    ):
-        if not isinstance(canvas, str):
-            waiting.append(canvas)
-        if waiting and (len(waiting) == ESTIMATOR_BATCH_SIZE or done == len(dataset)):
-            canvases = torch.from_numpy(np.stack([part for part, _ in waiting])).permute(0, 3, 1, 2).float()
-            shorter = torch.tensor([share for _, share in waiting], dtype=torch.float32)
-            read = measurer.read(canvases / 127.5 - 1, shorter, aligned=aligned)
-            good = torch.tensor([not why for why in read.refusals])
-            found.append(((read.faces.images.cpu()[good].clamp(-1, 1) + 1) * 127.5).round().byte())
-            waiting = []
-        tell("framing faces", done, len(dataset), {})
-    faces = torch.cat(found) if found else torch.empty(0, 3, 64, 64, dtype=torch.uint8)
-    if len(faces) < FEWEST:
+def _train(trainer: FinetuneTrainer, folder: Path, setup: Mapping[str, Any], run: DiscoveryRun) -> None:
+    def report(step: int, steps: int, figures: Mapping[str, float]) -> None:
+        run.progress(FINETUNE_STAGE, step, steps, figures)
+
+    run_training(trainer, folder, setup, until=run.deadline, save_every=run.save_every, progress=report)
+
+
+def _figures(trainer: FinetuneTrainer, faces: int, photographs: int) -> dict[str, Any]:
+    before, after = ([round(float(value), 5) for value in row] for row in trainer.monitor.records)
+    return {
+        "photographs": photographs,
+        "faces": faces,
+        "steps": trainer.step,
+        "ended": trainer.stop_reason,
+        "error_on_photographs": [before[0], after[0]],
+        "error_on_samples": [before[1], after[1]],
+        "drift": after[2],
+    }
+
+
+def _cached_faces(
+    dataset: FaceDataset, estimator: FaceEstimator, config: FinetuneConfig, cache: Path, progress: DiscoveryProgress
+) -> Tensor:
+    """Return the faces of the photographs, uint8 [M, 3, 64, 64]; an interrupted run's faces are read from the cache."""
+    if cache.exists():
+        cached: NDArray[np.uint8] = np.load(cache, allow_pickle=False)
+        return torch.from_numpy(cached)
+    faces = _crop_faces(dataset, estimator, config.aligned, progress)
+    if len(faces) < config.min_faces:
         raise DatasetError(
-            f"{len(faces)} faces were found on the {len(dataset):,} pictures of {dataset.name}: to be tuned on, there "
-            f"must be at least {FEWEST}"
+            f"{len(faces)} faces were found on the {len(dataset):,} images of {dataset.name}: fine-tuning needs at "
+            f"least {config.min_faces}"
         )
-    with atomic(file) as temporary, open(temporary, "wb") as stream:
+    with atomic(cache) as temporary, open(temporary, "wb") as stream:
         np.save(stream, faces.numpy())
     return faces
+
+
+def _crop_faces(dataset: FaceDataset, estimator: FaceEstimator, aligned: bool, progress: DiscoveryProgress) -> Tensor:
+    """Return crops, uint8 [M, 3, 64, 64], of the photographs whose estimate is not refused."""
+    images = EncodedImages.of_dataset(dataset)
+    crops: list[Tensor] = []
+    batch: list[tuple[Rgb, float]] = []
+    for done, canvas in enumerate(map_in_threads(images.load_canvas, len(images)), 1):
+        if not isinstance(canvas, str):
+            batch.append(canvas)
+        if batch and (len(batch) == ESTIMATOR_BATCH_SIZE or done == len(images)):
+            measurements = estimator.read(*stack_canvases(batch), aligned=aligned)
+            accepted = torch.tensor([not reason for reason in measurements.refusals])
+            crops.append(quantize_pixels(measurements.faces.images.cpu()[accepted]))
+            batch = []
+        progress(CROP_STAGE, done, len(images), {})
+    return torch.cat(crops) if crops else torch.empty(0, 3, 64, 64, dtype=torch.uint8)

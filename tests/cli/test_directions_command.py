@@ -1,12 +1,10 @@
-"""`faceaug directions`: what a file holds, as text and as JSON; an atlas; and refusals in one sentence."""
+"""`faceaug directions`: the contents of a file as text and as JSON, an atlas, and refusals in one sentence."""
 
 from __future__ import annotations
 
 import pytest
 from bundles import NAMES, small_bundle
 from fakes import BlockGenerator
-
-from faceaug import generators
 
 
 @pytest.fixture
@@ -17,9 +15,9 @@ def file(tmp_path):
 
 @pytest.fixture
 def blocks(monkeypatch):
-    """Let the fake generator of the bundle, and another one, be loaded by name."""
-    known = {"blocks-6-0": BlockGenerator(6), "other": BlockGenerator(6, seed=1)}
-    monkeypatch.setattr(generators, "load_generator", lambda name, device="cpu": known[name])
+    """Make the fake generator of the bundle, and another one, loadable by name."""
+    generators = {"blocks-6-0": BlockGenerator(6), "other": BlockGenerator(6, seed=1)}
+    monkeypatch.setattr("faceaug.generators.registry.load_generator", lambda name, device="cpu": generators[name])
 
 
 def test_show(faceaug_cli, file):
@@ -37,20 +35,20 @@ def test_show(faceaug_cli, file):
 
 def test_show_as_json(faceaug_cli, file):
     bundle = small_bundle()
-    found = faceaug_cli("directions", "show", file, "--json").json
-    assert found["generator"] == bundle.directions.generator
-    assert found["reconstruction"] == bundle.reconstruction
-    assert [line["name"] for line in found["semantics"]] == list(NAMES)
-    yaw, _, mouth, *_ = found["semantics"]
+    shown = faceaug_cli("directions", "show", file, "--json").json
+    assert shown["generator"] == bundle.directions.generator
+    assert shown["reconstruction"] == bundle.reconstruction
+    assert [line["name"] for line in shown["semantics"]] == list(NAMES)
+    yaw, _, mouth, *_ = shown["semantics"]
     assert (yaw["kind"], yaw["unit"], yaw["region"]) == ("view", "degrees", None)
-    assert yaw["seen"] == list(bundle.seen[0])
+    assert yaw["seen"] == list(bundle.ranges[0])
     assert (mouth["region"], mouth["region_share"], mouth["r2"]) == ("mouth", 1.0, pytest.approx(0.7))
 
 
 def test_show_directions_without_a_face(faceaug_cli, tmp_path):
     small_bundle().directions.save(tmp_path / "old.safetensors")
-    found = faceaug_cli("directions", "show", tmp_path / "old.safetensors", "--json").json
-    assert {line["seen"] for line in found["semantics"]} == {None}
+    shown = faceaug_cli("directions", "show", tmp_path / "old.safetensors", "--json").json
+    assert {line["seen"] for line in shown["semantics"]} == {None}
     text = faceaug_cli("directions", "show", tmp_path / "old.safetensors")
     assert text.status == 0
     assert "yaw" in text.out
@@ -81,7 +79,7 @@ def test_atlas_needs_to_know_the_generator(faceaug_cli, tmp_path):
 
 @pytest.mark.parametrize("command", [["show"], ["atlas", "-o", "atlas"]])
 @pytest.mark.parametrize("content", [None, b"", b"hello", b'\x08\0\0\0\0\0\0\0{"a":1}'])
-def test_files_that_are_no_directions(faceaug_cli, tmp_path, command, content):
+def test_other_files_are_refused(faceaug_cli, tmp_path, command, content):
     file = tmp_path / "d.safetensors"
     if content is not None:
         file.write_bytes(content)

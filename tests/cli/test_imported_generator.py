@@ -12,8 +12,9 @@ from foreign_files import network, nvidia_bytes, nvidia_module, rosinality_file
 from quick_runs import make_small
 
 from faceaug.discovery import discover as discovery
+from faceaug.discovery.config import DiscoveryConfig
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
-from faceaug.reconstruction.training.network_trainer import ReconstructionSchedule
+from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 from faceaug.shards.manifest import read_manifest
 from faceaug.synthesis import balance as run
 
@@ -27,12 +28,21 @@ def commands(faceaug_cli, monkeypatch):
     make_small(monkeypatch)
     whole = discovery.discover
 
-    def short(generator, out, settings, **rest):
-        quick = discovery.DiscoveryConfig(
-            draws=settings.draws, held_out=64, linear_steps=10, reader_steps=2, alignment_steps=2, weighed=64, atoms=2,
-            schedule=ReconstructionSchedule(side=16, steps=settings.schedule.steps, distil=2, batch=4, pairs=1, refit_every=2),
-        )  # fmt: skip
-        return whole(generator, out, quick, **rest)
+    def short(generator, out, config, run):
+        schedule = ReconstructionSchedule(
+            side=16, steps=config.schedule.steps, distil_steps=2, batch_size=4, pairs=1, refit_every=2
+        )
+        quick = DiscoveryConfig(
+            samples=config.samples,
+            held_out=64,
+            linear_steps=10,
+            reader_steps=2,
+            alignment_steps=2,
+            calibration_samples=64,
+            atoms=2,
+            schedule=schedule,
+        )
+        return whole(generator, out, quick, run)
 
     def few(dataset, out, *, settings, **rest):
         return making(dataset, out, settings=replace(settings, draws=512), **rest)
@@ -55,7 +65,7 @@ def test_from_a_pickle_to_faces(commands, faceaug_cli, tmp_path):
     (tmp_path / "n.pkl").write_bytes(nvidia_bytes(nvidia_module(network(CONFIG))))
     commands("generator", "import", tmp_path / "n.pkl", "-o", g)
     assert json.loads(commands("generator", "info", g, "--json").out)["resolution"] == 16
-    commands("discover", "--generator", g, "-o", d, "--draws", 100, "--steps", 3)
+    commands("discover", "--generator", g, "-o", d, "--samples", 100, "--steps", 3)
     shown = commands("directions", "show", d, "--json").json
     assert "yaw" in json.dumps(shown)
 

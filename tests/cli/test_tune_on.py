@@ -1,42 +1,42 @@
-"""`faceaug discover --tune-on`: what reaches the work, what it says, and what it refuses."""
+"""`faceaug discover --tune-on`: what reaches the fine-tuning, what the command prints, and what it refuses."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from bundles import small_bundle
 from fakes import BlockGenerator
 
-from faceaug import generators
-from faceaug.discovery import finetune as tuning
-from faceaug.latents.bundle import Bundle
+from faceaug.discovery import finetune as module
+from faceaug.reconstruction.training.finetuning import FinetuneSchedule
 from faceaug.utils.images import encode
 
-FIGURES = dict(pictures=3, faces=2, steps=40, ended="all steps were done", error_on_photographs=[0.2, 0.15],
-               error_on_draws=[0.1, 0.101], drift=0.05)  # fmt: skip
+FIGURES = dict(
+    photographs=3,
+    faces=2,
+    steps=40,
+    ended="all steps were done",
+    error_on_photographs=[0.2, 0.15],
+    error_on_samples=[0.1, 0.101],
+    drift=0.05,
+)
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Stands in for the work and keeps what it was given."""
-    found = []
+    """Replaces the fine-tuning and keeps its arguments."""
+    arguments = []
 
-    def tune(generator, out, dataset, begin, settings, **more):
-        found.append({"generator": generator, "dataset": dataset, "begin": begin, "settings": settings, **more})
-        parts = begin.directions
-        five = ("yaw", "pitch", "roll", "light_x", "light_y")
-        return tuning.FinetuneResult(_Named(begin, five, parts.r2), FIGURES)
+    def finetune(generator, out, dataset, start, config, run):
+        arguments.append(SimpleNamespace(dataset=dataset, start=start, config=config, run=run))
+        directions = SimpleNamespace(names=("yaw", "pitch", "roll", "light_x", "light_y"), r2=start.directions.r2)
+        return module.FinetuneResult(SimpleNamespace(directions=directions, atoms=start.atoms), FIGURES)
 
-    monkeypatch.setattr(tuning, "tune", tune)
-    monkeypatch.setattr(generators, "load_generator", lambda name, device: BlockGenerator(6))
-    return found
-
-
-class _Named:
-    """A bundle as the command tells of it."""
-
-    def __init__(self, bundle: Bundle, names, r2) -> None:
-        self.directions, self.atoms = type("D", (), {"names": names, "r2": r2})(), bundle.atoms
+    monkeypatch.setattr(module, "finetune", finetune)
+    monkeypatch.setattr("faceaug.generators.registry.load_generator", lambda name, device: BlockGenerator(6))
+    return arguments
 
 
 @pytest.fixture
@@ -56,39 +56,39 @@ def start(tmp_path):
     return file
 
 
-def test_every_option_reaches_the_work_and_it_says_what_came_of_it(faceaug_cli, folder, start, tmp_path, calls):
+def test_every_option_reaches_the_finetuning_and_its_figures_are_printed(faceaug_cli, folder, start, tmp_path, calls):
     out = tmp_path / "tuned.safetensors"
-    words = ("discover", "--tune-on", folder, "--from", start, "-o", out, "--draws", 500, "--aligned", "--seed", 3)
-    told = faceaug_cli(*words, "--json")
-    assert told.status == 0, told.err
-    (given,) = calls
-    assert (given["steps"], given["aligned"], given["resume"]) == (tuning.STEPS, True, False)
-    assert (given["settings"].draws, given["settings"].seed) == (500, 3)
-    assert (len(given["dataset"]), given["begin"].generator_name) == (3, small_bundle().generator_name)
-    assert given["command"].startswith("faceaug discover --tune-on")
-    assert told.json["tuning"] == FIGURES
-    assert "Tuned on 2 faces in 40 steps (all steps were done): error on photographs that were held out 0.2000 -> " in (
-        told.err
-    )
+    words = ("discover", "--tune-on", folder, "--from", start, "-o", out, "--samples", 500, "--aligned", "--seed", 3)
+    outcome = faceaug_cli(*words, "--json")
+    assert outcome.status == 0, outcome.err
+    (call,) = calls
+    config = call.config
+    assert (config.schedule.steps, config.schedule.seed, config.aligned) == (FinetuneSchedule.steps, 3, True)
+    assert (config.discovery.samples, config.discovery.seed, call.run.resume) == (500, 3, False)
+    assert (len(call.dataset), call.start.generator_name) == (3, small_bundle().generator_name)
+    assert call.run.command.startswith("faceaug discover --tune-on")
+    assert outcome.json["finetuning"] == FIGURES
+    sentence = "Fine-tuned on 2 faces in 40 steps (all steps were done): error on held-out photographs 0.2000 -> "
+    assert sentence in outcome.err
     faceaug_cli(*words, "--steps", 7, "--resume", "--quiet")
-    assert (calls[1]["steps"], calls[1]["resume"]) == (7, True)
+    assert (calls[1].config.schedule.steps, calls[1].run.resume) == (7, True)
 
 
 @pytest.mark.usefixtures("calls")
-def test_what_cannot_be_is_one_sentence(faceaug_cli, folder, start, tmp_path, monkeypatch):
+def test_invalid_options_are_one_sentence(faceaug_cli, folder, start, tmp_path, monkeypatch):
     empty = tmp_path / "empty"
     empty.mkdir()
     out = tmp_path / "tuned.safetensors"
-    told = faceaug_cli("discover", "--tune-on", empty, "--from", start, "-o", out)
-    assert (told.status, "no images are in" in told.err) == (1, True)
+    outcome = faceaug_cli("discover", "--tune-on", empty, "--from", start, "-o", out)
+    assert (outcome.status, "no images are in" in outcome.err) == (1, True)
     monkeypatch.setattr("faceaug.measurement.measure.SHIPPED_DIRECTIONS", tmp_path / "none.safetensors")
-    told = faceaug_cli("discover", "--tune-on", folder, "-o", out)
-    assert (told.status, "name their file as --from FILE" in told.err) == (1, True)
-    for words, why in (
+    outcome = faceaug_cli("discover", "--tune-on", folder, "-o", out)
+    assert (outcome.status, "name their file as --from FILE" in outcome.err) == (1, True)
+    for words, reason in (
         (("--from", start), "--from goes with --tune-on"),
         (("--aligned",), "--aligned goes with --tune-on"),
         (("--tune-on", folder, "--side", "16"), "--side is for a network that is trained anew"),
     ):
-        told = faceaug_cli("discover", "-o", out, *words)
-        assert (told.status, why in told.err) == (2, True)
+        outcome = faceaug_cli("discover", "-o", out, *words)
+        assert (outcome.status, reason in outcome.err) == (2, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["directions.safetensors", "empty", "faces"]

@@ -1,4 +1,4 @@
-"""`faceaug discover --tune-on` from end to end: from pictures and a directions file to another such file."""
+"""Fine-tuning from end to end: from photographs and a directions file to another such file."""
 
 from __future__ import annotations
 
@@ -7,33 +7,50 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_measurer import still_aligner
+from fake_estimator import still_aligner
 from quick_discovery import QUICK
 
-from faceaug.datasets.dataset import load_dataset
-from faceaug.discovery import finetune as tuning
+from faceaug.datasets import LoadOptions, load_dataset
+from faceaug.discovery import finetune as module
+from faceaug.discovery.config import (
+    CALIBRATION_STAGE,
+    CROP_STAGE,
+    FACTOR_STAGE,
+    FINETUNE_STAGE,
+    SYNTHESIS_STAGE,
+    DiscoveryRun,
+)
 from faceaug.discovery.discover import discover
+from faceaug.discovery.finetune import FinetuneConfig, FinetuneResult, finetune
 from faceaug.errors import DatasetError, GeneratorError, OutputError
 from faceaug.generators.pool import sample_pool
-from faceaug.latents.bundle import read_bundle
+from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.measure import estimator_from_bundle, load_estimator
 from faceaug.reconstruction.networks import export_weights
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.reconstruction.synthetic_scenes import Scenes
+from faceaug.reconstruction.training.finetuning import FinetuneSchedule
 from faceaug.utils.images import encode
+
+pytestmark = pytest.mark.slow
+
+SHORT = FinetuneConfig(FinetuneSchedule(steps=5), QUICK, aligned=True, min_faces=20, held_out_samples=40)
 
 
 @pytest.fixture(scope="module")
-def begin(tmp_path_factory):
+def start(tmp_path_factory) -> Bundle:
+    """A discovery whose estimator accepts all faces: a network of a few steps estimates nothing with confidence."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("faceaug.discovery.discover.train_alignment", lambda *_, **__: still_aligner())
-        return discover(Scenes(16), tmp_path_factory.mktemp("found") / "directions.safetensors", QUICK)
+        bundle = discover(Scenes(16), tmp_path_factory.mktemp("found") / "directions.safetensors", QUICK)
+    limits = np.array([99.0, 99.0, 99.0, -99.0])
+    return replace(bundle, weights={**bundle.weights, "calibration.limits": limits})
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Pictures of faces, a little dark; and one that is none."""
-    place = tmp_path_factory.mktemp("pictures") / "faces"
+    """Photographs of faces, a little dark, and one without a face."""
+    place = tmp_path_factory.mktemp("photographs") / "faces"
     place.mkdir()
     for k, image in enumerate((sample_pool(Scenes(32), 30, 9, 32).images * 0.8).byte().permute(0, 2, 3, 1).numpy()):
         (place / f"{k:02d}.png").write_bytes(encode(image, "png"))
@@ -41,75 +58,64 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture(autouse=True)
-def _trusting(monkeypatch):
-    """A network of a few steps reads nothing that could be trusted: here it is."""
-
-    def trusting(*args, **more):
-        found = estimator_from_bundle(*args, **more)
-        return replace(found, confidence_model=replace(found.confidence_model, limits=np.array([99.0, 99.0, 99.0, -99.0])))
-
-    monkeypatch.setattr(tuning, "measurer_of", trusting)
-    monkeypatch.setattr("faceaug.measurement.confidence._LEAST_FACE", -99.0)
-    monkeypatch.setattr(tuning, "FEWEST", 20)
-    monkeypatch.setattr(tuning, "HELD_DRAWS", 40)
+def finetuned(folder, start, out, config=SHORT, **run) -> FinetuneResult:
+    dataset = load_dataset(folder, options=LoadOptions(needs_labels=False))
+    return finetune(Scenes(16), out, dataset, start, config, DiscoveryRun(**run))
 
 
-def tuned(folder, begin, out, **more):
-    dataset = load_dataset(folder, reader="unlabelled")
-    return tuning.finetune(Scenes(16), out, dataset, begin, QUICK, **{"steps": 5, "aligned": True, **more})
-
-
-def test_it_leaves_a_file_that_takes_the_place_of_the_one_it_began_with(folder, begin, tmp_path):
+def test_the_file_can_take_the_place_of_the_one_it_started_from(folder, start, tmp_path):
     out = tmp_path / "tuned.safetensors"
     stages = []
-    given = dict(progress=lambda stage, *_: stages.append(stage), command="faceaug discover --tune-on faces/")
-    found = tuned(folder, begin, out, **given)
-    assert list(dict.fromkeys(stages)) == [
-        "framing faces", "drawing faces", "tuning", "reading faces", "weighing readings",
-    ]  # fmt: skip
+    result = finetuned(
+        folder,
+        start,
+        out,
+        progress=lambda stage, *_: stages.append(stage),
+        command="faceaug discover --tune-on faces/",
+    )
+    assert list(dict.fromkeys(stages)) == [CROP_STAGE, SYNTHESIS_STAGE, FINETUNE_STAGE, FACTOR_STAGE, CALIBRATION_STAGE]
     again = read_bundle(out)
     again.directions.check_generator(Scenes(16).sha256)
     assert again.made_by == "faceaug discover --tune-on faces/"
     assert load_estimator(out).names[:6] == FACTOR_NAMES
-    figures = json.loads((tmp_path / "tuned.work" / "tuning.json").read_text())
-    assert figures == found.figures
-    assert (figures["pictures"], figures["faces"], figures["steps"]) == (31, 30, 5)
+    figures = json.loads((tmp_path / "tuned.work" / "finetuning.json").read_text())
+    assert figures == result.figures
+    assert (figures["photographs"], figures["faces"], figures["steps"]) == (31, 30, 5)
     assert figures["error_on_photographs"][1] <= figures["error_on_photographs"][0]
-    # What frames photographs is kept as it was.
+    # The alignment is that of the start.
     for name, value in load_estimator(out).aligner.state().items():
-        assert np.array_equal(value, estimator_from_bundle(begin).aligner.state()[name])
+        assert np.array_equal(value, estimator_from_bundle(start).aligner.state()[name])
 
 
-def test_an_interrupted_one_goes_on(folder, begin, tmp_path, monkeypatch):
-    def at_once(generator, trainer, *_):
-        """Leave out the search for directions, which is that of `discover`."""
-        return replace(begin, weights=export_weights(trainer.best))
-
-    monkeypatch.setattr(tuning, "_found", at_once)
+def test_an_interrupted_finetuning_continues(folder, start, tmp_path, monkeypatch):
+    # The search for directions, which is that of `discover`, is left out.
+    monkeypatch.setattr(
+        module, "fit_bundle", lambda generator, network, *_: replace(start, weights=export_weights(network))
+    )
+    monkeypatch.setattr(module, "add_estimator", lambda bundle, *_: bundle)
     out = tmp_path / "tuned.safetensors"
 
-    def stop(stage, done, total, said):
-        if stage == "tuning" and done == 2:
+    def interrupt(stage, done, total, figures):
+        if stage == FINETUNE_STAGE and done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tuned(folder, begin, out, progress=stop)
+        finetuned(folder, start, out, progress=interrupt)
     assert not out.exists()
     with pytest.raises(OutputError, match="continue it with --resume"):
-        tuned(folder, begin, out)
+        finetuned(folder, start, out)
     stages = []
-    found = tuned(folder, begin, out, resume=True, progress=lambda stage, *_: stages.append(stage))
-    assert "framing faces" not in stages
-    other = tuned(folder, begin, tmp_path / "other.safetensors")
-    assert found.bundle.reconstruction == other.bundle.reconstruction
+    resumed = finetuned(folder, start, out, resume=True, progress=lambda stage, *_: stages.append(stage))
+    assert CROP_STAGE not in stages
+    whole = finetuned(folder, start, tmp_path / "whole.safetensors")
+    assert resumed.bundle.reconstruction == whole.bundle.reconstruction
     with pytest.raises(GeneratorError, match="another configuration"):
-        tuned(folder, begin, out, resume=True, steps=6)
+        finetuned(folder, start, out, replace(SHORT, schedule=FinetuneSchedule(steps=6)), resume=True)
 
 
-def test_what_cannot_be_tuned_on_is_one_sentence(folder, begin, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "FEWEST", 64)
-    with pytest.raises(DatasetError, match="30 faces were found on the 31 pictures of faces: to be tuned on"):
-        tuned(folder, begin, tmp_path / "few.safetensors")
+def test_invalid_runs_are_refused(folder, start, tmp_path):
+    with pytest.raises(DatasetError, match="30 faces were found on the 31 images of faces: fine-tuning needs at least"):
+        finetuned(folder, start, tmp_path / "few.safetensors", replace(SHORT, min_faces=64))
+    dataset = load_dataset(folder, options=LoadOptions(needs_labels=False))
     with pytest.raises(GeneratorError):
-        tuning.finetune(Scenes(32), tmp_path / "x.safetensors", load_dataset(folder, reader="unlabelled"), begin, QUICK)
+        finetune(Scenes(32), tmp_path / "x.safetensors", dataset, start, SHORT)

@@ -1,11 +1,17 @@
-"""A discovery of seconds."""
+"""A discovery that takes seconds."""
 
 from __future__ import annotations
 
-from faceaug.discovery.discover import DiscoveryConfig
-from faceaug.reconstruction.training import ReconstructionSchedule
+from faceaug.discovery.config import DiscoveryConfig
+from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 
 QUICK = DiscoveryConfig(
-    draws=420, held_out=64, linear_steps=40, reader_steps=4, alignment_steps=2, weighed=64, atoms=6,
-    schedule=ReconstructionSchedule(side=16, steps=8, distil=4, batch=4, pairs=1, refit_every=2),
-)  # fmt: skip
+    samples=420,
+    held_out=64,
+    linear_steps=40,
+    reader_steps=4,
+    alignment_steps=2,
+    calibration_samples=64,
+    atoms=6,
+    schedule=ReconstructionSchedule(side=16, steps=8, distil_steps=4, batch_size=4, pairs=1, refit_every=2),
+)
