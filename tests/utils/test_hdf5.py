@@ -7,19 +7,19 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from command_line import IN_PROCESS
+from command_line import IN_PROCESS, Outcome
 from shard_samples import write_output
 
 from faceaug.datasets import load_dataset
 from faceaug.datasets.torch_dataset import ShardDataset
 from faceaug.errors import DatasetError, FaceaugError, ImageError, IntegrityError
-from faceaug.shards.manifest import HASH_NAME, NAME, hash_line
+from faceaug.shards.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, hash_line
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
 from faceaug.utils.hdf5 import MOST_LINKS, open_hdf5
@@ -87,22 +87,39 @@ def data_set(path: Path) -> Path:
     return path
 
 
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    code = f"{IN_PROCESS}\nimport sys\nsys.exit(run({[str(word) for word in words]!r}))"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+def run_commands(commands: Sequence[Sequence[object]]) -> list[Outcome]:
+    """Run command lines one after the other in one process of their own; it must outlive all of them."""
+    words = [[str(word) for word in command] for command in commands]
+    code = f"""{IN_PROCESS}
+import contextlib, io, json, sys
+for words in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(words)
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(words)], capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0, process.stderr
+    return [Outcome(*json.loads(line)) for line in process.stdout.splitlines()]
 
 
-@kinds
-@pytest.mark.parametrize("name", ["gender", "attr/deep/gender"])
-def test_a_column_from_elsewhere_is_not_printed(tmp_path, canary, spoil, said, name):
-    with h5py.File(data_set(tmp_path / "x.h5"), "a") as file:
-        spoil(file, name, canary)
-    found = command("analyze", tmp_path / "x.h5", "--by", "gender", "--check", "none")
-    assert found.returncode == 1, found.stderr
-    assert CANARY.decode() not in found.stdout + found.stderr
-    assert "x.h5 is refused: " in found.stderr
-    assert said in found.stderr
-    assert found.stderr.count("\n") == 1
+@pytest.mark.slow
+def test_a_column_from_elsewhere_is_not_printed(tmp_path, canary):
+    cases = [(spoil, said, name) for spoil, said in KINDS.items() for name in ("gender", "attr/deep/gender")]
+    files = [tmp_path / f"{k}" / "x.h5" for k in range(len(cases))]
+    for file, (spoil, _, name) in zip(files, cases, strict=True):
+        file.parent.mkdir()
+        with h5py.File(data_set(file), "a") as handle:
+            spoil(handle, name, canary)
+    outcomes = run_commands([("analyze", file, "--by", "gender", "--check", "none") for file in files])
+    for outcome, (spoil, said, name) in zip(outcomes, cases, strict=True):
+        assert outcome.status == 1, (spoil, name, outcome.err)
+        assert CANARY.decode() not in outcome.out + outcome.err
+        assert "x.h5 is refused: " in outcome.err
+        assert said in outcome.err
+        assert outcome.err.count("\n") == 1
 
 
 @kinds
@@ -137,12 +154,12 @@ def spoiled(sound: Path, folder: Path, spoil: Spoil, name: str, canary: Path) ->
     with h5py.File(shard, "a") as file:
         del file[name]
         spoil(file, name, canary)
-    manifest = json.loads((folder / NAME).read_text())
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
     data = shard.read_bytes()
     manifest["shards"][0] |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     written = json.dumps(manifest).encode()
-    (folder / NAME).write_bytes(written)
-    (folder / HASH_NAME).write_text(hash_line(written))
+    (folder / MANIFEST_NAME).write_bytes(written)
+    (folder / MANIFEST_HASH_NAME).write_text(hash_line(written))
     return shard
 
 
@@ -161,21 +178,31 @@ def test_no_reader_of_shards_reads_from_elsewhere(sound, tmp_path, canary, spoil
     assert CANARY.decode() not in report.to_text()
 
 
-@pytest.mark.parametrize("name", ["blob", "offset", "attr/gender"])
-def test_a_shard_that_maps_itself_does_not_end_the_process(sound, tmp_path, canary, name):
-    shard = spoiled(sound, tmp_path / "out", mapping_itself, name, canary)
-    code = (
-        "import sys\nfrom faceaug.datasets.torch_dataset import ShardDataset\nfrom faceaug.errors import FaceaugError\n"
-        "from faceaug.shards.reader import ShardReader\n"
-        "for read in (lambda: ShardReader(sys.argv[1]).image(0), lambda: ShardDataset(sys.argv[2])[0]):\n"
-        "    try:\n        read()\n    except FaceaugError as error:\n        print(error)\n"
-    )
-    words = [sys.executable, "-c", code, shard, tmp_path / "out"]
-    found = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("is a virtual data set") == 2
-    for words in (("verify", tmp_path / "out"), ("analyze", tmp_path / "out", "--by", "gender")):
-        assert command(*words).returncode == 1
+@pytest.mark.slow
+def test_a_shard_that_maps_itself_does_not_end_the_process(sound, tmp_path, canary):
+    names = ("blob", "offset", "attr/gender")
+    shards = [spoiled(sound, tmp_path / f"{k}", mapping_itself, name, canary) for k, name in enumerate(names)]
+    folders = [shard.parents[1] for shard in shards]
+    code = """
+import sys
+from faceaug.datasets.torch_dataset import ShardDataset
+from faceaug.errors import FaceaugError
+from faceaug.shards.reader import ShardReader
+for shard, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    for read in (lambda: ShardReader(shard).image(0), lambda: ShardDataset(folder)[0]):
+        try:
+            read()
+        except FaceaugError as error:
+            print(error)
+"""
+    words = [sys.executable, "-c", code, *(str(path) for pair in zip(shards, folders, strict=True) for path in pair)]
+    process = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("is a virtual data set") == 2 * len(names)
+    commands = [
+        command for folder in folders for command in (("verify", folder), ("analyze", folder, "--by", "gender"))
+    ]
+    assert [outcome.status for outcome in run_commands(commands)] == [1] * len(commands)
 
 
 def test_groups_that_contain_themselves_are_read_as_often_as_they_are_there(tmp_path):
