@@ -30,7 +30,7 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from sklearn.decomposition import MiniBatchDictionaryLearning, MiniBatchSparsePCA
 
-from faceaug.discovery.atlas import STAY
+from faceaug.discovery.atlas import HELD_SLACK
 from faceaug.discovery.fit import mirror_averaged_factors, stack_maps
 from faceaug.generators.base import sample_z
 from faceaug.generators.pool import POOL_BLOCK_SIZE, sample_stream
@@ -188,7 +188,7 @@ def soft_steps(reading: Floats) -> Floats:
     for k in range(reading.shape[1]):
         others = np.delete(reading, k, 1)
         given = np.eye(len(reading)) - others @ np.linalg.solve(
-            others.T @ others + STAY**2 * np.eye(others.shape[1]), others.T
+            others.T @ others + HELD_SLACK**2 * np.eye(others.shape[1]), others.T
         )
         spanned = given @ reading[:, k]
         steps[:, k] = spanned / (reading[:, k] @ spanned)

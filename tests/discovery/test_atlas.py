@@ -1,4 +1,4 @@
-"""The atlas: every direction's picture shows what its edit does, and the page says so."""
+"""The atlas: the image of every direction shows the effect of its edit, and the page lists them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def generator():
 @pytest.fixture(scope="module")
 def written(generator, tmp_path_factory):
     folder = tmp_path_factory.mktemp("atlas")
-    seen = []
-    page = atlas.write_atlas(small_bundle(generator), generator, folder, faces=3, progress=seen.append)
-    assert seen == [1] * len(NAMES)
+    counts = []
+    page = atlas.write_atlas(small_bundle(generator), generator, folder, faces=3, progress=counts.append)
+    assert counts == [1] * len(NAMES)
     return page
 
 
@@ -35,7 +35,7 @@ def tile(picture, row, column):
     return picture[top : top + atlas._TILE, left : left + atlas._TILE]
 
 
-def test_a_picture_a_direction_and_a_page_of_them_all(written):
+def test_there_is_an_image_per_direction_and_a_page(written):
     text = written.read_text()
     pictures = sorted(file.name for file in written.parent.glob("*.png"))
     assert pictures == [f"{k:03d}-{name}.png" for k, name in enumerate(NAMES)]
@@ -49,7 +49,7 @@ def test_the_tiles_are_the_edited_faces(generator):
     bundle = small_bundle(generator)
     directions = bundle.directions
     w = np.random.default_rng(0).normal(size=(2, 6)) * 0.3
-    picture, length = atlas.plate(bundle, generator, w, "yaw")
+    picture, length = atlas.render_direction(bundle, generator, w, "yaw")
     step = atlas._step(directions, "yaw") * directions.spread[0]
     assert length == pytest.approx(np.sqrt(step @ np.linalg.inv(directions.covariance) @ step))
     for row, column, amount in ((0, 0, -3), (1, 3, 0), (1, 6, 3), (0, 5, 2)):
@@ -61,7 +61,7 @@ def test_the_tiles_are_the_edited_faces(generator):
         assert np.abs(at_centres - (expected.numpy() + 1) * 127.5)[inner].max() < 6
 
 
-def test_one_direction_moves_and_the_others_nearly_stay():
+def test_an_edit_moves_its_semantic_and_hardly_the_held_ones():
     directions = small_bundle().directions
     names = ["yaw", *NAMES[2:]]
     effect = directions.B @ atlas._step(directions, "yaw") * directions.spread[0] / directions.spread
@@ -71,29 +71,29 @@ def test_one_direction_moves_and_the_others_nearly_stay():
     assert np.abs(effect[rows]).max() < np.abs(free[rows]).max()
 
 
-def test_readings_that_say_the_same_do_not_throw_an_edit_out_of_the_draws():
+def test_redundant_semantics_do_not_move_an_edit_out_of_the_samples():
     directions = small_bundle().directions
     rows = directions.B.copy()
-    rows[2] = rows[0] / directions.spread[0] * directions.spread[2] * 0.99  # an atom that is the view, but for a trace
+    rows[2] = rows[0] / directions.spread[0] * directions.spread[2] * 0.99  # an atom that is nearly the view
     rows[2, 5] += 0.01 * np.abs(rows[2]).max()
     near = replace(directions, B=rows)
     assert np.linalg.norm(near.steps(["yaw", NAMES[2]])[:, 0]) > 20 * np.linalg.norm(near.steps(["yaw"])[:, 0])
     assert np.linalg.norm(atlas._step(near, "yaw")) < 5 * np.linalg.norm(near.steps(["yaw"])[:, 0])
 
 
-def test_what_stays():
+def test_held_semantics_depend_on_the_kind():
     directions = small_bundle().directions
-    assert atlas.kept_with(directions, "yaw") == list(NAMES[2:])
-    assert atlas.kept_with(directions, "mouth_texture_1") == ["yaw", *NAMES[3:]]
-    assert atlas.kept_with(directions, "exposure") == ["yaw"]
+    assert atlas.held_names(directions, "yaw") == list(NAMES[2:])
+    assert atlas.held_names(directions, "mouth_texture_1") == ["yaw", *NAMES[3:]]
+    assert atlas.held_names(directions, "exposure") == ["yaw"]
     attribute = replace(directions, kinds=("view", "scene", "attribute", "shape atom", "light"))
-    assert atlas.kept_with(attribute, NAMES[2]) == ["yaw", "exposure", NAMES[4]]
+    assert atlas.held_names(attribute, NAMES[2]) == ["yaw", "exposure", NAMES[4]]
     rows = directions.B.copy()
     rows[3] = 0
-    assert atlas.kept_with(replace(directions, B=rows), "yaw") == [NAMES[2], NAMES[4]]
+    assert atlas.held_names(replace(directions, B=rows), "yaw") == [NAMES[2], NAMES[4]]
 
 
-def test_maps_lie_where_the_atoms_are(generator):
+def test_maps_show_the_regions_of_atoms(generator):
     bundle = small_bundle(generator)
     steps = bundle.directions.steps([NAMES[0], *NAMES[2:]])
     grey = atlas._bytes(atlas._grey_face(bundle))
@@ -101,22 +101,22 @@ def test_maps_lie_where_the_atoms_are(generator):
     eyes, mouth = bundle.maps[1, 0] != 0, bundle.maps[0, 1] != 0
     np.testing.assert_array_equal((shape != grey).any(2), eyes)
     np.testing.assert_array_equal((texture != grey).any(2), mouth)
-    assert (shape[eyes] == atlas._LESS).all()  # depth grows there: it goes back
+    assert (shape[eyes] == atlas._LESS).all()  # depth grows there: the face recedes
     assert (atlas._shape_map(bundle, -steps[:, 2])[eyes] == atlas._MORE).all()
     np.testing.assert_array_equal(atlas._texture_map(bundle, steps[:, 0]), grey)  # yaw alone changes no atom
 
 
-def test_a_direction_that_does_nothing_is_drawn_all_the_same(generator):
+def test_a_direction_without_effect_has_an_image_too(generator):
     bundle = small_bundle(generator)
     rows = bundle.directions.B.copy()
     rows[2] = 0
     still = small_bundle(generator, directions=replace(bundle.directions, B=rows))
-    picture, length = atlas.plate(still, generator, np.zeros((1, 6)), NAMES[2])
+    picture, length = atlas.render_direction(still, generator, np.zeros((1, 6)), NAMES[2])
     assert length == 0
     np.testing.assert_array_equal(tile(picture, 0, 0), tile(picture, 0, 6))
 
 
-def test_another_atlas_replaces_the_first(generator, tmp_path):
+def test_a_second_atlas_replaces_the_first(generator, tmp_path):
     bundle = small_bundle(generator)
     atlas.write_atlas(bundle, generator, tmp_path / "a", faces=1)
     names = ("a/b <b>", *NAMES[1:])
@@ -128,8 +128,8 @@ def test_another_atlas_replaces_the_first(generator, tmp_path):
     decode((page.parent / "000-a-b--b-.png").read_bytes())
 
 
-def test_a_users_pictures_are_left_alone(generator, tmp_path):
-    """Pictures called as an atlas calls its own are no atlas, and beside one they are nobody's to delete."""
+def test_files_of_the_user_are_not_replaced(generator, tmp_path):
+    """Files with names like those of an atlas are not replaced, without an atlas or beside one."""
     bundle, folder = small_bundle(generator), tmp_path / "a"
     folder.mkdir()
     (folder / "001-alice.png").write_bytes(b"precious")
@@ -152,7 +152,7 @@ def test_a_users_pictures_are_left_alone(generator, tmp_path):
     assert (folder / f"001-{NAMES[1]}.png").exists()
 
 
-def test_names_that_an_address_spells_otherwise_are_replaced_too(generator, tmp_path):
+def test_images_whose_names_are_quoted_in_addresses_are_replaced(generator, tmp_path):
     bundle = small_bundle(generator)
     named = replace(bundle.directions, names=("a=b+c", *NAMES[1:]))
     atlas.write_atlas(small_bundle(generator, directions=named), generator, tmp_path, faces=1)
@@ -162,7 +162,7 @@ def test_names_that_an_address_spells_otherwise_are_replaced_too(generator, tmp_
 
 
 @pytest.mark.parametrize("at", range(len(NAMES) + 1))
-def test_an_atlas_that_was_interrupted_is_drawn_again(generator, tmp_path, monkeypatch, at):
+def test_an_interrupted_atlas_is_written_again(generator, tmp_path, monkeypatch, at):
     bundle = small_bundle(generator)
     atlas.write_atlas(bundle, generator, tmp_path, faces=1)
     other = small_bundle(generator, directions=replace(bundle.directions, names=("a", "b", *NAMES[2:])))
