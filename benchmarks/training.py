@@ -24,6 +24,7 @@ from faceaug.gan_training.config import TrainingSchedule, select_preset
 from faceaug.gan_training.data import FolderImageSource, GeneratorImageSource, SquareConfig, load_squares
 from faceaug.gan_training.evaluation import EvaluationConfig, FrechetCurve, Pixels, evaluate_generator
 from faceaug.gan_training.features import FeatureExtractor, load_efficientnet
+from faceaug.gan_training.run_writer import GENERATOR_FILE
 from faceaug.gan_training.trainer import GanTrainer, train
 from faceaug.generators.registry import load_generator
 from faceaug.utils.images import encode
@@ -83,7 +84,7 @@ def run(
     start = time.process_time()
     steps, out = config.steps(options.kimg), work / arm.replace(" ", "-")
     source = FolderImageSource(pixels, "samples of digiface")
-    is_resumed = (out / checkpoints.CHECKPOINT).exists()
+    is_resumed = (out / checkpoints.CHECKPOINT_FILE).exists()
     schedule = TrainingSchedule(
         steps, options.seconds, resume=is_resumed, snapshot_every=max(1, steps // options.points)
     )
@@ -94,7 +95,7 @@ def run(
     keys = ("images_seen", "frechet", "p", "r_t", "r_v")
     points = [{key: row[key] for key in keys if key in row} for row in log if "frechet" in row]
     count = min(options.compare, len(pixels))
-    generator = load_generator(out / checkpoints.EXPORT)
+    generator = load_generator(out / GENERATOR_FILE)
     result, _ = evaluate_generator(generator, pixels, features, EvaluationConfig(count, options.seed))
     least = min(row["frechet"] for row in points)
     return {

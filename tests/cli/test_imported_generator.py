@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,17 +15,16 @@ from faceaug.discovery.config import DiscoveryConfig
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 from faceaug.shards.manifest import read_manifest
-from faceaug.synthesis import balance as run
 
 CONFIG = StyleGAN2Config(16, z_dim=8, w_dim=8, mapping_layers=2, channel_base=64, channel_max=8)
 
 
 @pytest.fixture
 def commands(faceaug_cli, monkeypatch):
-    """Run commands that succeed, with little learning behind them."""
+    """Run commands that succeed, with short trainings."""
     torch.set_num_threads(1)
     make_small(monkeypatch)
-    whole = discovery.discover
+    discover = discovery.discover
 
     def short(generator, out, config, run):
         schedule = ReconstructionSchedule(
@@ -42,23 +40,19 @@ def commands(faceaug_cli, monkeypatch):
             atoms=2,
             schedule=schedule,
         )
-        return whole(generator, out, quick, run)
+        return discover(generator, out, quick, run)
 
-    def few(dataset, out, *, settings, **rest):
-        return making(dataset, out, settings=replace(settings, draws=512), **rest)
-
-    making = run.balance
-    monkeypatch.setattr(run, "balance", few)
     monkeypatch.setattr(discovery, "discover", short)
 
     def call(*arguments):
-        told = faceaug_cli(*arguments)
-        assert told.status == 0, told.err
-        return told
+        outcome = faceaug_cli(*arguments)
+        assert outcome.status == 0, outcome.err
+        return outcome
 
     return call
 
 
+@pytest.mark.slow
 def test_from_a_pickle_to_faces(commands, faceaug_cli, tmp_path):
     """The network is random: few of its faces are accepted, if any, and every one that is not is accounted for."""
     g, other, d = (tmp_path / f"{name}.safetensors" for name in ("g", "other", "d"))
@@ -70,7 +64,8 @@ def test_from_a_pickle_to_faces(commands, faceaug_cli, tmp_path):
     assert "yaw" in json.dumps(shown)
 
     images, labels = write_toy_dataset(tmp_path / "toys", 120)
-    balance = ("balance", images, "--labels", labels, "--by", "bar", "--max-total", 6, "--directions", d)
+    options = ["--by", "bar", "--max-total", "6", "--survey-samples", "512"]
+    balance = ("balance", images, "--labels", labels, "--directions", d, *options)
     out = tmp_path / "out"
     commands(*balance, "--generator", g, "-o", out)
     manifest = read_manifest(out)
@@ -89,7 +84,7 @@ def test_from_a_pickle_to_faces(commands, faceaug_cli, tmp_path):
         ("directions", "atlas", d, "--generator", other, "-o", nowhere),
         ("discover", "--tune-on", images, "--from", d, "--generator", other, "-o", tmp_path / "nowhere.safetensors"),
     ):
-        told = faceaug_cli(*command)
-        assert told.status == 1
-        assert told.err.strip().splitlines()[-1].startswith("Error: these directions were made for the generator")
+        outcome = faceaug_cli(*command)
+        assert outcome.status == 1
+        assert outcome.err.strip().splitlines()[-1].startswith("Error: these directions were made for the generator")
         assert not [path for path in tmp_path.iterdir() if path.name.startswith("nowhere")]
