@@ -58,7 +58,7 @@ def test_the_pose_regressor_reads_mirrors_mirrored_and_is_read_back(tmp_path):
 
 
 def test_pose_is_read_with_our_signs_and_without_faces_that_were_not_found(tmp_path):
-    from judge import read_pose
+    from pose_regressor import read_pose
 
     pose = np.array([[8, 20, 1], [np.nan, np.nan, np.nan], [9, -30, 2]], np.float32)
     np.savez(tmp_path / "pose.npz", z=np.arange(300, dtype=np.float32).reshape(3, 100), pose=pose)
