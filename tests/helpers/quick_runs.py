@@ -70,6 +70,30 @@ def make_blocks_small(monkeypatch: pytest.MonkeyPatch, block: int = 8, offspring
     monkeypatch.setattr(f"{engines}.latent_editor.GENERATIONS", 1)
 
 
+def make_inversion_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train an encoder for a moment, invert in a few steps, and know the directions of toy faces."""
+    from toy_directions import toy_directions
+
+    from faceaug.inversion import inverter
+    from faceaug.inversion.encoder import EncoderConfig
+    from faceaug.synthesis.engines import fitted_inversion
+
+    encoder = EncoderConfig(samples=200, steps=8, batch_size=16)
+    train = functools.partial(inverter.train_inverter, config=encoder)
+    monkeypatch.setattr(fitted_inversion, "train_inverter", train)
+    monkeypatch.setattr(inverter, "INVERSION_STEPS", 40)
+    monkeypatch.setattr(fitted_inversion, "SURVEYED_PHOTOGRAPHS", 40)
+    monkeypatch.setattr(fitted_inversion, "EVALUATED", 4)
+    monkeypatch.setattr("faceaug.synthesis.engines.inversion_edit.INVERSION_BLOCK", 8)
+    monkeypatch.setattr("faceaug.synthesis.engines.latent_edit._learned_directions", lambda *_: toy_directions())
+
+
+def make_rerender_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warp on a coarse grid, and let blocks of rerendered faces be of four attempts."""
+    monkeypatch.setattr("faceaug.reconstruction.warp.GRID", 32)
+    monkeypatch.setattr("faceaug.synthesis.engines.rerender.RERENDER_BLOCK", 4)
+
+
 def small_plan(dataset: FaceDataset, by: str, total: int) -> Plan:
     """Return a plan of `total` samples, shared among the cells."""
     from faceaug.analysis.analyze import analyze

@@ -11,7 +11,7 @@ import pytest
 from fakes import ToyFaces
 from finished_runs import assert_same_samples, columns, interrupt
 from nosy_faces import nosy_dataset, nosy_estimator
-from quick_runs import changed
+from quick_runs import changed, make_rerender_small
 
 from faceaug.analysis.analyze import analyze
 from faceaug.errors import OutputError, UsageError
@@ -48,11 +48,9 @@ CONFIG = RunConfig(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _coarse():
-    """Warp on a coarse grid, a few attempts at a time."""
+def _small():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("faceaug.reconstruction.warp.GRID", 32)
-        patched.setattr("faceaug.synthesis.engines.rerender.RERENDER_BLOCK", 4)
+        make_rerender_small(patched)
         yield
 
 
