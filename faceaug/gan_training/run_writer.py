@@ -36,7 +36,7 @@ GRID_BATCH_SIZE = 16
 
 
 class TrainerState(Protocol):
-    """What of a trainer is written: `GanTrainer`."""
+    """The state of a trainer that is written to disk; `GanTrainer` implements it."""
 
     config: TrainingConfig
     source: TrainingImages
