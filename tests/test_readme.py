@@ -15,8 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
-    from faceaug.classifiers import face_quality as soundness
-    from faceaug.classifiers.classifier import ClassifierSchedule
+    from faceaug.classifiers.config import ClassifierConfig
     from faceaug.errors import GeneratorError
     from faceaug.generators.registry import load_generator
 
@@ -25,8 +24,9 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     except GeneratorError as error:
         pytest.skip(str(error))
     # As long a training as a test can afford: what the blocks call is the same, their faces are fewer and worse.
-    monkeypatch.setattr(ClassifierSchedule, "for_size", classmethod(lambda cls, n: cls(steps=80)))
-    monkeypatch.setattr(soundness, "steps_for", lambda n: 20)
+    for name, steps in (("for_size", 80), ("for_face_quality", 20)):
+        quick = classmethod(lambda cls, n, device="cpu", steps=steps: cls(steps=steps, device=device))
+        monkeypatch.setattr(ClassifierConfig, name, quick)
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)

@@ -34,7 +34,7 @@ def small_bundle(generator: BlockGenerator | None = None, **changes: Any) -> Bun
     weights = {"trunk.0.weight": rng.normal(size=(2, 3)).astype(np.float32), "steps": np.array(7)}
     parts: dict[str, Any] = dict(
         directions=directions,
-        seen=np.stack([directions.offset - 2.6 * directions.spread, directions.offset + 2.6 * directions.spread], 1),
+        ranges=np.stack([directions.offset - 2.6 * directions.spread, directions.offset + 2.6 * directions.spread], 1),
         depth=np.full((SIDE, SIDE), 1.0, np.float32),
         albedo=rng.uniform(0.3, 0.7, (3, SIDE, SIDE)).astype(np.float32),
         regions=regions,
