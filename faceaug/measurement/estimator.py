@@ -115,7 +115,9 @@ class FaceEstimator:
         canvases, shorter : float32 [N, 3, C, C] in [-1, 1], [N]
             From `alignment.lay_on_canvases`.
         aligned : bool
-            The photographs have the framing of the generator: their central squares are read without a search.
+            The photographs have the framing of the generator: their central squares are read without a search. The
+            confidence is then too low, since it is calibrated on faces that the search has framed, whose last step is
+            smaller.
 
         Returns
         -------

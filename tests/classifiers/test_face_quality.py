@@ -67,7 +67,7 @@ def test_blending_shows_both_faces_everywhere():
 
 @pytest.mark.slow
 def test_the_classifier_tells_intact_from_distorted_faces():
-    config, calls = ClassifierConfig(45, input_size=32), []
+    config, calls = ClassifierConfig(90, input_size=32), []
     before = torch.get_rng_state()
     classifier = train_face_quality(
         toys(120, 1.0, 0),
@@ -78,13 +78,14 @@ def test_the_classifier_tells_intact_from_distorted_faces():
         lambda *call: calls.append(call),
     )
     assert torch.equal(torch.get_rng_state(), before)
-    assert calls == [(step, 45) for step in range(1, 46)]
+    assert calls == [(step, 90) for step in range(1, 91)]
     assert classifier.semantics == ("face=distorted", "face=intact")
     fresh = as_tensor(toys(80, INTACT_TRUNCATION, 3))
     intact = classifier.read(fresh)[0][:, 1]
     for damaged in (warp_faces(fresh, rng()), blend_faces(fresh, rng()), as_tensor(toys(80, DISTORTED_TRUNCATION, 4))):
         distorted = classifier.read(damaged)[0][:, 1]
-        assert (intact[:, None] > distorted[None]).mean() > 0.8  # area under the ROC curve
+        # The area under the ROC curve was at least 0.975 over ten seeds; half as many steps left 0.66 to 1.
+        assert (intact[:, None] > distorted[None]).mean() > 0.9
 
 
 @pytest.mark.slow

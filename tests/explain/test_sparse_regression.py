@@ -35,7 +35,7 @@ def test_a_class_is_explained_by_its_predictors():
     assert fit.stable[1] == fit.stable[4] == fit.resamples == 6
     assert (fit.stable[fit.coefficients == 0] == 0).all()
     assert 0.7 < fit.low < fit.score < fit.high < 1
-    assert fit.shuffled == pytest.approx(0.5, abs=0.05)
+    assert fit.shuffled == pytest.approx(0.5, abs=0.1)  # 0.05 over other samples
     assert fit.shuffled_most < fit.low
     assert (fit.rows, fit.held_out) == (N, N)
 
@@ -68,7 +68,7 @@ def test_a_part_that_follows_the_light_is_not_credited_with_it():
     labels = 3 * x[:, -1] + rng.logistic(size=N) > 0
     fit = fit_sparse(x, labels, CONTROLS, **FEW)
     assert abs(fit.coefficients[-1]) > 5 * abs(fit.coefficients[2])
-    assert fit.controls == pytest.approx(fit.score, abs=0.03)
+    assert fit.controls == pytest.approx(fit.score, abs=0.05)  # 0.02 over other samples
     blind = fit_sparse(x[:, [*range(P - 2), P - 2, P - 2]], labels, CONTROLS, **FEW)
     assert blind.coefficients[2] > 1  # it would, if nobody looked at the light
 

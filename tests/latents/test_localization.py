@@ -178,7 +178,9 @@ def test_the_mirror_odd_share_is_reported_and_left_out():
 
 def test_planted_atoms_are_recovered_from_other_samples():
     first, second = found(0.1, 1), found(0.1, 2)
-    assert (agreement(scaled(first, first.maps), scaled(first, second.maps)) > 0.8).mean() >= 0.9
+    assert (
+        agreement(scaled(first, first.maps), scaled(first, second.maps)) > 0.8
+    ).sum() >= PLANTED - 2  # or PLANTED - 1
 
 
 def test_localization_repeats_bit_for_bit():
