@@ -1,14 +1,14 @@
-"""What each coupling buys: the network trained with none, the paper's, the mirror and both, over several seeds.
+"""Ablation of the couplings of the training: none, the paper's, the mirror and both, over several seeds.
 
     python benchmarks/ablation.py [--generator digiface --pose pose.npz] [--work work/ablation]
 
-Every run has the same pool of draws, steps and batches; only coupling and seed differ. `none` and `paper` begin at
-random but for the encoder, which has learnt to read latents in all of them; `mirror` and `both` begin with the linear
-model's readings, whose own steps come on top. A run has found the view when its mean face is right side out (its middle
-nearer than its sides) and its yaw follows the truth: a correlation above 0.5, with the sign. On the test renderer
-(`scenes`) the truth is known; on `digiface` it is an independent landmark model's (--pose, as for semantics.py), which
-only judges. Runs that the work folder holds are not made again. Writes benchmarks/results/ablation.json, also when only
-a part of the runs is done (--report makes none).
+Every run has the same samples, steps and batches; only coupling and seed differ. `none` and `paper` start from random
+weights except for the encoder, which has been trained to predict latents in all runs; `mirror` and `both` start from
+the linear model, whose own steps are additional. A run has found the view when its mean face is right side out (its
+middle nearer than its sides) and its yaw follows the truth: a correlation above 0.5, with the sign. On synthetic scenes
+(`scenes`) the truth is known; on `digiface` it is the pose by an independent landmark model (--pose, as for
+semantics.py), for evaluation only. Runs that the work folder holds are not repeated. Writes
+benchmarks/results/ablation.json, also when only some of the runs are done (--report starts none).
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ from faceaug.generators.registry import load_generator
 from faceaug.reconstruction.factors import VIEW_NAMES, FaceFactors, concatenate_factors
 from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.reconstruction.training.linear_init import LinearTrainer
-from faceaug.reconstruction.training.network_trainer import Coupling, NetworkTrainer, ReconstructionSchedule
+from faceaug.reconstruction.training.network_trainer import NetworkTrainer
 from faceaug.reconstruction.training.perceptual import LatentTrainer
+from faceaug.reconstruction.training.schedule import Coupling, ReconstructionSchedule
 from faceaug.reconstruction.training.symmetry import mirror_split
 from faceaug.utils.files import read_json, write_json
 from faceaug.utils.training.train_loop import run
 
 COUPLINGS: tuple[Coupling, ...] = get_args(Coupling)
 FOLLOWS = 0.5
-"""Correlation with the true yaw above which yaw is said to follow it."""
-JUDGED = 500  # fresh faces on which a run is judged
+"""Least correlation of a yaw that follows the true yaw."""
+EVALUATED = 500  # new faces on which a run is evaluated
 DISTIL, PAIRS = 0.2, 0.25  # of the steps, and of a batch: the same shares as by default
 
 
@@ -60,41 +61,45 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=16)
     parser.add_argument("--draws", type=int, default=4000)
     parser.add_argument("--work", type=Path, default=Path("work/ablation"))
-    parser.add_argument("--report", action="store_true", help="make no further runs")
+    parser.add_argument("--report", action="store_true", help="start no further runs")
     parser.add_argument("--out", type=Path, help="another place for the result")
     given = parser.parse_args()
     if given.generator == "digiface" and given.pose is None:
         parser.error("digiface has no truth of its own: give --pose")
-    asked = [(seed, coupling) for seed in range(given.seeds) for coupling in COUPLINGS]
+    wanted = [(seed, coupling) for seed in range(given.seeds) for coupling in COUPLINGS]
     names = ("generator", "steps", "linear_steps", "reader_steps", "batch", "side", "draws")
     setup = {name: getattr(given, name) for name in names}
-    made = {pair: done for pair in asked if (done := finished(given.work, *pair, setup)) is not None}
-    if not given.report and len(made) < len(asked):
+    outcomes = {pair: done for pair in wanted if (done := finished(given.work, *pair, setup)) is not None}
+    if not given.report and len(outcomes) < len(wanted):
         bench = Bench(given, setup)
-        for seed, coupling in asked:
-            if (seed, coupling) not in made:
-                made[seed, coupling] = bench.run(seed, coupling)
-                print(made[seed, coupling], flush=True)
-    by_coupling = {name: [made[pair] for pair in asked if pair in made and pair[1] == name] for name in COUPLINGS}
+        for seed, coupling in wanted:
+            if (seed, coupling) not in outcomes:
+                outcomes[seed, coupling] = bench.run(seed, coupling)
+                print(outcomes[seed, coupling], flush=True)
+    by_coupling = {
+        name: [outcomes[pair] for pair in wanted if pair in outcomes and pair[1] == name] for name in COUPLINGS
+    }
     record = {
-        **environment(seed=0, packages=("torch", "numpy")), **setup, "follows_from": FOLLOWS,
+        **environment(seed=0, packages=("torch", "numpy")),
+        **setup,
+        "follows_from": FOLLOWS,
         "couplings": {name: summary(runs) for name, runs in by_coupling.items() if runs},
-    }  # fmt: skip
+    }
     print(write_result("ablation", record, given.out))
 
 
 def file_of(work: Path, seed: int, coupling: str) -> Path:
-    """Return the file of a run's outcome."""
+    """Return the file of the outcome of a run."""
     return work / f"{coupling}-{seed}.json"
 
 
 def finished(work: Path, seed: int, coupling: str, setup: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the outcome of a run that was made before, or None.
+    """Return the outcome of a run that is done, or None.
 
     Raises
     ------
     UsageError
-        When the folder's run was made otherwise.
+        When it has another setup.
     """
     path = file_of(work, seed, coupling)
     if not path.exists():
@@ -107,7 +112,7 @@ def finished(work: Path, seed: int, coupling: str, setup: dict[str, Any]) -> dic
 
 
 class Bench:
-    """What all runs share: draws, the mirror split, and faces whose yaw is known."""
+    """What all runs share: samples, the mirror split, and faces whose yaw is known."""
 
     def __init__(self, given: argparse.Namespace, setup: dict[str, Any]) -> None:
         self.given, self.setup, self.work = given, setup, given.work
@@ -117,15 +122,15 @@ class Bench:
         self.faces, self.yaw = self._known()
 
     def _known(self) -> tuple[torch.Tensor, NDArray[np.float64]]:
-        """Return fresh pictures, and their true yaw in radians."""
+        """Return new images, and their true yaw in radians."""
         if isinstance(self.generator, Scenes):
-            w = sample_stream(self.generator, JUDGED, (1, 0xE))
+            w = sample_stream(self.generator, EVALUATED, (1, 0xE))
             truth = self.generator.truth(w)
             return synthesize_at(self.generator, w, self.given.side), truth.view[:, 1].double().numpy()
-        judged = np.load(self.given.pose)
-        seen = np.flatnonzero(np.isfinite(judged["pose"]).all(1))[:JUDGED]
-        w = self.generator.map(torch.from_numpy(judged["z"][seen]))
-        return synthesize_at(self.generator, w, self.given.side), -np.radians(judged["pose"][seen, 1])
+        landmarks = np.load(self.given.pose)
+        detected = np.flatnonzero(np.isfinite(landmarks["pose"]).all(1))[:EVALUATED]
+        w = self.generator.map(torch.from_numpy(landmarks["z"][detected]))
+        return synthesize_at(self.generator, w, self.given.side), -np.radians(landmarks["pose"][detected, 1])
 
     def run(self, seed: int, coupling: Coupling) -> dict[str, Any]:
         """Train once; write and return the outcome."""
@@ -145,29 +150,39 @@ class Bench:
         batches = torch.split(self.faces, 250)
         factors = concatenate_factors([mirror_averaged_factors(network.average, batch) for batch in batches])
         outcome = {"seed": seed, "coupling": coupling, "seconds": round(time.process_time() - start, 1)}
-        outcome |= self.judge(factors)
+        outcome |= self.evaluate(factors)
         write_json(file_of(self.work, seed, coupling), {"setup": self.setup, "outcome": outcome})
         return outcome
 
-    def judge(self, found: FaceFactors) -> dict[str, Any]:
-        """Return what a run is worth."""
-        yaw = found.view[:, VIEW_NAMES.index("yaw")].double().numpy()
+    def evaluate(self, factors: FaceFactors) -> dict[str, Any]:
+        """Return whether and how well a run has found the view."""
+        yaw = factors.view[:, VIEW_NAMES.index("yaw")].double().numpy()
         correlation = float(np.corrcoef(yaw, self.yaw)[0, 1]) if yaw.std() > 0 else 0.0
-        out = nose_nearest(found)
-        return {"right_side_out": out, "yaw_correlation": round(correlation, 3), "found": out and correlation > FOLLOWS,
-                "yaw_spread_degrees": round(float(np.degrees(yaw.std())), 2),
-                "relief": round(float(found.depth.mean(0).max() - found.depth.mean(0).min()), 4)}  # fmt: skip
+        right_side_out = nose_nearest(factors)
+        return {
+            "right_side_out": right_side_out,
+            "yaw_correlation": round(correlation, 3),
+            "found": right_side_out and correlation > FOLLOWS,
+            "yaw_spread_degrees": round(float(np.degrees(yaw.std())), 2),
+            "relief": round(float(factors.depth.mean(0).max() - factors.depth.mean(0).min()), 4),
+        }
 
 
 def summary(runs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Return the runs of a coupling with their counts and medians."""
     runs = list(runs)
     correlations = [one["yaw_correlation"] for one in runs]
-    return {"seeds": len(runs), "right_side_out": sum(one["right_side_out"] for one in runs),
-            "found": sum(one["found"] for one in runs),
-            "yaw_correlation": {"median": round(statistics.median(correlations), 3), "least": min(correlations),
-                                "most": max(correlations)},
-            "runs": runs}  # fmt: skip
+    return {
+        "seeds": len(runs),
+        "right_side_out": sum(one["right_side_out"] for one in runs),
+        "found": sum(one["found"] for one in runs),
+        "yaw_correlation": {
+            "median": round(statistics.median(correlations), 3),
+            "least": min(correlations),
+            "most": max(correlations),
+        },
+        "runs": runs,
+    }
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Gather what is measured on photographs without labels, and what a run of `faceaug balance` made of it.
+"""Summarise measurements of photographs without labels, and a run of `faceaug balance` that used them.
 
     python benchmarks/measured_faces.py MEASURED OUT NAME
 
 reads the table MEASURED that `faceaug measure` wrote and the output folder OUT of a run that counted by such a
-measurement, and writes benchmarks/results/NAME.json: how the measurements are distributed, and the run's account.
+measurement, and writes benchmarks/results/NAME.json: the distribution of the measurements, and the accounting of the
+run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-BEYOND = (10.0, 20.0, 30.0)  # degrees to either side
+TAIL_DEGREES = (10.0, 20.0, 30.0)  # to either side
 
 
 def main() -> None:
@@ -50,24 +51,31 @@ def main() -> None:
 
 
 def distribution(table: pd.DataFrame) -> dict[str, Any]:
-    """Return how measurements are distributed over photographs, and of how many nothing can be told."""
-    told = table[table[REASON_COLUMN] == ""]
+    """Return quantiles, means and tails of each measurement, and the numbers of refused photographs."""
+    accepted = table[table[REASON_COLUMN] == ""]
     semantics = {}
     for name, unit in FACTOR_UNITS.items():
-        values = told[name].to_numpy()
+        values = accepted[name].to_numpy()
         semantics[name] = {
-            "unit": unit, "quantiles": np.round(np.quantile(values, QUANTILES), 3).tolist(),
-            "mean": round(float(values.mean()), 3), "spread": round(float(values.std()), 3),
-            "confidence": round(float(told[name + CONFIDENCE_SUFFIX].median()), 3),
-        }  # fmt: skip
+            "unit": unit,
+            "quantiles": np.round(np.quantile(values, QUANTILES), 3).tolist(),
+            "mean": round(float(values.mean()), 3),
+            "spread": round(float(values.std()), 3),
+            "confidence": round(float(accepted[name + CONFIDENCE_SUFFIX].median()), 3),
+        }
         if unit == "degrees":
             semantics[name]["share_beyond"] = {
                 f"{most:g}": [round(float((values < -most).mean()), 4), round(float((values > most).mean()), 4)]
-                for most in BEYOND
+                for most in TAIL_DEGREES
             }
     reasons = table[REASON_COLUMN][table[REASON_COLUMN] != ""].value_counts().to_dict()
-    return {"images": len(table), "told": len(told), "cannot_tell": reasons, "quantiles_at": QUANTILES,
-            "semantics": semantics}  # fmt: skip
+    return {
+        "images": len(table),
+        "told": len(accepted),
+        "cannot_tell": reasons,
+        "quantiles_at": QUANTILES,
+        "semantics": semantics,
+    }
 
 
 if __name__ == "__main__":

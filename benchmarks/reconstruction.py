@@ -2,14 +2,14 @@
 
     python benchmarks/reconstruction.py [--draws 6000] [--steps 2500] [--work work/reconstruction]
 
-What `faceaug discover` trains (linear model, reader, network) learns from pictures of the test renderer, which draws
-another way than the one that training renders with. Fresh scenes are then read: correlations with true view and light,
-and, as Unsup3D (CVPR 2020) reports them, the scale-invariant depth error (root of the variance of the difference of
-logarithms) and the mean angle between normals, both of the depth in the view, on pixels that are valid in both depths
-and one pixel inside. Its own figures on its own faces, at 64 pixels, are 0.793e-2 and 16.5 degrees. Beside the network
-stand the linear model, which is given the latent and sees no picture, and what a plain face gives: the mean true
-canonical depth in the true view. A training that was stopped goes on; with --minutes the network stops when the time is
-up, and the record tells at which step. Writes benchmarks/results/reconstruction.json.
+The models that `faceaug discover` trains (linear model, latent reader, network) are trained on synthetic scenes, which
+are rendered by another method than the training uses. On new scenes the record gives correlations with true view and
+light and, as Unsup3D (CVPR 2020) reports them, the scale-invariant depth error (root of the variance of the difference
+of logarithms) and the mean angle between normals, both of the depth in the view, on pixels that are valid in both
+depths and one pixel inside. The figures of Unsup3D on its own faces, at 64 pixels, are 0.793e-2 and 16.5 degrees. The
+network is compared with the linear model, which sees the latent and no image, and with a baseline: the mean true
+canonical depth in the true view. A training that was stopped is continued; with --minutes the training of the network
+ends when the time is up, and the record states the step. Writes benchmarks/results/reconstruction.json.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from faceaug.reconstruction.geometry import normals
 from faceaug.reconstruction.renderer import rasterize
 from faceaug.reconstruction.synthetic_scenes import Observation, Scenes
 from faceaug.reconstruction.training.linear_init import LinearTrainer
-from faceaug.reconstruction.training.network_trainer import NetworkTrainer, ReconstructionSchedule
+from faceaug.reconstruction.training.network_trainer import NetworkTrainer
 from faceaug.reconstruction.training.perceptual import LatentTrainer
+from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 from faceaug.reconstruction.training.symmetry import mirror_split
 from faceaug.utils.tensors import resize_tensor
 from faceaug.utils.training.train_loop import run
 
-TOGETHER = 250
+BATCH_SIZE = 250
 UNSUP3D = {"scale_invariant_depth_error": 0.00793, "mean_angle_deviation": 16.5}
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--minutes", type=float, help="of the network's training in this call; no limit by default")
-    parser.add_argument("--judged", type=int, default=1000, help="fresh scenes")
+    parser.add_argument("--judged", type=int, default=1000, help="new scenes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("work/reconstruction"))
     parser.add_argument("--out", type=Path, help="another place for the result")
@@ -66,51 +67,59 @@ def main() -> None:
     seconds = time.process_time() - start
     w = sample_stream(scenes, given.judged, (given.seed, 0xE))
     record = {
-        **environment(given.seed, ("torch", "numpy")), **setup, "judged": given.judged,
-        "network_steps_done": steps, "seconds_of_this_call": round(seconds, 1), "unsup3d_on_its_own_set": UNSUP3D,
+        **environment(given.seed, ("torch", "numpy")),
+        **setup,
+        "judged": given.judged,
+        "network_steps_done": steps,
+        "seconds_of_this_call": round(seconds, 1),
+        "unsup3d_on_its_own_set": UNSUP3D,
         **{name: scores(scenes, w, read) for name, read in readers.items()},
-    }  # fmt: skip
+    }
     print(write_result("reconstruction", record, given.out))
 
 
 Reader = Callable[[Scenes, Tensor], FaceFactors]
-"""What a model says of the scenes of latents [N, 40], at the scenes' side."""
+"""From scenes and latents [N, 40] to factors, with maps of the scenes' side."""
 
 
 def trained(scenes: Scenes, given: argparse.Namespace, setup: dict[str, Any]) -> tuple[dict[str, Reader], int]:
-    """Train what discovery trains, or go on; return how it reads, and the network's steps."""
-    begun = {name: setup[name] for name in ("draws", "side", "seed")}
+    """Train or continue what a discovery trains; return the functions to factors, and the network's steps."""
+    common = {name: setup[name] for name in ("draws", "side", "seed")}
     pool = sample_pool(scenes, given.draws, given.seed, given.side, given.work / "draws")
     split = mirror_split(scenes, pool, min(given.side, 32))
     linear = LinearTrainer(pool, split, given.seed, given.linear_steps, side=min(given.side, 32))
-    run(linear, given.work / "linear", {**begun, "steps": given.linear_steps})
+    run(linear, given.work / "linear", {**common, "steps": given.linear_steps})
     reader = LatentTrainer(pool, split, given.seed, given.reader_steps, side=given.side)
-    run(reader, given.work / "reader", {**begun, "steps": given.reader_steps})
+    run(reader, given.work / "reader", {**common, "steps": given.reader_steps})
     schedule = ReconstructionSchedule("both", given.side, given.steps, given.steps // 5, given.batch, seed=given.seed)
     network = NetworkTrainer(scenes, pool, split, reader.model, linear.model, schedule)
     until = None if given.minutes is None else time.monotonic() + 60 * given.minutes
-    run(network, given.work / "network", setup, until=until, progress=tell)
+    run(network, given.work / "network", setup, until=until, progress=report)
 
     def by_network(scenes: Scenes, w: Tensor) -> FaceFactors:
         return mirror_averaged_factors(network.average, scenes.synthesize(w))
 
-    def by_line(scenes: Scenes, w: Tensor) -> FaceFactors:
+    def by_linear_model(scenes: Scenes, w: Tensor) -> FaceFactors:
         with torch.no_grad():
-            found = linear.model(split.whitening.white(w))
-        depth = resize_tensor(found.depth[:, None], scenes.resolution)[:, 0]
-        return FaceFactors(depth, resize_tensor(found.albedo, scenes.resolution), found.light, found.view)
+            factors = linear.model(split.whitening.white(w))
+        depth = resize_tensor(factors.depth[:, None], scenes.resolution)[:, 0]
+        return FaceFactors(depth, resize_tensor(factors.albedo, scenes.resolution), factors.light, factors.view)
 
-    return {"network": by_network, "linear": by_line, "mean true face, true view": plain(scenes, pool.w)}, network.step
+    return {
+        "network": by_network,
+        "linear": by_linear_model,
+        "mean true face, true view": mean_face(scenes, pool.w),
+    }, network.step
 
 
-def tell(step: int, of: int, said: Any) -> None:
-    """Say now and then how far a training is."""
+def report(step: int, steps: int, figures: Any) -> None:
+    """Print every hundredth step of a training."""
     if step % 100 == 0:
-        print(step, of, dict(said), flush=True)
+        print(step, steps, dict(figures), flush=True)
 
 
-def plain(scenes: Scenes, w: Tensor) -> Reader:
-    """Return a reader that knows the true view and light, and one face for all: what shape adds is seen beside it."""
+def mean_face(scenes: Scenes, w: Tensor) -> Reader:
+    """Return the baseline: the true view and light, and one mean face for all scenes."""
     truth = scenes.truth(w[:500])
     mean = truth.depth.mean(0)
 
@@ -122,44 +131,44 @@ def plain(scenes: Scenes, w: Tensor) -> Reader:
 
 
 def scores(scenes: Scenes, w: Tensor, read: Reader) -> dict[str, Any]:
-    """Return what readings of the scenes of w [N, 40] are worth."""
-    readings, truths, shapes = [], [], []
+    """Return how well the factors of the scenes of w [N, 40] agree with the true ones."""
+    estimates, truths, shapes = [], [], []
     with torch.no_grad():
-        for part in torch.split(w, TOGETHER):
-            found, truth, seen = read(scenes, part), scenes.truth(part), scenes.observe(part)
-            readings.append(torch.cat([found.view, found.light, found.depth.flatten(1)], 1))
+        for batch in torch.split(w, BATCH_SIZE):
+            factors, truth, observation = read(scenes, batch), scenes.truth(batch), scenes.observe(batch)
+            estimates.append(torch.cat([factors.view, factors.light, factors.depth.flatten(1)], 1))
             truths.append(torch.cat([truth.view, truth.light], 1))
-            shapes.append(shape_errors(found, seen))
-    found_, true_ = (torch.cat(parts).double().numpy() for parts in (readings, truths))
+            shapes.append(shape_errors(factors, observation))
+    estimated, true = (torch.cat(batches).double().numpy() for batches in (estimates, truths))
     side, names = scenes.resolution, (*VIEW_NAMES, *LIGHT_NAMES)
-    depth = torch.from_numpy(found_[:, len(names) :]).view(-1, side, side)
+    depth = torch.from_numpy(estimated[:, len(names) :]).view(-1, side, side)
     none = torch.zeros(len(depth), 0)
     with np.errstate(invalid="ignore"):
-        correlations = {n: float(np.corrcoef(found_[:, k], true_[:, k])[0, 1]) for k, n in enumerate(names)}
-    slopes = {n: float(np.polyfit(true_[:, k], found_[:, k], 1)[0]) for k, n in enumerate(names[:3])}
+        correlations = {n: float(np.corrcoef(estimated[:, k], true[:, k])[0, 1]) for k, n in enumerate(names)}
+    slopes = {n: float(np.polyfit(true[:, k], estimated[:, k], 1)[0]) for k, n in enumerate(names[:3])}
     error, angle, share = torch.cat(shapes).double().numpy().T
     return {
         "right_side_out": nose_nearest(FaceFactors(depth, none, none, none)),
         "correlation": {name: round(value, 4) for name, value in correlations.items()},
-        "found_radian_per_true_radian": {name: round(value, 3) for name, value in slopes.items()},
+        "estimatedradian_per_true_radian": {name: round(value, 3) for name, value in slopes.items()},
         "scale_invariant_depth_error": {"mean": round(float(error.mean()), 5), "spread": round(float(error.std()), 5)},
         "mean_angle_deviation": {"mean": round(float(angle.mean()), 2), "spread": round(float(angle.std()), 2)},
         "valid_pixels": round(float(share.mean()), 3),
     }
 
 
-def shape_errors(found: FaceFactors, seen: Observation) -> Tensor:
+def shape_errors(factors: FaceFactors, observation: Observation) -> Tensor:
     """Return, for each scene, scale-invariant depth error, mean angle deviation in degrees and share of valid pixels.
 
-    `found` are canonical; what is compared is the depth in the found view with the true one.
+    The depth of the canonical face in its estimated view is compared with the true visible depth.
     """
-    depth, mask = rasterize(found.depth, found.view)
-    valid = (inside(mask) & inside(seen.mask)).to(depth.dtype)
+    depth, mask = rasterize(factors.depth, factors.view)
+    valid = (inside(mask) & inside(observation.mask)).to(depth.dtype)
     count = valid.sum((1, 2)).clamp(min=1)
-    off = depth.log() - seen.depth.log()
+    off = depth.log() - observation.depth.log()
     mean = (off * valid).sum((1, 2)) / count
     error = ((off.square() * valid).sum((1, 2)) / count - mean.square()).clamp(min=0).sqrt()
-    cosine = (normals(depth) * normals(seen.depth)).sum(1).clamp(-1, 1)
+    cosine = (normals(depth) * normals(observation.depth)).sum(1).clamp(-1, 1)
     angle = (torch.rad2deg(torch.acos(cosine)) * valid).sum((1, 2)) / count
     return torch.stack([error, angle, valid.mean((1, 2))], 1)
 

@@ -1,10 +1,10 @@
-"""How well the linear model finds the view in a generator's latent without labels, over several seeds.
+"""How well the linear model finds the view in the latent of a generator without labels, over several seeds.
 
     python benchmarks/semantics.py [--seeds 8] [--steps 500] [--pose pose.npz]
 
-Two generators: the test renderer (`scenes`), whose truth is known for every latent; and `digiface`, for which an
-independent landmark model's head pose is needed (--pose: an .npz with z [N, 100] and pose [N, 3] in degrees, pitch and
-yaw of the sign opposite to ours), or it is left out. That pose is for judging only. Writes
+There are two generators: synthetic scenes (`scenes`), whose factors are known for every latent; and `digiface`, for
+which the head pose by an independent landmark model is needed (--pose: an .npz with z [N, 100] and pose [N, 3] in
+degrees, pitch and yaw of the opposite sign). Without it digiface is left out. The pose is for evaluation only. Writes
 benchmarks/results/semantics.json.
 """
 
@@ -32,13 +32,13 @@ from faceaug.reconstruction.training.symmetry import mirror_split
 from faceaug.utils.training.train_loop import run
 
 SIDE = 32
-ASKED = ("yaw", "pitch", "roll", "light_x", "light_y")
+EVALUATED = ("yaw", "pitch", "roll", "light_x", "light_y")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8, help="on digiface")
-    parser.add_argument("--scenes", type=int, default=8, help="seeds on the test renderer, which draws slowly")
+    parser.add_argument("--scenes", type=int, default=8, help="seeds on synthetic scenes, which are slow to render")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--draws", type=int, default=20_000)
     parser.add_argument("--pose", type=Path)
@@ -46,16 +46,18 @@ def main() -> None:
     given = parser.parse_args()
     record: dict[str, Any] = {
         **environment(seed=0, packages=("torch", "numpy")),
-        "steps": given.steps, "draws": given.draws, "side": SIDE,
+        "steps": given.steps,
+        "draws": given.draws,
+        "side": SIDE,
         "scenes": summary([on_scenes(seed, given.steps, given.draws) for seed in range(given.scenes)]),
-    }  # fmt: skip
+    }
     if given.pose:
         record["digiface"] = summary([on_digiface(s, given.steps, given.draws, given.pose) for s in range(given.seeds)])
     print(write_result("semantics", record, given.out) if given.out else write_result("semantics", record))
 
 
 def trained(generator: Generator, seed: int, steps: int, draws: int) -> tuple[Callable[[Tensor], FaceFactors], float]:
-    """Train the linear model on a generator; return how it reads latents and the seconds that the processor worked."""
+    """Train the linear model on a generator; return the function from latents to factors, and the processor seconds."""
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         pool = sample_pool(generator, draws, seed, SIDE, Path(folder))
@@ -70,43 +72,43 @@ def trained(generator: Generator, seed: int, steps: int, draws: int) -> tuple[Ca
     return read, time.process_time() - start
 
 
-def nose_nearest(reading: FaceFactors) -> bool:
+def nose_nearest(factors: FaceFactors) -> bool:
     """Return whether the mean face is right side out: its middle nearer than its border."""
-    depth, s = reading.depth.mean(0), reading.depth.shape[-1]
+    depth, s = factors.depth.mean(0), factors.depth.shape[-1]
     middle = depth[3 * s // 8 : 5 * s // 8, 3 * s // 8 : 5 * s // 8].mean()
     border = torch.cat([depth[s // 4 : -s // 4, 0], depth[s // 4 : -s // 4, -1]]).mean()
     return bool(middle < border)
 
 
 def on_scenes(seed: int, steps: int, draws: int) -> dict[str, Any]:
-    """Return correlations with the truth of the test renderer on fresh draws."""
+    """Return correlations with the true factors of new scenes."""
     scenes = Scenes(64)
     read, seconds = trained(scenes, seed, steps, draws)
     w = sample_stream(scenes, 2000, (seed, 0xE))
-    found, truth = read(w), scenes.truth(w)
+    factors, truth = read(w), scenes.truth(w)
     pairs = {
-        name: (found.view[:, VIEW_NAMES.index(name)], truth.view[:, VIEW_NAMES.index(name)])
+        name: (factors.view[:, VIEW_NAMES.index(name)], truth.view[:, VIEW_NAMES.index(name)])
         if name in VIEW_NAMES
-        else (found.light[:, LIGHT_NAMES.index(name)], truth.light[:, LIGHT_NAMES.index(name)])
-        for name in ASKED
+        else (factors.light[:, LIGHT_NAMES.index(name)], truth.light[:, LIGHT_NAMES.index(name)])
+        for name in EVALUATED
     }
     scores = {name: float(np.corrcoef(one.numpy(), two.numpy())[0, 1]) for name, (one, two) in pairs.items()}
-    return {"seed": seed, "seconds": seconds, "right_side_out": nose_nearest(found), **scores}
+    return {"seed": seed, "seconds": seconds, "right_side_out": nose_nearest(factors), **scores}
 
 
 def on_digiface(seed: int, steps: int, draws: int, pose: Path) -> dict[str, Any]:
-    """Return how found yaw and pitch agree with an independent landmark model: cosine of directions, correlation."""
+    """Return the agreement of yaw and pitch with an independent landmark model: cosine of directions, correlation."""
     generator = load_generator("digiface")
     read, seconds = trained(generator, seed, steps, draws)
-    judged = np.load(pose)
-    seen = np.isfinite(judged["pose"]).all(1)
-    z, truth = judged["z"][seen], -judged["pose"][seen]
+    landmarks = np.load(pose)
+    detected = np.isfinite(landmarks["pose"]).all(1)
+    z, truth = landmarks["z"][detected], -landmarks["pose"][detected]
     w = generator.map(torch.from_numpy(z))
-    found = read(w)
-    scores: dict[str, Any] = {"seed": seed, "seconds": seconds, "right_side_out": nose_nearest(found)}
+    factors = read(w)
+    scores: dict[str, Any] = {"seed": seed, "seconds": seconds, "right_side_out": nose_nearest(factors)}
     design = np.c_[np.ones(len(z)), z]
     for name, column in (("yaw", 1), ("pitch", 0)):
-        value = found.view[:, VIEW_NAMES.index(name)].numpy()
+        value = factors.view[:, VIEW_NAMES.index(name)].numpy()
         slopes = [np.linalg.lstsq(design, y, rcond=None)[0][1:] for y in (value, truth[:, column])]
         scores[f"{name}_cosine"] = float(slopes[0] @ slopes[1] / np.linalg.norm(slopes[0]) / np.linalg.norm(slopes[1]))
         scores[f"{name}_correlation"] = float(np.corrcoef(value, truth[:, column])[0, 1])
@@ -114,12 +116,17 @@ def on_digiface(seed: int, steps: int, draws: int, pose: Path) -> dict[str, Any]
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the runs, with the median and the least of each figure, and how many are right side out."""
+    """Return the runs, the median and the least of each figure, and how many runs are right side out."""
     names = [name for name in runs[0] if name not in ("seed", "right_side_out")]
     middle = {name: round(float(np.median([run[name] for run in runs])), 3) for name in names}
     least = {name: round(min(run[name] for run in runs), 3) for name in names if name != "seconds"}
-    return {"median": middle, "least": least, "right_side_out": sum(run["right_side_out"] for run in runs),
-            "seeds": len(runs), "runs": runs}  # fmt: skip
+    return {
+        "median": middle,
+        "least": least,
+        "right_side_out": sum(run["right_side_out"] for run in runs),
+        "seeds": len(runs),
+        "runs": runs,
+    }
 
 
 if __name__ == "__main__":

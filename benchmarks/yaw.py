@@ -1,14 +1,15 @@
-"""How good a found yaw is, as told by a judge that discovery never saw: agreement, and edits to asked values.
+"""How good an estimated yaw is, by a pose regressor that no discovery uses: agreement, and edits to given values.
 
     python benchmarks/yaw.py --directions directions.safetensors --judge work/pose_regressor.safetensors
 
-The network of a directions file reads fresh draws of digiface; the judge (pose_regressor.py) reads the same pictures. Told are
-the correlation of both, the cosine of the found direction to the judge's regression on the latent, held-out R², and the
-scale of found degrees in the judge's. Then yaw is asked for, uniform within ±30 degrees and at ±45, by one straight
-step and by the closed loop: shares within 5 degrees by the network and by the judge, and how far every other semantic
-of view and light moves in its own standard deviations. Kept are the other measured ones (pitch, roll, light), or
-nothing, or all of view and light with shift, distance and the light's two parts; "as in balance" also holds the atoms
-by degrees. Latents stay as near to the mean as 99.9% of draws. Writes benchmarks/results/yaw.json.
+The network of a directions file and the pose regressor (pose_regressor.py) estimate yaw on the same new samples of
+digiface. The record gives the correlation of both, the cosine of the direction to the regression of the regressor's yaw
+on the latent, held-out R², and the scale of estimated degrees in the regressor's. Then faces are edited to values of
+yaw, uniform within ±30 degrees and at ±45, by one straight step and by the closed loop: shares within 5 degrees by the
+network and by the regressor, and how far every other semantic of view and light moves in its own standard deviations.
+Held are the other measured semantics (pitch, roll, light), or none, or all of view and light with shift, distance and
+the two strengths of the light; "as in balance" also holds the atoms softly. Latents stay as near to the mean as 99.9%
+of samples. Writes benchmarks/results/yaw.json.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from _record import environment, write_result
-from faceaug.synthesis.setup import ATOMS_STAY
 from numpy.typing import NDArray
 from pose_regressor import ANGLES, Floats, PoseRegressor, generated_images, load_pose_regressor
 from torch import Tensor
@@ -36,12 +36,13 @@ from faceaug.latents.directions import Directions
 from faceaug.reconstruction.networks import Reconstructor, network_from_weights
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.synthesis.editing.closed_loop import EditObjective, EditOptions, extrapolate
+from faceaug.synthesis.fitted_models import ATOMS_STAY
 
 NEAR = 5.0  # degrees
 YAW = ANGLES.index("yaw")
-TOLERANCE = 0.4  # of `NEAR`: the loop stops that near
-PLAUSIBLE = 0.999  # share of draws that are as near to the mean as edited latents stay
-STREAM = 0x5A  # of the draws: no discovery draws these
+TOLERANCE = 0.4  # of `NEAR`: the loop stops this near
+PLAUSIBLE = 0.999  # share of samples that are at least as near to the mean as edited latents
+STREAM = 0x5A  # of the samples; no discovery uses it
 
 
 def main() -> None:
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, required=True)
     parser.add_argument("--draws", type=int, default=3000)
     parser.add_argument("--asks", type=int, default=240)
-    parser.add_argument("--keep", type=float, default=0.25, help="tolerance of what is kept, in standard deviations")
+    parser.add_argument("--keep", type=float, default=0.25, help="tolerance of held semantics, in standard deviations")
     parser.add_argument("--corrections", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="another place for the result")
@@ -68,16 +69,21 @@ def main() -> None:
         "at ±45°": bench.edits(beyond, measured),
     }
     record = {
-        **environment(given.seed, ("torch", "numpy")), "made_by": bench.bundle.made_by, "draws": given.draws,
-        "asks": given.asks, "keep_tolerance": given.keep, "corrections": given.corrections,
-        "agreement": agreement, "edits": edits,
-    }  # fmt: skip
+        **environment(given.seed, ("torch", "numpy")),
+        "made_by": bench.bundle.made_by,
+        "draws": given.draws,
+        "asks": given.asks,
+        "keep_tolerance": given.keep,
+        "corrections": given.corrections,
+        "agreement": agreement,
+        "edits": edits,
+    }
     print(write_result("yaw", record, given.out))
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What reads, what judges, and what is asked."""
+    """The network, the pose regressor, and the edits."""
 
     bundle: Bundle
     network: Reconstructor
@@ -91,39 +97,48 @@ class Bench:
 
     @classmethod
     def of(cls, bundle: Bundle, judge: PoseRegressor, given: argparse.Namespace) -> Bench:
-        """Put together what a directions file and the command line give."""
+        """Return the bench of a directions file and the command line."""
         weights = {k: v for k, v in bundle.weights.items() if not k.startswith(("alignment.", "calibration."))}
         generator = load_generator(bundle.generator_name)
         bundle.directions.check_generator(generator.sha256)
-        return cls(bundle, network_from_weights(weights), generator, judge, given.draws, given.asks, given.keep,
-                   given.corrections, given.seed)  # fmt: skip
+        return cls(
+            bundle,
+            network_from_weights(weights),
+            generator,
+            judge,
+            given.draws,
+            given.asks,
+            given.keep,
+            given.corrections,
+            given.seed,
+        )
 
     @property
     def directions(self) -> Directions:
-        """All that is read, the atoms last."""
+        """All semantics, the atoms last."""
         return self.bundle.directions
 
     @property
     def environment(self) -> tuple[str, ...]:
-        """View and light but yaw."""
+        """View and light except yaw."""
         pairs = zip(self.directions.names, self.directions.kinds, strict=True)
         return tuple(name for name, kind in pairs if kind in ("view", "light") and name != "yaw")
 
     def measure(self, images: Tensor) -> Floats:
-        """Read pictures [N, 3, R, R] as the directions are named: [N, S]."""
+        """Return the semantics [N, S] of images [N, 3, R, R], in the order of the directions."""
         values = []
-        for part in torch.split(images, 250):
-            reading = mirror_averaged_factors(self.network, part)
-            maps = stack_maps(reading).cpu().double().numpy()
+        for batch in torch.split(images, 250):
+            factors = mirror_averaged_factors(self.network, batch)
+            maps = stack_maps(factors).cpu().double().numpy()
             atoms = self.bundle.values(maps[:, 0], maps[:, 1:])
-            values.append(np.concatenate([scalar_factors(reading).cpu().double().numpy(), atoms], 1))
+            values.append(np.concatenate([scalar_factors(factors).cpu().double().numpy(), atoms], 1))
         return np.concatenate(values)
 
     def agreement(self) -> dict[str, Any]:
-        """Return how the network and the judge agree on fresh draws."""
+        """Return the agreement of the network and the pose regressor on new samples."""
         w = sample_stream(self.generator, self.draws, (self.seed, STREAM)).double().numpy()
         found, judged = [], []
-        for start in range(0, len(w), 500):  # not all pictures at once
+        for start in range(0, len(w), 500):  # bounds the memory
             images = generated_images(self.generator, w[start : start + 500])
             found.append(self.measure(images)[:, : len(SCALAR_UNITS)])
             judged.append(self.judge.read(images))
@@ -142,9 +157,10 @@ class Bench:
                 "cosine": round(float(b @ c / np.linalg.norm(b) / np.linalg.norm(c)), 4),
                 "r2_of_the_direction": round(self._r2(x, self.directions.predict(w)[:, row]), 4),
                 "r2_of_the_judges_line": round(self._r2(y[~learn], told[~learn, k]), 4),
-                "spread": round(float(x.std()), 2), "judged_spread": round(float(y.std()), 2),
+                "spread": round(float(x.std()), 2),
+                "judged_spread": round(float(y.std()), 2),
                 "found_degree_per_judged_degree": round(float(np.sqrt((b @ covariance @ b) / (c @ covariance @ c))), 3),
-            }  # fmt: skip
+            }
         return result
 
     @staticmethod
@@ -152,15 +168,15 @@ class Bench:
         return float(1 - (value - told).var() / value.var())
 
     def uniform(self, most: float) -> Floats:
-        """Return asked values, in an order of their own."""
+        """Return values of yaw, uniform within ± `most` degrees."""
         return np.random.default_rng((self.seed, STREAM, 1)).uniform(-most, most, self.asks)
 
     def both(self, value: float) -> Floats:
-        """Return asks for a value to either side."""
+        """Return a value to either side in turn."""
         return np.where(np.arange(self.asks // 2) % 2 == 0, value, -value)
 
     def edits(self, asked: Floats, keep: tuple[str, ...], *, atoms: bool = False) -> dict[str, Any]:
-        """Ask for yaw by a straight step and in the closed loop."""
+        """Edit faces to values of yaw by a straight step and by the closed loop."""
         w = sample_stream(self.generator, len(asked), (self.seed, STREAM, 2)).numpy()
         directions = self.directions
         likely = covariance_given(directions, self.bundle.atoms, ATOMS_STAY) if atoms else directions.covariance
@@ -169,7 +185,13 @@ class Bench:
         draws = sample_stream(self.generator, 5000, (self.seed, STREAM, 3)).numpy()
         reach = float(np.quantile(distances(directions, draws), PLAUSIBLE))
         looped = extrapolate(
-            self.generator, directions, self.measure, w, ask, EditOptions(covariance=likely, corrections=self.corrections, reach=reach))  # fmt: skip
+            self.generator,
+            directions,
+            self.measure,
+            w,
+            ask,
+            EditOptions(covariance=likely, corrections=self.corrections, reach=reach),
+        )
         straight = edit(replace(directions, covariance=likely), w, {"yaw": asked}, keep)
         pictures, before = generated_images(self.generator, straight), looped.origin_measured
         return {
@@ -182,7 +204,7 @@ class Bench:
     def _told(
         self, asked: Floats, images: Tensor, measured: Floats, before: Floats, w: NDArray[np.floating[Any]]
     ) -> dict[str, Any]:
-        """Return what the network and the judge say of edited pictures, and what else has moved."""
+        """Return the errors of edited images by the network and by the regressor, and the change of other semantics."""
         directions = self.directions
         (yaw,), others = directions.index(["yaw"]), directions.index(self.environment)
         network, judged = measured[:, yaw], self.judge.read(images)[:, YAW]
@@ -191,8 +213,10 @@ class Bench:
         slope = float(asked @ judged / (asked @ asked))
         five = [k for k, name in enumerate(self.environment) if name in FACTOR_NAMES]
         return {
-            "by the network": _near(network, asked), "by the judge": _near(judged, asked),
-            "by the judge, on its own scale": _near(judged / slope, asked), "judge_per_asked_degree": round(slope, 3),
+            "by the network": _near(network, asked),
+            "by the judge": _near(judged, asked),
+            "by the judge, on its own scale": _near(judged / slope, asked),
+            "judge_per_asked_degree": round(slope, 3),
             "judge_correlation": round(float(np.corrcoef(asked, judged)[0, 1]), 3),
             "others_moved": round(float(moved[five].mean()), 3),
             "others_moved_with_shift_and_strength": round(float(moved.mean()), 3),
@@ -200,7 +224,7 @@ class Bench:
             "most_moved": {self.environment[int(moved.argmax())]: round(float(moved.max()), 3)},
             "moved": dict(zip(self.environment, np.round(moved, 3).tolist(), strict=True)),
             "median_distance": round(float(np.median(distances(directions, w))), 2),
-        }  # fmt: skip
+        }
 
 
 def distances(directions: Directions, w: NDArray[np.floating[Any]]) -> Floats:
@@ -210,15 +234,18 @@ def distances(directions: Directions, w: NDArray[np.floating[Any]]) -> Floats:
 
 
 def _near(value: Floats, asked: Floats) -> dict[str, Any]:
-    """Return the share of values near what was asked, in all and by how much was asked, and the median error."""
+    """Return the share of values near their goals, in all and by magnitude of the goal, and the median error."""
     error = np.abs(value - asked)
     bins = {
         f"up to {high}": (np.abs(asked) <= high) & (np.abs(asked) > low) for low, high in ((-1, 10), (10, 20), (20, 30))
     }
     parts = {name: round(float((error[rows] <= NEAR).mean()), 3) for name, rows in bins.items() if rows.any()}
-    return {"within_5_degrees": round(float((error <= NEAR).mean()), 3), **parts,
-            "median_error": round(float(np.median(error)), 2), "median_value_sidewise":
-            round(float(np.median(value * np.sign(asked))), 2)}  # fmt: skip
+    return {
+        "within_5_degrees": round(float((error <= NEAR).mean()), 3),
+        **parts,
+        "median_error": round(float(np.median(error)), 2),
+        "median_value_sidewise": round(float(np.median(value * np.sign(asked))), 2),
+    }
 
 
 if __name__ == "__main__":

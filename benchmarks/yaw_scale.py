@@ -1,12 +1,12 @@
-"""Whether found degrees of yaw are too small by a factor: against a landmark model's, from frontal to far turned faces.
+"""Whether estimated degrees of yaw are too small by a factor, compared with a landmark model.
 
     python benchmarks/yaw_scale.py --directions directions.safetensors --work directions.work --pose pose.npz
 
-The network of a directions file, and the linear model with which its discovery began (--work: the discovery's folder),
-read the faces of --pose (as for judge.py). Told are how many degrees each moves by a standard deviation of w along its
-own direction, whose ratio would be a scale without labels; the landmark model's mean yaw for faces that the network
-reads alike, both sides together; and the errors as they are and with that scale. Nothing here takes part in discovery.
-Writes benchmarks/results/yaw_scale.json.
+The network of a directions file, and the linear model that initialised it (--work: the working folder of the
+discovery), estimate the yaw of the faces of --pose (as for pose_regressor.py). The record gives the degrees by which
+each estimate moves with a standard deviation of w along its own direction, whose ratio would be a scale without labels;
+the mean yaw by the landmark model for bins of the network's estimate, both sides together; and the errors with and
+without that scale. Nothing here takes part in a discovery. Writes benchmarks/results/yaw_scale.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from _record import environment, write_result
-from judge import draws_of, read_pose
+from pose_regressor import generated_images, read_pose
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -34,15 +34,15 @@ from faceaug.reconstruction.training.symmetry import MirrorSplit
 from faceaug.utils.typing import Floats
 
 YAW, PITCH = FACTOR_NAMES.index("yaw"), FACTOR_NAMES.index("pitch")
-WIDTH = 6.0  # degrees of found yaw that are told together
-FEWEST = 30  # faces in such a bin
+BIN_WIDTH = 6.0  # degrees of estimated yaw
+MIN_BIN_FACES = 30
 TURNED = {"up to 10": (0.0, 10.0), "10 to 20": (10.0, 20.0), "beyond 20": (20.0, 180.0)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--directions", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder of the discovery that found them")
+    parser.add_argument("--work", type=Path, required=True, help="working folder of the discovery")
     parser.add_argument("--pose", type=Path, required=True)
     parser.add_argument("--faces", type=int, default=5000, help="as many of the landmark model's at most")
     parser.add_argument("--out", type=Path, help="another place for the result")
@@ -53,20 +53,21 @@ def main() -> None:
     z, pose = read_pose(given.pose)
     z, pose = z[: given.faces], pose[: given.faces]
     w = generator.map(torch.from_numpy(z)).double().numpy()
-    read = np.concatenate(
-        [estimate_values(network, part) for part in torch.split(draws_of(generator, w), 250)]  # as balance reads them
-    )
+    batches = torch.split(generated_images(generator, w), 250)
+    read = np.concatenate([estimate_values(network, batch) for batch in batches])  # as in balance
     linear = by_the_linear_model(generator, given.work / "linear" / "checkpoint.safetensors", torch.from_numpy(w))
     record = {
-        **environment(0, ("torch", "numpy")), "made_by": bundle.made_by, "faces": len(z),
+        **environment(0, ("torch", "numpy")),
+        "made_by": bundle.made_by,
+        "faces": len(z),
         **compared(w, read[:, YAW], linear[:, YAW], pose[:, 1]),
         "pitch_of_the_usual_face": round(float(np.median(read[:, PITCH])), 1),
-    }  # fmt: skip
+    }
     print(write_result("yaw_scale", record, given.out))
 
 
 def by_the_linear_model(generator: Generator, checkpoint: Path, w: Tensor) -> Floats:
-    """Return the semantics [N, 6] of latents as the linear model of a discovery reads them."""
+    """Return the semantics [N, 6] of latents by the linear model of a discovery."""
     state = {
         name.removeprefix("linear/"): value
         for name, value in load_file(checkpoint).items()
@@ -85,12 +86,16 @@ def compared(w: Floats, network: Floats, linear: Floats, landmarks: Floats) -> d
     """Return how yaw [N] by the network, by the linear model and by landmarks compare on latents w [N, D]."""
     moved = {name: _moved(w, yaw) for name, yaw in (("network", network), ("linear", linear), ("landmarks", landmarks))}
     scale = moved["linear"] / moved["network"]
-    side, bins = np.sign(network), np.round(np.abs(network) / WIDTH).astype(int)
+    side, bins = np.sign(network), np.round(np.abs(network) / BIN_WIDTH).astype(int)
     alike = [
-        {"found": round(float(np.abs(network)[rows].mean()), 1), "faces": int(rows.sum()),
-         "landmarks": round(float((side * landmarks)[rows].mean()), 1)}
-        for rows in (bins == k for k in range(1, bins.max() + 1)) if rows.sum() >= FEWEST
-    ]  # fmt: skip
+        {
+            "found": round(float(np.abs(network)[rows].mean()), 1),
+            "faces": int(rows.sum()),
+            "landmarks": round(float((side * landmarks)[rows].mean()), 1),
+        }
+        for rows in (bins == k for k in range(1, bins.max() + 1))
+        if rows.sum() >= MIN_BIN_FACES
+    ]
     frontal = np.abs(landmarks) < 10
     return {
         "degrees_per_standard_deviation_of_w": {name: round(value, 2) for name, value in moved.items()},

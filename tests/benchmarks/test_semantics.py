@@ -1,4 +1,4 @@
-"""What the benchmarks of semantics found without labels compute: errors of shape, the judge, and their accounts."""
+"""Computations of the benchmarks of semantics: errors of shape, the pose regressor, and summaries."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
 
-def test_the_truth_has_hardly_an_error_of_shape_whatever_its_scale():
+def test_true_factors_have_hardly_an_error_of_shape_at_any_scale():
     from reconstruction import shape_errors
 
     scenes = Scenes(64)
     w = sample_stream(scenes, 6, (3,))
-    truth, seen = scenes.truth(w), scenes.observe(w)
+    truth, observation = scenes.truth(w), scenes.observe(w)
     right = FaceFactors(truth.depth, truth.albedo, truth.light, truth.view)
     flat = FaceFactors(torch.ones_like(truth.depth), truth.albedo, truth.light, truth.view)
-    error, angle, share = shape_errors(right, seen).unbind(1)
+    error, angle, share = shape_errors(right, observation).unbind(1)
     assert error.max() < 0.002
     assert angle.max() < 4
     assert (share > 0.3).all()
-    worse, off, _ = shape_errors(flat, seen).unbind(1)
+    worse, off, _ = shape_errors(flat, observation).unbind(1)
     assert (worse > 3 * error).all()
     assert (off > 15).all()
-    farther = seen._replace(depth=1.3 * seen.depth)
+    farther = observation._replace(depth=1.3 * observation.depth)
     assert torch.allclose(shape_errors(right, farther)[:, 0], error, atol=1e-4)
 
 
@@ -57,7 +57,7 @@ def test_the_pose_regressor_reads_mirrors_mirrored_and_is_read_back(tmp_path):
     assert np.allclose(again.read(images.flip(-1)), read * [1, -1, -1], atol=1e-4)
 
 
-def test_pose_is_read_with_our_signs_and_without_faces_that_were_not_found(tmp_path):
+def test_pose_has_the_signs_of_faceaug_and_omits_undetected_faces(tmp_path):
     from pose_regressor import read_pose
 
     pose = np.array([[8, 20, 1], [np.nan, np.nan, np.nan], [9, -30, 2]], np.float32)
@@ -67,7 +67,7 @@ def test_pose_is_read_with_our_signs_and_without_faces_that_were_not_found(tmp_p
     assert found.tolist() == [[-8, -20, 1], [-9, 30, 2]]
 
 
-def test_runs_of_another_making_are_refused(tmp_path):
+def test_runs_of_another_setup_are_refused(tmp_path):
     from ablation import file_of, finished
 
     setup = {"steps": 5}
@@ -78,7 +78,7 @@ def test_runs_of_another_making_are_refused(tmp_path):
         finished(tmp_path, 0, "none", {"steps": 6})
 
 
-def test_a_coupling_is_summed_up():
+def test_the_runs_of_a_coupling_are_summarised():
     from ablation import summary
 
     runs = [
@@ -86,13 +86,13 @@ def test_a_coupling_is_summed_up():
         {"right_side_out": True, "found": False, "yaw_correlation": 0.1},
         {"right_side_out": False, "found": False, "yaw_correlation": -0.7},
     ]
-    told = summary(runs)
-    assert (told["seeds"], told["right_side_out"], told["found"]) == (3, 2, 1)
-    assert told["yaw_correlation"] == {"median": 0.1, "least": -0.7, "most": 0.8}
+    figures = summary(runs)
+    assert (figures["seeds"], figures["right_side_out"], figures["found"]) == (3, 2, 1)
+    assert figures["yaw_correlation"] == {"median": 0.1, "least": -0.7, "most": 0.8}
 
 
-def test_a_reading_that_saturates_is_no_matter_of_scale():
-    """Right near the front and too small far out: a factor mends the far faces only by spoiling the near ones."""
+def test_a_saturating_estimate_is_not_mended_by_a_scale():
+    """Right near the front and too small far out: a factor improves far faces only at the cost of near ones."""
     from yaw_scale import compared
 
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_measurer import fake_measurer, slope, write_slopes
+from fake_estimator import fake_estimator, slope, write_slopes
 
 from faceaug.utils.images import encode
 
@@ -22,7 +22,7 @@ def asked(monkeypatch):
 
     def load(path, device):
         calls.append((path, device))
-        return fake_measurer()
+        return fake_estimator()
 
     monkeypatch.setattr("faceaug.measurement.measure.load_estimator", load)
     return calls
