@@ -1,4 +1,4 @@
-"""Small output folders for tests: images that differ, columns of every kind, some cells that stay short."""
+"""Small output folders for tests: different images, columns of every type, and cells that end short."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, GeneratorRecord, ManifestHeader, ModelRecord
-from faceaug.shards.output_folder import CellState, OutputFolder
+from faceaug.shards.output_folder import OutputFolder
+from faceaug.shards.run_state import CellState
 from faceaug.shards.writer import Sample
 
 COLUMNS = (
@@ -17,27 +18,27 @@ COLUMNS = (
     Column(group="attr", name="skin/tone", type="category", levels=("dunkel", "hell-weiß", "never")),
     Column(group="attr", name="age", type="float64", unit="years"),
     Column(group="semantic", name="yaw", type="float32", unit="degrees", meaning="measured"),
-    Column(group="finish", name="noise", type="float32"),
+    Column(group="harmonize", name="noise", type="float32"),
 )
 CELLS = ("female", "male")
 PLANNED = (40, 30)
 
 
 def sample(index: int, *, size: int = 24, cell: int | None = None, **changes: Any) -> Sample:
-    """Return sample `index`: smooth noise, so that JPEG files have different lengths and decode to what they were."""
+    """Return sample `index`: smooth noise, so that JPEG files have different lengths and decode almost exactly."""
     rng = np.random.default_rng([7, index])
     coarse = rng.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
     image = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
-    turned = index % 5 == 4
+    rerendered = index % 5 == 4
     cell = index % 2 if cell is None else cell
-    w = None if turned else rng.standard_normal(6).astype(np.float32)
+    w = None if rerendered else rng.standard_normal(6).astype(np.float32)
     values: dict[str, Any] = {
         "image": image,
         "w": w,
         "origin_w": None if w is None else w + 1,
-        "engine": "rerender" if turned else "generator",
-        "source_sha256": bytes(range(32)) if turned else None,
-        "finish": {"noise": 0.5} if index % 3 else {},
+        "engine": "rerender" if rerendered else "generator",
+        "source_sha256": bytes(range(32)) if rerendered else None,
+        "harmonize": {"noise": 0.5} if index % 3 else {},
         "cell": cell,
         "attr": {"gender": CELLS[cell % 2], "age": 20.0 + index, **({"skin/tone": "hell-weiß"} if index % 4 else {})},
         "attr_confidence": {"gender": 0.75},
@@ -57,10 +58,10 @@ def header(**changes: Any) -> ManifestHeader:
         "seed": 3,
         "generator": GeneratorRecord(name="toy", sha256="a" * 64, licence="MIT", origin="made up"),
         "directions": ModelRecord(name="toy directions", sha256="b" * 64),
-        "probes": (ModelRecord(name="gender", sha256="c" * 64),),
+        "classifiers": (ModelRecord(name="gender", sha256="c" * 64),),
         "dataset": DatasetRecord(name="faces|old", fingerprint="d" * 64, rows=90, reader="folder"),
         "columns": COLUMNS,
-        "settings": {"by": "gender"},
+        "config": {"by": "gender"},
     }
     return ManifestHeader(**{**values, **changes})
 
@@ -89,7 +90,8 @@ def write_output(path: Path, *, count: int = 30, rows: int = 12, finish: bool = 
         for start in range(0, count, rows):
             samples = [sample(k) for k in range(start, min(count, start + rows))]
             rejected = {0: CellState({"blurred": start}), 1: CellState({"duplicate": 1}, note="only so far")}
-            folder.add_shard(samples, rejected, progress={"next": start + rows})
+            folder.append(samples, rejected, progress={"next": start + rows})
+            folder.commit()
         if finish:
             folder.finish(measured={"seconds": 1.5})
     return path
