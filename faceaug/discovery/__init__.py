@@ -1,1 +1,1 @@
-"""Discovery: latent directions found in a generator without labels."""
+"""Discovery: the directions of a generator, found without labels, and their atlas."""

@@ -1,1 +1,1 @@
-"""Inversion: the latent whose picture comes nearest to a photograph, and how near that is."""
+"""Inversion: the latent whose image is nearest to a photograph, and its distance."""

@@ -1,1 +1,1 @@
-"""Measurement: view, light and parts of the face read off photographs, with how sure the reading is."""
+"""Measurement: view, light and parts of faces on photographs, with the confidence of each value."""

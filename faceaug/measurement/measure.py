@@ -243,6 +243,18 @@ def summarize_measurements(table: pd.DataFrame, estimator: FaceEstimator) -> dic
 def load_estimator(path: str | Path | None = None, device: str | torch.device = "cpu") -> FaceEstimator:
     """Load an estimator from a file of `faceaug discover`, or the one that comes with faceaug.
 
+    Parameters
+    ----------
+    path : path, optional
+        A directions file; the shipped one when None.
+    device : str or torch.device
+        Where its networks compute.
+
+    Returns
+    -------
+    FaceEstimator
+        Measures yaw, pitch, roll, light_x and light_y in degrees and light as a share, and the atoms of its file.
+
     Raises
     ------
     DatasetError
@@ -252,7 +264,7 @@ def load_estimator(path: str | Path | None = None, device: str | torch.device = 
     """
     if path is None and not SHIPPED_DIRECTIONS.is_file():
         raise DatasetError(
-            "nothing that measures pictures comes with this faceaug: make it with faceaug discover and name the file "
+            "no estimator of view and light comes with this faceaug: make one with faceaug discover and name the file "
             "as --reconstruction FILE, or label the images"
         )
     file = SHIPPED_DIRECTIONS if path is None else Path(path)
@@ -265,7 +277,7 @@ def estimator_from_bundle(
     """Return the estimator of a bundle; IntegrityError, naming `where`, when it holds none."""
     if not any(name.startswith(_ALIGNMENT_PREFIX) for name in bundle.weights):
         raise IntegrityError(
-            f"{where} holds directions, but nothing that measures pictures: make it with faceaug discover"
+            f"{where} holds directions, but no estimator of view and light: make one with faceaug discover"
         )
     target_device = check_device(device)
     network = network_from_bundle(bundle, where).to(target_device)

@@ -1,1 +1,1 @@
-"""One photograph into canonical depth, albedo, light and view, without labels (method.md, section 2)."""
+"""Reconstruction: from an image to canonical depth, albedo, light and view (docs/method.md, section 2)."""

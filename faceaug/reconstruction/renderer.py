@@ -214,9 +214,9 @@ def _candidates(
     left, top = ((low - _SLACK).ceil().clamp(min=0) for low in (left, top))
     right, bottom = ((high + _SLACK).floor().clamp(max=side - 1) for high in (right, bottom))
     boxes = (right - left + 1).clamp(min=0) * (bottom - top + 1).clamp(min=0)
-    drawn = (far > 0) & (near < 1 / MIN_DEPTH) & (boxes > 0)  # False for NaN
-    image, name = drawn.nonzero(as_tuple=True)
-    left, right, top, boxes = (edge[drawn].long() for edge in (left, right, top, boxes))
+    tested = (far > 0) & (near < 1 / MIN_DEPTH) & (boxes > 0)  # False for NaN
+    image, name = tested.nonzero(as_tuple=True)
+    left, right, top, boxes = (edge[tested].long() for edge in (left, right, top, boxes))
     width, ends = right - left + 1, boxes.cumsum(0)
     begins = ends - boxes
     total = int(ends[-1]) if len(ends) else 0

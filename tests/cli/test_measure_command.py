@@ -1,4 +1,4 @@
-"""faceaug measure, and --by with what is measured."""
+"""`faceaug measure`, and --by with measured columns."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ STRENGTHS = [-0.9, -0.8, -0.3, 0.0, 0.1, 0.3, 0.8, 0.9]
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """A measurer is there; the list holds what was asked for it."""
+def loads(monkeypatch):
+    """Replaces the loading of the estimator; the list holds its arguments."""
     calls = []
 
     def load(path, device):
@@ -33,12 +33,12 @@ def pictures(tmp_path) -> Path:
     return write_slopes(tmp_path / "faces", STRENGTHS)
 
 
-def test_the_table_is_written_and_summed_up(faceaug_cli, pictures, asked, tmp_path):
+def test_the_table_is_written_and_summarised(faceaug_cli, pictures, loads, tmp_path):
     (pictures / "99.png").write_bytes(encode(np.zeros((40, 40, 3), np.uint8), "png"))
     file = tmp_path / "measured.parquet"
     outcome = faceaug_cli("measure", pictures, "-o", file, "--reconstruction", "some.safetensors")
     assert outcome.status == 0
-    assert asked == [(Path("some.safetensors"), "cpu")]
+    assert loads == [(Path("some.safetensors"), "cpu")]
     assert outcome.out.startswith("8 of 9 images measured\n  cannot tell: blank, 1\n")
     assert "yaw      where the nose points, toward the picture's right\n" in outcome.out
     assert f"--labels {file}" in outcome.err
@@ -49,26 +49,26 @@ def test_the_table_is_written_and_summed_up(faceaug_cli, pictures, asked, tmp_pa
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
-def test_what_was_written_serves_as_labels(faceaug_cli, pictures, asked, tmp_path, suffix):
+def test_the_written_table_serves_as_labels(faceaug_cli, pictures, loads, tmp_path, suffix):
     file = tmp_path / f"measured{suffix}"
     assert faceaug_cli("measure", pictures, "-o", file, "--quiet").status == 0
-    asked.clear()
+    loads.clear()
     outcome = faceaug_cli("analyze", pictures, "--labels", file, "--by", "yaw:-90/-2/2/90", "--json")
     assert [cell["count"] for cell in outcome.json["cells"]] == [3, 2, 3]
-    assert asked == []
+    assert loads == []
 
 
-def test_json(faceaug_cli, pictures, asked):
+def test_json(faceaug_cli, pictures, loads):
     found = faceaug_cli("measure", pictures, "--json").json
     assert (found["images"], found["measured"], found["cannot_tell"]) == (8, 8, {})
     assert found["semantics"]["yaw"]["unit"] == "degrees"
 
 
-def test_a_single_image(faceaug_cli, pictures, asked):
+def test_a_single_image(faceaug_cli, pictures, loads):
     assert faceaug_cli("measure", pictures / "00.png", "--json").json["images"] == 1
 
 
-def test_all_splits_are_measured_unless_one_is_named(faceaug_cli, pictures, asked, tmp_path):
+def test_all_splits_are_measured_unless_one_is_named(faceaug_cli, pictures, loads, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,split\n" + "".join(f"{k:02d}.png,{('train', 'test')[k % 2]}\n" for k in range(8)))
     words = ("measure", pictures, "--labels", labels, "--json")
@@ -76,7 +76,7 @@ def test_all_splits_are_measured_unless_one_is_named(faceaug_cli, pictures, aske
     assert faceaug_cli(*words, "--split", "test").json["images"] == 4
 
 
-def test_a_label_of_the_same_name_is_mentioned(faceaug_cli, pictures, asked, tmp_path):
+def test_a_label_of_the_same_name_is_remarked(faceaug_cli, pictures, loads, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,yaw\n" + "".join(f"{k:02d}.png,99\n" for k in range(8)))
     outcome = faceaug_cli("measure", pictures, "--labels", labels, "-o", tmp_path / "out.csv")
@@ -84,20 +84,20 @@ def test_a_label_of_the_same_name_is_mentioned(faceaug_cli, pictures, asked, tmp
     assert pd.read_csv(tmp_path / "out.csv")["yaw"].max() < 90
 
 
-def test_a_suffix_that_says_nothing_is_refused_before_anything_is_done(faceaug_cli, tmp_path):
+def test_an_unknown_suffix_is_refused_first(faceaug_cli, tmp_path):
     outcome = faceaug_cli("measure", tmp_path / "nowhere", "-o", "out.xlsx")
     assert outcome.status == 2
     assert ".parquet, .csv, .tsv" in outcome.err
 
 
-def test_counting_by_what_is_measured_needs_no_labels(faceaug_cli, pictures, asked):
+def test_counting_by_measured_columns_needs_no_labels(faceaug_cli, pictures, loads):
     outcome = faceaug_cli("analyze", pictures, "--by", "yaw:-90/-2/2/90", "--json")
     assert outcome.status == 0
     assert [cell["count"] for cell in outcome.json["cells"]] == [3, 2, 3]
-    assert len(asked) == 1
+    assert len(loads) == 1
 
 
-def test_labels_and_measurements_at_once(faceaug_cli, pictures, asked, tmp_path):
+def test_labels_and_measurements_can_be_combined(faceaug_cli, pictures, loads, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,gender\n" + "".join(f"{k:02d}.png,{('female', 'male')[k % 2]}\n" for k in range(8)))
     found = faceaug_cli("analyze", pictures, "--labels", labels, "--by", "gender,yaw:-90/0.05/90", "--json").json
@@ -111,7 +111,7 @@ def test_labels_and_measurements_at_once(faceaug_cli, pictures, asked, tmp_path)
     assert len(dry.json["plan"]["cells"]) == 4
 
 
-def test_aligned_is_passed_on_also_from_a_recipe(faceaug_cli, pictures, asked, tmp_path):
+def test_aligned_has_the_same_effect_in_a_recipe(faceaug_cli, pictures, loads, tmp_path):
     for k in range(8):
         wide = np.concatenate([slope(0.0, 40, 48), slope(STRENGTHS[k], 48), slope(0.0, 40, 48)], 1)
         (pictures / f"{k:02d}.png").write_bytes(encode(wide, "png"))
@@ -123,12 +123,10 @@ def test_aligned_is_passed_on_also_from_a_recipe(faceaug_cli, pictures, asked, t
         for more in ((), ("--aligned",), ("--recipe", recipe))
     ]
     assert counts[1] == counts[2] != counts[0]
-    assert asked[2][0] == tmp_path / "own.safetensors"
+    assert loads[2][0] == tmp_path / "own.safetensors"
 
 
-def test_other_columns_still_need_labels_which_is_said_before_any_image_is_read(
-    faceaug_cli, pictures, asked, monkeypatch
-):
+def test_other_columns_need_labels_before_any_image_is_read(faceaug_cli, pictures, loads, monkeypatch):
     monkeypatch.setattr("faceaug.datasets.dataset.check_images", lambda *_, **__: pytest.fail("images were read"))
     outcome = faceaug_cli("analyze", pictures, "--by", "gender")
     assert outcome.status == 1
@@ -138,12 +136,12 @@ def test_other_columns_still_need_labels_which_is_said_before_any_image_is_read(
     assert (named.status, named.err) == (1, outcome.err)
 
 
-def test_what_is_labelled_is_not_measured(faceaug_cli, faces, asked):
+def test_labelled_columns_are_not_measured(faceaug_cli, faces, loads):
     assert faceaug_cli("analyze", faces, "--by", "gender").status == 0
-    assert asked == []
+    assert loads == []
 
 
-def test_with_nothing_that_measures_the_remedy_is_named(faceaug_cli, pictures, monkeypatch, tmp_path):
+def test_without_an_estimator_the_message_says_what_to_do(faceaug_cli, pictures, monkeypatch, tmp_path):
     monkeypatch.setattr("faceaug.measurement.measure.SHIPPED_DIRECTIONS", tmp_path / "none.safetensors")
     for words in (("measure", pictures), ("analyze", pictures, "--by", "yaw:5")):
         outcome = faceaug_cli(*words)
@@ -153,7 +151,7 @@ def test_with_nothing_that_measures_the_remedy_is_named(faceaug_cli, pictures, m
         assert "--reconstruction FILE" in outcome.err
 
 
-def test_no_face_at_all_is_one_sentence(faceaug_cli, asked, tmp_path):
+def test_no_face_in_any_image_is_one_sentence(faceaug_cli, loads, tmp_path):
     folder = tmp_path / "dark"
     folder.mkdir()
     for k in range(3):
@@ -165,8 +163,8 @@ def test_no_face_at_all_is_one_sentence(faceaug_cli, asked, tmp_path):
     assert measured.out == "0 of 3 images measured\n  cannot tell: blank, 3\n"
 
 
-def test_what_cannot_be_written_is_said_before_anything_is_measured(faceaug_cli, pictures, asked, tmp_path):
+def test_an_unwritable_file_is_refused_before_measuring(faceaug_cli, pictures, loads, tmp_path):
     result = faceaug_cli("measure", pictures, "-o", tmp_path / "nowhere" / "found.csv")
     assert result.status == 1
     assert "nowhere" in result.err
-    assert asked == []
+    assert loads == []

@@ -270,7 +270,7 @@ def test_a_file_of_directions_holds_an_estimator(faces, estimator, tmp_path):
 def test_a_file_of_directions_alone_holds_no_estimator(tmp_path):
     path = tmp_path / "found.safetensors"
     small_bundle().save(path)
-    with pytest.raises(IntegrityError, match="nothing that measures pictures: make it with faceaug discover"):
+    with pytest.raises(IntegrityError, match="no estimator of view and light: make one with faceaug discover"):
         load_estimator(path)
     with pytest.raises(IntegrityError):
         load_estimator(tmp_path / "nowhere.safetensors")

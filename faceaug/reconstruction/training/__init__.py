@@ -1,1 +1,1 @@
-"""Training of the reconstruction network on a generator, and its fine-tuning on photographs (method.md, section 2)."""
+"""Training of the reconstruction network on a generator, and its fine-tuning on photographs."""

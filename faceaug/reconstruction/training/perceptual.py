@@ -1,4 +1,4 @@
-"""Perceptual features, learnt from the generator alone.
+"""Perceptual features, trained on the generator alone.
 
 An encoder is trained to predict the leading coordinates of the latent from augmented samples, whose latents are known.
 Its first layers then distinguish faces as far as the generator varies them, and are frozen as the features of the
