@@ -163,7 +163,8 @@ def load(name: str) -> Recipe:
     Raises
     ------
     UsageError
-        When there is no such recipe, a key is unknown (the nearest is named), or a value is of the wrong kind.
+        When there is no such recipe, it is of an older version, a key is unknown (the nearest is named), or a value is
+        of the wrong kind.
     """
     path = find(name)
     recipe = parse(load_document(path, "the recipe"), f"the recipe {path}")
@@ -189,6 +190,11 @@ def parse(content: Any, what: str) -> Recipe:
         content = {}
     if not isinstance(content, dict):
         raise UsageError(f"{what} must be a mapping of sections ({', '.join(_sections())}), but is {_kind(content)}")
+    if content.get("version") == 1:
+        raise UsageError(
+            f"{what} is of version 1, and this faceaug reads version 2: some keys have other names now, listed in "
+            "docs/configuration.md; rename them and set version: 2"
+        )
     try:
         return Recipe.model_validate({key: value for key, value in content.items() if value is not None})
     except pydantic.ValidationError as error:
