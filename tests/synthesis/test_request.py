@@ -1,0 +1,53 @@
+"""What a run is asked to do is checked before anything is read or written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_estimator import fake_estimator
+from quick_runs import small_plan
+
+from faceaug.errors import UsageError
+from faceaug.synthesis.config import RunConfig
+from faceaug.synthesis.request import KEPT_QUANTILES, check_request
+from faceaug.synthesis.sample_columns import INVERSION_ERROR
+
+
+@pytest.fixture(scope="module")
+def plan(toy_dataset):
+    return small_plan(toy_dataset, "bar", 8)
+
+
+def test_kept_attributes_follow_the_axes_of_the_plan(toy_dataset, plan):
+    request = check_request(toy_dataset, plan, RunConfig(keep=("spot",)))
+    assert [axis.name for axis in request.axes] == ["bar", "spot"]
+    assert [axis.name for axis in request.kept] == ["spot"]
+    assert [(task.name, task.kind) for task in request.tasks] == [("bar", "classes"), ("spot", "value")]
+    assert len(request.kept[0].levels) == KEPT_QUANTILES  # so many numbers are no classes
+
+
+def test_a_kept_attribute_of_few_values_has_classes(toy_dataset, plan):
+    table = toy_dataset.table.assign(hat=np.where(np.arange(len(toy_dataset)) % 2 == 0, "on", "off"))
+    request = check_request(replace(toy_dataset, table=table), plan, RunConfig(keep=("hat",)))
+    assert request.kept[0].levels == ("off", "on")
+
+
+@pytest.mark.parametrize("name", ["w", "seed", INVERSION_ERROR, "face_luminance"])
+def test_names_that_outputs_use_are_refused(toy_dataset, plan, name):
+    dataset = replace(toy_dataset, table=toy_dataset.table.rename(columns={"spot": name}))
+    with pytest.raises(UsageError, match=f"an attribute is called '{name}', a name that faceaug uses itself"):
+        check_request(dataset, plan, RunConfig(keep=(name,)))
+
+
+def test_an_attribute_that_is_kept_twice_is_refused(toy_dataset, plan):
+    with pytest.raises(UsageError, match="the attribute 'spot' is named twice"):
+        check_request(toy_dataset, plan, RunConfig(keep=("spot", "spot")))
+
+
+def test_a_run_is_resumed_only_with_an_estimator_that_can_be_told_from_others(toy_dataset, plan):
+    nameless = RunConfig(reconstruction=fake_estimator())
+    assert check_request(toy_dataset, plan, nameless).config is nameless
+    with pytest.raises(UsageError, match="the estimator has no sha256"):
+        check_request(toy_dataset, plan, nameless, resume=True)
