@@ -29,9 +29,9 @@ from faceaug.generators.registry import load_generator
 from faceaug.generators.sampling import synthesize
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.verify import verify
-from faceaug.synthesis.balance import MODELS
-from faceaug.synthesis.setup import PROBES
-from faceaug.utils.images import resize
+from faceaug.synthesis.fitted_models import HELD_OUT_FILE
+from faceaug.synthesis.stages import MODELS_FOLDER
+from faceaug.utils.images import LUMA_WEIGHTS, resize
 from faceaug.utils.tensors import as_tensor
 
 SAMPLED = 200  # accepted samples of a cell that are synthesised again
@@ -51,11 +51,11 @@ def main() -> None:
         **environment(seed=manifest.seed, packages=("torch", "numpy", "albumentations", "scikit-learn")),
         "run": shortened(manifest.created_by.command),
         "generator": manifest.generator.name if manifest.generator else None,
-        "settings": manifest.settings,
+        "config": manifest.config,
         "seconds": manifest.measured.get("seconds"),
         "totals": {**totals.model_dump(), "accepted_share": round(totals.accepted / max(totals.planned, 1), 4)},
         "cells": [cell.model_dump() for cell in manifest.cells],
-        "probes": manifest.measured.get("probes"),
+        "probes": manifest.measured.get("classifiers"),
         "r2": manifest.measured.get("r2"),
         "framing": manifest.measured.get("framing"),
         "verify": {"problems": len(report.problems), "rows": report.rows, "complete": report.complete},
@@ -97,8 +97,8 @@ def edits(out: Path, manifest: Manifest) -> list[dict[str, Any]]:
         means = {}
         for when, column in (("before", "origin_w"), ("after", "w")):
             images = synthesize(generator, np.stack([np.asarray(row[column]) for row in labels]), 64)
-            outside = scene.measure(images, ellipse)[:, :3].double().numpy() @ np.array(scene.LUMA)
-            means[when] = (outside, scene.exposure(images)[:, 0].double().numpy())
+            outside = scene.measure_scene(images, ellipse)[:, :3].double().numpy() @ np.array(LUMA_WEIGHTS)
+            means[when] = (outside, scene.measure_exposure(images)[:, 0].double().numpy())
         (outside_0, face_0), (outside_1, face_1) = means["before"], means["after"]
         found.append({
             "attributes": cell.attributes, "samples": len(rows),
@@ -111,18 +111,18 @@ def edits(out: Path, manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def variety(out: Path, manifest: Manifest, dataset: FaceDataset) -> list[dict[str, Any]]:
-    """Return for each cell how far two made faces are from each other on average, and two real ones.
+    """Return for each cell the mean distance between two synthetic faces, and between two real ones.
 
-    Distances are between the judge's features, each standardised over the real faces.
+    Distances are between features of the held-out classifier, each standardized over the real faces.
     """
-    judge = Classifier.load(out / MODELS / PROBES[1])
+    held_out = Classifier.load(out / MODELS_FOLDER / HELD_OUT_FILE)
     data = ShardDataset(out, columns=["cell"], check=False)
     cells, table = data.table(["cell"])["cell"].to_numpy(), dataset.table
     rng, found = np.random.default_rng(0), []
 
     def features(pictures: list[np.ndarray[Any, Any]]) -> torch.Tensor:
         small = np.stack([resize(picture, (64, 64)) for picture in pictures])
-        return torch.from_numpy(judge.read(as_tensor(small))[1])
+        return torch.from_numpy(held_out.read(as_tensor(small))[1])
 
     def some(rows: np.ndarray[Any, Any]) -> list[int]:
         return sorted(rng.choice(rows, min(SAMPLED, len(rows)), replace=False).tolist())

@@ -159,7 +159,16 @@ def is_bundle(path: Path) -> bool:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read a bundle.
+    """Read a file of directions with the atoms and the network that found them.
+
+    Parameters
+    ----------
+    path : Path
+        A file of `faceaug discover`.
+
+    Returns
+    -------
+    Bundle
 
     Raises
     ------
