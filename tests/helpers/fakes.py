@@ -146,8 +146,8 @@ class ToyFaces(FakeGenerator):
         parts = np.zeros((width, 3, 64, 64))
         for channel in range(3):
             parts[channel, channel] = 0.12 * (1 - face)
-        for k, picture in ((3, 0.08 * face), (4, 0.3 * face * (x - 0.5)), (5, -0.4 * bar), (6, 0.25 * spot)):
-            parts[k] = picture
+        for k, image in ((3, 0.08 * face), (4, 0.3 * face * (x - 0.5)), (5, -0.4 * bar), (6, 0.25 * spot)):
+            parts[k] = image
         rng = np.random.default_rng(5)
         for k in range(7, width):
             across, down, shift = rng.integers(0, 5), rng.integers(1, 5), rng.uniform(0, np.pi)
@@ -185,7 +185,7 @@ def toy_classifier(trunk: str, tasks: Sequence[Task], steepness: float, blur: fl
     """
     faces = ToyFaces(ToyReader.WIDTH)
     parts = faces._parts.double().numpy()
-    exact = np.linalg.pinv(parts).T  # [D, 3 * 64 * 64]: exact @ (picture - plain) is w
+    exact = np.linalg.pinv(parts).T  # [D, 3 * 64 * 64]: exact @ (image - plain) is w
     exact += blur * np.random.default_rng(seed).normal(size=(len(exact), len(exact))) @ exact / np.sqrt(len(exact))
     net = new_net(trunk, tasks, seed)
     conv, width = next(iter(net.trunk)), ToyReader.WIDTH
@@ -210,34 +210,34 @@ def write_toy_dataset(folder: Path, n: int = 200, *, codec: Codec = "png", seed:
     generator = ToyFaces()
     w = generator.draw(3 * n, seed)
     w = w[np.abs(w[:, generator.BAR] - 0.7) > 0.3][:n]  # no bar that is only half there
-    pictures = to_uint8(generator.synthesize(torch.from_numpy(w)))
-    images = folder / "images"
-    images.mkdir(parents=True)
+    images = to_uint8(generator.synthesize(torch.from_numpy(w)))
+    image_folder = folder / "images"
+    image_folder.mkdir(parents=True)
     suffix = "jpg" if codec == "jpeg" else codec
     rows = ["file,bar,spot"]
-    for i, (picture, latent) in enumerate(zip(pictures, w, strict=True)):
-        (images / f"{i:04d}.{suffix}").write_bytes(encode(picture, codec, 85 + i % 10))
+    for i, (image, latent) in enumerate(zip(images, w, strict=True)):
+        (image_folder / f"{i:04d}.{suffix}").write_bytes(encode(image, codec, 85 + i % 10))
         bar = "yes" if latent[generator.BAR] > 0.7 else "no"
         rows.append(f"{i:04d}.{suffix},{bar},{latent[generator.SPOT]:.4f}")
     labels = folder / "labels.csv"
     labels.write_text("\n".join(rows) + "\n")
-    return images, labels
+    return image_folder, labels
 
 
 def signs(n: int, seed: int, side: int = 32) -> tuple[NDArray[np.uint8], NDArray[np.int64], Floats]:
-    """Return pictures uint8 [n, side, side, 3], whether each has a bright patch, and the roll of its bar in degrees.
+    """Return images uint8 [n, side, side, 3], whether each has a bright patch, and the roll of its bar in degrees.
 
-    A patch is rare (one in four). A bar's right end is thick, so that its roll is told from its mirror's.
+    A patch is rare (one in four). A bar's right end is thick, so that its roll differs from its mirror's.
     """
     rng = np.random.default_rng([seed, 0x51])
     y, x = np.mgrid[0:side, 0:side] / (side - 1) - 0.5
-    pictures = rng.normal(110, 8, (n, side, side, 3)) + rng.normal(0, 12, (n, 1, 1, 3))
+    images = rng.normal(110, 8, (n, side, side, 3)) + rng.normal(0, 12, (n, 1, 1, 3))
     patch = (rng.random(n) < 0.25).astype(np.int64)
     roll = rng.uniform(-40, 40, n)
-    for picture, has, angle, (across, down) in zip(pictures, patch, roll, rng.uniform(-0.3, 0.3, (n, 2)), strict=True):
+    for image, has, angle, (across, down) in zip(images, patch, roll, rng.uniform(-0.3, 0.3, (n, 2)), strict=True):
         turn = np.radians(angle)
         along, off = x * np.cos(turn) + (y - 0.1) * np.sin(turn), -x * np.sin(turn) + (y - 0.1) * np.cos(turn)
-        picture[(np.abs(along) < 0.42) & (np.abs(off) < np.where(along > 0.1, 0.09, 0.04))] -= 70
+        image[(np.abs(along) < 0.42) & (np.abs(off) < np.where(along > 0.1, 0.09, 0.04))] -= 70
         if has:
-            picture[(np.abs(x - across) < 0.11) & (np.abs(y - down * 0.3 + 0.3) < 0.11)] += 110
-    return pictures.round().clip(0, 255).astype(np.uint8), patch, roll
+            image[(np.abs(x - across) < 0.11) & (np.abs(y - down * 0.3 + 0.3) < 0.11)] += 110
+    return images.round().clip(0, 255).astype(np.uint8), patch, roll

@@ -18,7 +18,7 @@ from faceaug.reconstruction.geometry import FOCAL, pixel_grid
 from faceaug.utils.images import encode
 
 RELIEF = 1 / (FOCAL + 1)
-"""How much nearer than the axis the nose is: so its place in the picture is the sine of the yaw."""
+"""How much nearer than the axis the nose is: so its place in the image is the sine of the yaw."""
 
 
 def nosy(yaw: float, seed: int, side: int = 48, height: int | None = None) -> np.ndarray:

@@ -76,14 +76,14 @@ def surveyed(generator, spoil=False, progress=lambda *_: None, **settings):
 
 
 @pytest.fixture(scope="module")
-def found():
+def base():
     return surveyed(BlockGenerator(6))
 
 
-def test_directions_are_those_of_the_generator(found):
+def test_directions_are_those_of_the_generator(base):
     generator = BlockGenerator(6)
     truth = block_reader(generator, 3)
-    directions = found.directions
+    directions = base.directions
     np.testing.assert_allclose(directions.B, truth.B, atol=1e-6)
     np.testing.assert_allclose(directions.offset, truth.offset, atol=1e-6)  # at its mean
     np.testing.assert_allclose(directions.r2, 1, atol=1e-6)
@@ -107,22 +107,22 @@ def test_r2_is_measured_on_samples_that_were_held_out():
     assert r2[2] > 0.999
 
 
-def test_samples_are_rounded_up_to_blocks_and_kept(found):
-    assert len(found.w) == -(-1000 // SURVEY_BLOCK) * SURVEY_BLOCK
+def test_samples_are_rounded_up_to_blocks_and_kept(base):
+    assert len(base.w) == -(-1000 // SURVEY_BLOCK) * SURVEY_BLOCK
     generator = BlockGenerator(6)
-    np.testing.assert_array_equal(found.w[70], sample_latents(generator, latent_seeds(1, 70, 1))[0].astype(np.float32))
-    read = block_reader(generator, 3)(generator.synthesize(torch.from_numpy(found.w[:5])))
-    np.testing.assert_allclose(found.read[:5], read, atol=1e-5)
-    centred = np.linalg.solve(np.linalg.cholesky(generator.w_covariance), (found.w - generator.w_mean).T)
-    np.testing.assert_allclose(found.distance, np.linalg.norm(centred, axis=0), rtol=1e-4)
-    np.testing.assert_array_equal(found.column("s2"), found.read[:, 2].astype(float))
+    np.testing.assert_array_equal(base.w[70], sample_latents(generator, latent_seeds(1, 70, 1))[0].astype(np.float32))
+    read = block_reader(generator, 3)(generator.synthesize(torch.from_numpy(base.w[:5])))
+    np.testing.assert_allclose(base.read[:5], read, atol=1e-5)
+    centred = np.linalg.solve(np.linalg.cholesky(generator.w_covariance), (base.w - generator.w_mean).T)
+    np.testing.assert_allclose(base.distance, np.linalg.norm(centred, axis=0), rtol=1e-4)
+    np.testing.assert_array_equal(base.column("s2"), base.read[:, 2].astype(float))
 
 
-def test_workers_and_batches_do_not_matter(found):
+def test_workers_and_batches_do_not_matter(base):
     other = surveyed(BlockGenerator(6), workers=1, batch_size=7)
-    assert other.directions.sha256() == found.directions.sha256()
+    assert other.directions.sha256() == base.directions.sha256()
     for name in ("w", "read", "distance", "remoteness"):
-        np.testing.assert_array_equal(getattr(other, name), getattr(found, name))
+        np.testing.assert_array_equal(getattr(other, name), getattr(base, name))
 
 
 def test_progress_counts_blocks():
@@ -136,23 +136,23 @@ def test_images_that_cannot_be_read_are_an_error():
         surveyed(BlockGenerator(6), survey_samples=256, spoil=True)
 
 
-def test_the_range_of_generated_faces(found):
-    low, high = found.range_of("s1")
-    inside = (found.read[:, 1] >= low) & (found.read[:, 1] <= high)
+def test_the_range_of_generated_faces(base):
+    low, high = base.range_of("s1")
+    inside = (base.read[:, 1] >= low) & (base.read[:, 1] <= high)
     assert inside.mean() == pytest.approx(0.99, abs=0.003)
-    assert abs((found.read[:, 1] < low).mean() - (found.read[:, 1] > high).mean()) < 0.003
+    assert abs((base.read[:, 1] < low).mean() - (base.read[:, 1] > high).mean()) < 0.003
 
 
-def test_a_saved_survey_is_read_back(found, tmp_path):
-    found.save(tmp_path)
+def test_a_saved_survey_is_read_back(base, tmp_path):
+    base.save(tmp_path)
     read = LatentSurvey.load(tmp_path)
-    assert read.directions.sha256() == found.directions.sha256()
+    assert read.directions.sha256() == base.directions.sha256()
     for name in ("w", "read", "distance", "remoteness"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(found, name))
+        np.testing.assert_array_equal(getattr(read, name), getattr(base, name))
 
 
-def test_a_damaged_survey_is_refused(found, tmp_path):
-    found.save(tmp_path)
+def test_a_damaged_survey_is_refused(base, tmp_path):
+    base.save(tmp_path)
     path = tmp_path / SURVEY_FILE
     whole, arrays = path.read_bytes(), load_file(path)
     for content in (whole[:300], whole[:-3], b""):

@@ -168,7 +168,7 @@ class ManualExecutor:
 
 
 class Output:
-    """An output folder that keeps what it is told."""
+    """An output folder that records the states of cells."""
 
     def __init__(self) -> None:
         self.manifest = SimpleNamespace(cells=(), progress=None)

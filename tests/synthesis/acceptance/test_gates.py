@@ -133,10 +133,10 @@ class Point:
 
 
 def test_gates_of_others_are_asked_last_and_in_order(monkeypatch):
-    asked = []
+    batches = []
 
     def dark(found):
-        asked.append(found)
+        batches.append(found)
         return found.images.mean((1, 2, 3)).numpy() < 0
 
     def never(found):
@@ -148,7 +148,7 @@ def test_gates_of_others_are_asked_last_and_in_order(monkeypatch):
     found = batch(images=images, spill=np.array([0.0, 0.0, 9.0]))
     assert list(all_gates()) == [*BUILT_IN, "dark enough", "zebra"]
     assert refuse(found, all_gates()) == ["zebra", "dark enough", "change inside the face"]
-    assert asked == [found]
+    assert batches == [found]
 
 
 @pytest.mark.parametrize(

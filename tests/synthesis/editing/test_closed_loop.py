@@ -119,9 +119,9 @@ def test_at_least_leaves_higher_values_alone(case):
     objective = moving_by(reader, w, names, keep, moves, at_least=True)
     edited = extrapolate(generator, reader.directions(), reader, w, objective)
     before, after = edited.origin_measured[:, columns(names)], edited.measured[:, columns(names)]
-    beyond = (moves <= 0).all(1)
-    np.testing.assert_array_equal(edited.w[beyond], w[beyond])
-    assert (edited.steps[beyond] == 0).all()
+    higher = (moves <= 0).all(1)
+    np.testing.assert_array_equal(edited.w[higher], w[higher])
+    assert (edited.steps[higher] == 0).all()
     # Beside one that has to move, one that is there already stays; the others reach their value.
     np.testing.assert_allclose(after, np.where(moves <= 0, before, objective.values), atol=EXACT)
     assert (edited.error <= 1).all()

@@ -103,7 +103,7 @@ def test_edits_keep_the_view_and_light_that_are_read():
     read = ("yaw", "pitch", "light_x", "light_y")
     age, yaw = Task("age", "value"), Task("yaw", "value")
     assert kept_scene([yaw], read) == ("pitch", "light_x", "light_y")
-    # Light from above is not told from skin, so edits of attributes do not keep it.
+    # Light from above cannot be separated from skin, so edits of attributes do not keep it.
     assert kept_scene([age], read) == ("yaw", "pitch", "light_x", *scene.NAMES[:3])
     assert kept_scene([yaw, age], read) == ("pitch", "light_x", *scene.NAMES[:3])
 

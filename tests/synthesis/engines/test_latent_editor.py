@@ -65,7 +65,7 @@ def test_a_block_is_the_same_again_whatever_the_batch(toy_models, block):
 
 
 def test_other_seeds_cells_and_blocks_are_others(toy_models, block):
-    seen = {c.w.tobytes() for c in block.candidates}
+    latents = {c.w.tobytes() for c in block.candidates}
     others = [
         editor(toy_models, seed=6).propose(YES, 2),
         editor(toy_models).propose(replace(YES, index=0), 2),
@@ -73,7 +73,7 @@ def test_other_seeds_cells_and_blocks_are_others(toy_models, block):
     ]
     for other in others:
         assert other.candidates
-        assert not seen & {c.w.tobytes() for c in other.candidates}
+        assert not latents & {c.w.tobytes() for c in other.candidates}
 
 
 def test_candidates_are_what_they_say(toy_models, block):
@@ -109,15 +109,15 @@ def test_edits_begin_near_the_cell_and_arrive(toy_models, block):
 
 def test_gates_see_what_was_measured(toy_models):
     """Every number of a batch, computed here again from the images."""
-    seen = []
+    batches = []
 
     def spy(batch):
-        seen.append(batch)
+        batches.append(batch)
         return np.ones(len(batch.drift), bool)
 
     thresholds = changed(LOOSE, exposure=0.1)
     editor(toy_models, {"spy": spy}, thresholds=thresholds).propose(YES, 2)
-    (batch,) = seen
+    (batch,) = batches
     views = toy_models.reader.view(batch.images)
     read, features = toy_models.held_out.read(views)
     goals = attribute_goals(toy_models.axes, YES.levels, toy_models.tasks)
@@ -144,10 +144,10 @@ def test_gates_see_what_was_measured(toy_models):
 
 def test_pose_and_light_may_change_the_scene(toy_models):
     """An edit of pose or light changes the rest by nature: drift and spill do not count against it."""
-    seen = []
+    batches = []
 
     def spy(batch):
-        seen.append(batch)
+        batches.append(batch)
         return np.ones(len(batch.drift), bool)
 
     names = ("yaw" if name == "spot" else name for name in toy_models.directions.names)
@@ -160,7 +160,7 @@ def test_pose_and_light_may_change_the_scene(toy_models):
         reader=replace(toy_models.reader, classifier=renamed(toy_models.reader.classifier)),
     )
     editor(posed, {"spy": spy}).propose(replace(YES, levels={"bar": "yes", "yaw": "0 to 3"}), 2)
-    assert seen[0].drift.max() == seen[0].spill.max() == 0
+    assert batches[0].drift.max() == batches[0].spill.max() == 0
 
 
 def renamed(classifier: Classifier) -> Classifier:
