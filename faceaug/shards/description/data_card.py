@@ -50,8 +50,11 @@ def people_statement(manifest: Manifest) -> str:
         "Images of the engine 'rerender' are photographs of the data set in another pose or light: they show real "
         "people."
     )
+    rerenders = manifest.config.get("engine", "rerender") in ("rerender", "both")
     sourced = "Any image with a source_sha256 was made from that photograph and shows, or may resemble, its person."
-    return " ".join([*([generated] if manifest.generator is not None else []), rerendered, sourced])
+    return " ".join(
+        [*([generated] if manifest.generator is not None else []), *([rerendered] if rerenders else []), sourced]
+    )
 
 
 def image_licence(manifest: Manifest) -> str:
