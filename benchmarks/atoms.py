@@ -1,4 +1,4 @@
-"""How local, faithful and stable localised atoms are, compared with the sparse decompositions of scikit-learn.
+"""How local, faithful and stable localized atoms are, compared with the sparse decompositions of scikit-learn.
 
 Every method decomposes two regressions on different samples; the atoms of the second are matched to those of the
 first. Maps come from `--directions`, whose network reads the samples; or from `--slopes` (two .npz files with slopes

@@ -373,7 +373,7 @@ def imported(record: Record) -> str:
     ]
     return "\n".join([
         f"Largest difference of images in [-1, 1] from those of the official code: "
-        f"{max(one['picture'] for one in networks):.1e}, over {len(networks)} randomly initialised networks of "
+        f"{max(one['picture'] for one in networks):.1e}, over {len(networks)} randomly initialized networks of "
         f"{min(one['resolution'] for one in networks)} to {max(one['resolution'] for one in networks):,} pixels.",
         "",
         *table(["network", "batch", "speed relative to the official code"], rows, right=range(1, 3)),

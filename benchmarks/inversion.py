@@ -4,7 +4,7 @@
 
 reads the folder OUT of a finished `faceaug balance --from-real` and the data set of that run, and writes
 benchmarks/results/inversion.json. Photographs from the whole data set, and as many new samples of the generator, are
-inverted with the inverter of the run, by the encoder alone and after all steps. Besides the distance that is minimised,
+inverted with the inverter of the run, by the encoder alone and after all steps. Besides the distance that is minimized,
 features of an independent network tell how many photographs are identified among all others from the image of their
 latent. `--sheet` writes rows of photographs, encoder predictions, inversions, edits and written samples; such images
 show real people and are not part of this repository.

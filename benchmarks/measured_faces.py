@@ -1,4 +1,4 @@
-"""Summarise measurements of photographs without labels, and a run of `faceaug balance` that used them.
+"""Summarize measurements of photographs without labels, and a run of `faceaug balance` that used them.
 
     python benchmarks/measured_faces.py MEASURED OUT NAME
 

@@ -86,7 +86,7 @@ def synthesize(state: dict[str, Tensor], ws: Tensor, *, noise: bool = True) -> T
 
 
 def naive_map(state: dict[str, Tensor], z: Tensor) -> Tensor:
-    """Turn z [N, Z] into w [N, W]; equalised learning rate 0.01."""
+    """Turn z [N, Z] into w [N, W]; equalized learning rate 0.01."""
     x = z / z.square().mean(1, keepdim=True).add(1e-8).sqrt()
     index = 0
     while f"mapping.fc{index}.weight" in state:

@@ -3,7 +3,7 @@
     python benchmarks/real_faces.py OUT NAME IMAGES LABELS
 
 reads the output folder OUT and the data set that it was made for, and writes benchmarks/results/NAME.json. Besides what
-the manifest holds, accepted samples are synthesised again from their latents before and after the edit, to measure how
+the manifest holds, accepted samples are synthesized again from their latents before and after the edit, to measure how
 much the picture outside the face and the face itself changed; how varied the samples of a cell are is measured beside
 its real faces; and a DataLoader reads every sample.
 """
@@ -34,7 +34,7 @@ from faceaug.synthesis.stages import MODELS_FOLDER
 from faceaug.utils.images import LUMA_WEIGHTS, resize
 from faceaug.utils.tensors import as_tensor
 
-SAMPLED = 200  # accepted samples of a cell that are synthesised again
+SAMPLED = 200  # accepted samples of a cell that are synthesized again
 
 
 def main() -> None:

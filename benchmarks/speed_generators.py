@@ -1,6 +1,6 @@
-"""Speed of generators on a CPU, and whether an image depends on the batch in which it is synthesised.
+"""Speed of generators on a CPU, and whether an image depends on the batch in which it is synthesized.
 
-`digiface` is compared with its five layers as they were trained (with separate batch normalisation), and the 64-px
+`digiface` is compared with its five layers as they were trained (with separate batch normalization), and the 64-px
 StyleGAN2 of the training preset with a synthesis that modulates a kernel for every image (naive_stylegan2.py). Both
 have the same weights and run in turns within one run. Run it from the root of the repository:
 `python benchmarks/speed_generators.py`. The result goes to benchmarks/results/generators.json.
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from faceaug.gan_training.config import PRESETS
 from faceaug.generators import dcgan
 from faceaug.generators.base import Generator, sample_z
-from faceaug.generators.stylegan import StyleGAN2, initialise
+from faceaug.generators.stylegan import StyleGAN2, initialize
 
 Synthesis = Callable[[Tensor], Tensor]
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="another place for the result")
     options = parser.parse_args(arguments)
-    style = initialise(PRESETS["64"].network, options.seed)
+    style = initialize(PRESETS["64"].network, options.seed)
     faces = dcgan.load()
     record = {
         **environment(options.seed, ["numpy", "torch"]),

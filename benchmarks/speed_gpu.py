@@ -1,6 +1,6 @@
 """Speed of StyleGANs on a GPU: float32, bfloat16, compiled, and CUDA graphs; and the memory of a batch.
 
-Networks have random weights and the published widths. Every variant synthesises the same w in turns within one run, and
+Networks have random weights and the published widths. Every variant synthesizes the same w in turns within one run, and
 its images are compared with those in float32. Memory is the peak above the weights, beside the budget of `tile_size`.
 
     python benchmarks/speed_gpu.py    # from the root of the repository; writes benchmarks/results/gpu.json
@@ -69,7 +69,7 @@ def record_graph(synthesis: Synthesis, w: Tensor) -> Synthesis:
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(3):  # libraries select and initialise kernels before recording
+        for _ in range(3):  # libraries select and initialize kernels before recording
             synthesis(static_w)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
@@ -85,7 +85,7 @@ def record_graph(synthesis: Synthesis, w: Tensor) -> Synthesis:
 
 
 def seconds_per_batch(synthesis: Synthesis, w: Tensor, repeats: int) -> float:
-    """Return the seconds of a batch, with synchronisation of the device."""
+    """Return the seconds of a batch, with synchronization of the device."""
     wait: Callable[[], object] = torch.cuda.synchronize if w.device.type == "cuda" else lambda: None
     wait()
     start = time.perf_counter()

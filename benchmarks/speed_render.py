@@ -1,4 +1,4 @@
-"""How fast faces are rendered, forward and backward, beside a rasteriser that keeps every triangle in the graph.
+"""How fast faces are rendered, forward and backward, beside a rasterizer that keeps every triangle in the graph.
 
 Both render the depth of the same scenes in their true views at 64 pixels, in turns within one run; the rest of a
 rendering (light, inverse warp, colour) and drawing the scenes themselves are timed as well. The alternative tries each

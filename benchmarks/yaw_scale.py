@@ -2,7 +2,7 @@
 
     python benchmarks/yaw_scale.py --directions directions.safetensors --work directions.work --pose pose.npz
 
-The network of a directions file, and the linear model that initialised it (--work: the working folder of the
+The network of a directions file, and the linear model that initialized it (--work: the working folder of the
 discovery), estimate the yaw of the faces of --pose (as for pose_regressor.py). The record gives the degrees by which
 each estimate moves with a standard deviation of w along its own direction, whose ratio would be a scale without labels;
 the mean yaw by the landmark model for bins of the network's estimate, both sides together; and the errors with and

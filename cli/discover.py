@@ -91,7 +91,7 @@ _SHOWN = ("yaw", "pitch", "roll", "light_x", "light_y")  # whose R² the summary
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only what was asked for.")
 @click.pass_context
 def discover(context: click.Context, /, **options: Any) -> None:
-    """Find the directions of a generator with no labels: view, light, and localised parts of the face.
+    """Find the directions of a generator with no labels: view, light, and localized parts of the face.
 
     With --tune-on, nothing is trained anew: the network of --from is fine-tuned to explain the images of FOLDER, as
     long as it explains the generator's faces as before, and FILE holds the directions that it then finds. Use the file
@@ -223,7 +223,7 @@ class _SynthesisForecast:
     Attributes
     ----------
     later_images : int
-        Images that are synthesised besides those of the stage.
+        Images that are synthesized besides those of the stage.
     """
 
     MIN_SECONDS = 1800.0  # of a synthesis that takes long
@@ -242,7 +242,7 @@ class _SynthesisForecast:
         seconds = (now - self._last_time) / max(1, done - self._last_done)
         if self._last_done and seconds * remaining > self.MIN_SECONDS:  # the first block warms up and is not timed
             self._console.remark(
-                f"Synthesising {remaining:,} more images at {seconds:.2g} s each takes about "
+                f"Synthesizing {remaining:,} more images at {seconds:.2g} s each takes about "
                 f"{seconds * remaining / 3600:.1f} hours; finished images are kept, and --resume reads them. Fewer "
                 "--samples take less time."
             )

@@ -132,10 +132,10 @@ plan_options = decorated(
         "--max-synthetic-ratio",
         metavar="R",
         type=float,
-        help="Synthesise at most R faces per real face, over the whole data set.",
+        help="Synthesize at most R faces per real face, over the whole data set.",
     ),
-    click.option("--max-per-cell", metavar="N", type=int, help="Synthesise at most N faces per cell."),
-    click.option("--max-total", metavar="N", type=int, help="Synthesise at most N faces in total."),
+    click.option("--max-per-cell", metavar="N", type=int, help="Synthesize at most N faces per cell."),
+    click.option("--max-total", metavar="N", type=int, help="Synthesize at most N faces in total."),
 )
 
 output_options = decorated(

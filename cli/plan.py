@@ -1,4 +1,4 @@
-"""`faceaug plan`: how many faces to synthesise in each cell."""
+"""`faceaug plan`: how many faces to synthesize in each cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .terminal.console import Console
 )
 @output_options
 def plan(file: Path | None, **options: Any) -> None:
-    """Decide how many faces to synthesise in each cell, without synthesising them.
+    """Decide how many faces to synthesize in each cell, without synthesizing them.
 
     \b
     Example:

@@ -29,7 +29,7 @@ _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no re
 
 @click.group()
 def generator() -> None:
-    """Inspect, sample, import, train and evaluate generators, the networks that synthesise faces.
+    """Inspect, sample, import, train and evaluate generators, the networks that synthesize faces.
 
     NAME is embedded, digiface, the name of a generator of another package, or a .safetensors file.
 
@@ -96,7 +96,7 @@ def import_(file: Path, out: Path, quiet: bool, **options: Any) -> None:
     name, licence, half = (options.pop(key) for key in ("name", "licence", "half"))
     write_import(file, out, ImportConfig(name, licence, SynthesisConfig(**options), half))
     Console(quiet=quiet).remark(
-        f"The generator is in {out}; faceaug generator sample {out} -o grid.png synthesises faces"
+        f"The generator is in {out}; faceaug generator sample {out} -o grid.png synthesizes faces"
     )
 
 
@@ -169,7 +169,7 @@ def sample(name: str, out: Path, number: int, device: str, quiet: bool, **option
     columns = -(-_MAX_SIDE[codec] // side)
     if number > columns**2:
         raise click.UsageError(f"{number} faces of {side} pixels do not fit into one image; give a --side")
-    with console.counter("synthesising", "face", number) as progress:
+    with console.counter("synthesizing", "face", number) as progress:
         grid = sample_grid(network, number, progress=progress, **options)
     write_bytes(out, encode(grid, codec, 95))
     console.remark(f"{number} faces are in {out}")

@@ -46,7 +46,7 @@ def estimate_text(plan: Plan, estimated: Mapping[str, float]) -> str:
     from faceaug.utils.text_table import duration
 
     return (
-        f"Nothing was synthesised. The {plan.total:,} faces would take about {duration(estimated['seconds'])} "
+        f"Nothing was synthesized. The {plan.total:,} faces would take about {duration(estimated['seconds'])} "
         f"and {byte_size(estimated['bytes'])} of disk space."
     )
 
@@ -100,7 +100,7 @@ def _totals(result: RunResult) -> str:
         parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.timings.items())
         text += f" Took {duration(sum(result.timings.values()))}: {parts}."
     else:
-        text += " The run was already complete, so nothing was synthesised."
+        text += " The run was already complete, so nothing was synthesized."
     return text
 
 

@@ -5,7 +5,7 @@ is trained on both together learns the crop. So the window is measured once per 
 images without any label or landmark, and every generated image is cut to it before anything else reads it.
 
 The measure compares mean faces. Averaged over many images, differences between persons vanish, and eyes, brows, nose
-and mouth remain where the crop puts them. Three maps are averaged: luminance (standardised per image and band-passed,
+and mouth remain where the crop puts them. Three maps are averaged: luminance (standardized per image and band-passed,
 so that skin, exposure and background do not count) and the magnitude of its gradient in both directions.
 """
 

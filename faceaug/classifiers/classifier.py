@@ -215,7 +215,7 @@ def resize_input(images: Tensor, side: int) -> Tensor:
 
 
 def new_net(trunk: str, tasks: Sequence[Task], seed: int) -> ClassifierNet:
-    """Return a newly initialised network with an output for each class and value; the global random state is kept."""
+    """Return a newly initialized network with an output for each class and value; the global random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ClassifierNet(trunk, sum(task.width for task in tasks))

@@ -86,6 +86,6 @@ class ClassifierNet(nn.Module):
         return pooled
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the raw outputs [N, outputs]: logits of classes, standardised values."""
+        """Return the raw outputs [N, outputs]: logits of classes, standardized values."""
         outputs: Tensor = self.head(self.features(x))
         return outputs

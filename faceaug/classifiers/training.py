@@ -215,7 +215,7 @@ def train_net(
     """
     rng = torch.Generator().manual_seed(seed)
     varied = _augmentations(tasks)
-    targets = [torch.from_numpy(_standardised(task, y)) for task, y in zip(tasks, labels, strict=True)]
+    targets = [torch.from_numpy(_standardized(task, y)) for task, y in zip(tasks, labels, strict=True)]
     weights = [
         torch.from_numpy(sample_weights(task, y, config.weight_power)) for task, y in zip(tasks, labels, strict=True)
     ]
@@ -287,7 +287,7 @@ def sample_weights(task: Task, labels: Floats, power: float) -> Floats32:
     return (weights / max(weights[labelled].mean() if labelled.any() else 1.0, 1e-12)).astype(np.float32)
 
 
-def _standardised(task: Task, labels: Floats) -> Floats32:
+def _standardized(task: Task, labels: Floats) -> Floats32:
     return ((labels - task.mean) / task.scale if task.kind == "value" else labels).astype(np.float32)
 
 

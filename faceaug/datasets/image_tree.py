@@ -12,7 +12,7 @@ from faceaug.datasets.base import DatasetProblem
 from faceaug.errors import DatasetError, ImageError, IntegrityError
 from faceaug.utils.files import inside
 
-# Suffixes of image files. The format itself is recognised by the content when the file is decoded.
+# Suffixes of image files. The format itself is recognized by the content when the file is decoded.
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
 MAX_BYTES = 1 << 30  # 64 million pixels of 16-bit RGBA have half of this
 

@@ -61,14 +61,14 @@ def find_reader(name: str) -> Reader:
 
 
 def detect_reader(path: Path, labels: Path | None, *, needs_labels: bool = True) -> str:
-    """Return the name of the reader that recognises `path`.
+    """Return the name of the reader that recognizes `path`.
 
-    Where no reader recognises it and no labels are needed, this is "unlabelled".
+    Where no reader recognizes it and no labels are needed, this is "unlabelled".
 
     Raises
     ------
     DatasetError
-        If no reader of faceaug recognises it.
+        If no reader of faceaug recognizes it.
     """
     if not path.exists():
         raise DatasetError(f"{path} does not exist; give the folder or the HDF5 file of the data set")
@@ -83,7 +83,7 @@ def detect_reader(path: Path, labels: Path | None, *, needs_labels: bool = True)
     if path.is_dir():
         return "folder"  # its error names what is missing: images, or labels
     raise DatasetError(
-        f"{path} is a file that no reader recognises; give a folder of images, or an HDF5 file (.h5, .hdf5)"
+        f"{path} is a file that no reader recognizes; give a folder of images, or an HDF5 file (.h5, .hdf5)"
     )
 
 

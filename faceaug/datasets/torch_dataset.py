@@ -371,7 +371,7 @@ def _counts_of_share(real: int, synthetic: int, share: float | None) -> tuple[in
     if need > synthetic:
         raise UsageError(
             f"share={share} with {real} real images needs {need} synthetic ones, but there are {synthetic}; "
-            f"give at most {synthetic / max(1, synthetic + real):.4f}, or synthesise more"
+            f"give at most {synthetic / max(1, synthetic + real):.4f}, or synthesize more"
         )
     return real, need
 

@@ -43,7 +43,7 @@ class DiscoveryConfig:
     calibration_samples : int
         Number of the held-out samples on which the confidence model is fitted.
     atoms : int
-        Number of localised atoms; at most two for every three mirror-even directions of w are used.
+        Number of localized atoms; at most two for every three mirror-even directions of w are used.
     schedule : ReconstructionSchedule
         Of the training of the reconstruction network.
     seed : int

@@ -1,8 +1,8 @@
 """Discovery of a generator's directions, without labels: the work of `faceaug discover`.
 
-The mirror split and a linear model initialise a reconstruction network, which is trained on samples of the generator.
+The mirror split and a linear model initialize a reconstruction network, which is trained on samples of the generator.
 The factors that it estimates (view, light, every pixel of canonical depth and albedo) are regressed on the latent, and
-the regression of the maps is cut into localised atoms (docs/method.md, sections 2 to 4).
+the regression of the maps is cut into localized atoms (docs/method.md, sections 2 to 4).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def discover(
         When the working folder holds a run and `run.resume` is not set, or a file cannot be written.
     """
     config, run = config or DiscoveryConfig(), run or DiscoveryRun()
-    check_sample_count(generator, config.samples)  # before anything is written or synthesised
+    check_sample_count(generator, config.samples)  # before anything is written or synthesized
     work = prepare_output(out, run)
     setup = {"generator": generator.sha256, **asdict(config)}
     for name in ("linear", "reader", "network"):
@@ -98,7 +98,7 @@ def discover(
     aligner = _alignment(pools.training, config, work / ALIGNMENT_FILE, generator.device, run.progress)
     bundle = add_estimator(bundle, network, aligner, pools.held_out, config, run.progress)
     bundle.save(out)
-    shutil.rmtree(work / POOL_FOLDER, ignore_errors=True)  # large, and synthesised again where it is needed
+    shutil.rmtree(work / POOL_FOLDER, ignore_errors=True)  # large, and synthesized again where it is needed
     return bundle
 
 

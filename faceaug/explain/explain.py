@@ -1,6 +1,6 @@
-"""Which localised parts of the face carry an attribute of a data set (docs/method.md, section 6).
+"""Which localized parts of the face carry an attribute of a data set (docs/method.md, section 6).
 
-Atoms, the localised semantics of canonical depth and albedo, are measured on every photograph. The attribute is
+Atoms, the localized semantics of canonical depth and albedo, are measured on every photograph. The attribute is
 regressed on them sparsely, with view and light as controls: a group that is photographed from another side or in
 another light must not seem to have another face.
 """
@@ -67,7 +67,7 @@ def face_of(estimator: FaceEstimator) -> Bundle:
     """
     if not isinstance(estimator.atoms, Bundle):
         raise DatasetError(
-            "what measures images here knows no localised parts: make it with faceaug discover, and name the file as "
+            "what measures images here knows no localized parts: make it with faceaug discover, and name the file as "
             "--reconstruction FILE"
         )
     return estimator.atoms
@@ -103,7 +103,7 @@ def columns_for(dataset: FaceDataset, by: str | Sequence[str | AxisSpec], bundle
 def explain(
     dataset: FaceDataset, by: str | Sequence[str | AxisSpec], bundle: Bundle, config: ExplainConfig | None = None
 ) -> list[Explanation]:
-    """Find which localised parts of the face carry attributes.
+    """Find which localized parts of the face carry attributes.
 
     Parameters
     ----------

@@ -107,8 +107,8 @@ def fit_sparse(
     truth, predicted = _predict_test(model, x, y, splits)
     low, high = model.interval(truth, predicted, rng)
     shuffled = [model.score(*_predict_test(model, x, _shuffled(y, rows, rng), splits)) for _ in range(shuffles)]
-    unpenalised = [replace(split, share=_MIN_PENALTY) for split in splits]
-    controls_alone = model.score(*_predict_test(model, x[:, controls], y, unpenalised))
+    unpenalized = [replace(split, share=_MIN_PENALTY) for split in splits]
+    controls_alone = model.score(*_predict_test(model, x[:, controls], y, unpenalized))
     coefficients, stable = _stability(model, x[rows], y[rows], share, resamples, rng)
     return SparseFit(
         coefficients=coefficients,
@@ -274,14 +274,14 @@ def _choose_penalty(model: _Model, x: Floats, y: Floats, seed: int) -> float:
 def _without_controls(predictors: Floats, controls: Bools, train: Indices) -> Floats:
     """Return predictors in standard deviations, without what controls explain of the others, fitted on `train` rows."""
 
-    def standardised(x: Floats) -> Floats:
+    def standardized(x: Floats) -> Floats:
         spread = x[train].std(0)
         return np.asarray((x - x[train].mean(0)) / np.where(spread > 1e-9, spread, np.inf), np.float64)
 
-    x = standardised(predictors)
+    x = standardized(predictors)
     slopes = np.linalg.lstsq(x[train][:, controls], x[train][:, ~controls], rcond=None)[0]
     x[:, ~controls] -= x[:, controls] @ slopes
-    return standardised(x)
+    return standardized(x)
 
 
 def _folds(model: _Model, y: Floats, seed: int) -> list[tuple[Indices, Indices]]:

@@ -30,7 +30,7 @@ class TrainingConfig:
         Steps at the start in which only the discriminator is trained: an untrained discriminator would destroy a
         generator that starts from trained weights.
     r1_gamma, r1_interval
-        Weight gamma of the R1 penalty, and steps between two applications of it (lazy regularisation).
+        Weight gamma of the R1 penalty, and steps between two applications of it (lazy regularization).
     style_mixing_prob
         Probability that a second w replaces the first from a random layer on.
     augment
@@ -151,7 +151,7 @@ class TrainingSchedule:
 
 # r1_gamma follows 0.0002 R^2 / batch_size (arXiv 2006.06676, appendix C), but is not less than a value that was stable.
 PRESETS = {
-    # For a CPU, in minutes: 32 pixels, enough to recognise faces.
+    # For a CPU, in minutes: 32 pixels, enough to recognize faces.
     "tiny": TrainingConfig(
         network=StyleGAN2Config(32, z_dim=64, w_dim=64, mapping_layers=2, channel_base=512, channel_max=64),
         discriminator_channel_base=512,

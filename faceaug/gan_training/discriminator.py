@@ -15,7 +15,7 @@ from faceaug.generators.stylegan2_networks import EPSILON, FullyConnected, Style
 
 
 class DiscriminatorConvolution(nn.Module):
-    """Convolution with equalised learning rate; down-sampling follows the (1, 3, 3, 1) filter."""
+    """Convolution with equalized learning rate; down-sampling follows the (1, 3, 3, 1) filter."""
 
     bias: nn.Parameter | None
 

@@ -104,7 +104,7 @@ def join_workers(device: str | torch.device) -> tuple[Workers, torch.device]:
         torch.cuda.set_device(own_device)
     if not dist.is_initialized():
         # Functions of this module take the group of all processes as a default argument. Imported later (by an
-        # optimiser), they would hold the group for ever: its threads would outlive `leave_workers`, and abort the
+        # optimizer), they would hold the group for ever: its threads would outlive `leave_workers`, and abort the
         # interpreter as it ends.
         importlib.import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if own_device.type == "cuda" else "gloo")

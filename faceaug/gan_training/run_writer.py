@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SnapshotMetrics = Callable[[StyleGAN2Network], Mapping[str, float]]
 """Called with the EMA network; the result goes into the log. The network with the least "frechet" is kept."""
 R_V_WARNING = 0.8
-"""r_v from which on the discriminator recognises its training images more than it recognises faces."""
+"""r_v from which on the discriminator recognizes its training images more than it recognizes faces."""
 GENERATOR_FILE, BEST_GENERATOR_FILE = "generator.safetensors", "best.safetensors"
 GRID_FILE, GRID_FOLDER = "grid.png", "grids"
 GRID_SAMPLES = 64
@@ -54,7 +54,7 @@ class TrainerState(Protocol):
     def networks(self) -> dict[str, torch.nn.Module]: ...
 
     @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]: ...
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]: ...
 
 
 class RunWriter:
@@ -115,7 +115,7 @@ class RunWriter:
         """Write the checkpoint, the grid and the generator."""
         trainer = self.trainer
         counters = {"step": trainer.step, "images_seen": trainer.images_seen}
-        checkpoints.write_checkpoint(self.out, counters, trainer.setup, trainer.networks, trainer.optimisers)
+        checkpoints.write_checkpoint(self.out, counters, trainer.setup, trainer.networks, trainer.optimizers)
         write_grid(self.out, self._grid_samples())
         write_bytes(self.out / GENERATOR_FILE, self._export())
 

@@ -1,6 +1,6 @@
 """Training of a StyleGAN2, on samples of another generator or on the images of a data set.
 
-Non-saturating loss with lazy R1 regularisation (arXiv 1912.04958, section 4.1), style mixing, an exponential moving
+Non-saturating loss with lazy R1 regularization (arXiv 1912.04958, section 4.1), style mixing, an exponential moving
 average (EMA) of the weights, and adaptive discriminator augmentation (ADA, arXiv 2006.06676) where images repeat. A run
 can be stopped and resumed exactly: the random numbers of a step depend on the seed and the step alone.
 """
@@ -37,7 +37,7 @@ W_AVG_WEIGHT = 0.005
 
 
 class GanTrainer:
-    """The networks, their optimisers, and one training step.
+    """The networks, their optimizers, and one training step.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ class GanTrainer:
         # R1 adds steps to the discriminator, so its learning rate and decay are reduced to compensate (arXiv
         # 1912.04958, appendix B).
         ratio = config.r1_interval / (config.r1_interval + 1)
-        self.generator_optimiser = torch.optim.Adam(self.generator.parameters(), config.lr, (0.0, 0.99), 1e-8)
-        self.discriminator_optimiser = torch.optim.Adam(
+        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), config.lr, (0.0, 0.99), 1e-8)
+        self.discriminator_optimizer = torch.optim.Adam(
             self.discriminator.parameters(), config.lr * ratio, (0.0, 0.99**ratio), 1e-8
         )
         self.learning_rates = (config.lr, config.lr * ratio)
@@ -98,7 +98,7 @@ class GanTrainer:
 
     @property
     def networks(self) -> dict[str, torch.nn.Module]:
-        """Everything that changes in training except the optimisers, by the name in a checkpoint."""
+        """Everything that changes in training except the optimizers, by the name in a checkpoint."""
         return {
             "generator": self.generator,
             "ema": self.ema,
@@ -107,11 +107,11 @@ class GanTrainer:
         }
 
     @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimisers, by the name in a checkpoint."""
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimizers, by the name in a checkpoint."""
         return {
-            "generator_optimiser": self.generator_optimiser,
-            "discriminator_optimiser": self.discriminator_optimiser,
+            "generator_optimiser": self.generator_optimizer,
+            "discriminator_optimiser": self.discriminator_optimizer,
         }
 
     @property
@@ -124,12 +124,12 @@ class GanTrainer:
         config = self.config
         seed = np.random.SeedSequence((config.seed, self.step, self.workers.rank)).generate_state(1, np.uint64)[0]
         rng = torch.Generator(self.device).manual_seed(int(seed >> np.uint64(1)))
-        for optimiser, lr in zip(self.optimisers.values(), self.learning_rates, strict=True):
-            optimiser.param_groups[0]["lr"] = lr * min(1.0, (self.step + 1) / config.lr_warmup_steps)
+        for optimizer, lr in zip(self.optimizers.values(), self.learning_rates, strict=True):
+            optimizer.param_groups[0]["lr"] = lr * min(1.0, (self.step + 1) / config.lr_warmup_steps)
         real = self._augment(self.source.sample(self.local_batch_size, config.network.resolution, rng), rng)
         metrics = self._train_discriminator(real, rng)
         if self.step % config.r1_interval == 0:
-            metrics["r1"] = self._regularise(real)
+            metrics["r1"] = self._regularize(real)
             self._score_held_out(metrics, rng)
         if self.step >= config.discriminator_warmup_steps:
             metrics["generator"] = self._train_generator(rng)
@@ -170,7 +170,7 @@ class GanTrainer:
             fake = self._augment(self.generate(rng), rng)
         score_real, score_fake = self.discriminator(real, self.dtype), self.discriminator(fake, self.dtype)
         loss = F.softplus(-score_real).mean() + F.softplus(score_fake).mean()
-        self._descend(self.discriminator_optimiser, loss)
+        self._descend(self.discriminator_optimizer, loss)
         if self.config.augment:
             mean_sign = self.workers.mean(score_real.detach().sign().mean())
             self.ada.observe_signs(float(mean_sign) * self.config.batch_size, self.config.batch_size)
@@ -180,12 +180,12 @@ class GanTrainer:
             "score_fake": score_fake.detach().mean(),
         }
 
-    def _regularise(self, real: Tensor) -> Tensor:
+    def _regularize(self, real: Tensor) -> Tensor:
         """Apply R1 in float32 on half of the batch: the squared gradient of the score by the scored image."""
         images = real[: max(min(4, len(real)), len(real) // 2)].detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(self.discriminator(images).sum(), images, create_graph=True)
         penalty = gradient.square().sum((1, 2, 3)).mean()
-        self._descend(self.discriminator_optimiser, penalty * (self.config.r1_gamma / 2 * self.config.r1_interval))
+        self._descend(self.discriminator_optimizer, penalty * (self.config.r1_gamma / 2 * self.config.r1_interval))
         return penalty.detach()
 
     @torch.no_grad()
@@ -201,14 +201,14 @@ class GanTrainer:
         self.discriminator.requires_grad_(False)
         self.generator.requires_grad_(True)
         loss = F.softplus(-self.discriminator(self._augment(self.generate(rng), rng), self.dtype)).mean()
-        self._descend(self.generator_optimiser, loss)
+        self._descend(self.generator_optimizer, loss)
         return loss.detach()
 
-    def _descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimiser.zero_grad(set_to_none=True)
+    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.workers.mean_gradients(optimiser.param_groups[0]["params"])
-        optimiser.step()
+        self.workers.mean_gradients(optimizer.param_groups[0]["params"])
+        optimizer.step()
 
     @torch.no_grad()
     def _update_ema(self) -> None:
@@ -289,7 +289,7 @@ def train(
 def _open_run(out: Path, trainer: GanTrainer, resume: bool) -> None:
     """Create the folder of a run, or restore the trainer from the checkpoint in it."""
     if resume:
-        counters = checkpoints.read_checkpoint(out, trainer.setup, trainer.networks, trainer.optimisers)
+        counters = checkpoints.read_checkpoint(out, trainer.setup, trainer.networks, trainer.optimizers)
         trainer.step, trainer.images_seen = counters["step"], counters["images_seen"]
         if trainer.workers.is_main:
             checkpoints.cut_log(out, trainer.step)

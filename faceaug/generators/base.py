@@ -19,7 +19,7 @@ from torch import Tensor
 from faceaug.errors import GeneratorError
 from faceaug.utils.typing import Floats
 
-# Images synthesised together, whatever the caller's batch. Convolutions choose their algorithm by the shape of the
+# Images synthesized together, whatever the caller's batch. Convolutions choose their algorithm by the shape of the
 # batch, so a fixed shape is what makes an image the same bit for bit in any batch (see `in_tiles`).
 CPU_TILE = 8
 GPU_TILE = 64
@@ -79,7 +79,7 @@ class Generator(Protocol):
         """Turn normal latents z [N, Z] into w, float32 [N, D]."""
 
     def synthesize(self, w: Tensor) -> Tensor:
-        """Synthesise the images of w [N, D]: float32 [N, 3, R, R] in [-1, 1], RGB."""
+        """Synthesize the images of w [N, D]: float32 [N, 3, R, R] in [-1, 1], RGB."""
 
     def to(self, device: str | torch.device) -> Generator:
         """Move the weights to `device` and return the generator itself."""
@@ -195,7 +195,7 @@ def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor, tile: int 
     latents
         Any number of latents.
     tile
-        Images that are synthesised together; by default the tile of small images (`tile_size`).
+        Images that are synthesized together; by default the tile of small images (`tile_size`).
     """
     planned = tile or tile_size(0, latents.device)
     key = getattr(synthesize, "__qualname__", ""), str(latents.device), planned
@@ -213,14 +213,14 @@ def in_tiles(synthesize: Callable[[Tensor], Tensor], latents: Tensor, tile: int 
                 raise
             tile //= 2
             _FITTING_TILES[key] = tile
-            log.warning("%d images do not fit into memory together; %d are synthesised at a time", 2 * tile, tile)
+            log.warning("%d images do not fit into memory together; %d are synthesized at a time", 2 * tile, tile)
             continue
         start += tile
     return torch.cat(images).contiguous()
 
 
 def tile_size(values: int, device: torch.device) -> int:
-    """Return how many images are synthesised together, a power of two, so that activations fit into memory.
+    """Return how many images are synthesized together, a power of two, so that activations fit into memory.
 
     Parameters
     ----------

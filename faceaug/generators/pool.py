@@ -45,14 +45,14 @@ def sample_stream(generator: Generator, n: int, stream: Sequence[int]) -> Tensor
 
 
 def full_size_batch(generator: Generator) -> int:
-    """Return how many images are synthesised before they are reduced: a power of two, so that tiles are full."""
+    """Return how many images are synthesized before they are reduced: a power of two, so that tiles are full."""
     least = CPU_TILE if generator.device.type == "cpu" else GPU_TILE
     fitting = max(1, FULL_SIZE_BYTES // (12 * generator.resolution**2))
     return max(least, 1 << (fitting.bit_length() - 1))
 
 
 def synthesize_at(generator: Generator, w: Tensor, side: int) -> Tensor:
-    """Synthesise images at another side, with no autograd graph.
+    """Synthesize images at another side, with no autograd graph.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def synthesize_at(generator: Generator, w: Tensor, side: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class SamplePool:
-    """Samples that are kept, since synthesising an image can cost as much as training on it.
+    """Samples that are kept, since synthesizing an image can cost as much as training on it.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ def sample_pool(
 
 
 def _cached_images(generator: Generator, w: Tensor, side: int, path: Path | None) -> Tensor:
-    """Return the images of w, uint8 [N, 3, side, side], read from `path` or synthesised and written there."""
+    """Return the images of w, uint8 [N, 3, side, side], read from `path` or synthesized and written there."""
     images = _read_images(path, (len(w), 3, side, side)) if path is not None else None
     if images is None:
         images = quantize_pixels(synthesize_at(generator, w, side)).cpu().numpy()

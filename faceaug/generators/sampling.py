@@ -17,7 +17,7 @@ from faceaug.utils.images import Rgb, contact_sheet, resize
 from faceaug.utils.tensors import to_uint8
 from faceaug.utils.typing import Floats
 
-BATCH_PIXELS = 2**22  # pixels that are synthesised before they are converted to bytes and, where requested, reduced
+BATCH_PIXELS = 2**22  # pixels that are synthesized before they are converted to bytes and, where requested, reduced
 SURVEY_SPAWN_KEY = 2**32 - 1  # spawn key of the survey's seeds; cells use their index
 
 
@@ -123,7 +123,7 @@ def sample_latents(
 
 
 def synthesize(generator: Generator, w: Floats | NDArray[np.float32], batch_size: int) -> Tensor:
-    """Return the images [N, 3, R, R] of latents [N, D] on the CPU, synthesised `batch_size` at a time."""
+    """Return the images [N, 3, R, R] of latents [N, D] on the CPU, synthesized `batch_size` at a time."""
     with torch.inference_mode():
         batches = torch.split(torch.from_numpy(np.asarray(w, np.float32)), batch_size)
         images = [generator.synthesize(batch.to(generator.device)).float().cpu() for batch in batches]

@@ -42,7 +42,7 @@ def check_truncation_psi(truncation_psi: float) -> None:
 
 @dataclass(frozen=True)
 class SynthesisConfig:
-    """How a StyleGAN synthesises the image of a latent.
+    """How a StyleGAN synthesizes the image of a latent.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class SynthesisConfig:
         Class of a network that has classes.
     precision
         Type of the activations. ``"bfloat16"`` is for previews on a GPU: it changes images by a few grey levels, so
-        images that are measured or stored are synthesised in ``"float32"``. No file and no run stores it.
+        images that are measured or stored are synthesized in ``"float32"``. No file and no run stores it.
 
     Raises
     ------
@@ -173,7 +173,7 @@ class StyleGAN2:
         return in_tiles(self._map, check_latents(z, self.z_dim, self.device, "z"))
 
     def synthesize(self, w: Tensor) -> Tensor:
-        """Synthesise the images of w [N, D], the same w for every layer: float32 [N, 3, R, R] in [-1, 1]."""
+        """Synthesize the images of w [N, D], the same w for every layer: float32 [N, 3, R, R] in [-1, 1]."""
         tile = tile_size(self.network.config.largest_layer, self.device)
         return in_tiles(self._synthesize, check_latents(w, self.w_dim, self.device, "w"), tile)
 
@@ -319,7 +319,7 @@ def save(generator: StyleGAN2, path: str | Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def initialise(config: StyleGAN2Config, seed: int, statistics_samples: int = 4096) -> StyleGAN2:
+def initialize(config: StyleGAN2Config, seed: int, statistics_samples: int = 4096) -> StyleGAN2:
     """Return a generator with the random weights that training starts from: right shapes, no faces.
 
     Its running mean is set to the mean of its w, so that truncation means the same as in a trained one.

@@ -130,7 +130,7 @@ def upsample(x: Tensor) -> Tensor:
 
 
 class FullyConnected(nn.Module):
-    """Linear layer with equalised learning rate; weight [out, in] is stored before its scaling."""
+    """Linear layer with equalized learning rate; weight [out, in] is stored before its scaling."""
 
     def __init__(
         self,
@@ -339,7 +339,7 @@ class Synthesis(nn.Module):
             inputs = config.channels(side)
 
     def forward(self, ws: Tensor, noise: NoiseInput = "const", dtype: torch.dtype = torch.float32) -> Tensor:
-        """Synthesise images [N, 3, R, R] from a w for each layer, ws [N, num_ws, W]; `dtype` is that of activations."""
+        """Synthesize images [N, 3, R, R] from a w for each layer, ws [N, num_ws, W]; `dtype` is that of activations."""
         x = rgb = torch.empty(0)
         for index, side in enumerate(self.sides):
             block = cast("SynthesisBlock", self.get_submodule(f"b{side}"))

@@ -256,7 +256,7 @@ class AliasFreeLayer(nn.Module):
             factors = torch.ones_like(self.bias).expand(len(x), -1)
             style = style / math.sqrt(self.weight.shape[1])
         else:
-            # The paper normalises weights and styles before they are multiplied; demodulation cancels that.
+            # The paper normalizes weights and styles before they are multiplied; demodulation cancels that.
             factors = torch.rsqrt(style.square() @ self.weight.square().sum((2, 3)).T + EPSILON)  # [N, out]
         x = self._convolve(x, style * torch.rsqrt(self.magnitude_ema), factors)
         return self._clamp(x) if self.nonlinearity is None else self.nonlinearity(x, self._activate)
@@ -301,7 +301,7 @@ class AliasFreeSynthesis(nn.Module):
         return {name: cast("AliasFreeLayer", self.get_submodule(name)).designs for name in self.names}
 
     def forward(self, ws: Tensor, noise: NoiseInput = "const", dtype: torch.dtype = torch.float32) -> Tensor:
-        """Synthesise images [N, 3, R, R] from a w for each layer, ws [N, num_ws, W]; these networks have no noise.
+        """Synthesize images [N, 3, R, R] from a w for each layer, ws [N, num_ws, W]; these networks have no noise.
 
         `dtype` is that of the activations; the waves at the input and RGB are float32.
         """

@@ -2,7 +2,7 @@
 
 Photographs differ from samples in ways that no latent explains: in framing, sharpness, noise and the colours of the
 camera. Half of the training samples are augmented in these ways, and the encoder predicts their latents all the same.
-Its prediction is the start of the optimisation in `inverter`.
+Its prediction is the start of the optimization in `inverter`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from faceaug.utils.tensors import resize_tensor
 ENCODER_SIDE = 64
 """Side of the encoder's images in pixels."""
 _SENSITIVITY_BATCH, _SENSITIVITY_SIDE = 256, 16  # images, and their side, of the regression of images on latents
-_COUNTER = "num_batches_tracked"  # of batch normalisation; used in training only
+_COUNTER = "num_batches_tracked"  # of batch normalization; used in training only
 
 View = Callable[[Tensor], Tensor]
 """From a generator's images [N, 3, R, R] in [-1, 1] to images in the framing and the colours of a data set."""

@@ -1,4 +1,4 @@
-"""Inversion: from a photograph to the latent whose image is nearest to it, by an encoder and optimisation steps."""
+"""Inversion: from a photograph to the latent whose image is nearest to it, by an encoder and optimization steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INVERSION_STEPS = 100
 LEARNING_RATE = 0.2  # of Adam, in white coordinates; falls to 0 over the second half of the steps
 TYPICAL_LENGTH, LENGTH_WEIGHT = 0.9, 0.1
 """Root mean square of white coordinates near which a latent is held, and the weight of its squared difference: samples
-lie near 1, and much nearer to the mean or farther out a generator synthesises no intact faces."""
+lie near 1, and much nearer to the mean or farther out a generator synthesizes no intact faces."""
 TILE_SIZE = 8
 """Photographs that are inverted together, padded with grey ones, so that a result does not depend on the others."""
 _SCALE_KEY = "likeness"  # of the file
@@ -77,7 +77,7 @@ class Inverter:
         photographs : float32 [N, 3, 64, 64] in [-1, 1]
             In the framing of `view`.
         steps : int, optional
-            Optimisation steps, `INVERSION_STEPS` when None; 0 gives the latent of the encoder.
+            Optimization steps, `INVERSION_STEPS` when None; 0 gives the latent of the encoder.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class Inverter:
         for start in range(0, len(photographs), size):
             batch = photographs[start : start + size]
             tile = torch.cat([batch, batch.new_zeros(size - len(batch), *batch.shape[1:])])
-            latent = self._optimise(tile, self.encoder.predict(tile), INVERSION_STEPS if steps is None else steps)
+            latent = self._optimize(tile, self.encoder.predict(tile), INVERSION_STEPS if steps is None else steps)
             with torch.no_grad():
                 tile_w = self.white.latent(latent).cpu()
                 tile_error = self.distance(self.synthesize(tile_w), tile)
@@ -102,7 +102,7 @@ class Inverter:
         images = self.generator.synthesize(w.to(self.generator.device)).float()
         return resize_tensor(self.view(images), ENCODER_SIDE).cpu()
 
-    def _optimise(self, photographs: Tensor, latent: Tensor, steps: int) -> Tensor:
+    def _optimize(self, photographs: Tensor, latent: Tensor, steps: int) -> Tensor:
         """Return white latents [N, K] after gradient steps from `latent`; each photograph on its own."""
         targets = laplacian_bands(photographs)
         with torch.enable_grad():
@@ -149,7 +149,7 @@ class Inverter:
 
 
 def tile_size_for(resolution: int) -> int:
-    """Return how many images of this side are synthesised together with their gradients; bounds the memory."""
+    """Return how many images of this side are synthesized together with their gradients; bounds the memory."""
     return max(1, TILE_SIZE * 128**2 // max(resolution, 128) ** 2)
 
 

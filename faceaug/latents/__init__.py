@@ -1,11 +1,11 @@
 """Semantics of faces as directions in the latents of a generator, and their algebra.
 
 `read_directions` reads the file that a discovery writes. `select` keeps some of its semantics, `combine` adds a
-weighted sum of them, `invert` changes the sign of one, `orthogonalise` makes one uncorrelated with others, and `edit`
+weighted sum of them, `invert` changes the sign of one, `orthogonalize` makes one uncorrelated with others, and `edit`
 moves latents until semantics have given values. In this example two semantics of three latents replace such a file:
 
 >>> import numpy as np
->>> from faceaug.latents import Directions, combine, edit, invert, orthogonalise, select
+>>> from faceaug.latents import Directions, combine, edit, invert, orthogonalize, select
 >>> directions = Directions(
 ...     names=("yaw", "smile"), kinds=("view", "attribute"), units=("degrees", "points"),
 ...     B=np.array([[10.0, 0, 0], [1, 2, 0]]), offset=np.array([0.0, 5]), spread=np.array([10.0, 3]),
@@ -20,7 +20,7 @@ Both faces get a smile of 7 and keep their yaw:
 
 A smile that is uncorrelated with yaw, and its opposite:
 
->>> orthogonalise(directions, "smile", ["yaw"]).B[1].round(6).tolist()
+>>> orthogonalize(directions, "smile", ["yaw"]).B[1].round(6).tolist()
 [0.0, 2.0, 0.0]
 >>> invert(directions, ["smile"]).predict(w)[:, 1].tolist()
 [-5.0, -9.0]
@@ -32,7 +32,7 @@ A semantic that combines others, alone:
 [[1.0, 4.0, 0.0]]
 """
 
-from faceaug.latents.algebra import combine, edit, invert, orthogonalise, select
+from faceaug.latents.algebra import combine, edit, invert, orthogonalize, select
 from faceaug.latents.directions import Directions, read_directions
 
-__all__ = ["Directions", "combine", "edit", "invert", "orthogonalise", "read_directions", "select"]
+__all__ = ["Directions", "combine", "edit", "invert", "orthogonalize", "read_directions", "select"]

@@ -1,4 +1,4 @@
-"""The algebra of directions: select, combine, invert, orthogonalise, and edit a latent to values.
+"""The algebra of directions: select, combine, invert, orthogonalize, and edit a latent to values.
 
 Every function returns new directions or new latents and leaves its arguments unchanged. Slopes and offsets are exact;
 R² and spread of a new semantic are estimates, as the docstrings say.
@@ -88,7 +88,7 @@ def invert(directions: Directions, names: Sequence[str]) -> Directions:
     return replace(directions, B=directions.B * sign[:, None], offset=directions.offset * sign)
 
 
-def orthogonalise(directions: Directions, name: str, against: Sequence[str]) -> Directions:
+def orthogonalize(directions: Directions, name: str, against: Sequence[str]) -> Directions:
     """Return the directions with `name` made uncorrelated, over samples, with each semantic of `against`.
 
     The part of its slopes that theirs predict is subtracted, b - C M^+ B with M = B Sigma B^T and C = b Sigma B^T; its
@@ -111,7 +111,7 @@ def orthogonalise(directions: Directions, name: str, against: Sequence[str]) -> 
     before, after = float(b @ covariance @ b), float(rest @ covariance @ rest)
     if after <= 1e-9 * before or before <= 0:
         raise UsageError(
-            f"nothing remains of {name!r} beside {', '.join(against)}, which are the same along w: orthogonalise "
+            f"nothing remains of {name!r} beside {', '.join(against)}, which are the same along w: orthogonalize "
             "against fewer"
         )
     unexplained = max(float(directions.spread[row] ** 2 * (1 - directions.r2[row])), 0.0)

@@ -1,4 +1,4 @@
-"""Localised atoms: a few dozen compact maps that reproduce the dense regression of canonical maps on w.
+"""Localized atoms: a few dozen compact maps that reproduce the dense regression of canonical maps on w.
 
 J (P x D), the change of every value of the canonical maps (depth, albedo) per unit of w, is written as J ~ S A^T with
 S (P x K) sparse and compact (docs/method.md, section 4): at the latent w atom k has the value A_k . (w - w_mean), which
@@ -21,7 +21,7 @@ from faceaug.utils.typing import Floats
 
 @dataclass(frozen=True, eq=False)
 class SparseAtoms:
-    """K localised atoms in the order of the variance that their maps carry; D is the width of w.
+    """K localized atoms in the order of the variance that their maps carry; D is the width of w.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ def agreement(first: Floats, second: Floats) -> Floats:
     UsageError
         When the shapes differ.
     """
-    a, b = (_normalised(vectors.reshape(len(vectors), -1)) for vectors in (first, second))
+    a, b = (_normalized(vectors.reshape(len(vectors), -1)) for vectors in (first, second))
     if a.shape != b.shape:
         raise UsageError(
             f"atoms of the shapes {first.shape} and {second.shape} cannot be matched: they must be the same"
@@ -136,5 +136,5 @@ def agreement(first: Floats, second: Floats) -> Floats:
     return np.asarray(cosine[rows, columns], np.float64)
 
 
-def _normalised(rows: Floats) -> Floats:
+def _normalized(rows: Floats) -> Floats:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-300)[:, None], np.float64)

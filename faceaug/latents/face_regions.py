@@ -148,7 +148,7 @@ def face_regions(side: int, landmarks: Landmarks) -> NDArray[np.uint8]:
 
 
 def face_weight(regions: NDArray[np.uint8]) -> Floats:
-    """Return the weight [S, S] of each pixel when atoms are localised: 1 in the face, 0.1 outside."""
+    """Return the weight [S, S] of each pixel when atoms are localized: 1 in the face, 0.1 outside."""
     return np.where(regions == REGIONS.index("outside"), _OUTSIDE_WEIGHT, 1.0)
 
 
@@ -198,7 +198,7 @@ def _below_brows(contrast: Floats, rows: Floats, row: int, across: float) -> int
 
 
 def _blurred(map_: Floats, scale: float) -> Floats:
-    """Return a map smoothed by a Gaussian that is normalised at the border."""
+    """Return a map smoothed by a Gaussian that is normalized at the border."""
     side = len(map_)
     offsets = (np.arange(side)[:, None] - np.arange(side)) / (scale * side)
     kernel = np.exp(-0.5 * offsets**2)

@@ -1,7 +1,7 @@
-"""Localisation: find the atoms of `atoms.py` in the regression of canonical maps on w (docs/method.md, section 4).
+"""Localization: find the atoms of `atoms.py` in the regression of canonical maps on w (docs/method.md, section 4).
 
 In whitened latents J is reduced to its K leading singular components U diag(s) V^T, and the loadings U diag(s)^a are
-rotated so that the energy of each column gathers in few pixels. The rotation maximises the quartimax criterion of
+rotated so that the energy of each column gathers in few pixels. The rotation maximizes the quartimax criterion of
 factor analysis over groups of channels by polar steps, which never decrease it. The small exponent a matters. With 1,
 readings are uncorrelated, and the few components with most variance (the brightness of the image, for example) are part
 of every map. With 0, maps are the most local, and moving one atom alone needs extreme latents.
@@ -102,7 +102,7 @@ class _Problem:
 def localize(
     slopes: Floats, covariance: Floats, *, weight: Floats | None = None, config: AtomConfig | None = None
 ) -> SparseAtoms:
-    """Find localised atoms.
+    """Find localized atoms.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def _in_units_of_w(problem: _Problem, reading: Floats, steps: Floats, effects: F
 
 
 def _rotation(loadings: Floats, channels: int, config: AtomConfig) -> Floats:
-    """Return the rotation [K, K] that maximises the sum over pixels of (energy of a group of channels)^2."""
+    """Return the rotation [K, K] that maximizes the sum over pixels of (energy of a group of channels)^2."""
     count = loadings.shape[1]
     single = loadings.astype(np.float32)
     rotation = np.eye(count)
@@ -203,7 +203,7 @@ def _rotation(loadings: Floats, channels: int, config: AtomConfig) -> Floats:
 
 
 def _lasso(rows: Floats, reading: Floats, start: Floats, penalty: Floats, channels: int, config: AtomConfig) -> Floats:
-    """Return the S that minimises |rows - S A^T|^2 / 2 + sum of penalty times the length of each pixel's group.
+    """Return the S that minimizes |rows - S A^T|^2 / 2 + sum of penalty times the length of each pixel's group.
 
     Accelerated proximal steps (Beck, Teboulle, "A Fast Iterative Shrinkage-Thresholding Algorithm", 2009).
     """

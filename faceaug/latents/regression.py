@@ -81,7 +81,7 @@ class StreamingRegression:
     p
         Number P of values to explain.
     ridge
-        Penalty on the sum of squares of B, in units of the sum of squared errors; c is not penalised.
+        Penalty on the sum of squares of B, in units of the sum of squared errors; c is not penalized.
     """
 
     d: int

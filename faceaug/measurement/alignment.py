@@ -33,7 +33,7 @@ MAX_ASPECT = 2.0
 ROUNDS = 3
 START_SIZES = (1.5, 1.05, 0.75)
 """Half sides of the windows where the search starts, in half sides of the shorter side of the photograph."""
-_COUNTER = "num_batches_tracked"  # of batch normalisation; used in training only
+_COUNTER = "num_batches_tracked"  # of batch normalization; used in training only
 _STEP_UNITS = (0.1, 0.1, 0.1, 0.1)  # of the network's outputs: shift in half windows, logarithm of scale, radians
 
 

@@ -72,7 +72,7 @@ class ConfidenceModel:
     spread : float64 [S]
         Standard deviation of each semantic over samples.
     centre, scale : float64 [S, 5]
-        Standardisation of the predictors: error, mirror disagreement of all semantics, mirror disagreement of this one,
+        Standardization of the predictors: error, mirror disagreement of all semantics, mirror disagreement of this one,
         residual step, absence of a face.
     weights, bias : float64 [S, 5], [S]
         Of the logistic regressions; no weight is positive, since no larger signal makes an estimate better.
@@ -94,8 +94,8 @@ class ConfidenceModel:
 
     def confidence(self, signals: QualitySignals) -> Floats:
         """Return the probability [N, S] that each value is within `TOLERANCE` of the truth; 0 for refused images."""
-        standardised = (_predictors(signals, self.spread) - self.centre) / self.scale  # [N, S, 5]
-        log_odds = np.einsum("nsf,sf->ns", standardised, self.weights) + self.bias
+        standardized = (_predictors(signals, self.spread) - self.centre) / self.scale  # [N, S, 5]
+        log_odds = np.einsum("nsf,sf->ns", standardized, self.weights) + self.bias
         log_odds = np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
         accepted = np.array([not reason for reason in self.refusals(signals)])[:, None]
         return np.where(accepted, 1 / (1 + np.exp(-log_odds)), 0.0)
@@ -232,10 +232,10 @@ def _logistic(x: Tensor, y: Tensor, share: Tensor | None = None) -> tuple[Floats
     """
     weight = torch.full(x.shape[1:], -1.0, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         log_odds = torch.einsum("nsf,sf->ns", x, -F.softplus(weight)) + bias
         losses = F.binary_cross_entropy_with_logits(log_odds, y, reduction="none")
         value = losses.mean() if share is None else (losses * share).sum()
@@ -243,5 +243,5 @@ def _logistic(x: Tensor, y: Tensor, share: Tensor | None = None) -> tuple[Floats
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return -F.softplus(weight).detach().numpy(), bias.detach().numpy()

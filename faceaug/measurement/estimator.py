@@ -37,7 +37,7 @@ _MIN_CONTRAST = 0.05  # least standard deviation of an image in [-1, 1] by which
 
 
 class AtomReader(Protocol):
-    """Localised semantics of the canonical maps; `faceaug.latents.bundle.Bundle` is one."""
+    """Localized semantics of the canonical maps; `faceaug.latents.bundle.Bundle` is one."""
 
     @property
     def atoms(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Planning: how many faces to synthesise in each cell, by a sampling strategy under a budget.
+"""Planning: how many faces to synthesize in each cell, by a sampling strategy under a budget.
 
 The function `plan` hides the module of the same name; `faceaug.planning.plan` is the function.
 """

@@ -1,4 +1,4 @@
-"""The budget of a plan: upper bounds of what is synthesised, and how a bound is divided among the cells."""
+"""The budget of a plan: upper bounds of what is synthesized, and how a bound is divided among the cells."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Budget:
                 object.__setattr__(self, name, int(bound))
 
     def total_bound(self, real: int) -> int | None:
-        """Return the most samples that may be synthesised for `real` real faces, or None for no bound.
+        """Return the most samples that may be synthesized for `real` real faces, or None for no bound.
 
         The ratio is taken as the decimal number that it prints: 0.29 of 100 faces are 29, although 0.29 * 100 is below
         29 in binary.

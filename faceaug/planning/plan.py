@@ -1,4 +1,4 @@
-"""From an analysis, a sampling strategy and a budget to the number of faces to synthesise in each cell.
+"""From an analysis, a sampling strategy and a budget to the number of faces to synthesize in each cell.
 
 The numbers are whole, reproducible and never negative.
 
@@ -41,9 +41,9 @@ class PlannedCell:
     real : int
         Number of real faces.
     wanted : int
-        Faces to synthesise without a budget.
+        Faces to synthesize without a budget.
     planned : int
-        Faces to synthesise under the budget; at most `wanted`.
+        Faces to synthesize under the budget; at most `wanted`.
     """
 
     index: int
@@ -55,7 +55,7 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The number of faces to synthesise in each cell.
+    """The number of faces to synthesize in each cell.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Number of faces to synthesise in all cells."""
+        """Number of faces to synthesize in all cells."""
         return sum(cell.planned for cell in self.cells)
 
     @property
@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def planned(self) -> dict[int, int]:
-        """Number of faces to synthesise, by the index of the cell."""
+        """Number of faces to synthesize, by the index of the cell."""
         return {cell.index: cell.planned for cell in self.cells}
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Plan:
 
 
 def plan(analysis: Analysis, strategy: SamplingStrategy = "uniform", budget: Budget | None = None) -> Plan:
-    """Decide how many faces to synthesise in each cell (docs/formats.md, Plan).
+    """Decide how many faces to synthesize in each cell (docs/formats.md, Plan).
 
     Parameters
     ----------

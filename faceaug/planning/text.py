@@ -16,7 +16,7 @@ def plan_text(plan: Plan) -> str:
     """Return the text of a plan without a final line feed; no line is longer than 100 characters."""
     totals = plan.totals
     lines = flow(
-        [f"{plan.strategy}:", f"{plan.total:,} faces to synthesise", f"beside {totals['real']:,} real ones"],
+        [f"{plan.strategy}:", f"{plan.total:,} faces to synthesize", f"beside {totals['real']:,} real ones"],
         separator=" ",
     )
     bounds = [f"{name.replace('_', ' ')} {value:,}" for name, value in vars(plan.budget).items() if value is not None]

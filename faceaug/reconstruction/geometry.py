@@ -8,7 +8,7 @@ sees a square of 10 degrees across. A canonical face is a map of depths, about 0
   and the elevation of the nose and roll turns the rendered image; then it is shifted. yaw > 0 turns the nose toward
   the image's right, pitch > 0 lifts it, roll > 0 turns the face clockwise as seen. A tx of tan(5°) = 0.0875 shifts a
   point of depth 1 by half an image, and positive ty and tz shift down and away.
-- Light l = (ambient, diffuse, x, y): it comes from the direction (x, -y, -1), normalised, so x > 0 lights the right
+- Light l = (ambient, diffuse, x, y): it comes from the direction (x, -y, -1), normalized, so x > 0 lights the right
   side and y > 0 comes from above. It is fixed to the canonical face and turns with it.
 - Images are mapped to [-1, 1] edge to edge: a pixel's centre lies half a pixel inside. A position means the same for
   every resolution, and the mean over k x k pixels lies at the centre of the larger pixel.

@@ -35,7 +35,7 @@ _DECODER_CHANNELS = {4: 128, 8: 96, 16: 64, 32: 32, 64: 16}
 
 
 class ConvBlock(nn.Sequential):
-    """3x3 convolution, group normalisation and leaky ReLU."""
+    """3x3 convolution, group normalization and leaky ReLU."""
 
     def __init__(self, i: int, o: int, stride: int = 1) -> None:
         super().__init__(
@@ -156,7 +156,7 @@ def _head(width: int, sides: list[int], channels: int) -> nn.Sequential:
 
 
 def initialize_weights(module: nn.Module, seed: int) -> None:
-    """Initialise all weights from one seed; output layers start near zero, so that factors start near their mean."""
+    """Initialize all weights from one seed; output layers start near zero, so that factors start near their mean."""
     rng = torch.Generator().manual_seed(seed)
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):

@@ -1,6 +1,6 @@
 """A differentiable renderer of depth maps in plain PyTorch, on CPU and GPU alike (after Unsup3D, CVPR 2020).
 
-Only depth is rasterised: the S x S depths are the corners of 2 (S-1)² triangles, which are moved to the view and
+Only depth is rasterized: the S x S depths are the corners of 2 (S-1)² triangles, which are moved to the view and
 entered into a z-buffer. Colour is then fetched from the canonical maps by the inverse warp, which has smooth gradients.
 
 Which triangle is visible at a pixel is determined without gradients, on whole arrays. Only the S x S visible triangles
@@ -147,7 +147,7 @@ def _project_corners(depth: Tensor, view: Tensor) -> Tensor:
     check_depth(depth)
     side = depth.shape[-1]
     if side < 2:
-        raise FaceaugError("a depth map of one pixel cannot be rasterised: the side must be at least 2")
+        raise FaceaugError("a depth map of one pixel cannot be rasterized: the side must be at least 2")
     points = move(unproject(depth), view).flatten(1, 2)
     inverse = points[..., 2:].reciprocal()
     # A pixel's centre is a whole number here.

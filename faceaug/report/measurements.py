@@ -100,7 +100,7 @@ def report_warnings(manifest: Manifest, photographs_missing: int = 0) -> list[st
         low = [f"{level} ({value:.0%})" for level, value in recall.items() if value < _LOW_RECALL]
         if low:
             warnings.append(
-                f"The {name} classifier recognises few real faces of these classes, so labels of samples in them are "
+                f"The {name} classifier recognizes few real faces of these classes, so labels of samples in them are "
                 f"less certain: {task['attribute']} {', '.join(low)}."
             )
     if photographs_missing:

@@ -45,9 +45,9 @@ class RealFaces:
     Attributes
     ----------
     features : Tensor [M, F]
-        Standardised, of at most `MOST_REAL` faces.
+        Standardized, of at most `MOST_REAL` faces.
     mean, scale : float32 [F]
-        How they were standardised.
+        How they were standardized.
     hashes : uint64 [N]
         Perceptual hashes of all faces.
     exposure : float64 [M, 2]

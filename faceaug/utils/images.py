@@ -56,7 +56,7 @@ class ImageInfo:
     width, height
         Pixels of the upright image, after the EXIF rotation.
     quality
-        1 to 100, estimated from a JPEG's quantisation tables; None for the other codecs.
+        1 to 100, estimated from a JPEG's quantization tables; None for the other codecs.
     """
 
     codec: Codec

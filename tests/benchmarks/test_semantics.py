@@ -78,7 +78,7 @@ def test_runs_of_another_setup_are_refused(tmp_path):
         finished(tmp_path, 0, "none", {"steps": 6})
 
 
-def test_the_runs_of_a_coupling_are_summarised():
+def test_the_runs_of_a_coupling_are_summarized():
     from ablation import summary
 
     runs = [

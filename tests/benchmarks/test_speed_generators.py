@@ -32,7 +32,7 @@ def test_writes_its_record(faces, tmp_path):
     assert len(record["generators"]) == 2
     for name, (found,) in record["generators"].items():
         assert found["threads"] == 1
-        assert found["largest_difference"] < 1e-4, f"{name} and its alternative synthesise the same images"
+        assert found["largest_difference"] < 1e-4, f"{name} and its alternative synthesize the same images"
         assert found["images_changed_by_the_batch"]["faceaug"] == {"1": 0, "7": 0, "32": 0}
         assert all(speed["times_the_alternative"] > 0 for speed in found["speed"])
 

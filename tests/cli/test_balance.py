@@ -342,7 +342,7 @@ def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces,
     words = ["balance", faces, "--by", "gender,ethnicity", "--dry-run", "-o", tmp_path / "out", "--seed", 9]
     shown = faceaug_cli(*words)
     assert shown.status == 0
-    assert "12 faces to synthesise" in shown.out
+    assert "12 faces to synthesize" in shown.out
     assert "The 12 faces would take about 12 min 34 s and 2.5 MB of disk space." in shown.out
     value = faceaug_cli(*words, "--json").json
     assert value["estimate"] == {"seconds": 754.0, "bytes": 2_500_000.0}

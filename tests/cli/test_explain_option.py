@@ -91,7 +91,7 @@ def test_a_file_that_knows_no_parts(faceaug_cli, measured, monkeypatch):
     monkeypatch.setattr("faceaug.measurement.measure.load_estimator", lambda path, device: fake_estimator())
     outcome = faceaug_cli("analyze", measured, "--explain", "gender")
     assert (outcome.status, outcome.err.count("\n")) == (1, 1)
-    assert "knows no localised parts" in outcome.err
+    assert "knows no localized parts" in outcome.err
 
 
 def test_the_table_of_measure_serves(faceaug_cli, measured, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from foreign_files import network, nvidia_bytes, nvidia_module
 
-from faceaug.generators.stylegan import initialise, save
+from faceaug.generators.stylegan import initialize, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.utils.images import decode
 
@@ -14,7 +14,7 @@ from faceaug.utils.images import decode
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("generator") / "small.safetensors"
-    save(initialise(StyleGAN2Config(8, z_dim=6, w_dim=5, mapping_layers=2, channel_base=64, channel_max=8), 1), path)
+    save(initialize(StyleGAN2Config(8, z_dim=6, w_dim=5, mapping_layers=2, channel_base=64, channel_max=8), 1), path)
     return path
 
 

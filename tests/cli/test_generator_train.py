@@ -13,7 +13,7 @@ from faceaug.gan_training import config as presets
 from faceaug.gan_training import features
 from faceaug.gan_training.features import FeatureExtractor
 from faceaug.generators.registry import load_generator
-from faceaug.generators.stylegan import initialise, save
+from faceaug.generators.stylegan import initialize, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.utils.images import decode, encode
 
@@ -174,7 +174,7 @@ def test_init_takes_a_stylegan2_of_the_same_size(faceaug_cli, folder, tmp_path):
         ".safetensors file of a StyleGAN2\n",
     )
     start = tmp_path / "start.safetensors"
-    save(initialise(StyleGAN2Config(8, 6, 5, 2, 64, 8), 1), start)
+    save(initialize(StyleGAN2Config(8, 6, 5, 2, 64, 8), 1), start)
     wrong = tiny(faceaug_cli, folder, tmp_path / "mine", "--init", start)
     assert (wrong.status, wrong.err.count("\n")) == (2, 1)
     assert "has 8 pixels" in wrong.err
@@ -221,7 +221,7 @@ def test_evaluating_what_is_no_generator(faceaug_cli, folder, tmp_path):
     assert outcome.status == 1
     assert f"the generator {tmp_path / 'generator.safetensors'} cannot be read" in outcome.err
     start = tmp_path / "start.safetensors"
-    save(initialise(StyleGAN2Config(32, 6, 5, 2, 64, 8), 1), start)
+    save(initialize(StyleGAN2Config(32, 6, 5, 2, 64, 8), 1), start)
     small = faceaug_cli("generator", "evaluate", start, "--against", folder, "--device", "cpu")
     assert "70 are smaller than 32 pixels (first: 000.png, 16 by 16): compare with larger ones" in small.err
 

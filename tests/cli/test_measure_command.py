@@ -33,7 +33,7 @@ def pictures(tmp_path) -> Path:
     return write_slopes(tmp_path / "faces", STRENGTHS)
 
 
-def test_the_table_is_written_and_summarised(faceaug_cli, pictures, loads, tmp_path):
+def test_the_table_is_written_and_summarized(faceaug_cli, pictures, loads, tmp_path):
     (pictures / "99.png").write_bytes(encode(np.zeros((40, 40, 3), np.uint8), "png"))
     file = tmp_path / "measured.parquet"
     outcome = faceaug_cli("measure", pictures, "-o", file, "--reconstruction", "some.safetensors")

@@ -111,7 +111,7 @@ def test_the_log_is_kept_and_samples_are_removed(discovered):
 
 
 class Counting(Scenes):
-    """Counts the images that it synthesises."""
+    """Counts the images that it synthesizes."""
 
     synthesized = 0
 
@@ -132,7 +132,7 @@ def test_a_discovery_that_was_interrupted_twice_gives_the_same_file(discovered, 
             discover(generator, out, QUICK, DiscoveryRun(resume=resume, progress=interrupt, save_every=0))
         assert not out.exists()
     bundle = discover(generator, out, QUICK, DiscoveryRun(resume=True))
-    # Every image was synthesised once: those of two pools, and a pair for each step after the distillation.
+    # Every image was synthesized once: those of two pools, and a pair for each step after the distillation.
     assert generator.synthesized == 420 + 64 + QUICK.schedule.count_neutralized_images(generator) == 488
     assert bundle.directions.sha256() == discovered[1].directions.sha256()
     assert bundle.reconstruction == discovered[1].reconstruction

@@ -171,5 +171,5 @@ def test_parts_of_another_reconstruction_are_refused(bundle):
 
 def test_an_estimator_without_atoms_is_refused(bundle):
     assert face_of(measurer_of_parts(bundle)) is bundle
-    with pytest.raises(DatasetError, match="knows no localised parts: make it with faceaug discover"):
+    with pytest.raises(DatasetError, match="knows no localized parts: make it with faceaug discover"):
         face_of(replace(measurer_of_parts(bundle), atoms=None))

@@ -173,7 +173,7 @@ def test_checkpoints_that_cannot_be_resumed(source, tmp_path, damage):
 def test_a_diverging_training_is_stopped(source, tmp_path, monkeypatch):
     train(TINY, source, tmp_path, 1)
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    monkeypatch.setattr(GanTrainer, "_regularise", lambda self, real: torch.tensor(0.0))
+    monkeypatch.setattr(GanTrainer, "_regularize", lambda self, real: torch.tensor(0.0))
     monkeypatch.setattr(
         GeneratorImageSource, "sample", lambda self, n, resolution, rng: torch.full((n, 3, 16, 16), float("nan"))
     )

@@ -161,7 +161,7 @@ def test_a_tile_that_does_not_fit_is_halved(caplog):
     latents = torch.arange(7.0)[:, None]
     assert torch.equal(in_tiles(draw, latents), 2 * latents)
     assert sizes == [8, 4, 2, 2, 2, 2]
-    assert "4 images do not fit into memory together; 2 are synthesised at a time" in caplog.text
+    assert "4 images do not fit into memory together; 2 are synthesized at a time" in caplog.text
 
 
 @pytest.mark.parametrize("words", ["can't allocate memory", "shapes do not match"])

@@ -16,7 +16,7 @@ from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator, estimate_statistics, sample_z
 from faceaug.generators.importers.convert import ImportConfig, import_generator
 from faceaug.generators.registry import load_generator
-from faceaug.generators.stylegan import from_bytes, initialise, save
+from faceaug.generators.stylegan import from_bytes, initialize, save
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config
 from faceaug.reconstruction.synthetic_scenes import Scenes
 
@@ -47,7 +47,7 @@ def generator(request, tmp_path_factory):
         return from_bytes(import_generator(path, ImportConfig(statistics_samples=20_000)), path)
     if request.param == "stylegan3":
         filters = Filters(layers=4, margin=3, output_scale=1.0)
-        return initialise(StyleGAN3Config(16, 12, 10, 2, 64, 8, filters=filters), seed=0, statistics_samples=20_000)
+        return initialize(StyleGAN3Config(16, 12, 10, 2, 64, 8, filters=filters), seed=0, statistics_samples=20_000)
     return small
 
 
@@ -159,7 +159,7 @@ with open(sys.argv[2], "wb") as file:
 
 
 @pytest.mark.slow
-def test_another_process_synthesises_the_same(small, request, tmp_path):
+def test_another_process_synthesizes_the_same(small, request, tmp_path):
     """As worker processes do: the generator is pickled and the child, started afresh, gives the same bits."""
     generators = [small, small.with_config(truncation_psi=0.6), Scenes(16)]
     with contextlib.suppress(pytest.skip.Exception):  # without the package the others are still tested

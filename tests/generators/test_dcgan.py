@@ -11,7 +11,7 @@ from faceaug.generators import dcgan
 
 
 def plain_dcgan(state):
-    """The five layers with their batch normalisation, as trained."""
+    """The five layers with their batch normalization, as trained."""
     widths, layers = (100, 512, 256, 128, 64, 3), []
     for k in range(5):
         layers.append(nn.ConvTranspose2d(widths[k], widths[k + 1], 4, *((1, 0) if k == 0 else (2, 1)), bias=False))

@@ -74,7 +74,7 @@ def test_few_large_images_are_in_memory_at_a_time():
     assert full_size_batch(generator) == 16  # a power of two
     assert torch.equal(synthesize_at(generator, w, 8), images)
     assert generator.batches == [16, 16, 8]
-    assert full_size_batch(CountingGenerator(LARGE)) == 8  # a tile is always synthesised as a whole
+    assert full_size_batch(CountingGenerator(LARGE)) == 8  # a tile is always synthesized as a whole
 
 
 def test_large_images_are_cached_in_small_files(tmp_path):

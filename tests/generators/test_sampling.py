@@ -33,7 +33,7 @@ def test_a_truncation_out_of_range_is_refused():
 
 
 class LargeGenerator(BlockGenerator):
-    """Claims a resolution of which only three images are synthesised at a time."""
+    """Claims a resolution of which only three images are synthesized at a time."""
 
     def __init__(self):
         super().__init__(6)

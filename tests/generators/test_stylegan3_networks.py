@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from foreign_files import network
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.stylegan import initialise, load, save
+from faceaug.generators.stylegan import initialize, load, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.generators.stylegan3_filters import (
     FilteredNonlinearity,
@@ -71,7 +71,7 @@ def plain_layer(layer, config, x, w, index):
         kernel = layer.weight.double()
         if colours:
             kernel = kernel * s[:, None, None] / math.sqrt(len(s))
-        else:  # normalised before they meet, as the paper has it
+        else:  # normalized before they meet, as the paper has it
             kernel = kernel * torch.rsqrt(kernel.square().mean((1, 2, 3), keepdim=True))
             kernel = kernel * (s * torch.rsqrt(s.square().mean()))[:, None, None]
             kernel = kernel * torch.rsqrt(kernel.square().sum((1, 2, 3), keepdim=True) + 1e-8)
@@ -180,7 +180,7 @@ def test_filtered_nonlinearity_equals_zeros_and_convolutions(up, down, low, taps
 
 
 def test_file_and_settings(tmp_path):
-    source = initialise(ROUND, 1, statistics_samples=500)
+    source = initialize(ROUND, 1, statistics_samples=500)
     sha256 = save(source, tmp_path / "g.safetensors")
     found = load(tmp_path / "g.safetensors")
     assert found.sha256 == sha256
@@ -192,7 +192,7 @@ def test_file_and_settings(tmp_path):
 
 @pytest.mark.parametrize("config", [SMALL, ROUND, StyleGAN2Config(32, 6, 5, 2, 256, 16)], ids=["T", "R", "StyleGAN2"])
 def test_bfloat16_draws_nearly_the_same(config):
-    source = initialise(config, 1, statistics_samples=500)
+    source = initialize(config, 1, statistics_samples=500)
     rough = source.with_config(precision="bfloat16")
     w = source.map(torch.randn(8, 6, generator=torch.Generator().manual_seed(0)))
     exact, found = source.synthesize(w), rough.synthesize(w)
@@ -204,11 +204,11 @@ def test_bfloat16_draws_nearly_the_same(config):
 
 def test_a_precision_that_is_not_known():
     with pytest.raises(GeneratorError, match="'float8' is unknown: it is float32 or bfloat16"):
-        initialise(SMALL, 1, statistics_samples=500).with_config(precision="float8")
+        initialize(SMALL, 1, statistics_samples=500).with_config(precision="float8")
 
 
 def test_gradients_reach_the_latent():
-    source = initialise(SMALL, 1, statistics_samples=500)
+    source = initialize(SMALL, 1, statistics_samples=500)
     w = torch.zeros(1, 5, requires_grad=True)
     source.synthesize(w).square().sum().backward()
     assert torch.isfinite(w.grad).all()

@@ -11,7 +11,7 @@ import torch
 
 from faceaug.errors import FaceaugError, GeneratorError, OutputError
 from faceaug.generators.registry import load_generator
-from faceaug.generators.stylegan import Provenance, build_weights_file, from_bytes, initialise, load, save
+from faceaug.generators.stylegan import Provenance, build_weights_file, from_bytes, initialize, load, save
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.generators.weights_file import COVARIANCE_TENSOR, MEAN_TENSOR
 
@@ -103,8 +103,8 @@ def test_half_precision_is_smaller_and_nearly_the_same(small):
 
 def test_the_same_seed_makes_the_same_file():
     config = StyleGAN2Config(8, z_dim=4, w_dim=4, mapping_layers=2, channel_base=64, channel_max=8)
-    assert initialise(config, 5, 100).sha256 == initialise(config, 5, 100).sha256
-    assert initialise(config, 5, 100).sha256 != initialise(config, 6, 100).sha256
+    assert initialize(config, 5, 100).sha256 == initialize(config, 5, 100).sha256
+    assert initialize(config, 5, 100).sha256 != initialize(config, 6, 100).sha256
 
 
 def edit(name, value):
@@ -217,7 +217,7 @@ def test_mutated_files_end_in_an_error_or_a_generator(written):
 
 
 def test_nothing_broken_is_written(small, tmp_path):
-    broken = initialise(small.header.config, 0, 100)
+    broken = initialize(small.header.config, 0, 100)
     broken.network.get_parameter("synthesis.b4.const").data[0] = float("nan")
     with pytest.raises(GeneratorError, match=r"synthesis\.b4\.const holds NaN"):
         save(broken, tmp_path / "broken.safetensors")

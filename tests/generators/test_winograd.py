@@ -83,7 +83,7 @@ def network():
 
 @pytest.mark.parametrize("noise", ["const", "none", 7])
 @pytest.mark.parametrize("clamp", [None, 0.5])
-def test_a_frozen_network_synthesises_what_one_in_training_does(network, noise, clamp):
+def test_a_frozen_network_synthesizes_what_one_in_training_does(network, noise, clamp):
     for layer in network.modules():
         if isinstance(layer, SynthesisLayer):
             layer.clamp = clamp

@@ -208,16 +208,16 @@ def rosinality_state(source: Network) -> OrderedDict[str, Tensor]:
 
 
 def rosinality_file(path: Path, source: Network, *, converted: bool = True, old: bool = False, **more: Any) -> Path:
-    """Write a .pt: a converted one with its mean latent, or a trained one with optimisers and command line."""
+    """Write a .pt: a converted one with its mean latent, or a trained one with optimizers and command line."""
     whole: dict[str, Any] = {"g_ema": rosinality_state(source)}
     if converted:
         whole["latent_avg"] = source.mapping.w_avg.clone()
     else:
-        optimiser = {
+        optimizer = {
             "state": {0: {"step": 3, "exp_avg": torch.zeros(3)}},
             "param_groups": [{"lr": 0.002, "params": [0]}],
         }
         options = argparse.Namespace(size=source.config.resolution, path="faces.lmdb", augment=False)
-        whole |= {"g": rosinality_state(source), "g_optim": optimiser, "args": options, "ada_aug_p": 0.25}
+        whole |= {"g": rosinality_state(source), "g_optim": optimizer, "args": options, "ada_aug_p": 0.25}
     torch.save({**whole, **more}, path, _use_new_zipfile_serialization=not old)
     return path

@@ -7,7 +7,7 @@ import torch
 
 from faceaug.errors import GeneratorError
 from faceaug.generators import dcgan
-from faceaug.generators.stylegan import initialise
+from faceaug.generators.stylegan import initialize
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 
 SMALL = StyleGAN2Config(resolution=16, z_dim=12, w_dim=10, mapping_layers=3, channel_base=256, channel_max=24)
@@ -24,7 +24,7 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def small():
     """A StyleGAN2 of 16 pixels whose noise and biases do something, as in a trained one."""
-    generator = initialise(SMALL, seed=3, statistics_samples=20_000)
+    generator = initialize(SMALL, seed=3, statistics_samples=20_000)
     rng = torch.Generator().manual_seed(1)
     for name, tensor in generator.network.state_dict().items():
         if name.endswith("noise_strength"):

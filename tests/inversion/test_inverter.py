@@ -7,7 +7,7 @@ from fakes import ToyFaces
 
 from faceaug.errors import GeneratorError, IntegrityError
 from faceaug.generators.pool import sample_stream, synthesize_at
-from faceaug.generators.stylegan import initialise
+from faceaug.generators.stylegan import initialize
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.inversion.encoder import EncoderConfig
 from faceaug.inversion.inverter import Inverter, tile_size_for, train_inverter
@@ -122,13 +122,13 @@ def test_no_photographs_give_no_latents(inverter):
     assert found.error.shape == (0,)
 
 
-def test_large_images_are_synthesised_one_at_a_time():
+def test_large_images_are_synthesized_one_at_a_time():
     assert [tile_size_for(side) for side in (32, 64, 128, 256, 512, 1024)] == [8, 8, 8, 2, 1, 1]
 
 
 def test_gradients_reach_w_through_networks():
-    """Also where weights are frozen and images are synthesised in tiles, at another size than photographs."""
-    generator = initialise(StyleGAN2Config(32, 16, 16, 2), 0, statistics_samples=64)
+    """Also where weights are frozen and images are synthesized in tiles, at another size than photographs."""
+    generator = initialize(StyleGAN2Config(32, 16, 16, 2), 0, statistics_samples=64)
     inverter, grey = trained(generator, steps=2), torch.zeros(1, 3, 64, 64)
     found = inverter(grey, 4)
     assert np.isfinite(found.w).all()

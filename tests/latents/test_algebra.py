@@ -78,8 +78,8 @@ def test_invert(directions, draws):
     np.testing.assert_array_equal(back.B, directions.B)
 
 
-def test_orthogonalise(directions, draws):
-    freed = algebra.orthogonalise(directions, "s0", ["s1", "s2"])
+def test_orthogonalize(directions, draws):
+    freed = algebra.orthogonalize(directions, "s0", ["s1", "s2"])
     read = freed.predict(draws)
     correlation = np.corrcoef(read.T)
     assert abs(correlation[0, 1]) < 0.02
@@ -130,12 +130,12 @@ def test_the_conditional_covariance_keeps_semantics(directions, draws):
     np.testing.assert_array_equal(given, given.T)
 
 
-def test_a_linear_combination_of_the_others_cannot_be_orthogonalised(directions):
+def test_a_linear_combination_of_the_others_cannot_be_orthogonalized(directions):
     twice = algebra.combine(directions, "again", {"s0": 3.0})
     with pytest.raises(UsageError, match="nothing remains of 'again'"):
-        algebra.orthogonalise(twice, "again", ["s0", "s1"])
+        algebra.orthogonalize(twice, "again", ["s0", "s1"])
     with pytest.raises(UsageError, match="to itself"):
-        algebra.orthogonalise(directions, "s0", ["s0"])
+        algebra.orthogonalize(directions, "s0", ["s0"])
 
 
 @settings(max_examples=40, deadline=None)
@@ -182,7 +182,7 @@ def test_edits_that_cannot_be(directions, w, values, keep, said):
 
 
 def test_the_algebra_is_public_and_its_example_runs():
-    for name in ("combine", "edit", "invert", "orthogonalise", "select"):
+    for name in ("combine", "edit", "invert", "orthogonalize", "select"):
         assert getattr(semantics, name) is getattr(algebra, name)
         assert name in semantics.__all__
     failed, run = doctest.testmod(semantics)

@@ -1,4 +1,4 @@
-"""Localised atoms: planted ones are recovered; readings, steps, maps, signs and scales are as documented."""
+"""Localized atoms: planted ones are recovered; readings, steps, maps, signs and scales are as documented."""
 
 from __future__ import annotations
 

@@ -312,7 +312,7 @@ def test_the_text_of_a_plan() -> None:
     text = plan_counts(AXES, COUNTS, budget=Budget(max_total=11)).to_text()
     rows = [line.split() for line in text.splitlines()]
     assert text.startswith(
-        "uniform: 11 faces to synthesise beside 27 real ones\nBudget: max total 11, reduces 33 wanted faces by 22"
+        "uniform: 11 faces to synthesize beside 27 real ones\nBudget: max total 11, reduces 33 wanted faces by 22"
     )
     assert ["f", "b", "0", "10", "3"] in rows
     assert rows[-1] == ["all", "cells", "27", "33", "11"]

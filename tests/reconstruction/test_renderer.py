@@ -1,4 +1,4 @@
-"""The rasteriser against closed forms, rays marched through the surface, and every triangle tried at every pixel."""
+"""The rasterizer against closed forms, rays marched through the surface, and every triangle tried at every pixel."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_nose_in_profile_hides_the_cheek(view: dict[str, float]) -> None:
 
 
 def every_triangle_everywhere(depth: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-    """The rasteriser without boxes: all triangles at all pixels of one image."""
+    """The rasterizer without boxes: all triangles at all pixels of one image."""
     side = depth.shape[-1]
     corners = module._project_corners(depth[None], view[None])[0]
     a, b, c = corners[module._triangles(side, depth.device)].unbind(1)  # [T, 3] each

@@ -235,7 +235,7 @@ def test_a_run_is_reported_from_the_content_of_its_folder(tmp_path: Path) -> Non
     for expected in (*counts, "held-out", "0.910", "7.25", "0.432", "1 min 01 s", "faces|old (90 images)", "synthetic"):
         assert expected in words, expected
     assert "moved by +0.0% across and +12.5% down" in text
-    assert "The held-out classifier recognises few" in text
+    assert "The held-out classifier recognizes few" in text
     assert "gender male (50%)" in text  # a class with low recall
     assert "2 of 2 cells ended short, by 10 samples" in text
     sheets = [decode((out / name).read_bytes()) for name in Page(text).images]

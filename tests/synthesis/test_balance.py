@@ -17,7 +17,7 @@ from faceaug.classifiers import face_quality, networks
 from faceaug.classifiers import training as classifier_training
 from faceaug.classifiers.config import ClassifierConfig
 from faceaug.errors import FaceaugError, OutputError, UsageError
-from faceaug.generators.stylegan import StyleGAN2, initialise
+from faceaug.generators.stylegan import StyleGAN2, initialize
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.planning.plan import Plan
 from faceaug.shards.manifest import read_manifest
@@ -258,7 +258,7 @@ def test_a_run_that_really_trains(toy_dataset, tmp_path, monkeypatch):
 
 
 def tiny_stylegan() -> StyleGAN2:
-    return initialise(StyleGAN2Config(8, 4, 4, 1, 64, 8), seed=0, statistics_samples=100)
+    return initialize(StyleGAN2Config(8, 4, 4, 1, 64, 8), seed=0, statistics_samples=100)
 
 
 def run_fingerprint(dataset, plan, **changes) -> str:
@@ -313,7 +313,7 @@ def test_an_attribute_that_cannot_be_kept_is_refused(toy_dataset, plan, tmp_path
 
 
 def test_samples_are_not_made_in_low_precision(toy_dataset, plan, tmp_path):
-    rough = initialise(StyleGAN2Config(8, 4, 4, 1, 64, 8), seed=0, statistics_samples=100).with_config(
+    rough = initialize(StyleGAN2Config(8, 4, 4, 1, 64, 8), seed=0, statistics_samples=100).with_config(
         precision="bfloat16"
     )
     with pytest.raises(UsageError, match="computes in bfloat16"):

@@ -21,7 +21,7 @@ from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, sha256_file
 from faceaug.utils.text import shown
 
-GROUPS = ("attr", "semantic")  # columns that describe the face; the others describe how the sample was synthesised
+GROUPS = ("attr", "semantic")  # columns that describe the face; the others describe how the sample was synthesized
 
 
 class ShardImages:

@@ -67,7 +67,7 @@ class ImportConfig:
 
 
 def read_foreign(path: Path) -> ForeignCheckpoint:
-    """Read a checkpoint of either program, recognised by its first bytes.
+    """Read a checkpoint of either program, recognized by its first bytes.
 
     Raises
     ------

@@ -225,7 +225,7 @@ def _stylegan2(file: TorchFile, top: dict[Any, Any], tensors: dict[str, Any]) ->
     block_sides = sorted(int(name[1:]) for name in names if name[1:].isdecimal() and len(name) < 6)
     widths = {side: tensor_shape(file, tensors, f"synthesis.b{side}.torgb.weight", 4)[1] for side in block_sides}
     if tensor_shape(file, tensors, "synthesis.b4.torgb.weight", 4)[0] != 3:
-        raise GeneratorError(f"{path} synthesises images of other than 3 channels; only RGB is read")
+        raise GeneratorError(f"{path} synthesizes images of other than 3 channels; only RGB is read")
     base, highest = channel_rule(widths)
     layer = _submodule_state(top, path, "synthesis.b4.conv1")
     if _option(layer, "activation", (str,), path, "lrelu") != "lrelu":

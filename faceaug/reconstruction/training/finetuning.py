@@ -157,7 +157,7 @@ class FinetuneTrainer:
         return {"network": self.network, "average": self.average, "best": self.best, "monitor": self.monitor}
 
     @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"adam": self.adam}
 
     @property

@@ -1,4 +1,4 @@
-"""The linear model, which initialises the network: factors that are linear in the latent, found by the mirror split.
+"""The linear model, which initializes the network: factors that are linear in the latent, found by the mirror split.
 
 Every factor is a squashed linear function of the white latent. Canonical depth and albedo are mirror-symmetric and
 depend on the even part, as do pitch, ty, tz, ambient, diffuse and light-y; yaw, roll, tx and light-x depend on the odd
@@ -141,7 +141,7 @@ class LinearTrainer:
         return {"linear": self.model}
 
     @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"adam": self.adam}
 
     def advance(self) -> dict[str, float]:

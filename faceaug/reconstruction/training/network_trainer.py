@@ -6,7 +6,7 @@ predicts
 2. Then the losses compare the images with what is rendered from the predicted factors (Unsup3D, CVPR 2020): photometric
    and perceptual, with predicted confidence, once with the canonical face and once with its mirror image. The factors
    of the mirrored image must be the mirrored factors, and images are coupled with latents (arXiv 2103.16605): light and
-   view are regressed on the latent every few hundred steps, and a face and its neutralised self must agree.
+   view are regressed on the latent every few hundred steps, and a face and its neutralized self must agree.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class NetworkTrainer:
         return {"network": self.network, "average": self.average, "regressor": self.regressor}
 
     @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"adam": self.adam}
 
     def advance(self) -> dict[str, float]:
@@ -186,7 +186,7 @@ class NetworkTrainer:
         return loss, losses.masked_mean(error[:n], rendering.mask[:n]).item()
 
     def _agreement_loss(self, factors: FaceFactors, u: Tensor) -> Tensor:
-        """Return how far faces and their neutralised selves are from one face that is frontal under neutral light."""
+        """Return how far faces and their neutralized selves are from one face that is frontal under neutral light."""
         images = synthesize_at(self.generator, self.whitening.latent(self.regressor.neutralize(u)), self.schedule.side)
         neutral = self.network(images)
         values = self.regressor.neutral_values().to(images).expand(len(images), -1)

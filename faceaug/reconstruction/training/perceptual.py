@@ -76,7 +76,7 @@ class LatentTrainer:
         return {"reader": self.model}
 
     @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"adam": self.adam}
 
     def advance(self) -> dict[str, float]:

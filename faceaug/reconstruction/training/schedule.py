@@ -9,7 +9,7 @@ from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
 
 Coupling = Literal["none", "paper", "mirror", "both"]
-"""What stabilises the training (docs/method.md, section 2): refit, neutralise and agree (paper), mirror, or both."""
+"""What stabilizes the training (docs/method.md, section 2): refit, neutralize and agree (paper), mirror, or both."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class ReconstructionSchedule:
     distil_steps : int
         The first steps, which distil the linear model (with the mirror only).
     batch_size, pairs : int
-        Images of a step, and how many of them are also neutralised.
+        Images of a step, and how many of them are also neutralized.
     refit_every : int
         Steps between two regressions of light and view on the latent.
     seed : int
     large_resolution, neutralize_every : int
         For generators of a higher resolution than `large_resolution`, where synthesis dominates the cost, faces are
-        neutralised only in every `neutralize_every`-th step, and the loss of these steps has that weight.
+        neutralized only in every `neutralize_every`-th step, and the loss of these steps has that weight.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class ReconstructionSchedule:
 
     @property
     def uses_pairs(self) -> bool:
-        """Whether refit, neutralised pairs, agreement and convexity take part."""
+        """Whether refit, neutralized pairs, agreement and convexity take part."""
         return self.coupling in ("paper", "both")
 
     @property
@@ -80,11 +80,11 @@ class ReconstructionSchedule:
         return min(self.distil_steps, self.steps) if self.uses_mirror else 0
 
     def neutralization_interval(self, generator: Generator) -> int:
-        """Return the number of steps between two in which faces of a generator are neutralised."""
+        """Return the number of steps between two in which faces of a generator are neutralized."""
         return self.neutralize_every if generator.resolution > self.large_resolution else 1
 
     def count_neutralized_images(self, generator: Generator) -> int:
-        """Return how many images of neutralised latents a whole training synthesises."""
+        """Return how many images of neutralized latents a whole training synthesizes."""
         if not self.uses_pairs:
             return 0
         interval = self.neutralization_interval(generator)

@@ -13,7 +13,7 @@ CARD_VERSION = 1
 
 _LIMITS = """\
 - Synthetic images cannot show what the generator was not trained on. They fill cells and do not add new people.
-- A label states what was requested and what a classifier recognised, not how a person would describe themselves.
+- A label states what was requested and what a classifier recognized, not how a person would describe themselves.
 - Whether balancing helps a model has to be measured for each group, on real images that were not balanced.
 - Do not use these images to identify anyone, to pass as photographs of people, or as the only test of fairness."""
 
@@ -43,7 +43,7 @@ def summary(manifest: Manifest) -> str:
 def people_statement(manifest: Manifest) -> str:
     """Return the sentences that say which images show real people."""
     generated = (
-        "Images of the engine 'generator' are synthesised, not photographed, and near-duplicates of real images were "
+        "Images of the engine 'generator' are synthesized, not photographed, and near-duplicates of real images were "
         "rejected."
     )
     rerendered = (

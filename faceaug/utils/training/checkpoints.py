@@ -56,7 +56,7 @@ def write_checkpoint(
     progress: Mapping[str, int],
     setup: Mapping[str, Any],
     networks: Mapping[str, nn.Module],
-    optimisers: Mapping[str, torch.optim.Optimizer],
+    optimizers: Mapping[str, torch.optim.Optimizer],
 ) -> None:
     """Write everything that a run needs to continue with the same numbers, as one safetensors file.
 
@@ -68,14 +68,14 @@ def write_checkpoint(
         Counters, for example step and images seen.
     setup
         The configuration and the source of images, as JSON values: a run continues only with the same.
-    networks, optimisers
+    networks, optimizers
         What to store, by name.
     """
     tensors = {
         f"{name}/{key}": value for name, module in networks.items() for key, value in module.state_dict().items()
     }
-    for name, optimiser in optimisers.items():
-        for index, moments in optimiser.state_dict()["state"].items():
+    for name, optimizer in optimizers.items():
+        for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}/{index}/{key}": value for key, value in moments.items()}
     header = {"format": _FORMAT, "version": _VERSION, "progress": dict(progress), "setup": dict(setup)}
     whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
@@ -86,9 +86,9 @@ def read_checkpoint(
     folder: Path,
     setup: Mapping[str, Any],
     networks: Mapping[str, nn.Module],
-    optimisers: Mapping[str, torch.optim.Optimizer],
+    optimizers: Mapping[str, torch.optim.Optimizer],
 ) -> dict[str, int]:
-    """Load the state of a checkpoint into networks and optimisers, in place, and return its counters.
+    """Load the state of a checkpoint into networks and optimizers, in place, and return its counters.
 
     Raises
     ------
@@ -115,8 +115,8 @@ def read_checkpoint(
     try:
         for name, module in networks.items():
             module.load_state_dict(_under(tensors, name))
-        for name, optimiser in optimisers.items():
-            _restore(optimiser, _under(tensors, name))
+        for name, optimizer in optimizers.items():
+            _restore(optimizer, _under(tensors, name))
         return {key: int(value) for key, value in progress.items()}
     except (RuntimeError, ValueError, KeyError) as error:
         raise GeneratorError(f"{path} does not fit the networks: {error}; start again without resuming") from error
@@ -154,13 +154,13 @@ def _under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
 
 
-def _restore(optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
-    state = optimiser.state_dict()
+def _restore(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    state = optimizer.state_dict()
     state["state"] = {}
     for key, value in moments.items():
         index, _, moment = key.partition("/")
         state["state"].setdefault(int(index), {})[moment] = value
-    optimiser.load_state_dict(state)
+    optimizer.load_state_dict(state)
 
 
 def cut_log(folder: Path, step: int) -> None:

@@ -30,11 +30,11 @@ class StepTrainer(Protocol):
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """Modules that hold all state except that of the optimisers, by name."""
+        """Modules that hold all state except that of the optimizers, by name."""
 
     @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """The optimisers, by name."""
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimizers, by name."""
 
     def advance(self) -> dict[str, float]:
         """Do one step and return its metrics by name; "loss" is one of them."""
@@ -56,11 +56,11 @@ def rng_of(*stream: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(seed >> np.uint64(1)))
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Take one step of an optimiser down a scalar loss."""
-    optimiser.zero_grad(set_to_none=True)
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take one step of an optimizer down a scalar loss."""
+    optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    optimizer.step()
 
 
 def run(
@@ -107,7 +107,7 @@ def run(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / checkpoints.CHECKPOINT_FILE).exists():
-            counters = checkpoints.read_checkpoint(folder, setup, trainer.networks, trainer.optimisers)
+            counters = checkpoints.read_checkpoint(folder, setup, trainer.networks, trainer.optimizers)
             trainer.step = counters["step"]
             checkpoints.cut_log(folder, trainer.step)
     begin = saved = time.monotonic()
@@ -129,7 +129,7 @@ def run(
                 checkpoints.append_log(folder, {"step": trainer.step, **rounded, "seconds_left": round(left, 1)})
             if over or now - saved >= save_every:
                 counters = {"step": trainer.step}
-                checkpoints.write_checkpoint(folder, counters, setup, trainer.networks, trainer.optimisers)
+                checkpoints.write_checkpoint(folder, counters, setup, trainer.networks, trainer.optimizers)
                 saved = now
         if progress:
             progress(trainer.step, trainer.steps, metrics)

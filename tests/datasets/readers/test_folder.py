@@ -295,7 +295,7 @@ def test_images_without_any_labels(faces):
 
 
 def test_a_file_in_place_of_a_folder_is_refused(faces):
-    with pytest.raises(DatasetError, match="a file that no reader recognises"):
+    with pytest.raises(DatasetError, match="a file that no reader recognizes"):
         load_dataset(faces / "a.png")
 
 

@@ -43,13 +43,13 @@ def test_labels_are_read_if_there_are_any(faces):
 def test_by_default_labels_are_needed(pictures):
     with pytest.raises(DatasetError, match="images but no labels"):
         load_dataset(pictures)
-    with pytest.raises(DatasetError, match="a file that no reader recognises"):
+    with pytest.raises(DatasetError, match="a file that no reader recognizes"):
         load_dataset(pictures / "a.png")
 
 
 def test_paths_without_images_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DatasetError, match="a file that no reader recognises"):
+    with pytest.raises(DatasetError, match="a file that no reader recognizes"):
         load_dataset(tmp_path / "notes.txt", options=LoadOptions(needs_labels=False))
     with pytest.raises(DatasetError, match="no images are in"):
         load_dataset(tmp_path, options=LoadOptions(needs_labels=False))

@@ -76,7 +76,7 @@ def test_distances_are_in_their_units():
     assert factor_distance(one, one) == 0
 
 
-def test_convexity_penalises_hollow_faces_only():
+def test_convexity_penalizes_hollow_faces_only():
     bump = torch.exp(-pixel_grid(16).square().sum(-1) / 0.3)[None]
     assert convexity_loss(1 - 0.15 * bump) == 0
     flat, hollow = convexity_loss(torch.ones(1, 16, 16)), convexity_loss(1 + 0.05 * bump)

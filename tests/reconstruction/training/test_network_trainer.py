@@ -87,11 +87,11 @@ def test_couplings_switch_terms(start, coupling, terms):
     assert trainer.regressor.ready
 
 
-def test_large_images_are_neutralised_in_few_steps(start):
+def test_large_images_are_neutralized_in_few_steps(start):
     seldom = replace(SHORT, large_resolution=8, neutralize_every=4)
-    neutralised = []
-    run(trainer_of(start, seldom), progress=lambda step, steps, figures: neutralised.append("agree" in figures))
-    assert [step for step, has_pairs in enumerate(neutralised) if has_pairs] == [4, 8]
+    neutralized = []
+    run(trainer_of(start, seldom), progress=lambda step, steps, figures: neutralized.append("agree" in figures))
+    assert [step for step, has_pairs in enumerate(neutralized) if has_pairs] == [4, 8]
     generator = start[0]
     assert seldom.count_neutralized_images(generator) == 2 * SHORT.pairs
     assert replace(seldom, coupling="paper").count_neutralized_images(generator) == 3 * SHORT.pairs

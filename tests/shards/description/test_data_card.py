@@ -54,7 +54,7 @@ def test_real_people_are_named_as_such(tmp_path, without):
     changes = {"generator": None} if without else {}
     text = read_card(write_output(tmp_path / "out", **changes))
     assert "they show real people" in text
-    assert ("are synthesised, not photographed" in text) is not without
+    assert ("are synthesized, not photographed" in text) is not without
     assert ("that of the data set faces" in text) is without
 
 

@@ -21,7 +21,7 @@ class Toy:
         nn.init.zeros_(self.model.weight)
         nn.init.zeros_(self.model.bias)
         self.adam = torch.optim.Adam(self.model.parameters(), 0.1)
-        self.networks, self.optimisers = {"model": self.model}, {"adam": self.adam}
+        self.networks, self.optimizers = {"model": self.model}, {"adam": self.adam}
 
     def advance(self):
         if self.step == self.stop_at:
