@@ -4,19 +4,20 @@
     python benchmarks/figures.py --check    # changes nothing; exits with 1 if the page is out of date
 
 A block begins with `<!-- figures: benchmarks/results/NAME.json -->` and ends with `<!-- end of figures -->`. `AS_TEXT`
-maps the name of a record to the function that writes it as Markdown. A record keeps the option and gate names of the
-version that wrote it; `current` replaces those that have changed since.
+maps the name of a record to the function that writes it as Markdown. A record of an earlier version may hold keys,
+options and gates by the names of that version; _earlier_records.py replaces them.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from _earlier_records import current, load_record
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -25,20 +26,8 @@ BLOCK = re.compile(
 )
 Record = dict[str, Any]
 
-RENAMED = {
-    "--target ": "--strategy ",
-    "judge agrees once finished": "held-out classifier agrees after harmonization",
-    "judge agrees": "held-out classifier agrees",
-    "sound face": "face quality",
-    "soundness": "face_quality",
-    "not melted": "not distorted",
-    "face only": "change inside the face",
-    "photograph drawn alike": "inversion close enough",
-    "label read off the photograph": "label found in the photograph",
-    "source not used up": "source below its limit of uses",
-    "read as a face again": "measured again",
-}
-"""Options, gates and semantics by the names under which records hold them, and by their present names."""
+FITTING_STAGES = ("classifiers", "framing and image statistics", "face quality", "directions")
+"""Stages whose seconds are the time of training."""
 
 
 def main() -> None:
@@ -56,22 +45,16 @@ def up_to_date(text: str) -> str:
     """Return a page with every marked block rewritten from its record."""
 
     def written(found: re.Match[str]) -> str:
-        record = json.loads((ROOT / "benchmarks" / "results" / f"{found['name']}.json").read_text(encoding="utf-8"))
+        record = load_record(ROOT / "benchmarks" / "results" / f"{found['name']}.json")
         return found["head"] + current(AS_TEXT[found["name"]](record)) + "\n" + found["tail"]
 
     return BLOCK.sub(written, text)
 
 
-def current(text: str) -> str:
-    """Return a text with the options, gates and semantics of an earlier version under their present names."""
-    pattern = "|".join(map(re.escape, sorted(RENAMED, key=len, reverse=True)))
-    return re.sub(pattern, lambda found: RENAMED[found[0]], text)
-
-
 def real_run(record: Record) -> str:
     """Return the account of a run on real photographs (real_faces.py)."""
     totals, seconds = record["totals"], record["seconds"]
-    learning = sum(seconds[name] for name in ("probes", "framing and photometry", "soundness", "directions"))
+    training = sum(seconds[name] for name in FITTING_STAGES)
     tried = sum(cell["tried"] for cell in record["cells"])
     verified = "clean" if not record["verify"]["problems"] else f"{record['verify']['problems']} problems"
     under = record.get("note", "")
@@ -79,7 +62,7 @@ def real_run(record: Record) -> str:
         f"{totals['planned']:,} faces planned, {totals['accepted']:,} accepted ({totals['accepted_share']:.0%}), "
         f"{totals['short']:,} short, after {tried:,} attempts; `faceaug verify`: {verified}; "
         f"{record['dataloader']['samples']:,} read by a DataLoader. On a {record['machine']}: training "
-        f"{learning / 60:.0f} minutes, synthesis {seconds['making'] / 60:.0f} minutes{under}.",
+        f"{training / 60:.0f} minutes, synthesis {seconds['synthesis'] / 60:.0f} minutes{under}.",
         "",
         *table(
             ["cell", "real", "planned", "accepted", "short", "most frequent rejections"],
@@ -89,13 +72,13 @@ def real_run(record: Record) -> str:
         "",
         *table(
             ["classifier, on held-out faces", "accuracy", "mean recall", "calibration error", "effect of one stop"],
-            [probe_row(who, task) for who in ("steering", "judge") for task in record["probes"][who]],
+            [classifier_row(who, task) for who in ("guidance", "held_out") for task in record["classifiers"][who]],
             right=range(1, 5),
         ),
         "",
         f"R² of the directions on held-out samples: {', '.join(f'{k} {v:.2f}' for k, v in record['r2'].items())}.",
     ]
-    shares = [cell["made"] / cell["real"] for cell in record["variety"]]
+    shares = [cell["synthetic"] / cell["real"] for cell in record["variety"]]
     lines += [
         "",
         f"Two synthetic faces of a cell differ {min(shares):.0%} to {max(shares):.0%} as much as two real faces of the "
@@ -116,7 +99,7 @@ def real_run(record: Record) -> str:
 def unlabelled(record: Record) -> str:
     """Return what was measured without labels, and the account of a run balanced by it (measured_faces.py)."""
     measured, totals, seconds = record["measured"], record["totals"], record["seconds"]
-    learning = sum(seconds[name] for name in ("probes", "framing and photometry", "soundness", "directions"))
+    training = sum(seconds[name] for name in FITTING_STAGES)
     at = measured["quantiles_at"]
     shown = [at.index(q) for q in (0.05, 0.5, 0.95)]
     rows = [
@@ -125,16 +108,16 @@ def unlabelled(record: Record) -> str:
     ]
     beyond = measured["semantics"]["yaw"]["share_beyond"]["20"]
     reasons = ", ".join(f"{why} {count:,}" for why, count in measured["cannot_tell"].items())
-    judge = record["probes"]["judge"][0]
+    held_out = record["classifiers"]["held_out"][0]
     return "\n".join([
         *table(["measured", "5%", "median", "95%", "confidence", "unit"], rows, right=range(1, 5)),
         "",
-        f"{measured['told']:,} of {measured['images']:,} photographs are measured ({reasons}); {sum(beyond):.1%} are "
-        "turned by more than 20 degrees. A separate network trained on these values of yaw predicts them on held-out "
-        f"photographs with a correlation of {judge['correlation']:.2f}.",
+        f"{measured['accepted']:,} of {measured['images']:,} photographs are measured ({reasons}); {sum(beyond):.1%} "
+        "are turned by more than 20 degrees. A separate network trained on these values of yaw predicts them on "
+        f"held-out photographs with a correlation of {held_out['correlation']:.2f}.",
         "",
         f"`{record['run']}`: {totals['planned']:,} planned, {totals['accepted']:,} accepted, "
-        f"{learning / 60:.0f} minutes of training and {seconds['making'] / 60:.0f} of synthesis.",
+        f"{training / 60:.0f} minutes of training and {seconds['synthesis'] / 60:.0f} of synthesis.",
     ])  # fmt: skip
 
 
@@ -208,12 +191,11 @@ def cell_row(cell: Record) -> list[str]:
     return [", ".join(cell["attributes"].values()), *counts, ", ".join(f"{name} {n:,}" for name, n in most)]
 
 
-def probe_row(who: str, task: Record) -> list[str]:
+def classifier_row(who: str, task: Record) -> list[str]:
     """Return how good a classifier of one attribute is."""
     shares = [f"{task[name]:.1%}" for name in ("accuracy", "mean_recall")]
     rest = [f"{task['calibration_error']:.3f}", f"{task['exposure_pull']:.2f} sd"]
-    name = {"steering": "guidance", "judge": "held-out"}.get(who, who)
-    return [f"{name}: {task['attribute']}", *shares, *rest]
+    return [f"{who.replace('_', '-')}: {task['attribute']}", *shares, *rest]
 
 
 def table(head: list[str], rows: list[list[str]], right: range) -> list[str]:

@@ -41,9 +41,9 @@ def main() -> None:
         "seconds": manifest.measured.get("seconds"),
         "totals": manifest.totals.model_dump(),
         "cells": [cell.model_dump() for cell in manifest.cells],
-        "probes": manifest.measured.get("classifiers"),
+        "classifiers": manifest.measured.get("classifiers"),
         "r2": manifest.measured.get("r2"),
-        "found": manifest.measured.get("learned_directions"),
+        "learned_directions": manifest.measured.get("learned_directions"),
         "verify": {"problems": len(report.problems), "rows": report.rows, "complete": report.complete},
         "dataloader": read_all(given.out),
     }
@@ -71,7 +71,7 @@ def distribution(table: pd.DataFrame) -> dict[str, Any]:
     reasons = table[REASON_COLUMN][table[REASON_COLUMN] != ""].value_counts().to_dict()
     return {
         "images": len(table),
-        "told": len(accepted),
+        "accepted": len(accepted),
         "cannot_tell": reasons,
         "quantiles_at": QUANTILES,
         "semantics": semantics,

@@ -1,10 +1,10 @@
-"""Gather what a run of `faceaug balance` measured into a result file: time, cells, probes, directions, edits.
+"""Gather what a run of `faceaug balance` measured into a result file: time, cells, classifiers, directions, edits.
 
     python benchmarks/real_faces.py OUT NAME IMAGES LABELS
 
 reads the output folder OUT and the data set that it was made for, and writes benchmarks/results/NAME.json. Besides what
 the manifest holds, accepted samples are synthesized again from their latents before and after the edit, to measure how
-much the picture outside the face and the face itself changed; how varied the samples of a cell are is measured beside
+much the image outside the face and the face itself changed; how varied the samples of a cell are is measured beside
 its real faces; and a DataLoader reads every sample.
 """
 
@@ -55,7 +55,7 @@ def main() -> None:
         "seconds": manifest.measured.get("seconds"),
         "totals": {**totals.model_dump(), "accepted_share": round(totals.accepted / max(totals.planned, 1), 4)},
         "cells": [cell.model_dump() for cell in manifest.cells],
-        "probes": manifest.measured.get("classifiers"),
+        "classifiers": manifest.measured.get("classifiers"),
         "r2": manifest.measured.get("r2"),
         "framing": manifest.measured.get("framing"),
         "verify": {"problems": len(report.problems), "rows": report.rows, "complete": report.complete},
@@ -130,14 +130,16 @@ def variety(out: Path, manifest: Manifest, dataset: FaceDataset) -> list[dict[st
     everybody = features([dataset.image(row) for row in some(np.arange(len(dataset)))])
     scale = everybody.std(0).clamp_min(1e-6)
     for cell in manifest.cells:
-        made = np.flatnonzero(cells == cell.index)
+        synthetic = np.flatnonzero(cells == cell.index)
         own = np.all([table[name].astype(str) == level for name, level in cell.attributes.items()], axis=0)
-        if len(made) < 2 or own.sum() < 2:
+        if len(synthetic) < 2 or own.sum() < 2:
             continue
-        of_made = features([item[0].permute(1, 2, 0).numpy() for item in data.__getitems__(some(made))])
+        of_synthetic = features([item[0].permute(1, 2, 0).numpy() for item in data.__getitems__(some(synthetic))])
         of_real = features([dataset.image(row) for row in some(np.flatnonzero(own))])
-        distances = [float(torch.pdist(part / scale).mean()) for part in (of_made, of_real)]
-        found.append({"attributes": cell.attributes, "made": round(distances[0], 3), "real": round(distances[1], 3)})
+        distances = [float(torch.pdist(part / scale).mean()) for part in (of_synthetic, of_real)]
+        found.append(
+            {"attributes": cell.attributes, "synthetic": round(distances[0], 3), "real": round(distances[1], 3)}
+        )
     return found
 
 
