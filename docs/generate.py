@@ -90,8 +90,13 @@ def _kind(branch: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in branch["enum"])
     names = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text", "array": "list"}
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = ", ".join(f"{sign} {branch[name]:g}" for name, sign in bounds.items() if name in branch)
+    limits = ", ".join(f"{sign} {_number(branch[name])}" for name, sign in bounds.items() if name in branch)
     return names[branch["type"]] + (f" {limits}" if limits else "")
+
+
+def _number(value: float) -> str:
+    """Return whole numbers with all their digits, others in short."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def main() -> int:
