@@ -5,7 +5,7 @@
 
 Selection: a classifier of face quality is trained without labels, and only the share --keep of samples with the highest
 face quality is used. Samples never repeat, so nothing is augmented and overfitting is impossible. Run again with the
-same --work, it continues. Leaves generator.safetensors, kept.png and refused.png (look at them first), samples.png,
+same --work, it continues. Leaves generator.safetensors, kept.png and rejected.png (look at them first), samples.png,
 grids/, log.jsonl with the curve of the distance, and card.json, the metrics for the model card. Needs the packages of
 the extra `evaluate`. **It has run on a CPU with the preset tiny only, never on a GPU.**
 """
@@ -99,7 +99,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def selected_samples(teacher: Generator, options: argparse.Namespace, device: torch.device) -> GeneratorImageSource:
-    """Return the source of samples with high face quality; write images of what is kept and what is refused."""
+    """Return the source of samples with high face quality; write images of what is kept and what is rejected."""
     file = options.work / CLASSIFIER_FILE
     if not file.exists():
         report("training the classifier of face quality")
@@ -115,7 +115,7 @@ def selected_samples(teacher: Generator, options: argparse.Namespace, device: to
     samples = GeneratorImageSource(teacher).sample(SHOWN_SAMPLES, teacher.resolution, rng)
     ranked = to_uint8(samples[score(samples).argsort(descending=True)])
     kept = round(SHOWN_SAMPLES * options.keep)
-    for name, images in (("kept", ranked[:kept]), ("refused", ranked[kept:])):
+    for name, images in (("kept", ranked[:kept]), ("rejected", ranked[kept:])):
         if len(images):
             write_bytes(options.work / f"{name}.png", encode(image_grid(images), "png"))
     return source

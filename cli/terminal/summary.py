@@ -94,8 +94,8 @@ def _totals(result: RunResult) -> str:
 
     share = f" ({100 * result.accepted / result.planned:.0f}%)" if result.planned else ""
     text = f"Accepted {result.accepted:,} of {result.planned:,} planned faces{share}; {result.short:,} are short."
-    refused = sum(result.manifest.totals.rejected.values())
-    text += f" {refused:,} attempts were refused."
+    rejected = sum(result.manifest.totals.rejected.values())
+    text += f" {rejected:,} attempts were rejected."
     if result.timings:
         parts = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.timings.items())
         text += f" Took {duration(sum(result.timings.values()))}: {parts}."

@@ -1,4 +1,4 @@
-"""The accounting of a run that is under way: what was accepted and refused, cell by cell, in the order of attempts."""
+"""The accounting of a run that is under way: what was accepted and rejected, cell by cell, in the order of attempts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USED_UP = "source below its limit of uses"
 
 
 class Accounting:
-    """What has been accepted and refused so far, and every hash from which a new sample must differ.
+    """What has been accepted and rejected so far, and every hash from which a new sample must differ.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class Accounting:
         return samples
 
     def _refusal(self, candidate: Candidate) -> str:
-        """Return why a candidate is refused in the light of all accepted samples, or an empty text."""
+        """Return why a candidate is rejected in the light of all accepted samples, or an empty text."""
         source = candidate.source
         if source and self._uses[source.sha256] >= self._max_uses:
             return USED_UP
@@ -130,7 +130,7 @@ def shortfall_note(short: int, refused: Mapping[str, int], nearest: Mapping[str,
     most_frequent = sorted(refused.items(), key=lambda item: (-item[1], item[0]))[:3]
     reasons = ", ".join(f"{name} {count}" for name, count in most_frequent)
     reached = ", ".join(f"{name} {value:.2f}" for name, value in nearest.items())
-    why = f"most attempts were refused by: {reasons}" if reasons else "no attempt was refused"
+    why = f"most attempts were rejected by: {reasons}" if reasons else "no attempt was rejected"
     highest = f"; the held-out classifier gave at most: {reached}" if reached else ""
     return f"{short} short after all attempts; {why}{highest}"
 

@@ -66,7 +66,7 @@ def test_it_runs_and_continues(script, tmp_path):
     assert card["split_half"]["n"] == 16
     assert card["sha256"] == load_generator(work / "generator.safetensors").sha256
     assert "the 50% of highest face quality" in load_generator(work / "generator.safetensors").origin
-    assert decode((work / "kept.png").read_bytes()).shape == decode((work / "refused.png").read_bytes()).shape
+    assert decode((work / "kept.png").read_bytes()).shape == decode((work / "rejected.png").read_bytes()).shape
 
 
 def test_a_generator_that_is_too_large_is_not_shipped(script, tmp_path):

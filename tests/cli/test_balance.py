@@ -223,7 +223,7 @@ def test_the_table_at_the_end(faceaug_cli, faces, tmp_path, calls):
     assert re.search(r"gender +real +planned +accepted +short +main reasons", printed)
     assert re.search(r"male +40 +30 +10 +20 +held-out classifier agrees 9, plausible 2", printed)
     assert re.search(r"all cells +90 +70 +50 +20", printed)
-    assert "Accepted 50 of 70 planned faces (71%); 20 are short. 24 attempts were refused." in printed
+    assert "Accepted 50 of 70 planned faces (71%); 20 are short. 24 attempts were rejected." in printed
     assert "Took 2 min 02 s: reading 1.5 s, learning 20 s, synthesis 1 min 40 s." in printed
     assert "1 cell ends short" in printed
     assert f"faceaug verify {out}" in printed

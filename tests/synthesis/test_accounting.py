@@ -72,7 +72,7 @@ def test_a_cell_that_is_not_full_counts_everything():
     assert (accounting.accepted[2], accounting.next_block(2)) == (2, 2)
 
 
-def test_near_copies_are_refused_and_the_first_stays():
+def test_near_copies_are_rejected_and_the_first_stays():
     accounting = fresh(0b111, within=1)
     samples = accounting.take(cell(9), 0, result({0: 0b110, 1: 0xF0, 2: 0xF1, 3: 0xFF, 4: 0xF0}))
     assert [sample.seed for sample in samples] == [1001, 1003]
@@ -141,7 +141,7 @@ def test_a_full_cell_needs_no_note():
     assert fresh().state(cell(3), ended=True).note  # nothing was even tried
 
 
-def test_a_note_names_the_most_frequent_refusals_first():
+def test_a_note_names_the_most_frequent_reasons_first():
     refused = {"plausible": 3, "held-out classifier agrees": 40, "realistic": 7, "change inside the face": 9}
     note = shortfall_note(12, refused, {"hair": 0.4213, "age": 0.9})
     assert note.startswith("12 short")
@@ -150,8 +150,8 @@ def test_a_note_names_the_most_frequent_refusals_first():
     assert "hair 0.42, age 0.90" in note
 
 
-def test_a_note_where_nothing_was_refused():
-    assert shortfall_note(1, {}, {}) == "1 short after all attempts; no attempt was refused"
+def test_a_note_where_nothing_was_rejected():
+    assert shortfall_note(1, {}, {}) == "1 short after all attempts; no attempt was rejected"
 
 
 def test_notes_do_not_depend_on_the_order_of_counts():
@@ -163,7 +163,7 @@ blocks_of_eight = st.lists(st.dictionaries(st.integers(0, 7), st.integers(0, 6),
 
 @settings(max_examples=50, deadline=None)
 @given(blocks_of_eight, st.integers(1, 8))
-def test_attempts_made_are_accepted_or_refused(blocks, planned):
+def test_attempts_are_accepted_or_rejected(blocks, planned):
     """However the candidates fall: no attempt is counted twice, and none before the last needed one is forgotten."""
     accounting, tried = fresh(), 0
     for number, block in enumerate(blocks):

@@ -1,7 +1,7 @@
-"""Gates: each looks at edited samples and says which may pass. The first that refuses a sample gives the reason.
+"""Gates: each looks at edited samples and says which may pass. The first that rejects a sample gives the reason.
 
 A gate is a function from a `CandidateBatch` to a boolean array. Others plug in through the entry point group
-``faceaug.gates`` and are asked after the built-in ones. The gate on near-copies compares samples with each other; it is
+``faceaug.gates`` and decide after the built-in ones. The gate on near-copies compares samples with each other; it is
 in `near_duplicates.py`. Thresholds are settings of a run (`faceaug.synthesis.config.AcceptanceThresholds`).
 """
 
@@ -42,7 +42,7 @@ class CandidateBatch:
     realism : float64 [N]
         Distance to real faces over that which the share `realistic` of generated faces reaches; at most 1 passes.
     face_quality : float64 [N]
-        Log-odds of a face of good quality above what the threshold asks for; at least 0 passes.
+        Log-odds of a face of good quality above what the threshold requires; at least 0 passes.
     misexposure : float64 [N]
         How dark, bright or clipped the face is against real ones; at most 1 is as the threshold `exposure` allows.
     discolouring : float64 [N]
@@ -136,7 +136,7 @@ GATE_ENTRY_POINTS = "faceaug.gates"
 
 
 def all_gates() -> dict[str, Gate]:
-    """Return the built-in gates and those of the entry point group `faceaug.gates`, in the order they are asked."""
+    """Return the built-in gates and those of the entry point group `faceaug.gates`, in their order."""
     others: dict[str, Gate] = {}
     for point in _plugged_in():
         if point.name in (*BUILT_IN, DUPLICATE):
@@ -166,12 +166,12 @@ def _version(point: EntryPoint) -> str:
 
 
 def refuse(batch: CandidateBatch, gates: dict[str, Gate]) -> list[str | None]:
-    """Return for each sample the name of the first gate that refuses it, or None where all let it pass.
+    """Return for each sample the name of the first gate that rejects it, or None where it passes all.
 
     Raises
     ------
     FaceaugError
-        When a gate does not answer for each sample.
+        When a gate does not decide on each sample.
     """
     reasons: list[str | None] = [None] * len(batch.drift)
     for name, gate in gates.items():

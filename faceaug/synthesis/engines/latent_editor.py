@@ -119,7 +119,7 @@ class HarmonizedSample:
     measured : dict
         Requested attributes that were measured on the data set's images, measured on it as on those.
     refused : str
-        Why it is refused, or an empty text.
+        Why it is rejected, or an empty text.
     """
 
     image: NDArray[np.uint8]
@@ -138,7 +138,7 @@ class LatentEditor:
     generator : Generator
     models : FittedModels
     gates : dict of Gate
-        In the order in which they are asked.
+        In the order in which they decide.
     config : RunConfig
     codec : "jpeg", "png", "webp" or None
         In which samples are stored; None where pixels are kept as they are.
