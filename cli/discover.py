@@ -51,7 +51,7 @@ _SHOWN = ("yaw", "pitch", "roll", "light_x", "light_y")  # whose R² the summary
     "start",
     metavar="FILE",
     type=PATH,
-    help="The directions whose network is fine-tuned.  [default: those that come with the generator]",
+    help="The directions whose network is fine-tuned.  [default: the shipped directions of the generator]",
 )
 @click.option(
     "--aligned/--no-aligned", default=False, help="The images of --tune-on have the framing of the generator's faces."

@@ -42,7 +42,7 @@ def measure(file: Path | None, **options: Any) -> None:
       faceaug analyze faces/ --labels measured.parquet --by yaw:5
     """
     if file is not None and file.suffix.lower() not in _SUFFIXES:
-        raise click.UsageError(f"{file} must end in one of {', '.join(_SUFFIXES)}, which tells its kind")
+        raise click.UsageError(f"{file} must end in one of {', '.join(_SUFFIXES)}, which gives the format")
     from faceaug.measurement import measure as measurement
     from faceaug.utils.files import check_writable
 
@@ -79,7 +79,7 @@ def _write_table(table: pd.DataFrame, file: Path) -> None:
 
 
 def _as_text(summary: dict[str, Any]) -> str:
-    """Return the summarize_measurements of a measurement for people."""
+    """Return the summary of measurements as text."""
     from faceaug.reconstruction.semantics import FACTOR_MEANINGS
     from faceaug.utils.text_table import render_table
 

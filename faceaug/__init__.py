@@ -1,4 +1,4 @@
-"""faceaug balances face data sets with samples that are made on purpose and checked one by one.
+"""faceaug balances face data sets with synthetic samples, each of which is checked before it is accepted.
 
 The public names are loaded when they are first used, so that importing the package is quick.
 

@@ -125,7 +125,7 @@ def prepare_output(out: Path, run: DiscoveryRun) -> Path:
         When the file cannot be written, the folder is a file, or it holds a run that is not to be resumed.
     """
     if out.suffix != ".safetensors":
-        raise UsageError(f"{out} must end in .safetensors, which tells its kind")
+        raise UsageError(f"{out} must end in .safetensors, which gives the format")
     check_writable(out)
     work = working_folder(out, run.work)
     if work.exists() and not work.is_dir():

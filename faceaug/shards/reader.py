@@ -42,8 +42,8 @@ class ShardReader:
     Raises
     ------
     IntegrityError
-        When the file is missing, is no shard, has another version, refers to data outside itself, or is damaged where
-        it is read.
+        When the file is missing, is not a shard, has another version, refers to data outside itself, or is damaged
+        where it is read.
     """
 
     def __init__(self, path: Path | str, *, max_gap: int = 1 << 16, max_span: int = 8 << 20) -> None:
@@ -248,7 +248,7 @@ class ShardReader:
             raise IntegrityError(f"{self.path} is missing: the shard does not exist") from error
         except OSError as error:
             raise IntegrityError(
-                f"{self.path} is no shard, or a damaged one ({one_line(error)}); run faceaug verify"
+                f"{self.path} is not a shard of faceaug, or is damaged ({one_line(error)}); run faceaug verify"
             ) from error
         try:
             self._read_header(file)
@@ -264,7 +264,7 @@ class ShardReader:
         stated_format, version = _text(file.attrs.get("format")), file.attrs.get("version")
         if stated_format != SHARD_FORMAT:
             raise IntegrityError(
-                f"{self.path} is no shard of faceaug: its format is {shown(stated_format)}, not {SHARD_FORMAT!r}"
+                f"{self.path} is not a shard of faceaug: its format is {shown(stated_format)}, not {SHARD_FORMAT!r}"
             )
         if version != SHARD_VERSION:
             raise IntegrityError(

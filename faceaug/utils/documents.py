@@ -42,7 +42,7 @@ def _no_twins(pairs: Iterable[tuple[Hashable, Any]]) -> dict[Hashable, Any]:
     result: dict[Hashable, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise ValueError(f"the key {shown(key)} stands twice")
+            raise ValueError(f"the key {shown(key)} occurs twice")
         result[key] = value
     return result
 

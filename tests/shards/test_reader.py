@@ -119,9 +119,9 @@ def test_a_missing_shard_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all", b"\x89HDF\r\n\x1a\n"])
-def test_a_file_that_is_no_shard_is_refused(tmp_path, content):
+def test_a_file_that_is_not_a_shard_is_refused(tmp_path, content):
     (tmp_path / "a.h5").write_bytes(content)
-    with pytest.raises(IntegrityError, match="is no shard"):
+    with pytest.raises(IntegrityError, match="is not a shard"):
         ShardReader(tmp_path / "a.h5").encoded(0)
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_is_no_shard_is_refused(tmp_path, content):
     [
         (lambda file: file.attrs.modify("version", 1), "version 1, and this faceaug reads version 2"),
         (lambda file: file.attrs.modify("format", b"other"), "format is 'other'"),
-        (lambda file: file.attrs.__delitem__("format"), "no shard of faceaug"),
+        (lambda file: file.attrs.__delitem__("format"), "not a shard of faceaug"),
         (lambda file: file.attrs.__delitem__("rows"), "damaged"),
         (lambda file: file.attrs.modify("rows", 3), "damaged"),
         (lambda file: file.__delitem__("offset"), "damaged"),

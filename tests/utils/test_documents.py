@@ -22,9 +22,9 @@ def test_documents_are_read(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.json", '{"f": 1, "f": 2}', "'f' stands twice"),
-        ("a.yaml", "f: 1\nf: 2\n", "'f' stands twice"),
-        ("a.yaml", "a:\n  yes: 1\n  true: 2\n", "True stands twice"),
+        ("a.json", '{"f": 1, "f": 2}', "'f' occurs twice"),
+        ("a.yaml", "f: 1\nf: 2\n", "'f' occurs twice"),
+        ("a.yaml", "a:\n  yes: 1\n  true: 2\n", "True occurs twice"),
         ("a.json", "{", "cannot be read"),
         ("a.yaml", "f: [", "cannot be read"),
         ("a.yaml", "!!python/object/apply:os.system ['true']", "cannot be read"),
@@ -69,7 +69,7 @@ def test_nested_aliases_do_not_blow_up(tmp_path: Path) -> None:
         (f"f: &{'x' * 100_000} 1\n", "line 1 has the anchor 'xxx"),
         (f"f: {':'.join(['1'] * 100_000)}\n", "line 1 has a number of more than 100 digits"),
         (f"f: {'9' * 100_000}\n", "line 1 has a number of more than 100 digits"),
-        (f"{'x' * 100}: 1\n{'x' * 100}: 2\n", "stands twice"),
+        (f"{'x' * 100}: 1\n{'x' * 100}: 2\n", "occurs twice"),
         (f"f: !{'t' * 100_000} 1\n", "could not determine a constructor"),
     ],
 )
