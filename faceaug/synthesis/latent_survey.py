@@ -1,4 +1,4 @@
-"""A survey of a generator: many generated faces are read, and directions are fitted on them."""
+"""A survey of a generator: many generated faces are measured, and directions are fitted on them."""
 
 from __future__ import annotations
 
@@ -94,22 +94,22 @@ class RealFaces:
         return float(low), float(max(high, low + 1e-3))
 
     def misexposure(self, views: Tensor, share: float) -> Floats:
-        """Return how badly pictures [N, 3, S, S] are exposed in comparison with real faces; up to 1 passes.
+        """Return how badly images [N, 3, S, S] are exposed in comparison with real faces; up to 1 passes.
 
         A `share` of the real faces is darker than what counts as 1, as many are brighter, and as many have more clipped
         highlights and shadows.
         """
         low, high = self.bright(share)
         most = max(float(np.quantile(self.exposure[:, 1], 1 - share)), 0.02)
-        found = scene.measure_exposure(views).double().numpy()
-        off = np.abs(found[:, 0] - (low + high) / 2) / ((high - low) / 2)
-        return np.asarray(np.maximum(off, found[:, 1] / most), np.float64)
+        exposure = scene.measure_exposure(views).double().numpy()
+        off = np.abs(exposure[:, 0] - (low + high) / 2) / ((high - low) / 2)
+        return np.asarray(np.maximum(off, exposure[:, 1] / most), np.float64)
 
     def discolouring(self, views: Tensor, share: float) -> Floats:
         """Return how much bluer or greener faces are than real ones; all but a `share` of these have at most 1."""
         middle, most = np.quantile(self.tints, [0.5, 1 - share], axis=0)
-        found = scene.measure_tints(views).double().numpy()
-        return np.asarray(((found - middle) / np.maximum(most - middle, 0.05)).max(1), np.float64)
+        tints = scene.measure_tints(views).double().numpy()
+        return np.asarray(((tints - middle) / np.maximum(most - middle, 0.05)).max(1), np.float64)
 
     def remoteness(self, features: NDArray[np.float32]) -> Floats:
         """Return the distance [N] of features [N, F] of the held-out classifier to their fifth-nearest real face."""
@@ -121,14 +121,14 @@ class RealFaces:
 
 @dataclass(frozen=True)
 class LatentSurvey:
-    """What generated faces are like.
+    """Measured latents of generated faces, and the directions that were fitted on them.
 
     Attributes
     ----------
     directions : Directions
         Fitted on them.
     w, read : float32 [P, D], [P, S]
-        Latents, and how their faces read in the order of the directions' names; attempts begin there.
+        Latents, from which attempts begin, and the semantics of their faces in the order of the directions' names.
     distance, remoteness : float64 [P]
         Mahalanobis distance of w; distance of the face to real faces in the features of the held-out classifier.
     """
@@ -159,23 +159,22 @@ class LatentSurvey:
         """Read what `save` wrote; IntegrityError when it is damaged."""
         directions = read_directions(folder / DIRECTIONS_FILE)
         try:
-            held = load_file(folder / SURVEY_FILE)
-            thumbnails = {name: held[name] for name in _ARRAYS}
+            stored = load_file(folder / SURVEY_FILE)
+            arrays = {name: stored[name] for name in _ARRAYS}
         except (SafetensorError, OSError, KeyError) as error:
             raise IntegrityError(
                 f"{folder / SURVEY_FILE} cannot be read ({error}); start again in another folder"
             ) from error
-        n, (s, d) = len(thumbnails["w"]), directions.B.shape
+        n, (s, d) = len(arrays["w"]), directions.B.shape
         shapes = dict(zip(_ARRAYS, ((n, d), (n, s), (n,), (n,)), strict=True))
         for name, shape in shapes.items():
-            if thumbnails[name].shape != shape:
-                found = thumbnails[name].shape
+            if arrays[name].shape != shape:
                 raise IntegrityError(
-                    f"{folder / SURVEY_FILE} has {name} of shape {found}, expected {shape}: it is damaged"
+                    f"{folder / SURVEY_FILE} has {name} of shape {arrays[name].shape}, expected {shape}: it is damaged"
                 )
-            if not np.isfinite(thumbnails[name]).all():
+            if not np.isfinite(arrays[name]).all():
                 raise IntegrityError(f"{folder / SURVEY_FILE} has {name} that is not finite: it is damaged")
-        return cls(directions, **thumbnails)
+        return cls(directions, **arrays)
 
 
 def survey(
@@ -193,7 +192,7 @@ def survey(
     Raises
     ------
     GeneratorError
-        When the generator makes pictures that cannot be read.
+        When the generator synthesizes images that are not finite.
     """
     d, names = generator.w_dim, reader.semantics
     fitted, validation = StreamingRegression(d, len(names), ridge=1e-6), StreamingRegression(d, len(names))
@@ -212,7 +211,7 @@ def survey(
         for block, (w, read, remote) in enumerate(map_in_order(pool, read_block, iter(range(blocks)), 2 * workers)):
             if not np.isfinite(read).all():
                 raise GeneratorError(
-                    f"the generator {generator.name!r} makes pictures that cannot be read: they hold NaN"
+                    f"the generator {generator.name!r} synthesizes images that cannot be measured: they hold NaN"
                 )
             (validation if block % every == every - 1 else fitted).update(w, read)
             latents.append(w)
@@ -228,7 +227,7 @@ def survey(
 def _directions(
     generator: Generator, reader: FaceReader, fit: LinearFit, validation: StreamingRegression, spread: Floats
 ) -> Directions:
-    """Return a fit of what the reader reads on w as directions about the generator's mean latent."""
+    """Return the fit of the reader's semantics on w as directions about the generator's mean latent."""
     w_mean, covariance = np.asarray(generator.w_mean, np.float64), np.asarray(generator.w_covariance, np.float64)
     return Directions(
         names=reader.semantics,

@@ -1,1 +1,1 @@
-"""Editing of latents: what a cell asks, where edits begin, and the closed loop that reaches it."""
+"""Editing of latents: what a cell requests, where edits begin, and the closed loop that reaches it."""

@@ -20,7 +20,7 @@ from faceaug.latents.directions import Directions
 from faceaug.utils.typing import Floats
 
 Measure = Callable[[Tensor], Floats]
-"""Pictures [N, 3, R, R] in [-1, 1] -> semantics [N, S] in the order of the directions' names."""
+"""Images [N, 3, R, R] in [-1, 1] -> semantics [N, S] in the order of the directions' names."""
 
 LONGEST_STEP = 6.0  # Mahalanobis length; latents of 100 coordinates lie at about 10 from the mean
 GAIN = 0.8  # of the remaining error after the first, straight step; full steps overshoot where semantics are curved
@@ -37,7 +37,7 @@ class EditObjective:
     values : float64 [N, K]
         Values to reach.
     at_least : bool [K]
-        Whether a value beyond the aim is as good as the aim (the log-odds of a class) or is to be corrected (an angle).
+        Whether values above the goal also meet it (the log-odds of a class) or are corrected (an angle).
     tolerance : float64 [K]
         How near to its value a semantic must come.
     keep : tuple of str, length L
@@ -47,7 +47,7 @@ class EditObjective:
     within : tuple of str, length M
         Semantics that are free between bounds and are brought back from outside of them.
     bounds : float64 [M, 2]
-        Least and most of each; a fiftieth of the room between them is the tolerance.
+        Least and most of each; a fiftieth of the difference between them is the tolerance.
     """
 
     names: tuple[str, ...]
@@ -67,8 +67,8 @@ class EditObjective:
     @property
     def tolerances(self) -> Floats:
         """Tolerance of each axis."""
-        context = np.maximum((self.bounds[:, 1] - self.bounds[:, 0]) / 50, 1e-9)
-        return np.concatenate([self.tolerance, self.keep_tolerance, context])
+        within = np.maximum((self.bounds[:, 1] - self.bounds[:, 0]) / 50, 1e-9)
+        return np.concatenate([self.tolerance, self.keep_tolerance, within])
 
     def missing(self, measured: Floats, kept_at: Floats, rows: NDArray[np.int64]) -> Floats:
         """Return what is missing [n, K + L + M] where latents `rows` measure [n, K + L + M]; `kept_at` is [N, L]."""
@@ -113,8 +113,8 @@ class EditOptions:
     Attributes
     ----------
     covariance : float64 [D, D], optional
-        Of w, by which edits are likely; that of the directions when None. `algebra.covariance_given` gives one that
-        spares atoms.
+        Of w, in whose metric the edit is the smallest; that of the directions when None.
+        `algebra.covariance_given` gives one that spares atoms.
     corrections : int
         Corrections after the first, straight step.
     reach : float

@@ -1,4 +1,4 @@
-"""What a cell of the plan requests of a sample, and the probability with which a reading meets it."""
+"""What a cell of the plan requests of a sample, and the probability with which a sample meets it."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ class AttributeGoal:
 
 def attribute_goals(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) -> tuple[AttributeGoal, ...]:
     """Return what a cell requests, a goal for each axis."""
-    found = []
+    goals = []
     for axis, task in zip(axes, tasks, strict=False):
         level = levels[axis.name]
         if axis.edges is None:
-            found.append(AttributeGoal(task, f"{axis.name}={level}", level))
+            goals.append(AttributeGoal(task, f"{axis.name}={level}", level))
         else:
             k = axis.levels.index(level)
-            found.append(AttributeGoal(task, axis.name, level, float(axis.edges[k]), float(axis.edges[k + 1])))
-    return tuple(found)
+            goals.append(AttributeGoal(task, axis.name, level, float(axis.edges[k]), float(axis.edges[k + 1])))
+    return tuple(goals)
 
 
-def goal_values(goals: Sequence[AttributeGoal], found: LatentSurvey, u: Floats, confidence: float = 0.0) -> Floats:
+def goal_values(goals: Sequence[AttributeGoal], survey: LatentSurvey, u: Floats, confidence: float = 0.0) -> Floats:
     """Return the values to reach, [N, A], for uniform numbers u [N, A].
 
     A class is requested at `EDIT_PROBABILITY`, or clear of the threshold `confidence` where that is stricter. A value
@@ -75,7 +75,7 @@ def goal_values(goals: Sequence[AttributeGoal], found: LatentSurvey, u: Floats, 
         if goal.task.kind == "classes":
             columns.append(np.full(len(u), max(_logit(EDIT_PROBABILITY), _logit(confidence) + CLEAR)))
             continue
-        least, most = found.range_of(goal.semantic)
+        least, most = survey.range_of(goal.semantic)
         slack = WIDEN * (most - least)
         margin = 0.1 * min(goal.high - goal.low, most - least)
         low, high = max(goal.low + margin, least - slack), min(goal.high - margin, most + slack)
@@ -112,7 +112,7 @@ def edit_objective(
 
 
 class AttributeReader(Protocol):
-    """What reads a cell's semantics: a classifier, or the reader that guides edits."""
+    """Reads a cell's semantics: a classifier, or the reader that guides edits."""
 
     @property
     def semantics(self) -> tuple[str, ...]:
@@ -146,8 +146,8 @@ def out_of_reach(
                 and confidences([goal], reader, middle) < least
             ):
                 return (
-                    f"the bin {goal.level} of {goal.task.name!r} is too narrow for what reads it, whose error is "
-                    f"{reader.sigma(goal.task.name):.3g}: no reading could be sure of it; use wider bins"
+                    f"the bin {goal.level} of {goal.task.name!r} is too narrow for the estimator, whose error is "
+                    f"{reader.sigma(goal.task.name):.3g}: no estimate could be confident of it; use wider bins"
                 )
     return ""
 

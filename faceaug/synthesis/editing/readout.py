@@ -1,4 +1,4 @@
-"""One reading of an image for everything that guides edits: attributes, view and light, and the scene."""
+"""Measurements of an image that guide edits: attributes, view and light, and the scene."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OUTSIDE = tuple(name for name in scene.NAMES if name != "light_side")
 SCENE = (*scene.NAMES, scene.FACE_QUALITY, scene.EXPOSURE)
 LIGHT = ("light_x", "light_y", "light")
 LIKE_SKIN = ("light_y", "light")
-"""Light that a reconstruction does not tell from skin: a darker skin reads as a dimmer light from below. An edit of an
+"""Light that a reconstruction does not separate from skin: darker skin reads as dimmer light from below. An edit of an
 attribute that kept this light would leave the skin as it is (benchmarks/skin.py)."""
 
 
 class PoseLightReading(Protocol):
-    """What reads view and light off generated images."""
+    """Reads view and light from generated images."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,11 +56,11 @@ class FaceReader:
     ellipse : FaceEllipse
         Where the generator's faces are.
     face_quality : Classifier
-        Tells whole faces from distorted ones.
+        Distinguishes whole faces from distorted ones.
     colour : ColourMatch, optional
         The fixed mapping toward the data set's overall colour, where samples are harmonized.
     pose_light : PoseLightReading, optional
-        Reads view and light, where directions found without labels are there. A label of the same name wins.
+        Reads view and light, where there are directions found without labels. A label of the same name wins.
     """
 
     classifier: Classifier | None
@@ -77,7 +77,7 @@ class FaceReader:
 
     @property
     def pose_light_names(self) -> tuple[str, ...]:
-        """Names of those that the environment reads."""
+        """Names of the view and light semantics that `pose_light` reads and that are not labelled."""
         return tuple(name for name in self.pose_light.names if name not in self._attributes) if self.pose_light else ()
 
     @property

@@ -200,7 +200,7 @@ def test_a_bin_narrower_than_the_classifiers_error_is_out_of_reach(sigma, least,
     reason = out_of_reach([goals()[1]], directions(), [(unsure, least)])
     assert (reason == "") == fits
     if not fits:
-        assert reason.startswith("the bin 20 to 60 of 'age' is too narrow for what reads it, ")
+        assert reason.startswith("the bin 20 to 60 of 'age' is too narrow for the estimator, ")
         assert f"{sigma:.3g}" in reason
 
 
