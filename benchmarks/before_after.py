@@ -1,4 +1,4 @@
-"""Draw the picture of the README: the demo data set before and after `make demo`.
+"""Write the image of the README: the demo data set before and after `make demo`.
 
 python benchmarks/before_after.py demo-out docs/before_after.png
 """
@@ -28,7 +28,7 @@ MARGIN = 12  # pixels around everything
 
 @dataclass(frozen=True, eq=False)
 class SheetRow:
-    """One row of the picture: some faces of a group, and how many it has.
+    """One row of the image: some faces of a group, and how many it has.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ def before_after(rows: Sequence[SheetRow], *, side: int = 44, longest: int = LON
     """
     largest = max((row.real_count + row.synthetic_count for row in rows), default=0)
     if not largest:
-        raise UsageError("the picture needs at least one group with faces")
+        raise UsageError("the image needs at least one group with faces")
     small, large = ImageFont.load_default(15), ImageFont.load_default(19)
     gutter = 2 * MARGIN + max(int(small.getlength(row.label)) for row in rows)
     panel = longest * (side + 2) + 90  # with room for the number behind the row
@@ -120,7 +120,7 @@ def faces_shown(count: int, largest: int, longest: int) -> int:
 
 
 def main() -> None:
-    """Draw and write the picture."""
+    """Draw and write the image."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("out", type=Path, help="output folder of the demo")
     parser.add_argument("picture", type=Path, help="PNG to write")

@@ -1,12 +1,13 @@
-"""What `faceaug discover` costs on large generators: memory, and seconds a stage, extrapolated to its defaults.
+"""What `faceaug discover` costs on large generators: memory, and seconds per stage, extrapolated to its defaults.
 
     python benchmarks/discovery_cost.py                       # a short discovery at 256 and at 1024 pixels
-    python benchmarks/discovery_cost.py --pictures 8          # only what drawing costs, without learning
+    python benchmarks/discovery_cost.py --pictures 8          # only what synthesis costs, without training
     python benchmarks/discovery_cost.py --sizes 256:64        # one of them, with the network that reads 64 pixels
 
-The networks have the widths of StyleGAN2's configuration f and random weights: they show no faces, and what is found
-says nothing, but drawing and learning cost what they cost with any weights. Discovery asks for ten draws for each
-direction in which w varies; here the last layer of the mapping moves only a few of the 512, so that few draws will do.
+The networks have the widths of StyleGAN2's configuration F and random weights: they show no faces, and the directions
+mean nothing, but synthesis and training cost what they cost with any weights. Discovery needs ten samples for each
+direction in which w varies; here the last layer of the mapping moves only a few of the 512, so that few samples are
+enough. The option --pictures and the key `draws` are those of the first record: both are numbers of samples.
 Each size runs in a process of its own, on one thread, all at once. Seconds are the processor's, so that waiting for it
 does not count.
 """
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=SIZES, help="generator's pixels : network's pixels  [default: %(default)s]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--pictures", type=int, help="draw so many and learn nothing: what drawing alone costs")
+    parser.add_argument("--pictures", type=int, help="synthesize this many samples and train nothing")
     parser.add_argument("--one", metavar="FOLDER", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -113,7 +114,7 @@ def random_generator(resolution: int, seed: int, file: Path) -> None:
 
 
 class Clock:
-    """Processor seconds and number of each stage's units; steps that drew are a stage of their own."""
+    """Processor seconds and number of each stage's units; steps with new images are a stage of their own."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -123,7 +124,7 @@ class Clock:
     def tell(self, stage: str, done: int, total: int, said: Mapping[str, float]) -> None:
         now = time.process_time()
         before, self._done = (self._done if stage == self._stage else 0), done
-        # What a stage does before its first unit (its setting up) is told with the unit, and left out where it can be.
+        # The set-up of a stage before its first unit is reported with that unit, and left out where it can be.
         first = stage != self._stage and stage not in (SYNTHESIS_STAGE, FACTOR_STAGE)
         name = stage if stage != NETWORK_STAGE else f"{stage}, {_kind(said)}"
         if first:
@@ -164,7 +165,7 @@ def measured(resolution: int, side: int, seed: int, folder: Path) -> dict[str, A
 
 
 def drawn(pictures: int, resolution: int, side: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Draw some pictures as a discovery does and return what that cost, and what all of them by default would."""
+    """Synthesize some samples as a discovery does; return what they cost, and what the default number would cost."""
     file = folder / "random.safetensors"
     random_generator(resolution, seed, file)
     generator = load_generator(file)
@@ -184,7 +185,7 @@ def drawn(pictures: int, resolution: int, side: int, seed: int, folder: Path) ->
 
 
 def defaults(generator: Generator, per: Mapping[str, float], between: float) -> dict[str, Any]:
-    """Return hours of one core by stage, and pictures drawn, for the settings that `discover` has by itself."""
+    """Return hours of one core by stage, and the number of samples, for the default config of `discover`."""
     usual = DiscoveryConfig()
     steps, distil = usual.schedule.steps, usual.schedule.distil_steps
     anew = usual.schedule.count_neutralized_images(generator)

@@ -47,14 +47,14 @@ UNSUP3D = {"scale_invariant_depth_error": 0.00793, "mean_angle_deviation": 16.5}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=6000)
+    parser.add_argument("--draws", type=int, default=6000, help="scenes to train on")
     parser.add_argument("--linear-steps", type=int, default=1500)
     parser.add_argument("--reader-steps", type=int, default=400)
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--minutes", type=float, help="of the network's training in this call; no limit by default")
-    parser.add_argument("--judged", type=int, default=1000, help="new scenes")
+    parser.add_argument("--judged", type=int, default=1000, help="held-out scenes to evaluate on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=Path("work/reconstruction"))
     parser.add_argument("--out", type=Path, help="another place for the result")

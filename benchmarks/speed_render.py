@@ -1,9 +1,9 @@
 """How fast faces are rendered, forward and backward, beside a rasterizer that keeps every triangle in the graph.
 
 Both render the depth of the same scenes in their true views at 64 pixels, in turns within one run; the rest of a
-rendering (light, inverse warp, colour) and drawing the scenes themselves are timed as well. The alternative tries each
-triangle at 3 x 3 pixels and lets autograd go through all of it. Beside images a second stand images for each second of
-processor time, all threads together: with one thread they say what a machine with nothing else to do would reach. Run
+rendering (light, inverse warp, colour) and the synthesis of the scenes are timed as well. The alternative tries each
+triangle at 3 x 3 pixels and lets autograd go through all of it. Beside images per second stand images per second
+of processor time, all threads together: with one thread, the speed of an otherwise idle machine. Run
 it from the root of the repository: `python benchmarks/speed_render.py`. The result goes to
 benchmarks/results/render.json.
 """
@@ -71,7 +71,7 @@ def both_ways(draw: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], None
 
 
 def rate(call: Callable[[], Any], batch: int, seconds: float) -> tuple[float, float]:
-    """Return images a second over about `seconds`, and images for each second of processor time."""
+    """Return images per second over about `seconds`, and images per second of processor time."""
     done, start, used = 0, time.perf_counter(), time.process_time()
     while True:
         call()
@@ -82,7 +82,7 @@ def rate(call: Callable[[], Any], batch: int, seconds: float) -> tuple[float, fl
 
 
 def measure(options: argparse.Namespace, batch: int) -> dict[str, Any]:
-    """Return the median images a second of each call, in turns, and the ratio to the alternative."""
+    """Return the median images per second of each call, in turns, and the ratio to the alternative."""
     scenes = Scenes(SIDE)
     w = torch.from_numpy(np.stack([sample_z(scenes.z_dim, (options.seed, k)) for k in range(batch)]))
     truth = scenes.truth(w)

@@ -9,7 +9,8 @@ yaw, uniform within ±30 degrees and at ±45, by one straight step and by the cl
 network and by the regressor, and how far every other semantic of view and light moves in its own standard deviations.
 Held are the other measured semantics (pitch, roll, light), or none, or all of view and light with shift, distance and
 the two strengths of the light; "as in balance" also holds the atoms softly. Latents stay as near to the mean as 99.9%
-of samples. Writes benchmarks/results/yaw.json.
+of samples. Writes benchmarks/results/yaw.json. The option --judge and the keys with `judge`, `draws` and `asks` are
+those of the first record: they stand for the pose regressor, the samples, and the requested values.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ STREAM = 0x5A  # of the samples; no discovery uses it
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--directions", type=Path, required=True)
-    parser.add_argument("--judge", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=3000)
-    parser.add_argument("--asks", type=int, default=240)
+    parser.add_argument("--judge", type=Path, required=True, help="weights of the pose regressor")
+    parser.add_argument("--draws", type=int, default=3000, help="number of samples")
+    parser.add_argument("--asks", type=int, default=240, help="number of requested values of yaw")
     parser.add_argument("--keep", type=float, default=0.25, help="tolerance of held semantics, in standard deviations")
     parser.add_argument("--corrections", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
