@@ -1,4 +1,4 @@
-"""`faceaug balance`: make the faces that a plan asks for."""
+"""`faceaug balance`: synthesize the faces of a plan."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _SETTINGS = tuple(name for name in RunConfig.model_fields if name not in {*SHARE
 @output_options
 @click.pass_context
 def balance(context: click.Context, /, **options: Any) -> int:
-    """Make faces for the cells of a data set that have too few, check each, and write them to a folder.
+    """Synthesize faces for the cells of a data set that have too few, check each, and write them.
 
     Every planned face ends as accepted or as short; a cell that cannot be filled says why. An interrupted run is
     continued by the same command with --resume.
@@ -109,11 +109,11 @@ def _check_plan_options(context: click.Context, options: dict[str, Any]) -> None
         require_by(options)
         options["plan_file"] = None
     elif typed:
-        raise click.UsageError(f"--plan says already what to make; leave out {', '.join(typed)}, or leave out --plan")
+        raise click.UsageError(f"--plan says what to synthesize; leave out {', '.join(typed)}, or leave out --plan")
 
 
 def _check_engine(config: RunConfig) -> None:
-    """Refuse an engine that there is not, and settings that it does not use, before anything is read."""
+    """Refuse an unknown engine, and settings that the engine does not use, before anything is read."""
     from faceaug.synthesis.engines.registry import engine_specs
 
     engine_specs(config)
@@ -137,11 +137,11 @@ def _check_counts(dataset: FaceDataset, plan: Plan, path: Path) -> None:
 
     codes = cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in plan.axes], plan.axes)
     counts = np.bincount(codes[codes >= 0], minlength=len(plan.cells))
-    for cell, found in zip(plan.cells, counts.tolist(), strict=True):
-        if cell.real != found:
+    for cell, counted in zip(plan.cells, counts.tolist(), strict=True):
+        if cell.real != counted:
             raise PlanError(
                 f"{path} was made for another data set or split: it counts {cell.real:,} faces in "
-                f"({describe(cell.levels)}), but {dataset.name} has {found:,}; plan again"
+                f"({describe(cell.levels)}), but {dataset.name} has {counted:,}; plan again"
             )
 
 

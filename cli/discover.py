@@ -88,7 +88,7 @@ _SHOWN = ("yaw", "pitch", "roll", "light_x", "light_y")  # whose R² the summary
     "--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1 ..."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only what was asked for.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only the result.")
 @click.pass_context
 def discover(context: click.Context, /, **options: Any) -> None:
     """Find the directions of a generator with no labels: view, light, and localized parts of the face.

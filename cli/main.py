@@ -25,7 +25,7 @@ _FAILURE_STATUS, _USAGE_STATUS = 1, 2
 _COMMANDS = {
     "analyze": (".analyze", "Count faces in cells; measure the imbalance."),
     "plan": (".plan", "Decide how many faces to synthesize in each cell."),
-    "balance": (".balance", "Make the faces, check each, write them."),
+    "balance": (".balance", "Synthesize the faces, check each, write them."),
     "verify": (".verify", "Read an output folder completely; report damage."),
     "export": (".export", "Write the faces as image files."),
     "measure": (".measure", "Measure pose and light on photographs, without labels."),

@@ -28,7 +28,7 @@ from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import RunRequest, check_request
 from faceaug.utils.images import DEFAULT_QUALITY, encode
 
-ATTEMPTS_PER_SAMPLE = 7.0  # seen on real photographs with the default thresholds; cells differ a great deal
+ATTEMPTS_PER_SAMPLE = 7.0  # observed on real photographs with the default thresholds; cells differ a great deal
 FROM_REAL_ATTEMPTS = 5.0  # of edits that begin with real faces
 RERENDER_ATTEMPTS = 2.0
 READS_PER_ATTEMPT = 5.0  # images synthesized and read until an edit is done

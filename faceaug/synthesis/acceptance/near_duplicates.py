@@ -1,4 +1,4 @@
-"""Near-copies: a perceptual hash of each picture, and a memory of those that were accepted or are real."""
+"""Near-copies: a perceptual hash of each image, and an index of those that were accepted or are real."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from faceaug.appearance.scene import luminance
 
 SIDE, LOW = 32, 8
-"""Pictures are hashed at 32 px by the 8x8 lowest frequencies of their cosine transform (the usual perceptual hash)."""
+"""Images are hashed at 32 px by the 8x8 lowest frequencies of their cosine transform (the usual perceptual hash)."""
 
 
 def _cosines() -> Tensor:
@@ -20,7 +20,7 @@ def _cosines() -> Tensor:
 
 
 def hashes(images: Tensor) -> NDArray[np.uint64]:
-    """Return the 64-bit perceptual hash [N] of pictures [N, 3, R, R]: which low frequencies exceed their median."""
+    """Return the 64-bit perceptual hash [N] of images [N, 3, R, R]: which low frequencies exceed their median."""
     if not len(images):
         return np.empty(0, np.uint64)
     small = F.interpolate(
@@ -50,9 +50,9 @@ class DuplicateIndex:
         self._within = within
 
     def near(self, value: np.uint64, but: np.uint64 | None = None) -> bool:
-        """Return whether something known differs in at most the stated number of bits.
+        """Return whether a hash of the index differs in at most the stated number of bits.
 
-        Real faces with the hash `but`, such as the photograph that a picture was made of, do not count.
+        Real faces with the hash `but`, such as the photograph from which a sample was synthesized, do not count.
         """
         known = self._known[: self._count]
         if but is not None:
@@ -60,7 +60,7 @@ class DuplicateIndex:
         return bool(len(known)) and int(differing_bits(value, known).min()) <= self._within
 
     def add(self, value: np.uint64) -> None:
-        """Remember a hash."""
+        """Add a hash."""
         if self._count == len(self._known):
             self._known = np.concatenate([self._known, np.zeros(max(1024, self._count), np.uint64)])
         self._known[self._count] = value

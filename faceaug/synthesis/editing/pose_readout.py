@@ -1,4 +1,4 @@
-"""View and light read off generated images while they are edited, by the network of a directions file.
+"""View and light read from generated images while they are edited, by the network of a directions file.
 
 The network reads its generator's faces in their own framing. Where columns of the data set were measured by the same
 network, finished samples are measured again as photographs are, and edits work in the terms of those measurements.
@@ -32,7 +32,7 @@ STEEPEST = 1.5  # slope between readings and measurements, either way; beyond it
 
 @dataclass(frozen=True, eq=False)
 class PoseLightReader:
-    """Reads view and light off generated images.
+    """Reads view and light from generated images.
 
     Attributes
     ----------
@@ -55,8 +55,8 @@ class PoseLightReader:
         """Read images [N, 3, R, R] in [-1, 1], in the generator's framing: float64 [N, 6]."""
         if not len(images):
             return np.empty((0, len(FACTOR_NAMES)))
-        found = np.concatenate([estimate_values(self.network, part) for part in torch.split(images, READ_BATCH)])
-        return np.asarray(self.offset + self.slope * found, np.float64)
+        estimates = np.concatenate([estimate_values(self.network, batch) for batch in torch.split(images, READ_BATCH)])
+        return np.asarray(self.offset + self.slope * estimates, np.float64)
 
     def in_terms_of(self, read: Floats, measured: Floats) -> PoseLightReader:
         """Return this reader in the terms of measurements [N, 6] (NaN for none) of images that it reads as [N, 6].
@@ -124,8 +124,8 @@ class LearnedDirections:
         values = [np.empty((0, len(FACTOR_NAMES)))]
         for start in range(0, len(pictures), READ_BATCH):
             laid = lay_on_canvases(pictures[start : start + READ_BATCH])
-            found = self.instrument.read(*laid, aligned=self.aligned)
-            values.append(found.values[:, : len(FACTOR_NAMES)])
+            measurements = self.instrument.read(*laid, aligned=self.aligned)
+            values.append(measurements.values[:, : len(FACTOR_NAMES)])
         return np.concatenate(values)
 
 

@@ -1,1 +1,1 @@
-"""Engines: what makes candidates for the cells of a plan."""
+"""Engines: they propose candidates for the cells of a plan."""

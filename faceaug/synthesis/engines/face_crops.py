@@ -33,7 +33,7 @@ class FaceCrops:
     Attributes
     ----------
     images : Tensor [N, 3, 64, 64] in [-1, 1]
-        Framed as a run shows its generator's pictures; grey where `refused` says why there is nothing.
+        Framed as a run frames generated images; grey where `refused` says why there is nothing.
     sha256 : tuple of 32 bytes, length N
     refused : tuple of str, length N
         Why a photograph cannot be used, or an empty text.
@@ -55,7 +55,7 @@ class FaceCropper:
     ----------
     dataset : FaceDataset
     framing : Framing
-        The window of the generator's pictures that a run shows.
+        The window of generated images that gives the framing of the data set.
     aspect : float
         Proportions of the photographs.
     instrument : FaceEstimator, optional

@@ -32,7 +32,7 @@ ENCODER_FILE, INVERSION_FILE = "encoder.safetensors", "inversion.json"
 MOST_TURNED = dict(yaw=20.0, light_x=30.0)
 """View and light that faces take from other photographs where their cell requests labels alone, and the most degrees by
 which they change."""
-SURVEYED_PHOTOGRAPHS = 384  # that tell how different people look, and what views and lights are common
+SURVEYED_PHOTOGRAPHS = 384  # on which the difference between people and common views and lights are measured
 EVALUATED = 24  # photographs, and generated faces, on which the error of an inversion is measured
 ERROR_QUANTILES = (0.1, 0.5, 0.9)
 _EVALUATION_SEEDS = 2**26  # first number of the latents that are inverted; the survey and the encoder use others

@@ -70,7 +70,7 @@ UNLIKE = "inversion close enough"
 UNMOVED = "turned or relit"
 """The reason of those of which no edit came nearer to the request than the generated picture of the photograph."""
 UNREAD = "label found in the photograph"
-"""The reason of those in which the held-out classifier finds their own label less surely than by chance."""
+"""The reason of those in which the held-out classifier finds their own label with less than chance probability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class InvertedSource:
     refused : str
         Why no edit begins with it, or an empty text.
     guidance, held_out : float64 [S]
-        What the guidance classifier and the held-out classifier read off the photograph.
+        What the guidance classifier and the held-out classifier read from the photograph.
     """
 
     w: NDArray[np.float32]
@@ -235,19 +235,19 @@ class InversionEngine(LatentEditBase):
         crops = self._cropper.take(new)
         usable = [k for k, reason in enumerate(crops.refused) if not reason]
         place = {k: at for at, k in enumerate(usable)}
-        found = self._inverter(crops.images[usable])
+        inversions = self._inverter(crops.images[usable])
         guidance, held_out = self._read(crops.images)
         for k, row in enumerate(new):
             if crops.refused[k]:
                 w, error, reason = np.zeros(self.source_generator.w_dim, np.float32), float("nan"), crops.refused[k]
             else:
-                w, error = found.w[place[k]], float(found.error[place[k]])
+                w, error = inversions.w[place[k]], float(inversions.error[place[k]])
                 reason = "" if error <= self.request.config.thresholds.inversion else UNLIKE
             self._inverted[row] = InvertedSource(w, error, crops.sha256[k], reason, guidance[k], held_out[k])
         return {row: self._inverted[row] for row in rows}
 
     def _read(self, photographs: Tensor) -> tuple[Floats, Floats]:
-        """Return what the classifiers read off photographs, each on its own: a batch changes the last bits."""
+        """Return what the classifiers read from photographs, each on its own: a batch changes the last bits."""
         models = self.editor.models
         guidance = models.reader.classifier or models.held_out
         if not len(photographs):
@@ -260,7 +260,7 @@ class InversionEngine(LatentEditBase):
     def _least(self, goals: Sequence[AttributeGoal], sources: Sequence[InvertedSource]) -> tuple[Floats, Floats]:
         """Return what must be read of the request [N, A], by the guidance classifier and by the held-out classifier.
 
-        Of labels no more than is read off the photograph: they are known, and no classifier is right about every face.
+        Of labels no more than is read from the photograph: they are known, and no classifier is right about every face.
         """
         models, thresholds = self.editor.models, self.request.config.thresholds
         guidance = models.reader.classifier or models.held_out
@@ -332,7 +332,7 @@ class InversionEngine(LatentEditBase):
         return values
 
     def _labelled(self, candidate: Candidate, row: int, inverted: dict[int, InvertedSource]) -> Candidate:
-        """Give a candidate the labels of its photograph, and say which it is."""
+        """Give a candidate the labels of its photograph, and record which it is."""
         source, labels = inverted[row], self._labels.of(row)
         reached = {name: value for name, value in candidate.attr.items() if name not in self._labels.values}
         return replace(
@@ -354,5 +354,5 @@ class _Origins:
 
 
 def _moves(goal: AttributeGoal) -> bool:
-    """Tell whether an edit reaches a goal; the others are labels that it keeps."""
+    """Return whether an edit reaches a goal; the others are labels that it keeps."""
     return goal.task.kind != "classes" and goal.task.name in FACTOR_NAMES

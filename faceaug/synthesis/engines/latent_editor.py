@@ -60,9 +60,9 @@ from faceaug.utils.typing import Floats
 EDIT_BLOCK = 64
 """Attempts that are computed together, whatever the number of workers."""
 LOST = "held-out classifier agrees after harmonization"
-"""The reason of samples in which it no longer finds what is requested after the data set's blur, noise and codec."""
+"""The reason where the held-out classifier no longer finds what is requested after blur, noise and codec."""
 ELSEWHERE = "measured value in its bin"
-"""The reason of finished samples on which what measured the data set's images measures another value."""
+"""The reason of harmonized samples whose value, measured as on the data set's images, is outside its bin."""
 REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
 SEARCH_CORRECTIONS = 2  # corrections of an edit while parents are searched
 
@@ -105,7 +105,7 @@ class EditedBlock:
 
 @dataclass(frozen=True)
 class HarmonizedSample:
-    """A harmonized picture, how it was harmonized, and what was read off it.
+    """A harmonized image, its parameters, and what is measured on it.
 
     Attributes
     ----------
@@ -253,7 +253,7 @@ class LatentEditor:
         )
 
     def assess(self, block: EditedBlock) -> BlockResult:
-        """Ask the gates about edited latents, harmonize those that pass, and let the held-out classifier look again."""
+        """Apply the gates, harmonize the samples that pass, and check these with the held-out classifier again."""
         models, goals, edited = self.models, block.goals, block.edited
         viewed = models.reader.view(edited.images)
         read, features = models.held_out.read(viewed)

@@ -66,7 +66,7 @@ def check_axes(axes: Sequence[Axis], engine: str) -> None:
 
 
 def is_rendered(axis: Axis) -> bool:
-    """Tell whether an axis has bins of view or light, which re-rendering can reach."""
+    """Return whether an axis has bins of view or light, which re-rendering can reach."""
     return axis.name in FACTOR_NAMES and axis.edges is not None
 
 
