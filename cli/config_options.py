@@ -1,4 +1,4 @@
-"""Command-line options made from the fields of `RunConfig`, so that a setting is written in one place."""
+"""Command-line options that are derived from the fields of `RunConfig`, so that a setting is written in one place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config_option(name: str) -> Callable[[Any], Any]:
     if field.annotation is bool:
         shown_default = f"--{flag}" if field.default else f"--no-{flag}"
         return click.option(
-            f"--{flag}/--no-{flag}", name, default=None, help=f"{description}  [default: {shown_default}]"
+            f"--{flag}/--no-{flag}", name, default=field.default, help=f"{description}  [default: {shown_default}]"
         )
     kind, metavar = _type_of(name, field)
     if field.default not in (None, ()):
@@ -57,7 +57,7 @@ threshold_option = click.option(
     THRESHOLD_OPTION,
     metavar="NAME=VALUE",
     multiple=True,
-    help=f"What a gate refuses: {', '.join(AcceptanceThresholds.model_fields)}. May be repeated; "
+    help=f"A threshold of the gates: {', '.join(AcceptanceThresholds.model_fields)}. May be repeated; "
     "docs/configuration.md explains each.",
 )
 
@@ -113,7 +113,9 @@ def _threshold(text: str) -> tuple[str, float]:
     if name not in AcceptanceThresholds.model_fields:
         known = list(AcceptanceThresholds.model_fields)
         raise UsageError(f"there is no threshold {shown(name)}: {nearest(name, known)}")
+    whole = AcceptanceThresholds.model_fields[name].annotation is int
     try:
-        return name, float(value)
+        return name, int(value) if whole else float(value)
     except ValueError as error:
-        raise UsageError(f"the threshold {name} is {shown(value)}; it must be a number") from error
+        kind = "a whole number" if whole else "a number"
+        raise UsageError(f"the threshold {name} is {shown(value)}; it must be {kind}") from error

@@ -49,7 +49,7 @@ def _optional(model: type[pydantic.BaseModel], name: str) -> Any:
     """Return a field of a configuration as a key that may be left out."""
     field = model.model_fields[name]
     annotation: Any = _IN_FILES.get(name, field.annotation)
-    bounded = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+    bounded = Annotated[(annotation, *field.metadata)] if field.metadata and name not in _IN_FILES else annotation
     return bounded | None, pydantic.Field(default=None, description=field.description)
 
 
@@ -103,12 +103,12 @@ DatasetSection = pydantic.create_model(
     "DatasetSection", __base__=_Data, __doc__=_Data.__doc__, **_settings_in("dataset")
 )
 GeneratorSection = pydantic.create_model(
-    "GeneratorSection", __base__=_Section, __doc__="What generates faces.", **_settings_in("generator")
+    "GeneratorSection", __base__=_Section, __doc__="The generator and how it is sampled.", **_settings_in("generator")
 )
 ThresholdsSection = pydantic.create_model(
     "ThresholdsSection",
     __base__=_Section,
-    __doc__="What the gates refuse.",
+    __doc__="Thresholds of the gates.",
     **{name: _optional(AcceptanceThresholds, name) for name in AcceptanceThresholds.model_fields},
 )
 RunSection = pydantic.create_model("RunSection", __base__=_Run, __doc__=_Run.__doc__, **_settings_in("run"))
@@ -190,7 +190,7 @@ def parse(content: Any, what: str) -> Recipe:
         content = {}
     if not isinstance(content, dict):
         raise UsageError(f"{what} must be a mapping of sections ({', '.join(_sections())}), but is {_kind(content)}")
-    if content.get("version") == 1:
+    if content.get("version") in (1, "1") or {"gates", "target"} & content.keys():  # sections of version 1
         raise UsageError(
             f"{what} is of version 1, and this faceaug reads version 2: some keys have other names now, listed in "
             "docs/configuration.md; rename them and set version: 2"

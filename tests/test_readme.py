@@ -14,6 +14,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+@pytest.mark.slow
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     from faceaug.classifiers.config import ClassifierConfig
     from faceaug.errors import GeneratorError
@@ -27,6 +28,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     for name, steps in (("for_size", 80), ("for_face_quality", 20)):
         quick = classmethod(lambda cls, n, device="cpu", steps=steps: cls(steps=steps, device=device))
         monkeypatch.setattr(ClassifierConfig, name, quick)
+    monkeypatch.setattr("faceaug.synthesis.engines.latent_editor.GENERATIONS", 1)
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)

@@ -29,7 +29,7 @@ from faceaug.utils.threads import StageProgress
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run gave.
+    """The result of a run.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class RunResult:
 
     @property
     def short(self) -> int:
-        """Planned samples that could not be made."""
+        """Planned samples that are missing."""
         return self.manifest.totals.short
 
 
@@ -68,7 +68,7 @@ def balance(
     progress: StageProgress | None = None,
     created_by: CreatedBy | None = None,
 ) -> RunResult:
-    """Make the samples of a plan and write them to a folder (docs/formats.md).
+    """Synthesize the samples of a plan and write them to a folder (docs/formats.md).
 
     Parameters
     ----------
@@ -117,7 +117,9 @@ def balance(
             request, engine, images, output, created_by or CreatedBy(faceaug=__version__, command="faceaug.balance")
         )
         if not plan.total:
-            return RunResult(output.finish(measured={"seconds": dict(clock.seconds)}), clock.seconds)
+            manifest = output.finish(measured={"seconds": dict(clock.seconds)})
+            write_report(request, out, progress)
+            return RunResult(manifest, clock.seconds)
         preparation = prepare_engine(engine, images, output, progress)
         clock.lap("learning")
         executor = LocalExecutor(engine, request.config.worker_threads)

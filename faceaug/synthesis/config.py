@@ -6,15 +6,15 @@ docs/configuration.md are made from these two models.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import ConfigDict, Field
 
 from faceaug.errors import UsageError
-from faceaug.utils.text import one_line, shown
+from faceaug.utils.text import nearest, one_line, shown
+from faceaug.utils.threads import worker_count
 
 if TYPE_CHECKING:
     from faceaug.generators.base import Generator
@@ -33,7 +33,8 @@ Section = Literal["dataset", "generator", "run", "output"]
 class ConfigModel(pydantic.BaseModel):
     """A frozen, strictly checked model whose errors are one sentence of faceaug's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    _what: ClassVar[str] = "setting"
 
     def __init__(self, **values: Any) -> None:
         """Check the values.
@@ -46,17 +47,29 @@ class ConfigModel(pydantic.BaseModel):
         try:
             super().__init__(**values)
         except pydantic.ValidationError as error:
-            raise UsageError(_sentence(error.errors(include_url=False)[0])) from error
+            raise UsageError(self._sentence(error.errors(include_url=False)[0])) from error
+
+    @classmethod
+    def _sentence(cls, error: Any) -> str:
+        """Return what pydantic found wrong as one sentence."""
+        name = one_line(error["loc"][0]) if error["loc"] else "the configuration"
+        if error["type"] == "extra_forbidden":
+            return f"there is no {cls._what} {name}: {nearest(name, cls.model_fields)}"
+        problem = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        prefix = "" if cls._what == "setting" else f"the {cls._what} "
+        return f"{prefix}{name} is {shown(error['input'])}; it must be {problem}"
 
 
 class AcceptanceThresholds(ConfigModel):
-    """What the gates refuse. A candidate must pass all of them; see `faceaug.synthesis.acceptance.gates`.
+    """Thresholds of the gates. A candidate must pass all of them; see `faceaug.synthesis.acceptance.gates`.
 
     Examples
     --------
     >>> AcceptanceThresholds(held_out=0.7).held_out
     0.7
     """
+
+    _what: ClassVar[str] = "threshold"
 
     confidence: Share = Field(
         default=0.75,
@@ -134,20 +147,22 @@ class RunConfig(ConfigModel):
     reconstruction: EstimatorInput = _setting(
         None,
         "dataset",
-        "What measures view and light where they are not labelled: a file of faceaug discover. Default: what comes "
-        "with faceaug.",
+        "The estimator of view and light where they are not labelled: a file of faceaug discover. Default: the "
+        "shipped one.",
     )
     aligned: bool = _setting(
-        False, "dataset", "The images are framed as the generator frames faces, and are measured as they are."
+        False,
+        "dataset",
+        "The images already have the framing of the generator; faces are measured without a search for them.",
     )
     generator: GeneratorInput = _setting(
-        "embedded", "generator", "What generates faces: embedded, digiface, a plug-in's name, or a .safetensors file."
+        "embedded", "generator", "The generator: embedded, digiface, a plug-in's name, or a .safetensors file."
     )
     directions: str | Path | None = _setting(
         None,
         "generator",
-        "Directions that faceaug discover found in the generator: view and light are kept and steered by them. "
-        "Default: what comes with the generator.",
+        "Directions that faceaug discover found in the generator: view and light are kept and edited along them. "
+        "Default: the shipped directions of the generator.",
     )
     truncation_psi: float = _setting(
         0.9, "generator", "1 takes generated latents as they are, less pulls them towards the mean face.", gt=0, le=1
@@ -155,15 +170,17 @@ class RunConfig(ConfigModel):
     engine: str = _setting(
         "generator",
         "run",
-        "What makes samples: generator (edits generated faces), rerender (turns and relights the data set's own "
-        "faces, for bins of view and light), both (rerender first, then generator), or a plug-in's name.",
+        "The engine that synthesizes samples: generator (edits generated faces), rerender (turns and relights the data "
+        "set's own faces, for bins of view and light), both (rerender first, then generator), or a plug-in's name.",
     )
     from_real: bool = _setting(
         False,
         "run",
         "Begin edits of the generator with inverted real faces of the cell's labels, which keep their labels.",
     )
-    keep: tuple[str, ...] = _setting((), "run", "Attributes, labelled or measured, that edits must leave unchanged.")
+    keep: tuple[str, ...] = _setting(
+        (), "run", "Attributes, labelled or measured, that edits must leave unchanged.", strict=False
+    )
     seed: int = _setting(
         0, "run", "Everything random comes from it: the same seed gives the same samples.", ge=0, lt=2**32
     )
@@ -171,7 +188,7 @@ class RunConfig(ConfigModel):
     workers: int | None = _setting(
         None,
         "run",
-        "Threads; they do not change the samples. Default: one for each processor, and one where the device is a GPU.",
+        "Threads on a CPU; they do not change the samples. Default: one for each processor. A GPU has one thread.",
         ge=1,
     )
     batch_size: int = _setting(64, "run", "Images computed together; it does not change the samples.", ge=1)
@@ -181,7 +198,7 @@ class RunConfig(ConfigModel):
     )
     corrections: int = _setting(5, "run", "Corrections of an edit after its first step.", ge=0)
     survey_samples: int = _setting(8192, "run", "Generated faces on which directions are fitted.", ge=256)
-    max_uses: int = _setting(3, "run", "Samples that one real face may take part in.", ge=1)
+    max_uses: int = _setting(3, "run", "The largest number of samples that one real face may take part in.", ge=1)
     harmonize: bool = _setting(
         True, "output", "Give samples the size, colour, sharpness, noise and codec quality of the data set's images."
     )
@@ -190,14 +207,14 @@ class RunConfig(ConfigModel):
     )
     layout: Literal["blob", "raw"] = _setting("blob", "output", "Encoded images in the shards, or plain pixels.")
     report: bool = _setting(True, "output", "Write report.html, a page to look at.")
-    thresholds: AcceptanceThresholds = Field(default=AcceptanceThresholds(), description="What the gates refuse.")
+    thresholds: AcceptanceThresholds = Field(default=AcceptanceThresholds(), description="Thresholds of the gates.")
 
     @property
     def worker_threads(self) -> int:
         """Number of threads that compute blocks."""
-        if self.device != "cpu":
+        if not self.device.startswith("cpu"):
             return 1  # a GPU has one queue; blocks still overlap with writing
-        return self.workers or os.cpu_count() or 1
+        return worker_count(self.workers)
 
     def changed(self, names: frozenset[str]) -> list[str]:
         """Return those of the settings `names` that differ from their default, in the order of the fields."""
@@ -220,11 +237,3 @@ def section_of(name: str) -> Section:
     section: Any = extra["section"]
     found: Section = section
     return found
-
-
-def _sentence(error: Any) -> str:
-    name = ".".join(one_line(part) for part in error["loc"]) or "the configuration"
-    if error["type"] == "extra_forbidden":
-        return f"there is no setting {name}"
-    problem = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{name} is {shown(error['input'])}; it must be {problem}"

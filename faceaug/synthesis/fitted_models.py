@@ -28,6 +28,7 @@ from faceaug.classifiers.face_quality import DISTORTED_TRUNCATION, INTACT_TRUNCA
 from faceaug.classifiers.training import tasks_of, train_classifiers
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import common_aspect
+from faceaug.errors import IntegrityError
 from faceaug.generators.base import Generator
 from faceaug.generators.sampling import latent_seeds, sample_latents, synthesize
 from faceaug.latents.algebra import covariance_given
@@ -136,12 +137,12 @@ class FittedModels:
     tasks : tuple of Task
         One for each axis, followed by those of attributes that are only kept.
     survey : LatentSurvey
-        What generated faces are like, with the directions.
+        Measured latents of generated faces, with the directions.
     reach : float
         Mahalanobis distance that the stated quantile of generated latents stays within.
     real : RealFaces
     harmonizer : Harmonizer or None
-        Gives accepted faces the size and look of the data set's images; None leaves them raw.
+        Gives accepted faces the size and image statistics of the data set; None leaves them raw.
     metrics : dict
         What was measured on the way, as JSON values.
     learned : LearnedDirections, optional
@@ -171,7 +172,7 @@ class FittedModels:
         return covariance_given(self.learned.bundle.directions, self.learned.bundle.atoms, ATOMS_STAY)
 
     def covariance(self, goals: Sequence[AttributeGoal]) -> Floats | None:
-        """Return the covariance of w by which edits of a cell are likely; None for that of generated latents.
+        """Return the covariance of w in whose metric edits of a cell are smallest; None for that of generated latents.
 
         Edits of view and light alone spare the atoms, too.
         """
@@ -191,7 +192,7 @@ def fit_models(inputs: FitInputs) -> FittedModels:
     DatasetError
         When an attribute cannot be learnt.
     GeneratorError
-        When generated faces cannot be read.
+        When generated faces cannot be measured.
     IntegrityError
         When a file that was written before is damaged.
     """
@@ -243,17 +244,21 @@ def _load(inputs: FitInputs) -> FittedModels:
     state = read_json(folder / STATE_FILE, "what the run has fitted")
     held_out, latents = Classifier.load(folder / HELD_OUT_FILE), LatentSurvey.load(folder)
     latents.directions.check_generator(inputs.generator.sha256)
-    framing = Framing.from_dict(state["framing"])
-    colour = ColourMatch(**{k: tuple(v) for k, v in state["colour"].items()}) if state["colour"] else None
-    reader = FaceReader(
-        _load_guidance(folder),
-        framing,
-        FaceEllipse(**state["ellipse"]),
-        Classifier.load(folder / FACE_QUALITY_FILE),
-        colour,
-        inputs.learned.pose_light.with_state(state["pose_light"]) if inputs.learned else None,
-    )
-    image_stats = ImageStatsSample.from_dict(state["image_stats"]) if state["image_stats"] else None
+    try:
+        framing = Framing.from_dict(state["framing"])
+        colour = ColourMatch(**{k: tuple(v) for k, v in state["colour"].items()}) if state["colour"] else None
+        reader = FaceReader(
+            _load_guidance(folder),
+            framing,
+            FaceEllipse(**state["ellipse"]),
+            Classifier.load(folder / FACE_QUALITY_FILE),
+            colour,
+            inputs.learned.pose_light.with_state(state["pose_light"]) if inputs.learned else None,
+        )
+        image_stats = ImageStatsSample.from_dict(state["image_stats"]) if state["image_stats"] else None
+        metrics = dict(state["metrics"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{folder / STATE_FILE} is damaged; start again in another folder") from error
     return FittedModels(
         reader=reader,
         held_out=held_out,
@@ -263,7 +268,7 @@ def _load(inputs: FitInputs) -> FittedModels:
         reach=float(np.quantile(latents.distance, inputs.config.thresholds.plausible)),
         real=_read_real_faces(inputs, held_out),
         harmonizer=Harmonizer(image_stats, aspect=framing.aspect, codec=inputs.codec) if image_stats else None,
-        metrics=state["metrics"],
+        metrics=metrics,
         learned=inputs.learned,
     )
 

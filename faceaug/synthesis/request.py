@@ -1,4 +1,4 @@
-"""What a run is asked to do, checked before anything is read or written."""
+"""The request of a run, checked before anything is read or written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from faceaug.analysis.axes import Axis, AxisSpec, build_axis
 from faceaug.classifiers.classifier import Task
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import DatasetError, UsageError
-from faceaug.measurement.estimator import FaceEstimator
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import RESERVED_NAMES
 from faceaug.synthesis.config import RunConfig
@@ -31,12 +30,15 @@ class RunRequest:
     config : RunConfig
     kept : tuple of Axis
         Attributes that edits must leave unchanged (`RunConfig.keep`).
+    resume : bool
+        Whether an interrupted run is continued.
     """
 
     dataset: FaceDataset
     plan: Plan
     config: RunConfig
     kept: tuple[Axis, ...]
+    resume: bool = False
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -55,17 +57,11 @@ def check_request(dataset: FaceDataset, plan: Plan, config: RunConfig, resume: b
     Raises
     ------
     UsageError, DatasetError
-        When an attribute to be kept is unknown or is planned for, a name has another meaning in outputs, or a run is
-        resumed with an estimator that has no hash.
+        When an attribute to be kept is unknown or is planned for, or a name has another meaning in outputs.
     """
-    if resume and isinstance(config.reconstruction, FaceEstimator) and not config.reconstruction.sha256:
-        raise UsageError(
-            "the estimator has no sha256, so it cannot be told whether it is the one with which the run began: give it "
-            "one, load it from a file with load_estimator, or run without resume in another folder"
-        )
     kept = tuple(_kept_axis(dataset, name) for name in _known(dataset, plan, config.keep))
     _check_names([axis.name for axis in (*plan.axes, *kept)])
-    return RunRequest(dataset, plan, config, kept)
+    return RunRequest(dataset, plan, config, kept, resume)
 
 
 def _known(dataset: FaceDataset, plan: Plan, keep: Sequence[str]) -> Sequence[str]:

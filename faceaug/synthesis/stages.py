@@ -16,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from faceaug.datasets.thumbnails import load_thumbnails
-from faceaug.errors import UsageError
+from faceaug.errors import FaceaugError, UsageError
 from faceaug.report.build import REPORT_PAGE, build_report
 from faceaug.shards.columns import BUILT_IN_ENGINES, Column, engine_column
 from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
@@ -24,6 +24,7 @@ from faceaug.shards.output_folder import OutputFolder
 from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
 from faceaug.synthesis.request import RunRequest
 from faceaug.utils.images import Codec, ImageInfo, Rgb
+from faceaug.utils.text import one_line
 from faceaug.utils.threads import StageProgress
 
 MODELS_FOLDER = "models"
@@ -86,7 +87,12 @@ def fingerprint(request: RunRequest, engine: Engine) -> str:
         "engine": engine.identity,
         "sample_stream": SAMPLE_STREAM,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    try:
+        text = json.dumps(parts, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        names = " and ".join(engine.names)
+        raise FaceaugError(f"the identity of the engine {names} must be of JSON values: {one_line(error)}") from error
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_images(request: RunRequest, progress: StageProgress) -> SourceImages:
@@ -116,11 +122,10 @@ def begin_output(
     """
     config = request.config
     sizes = {(info.height, info.width) for info in images.infos}
-    keeps_sizes = engine.generator is None or config.engine != "generator"
-    if config.layout == "raw" and (config.harmonize or keeps_sizes) and len(sizes) > 1:
+    if config.layout == "raw" and engine.takes_image_sizes and len(sizes) > 1:
         raise UsageError(
-            f"the images of {request.dataset.name} have {len(sizes)} different sizes, and --layout raw holds images of "
-            f"one size: use the layout blob{'' if keeps_sizes else ', or --no-harmonize'}"
+            f"the images of {request.dataset.name} have {len(sizes)} different sizes, samples take these sizes, and "
+            "--layout raw holds images of one size: use the layout blob"
         )
     if output.started:
         return
@@ -141,9 +146,17 @@ def prepare_engine(engine: Engine, images: SourceImages, output: OutputFolder, p
     """Let the engine learn what it needs, and note in the manifest what that was."""
     folder = output.path / MODELS_FOLDER
     folder.mkdir(exist_ok=True)
-    inputs = PreparationInputs(images.thumbnails, output.manifest.codec, folder, progress)
-    preparation = engine.prepare(inputs)
-    if not preparation.files:
+    codec = output.manifest.codec
+    stored_codec = codec if output.manifest.layout == "blob" else None
+    preparation = engine.prepare(PreparationInputs(images.thumbnails, codec, stored_codec, folder, progress))
+    for path in folder.glob(".*.tmp"):  # of a run that was killed while it wrote
+        path.unlink()
+    written = {path.name for path in folder.iterdir()}
+    if written != set(preparation.files):
+        unlisted = one_line(", ".join(sorted(written ^ set(preparation.files))))
+        name = " and ".join(engine.names)
+        raise FaceaugError(f"the engine {name} must list the files that it keeps in {folder}: {unlisted}")
+    if not written:
         folder.rmdir()
     output.describe(
         files=[f"{MODELS_FOLDER}/{name}" for name in preparation.files],
@@ -158,7 +171,7 @@ def write_results(
 ) -> Manifest:
     """Write the table of samples, the data card and the last manifest.
 
-    The manifest states the seconds that learning and synthesis took in all, also where the run was interrupted.
+    The manifest states the seconds of this call for reading, and those of all calls for fitting and synthesis.
     """
     metrics: dict[str, Any] = dict(preparation.metrics)
     seconds = {**stages, **metrics.get("seconds", {}), "synthesis": round(synthesis_seconds, 2)}
@@ -187,8 +200,7 @@ def single_threaded() -> Iterator[None]:
 
 def _columns(engine: Engine) -> tuple[Column, ...]:
     """Return an engine's columns, with that of the engines' names where others than the built-in ones take part."""
-    names = engine.name.split("+")
-    extra = () if set(names) <= set(BUILT_IN_ENGINES) else (engine_column(names),)
+    extra = () if set(engine.names) <= set(BUILT_IN_ENGINES) else (engine_column(engine.names),)
     return (*engine.columns, *extra)
 
 

@@ -153,7 +153,7 @@ def test_every_threshold_can_be_given(faceaug_cli, faces, tmp_path, calls, name)
         ("heldout=0.5", "there is no threshold 'heldout': did you mean 'held_out'?"),
         ("held_out=high", "the threshold held_out is 'high'; it must be a number"),
         ("held_out=1.5", "held_out is 1.5; it must be less than or equal to 1"),
-        ("duplicate_bits=1.5", "duplicate_bits is 1.5; it must be a valid integer"),
+        ("duplicate_bits=1.5", "the threshold duplicate_bits is '1.5'; it must be a whole number"),
         ("drift=nan", "drift is nan; it must be "),
     ],
 )

@@ -36,7 +36,7 @@ SAME = "two images to morph"
 class MorphEngine:
     """Morphs real images; an `Engine`."""
 
-    name, generator = "morph", None
+    names, generator, takes_image_sizes = ("morph",), None, True
 
     def __init__(self, request: RunRequest) -> None:
         self._request, self._labels = request, kept_labels(request.dataset, request.plan.axes)
@@ -66,7 +66,7 @@ class MorphEngine:
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         inputs.progress("hashing", 1, 1)
-        self._codec = inputs.codec if self._request.config.layout == "blob" else None
+        self._codec = inputs.stored_codec
         self._real = hashes(as_tensor(inputs.thumbnails))
         return Preparation(metrics={"seconds": {"hashing": 0.0}})
 
@@ -93,7 +93,7 @@ class MorphEngine:
                 Candidate(
                     attempt=attempt,
                     seed=seed_number(seed),
-                    engine=self.name,
+                    engine=self.names[0],
                     image=pixels,
                     quality=None,
                     harmonize={},
@@ -110,7 +110,7 @@ class MorphEngine:
         return BlockResult(tuple(candidates), refused, {})
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
-        for row in np.flatnonzero(reader.made_by(self.name)).tolist():
+        for row in np.flatnonzero(reader.made_by(self.names[0])).tolist():
             yield _hash(reader.image(row))
 
 
@@ -120,4 +120,4 @@ def _hash(pixels: NDArray[np.uint8]) -> np.uint64:
 
 def spec() -> EngineSpec:
     """Return the engine as an entry point names it."""
-    return EngineSpec("morph", MorphEngine, lambda config: frozenset({"generator", "survey_samples", "from_real"}))
+    return EngineSpec(MorphEngine, lambda config: frozenset({"generator", "survey_samples", "from_real"}))

@@ -109,7 +109,7 @@ def preparation_inputs(
     from faceaug.datasets.thumbnails import load_thumbnails
     from faceaug.synthesis.engines.base import PreparationInputs
 
-    return PreparationInputs(load_thumbnails(dataset, 64)[0], codec, folder, progress or (lambda *_: None))
+    return PreparationInputs(load_thumbnails(dataset, 64)[0], codec, codec, folder, progress or (lambda *_: None))
 
 
 def fit_toys(

@@ -35,7 +35,6 @@ SECTIONS = ("dataset", "plan", "generator", "thresholds", "run", "output")
         ({"output": {"layout": "zip"}}, "is wrong at output.layout: input should be 'blob' or 'raw', but found 'zip'"),
         ({"thresholds": {"held_out": 1.5}}, "is wrong at thresholds.held_out"),
         ({"version": 3}, "is wrong at version: input should be 2, but found 3"),
-        ({"gates": {}}, "has an unknown key gates; "),
         ({"generator": {"truncation_psi": 0}}, "is wrong at generator.truncation_psi"),
         ({"run": {"survey_samples": 100}}, "is wrong at run.survey_samples"),
         ({"run": {"max_uses": 2.5}}, "is wrong at run.max_uses"),

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_estimator import fake_estimator
 from quick_runs import small_plan
 
 from faceaug.errors import UsageError
@@ -44,10 +43,3 @@ def test_names_that_outputs_use_are_refused(toy_dataset, plan, name):
 def test_an_attribute_that_is_kept_twice_is_refused(toy_dataset, plan):
     with pytest.raises(UsageError, match="the attribute 'spot' is named twice"):
         check_request(toy_dataset, plan, RunConfig(keep=("spot", "spot")))
-
-
-def test_a_run_is_resumed_only_with_an_estimator_that_can_be_told_from_others(toy_dataset, plan):
-    nameless = RunConfig(reconstruction=fake_estimator())
-    assert check_request(toy_dataset, plan, nameless).config is nameless
-    with pytest.raises(UsageError, match="the estimator has no sha256"):
-        check_request(toy_dataset, plan, nameless, resume=True)

@@ -1,4 +1,4 @@
-"""The contract of engines: what makes candidates for the cells of a plan.
+"""The contract of engines, which propose candidates for the cells of a plan.
 
 An engine is created from a `RunRequest`, says what decides its samples and which columns they have, learns what it
 needs once (`prepare`), and then proposes candidates in blocks of attempts (`propose`). What a block holds depends on
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A real picture that a sample was made of: the SHA-256 of its file, and its perceptual hash."""
+    """A real image from which a sample was synthesized: the SHA-256 of its file, and its perceptual hash."""
 
     sha256: bytes
     hash: np.uint64
@@ -47,7 +47,7 @@ class Candidate:
     seed : int
         Its own seed.
     engine : str
-        The engine that made it.
+        The engine that synthesized it.
     image : uint8 [H, W, 3] or bytes
         Harmonized pixels, or the picture encoded as it is to be stored.
     quality : int or None
@@ -89,14 +89,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What a block of attempts gave.
+    """The result of a block of attempts.
 
     Attributes
     ----------
     candidates : tuple of Candidate
         In the order of attempts.
     refused : dict of int to str
-        By attempt, the gate that refused it.
+        By attempt, the gate that rejected it.
     nearest : dict of str to float
         By attribute, the highest probability of what is requested that the held-out classifier gave.
     """
@@ -106,7 +106,7 @@ class BlockResult:
     nearest: dict[str, float]
 
     def refusals(self, before: int | None = None) -> Counter[str]:
-        """Return the refusals by reason, of the attempts before `before` or of all."""
+        """Return the number of rejected attempts by reason, of those before `before` or of all."""
         return Counter(reason for attempt, reason in self.refused.items() if before is None or attempt < before)
 
 
@@ -119,7 +119,9 @@ class PreparationInputs:
     thumbnails : uint8 [N, 64, 64, 3]
         All images of the data set, squeezed into squares.
     codec : "jpeg", "png" or "webp"
-        In which the run's images are encoded.
+        In which the run's images are encoded, or would be where pixels are stored.
+    stored_codec : "jpeg", "png", "webp" or None
+        In which samples are stored; None where pixels are stored as they are.
     folder : Path
         Where models of the run are kept; what an interrupted run learnt is read from there.
     progress : callable (stage, done, total)
@@ -127,6 +129,7 @@ class PreparationInputs:
 
     thumbnails: Rgb
     codec: Codec
+    stored_codec: Codec | None
     folder: Path
     progress: StageProgress
 
@@ -152,11 +155,11 @@ class Preparation:
 
 
 class Engine(Protocol):
-    """Makes candidates for the cells of a plan."""
+    """Proposes candidates for the cells of a plan."""
 
     @property
-    def name(self) -> str:
-        """As the samples' column `engine` and ``--engine`` name it."""
+    def names(self) -> tuple[str, ...]:
+        """Names that the samples' column `engine` has for its samples; that of ``--engine``, but for a chain."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -167,15 +170,23 @@ class Engine(Protocol):
         """The generator whose samples are edited, if there is one."""
 
     @property
+    def takes_image_sizes(self) -> bool:
+        """Whether samples have the sizes of the data set's images, which may differ, rather than one size."""
+
+    @property
     def identity(self) -> Mapping[str, Any]:
-        """JSON values that decide its samples beside data set, plan and configuration, such as hashes of weights."""
+        """JSON values that decide its samples beside data set, plan and settings.
+
+        The hashes of all weights that take part are among them, also of those that the settings `generator`,
+        `directions` and `reconstruction` name: a run is resumed only with the same identity.
+        """
 
     @property
     def real_hashes(self) -> NDArray[np.uint64]:
         """Perceptual hashes [N] of the data set's images, of which samples must be no near-copies; once prepared."""
 
     def estimate(self) -> RunEstimate:
-        """Return the expected seconds and bytes of the run; asked before anything is prepared, or never."""
+        """Return the expected seconds and bytes of the run; called before anything is prepared, or never."""
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Learn what attempts need, or read what an interrupted run has learnt; called once, before all below."""
@@ -190,7 +201,7 @@ class Engine(Protocol):
         """Return the candidates of a block of attempts. Called from several threads at a time."""
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
-        """Yield the perceptual hashes of those samples of a shard that it made, as `propose` gave them."""
+        """Yield the perceptual hashes of its samples in a shard, as `propose` gave them."""
 
 
 def sample_seed(seed: int, cell: int, attempt: int) -> np.random.SeedSequence:

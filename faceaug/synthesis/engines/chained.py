@@ -30,8 +30,8 @@ class ChainedEngine:
         self._engines = tuple(engines)
 
     @property
-    def name(self) -> str:
-        return "+".join(engine.name for engine in self._engines)
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for engine in self._engines for name in engine.names)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -43,8 +43,12 @@ class ChainedEngine:
         return next((engine.generator for engine in self._engines if engine.generator), None)
 
     @property
+    def takes_image_sizes(self) -> bool:
+        return any(engine.takes_image_sizes for engine in self._engines)
+
+    @property
     def identity(self) -> Mapping[str, Any]:
-        return {engine.name: engine.identity for engine in self._engines}
+        return {" ".join(engine.names): engine.identity for engine in self._engines}
 
     @property
     def real_hashes(self) -> NDArray[np.uint64]:

@@ -120,7 +120,7 @@ class LatentEditBase:
         Directions found without labels in this generator.
     """
 
-    name = "generator"
+    names = ("generator",)
 
     def __init__(self, request: RunRequest, generator: Generator, learned: LearnedDirections | None) -> None:
         self.request, self.source_generator, self.learned = request, generator, learned
@@ -144,6 +144,10 @@ class LatentEditBase:
         return GeneratorRecord(name=found.name, sha256=found.sha256, licence=found.licence, origin=found.origin)
 
     @property
+    def takes_image_sizes(self) -> bool:
+        return self.request.config.harmonize
+
+    @property
     def identity(self) -> Mapping[str, Any]:
         learned, generator = self.learned, self.source_generator
         return {
@@ -165,8 +169,7 @@ class LatentEditBase:
         """Fit classifiers and directions, or read those of an interrupted run."""
         config = self.request.config
         models = fit_models(FitInputs.of(self.request, inputs, self.source_generator, self.learned))
-        stored = inputs.codec if config.layout == "blob" else None
-        self._editor = LatentEditor(self.source_generator, models, all_gates(), config, stored)
+        self._editor = LatentEditor(self.source_generator, models, all_gates(), config, inputs.stored_codec)
         files = files_in(inputs.folder, MODEL_FILES)
         classifiers = tuple(
             model_record(inputs.folder, name) for name in (GUIDANCE_FILE, HELD_OUT_FILE) if name in files
@@ -177,7 +180,7 @@ class LatentEditBase:
         """Yield hashes of a shard's edited faces as they were before harmonization, synthesized from their latents."""
         if "w" not in reader.keys:
             return
-        w = np.asarray(reader.column("w")[reader.made_by(self.name)])
+        w = np.asarray(reader.column("w")[reader.made_by(self.names[0])])
         for start in range(0, len(w), 256):
             part = w[start : start + 256]
             images = synthesize(self.source_generator, part, self.request.config.batch_size)

@@ -1,4 +1,4 @@
-"""Which engines there are: built in, chained, or of other packages; and which settings each of them uses.
+"""The engines: built in, chained, or of other packages; and the settings that each of them uses.
 
 Another package adds an engine through the entry point group ``faceaug.engines``: an `EngineSpec`, or a callable that
 returns one.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from faceaug.errors import FaceaugError, UsageError
 from faceaug.synthesis.config import RunConfig
-from faceaug.utils.text import nearest, shown
+from faceaug.utils.text import nearest, one_line, shown
 
 if TYPE_CHECKING:
     from faceaug.synthesis.engines.base import Engine
@@ -31,19 +31,16 @@ def _none(config: RunConfig) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """An engine by its name.
+    """How an engine is created, and what it does not use.
 
     Attributes
     ----------
-    name : str
-        As ``--engine`` and the samples' column `engine` name it.
     create : str or callable (RunRequest) -> Engine
-        What makes it; "module:function" for one that is imported when it is needed.
+        The function that creates it; "module:function" for one that is imported when it is needed.
     ignored : callable (RunConfig) -> frozenset of str
         The settings that it does not use; one that is given although no engine of the run uses it is an error.
     """
 
-    name: str
     create: str | Callable[[RunRequest], Engine]
     ignored: Callable[[RunConfig], frozenset[str]] = _none
 
@@ -58,12 +55,10 @@ class EngineSpec:
 
 BUILT_IN = {
     "generator": EngineSpec(
-        "generator",
         "faceaug.synthesis.engines.latent_edit:create_engine",
         lambda config: frozenset({"truncation_psi", "candidates"} if config.from_real else {"max_uses"}),
     ),
     "rerender": EngineSpec(
-        "rerender",
         "faceaug.synthesis.engines.rerender:create_engine",
         lambda config: _GENERATION | _EDITING | {"from_real"},
     ),
@@ -74,30 +69,29 @@ CHAINS = {"both": ("rerender", "generator")}
 
 def engine_names() -> list[str]:
     """Return the names that ``--engine`` may have."""
-    return [*BUILT_IN, *CHAINS, *sorted(_plugged_in())]
+    return [*BUILT_IN, *CHAINS, *sorted(_entry_points())]
 
 
-def engine_specs(config: RunConfig) -> list[EngineSpec]:
-    """Return the engines of a run in their order, once their settings are checked. Nothing is loaded.
+def engine_specs(config: RunConfig) -> dict[str, EngineSpec]:
+    """Return the engines of a run by their names, in their order, once their settings are checked.
 
     Raises
     ------
     UsageError
         When there is no such engine, or a setting was given that none of the engines uses.
+    FaceaugError
+        When the engine of another package cannot be loaded.
     """
-    known = {**BUILT_IN, **(_plugged_in() if config.engine not in (*BUILT_IN, *CHAINS) else {})}
-    names = CHAINS.get(config.engine, (config.engine,))
-    for name in names:
-        if name not in known:
-            raise UsageError(f"there is no engine {name!r}: {nearest(name, engine_names())}")
-    specs = [known[name] for name in names]
-    ignored = frozenset.intersection(*(spec.ignored(config) for spec in specs))
+    specs = {name: _spec(name) for name in CHAINS.get(config.engine, (config.engine,))}
+    ignored = frozenset.intersection(*(spec.ignored(config) for spec in specs.values()))
     for name in config.changed(ignored):
         with_real = config.from_real and name != "from_real"
+        in_chain = (
+            config.engine not in CHAINS and not with_real and any(config.engine in names for names in CHAINS.values())
+        )
         raise UsageError(
             f"{name} is {shown(getattr(config, name))}, which does nothing with the engine {config.engine}"
-            f"{' and from_real' if with_real else ''}: leave it out"
-            + ("" if config.engine in CHAINS or with_real else ", or use the engine both")
+            f"{' and from_real' if with_real else ''}: leave it out{', or use the engine both' if in_chain else ''}"
         )
     if len(specs) > 1 and config.layout == "raw" and not config.harmonize:
         raise UsageError(
@@ -108,28 +102,50 @@ def engine_specs(config: RunConfig) -> list[EngineSpec]:
 
 
 def create_engine(request: RunRequest) -> Engine:
-    """Return the engine that a request names; it is not prepared yet."""
-    specs = engine_specs(request.config)
-    if len(specs) == 1:
-        return specs[0](request)
+    """Return the engine that a request names; it is not prepared yet.
+
+    Raises
+    ------
+    UsageError
+        When there is no such engine, or it cannot do what is requested.
+    FaceaugError
+        When the engine of another package fails.
+    """
+    engines = [_create(name, spec, request) for name, spec in engine_specs(request.config).items()]
+    if len(engines) == 1:
+        return engines[0]
     from faceaug.synthesis.engines.chained import ChainedEngine
 
-    return ChainedEngine([spec(request) for spec in specs])
+    return ChainedEngine(engines)
 
 
-def _plugged_in() -> dict[str, EngineSpec]:
-    specs = {}
-    for point in entry_points(group=ENGINE_ENTRY_POINTS):
-        if point.name in (*BUILT_IN, *CHAINS):
-            raise UsageError(f"a plug-in brings an engine called {point.name!r}, which faceaug has; it must be renamed")
-        try:
-            loaded = point.load()
-            spec = loaded if isinstance(loaded, EngineSpec) else loaded()
-        except Exception as error:
-            raise FaceaugError(f"the engine {point.name!r} of a plug-in failed to load: {error}") from error
-        if not isinstance(spec, EngineSpec):
-            raise FaceaugError(
-                f"the engine {point.name!r} of a plug-in is a {type(spec).__name__}: it must be an EngineSpec"
-            )
-        specs[point.name] = spec
-    return specs
+def _create(name: str, spec: EngineSpec, request: RunRequest) -> Engine:
+    if name in BUILT_IN:
+        return spec(request)
+    from faceaug.synthesis.engines.plugin import PluginEngine
+
+    return PluginEngine(name, lambda: spec(request))
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENGINE_ENTRY_POINTS)}
+
+
+def _spec(name: str) -> EngineSpec:
+    """Return an engine by its name; of other packages only the one that is named is loaded."""
+    points = _entry_points()
+    twice = next((known for known in points if known in (*BUILT_IN, *CHAINS)), None)
+    if twice is not None:
+        raise UsageError(f"a plug-in brings an engine called {twice!r}, which faceaug has; it must be renamed")
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if name not in points:
+        raise UsageError(f"there is no engine {shown(name)}: {nearest(name, engine_names())}")
+    try:
+        loaded = points[name].load()
+        spec = loaded if isinstance(loaded, EngineSpec) else loaded()
+    except Exception as error:
+        raise FaceaugError(f"the engine {name!r} of a plug-in failed to load: {one_line(error)}") from error
+    if not isinstance(spec, EngineSpec):
+        raise FaceaugError(f"the engine {name!r} of a plug-in is a {type(spec).__name__}: it must be an EngineSpec")
+    return spec

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.datasets.thumbnails import common_aspect
-from faceaug.errors import FaceaugError
+from faceaug.errors import FaceaugError, UsageError
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvas, lay_on_canvases, stack_canvases
 from faceaug.measurement.estimator import FaceEstimator, Measurements
 from faceaug.measurement.measure import load_estimator
@@ -67,7 +67,7 @@ def create_engine(request: RunRequest) -> Engine:
     Raises
     ------
     UsageError
-        When the plan has no bins of view or light.
+        When the plan has no bins of view or light, or a run is resumed with an estimator that has no hash.
     IntegrityError
         When the estimator's file cannot be read.
     """
@@ -76,6 +76,11 @@ def create_engine(request: RunRequest) -> Engine:
     estimator = (
         given if isinstance(given, FaceEstimator) else load_estimator(given)
     )  # photographs stay on the processor
+    if request.resume and not estimator.sha256:
+        raise UsageError(
+            "the estimator has no sha256, so it cannot be told whether it is the one with which the run began: give it "
+            "one, load it from a file with load_estimator, or run without resume in another folder"
+        )
     return RerenderEngine(request, estimator)
 
 
@@ -141,8 +146,7 @@ class RerenderEngine:
         What measured the columns of the data set.
     """
 
-    name = "rerender"
-    generator = None
+    names, generator, takes_image_sizes = ("rerender",), None, True
 
     def __init__(self, request: RunRequest, estimator: FaceEstimator) -> None:
         dataset, axes, config = request.dataset, request.plan.axes, request.config
@@ -175,7 +179,7 @@ class RerenderEngine:
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Hash the data set's images."""
         self._aspect = common_aspect(self._dataset)
-        self._codec = inputs.codec if self._config.layout == "blob" else None
+        self._codec = inputs.stored_codec
         pieces = np.array_split(inputs.thumbnails, max(1, len(inputs.thumbnails) // 1024))
         self._real = np.concatenate([hashes(as_tensor(piece)) for piece in pieces])
         sha256 = self._estimator.sha256
@@ -207,7 +211,7 @@ class RerenderEngine:
         return BlockResult(candidates, refused | refusals, {})
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
-        rows = np.flatnonzero(reader.made_by(self.name)).tolist()
+        rows = np.flatnonzero(reader.made_by(self.names[0])).tolist()
         for start in range(0, len(rows), RERENDER_BLOCK):
             yield from self._hashes(reader.image_many(rows[start : start + RERENDER_BLOCK]))
 
@@ -241,7 +245,7 @@ class RerenderEngine:
         )
 
     def _attempt(self, cell: PlannedCell, attempts: _Attempts) -> tuple[tuple[Candidate, ...], dict[int, str]]:
-        """Return candidates, and why the other attempts are refused."""
+        """Return candidates, and why the other attempts are rejected."""
         as_in_table = self._measured_as_in_table(attempts)
         refused = {attempts.numbers[k]: OTHERWISE for k in np.flatnonzero(~as_in_table)}
         seeds = [
@@ -329,7 +333,7 @@ class RerenderEngine:
         return Candidate(
             attempt=attempts.numbers[k],
             seed=seed_number(seed),
-            engine=self.name,
+            engine=self.names[0],
             image=rerendered.image,
             quality=photograph.quality,
             harmonize={},

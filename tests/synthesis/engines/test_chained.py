@@ -22,7 +22,8 @@ class FixedEngine:
     """Gives a fixed number of blocks, and says which of its own each is."""
 
     def __init__(self, name: str, count: int, unreachable: str = "", generator: GeneratorRecord | None = None) -> None:
-        self.name, self.count, self.reason, self.generator = name, count, unreachable, generator
+        self.names, self.count, self.reason, self.generator = (name,), count, unreachable, generator
+        self.takes_image_sizes = generator is None
         self.real_hashes = np.array([len(name)], np.uint64)
         self.identity = {"weights": name}
         self.columns = (Column(group="attr", name="yaw", type="float64", meaning=name),)
@@ -47,10 +48,10 @@ class FixedEngine:
 
     def propose(self, cell, block):
         assert block < self.count
-        return self.name, block
+        return self.names[0], block
 
     def stored_hashes(self, reader):
-        yield from reader.hashes[self.name]
+        yield from reader.hashes[self.names[0]]
 
 
 def proposed(*engines) -> list:
@@ -82,7 +83,7 @@ def test_hashes_of_the_samples_of_all_engines_are_read_again():
 def test_what_decides_samples_is_what_decides_those_of_each():
     chain = ChainedEngine([FixedEngine("rerender", 1), FixedEngine("edit", 1, generator=RECORD)])
     assert chain.identity == {"rerender": {"weights": "rerender"}, "edit": {"weights": "edit"}}
-    assert (chain.name, chain.generator) == ("rerender+edit", RECORD)
+    assert (chain.names, chain.generator) == (("rerender", "edit"), RECORD)
     assert ChainedEngine([FixedEngine("rerender", 1)]).generator is None
     assert chain.columns[0].meaning == "edit"  # a generator's tells more than that a label is the photograph's
 

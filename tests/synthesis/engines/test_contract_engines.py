@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fakes import ToyFaces
 from finished_runs import columns
+from morph_engine import MorphEngine
 from nosy_faces import nosy_dataset, nosy_estimator
 from quick_runs import (
     LOOSE,
@@ -208,7 +210,7 @@ def test_samples_have_the_columns_that_it_states(case, blocks):
     assert complete_columns(case.engine.columns)  # they can be a run's columns
     assert {axis.name for axis in case.plan.axes} <= set(groups["attr"])
     for candidate in candidates_of(blocks):
-        assert candidate.engine in case.engine.name.split("+")
+        assert candidate.engine in case.engine.names
         assert {axis.name for axis in case.plan.axes} <= set(candidate.attr) <= set(groups["attr"])
         assert set(candidate.confidence) <= set(groups["attr"])
         assert set(candidate.semantic) <= set(groups["semantic"])
@@ -234,7 +236,7 @@ def test_hashes_of_stored_samples_are_those_of_the_candidates(case, blocks, tmp_
     samples = [
         sample for (index, block), result in blocks.items() for sample in accounting.take(cells[index], block, result)
     ]
-    names = case.engine.name.split("+")
+    names = case.engine.names
     stated = (*case.engine.columns, engine_column(names))
     path = tmp_path / "shards" / "00000.h5"
     path.parent.mkdir()
@@ -251,7 +253,7 @@ def test_a_run_is_whole_and_names_the_engine_of_each_sample(case, tmp_path):
     report = verify(tmp_path / "out")
     assert report.problems == ()
     assert report.complete
-    names = case.engine.name.split("+")
+    names = case.engine.names
     levels = tuple(dict.fromkeys((*BUILT_IN_ENGINES, *names)))
     codes = columns(tmp_path / "out")["engine"]
     assert {levels[code] for code in codes} <= set(names)
@@ -284,11 +286,69 @@ def test_an_engine_of_another_package_is_named_and_its_settings_are_checked(toy_
 def test_plug_ins_that_do_not_fit_are_refused(monkeypatch, point, message):
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
     with pytest.raises(FaceaugError, match=message):
-        registry.engine_specs(RunConfig(engine="morph"))
+        registry.engine_specs(RunConfig(engine=point.name))
+
+
+def test_a_broken_plug_in_does_not_stop_other_engines(monkeypatch):
+    point = EntryPoint("lost", "no_such_module:spec", "faceaug.engines")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    assert list(registry.engine_specs(RunConfig(engine="generator"))) == ["generator"]
+
+
+class Failing(MorphEngine):
+    """Keeps to the contract until `fails` is called."""
+
+    fails = ""
+
+    def prepare(self, inputs):
+        if self.fails == "prepare":
+            raise KeyError("weights")
+        if self.fails == "files":
+            (inputs.folder / "unlisted.bin").write_bytes(b"1")
+        return super().prepare(inputs)
+
+    def propose(self, cell, block):
+        if self.fails == "propose":
+            raise ZeroDivisionError("division by zero")
+        return super().propose(cell, block)
+
+    @property
+    def identity(self):
+        return {"weights": object()} if self.fails == "identity" else super().identity
+
+    @property
+    def names(self):
+        return ("another",) if self.fails == "names" else ("morph",)
+
+
+@pytest.mark.parametrize(
+    ("fails", "message"),
+    [
+        ("create", "the engine 'morph' failed: ValueError: no weights"),
+        ("prepare", "the engine 'morph' failed: KeyError: 'weights'"),
+        ("propose", "the engine 'morph' failed: ZeroDivisionError: division by zero"),
+        ("files", "the engine morph must list the files that it keeps in .*models: unlisted.bin"),
+        ("identity", "the identity of the engine morph must be of JSON values"),
+        ("names", "the engine 'morph' stores its samples as 'another'"),
+        ("members", "the engine 'morph' does not keep to .*Engine: it lacks .*propose"),
+    ],
+)
+def test_an_engine_of_another_package_that_fails_is_named(toy_dataset, tmp_path, monkeypatch, fails, message):
+    def create(request):
+        if fails == "create":
+            raise ValueError("no weights")
+        if fails == "members":
+            return type("Nothing", (), {})()
+        return type("Engine", (Failing,), {"fails": fails})(request)
+
+    point = SimpleNamespace(name="morph", load=lambda: EngineSpec(create))
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    with pytest.raises(FaceaugError, match=message):
+        balance(toy_dataset, tmp_path / "out", plan=small_plan(toy_dataset, "bar", 4), config=CONFIGS["morph"])
 
 
 def test_an_entry_point_may_be_a_spec_itself(monkeypatch):
-    spec = EngineSpec("plain", lambda request: None)
+    spec = EngineSpec(lambda request: None)
     monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("plain", "plain_engine:SPEC", group)])
     monkeypatch.setattr(EntryPoint, "load", lambda self: spec)
-    assert registry.engine_specs(RunConfig(engine="plain", survey_samples=300)) == [spec]
+    assert registry.engine_specs(RunConfig(engine="plain", survey_samples=300)) == {"plain": spec}
