@@ -17,6 +17,7 @@ change the result (docs/method.md, section 7).
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -47,6 +48,7 @@ _GAIN_RANGE = (0.7, 1.4)
 _SHOULDER = 80.0  # grey levels at each end in which the colour mapping is compressed instead of clipped
 _ASPECT_TOLERANCE = 0.02
 _SHARPNESS_TOLERANCE = 0.2
+_LOADING = threading.Lock()
 _STREAM = 0xF1A15  # separates these random numbers from others with the same seed
 _NOISE_SIGMAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, MAX_NOISE_SIGMA)
 
@@ -85,8 +87,14 @@ class Effects:
 
 
 @lru_cache(maxsize=1)
-def _effects() -> Effects:
+def _load_effects() -> Effects:
     return Effects()
+
+
+def _effects() -> Effects:
+    """Return the filters. One thread imports them: two that import the library at a time can wait for each other."""
+    with _LOADING:
+        return _load_effects()
 
 
 @dataclass(frozen=True)

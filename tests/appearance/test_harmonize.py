@@ -221,3 +221,23 @@ def test_weights_keep_an_unbalanced_dataset_from_brightening_everything() -> Non
     grey = np.full((4, 4, 3), 110, np.uint8)
     assert recoloured(naive, grey).mean() > 120
     assert recoloured(fair, grey).mean() == pytest.approx(110, abs=2)
+
+
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from faceaug.appearance.harmonize import _effects
+
+start = Barrier(8)
+def load(_):
+    start.wait()
+    return _effects()
+with ThreadPoolExecutor(8) as pool:
+    assert len({id(effects) for effects in pool.map(load, range(8))}) == 1
+"""
+
+
+@pytest.mark.slow
+def test_threads_that_harmonize_at_once_load_the_filters_once():
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
