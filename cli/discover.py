@@ -97,9 +97,9 @@ def discover(context: click.Context, /, **options: Any) -> None:
     long as it explains the generator's faces as before, and FILE holds the directions that it then finds. Use the file
     where those images are measured, turned or relit: --reconstruction FILE.
 
-    FILE also holds the network, which measures photographs. A discovery takes half an hour on two cores. An interrupted
-    run is continued by the same command with --resume; log.jsonl in the working folder shows the loss, and R² of yaw on
-    the latent, during the training.
+    FILE also holds the network, which measures photographs. A discovery takes long; most of its time goes into the
+    synthesis of samples and the training of the network. An interrupted run is continued by the same command with
+    --resume; log.jsonl in the working folder shows the loss, and R² of yaw on the latent, during the training.
 
     \b
     Example:

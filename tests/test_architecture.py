@@ -29,10 +29,24 @@ def _package(path: Path) -> str:
 
 
 def _imported(path: Path) -> Iterator[str]:
-    """Yield the packages of faceaug that a module imports, anywhere in it."""
+    """Yield the packages of faceaug that a module imports, anywhere in it and in whatever form."""
+    here = (*path.relative_to(ROOT).with_suffix("").parts,)
+    here = here if here[0] == "faceaug" else ("faceaug", *here)
     for node in ast.walk(TREES[path]):
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("faceaug."):
-            yield (node.module or "").split(".")[1]
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                [*here[: -node.level], *(node.module or "").split(".")]
+                if node.level
+                else (node.module or "").split(".")
+            )
+            names = [[part for part in (*base, alias.name) if part] for alias in node.names]
+        else:
+            continue
+        for parts in names:
+            if parts[0] == "faceaug" and len(parts) > 1:
+                yield parts[1]
 
 
 def test_every_package_is_in_the_document():

@@ -235,5 +235,5 @@ def section_of(name: str) -> Section:
     extra = RunConfig.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)
     section: Any = extra["section"]
-    found: Section = section
-    return found
+    name_of_section: Section = section
+    return name_of_section

@@ -159,7 +159,7 @@ class Engine(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that the samples' column `engine` has for its samples; that of ``--engine``, but for a chain."""
+        """Names of its samples in the column `engine`: that of ``--engine``, or those of the engines of a chain."""
 
     @property
     def columns(self) -> tuple[Column, ...]:

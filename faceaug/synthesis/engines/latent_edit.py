@@ -140,8 +140,8 @@ class LatentEditBase:
 
     @property
     def generator(self) -> GeneratorRecord:
-        found = self.source_generator
-        return GeneratorRecord(name=found.name, sha256=found.sha256, licence=found.licence, origin=found.origin)
+        source = self.source_generator
+        return GeneratorRecord(name=source.name, sha256=source.sha256, licence=source.licence, origin=source.origin)
 
     @property
     def takes_image_sizes(self) -> bool:

@@ -78,7 +78,7 @@ def create_engine(request: RunRequest) -> Engine:
     )  # photographs stay on the processor
     if request.resume and not estimator.sha256:
         raise UsageError(
-            "the estimator has no sha256, so it cannot be told whether it is the one with which the run began: give it "
+            "the estimator has no sha256, so faceaug cannot check that it is the one with which the run began: give it "
             "one, load it from a file with load_estimator, or run without resume in another folder"
         )
     return RerenderEngine(request, estimator)
