@@ -110,6 +110,7 @@ def _threshold(text: str) -> tuple[str, float]:
     name, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"--threshold {shown(text)} must be NAME=VALUE, as --threshold confidence=0.8")
+    name = name.replace("-", "_")
     if name not in AcceptanceThresholds.model_fields:
         known = list(AcceptanceThresholds.model_fields)
         raise UsageError(f"there is no threshold {shown(name)}: {nearest(name, known)}")
