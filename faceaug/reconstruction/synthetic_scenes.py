@@ -298,7 +298,9 @@ def _colour(base: tuple[float, ...], *changes: tuple[Tensor, float, float, float
     value = changes[0][0].new_tensor(base)
     for amount, *change in changes:
         value = value + amount[:, None] * amount.new_tensor(change)
-    return torch.sigmoid(value)
+    # Torch rounds the last elements of a tensor otherwise than those before, which it computes several at a time. Rows
+    # of three are always last, so a colour does not depend on its place in the batch.
+    return torch.stack([torch.sigmoid(row) for row in value]) if len(value) else value
 
 
 def _paint(places: list[_Row], colour: Tensor) -> list[_Row]:
