@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from faceaug._version import __version__
 from faceaug.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +35,7 @@ def environment(seed: int, packages: Sequence[str] = (), device: str = "cpu") ->
     dict
         command, seed, versions, machine, and its load average when asked (other work slows a measurement).
     """
-    versions = {"python": platform.python_version(), "faceaug": _own_version()}
+    versions = {"python": platform.python_version(), "faceaug": __version__}
     versions |= {package: importlib.metadata.version(package) for package in packages}
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     return {
@@ -77,11 +77,3 @@ def write_result(name: str, record: dict[str, Any], out: Path | None = None) -> 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("faceaug")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        found = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
-        return found.group(1) if found else "unknown"

@@ -7,7 +7,7 @@ Selection: a classifier of face quality is trained without labels, and only the 
 face quality is used. Samples never repeat, so nothing is augmented and overfitting is impossible. Run again with the
 same --work, it continues. Leaves generator.safetensors, kept.png and rejected.png (look at them first), samples.png,
 grids/, log.jsonl with the curve of the distance, and card.json, the metrics for the model card. Needs the packages of
-the extra `evaluate`. **It has run on a CPU with the preset tiny only, never on a GPU.**
+the extra `evaluate`. It has run to its end with the preset tiny on a CPU, and for 82 seconds with 64 on a GPU.
 """
 
 from __future__ import annotations

@@ -338,6 +338,18 @@ def large_generators(record: Record) -> str:
     return "\n".join([*table(head, rows, right=range(1, 5)), "", under])
 
 
+def on_gpu(record: Record) -> str:
+    """Return the speed of synthesis on a GPU (speed_gpu.py)."""
+    names = list(next(iter(record["networks"].values()))["variants"])
+    rows = []
+    for network, measured in record["networks"].items():
+        speeds = [measured["variants"][name] for name in names]
+        memory = f"{measured['used_bytes_per_image'] / 1e6:,.0f} MB"
+        rows.append([network, *(f"{speed['images_per_second']:,.0f}" for speed in speeds), memory])
+    head = ["network, images per second", *names, "memory per image"]
+    return "\n".join([*table(head, rows, right=range(1, len(head))), "", f"{record['machine']}; random weights."])
+
+
 def imported(record: Record) -> str:
     """Return how closely and how fast imported networks reproduce the official code (measured outside this repository).
 
@@ -375,6 +387,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "atoms": atoms,
     "explain": explained,
     "discovery_cost": large_generators,
+    "gpu": on_gpu,
     "parity": imported,
 }
 

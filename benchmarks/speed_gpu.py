@@ -5,7 +5,7 @@ its images are compared with those in float32. Memory is the peak above the weig
 
     python benchmarks/speed_gpu.py    # from the root of the repository; writes benchmarks/results/gpu.json
 
-There is no result yet, since no GPU was available. `--device cpu` tests the script.
+`--device cpu` tests the script.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from faceaug.generators.weights_file import Network, new_network
 from faceaug.utils.device import check_device
 
 Synthesis = Callable[[Tensor], Tensor]
+COMPILED = "bfloat16, compiled"
 
 
 def configurations(resolution: int, share: int) -> dict[str, StyleGAN2Config]:
@@ -57,7 +58,7 @@ def variants(network: Network, w: Tensor) -> dict[str, Callable[[], Synthesis]]:
     }
     if w.device.type == "cuda":
         setups |= {
-            "bfloat16, compiled": lambda: torch.compile(in_bfloat16),
+            COMPILED: lambda: torch.compile(in_bfloat16),
             "bfloat16, CUDA graph": lambda: record_graph(in_bfloat16, w),
         }
     return setups
@@ -111,19 +112,21 @@ def measure(config: StyleGAN2Config, device: torch.device, options: argparse.Nam
         network.synthesis(w, "const")
         used = torch.cuda.max_memory_allocated(device) - before
         result["used_bytes_per_image"] = round(used / planned)
-    result["variants"], working = accuracy(network, w)
+    result["variants"], working = accuracy(network, w, compiles=not options.no_compile)
     for name, figures in speed(working, w, options).items():
         result["variants"][name] |= figures
     return result
 
 
-def accuracy(network: Network, w: Tensor) -> tuple[dict[str, Any], dict[str, Synthesis]]:
+def accuracy(network: Network, w: Tensor, *, compiles: bool) -> tuple[dict[str, Any], dict[str, Synthesis]]:
     """Return differences from float32 by variant, in standard deviations, and the variants that work."""
     reference: Tensor = network.synthesis(w, "const")
     deviation = float(reference.std())
     figures: dict[str, Any] = {}
     working: dict[str, Synthesis] = {}
     for name, set_up in variants(network, w).items():
+        if not compiles and name == COMPILED:
+            continue
         try:
             synthesis = set_up()
             difference = (synthesis(w) - reference).abs()
@@ -159,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--networks", nargs="+", choices=list(configurations(64, 1)), help="instead of all")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes minutes")
     parser.add_argument("--narrower", type=int, default=1, help="divides the numbers of channels, to test the script")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=5, help="batches of one measurement")
@@ -169,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record: dict[str, Any] = {**environment(options.seed, ["torch"], str(device)), "networks": {}}
     for resolution in options.resolutions:
         for name, config in configurations(resolution, options.narrower).items():
+            if options.networks and name not in options.networks:
+                continue
             record["networks"][f"{name}, {resolution} px"] = measure(config, device, options)
     print(write_result("gpu", record, options.out))
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.generators.stylegan2_networks import EPSILON, FullyConnected, StyleGAN2Config, blur, leaky_relu
+from faceaug.generators.stylegan2_networks import EPSILON, FullyConnected, StyleGAN2Config, convolve_down, leaky_relu
 
 
 class DiscriminatorConvolution(nn.Module):
@@ -33,13 +33,8 @@ class DiscriminatorConvolution(nn.Module):
             self.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = (self.weight / math.sqrt(self.weight[0].numel())).to(x.dtype)
-        if self.down and self.size == 3:
-            x = F.conv2d(blur(x, 2), weight, stride=2)
-        elif self.down:
-            x = F.conv2d(blur(x, 1)[:, :, ::2, ::2], weight)
-        else:
-            x = F.conv2d(x, weight, padding=self.size // 2)
+        weight = self.weight / math.sqrt(self.weight[0].numel())
+        x = convolve_down(x, weight) if self.down else F.conv2d(x, weight.to(x.dtype), padding=self.size // 2)
         if self.bias is not None:
             x = leaky_relu(x + self.bias.to(x.dtype)[:, None, None])
         return x * self.gain

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from faceaug.errors import GeneratorError
-from faceaug.generators.stylegan2_networks import StyleGAN2Config, StyleGAN2Network, blur, reset_parameters, upsample
+from faceaug.generators.stylegan2_networks import (
+    StyleGAN2Config,
+    StyleGAN2Network,
+    blur,
+    blurred_kernel,
+    convolve_down,
+    convolve_up,
+    reset_parameters,
+    upsample,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,3 +162,35 @@ def test_random_weights_repeat_and_leave_the_global_generator_alone():
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not torch.equal(states[0]["synthesis.b4.const"], states[2]["synthesis.b4.const"])
     assert all(torch.isfinite(tensor).all() for tensor in states[0].values())
+
+
+@pytest.mark.parametrize(("size", "padding"), [(3, 2), (1, 1)])
+def test_blurred_kernels_convolve_as_blurred_images(size, padding):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 16, 16, generator=rng, dtype=torch.float64)
+    kernel = torch.randn(7, 5, size, size, generator=rng, dtype=torch.float64)
+    found = F.conv2d(x, blurred_kernel(kernel), stride=2, padding=padding)
+    torch.testing.assert_close(found, convolve_down(x, kernel))
+
+
+def test_blurred_kernels_convolve_upward_as_blurred_images():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 5, 16, 16, generator=rng, dtype=torch.float64)
+    kernel = torch.randn(7, 5, 3, 3, generator=rng, dtype=torch.float64)
+    found = F.conv_transpose2d(x, blurred_kernel(4 * kernel.transpose(0, 1)), stride=2, padding=2)
+    torch.testing.assert_close(found, convolve_up(x, kernel))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("convolve", [convolve_down, convolve_up])
+def test_gradients_on_a_gpu_equal_those_on_a_cpu(convolve):
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 64, 16, 16, generator=rng, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    kernel = torch.randn(64, 64, 3, 3, generator=rng, dtype=torch.float64)
+    weights = torch.randn(convolve(x, kernel).shape, generator=rng, dtype=torch.float64)
+    gradients = []
+    for device in ("cpu", "cuda"):
+        image = x.to(device).requires_grad_(True)
+        (convolve(image, kernel.to(device)) * weights.to(device)).sum().backward()
+        gradients.append(image.grad.cpu())
+    torch.testing.assert_close(*gradients)
