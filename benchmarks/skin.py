@@ -46,7 +46,8 @@ from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult, dis
 from faceaug.synthesis.editing.objectives import EDIT_PROBABILITY
 from faceaug.synthesis.editing.pose_readout import find_directions, learned_directions
 from faceaug.synthesis.editing.readout import LIKE_SKIN, OUTSIDE, FaceReader, kept_scene
-from faceaug.synthesis.fitted_models import FACE_QUALITY_FILE, GUIDANCE_FILE, STATE_FILE
+from faceaug.synthesis.fitted_models import FACE_QUALITY_FILE, STATE_FILE
+from faceaug.synthesis.label_classifiers import GUIDANCE_FILE
 from faceaug.synthesis.latent_survey import LatentSurvey
 from faceaug.synthesis.stages import MODELS_FOLDER
 from faceaug.utils.files import read_json

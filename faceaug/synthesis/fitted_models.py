@@ -25,7 +25,7 @@ from faceaug.appearance.scene import FaceEllipse
 from faceaug.classifiers.classifier import Classifier, Task
 from faceaug.classifiers.config import ClassifierConfig
 from faceaug.classifiers.face_quality import DISTORTED_TRUNCATION, INTACT_TRUNCATION, train_face_quality
-from faceaug.classifiers.training import tasks_of, train_classifiers
+from faceaug.classifiers.training import tasks_of
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import common_aspect
 from faceaug.errors import IntegrityError
@@ -38,20 +38,17 @@ from faceaug.synthesis.editing.objectives import AttributeGoal
 from faceaug.synthesis.editing.pose_readout import LearnedDirections, PoseLightReader
 from faceaug.synthesis.editing.readout import FaceReader, kind_of
 from faceaug.synthesis.engines.base import PreparationInputs
+from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, GUIDANCE_FILE, HELD_OUT_FILE, fit_label_classifiers
 from faceaug.synthesis.latent_survey import DIRECTIONS_FILE, SURVEY_FILE, LatentSurvey, RealFaces, survey
 from faceaug.synthesis.request import RunRequest
 from faceaug.utils.files import read_json, write_json
-from faceaug.utils.images import Codec, Rgb, restore_aspect
+from faceaug.utils.images import Rgb, restore_aspect
 from faceaug.utils.tensors import thumbnails, to_uint8
 from faceaug.utils.threads import StageProgress
 from faceaug.utils.typing import Floats
 
-GUIDANCE_FILE, HELD_OUT_FILE, METRICS_FILE = "guidance.safetensors", "held_out.safetensors", "classifiers.json"
 FACE_QUALITY_FILE, STATE_FILE = "face_quality.safetensors", "fitted.json"
-MODEL_FILES = (
-    *(GUIDANCE_FILE, HELD_OUT_FILE, METRICS_FILE, FACE_QUALITY_FILE),
-    *(DIRECTIONS_FILE, SURVEY_FILE, STATE_FILE),
-)
+MODEL_FILES = (*CLASSIFIER_FILES, FACE_QUALITY_FILE, DIRECTIONS_FILE, SURVEY_FILE, STATE_FILE)
 """What `fit_models` leaves in its folder. The state comes last and says that the others are whole. There is no guidance
 classifier where every attribute was measured."""
 FRAMING_SAMPLES = 1024  # generated faces by which the framing is measured
@@ -67,49 +64,48 @@ class FitInputs:
 
     Attributes
     ----------
-    dataset : FaceDataset
-    thumbnails : uint8 [N, 64, 64, 3]
-        Its images, squeezed into squares.
-    axes, kept : tuple of Axis
-        Attributes to edit, and attributes that are only to be kept.
+    request : RunRequest
+    preparation : PreparationInputs
+        Thumbnails of the data set, the folder of models, the codec of the samples.
     generator : Generator
     learned : LearnedDirections, optional
         Directions found without labels; attributes that they measured need no guidance classifier.
-    config : RunConfig
-    codec : "jpeg", "png" or "webp"
-        Of the samples to be written.
-    folder : Path
-    progress : callable (stage, done, total)
     """
 
-    dataset: FaceDataset
-    thumbnails: Rgb
-    axes: tuple[Axis, ...]
-    kept: tuple[Axis, ...]
+    request: RunRequest
+    preparation: PreparationInputs
     generator: Generator
     learned: LearnedDirections | None
-    config: RunConfig
-    codec: Codec
-    folder: Path
-    progress: StageProgress
 
-    @classmethod
-    def of(
-        cls, request: RunRequest, inputs: PreparationInputs, generator: Generator, learned: LearnedDirections | None
-    ) -> FitInputs:
-        """Return the inputs of a request."""
-        return cls(
-            dataset=request.dataset,
-            thumbnails=inputs.thumbnails,
-            axes=request.plan.axes,
-            kept=request.kept,
-            generator=generator,
-            learned=learned,
-            config=request.config,
-            codec=inputs.codec,
-            folder=inputs.folder,
-            progress=inputs.progress,
-        )
+    @property
+    def dataset(self) -> FaceDataset:
+        """The data set of the request."""
+        return self.request.dataset
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Attributes to edit; those that are only to be kept are not among them."""
+        return self.request.plan.axes
+
+    @property
+    def config(self) -> RunConfig:
+        """That of the run."""
+        return self.request.config
+
+    @property
+    def thumbnails(self) -> Rgb:
+        """All images of the data set [N, 64, 64, 3], squeezed into squares."""
+        return self.preparation.thumbnails
+
+    @property
+    def folder(self) -> Path:
+        """Where models of the run are kept."""
+        return self.preparation.folder
+
+    @property
+    def progress(self) -> StageProgress:
+        """That of the preparation."""
+        return self.preparation.progress
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -204,11 +200,12 @@ def fit_models(inputs: FitInputs) -> FittedModels:
 def _fit(inputs: FitInputs) -> None:
     """Run the stages and write what they give."""
     clock = [time.perf_counter()]
-    guidance, held_out, classifier_metrics = _fit_classifiers(inputs)
+    classifiers = fit_label_classifiers(inputs.request, inputs.preparation, measured=inputs.measured)
+    held_out = classifiers.held_out
     clock.append(time.perf_counter())
     reader, image_stats = _measure_appearance(inputs, held_out)
     pose_light = _fit_pose_light(inputs, reader) if inputs.learned else None
-    reader = replace(reader, classifier=guidance, pose_light=pose_light)
+    reader = replace(reader, classifier=classifiers.guidance, pose_light=pose_light)
     clock.append(time.perf_counter())
     real = _read_real_faces(inputs, held_out)
     reader = replace(reader, face_quality=_fit_face_quality(inputs, reader))
@@ -217,7 +214,7 @@ def _fit(inputs: FitInputs) -> None:
     clock.append(time.perf_counter())
     stages = ("classifiers", "framing and image statistics", "face quality", "directions")
     metrics = {
-        "classifiers": classifier_metrics,
+        "classifiers": classifiers.metrics,
         "framing": reader.framing.to_dict(),
         "survey_samples": len(latents.w),
         "image_stats": image_stats.summary() if image_stats else None,
@@ -263,36 +260,16 @@ def _load(inputs: FitInputs) -> FittedModels:
         reader=reader,
         held_out=held_out,
         axes=inputs.axes,
-        tasks=tuple(tasks_of(inputs.dataset.table, [*inputs.axes, *inputs.kept])[0]),
+        tasks=tuple(tasks_of(inputs.dataset.table, inputs.request.axes)[0]),
         survey=latents,
         reach=float(np.quantile(latents.distance, inputs.config.thresholds.plausible)),
         real=_read_real_faces(inputs, held_out),
-        harmonizer=Harmonizer(image_stats, aspect=framing.aspect, codec=inputs.codec) if image_stats else None,
+        harmonizer=Harmonizer(image_stats, aspect=framing.aspect, codec=inputs.preparation.codec)
+        if image_stats
+        else None,
         metrics=metrics,
         learned=inputs.learned,
     )
-
-
-def _fit_classifiers(inputs: FitInputs) -> tuple[Classifier | None, Classifier, dict[str, Any]]:
-    """Train the guidance and the held-out classifier, apart from each other, or read those of an interrupted run."""
-    folder = inputs.folder
-    if not (folder / METRICS_FILE).exists():
-        tasks, labels = tasks_of(inputs.dataset.table, [*inputs.axes, *inputs.kept])
-        trained = train_classifiers(
-            inputs.thumbnails,
-            tasks,
-            labels,
-            seed=inputs.config.seed,
-            measured=inputs.measured,
-            config=ClassifierConfig.for_size(len(inputs.thumbnails), inputs.config.device),
-            progress=lambda done, total: inputs.progress("classifiers", done, total),
-        )
-        if trained.guidance is not None:
-            trained.guidance.save(folder / GUIDANCE_FILE)
-        trained.held_out.save(folder / HELD_OUT_FILE)
-        write_json(folder / METRICS_FILE, trained.metrics)
-    metrics = read_json(folder / METRICS_FILE, "the classifiers' metrics")
-    return _load_guidance(folder), Classifier.load(folder / HELD_OUT_FILE), metrics
 
 
 def _load_guidance(folder: Path) -> Classifier | None:

@@ -55,7 +55,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("residual", "plain"):
         monkeypatch.setitem(networks.TRUNKS, name, ToyReader.trunk)
-    monkeypatch.setattr("faceaug.synthesis.fitted_models.train_classifiers", exact_classifiers)
+    monkeypatch.setattr("faceaug.synthesis.label_classifiers.train_classifiers", exact_classifiers)
     monkeypatch.setattr("faceaug.synthesis.fitted_models.train_face_quality", untrained_face_quality)
     make_blocks_small(monkeypatch)
     monkeypatch.setattr("faceaug.synthesis.stages.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=8))
@@ -131,5 +131,5 @@ def fit_toys(
     from faceaug.synthesis.request import check_request
 
     request = check_request(dataset, small_plan(dataset, by, 8), config)
-    inputs = FitInputs.of(request, preparation_inputs(dataset, folder, codec, progress), ToyFaces(), None)
+    inputs = FitInputs(request, preparation_inputs(dataset, folder, codec, progress), ToyFaces(), None)
     return fit_models(replace(inputs, **given))

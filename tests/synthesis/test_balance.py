@@ -23,7 +23,7 @@ from faceaug.planning.plan import Plan
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
-from faceaug.synthesis import fitted_models
+from faceaug.synthesis import fitted_models, label_classifiers
 from faceaug.synthesis.acceptance.gates import BUILT_IN, DUPLICATE
 from faceaug.synthesis.balance import RunResult, balance
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
@@ -229,7 +229,7 @@ def small_trunk():
 
 def test_a_run_that_really_trains(toy_dataset, tmp_path, monkeypatch):
     """Nothing stands in for the classifiers here: with little training and lenient gates, all samples are counted."""
-    monkeypatch.setattr(fitted_models, "train_classifiers", classifier_training.train_classifiers)
+    monkeypatch.setattr(label_classifiers, "train_classifiers", classifier_training.train_classifiers)
     monkeypatch.setattr(fitted_models, "train_face_quality", face_quality.train_face_quality)
     for name in ("residual", "plain"):
         monkeypatch.setitem(networks.TRUNKS, name, small_trunk)

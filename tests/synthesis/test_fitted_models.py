@@ -13,9 +13,10 @@ from quick_runs import QUICK, changed, fit_toys
 
 from faceaug.analysis.axes import Axis, build_axis, parse_by
 from faceaug.errors import FaceaugError, GeneratorError, IntegrityError
-from faceaug.synthesis import fitted_models
+from faceaug.synthesis import fitted_models, label_classifiers
 from faceaug.synthesis.editing.readout import SCENE
-from faceaug.synthesis.fitted_models import METRICS_FILE, MODEL_FILES, STATE_FILE, cell_weights
+from faceaug.synthesis.fitted_models import MODEL_FILES, STATE_FILE, cell_weights
+from faceaug.synthesis.label_classifiers import METRICS_FILE
 
 HARMONIZED = changed(QUICK, workers=2)
 RAW = changed(HARMONIZED, harmonize=False)
@@ -74,7 +75,8 @@ def test_what_is_read_back_is_what_was_fitted(fitted, toy_dataset, module_quick,
     def never(*args, **kwargs):
         raise AssertionError("it was fitted already")
 
-    for name in ("train_classifiers", "survey", "train_face_quality", "measure_framing"):
+    monkeypatch.setattr(label_classifiers, "train_classifiers", never)
+    for name in ("survey", "train_face_quality", "measure_framing"):
         monkeypatch.setattr(fitted_models, name, never)
     again = fit_toys(toy_dataset, folder, config=HARMONIZED, codec="jpeg")
     assert again.directions.sha256() == models.directions.sha256()
@@ -98,7 +100,7 @@ def test_classifiers_are_not_trained_again_after_an_interruption(toy_dataset, tm
 
     with pytest.raises(KeyboardInterrupt):
         fit_toys(toy_dataset, tmp_path, config=RAW, progress=stop)
-    monkeypatch.setattr(fitted_models, "train_classifiers", None)
+    monkeypatch.setattr(label_classifiers, "train_classifiers", None)
     models = fit_toys(toy_dataset, tmp_path, config=RAW)
     assert models.directions.names[:2] == ("bar=no", "bar=yes")
     assert models.harmonizer is None

@@ -28,13 +28,8 @@ from faceaug.synthesis.editing.pose_readout import LearnedDirections, find_direc
 from faceaug.synthesis.engines.base import BlockResult, Engine, Preparation, PreparationInputs
 from faceaug.synthesis.engines.latent_editor import EDIT_BLOCK, LatentEditor
 from faceaug.synthesis.estimate import RunEstimate, latent_edit_estimate
-from faceaug.synthesis.fitted_models import (
-    GUIDANCE_FILE,
-    HELD_OUT_FILE,
-    MODEL_FILES,
-    FitInputs,
-    fit_models,
-)
+from faceaug.synthesis.fitted_models import MODEL_FILES, FitInputs, fit_models
+from faceaug.synthesis.label_classifiers import GUIDANCE_FILE, HELD_OUT_FILE
 from faceaug.synthesis.latent_survey import DIRECTIONS_FILE
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import latent_edit_columns
@@ -168,7 +163,7 @@ class LatentEditBase:
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Fit classifiers and directions, or read those of an interrupted run."""
         config = self.request.config
-        models = fit_models(FitInputs.of(self.request, inputs, self.source_generator, self.learned))
+        models = fit_models(FitInputs(self.request, inputs, self.source_generator, self.learned))
         self._editor = LatentEditor(self.source_generator, models, all_gates(), config, inputs.stored_codec)
         files = files_in(inputs.folder, MODEL_FILES)
         classifiers = tuple(
