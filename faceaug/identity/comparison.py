@@ -1,0 +1,95 @@
+"""The comparison of samples with the real faces of a data set, and the verdict on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceaug.errors import UsageError
+from faceaug.utils.typing import Bools, Floats32, Indices
+
+NO_ROW = -1
+"""Row of a real face where there is none to name."""
+SAME_PERSON_AS_SOURCE = "same person as a source"
+SAME_PERSON_AS_ANOTHER = "same person as another real face"
+NEW_PERSON = "new person"
+NO_FACE = "no face found"
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityComparison:
+    """N samples against the real faces of a data set.
+
+    Attributes
+    ----------
+    source_row : int64 [N]
+        The nearest of the real faces that a sample was made from; -1 where it has none with an embedding.
+    source_distance : float32 [N]
+        Distance to it; NaN where the row is -1, or no face is found in the sample.
+    nearest_row : int64 [N]
+        The nearest of all real faces, its sources among them; -1 where no face is found in the sample.
+    nearest_distance : float32 [N]
+        Distance to it; NaN where the row is -1.
+    same_person : float
+        Distance below which two pictures usually show one person; NaN for a stand-in.
+    """
+
+    source_row: Indices
+    source_distance: Floats32
+    nearest_row: Indices
+    nearest_distance: Floats32
+    same_person: float
+
+    @property
+    def face_found(self) -> Bools:
+        """Whether a face was found in each sample, bool [N]."""
+        return np.asarray(self.nearest_row != NO_ROW)
+
+    @property
+    def copies(self) -> Bools:
+        """Whether a sample is nearer to one of its sources than two pictures of one person usually are, bool [N]."""
+        return np.asarray(self.source_distance < self.same_person)
+
+    @property
+    def resembles_real(self) -> Bools:
+        """Whether a sample is that near to any real face of the data set, bool [N]."""
+        return np.asarray(self.nearest_distance < self.same_person)
+
+    def verdicts(self) -> list[str]:
+        """Return for each sample one of `NEW_PERSON`, `SAME_PERSON_AS_SOURCE`, `SAME_PERSON_AS_ANOTHER`, `NO_FACE`.
+
+        Raises
+        ------
+        UsageError
+            When the embeddings do not tell people apart.
+        """
+        _require_identity(self.same_person)
+        verdicts = np.full(len(self.nearest_row), NEW_PERSON, dtype=object)
+        verdicts[self.resembles_real] = SAME_PERSON_AS_ANOTHER
+        verdicts[self.copies] = SAME_PERSON_AS_SOURCE
+        verdicts[~self.face_found] = NO_FACE
+        return [str(verdict) for verdict in verdicts]
+
+
+def is_new_person(comparison: IdentityComparison) -> Bools:
+    """Return which samples are no copies of a face that they were made from, bool [N]; a gate on identity.
+
+    A sample passes when it lies at least as far from each of its sources as the distance below which two pictures
+    usually show one person. A sample without a source passes; one without a face does not, since it cannot be judged.
+
+    Raises
+    ------
+    UsageError
+        When the embeddings do not tell people apart.
+    """
+    _require_identity(comparison.same_person)
+    return np.asarray(comparison.face_found & ~comparison.copies)
+
+
+def _require_identity(same_person: float) -> None:
+    if not np.isfinite(same_person):
+        raise UsageError(
+            "the embeddings of this stand-in do not tell people apart, so they cannot say who is a new person: use an "
+            "embedder of identities, such as that of the extra faceaug[identity]"
+        )
