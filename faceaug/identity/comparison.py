@@ -27,6 +27,11 @@ class IdentityComparison:
         The nearest of the real faces that a sample was made from; -1 where it has none with an embedding.
     source_distance : float32 [N]
         Distance to it; NaN where the row is -1, or no face is found in the sample.
+    nearer_real : float32 [N] in [0, 1]
+        Share of all other real faces that lie nearer to the sample's nearest source than the sample does; NaN where
+        there is no source distance. With 0 the sample is the source's nearest neighbour. People whom the embedder
+        confuses, such as young children, lie near each other, so that a small distance means less where the share is
+        large.
     nearest_row : int64 [N]
         The nearest of all real faces, its sources among them; -1 where no face is found in the sample.
     nearest_distance : float32 [N]
@@ -37,6 +42,7 @@ class IdentityComparison:
 
     source_row: Indices
     source_distance: Floats32
+    nearer_real: Floats32
     nearest_row: Indices
     nearest_distance: Floats32
     same_person: float

@@ -178,8 +178,9 @@ class IdentityReference:
             usable = np.unique(np.array([row for row in own if self._found[row]], np.int64))
             if len(usable):
                 rows[k], distances[k] = self._closest(embeddings[k], usable)
+        nearer = [self._share_nearer(row, distance) for row, distance in zip(rows.tolist(), distances, strict=True)]
         limit = float(self.embedder.same_person.distance) if self.embedder.is_identity else float("nan")
-        return IdentityComparison(rows, distances, nearest_rows, nearest_distances, limit)
+        return IdentityComparison(rows, distances, np.array(nearer, np.float32), nearest_rows, nearest_distances, limit)
 
     def distances(self, embedding: Floats32, rows: Sequence[int] | Indices) -> Floats32:
         """Return the distances float32 [K] of one embedding [D] to rows of the data set; NaN without a face."""
@@ -191,6 +192,13 @@ class IdentityReference:
         distances = self.distances(embedding, rows)
         best = int(distances.argmin())
         return int(rows[best]), np.float32(distances[best])
+
+    def _share_nearer(self, row: int, distance: np.float32) -> float:
+        """Return the share of other real faces that lie nearer to the one of a row than a distance."""
+        if not np.isfinite(distance):
+            return float("nan")
+        others = np.setdiff1d(self._usable, self._usable_with_file_of(row))
+        return float((self.distances(self.embeddings[row], others) < distance).mean()) if len(others) else 0.0
 
     def _usable_with_file_of(self, row: int) -> list[int]:
         """Return the row itself and those with the same file, as far as they have an embedding."""

@@ -74,6 +74,7 @@ def test_samples_are_copies_new_people_or_cannot_be_judged(reference):
     assert comparison.source_row.tolist() == [0, 0, 1, -1, 0, -1]
     np.testing.assert_allclose(comparison.source_distance[:3], np.sqrt(12) * np.array([1, 9, 45]) / 255, rtol=1e-5)
     assert np.isnan(comparison.source_distance[3:]).all()
+    np.testing.assert_allclose(comparison.nearer_real, [0, 0, 3 / 8, *[np.nan] * 3], rtol=1e-5)
     assert comparison.nearest_row.tolist() == [0, 1, 4, 4, -1, 3]
     assert comparison.verdicts() == [
         "same person as a source",
