@@ -27,6 +27,7 @@ _COMMANDS = {
     "plan": (".plan", "Decide how many faces to synthesize in each cell."),
     "balance": (".balance", "Synthesize the faces, check each, write them."),
     "verify": (".verify", "Read an output folder completely; report damage."),
+    "compare": (".compare", "Compare the faces with the real people of the data set."),
     "export": (".export", "Write the faces as image files."),
     "measure": (".measure", "Measure pose and light on photographs, without labels."),
     "generator": (".generator.commands", "Inspect, sample, import, train and evaluate generators."),

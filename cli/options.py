@@ -70,7 +70,7 @@ recipe_option = click.option(
     help="Take options from a recipe (YAML). Options that are typed override it.",
 )
 
-_source_options = decorated(
+source_options = decorated(
     click.argument("source", metavar="DATASET", type=PATH),
     click.option(
         "--labels", metavar="FILE", type=PATH, help="Label file (CSV, TSV or Parquet) with one row per image."
@@ -100,7 +100,7 @@ _check_options = decorated(
     *(config_option(name) for name in SHARED_SETTINGS),
 )
 dataset_options = decorated(
-    _source_options,
+    source_options,
     click.option(
         "--split",
         metavar="NAME",
@@ -109,7 +109,7 @@ dataset_options = decorated(
     _check_options,
 )
 measured_dataset_options = decorated(
-    _source_options, click.option("--split", metavar="NAME", help="The split to use.  [default: all]"), _check_options
+    source_options, click.option("--split", metavar="NAME", help="The split to use.  [default: all]"), _check_options
 )
 
 by_option = click.option(

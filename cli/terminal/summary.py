@@ -37,7 +37,7 @@ def outcome_text(result: RunResult, out: Path) -> str:
     short = [cell for cell in result.manifest.cells if cell.short]
     if short:
         parts.append(_short(short))
-    parts.append(_next(out))
+    parts += [_people(out), _next(out)]
     return "\n\n".join(parts)
 
 
@@ -110,6 +110,16 @@ def _short(cells: list[CellRecord]) -> str:
         f"{number} short, because the attempts for the missing faces were rejected. The reasons are in manifest.json "
         "and the report; --tries N allows more attempts."
     )
+
+
+def _people(out: Path) -> str:
+    """Return what is known of the people that the samples show, or how to find out."""
+    from faceaug.report.identity import read_identity
+
+    identity = read_identity(out)
+    if identity is None:
+        return f"Whether the people are new was not measured; it is by: faceaug compare {out} DATASET"
+    return identity.headline()
 
 
 def _next(out: Path) -> str:

@@ -22,6 +22,7 @@ from faceaug.report.faces import (
     choose_synthetic_faces,
 )
 from faceaug.report.html import Report, ReportCell, Sheets, render_page
+from faceaug.report.identity import read_identity
 from faceaug.report.measurements import (
     numbers_in,
     report_facts,
@@ -70,9 +71,10 @@ def build_report(out: Path | str, dataset: FaceDataset | None = None, *, real_fa
         synthetic = choose_synthetic_faces(samples, len(manifest.cells), dataset, real_faces)
         image_stats = samples.image_stats()
     real = choose_real_faces(out, dataset) if dataset is not None and real_faces else {}
+    identity = read_identity(out)
     report = Report(
         title=f"{manifest.dataset.name}, balanced",
-        facts=report_facts(manifest),
+        facts=report_facts(manifest) | ({"people": identity.headline()} if identity else {}),
         cells=[
             ReportCell(cell, real.get(k, ()), synthetic.singles[k], synthetic.pairs[k])
             for k, cell in enumerate(manifest.cells)
@@ -83,6 +85,7 @@ def build_report(out: Path | str, dataset: FaceDataset | None = None, *, real_fa
         warnings=report_warnings(manifest, synthetic.photographs_missing),
         complete=manifest.complete,
         people=_people_statement(sum(map(bool, samples.sources)), any(synthetic.pairs), real_faces),
+        identity=identity,
     )
     return write_report_files(out, report, real_faces=bool(real))
 

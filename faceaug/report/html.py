@@ -17,6 +17,7 @@ import numpy as np
 
 from faceaug.analysis.imbalance import imbalance_metrics
 from faceaug.errors import UsageError
+from faceaug.identity.summary import IdentitySummary
 from faceaug.report.faces import REAL_SHOWN, SYNTHETIC_SHOWN
 from faceaug.shards.manifest import CellRecord
 from faceaug.utils.images import Rgb
@@ -115,6 +116,8 @@ class Report:
         Whether the run is finished.
     people : str
         A sentence that says whom the synthetic faces show.
+    identity : IdentitySummary, optional
+        The comparison of samples with real people, where it was made.
     """
 
     title: str
@@ -126,6 +129,7 @@ class Report:
     warnings: Sequence[str] = ()
     complete: bool = True
     people: str = "These synthetic faces show no real person."
+    identity: IdentitySummary | None = None
 
 
 def render_page(report: Report, sheets: Mapping[int, Sheets] | None = None, *, real_faces: bool = True) -> str:
@@ -155,6 +159,7 @@ def render_page(report: Report, sheets: Mapping[int, Sheets] | None = None, *, r
         reasons=sorted({reason for record in records for reason in record.rejected}),
         balance=_balance(before, after),
         strips=_strips(report.image_stats),
+        histograms=_histograms(report.identity),
         longest_step=max([1e-9, *report.seconds.values()]),
     )
 
@@ -185,6 +190,25 @@ def _strips(image_stats: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
         medians = {source: values[len(values) // 2] for source, values in quantiles.items()}
         strips.append({"name": name, "unit": unit, "low": low, "high": high, "marks": marks, "medians": medians})
     return strips
+
+
+def _histograms(identity: IdentitySummary | None) -> list[dict[str, Any]]:
+    """Return, for each kind of distance, the heights of the bars and the place of that of one person, in percent."""
+    if identity is None:
+        return []
+    limit, largest = identity.same_person, identity.edges[-1]
+    return [
+        {
+            "name": name,
+            "n": distribution.n,
+            "median": distribution.median,
+            "below": distribution.share_below,
+            "heights": [round(100 * count / max(distribution.counts), 1) for count in distribution.counts],
+            "limit": None if limit is None else round(100 * limit / largest, 2),
+        }
+        for name, distribution in identity.distances.items()
+        if distribution.n
+    ]
 
 
 @lru_cache(maxsize=1)

@@ -35,7 +35,18 @@ def examples(command: click.Command) -> list[list[str]]:
 
 def test_the_commands_are_these():
     groups = {"generator": ["evaluate", "import", "info", "sample", "train"], "directions": ["atlas", "show"]}
-    names = ["analyze", "plan", "balance", "verify", "export", "measure", "generator", "discover", "directions"]
+    names = [
+        "analyze",
+        "plan",
+        "balance",
+        "verify",
+        "compare",
+        "export",
+        "measure",
+        "generator",
+        "discover",
+        "directions",
+    ]
     expected = [[name, *(f"{name} {child}" for child in groups.get(name, []))] for name in names]
     assert [name.removeprefix("faceaug ") for name, _ in commands()] == ["faceaug", *itertools.chain(*expected)]
 
