@@ -1,4 +1,4 @@
-"""The embedder of dlib: 128 numbers a face, from a ResNet of 29 convolutions.
+"""The embedder of dlib: 128 numbers a face. dlib finds and aligns it, `dlib_network` computes them.
 
 Code and weights come from two packages of the extra ``faceaug[identity]``. Of face-recognition-models only the files of
 weights are used: importing it would need pkg_resources, which new versions of setuptools do not have. The files are
@@ -11,7 +11,6 @@ use was trained on iBUG 300-W, whose licence excludes commercial use; it is neve
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -19,9 +18,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from faceaug.errors import FaceaugError
 from faceaug.identity.base import SamePerson
+from faceaug.identity.dlib_network import CHIP_SIDE, DlibNetwork
 from faceaug.utils.files import sha256_file
 from faceaug.utils.images import Rgb, resize
 from faceaug.utils.typing import Floats, Floats32
@@ -44,14 +45,14 @@ _LARGEST_SIDE = 1024  # of a picture in which a face may be small: second attemp
 _DETECTION_THRESHOLD = -0.3
 """Below dlib's 0: finds nearly all of the faces that 0 misses, most of them of young children. A picture is expected to
 show a face, so that false detections matter less than missing ones."""
-_CHIP_SIDE, _CHIP_PADDING = 150, 0.25  # of the aligned crop that the network was trained on
+_CHIP_PADDING = 0.25  # of the aligned crops that the network was trained on
 
 
 class DlibEmbedder:
     """Embeds faces by dlib's recognition network; a `FaceEmbedder`.
 
     Faces are found by the frontal detector (histograms of oriented gradients); of several, the one with the highest
-    score counts. Each picture is processed alone and in one thread, so that a row is the same in any batch.
+    score counts. Pictures are processed one by one, so that a row is the same in any batch.
 
     Parameters
     ----------
@@ -87,8 +88,7 @@ class DlibEmbedder:
         self._dlib = dlib
         self._detector = dlib.get_frontal_face_detector()
         self._landmarks = dlib.shape_predictor(str(paths[_LANDMARKS]))
-        self._network = dlib.face_recognition_model_v1(str(paths[_RECOGNITION]))
-        self._lock = threading.Lock()  # the network keeps its activations, so it serves one thread at a time
+        self._network = DlibNetwork(paths[_RECOGNITION].read_bytes()).eval()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DlibEmbedder, (self._fallback,)
@@ -107,8 +107,9 @@ class DlibEmbedder:
         for k, image in enumerate(images):
             chip = self._aligned(image, given[k])
             if chip is not None:
-                with self._lock:
-                    rows[k] = np.asarray(self._network.compute_face_descriptor(chip), np.float32)
+                face = torch.from_numpy(chip).permute(2, 0, 1)[None].float()
+                with torch.inference_mode():
+                    rows[k] = self._network(face)[0].numpy()
         return rows
 
     def _aligned(self, image: Rgb, box: Floats) -> Rgb | None:
@@ -124,7 +125,7 @@ class DlibEmbedder:
                 return None
             rectangle = self._rectangle(shares, scaled)
         landmarks = self._landmarks(scaled, rectangle)
-        return np.asarray(self._dlib.get_face_chip(scaled, landmarks, _CHIP_SIDE, _CHIP_PADDING))
+        return np.asarray(self._dlib.get_face_chip(scaled, landmarks, CHIP_SIDE, _CHIP_PADDING))
 
     def _detect(self, image: Rgb) -> tuple[Rgb, Any]:
         """Return the picture at the size of detection, and the box of its face there; None where none is found."""

@@ -10,8 +10,9 @@ import pytest
 
 from faceaug import demo
 from faceaug.datasets import load_dataset
-from faceaug.errors import FaceaugError
+from faceaug.errors import FaceaugError, IntegrityError
 from faceaug.identity import FaceEmbedder, dlib_embedder, load_embedder
+from faceaug.identity.dlib_network import DlibNetwork
 from faceaug.utils.images import resize
 
 needs_dlib = pytest.mark.skipif(not dlib_embedder.dlib_installed(), reason="the extra faceaug[identity] is missing")
@@ -50,6 +51,22 @@ def test_without_a_face_a_row_is_nan_unless_a_box_is_given(embedder):
     whole = dlib_embedder.DlibEmbedder(dlib_embedder.WHOLE_PICTURE)
     assert whole.name != embedder.name
     np.testing.assert_array_equal(embedder.embed(plain, [[0, 0, 64, 300]]), whole.embed(plain))
+
+
+@needs_dlib
+def test_embeddings_are_those_that_dlib_computes(embedder, faces):
+    import dlib
+
+    network = dlib.face_recognition_model_v1(str(dlib_embedder._weight_files()[dlib_embedder._RECOGNITION]))
+    chips = [embedder._aligned(face, np.full(4, np.nan)) for face in faces]
+    expected = np.array([network.compute_face_descriptor(chip) for chip in chips])
+    np.testing.assert_allclose(embedder.embed(faces), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x05con_4\x01\x03", b"\x05con_4\x01"])
+def test_weights_that_are_not_dlibs_are_refused(data):
+    with pytest.raises(IntegrityError, match="the weights of dlib's network"):
+        DlibNetwork(data)
 
 
 def test_without_the_packages_the_error_says_what_to_install(monkeypatch):
