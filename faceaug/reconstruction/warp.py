@@ -100,23 +100,23 @@ def compute_warp(factors: FaceFactors, view: Tensor, light: Tensor) -> Warp:
             f"views {tuple(view.shape)} and lights {tuple(light.shape)} do not fit {len(factors)} photographs: "
             f"expected the shapes ({len(factors)}, 6) and ({len(factors)}, 4)"
         )
-    depth = _widened(factors.depth)
-    old_view, new_view = _scaled(factors.view), _scaled(view)
+    depth = widened_depth(factors.depth)
+    old_view, new_view = scaled_view(factors.view), scaled_view(view)
     grid = pixel_grid(GRID, depth)
     new_depth, mask = rasterize(depth, new_view)
     canonical = inverse_warp(new_depth, new_view)  # [N, G, G, 2]
     mirrored = canonical * canonical.new_tensor([-1.0, 1.0])
     old_depth, _ = rasterize(depth, old_view)
     facing = normals(depth)
-    # Far from the pivot the surface is unknown: shading there is that of the smooth dome of `_widened`.
+    # Far from the pivot the surface is unknown: shading there is that of the smooth dome of `widened_depth`.
     old_shading, new_shading = shade(facing, factors.light), shade(facing, light)
     lit = sample_bilinear(new_shading, canonical)
 
-    inside = _bump(canonical * WIDE / canonical.new_tensor(_FACE), 0.95, 1.45)[:, None]  # [N, 1, G, G]
-    fade = _bump(grid * WIDE / grid.new_tensor(_FIELD), _FADE_START, _FADE_END)[None]
+    inside = smooth_bump(canonical * WIDE / canonical.new_tensor(_FACE), 0.95, 1.45)[:, None]  # [N, 1, G, G]
+    fade = smooth_bump(grid * WIDE / grid.new_tensor(_FIELD), _FADE_START, _FADE_END)[None]
     offsets, gains, qualities = [], [], []
     for points in (canonical, mirrored):
-        source, quality = _source(depth, old_depth, old_view, points)
+        source, quality = source_positions(depth, old_depth, old_view, points)
         offset = torch.where(mask[..., None], source - grid, torch.zeros_like(source)) * WIDE
         ratio = (lit / sample_bilinear(old_shading, points)).clamp(MIN_GAIN, MAX_GAIN)
         offsets.append(offset)
@@ -126,7 +126,7 @@ def compute_warp(factors: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     quality, mirror_quality = qualities
     face = (inside > 0.5) & mask[:, None]
     missing = ((FULL_DENSITY - quality) / (FULL_DENSITY - MIN_DENSITY)).clamp(0, 1)
-    mirror_share = _blurred(missing * (mirror_quality / FULL_DENSITY).clamp(0, 1) * inside, 1.0)
+    mirror_share = blurred_maps(missing * (mirror_quality / FULL_DENSITY).clamp(0, 1) * inside, 1.0)
     hole = face & (quality < MIN_DENSITY) & (mirror_quality < MIN_DENSITY)
     fold = _is_folded(offset, grid * WIDE)[:, None] & face & (mirror_share < 0.5)
     return Warp(
@@ -157,13 +157,13 @@ def apply_warp(photographs: Tensor, warp: Warp, extents: Tensor, windows: Tensor
     ys, xs = ((2 * torch.arange(size, device=photographs.device) + 1) / size - 1 for size in (height, width))
     grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1).to(photographs.dtype)  # [H, W, 2], (x, y)
     centre, half_size = extents[:, None, None, :2], extents[:, None, None, 2:]
-    positions = _to_window(grid * half_size + centre, windows)  # [N, H, W, 2]
+    positions = positions_in_window(grid * half_size + centre, windows)  # [N, H, W, 2]
 
     def resample(offset: Tensor, gain: Tensor) -> Tensor:
         maps = torch.cat([offset.permute(0, 3, 1, 2), gain - 1], 1)
         fine = F.grid_sample(maps, positions / WIDE, mode="bicubic", padding_mode="zeros", align_corners=False)
-        on_canvas = _to_canvas(positions + fine[:, :2].permute(0, 2, 3, 1), windows)
-        source = _limit_outward((on_canvas - centre) / half_size, grid)
+        on_canvas = positions_on_canvas(positions + fine[:, :2].permute(0, 2, 3, 1), windows)
+        source = limit_outward((on_canvas - centre) / half_size, grid)
         image = F.grid_sample(photographs, source, mode="bicubic", padding_mode="border", align_corners=False)
         return (image + 1) * (1 + fine[:, 2:]) - 1
 
@@ -174,7 +174,7 @@ def apply_warp(photographs: Tensor, warp: Warp, extents: Tensor, windows: Tensor
     return warped.clamp(-1, 1)
 
 
-def _widened(depth: Tensor) -> Tensor:
+def widened_depth(depth: Tensor) -> Tensor:
     """Return canonical depths [N, S, S] on the wide grid [N, G, G], smoothed, running out to the pivot's depth.
 
     The scene is scaled down about the pivot by `WIDE`, so that the camera sees all of it.
@@ -185,16 +185,16 @@ def _widened(depth: Tensor) -> Tensor:
     )  # [N, 1, G, G]
     relief = PIVOT_DEPTH - fine
     relief = F.softplus(relief, beta=120.0)  # no point lies beyond the axis
-    relief = relief * _bump(grid / grid.new_tensor([0.95, 1.15]), 0.7, 1.2)
-    return PIVOT_DEPTH - _blurred(relief, SMOOTHING)[:, 0] / WIDE
+    relief = relief * smooth_bump(grid / grid.new_tensor([0.95, 1.15]), 0.7, 1.2)
+    return PIVOT_DEPTH - blurred_maps(relief, SMOOTHING)[:, 0] / WIDE
 
 
-def _scaled(view: Tensor) -> Tensor:
+def scaled_view(view: Tensor) -> Tensor:
     """Return views [N, 6] for the scene that is scaled down by `WIDE`."""
     return torch.cat([view[:, :3], view[:, 3:] / WIDE], 1)
 
 
-def _source(depth: Tensor, old_depth: Tensor, old_view: Tensor, canonical: Tensor) -> tuple[Tensor, Tensor]:
+def source_positions(depth: Tensor, old_depth: Tensor, old_view: Tensor, canonical: Tensor) -> tuple[Tensor, Tensor]:
     """Return where the photographs show canonical positions [N, G, G, 2], and how well: [N, G, G, 2], [N, 1, G, G].
 
     The quality is the number of the photograph's pixels per pixel of the canonical maps, 0 where the point is hidden.
@@ -206,12 +206,12 @@ def _source(depth: Tensor, old_depth: Tensor, old_view: Tensor, canonical: Tenso
     visible_depth = sample_bilinear(old_depth[:, None], source)[:, 0]
     hidden = moved[..., 2] > visible_depth + OCCLUSION_MARGIN / WIDE
     # The areas in the photograph of the cells of the canonical grid, computed at their corners and then interpolated.
-    areas = _areas(project(move(unproject(depth), old_view)))
+    areas = area_scales(project(move(unproject(depth), old_view)))
     quality = sample_bilinear(areas[:, None], canonical) * (~hidden)[:, None]
     return source, quality
 
 
-def _areas(positions: Tensor) -> Tensor:
+def area_scales(positions: Tensor) -> Tensor:
     """Return by how much a map of positions [N, G, G, 2] on the grid enlarges areas, [N, G, G]; negative in folds."""
     padded = F.pad(positions.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
     step = 4 / positions.shape[1]
@@ -222,18 +222,18 @@ def _areas(positions: Tensor) -> Tensor:
 
 def _is_folded(offset: Tensor, grid: Tensor) -> Tensor:
     """Return where a warp folds over or changes areas beyond recognition, bool [N, G, G]."""
-    area = _areas((grid + offset) / WIDE)
+    area = area_scales((grid + offset) / WIDE)
     return torch.logical_or(area < MIN_DENSITY, area > MAX_DENSITY)
 
 
-def _bump(positions: Tensor, inner: float, outer: float) -> Tensor:
+def smooth_bump(positions: Tensor, inner: float, outer: float) -> Tensor:
     """Return weights of positions [..., 2]: 1 up to the radius `inner`, 0 from `outer` on, a smoothstep between."""
     t = ((outer - positions.norm(dim=-1)) / (outer - inner)).clamp(0, 1)
     smooth: Tensor = t * t * (3 - 2 * t)
     return smooth
 
 
-def _blurred(maps: Tensor, sigma: float) -> Tensor:
+def blurred_maps(maps: Tensor, sigma: float) -> Tensor:
     """Return maps [N, 1, G, G] smoothed by a Gaussian of `sigma` cells."""
     reach = max(1, round(3 * sigma))
     steps = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
@@ -247,14 +247,14 @@ def _share(subset: Tensor, whole: Tensor) -> Tensor:
     return subset.flatten(1).sum(1) / whole.flatten(1).sum(1).clamp(min=1)
 
 
-def _to_canvas(points: Tensor, windows: Tensor) -> Tensor:
+def positions_on_canvas(points: Tensor, windows: Tensor) -> Tensor:
     """Return points [N, H, W, 2] of windows [N, 4], each with points of its own, in coordinates of the canvas."""
     flat = points.flatten(1, 2) @ _rotation(windows).transpose(1, 2) * windows[:, 2].exp()[:, None, None]
     return (flat + windows[:, None, :2]).view(points.shape)
 
 
-def _to_window(points: Tensor, windows: Tensor) -> Tensor:
-    """Return points [N, H, W, 2] of the canvas in coordinates of windows [N, 4]: the inverse of `_to_canvas`."""
+def positions_in_window(points: Tensor, windows: Tensor) -> Tensor:
+    """Return points [N, H, W, 2] of the canvas in those of windows [N, 4]: the inverse of `positions_on_canvas`."""
     flat = (points.flatten(1, 2) - windows[:, None, :2]) @ _rotation(windows)
     return (flat / windows[:, 2].exp()[:, None, None]).view(points.shape)
 
@@ -265,6 +265,6 @@ def _rotation(windows: Tensor) -> Tensor:
     return torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
 
 
-def _limit_outward(source: Tensor, grid: Tensor) -> Tensor:
+def limit_outward(source: Tensor, grid: Tensor) -> Tensor:
     """Keep sampled positions [N, H, W, 2] in the photograph: near its border, the step outwards is small."""
     return torch.minimum(torch.maximum(source, grid - (1 + grid) * _BORDER_SHARE), grid + (1 - grid) * _BORDER_SHARE)

@@ -25,8 +25,13 @@ MISSING_CODE = -1
 BUILT_IN_ENGINES = ("generator", "rerender")
 """Names of the engines whose codes are the same in every shard: 0 and 1."""
 
-ENGINES_WITH_SOURCE = frozenset({"rerender"})
-"""Engines of which every sample shows a real person and has to name its image in `source_sha256`."""
+ENGINES_WITH_SOURCE = frozenset({"rerender", "morph"})
+"""Engines of which every sample is made from a real image and has to name it in `source_sha256`."""
+
+MAX_DONORS = 3
+DONOR_COLUMNS = tuple(f"donor{k}_sha256" for k in range(1, MAX_DONORS + 1))
+SOURCE_COLUMNS = ("source_sha256", *DONOR_COLUMNS)
+"""Columns that name the real images of a sample. A shard lacks those that no sample of it has."""
 
 _MAX_ENGINES = 128  # non-negative codes of int8
 
@@ -38,7 +43,7 @@ _GROUP_TYPES: dict[str, tuple[str, ...]] = {
 }
 
 RESERVED_NAMES = frozenset(
-    {"shard", "row", "cell", "engine", "plausibility", "realism", "quality", "seed", "sha256", "source_sha256"}
+    {"shard", "row", "cell", "engine", "plausibility", "realism", "quality", "seed", "sha256", *SOURCE_COLUMNS}
     | {"w", "origin_w", "image", "file", "synthetic"}
 )
 """Names that an attribute cannot have, since tables and data sets use them for something else."""
@@ -135,10 +140,14 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     _sample_column("seed", "uint64", "seed of the sample"),
     _sample_column("sha256", "sha256", "hash of the encoded image, or of its pixels in the raw layout"),
     _sample_column("source_sha256", "sha256", "hash of the file of the real image that the sample was made from"),
+    *(
+        _sample_column(name, "sha256", "hash of the file of a real image whose features were mixed in")
+        for name in DONOR_COLUMNS
+    ),
     _sample_column("w", "latent", "latent of the image before harmonization"),
     _sample_column("origin_w", "latent", "latent before the edit"),
 )
-"""The columns that every shard has (the last three only where a sample has a value)."""
+"""The columns that every shard has (hashes of real images and latents only where a sample has a value)."""
 
 
 def complete_columns(columns: Iterable[Column]) -> tuple[Column, ...]:

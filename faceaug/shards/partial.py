@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.shards.columns import MISSING_CODE, Column
+from faceaug.shards.columns import MISSING_CODE, SOURCE_COLUMNS, Column
 from faceaug.shards.manifest import ShardEntry
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.writer import NO_IMAGE, EncodedSample, Sample
@@ -64,7 +64,7 @@ def _sample(row: int, values: Mapping[str, NDArray[Any]], columns: Sequence[Colu
                 by_group[column.group][column.name] = column.levels[value]
             elif not column.levels and not np.isnan(value):
                 by_group[column.group][column.name] = float(value)
-    source = values["source_sha256"][row].tobytes() if "source_sha256" in values else b""
+    source, *donors = (values[name][row].tobytes() if name in values else b"" for name in SOURCE_COLUMNS)
     quality = int(values["quality"][row])
     return Sample(
         image=NO_IMAGE,
@@ -77,6 +77,7 @@ def _sample(row: int, values: Mapping[str, NDArray[Any]], columns: Sequence[Colu
         realism=float(values["realism"][row]),
         seed=int(values["seed"][row]),
         quality=None if quality == MISSING_CODE else quality,
+        donors=tuple(donor for donor in donors if any(donor)),
         **by_group,
     )
 

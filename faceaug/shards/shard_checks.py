@@ -24,6 +24,7 @@ from faceaug.shards.columns import (
     MISSING_CODE,
     SHARD_FORMAT,
     SHARD_VERSION,
+    SOURCE_COLUMNS,
     Column,
     complete_columns,
 )
@@ -34,7 +35,7 @@ from faceaug.utils import images
 from faceaug.utils.hdf5 import open_hdf5
 from faceaug.utils.text import one_line, shown
 
-_OPTIONAL = ("w", "origin_w", "source_sha256")  # absent when no sample of the shard has one
+_OPTIONAL = ("w", "origin_w", *SOURCE_COLUMNS)  # absent when no sample of the shard has one
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from faceaug.errors import FaceaugError
 from faceaug.shards.columns import (
+    DONOR_COLUMNS,
     ENGINES_WITH_SOURCE,
+    MAX_DONORS,
     MISSING_CODE,
     SHARD_FORMAT,
     SHARD_VERSION,
+    SOURCE_COLUMNS,
     Column,
     complete_columns,
 )
@@ -55,6 +58,8 @@ class Sample:
         Name of the engine that made the sample, a level of the column `engine`.
     source_sha256 : bytes of length 32, or None
         SHA-256 of the file of the real image that the sample was made from.
+    donors : tuple of bytes of length 32
+        The same of real images whose features were mixed in; at most three.
     harmonize, semantic, attr_confidence : mapping of str to float
         Values by name; an absent name is stored as NaN.
     cell : int
@@ -83,6 +88,7 @@ class Sample:
     realism: float
     seed: int
     quality: int | None = None
+    donors: tuple[bytes, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,6 +269,10 @@ def check_samples(columns: Sequence[Column], samples: Iterable[EncodedSample]) -
                 f"a sample of engine {sample.engine!r} has source_sha256 {source!r}; expected the 32 bytes of the hash "
                 "of a file"
             )
+        if len(sample.donors) > MAX_DONORS or any(len(donor) != 32 or not any(donor) for donor in sample.donors):
+            raise FaceaugError(
+                f"a sample has the donors {sample.donors!r}; expected at most {MAX_DONORS} hashes of 32 bytes"
+            )
         if not 0 <= sample.seed < 2**64:
             raise FaceaugError(f"a sample has the seed {sample.seed}; give one from 0 to 2**64 - 1")
 
@@ -327,16 +337,26 @@ def _values(column: Column, samples: Sequence[EncodedSample]) -> NDArray[Any] | 
 def _fixed_values(column: Column, samples: Sequence[EncodedSample]) -> NDArray[Any] | None:
     if column.name == "sha256":
         return np.frombuffer(b"".join(s.digest for s in samples), np.uint8).reshape(-1, 32)
+    if column.name in SOURCE_COLUMNS:
+        return _digests(column.name, samples)
     values = [getattr(s.sample, column.name) for s in samples]
     if column.type == "latent":
         return _stack_latents(values, column.name)
-    if column.name == "source_sha256":
-        if all(value is None for value in values):
-            return None
-        return np.frombuffer(b"".join(value or bytes(32) for value in values), np.uint8).reshape(-1, 32)
     if column.name == "quality":
         return np.array([MISSING_CODE if value is None else value for value in values], column.dtype)
     return np.array([_level_code(column, v) for v in values] if column.type == "category" else values, column.dtype)
+
+
+def _digests(name: str, samples: Sequence[EncodedSample]) -> NDArray[np.uint8] | None:
+    """Return the hashes [n, 32] of real images, zeros where a sample has none; None where no sample has one."""
+    if name in DONOR_COLUMNS:
+        k = DONOR_COLUMNS.index(name)
+        values = [s.sample.donors[k] if k < len(s.sample.donors) else None for s in samples]
+    else:
+        values = [s.sample.source_sha256 for s in samples]
+    if all(value is None for value in values):
+        return None
+    return np.frombuffer(b"".join(value or bytes(32) for value in values), np.uint8).reshape(-1, 32)
 
 
 def _stack_latents(latents: Sequence[NDArray[np.float32] | None], name: str) -> NDArray[np.float32] | None:

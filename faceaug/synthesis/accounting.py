@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from faceaug.planning.plan import PlannedCell
+from faceaug.shards.columns import SOURCE_COLUMNS
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.run_state import CellState
 from faceaug.shards.writer import Sample
 from faceaug.synthesis.acceptance.gates import DUPLICATE
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines.base import BlockResult, Candidate, Engine
+from faceaug.synthesis.engines.base import BlockResult, Candidate, Engine, SourceImage
 
 USED_UP = "source below its limit of uses"
 """The reason of faces whose real picture has given as many samples as it may."""
@@ -43,12 +44,12 @@ class Accounting:
     @classmethod
     def resumed(cls, output: OutputFolder, engine: Engine, config: RunConfig) -> Accounting:
         """Return the accounting as an interrupted run left it with its last whole shard, or a fresh one."""
-        accounting = cls(DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits), config.max_uses)
+        accounting = cls(DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits), config.uses_limit)
         for reader in output.readers():
             for value in engine.stored_hashes(reader):
                 accounting.duplicates.add(value)
-            if "source_sha256" in reader.keys:
-                accounting._uses.update(row.tobytes() for row in reader.column("source_sha256") if row.any())
+            for name in (name for name in SOURCE_COLUMNS if name in reader.keys):
+                accounting._uses.update(row.tobytes() for row in reader.column(name) if row.any())
         accounting.accepted = output.accepted()
         accounting.refused = {cell.index: Counter(cell.rejected) for cell in output.manifest.cells}
         state = output.manifest.progress
@@ -82,8 +83,7 @@ class Accounting:
                 refused[reason] += 1
                 continue
             self.duplicates.add(candidate.hash)
-            if candidate.source:
-                self._uses[candidate.source.sha256] += 1
+            self._uses.update(image.sha256 for image in _sources(candidate))
             samples.append(_sample(cell.index, candidate))
         self.accepted[cell.index] += len(samples)
         full = self.accepted[cell.index] >= cell.planned
@@ -97,7 +97,7 @@ class Accounting:
     def _refusal(self, candidate: Candidate) -> str:
         """Return why a candidate is rejected in the light of all accepted samples, or an empty text."""
         source = candidate.source
-        if source and self._uses[source.sha256] >= self._max_uses:
+        if any(self._uses[image.sha256] >= self._max_uses for image in _sources(candidate)):
             return USED_UP
         if self.duplicates.near(candidate.hash, source.hash if source else None):
             return DUPLICATE
@@ -135,6 +135,11 @@ def shortfall_note(short: int, refused: Mapping[str, int], nearest: Mapping[str,
     return f"{short} short after all attempts; {why}{highest}"
 
 
+def _sources(candidate: Candidate) -> tuple[SourceImage, ...]:
+    """Return the real images that take part in a candidate."""
+    return (*((candidate.source,) if candidate.source else ()), *candidate.donors)
+
+
 def _sample(cell: int, candidate: Candidate) -> Sample:
     return Sample(
         image=candidate.image,
@@ -142,6 +147,7 @@ def _sample(cell: int, candidate: Candidate) -> Sample:
         origin_w=candidate.origin_w,
         engine=candidate.engine,
         source_sha256=candidate.source.sha256 if candidate.source else None,
+        donors=tuple(image.sha256 for image in candidate.donors),
         harmonize=candidate.harmonize,
         cell=cell,
         attr=candidate.attr,

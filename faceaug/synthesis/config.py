@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 else:  # the command line reads this module for its options, and torch takes seconds to import
     GeneratorInput = EstimatorInput = Any
 
+USES, USES_IN_MORPHS = 3, 16
+"""Samples that one real face may take part in unless `max_uses` says otherwise."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Section = Literal["dataset", "generator", "run", "output"]
 """The section of a recipe in which a setting stands; every setting of a run has one."""
@@ -118,6 +120,28 @@ class AcceptanceThresholds(ConfigModel):
         default=0.02,
         description="Re-rendering: largest share of the face that is folded or stretched out of recognition.",
     )
+    unregistered: Share = Field(
+        default=0.7, description="Morphs: largest share of the face where host and donor could not be registered."
+    )
+    residual: float = Field(
+        default=0.6,
+        ge=0,
+        description="Morphs: largest mean difference of host and donor after registration, in local standard "
+        "deviations. Hands, glasses of one of them and other expressions raise it.",
+    )
+    mixed: Share = Field(
+        default=0.35, description="Morphs: least share of the face in which the donor's features are mixed in."
+    )
+    light_difference: float = Field(
+        default=0.2,
+        ge=0,
+        description="Morphs: largest difference of light between host and donor across the face, in logarithms.",
+    )
+    label_distance: Share = Field(
+        default=0.15,
+        description="Morphs: largest difference between host and donor in a numeric label such as age, as a share of "
+        "the faces of the data set that lie between them.",
+    )
     inversion: float = Field(
         default=0.5,
         ge=0,
@@ -198,7 +222,14 @@ class RunConfig(ConfigModel):
     )
     corrections: int = _setting(5, "run", "Corrections of an edit after its first step.", ge=0)
     survey_samples: int = _setting(8192, "run", "Generated faces on which directions are fitted.", ge=256)
-    max_uses: int = _setting(3, "run", "The largest number of samples that one real face may take part in.", ge=1)
+    max_uses: int | None = _setting(
+        None,
+        "run",
+        "The largest number of samples that one real face may take part in. Default: "
+        f"{USES_IN_MORPHS} where morphs are made, else {USES}.",
+        ge=1,
+    )
+    donors: int = _setting(1, "run", "Real faces whose features a morph mixes into those of its host.", ge=1, le=3)
     harmonize: bool = _setting(
         True, "output", "Give samples the size, colour, sharpness, noise and codec quality of the data set's images."
     )
@@ -215,6 +246,11 @@ class RunConfig(ConfigModel):
         if not self.device.startswith("cpu"):
             return 1  # a GPU has one queue; blocks still overlap with writing
         return worker_count(self.workers)
+
+    @property
+    def uses_limit(self) -> int:
+        """Number of samples that one real face may take part in."""
+        return self.max_uses or (USES_IN_MORPHS if self.engine in ("auto", "morph") else USES)
 
     def changed(self, names: frozenset[str]) -> list[str]:
         """Return those of the settings `names` that differ from their default, in the order of the fields."""

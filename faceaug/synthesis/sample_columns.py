@@ -89,6 +89,19 @@ class KeptLabels:
         """Return the labels of a row without those that it lacks."""
         return {name: values[row] for name, values in self.values.items() if values[row] is not None}
 
+    def mixed(self, rows: Sequence[int], shares: Sequence[float]) -> dict[str, Any]:
+        """Return the labels of a morph: classes that all its faces have, and means of numbers, weighted by shares."""
+        labels: dict[str, Any] = {}
+        for column in self.columns:
+            values = [self.values[column.name][row] for row in rows]
+            if any(value is None for value in values):
+                continue
+            if column.type != "category":
+                labels[column.name] = sum(share * float(v or 0) for share, v in zip(shares, values, strict=True))
+            elif len(set(values)) == 1:
+                labels[column.name] = values[0]
+        return labels
+
 
 def kept_labels(dataset: FaceDataset, axes: Sequence[Axis]) -> KeptLabels:
     """Return all labels of a data set that samples can carry.
@@ -146,6 +159,22 @@ def rerender_columns(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Column, 
         meaning = f"measured on the finished sample: {FACTOR_MEANINGS[name]}"
         columns.append(Column(group="semantic", name=name, type="float32", unit=unit, meaning=meaning))
     return tuple(columns)
+
+
+def morph_columns(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Column, ...]:
+    """Return the columns of morphs: the labels that their faces share, what is measured, and how they were mixed."""
+    shared = "label of the faces that were mixed; of a number, their mean by share"
+    columns = [column.model_copy(update={"meaning": shared}) for column in labels.columns]
+    own = (
+        ("donor_share", "share of the donors' features in the face"),
+        ("residual", "mean difference of host and donors after registration, in local standard deviations"),
+    )
+    measured = rerender_columns(axes, KeptLabels((), {}))
+    return (
+        *columns,
+        *measured,
+        *(Column(group="semantic", name=name, type="float32", meaning=meaning) for name, meaning in own),
+    )
 
 
 def inversion_columns(labels: KeptLabels) -> tuple[Column, ...]:

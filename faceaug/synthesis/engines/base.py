@@ -30,10 +30,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceImage:
-    """A real image from which a sample was synthesized: the SHA-256 of its file, and its perceptual hash."""
+    """A real image from which a sample was synthesized.
+
+    Attributes
+    ----------
+    sha256 : bytes
+        Of its file.
+    hash : uint64, optional
+        Its perceptual hash, where a sample may be near to it as to no other image.
+    """
 
     sha256: bytes
-    hash: np.uint64
+    hash: np.uint64 | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,9 @@ class Candidate:
     hash : uint64
         Perceptual hash.
     source : SourceImage, optional
-        Of a face that was re-rendered, or inverted and edited.
+        Of a face that was re-rendered, inverted and edited, or the host of a morph.
+    donors : tuple of SourceImage
+        Real faces whose features were mixed in, at most three.
     """
 
     attempt: int
@@ -85,6 +95,7 @@ class Candidate:
     realism: float
     hash: np.uint64
     source: SourceImage | None = None
+    donors: tuple[SourceImage, ...] = ()
 
 
 @dataclass(frozen=True)

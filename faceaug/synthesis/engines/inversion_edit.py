@@ -158,7 +158,7 @@ class InversionEngine(LatentEditBase):
     def blocks(self, cell: PlannedCell) -> int:
         """Return the number of blocks of `tries` attempts for each planned sample that its photographs may give."""
         config = self.request.config
-        samples = min(cell.planned, len(self._rows_of(cell)) * config.max_uses)
+        samples = min(cell.planned, len(self._rows_of(cell)) * config.uses_limit)
         return -(-max(2 * INVERSION_BLOCK, samples * config.tries) // INVERSION_BLOCK)
 
     def propose(self, cell: PlannedCell, block: int) -> BlockResult:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENGINE_ENTRY_POINTS = "faceaug.engines"
 _GENERATION = frozenset({"generator", "directions", "device", "batch_size", "harmonize", "survey_samples"})
 _EDITING = frozenset({"truncation_psi", "candidates", "corrections"})
+_MORPHING = frozenset({"donors"})
 
 
 def _none(config: RunConfig) -> frozenset[str]:
@@ -56,11 +57,15 @@ class EngineSpec:
 BUILT_IN = {
     "generator": EngineSpec(
         "faceaug.synthesis.engines.latent_edit:create_engine",
-        lambda config: frozenset({"truncation_psi", "candidates"} if config.from_real else {"max_uses"}),
+        lambda config: _MORPHING | ({"truncation_psi", "candidates"} if config.from_real else {"max_uses"}),
     ),
     "rerender": EngineSpec(
         "faceaug.synthesis.engines.rerender:create_engine",
-        lambda config: _GENERATION | _EDITING | {"from_real"},
+        lambda config: _GENERATION | _EDITING | _MORPHING | {"from_real"},
+    ),
+    "morph": EngineSpec(
+        "faceaug.synthesis.engines.morph:create_engine",
+        lambda config: _GENERATION | _EDITING | {"from_real", "keep"},
     ),
 }
 CHAINS = {"both": ("rerender", "generator")}

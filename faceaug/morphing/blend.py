@@ -1,0 +1,273 @@
+"""The morph of a host photograph with donors: their shapes and details mixed, in the host's light, colour and pose.
+
+For every position of the host's photograph its place in the canonical frame is known, and where the photographs of the
+donors show that place. Both are read there at full resolution. What is broader than a feature of the face, such as
+light and complexion, is the host's; what is finer is mixed in the logarithm of brightness, so that it is relative to
+the light. The finest details come from one donor: a mean of several is blurred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faceaug.morphing.canonical import read_places
+from faceaug.morphing.face import CanonicalFace
+from faceaug.morphing.registration import Registration, register
+from faceaug.reconstruction.warp import WIDE, positions_in_window, smooth_bump
+from faceaug.utils.images import Rgb
+from faceaug.utils.typing import Floats32
+
+_CENTRE, _FACE = (0.0, 0.06), (0.52, 0.74)  # of the mixed part of the canonical square: centre and half axes
+_FULL_UNTIL, _NONE_FROM = 0.72, 1.1  # of these half axes
+_VISIBLE = 0.3  # least visibility of a place in a photograph from which it is read
+_BROAD, _FINE = 0.3, 0.03
+"""Standard deviations of the Gaussians that part broad from finer and fine from finest, in half sides of the window."""
+_SAME, _DIFFERENT = 0.5, 0.9
+"""Residual of the registration, in local standard deviations, up to which features are mixed, and from which not."""
+_ALIKE_SIGMA = 4.0  # pixels of the canonical picture
+_DARKEST = 0.06  # added to brightness in [0, 1] before the logarithm, so that noise in shadows is not enlarged
+_CONTRAST = (0.6, 1.6)  # limits of the factor by which a donor's contrast is matched to the host's
+_LEAST_SIGMA = 5.0  # pixels of a Gaussian; larger ones are computed on a reduced picture
+
+
+@dataclass(frozen=True)
+class MorphFaults:
+    """What gates decide on before a morph is rendered.
+
+    Attributes
+    ----------
+    holes : float
+        Share of the face that a donor's photograph does not show.
+    folds : float
+        Share of the face where the mixed shape folds over.
+    unregistered : float
+        Share of the face where the registration of a donor failed.
+    residual : float
+        Mean difference of host and donor after registration, in local standard deviations; the largest of all donors.
+    mixed : float
+        Share of the face in which a donor's features are mixed in; elsewhere they differ too much, and the host is
+        kept.
+    """
+
+    holes: float
+    folds: float
+    unregistered: float
+    residual: float
+    mixed: float
+
+
+@dataclass(frozen=True, eq=False)
+class MorphPlan:
+    """How a host and K donors are mixed, before any photograph is read.
+
+    Attributes
+    ----------
+    host : CanonicalFace
+    donors : tuple of CanonicalFace, length K
+    weights : tuple of float, length K
+        Share of each donor; what is missing to 1 is the host's.
+    maps : MorphMaps
+    faults : MorphFaults
+    """
+
+    host: CanonicalFace
+    donors: tuple[CanonicalFace, ...]
+    weights: tuple[float, ...]
+    maps: MorphMaps
+    faults: MorphFaults
+
+
+@dataclass(frozen=True, eq=False)
+class MorphMaps:
+    """Where each position of the host's window is read, on its grid G x G.
+
+    Attributes
+    ----------
+    offset : float32 [1, 2, G, G]
+        From a position to where the host is read.
+    places : K times float32 [1, 2, G, G]
+        Where the donors are read.
+    alike : K times float32 [1, 1, G, G] in [0, 1]
+        Where the features of a donor are those of the host.
+    mask : float32 [1, 1, G, G] in [0, 1]
+        How much is mixed.
+    """
+
+    offset: Tensor
+    places: list[Tensor]
+    alike: list[Tensor]
+    mask: Tensor
+
+
+def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Sequence[float]) -> MorphPlan:
+    """Register donors with a host and return how they are mixed."""
+    registrations = [register(host.detail, donor.detail) for donor in donors]
+    place = torch.from_numpy(host.places.astype(np.float32))[None]  # [1, G, G, 2]
+    relative = (place - place.new_tensor(_CENTRE)) / place.new_tensor(_FACE)
+    covered = torch.from_numpy(host.covered.astype(np.float32))[None, None]
+    inside = smooth_bump(relative, _FULL_UNTIL, _NONE_FROM)[:, None] * covered
+    flows = [_look_up(_maps_of(r.flow), place).permute(0, 2, 3, 1) * inside.permute(0, 2, 3, 1) for r in registrations]
+    mean = sum((weight * flow for weight, flow in zip(weights, flows, strict=True)), torch.zeros_like(place))
+    sources = _maps_of(host.sources)
+    offset = _look_up(sources, place - mean) - _look_up(sources, place)
+    seen = (_look_up(_maps_of(host.visible / 255.0), place) >= _VISIBLE).float()
+    places, alike, holes = [], [], torch.zeros_like(inside)
+    for donor, flow, registration in zip(donors, flows, registrations, strict=True):
+        there = place - mean + flow
+        places.append(_look_up(_maps_of(donor.sources), there))
+        alike.append(_look_up(_maps_of(_alike(registration)), place))
+        holes = torch.maximum(holes, (_look_up(_maps_of(donor.visible / 255.0), there) < _VISIBLE).float())
+    mask = inside * (1 - holes) * seen
+    mask = torch.from_numpy(cv2.GaussianBlur(mask[0, 0].numpy(), (0, 0), 1.2))[None, None] * inside
+    core = (inside > 0.5).float() * seen
+
+    def share(part: Tensor) -> float:
+        return float((part * core).sum() / (core.sum() + 1e-6))
+
+    faults = MorphFaults(
+        holes=share(holes),
+        folds=share(_folded(mean)),
+        unregistered=max(share((_look_up(_maps_of(r.confidence), place) < 0.5).float()) for r in registrations),
+        residual=max(share(_look_up(_maps_of(r.residual), place)) for r in registrations),
+        mixed=min(share(part * mask) for part in alike),
+    )
+    return MorphPlan(host, tuple(donors), tuple(weights), MorphMaps(offset, places, alike, mask), faults)
+
+
+def render_morph(plan: MorphPlan, photographs: Sequence[Rgb]) -> tuple[Rgb, float]:
+    """Mix the photographs of the host and of the donors.
+
+    Parameters
+    ----------
+    plan : MorphPlan
+    photographs : sequence of uint8 [H, W, 3], length K + 1
+
+    Returns
+    -------
+    image : uint8 [H, W, 3]
+        Of the size of the host's photograph, and unchanged away from the face.
+    light : float
+        Difference of light and complexion of host and donors across the face, in logarithms, without its mean.
+    """
+    pixels = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in photographs]
+    own, readings, mask, alike = _read(plan, pixels)
+    shares = [weight * part for weight, part in zip(plan.weights, alike, strict=True)]
+    mixed, light = _mix(own, readings, mask, shares, _pixels_per_unit(plan.host, photographs[0]))
+    whole = pixels[0] * (1 - mask) + mixed * mask
+    image = (whole[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return np.ascontiguousarray(image), light
+
+
+def _alike(registration: Registration) -> Floats32:
+    """Return where two canonical pictures show the same features, [P, P] in [0, 1]: elsewhere the host is kept."""
+    residual = cv2.GaussianBlur(registration.residual, (0, 0), _ALIKE_SIGMA)
+    t = np.clip((_DIFFERENT - residual) / (_DIFFERENT - _SAME), 0, 1)
+    agrees = np.clip((registration.confidence - 0.15) / 0.3, 0, 1)
+    return np.asarray(t * t * (3 - 2 * t) * agrees, np.float32)
+
+
+def _folded(flow: Tensor) -> Tensor:
+    """Return where a displacement [1, G, G, 2] of the places folds over, [1, 1, G, G]."""
+    step = 2.0 / flow.shape[1]
+    across, down = (torch.gradient(flow[0], dim=axis, spacing=step)[0] for axis in (1, 0))
+    area = (1 - across[..., 0]) * (1 - down[..., 1]) - across[..., 1] * down[..., 0]
+    return (area < 0.2).float()[None, None]
+
+
+def _read(plan: MorphPlan, pixels: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
+    """Return host and donors [1, 3, H, W] in [0, 1] in the mixed shape, the mask, and where donors are alike."""
+    height, width = pixels[0].shape[2:]
+    ys, xs = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))
+    grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1)[None]
+    window, extent = _window_and_extent(plan.host)
+    positions = positions_in_window(grid * extent[:, None, None, 2:] + extent[:, None, None, :2], window)
+    maps, count = plan.maps, len(plan.donors)
+    together = torch.cat([maps.offset, maps.mask, *maps.places, *maps.alike], 1)
+    fine = F.grid_sample(together, positions / WIDE, mode="bilinear", padding_mode="zeros", align_corners=False)
+    own = read_places(pixels[0], positions + fine[:, :2].permute(0, 2, 3, 1), window, extent).clamp(0, 1)
+    readings = []
+    for k, donor in enumerate(plan.donors):
+        there = fine[:, 3 + 2 * k : 5 + 2 * k].permute(0, 2, 3, 1)
+        readings.append(read_places(pixels[k + 1], there, *_window_and_extent(donor)).clamp(0, 1))
+    alike = [fine[:, k : k + 1].clamp(0, 1) for k in range(3 + 2 * count, fine.shape[1])]
+    return own, readings, fine[:, 2:3].clamp(0, 1), alike
+
+
+def _window_and_extent(face: CanonicalFace) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(face.window)[None], torch.from_numpy(face.extent)[None]
+
+
+def _mix(
+    own: Tensor, readings: Sequence[Tensor], mask: Tensor, shares: Sequence[Tensor], unit: float
+) -> tuple[Tensor, float]:
+    """Return the mixed picture [1, 3, H, W], and by how much the light of host and donors differs.
+
+    `shares` are those of the donors at each pixel, K times [1, 1, H, W].
+    """
+    broad_sigma, fine_sigma = unit * _BROAD, max(0.8, unit * _FINE)
+    logs = [torch.log(picture + _DARKEST) for picture in (own, *readings)]
+    broads = [_smoothed(log, broad_sigma, mask) for log in logs]
+    details = [log - broad for log, broad in zip(logs, broads, strict=True)]
+    contrasts = [_smoothed(d.mean(1, keepdim=True).square(), 2 * broad_sigma, mask).sqrt() for d in details]
+    fine = details[0] - _smoothed(details[0], fine_sigma)
+    mixed, sharp = details[0] - fine, fine
+    sharpest = int(np.argmax([float(share.mean()) for share in shares]))
+    light = 0.0
+    for k, share in enumerate(shares):
+        detail = details[k + 1] * (contrasts[0] / (contrasts[k + 1] + 1e-3)).clamp(*_CONTRAST)
+        finer = detail - _smoothed(detail, fine_sigma)
+        mixed = mixed + share * (detail - finer - (details[0] - fine))
+        if k == sharpest:
+            sharp = fine + (2 * share).clamp(max=1) * (finer - fine)
+        light = max(light, _spread(broads[k + 1] - broads[0], mask))
+    return (broads[0] + mixed + sharp).exp() - _DARKEST, light
+
+
+def _spread(maps: Tensor, mask: Tensor) -> float:
+    """Return the standard deviation of maps [1, C, H, W] across the mask, without their means."""
+    total = mask.sum() + 1e-6
+    mean = (maps * mask).sum((2, 3), keepdim=True) / total
+    return float((((maps - mean).square() * mask).sum((2, 3)) / total).mean().sqrt())
+
+
+def _smoothed(maps: Tensor, sigma: float, mask: Tensor | None = None) -> Tensor:
+    """Return maps [1, C, H, W] smoothed by a Gaussian of `sigma` pixels, within the mask where there is one."""
+    weight = None if mask is None else mask + 1e-3
+    if weight is not None:
+        maps = torch.cat([maps * weight, weight], 1)
+    size, reduction = maps.shape[2:], max(1, int(sigma / _LEAST_SIGMA))
+    small = [max(1, round(length / reduction)) for length in size]
+    reduced = F.interpolate(maps, size=small, mode="area") if reduction > 1 else maps
+    array = cv2.GaussianBlur(
+        np.ascontiguousarray(reduced[0].permute(1, 2, 0).numpy()),
+        (0, 0),
+        sigma / reduction,
+        borderType=cv2.BORDER_REPLICATE,
+    )
+    array = array.reshape(*reduced.shape[2:], -1)
+    smooth = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None]
+    if reduction > 1:
+        smooth = F.interpolate(smooth, size=size, mode="bilinear", align_corners=False)
+    return smooth if weight is None else smooth[:, :-1] / smooth[:, -1:]
+
+
+def _pixels_per_unit(face: CanonicalFace, photograph: Rgb) -> float:
+    """Return the half side of a face's window in pixels of its photograph."""
+    return float(np.exp(face.window[2]) / face.extent[3] * photograph.shape[0] / 2)
+
+
+def _maps_of(array: NDArray[np.floating]) -> Tensor:
+    """Return an array [M, M] or [M, M, C] as maps [1, C, M, M]."""
+    return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(array).transpose(2, 0, 1), np.float32))[None]
+
+
+def _look_up(maps: Tensor, places: Tensor) -> Tensor:
+    return F.grid_sample(maps, places, mode="bilinear", padding_mode="border", align_corners=False)

@@ -1,0 +1,345 @@
+"""Morphs of the data set's own faces, as new people of a cell (docs/method.md, section 9).
+
+An attempt takes a host of the cell and donors near to it. They are registered in the canonical frame, and what does not
+fit is refused before anything is rendered. The morph has the size, background, pose and light of the host's photograph.
+It is encoded as it would be stored, and everything that decides is measured on that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from faceaug.datasets.thumbnails import common_aspect
+from faceaug.errors import DatasetError, FaceaugError, UsageError
+from faceaug.measurement.estimator import FaceEstimator, Measurements
+from faceaug.measurement.measure import load_estimator
+from faceaug.morphing.blend import MorphPlan, plan_morph, render_morph
+from faceaug.morphing.donors import DonorIndex
+from faceaug.morphing.face import CanonicalFace, canonical_faces
+from faceaug.planning.plan import PlannedCell
+from faceaug.reconstruction.semantics import FACTOR_NAMES
+from faceaug.shards.columns import Column
+from faceaug.shards.manifest import ModelRecord
+from faceaug.shards.reader import ShardReader
+from faceaug.synthesis.acceptance.near_duplicates import differing_bits
+from faceaug.synthesis.config import AcceptanceThresholds
+from faceaug.synthesis.engines.base import (
+    BlockResult,
+    Candidate,
+    Engine,
+    Preparation,
+    PreparationInputs,
+    SourceImage,
+    sample_seed,
+    seed_number,
+)
+from faceaug.synthesis.engines.latent_edit import files_in, model_record
+from faceaug.synthesis.engines.morph_faces import LabelDistances, MorphFaces, face_hashes, read_faces, rows_of_cells
+from faceaug.synthesis.engines.morph_labels import LabelJudge
+from faceaug.synthesis.engines.photographs import Photograph, measured, read_photograph, stored_image
+from faceaug.synthesis.engines.source_faces import is_rendered
+from faceaug.synthesis.estimate import RunEstimate, rerender_estimate
+from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, HELD_OUT_FILE, fit_label_classifiers
+from faceaug.synthesis.request import RunRequest
+from faceaug.synthesis.sample_columns import kept_labels, morph_columns
+from faceaug.utils.images import Codec, Rgb
+from faceaug.utils.typing import Floats
+
+MORPH_BLOCK = 16
+"""Attempts that are computed together, whatever the number of workers."""
+DONOR_SHARE = (0.55, 0.85)
+"""Range from which the share of the donors' features is drawn; the rest is the host's."""
+NEAREST = 12
+"""Faces nearest to a host from which its donors are drawn."""
+CHANGED, ALONE = "photograph unchanged since it was read", "donor near enough"
+COVERED, FOLDED = "nothing left uncovered", "not distorted"
+REGISTERED, ALIKE, MIXED, LIT = "registered", "host and donor alike", "features mixed", "light alike"
+FACE, REACHED, LABELLED, DISTINCT = "face found again", "value reached", "held-out classifier agrees", "no near-copy"
+_ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
+
+
+def create_engine(request: RunRequest) -> Engine:
+    """Load what measures faces, and return the engine.
+
+    Raises
+    ------
+    UsageError
+        When a run is resumed with an estimator that has no hash.
+    IntegrityError
+        When the estimator's file cannot be read.
+    """
+    given = request.config.reconstruction
+    estimator = given if isinstance(given, FaceEstimator) else load_estimator(given)
+    if request.resume and not estimator.sha256:
+        raise UsageError(
+            "the estimator has no sha256, so faceaug cannot check that it is the one with which the run began: give it "
+            "one, load it from a file with load_estimator, or run without resume in another folder"
+        )
+    return MorphEngine(request, estimator)
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """One attempt that can be rendered."""
+
+    number: int
+    seed: np.random.SeedSequence
+    plan: MorphPlan
+    photographs: tuple[Photograph, ...]
+
+    @property
+    def host(self) -> Photograph:
+        return self.photographs[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rendered:
+    """A morph as it would be stored, with what is measured on it."""
+
+    attempt: _Attempt
+    image: NDArray[np.uint8] | bytes
+    face: CanonicalFace
+    confidence: dict[str, float]
+    measurements: Measurements
+
+
+class MorphEngine:
+    """Mixes real faces of a cell; an `Engine`. The rows of the data set are hosts and donors.
+
+    Parameters
+    ----------
+    request : RunRequest
+    estimator : FaceEstimator
+        What measured the columns of the data set.
+    """
+
+    names, generator, takes_image_sizes = ("morph",), None, True
+
+    def __init__(self, request: RunRequest, estimator: FaceEstimator) -> None:
+        self._request, self._estimator = request, estimator
+        self._config, self._axes = request.config, request.plan.axes
+        self._dataset = request.dataset
+        self._aligned = request.dataset.measured.aligned if request.dataset.measured else request.config.aligned
+        self._labels = kept_labels(request.dataset, self._axes)
+        self._codec: Codec | None = None
+        self._faces = MorphFaces({}, {})
+        self._judge: LabelJudge | None = None
+        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return morph_columns(self._axes, self._labels)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"estimator": self._estimator.sha256}
+
+    @property
+    def real_hashes(self) -> NDArray[np.uint64]:
+        return self._faces.hashes()
+
+    def estimate(self) -> RunEstimate:
+        return rerender_estimate(self._request, self._estimator)
+
+    def prepare(self, inputs: PreparationInputs) -> Preparation:
+        """Learn the held-out classifier, and read the faces of the cells.
+
+        Raises
+        ------
+        DatasetError
+            When an attribute cannot be learnt, or no face is found in most photographs.
+        """
+        self._codec = inputs.stored_codec
+        metrics: dict[str, Any] = {}
+        files: tuple[str, ...] = ()
+        if any(not is_rendered(axis) for axis in self._axes):
+            classifiers = fit_label_classifiers(self._request, inputs, guidance=False)
+            self._judge = LabelJudge(classifiers, self._axes, common_aspect(self._dataset))
+            metrics["classifiers"] = classifiers.metrics
+            files = files_in(inputs.folder, CLASSIFIER_FILES)
+        config = self._config
+        self._faces = read_faces(
+            self._dataset,
+            rows_of_cells(self._dataset, self._request.plan, config.seed),
+            self._estimator,
+            LabelDistances(self._labels, self._axes, config.thresholds.label_distance),
+            aligned=self._aligned,
+            workers=config.worker_threads,
+            progress=lambda done, total: inputs.progress("faces", done, total),
+        )
+        self._check_found()
+        metrics["morph"] = {"faces": self._faces.count, "bytes": self._faces.bytes}
+        sha256 = self._estimator.sha256
+        models = (ModelRecord(name="reconstruction", sha256=sha256),) if sha256 else ()
+        held_out = (model_record(inputs.folder, HELD_OUT_FILE),) if HELD_OUT_FILE in files else ()
+        return Preparation(files, classifiers=(*held_out, *models), metrics=metrics)
+
+    def unreachable(self, cell: PlannedCell) -> str:
+        index = self._faces.by_cell.get(cell.index)
+        found, skipped = len(index) if index else 0, self._faces.skipped.get(cell.index, 0)
+        if found >= 2:
+            return ""
+        without = f" (and {skipped} photographs in which no face was found)" if skipped else ""
+        return f"a morph needs two faces of its cell, and this one has {found}{without}"
+
+    def blocks(self, cell: PlannedCell) -> int:
+        """Return the number of blocks that hold `tries` attempts for each planned sample."""
+        return -(-cell.planned * self._config.tries // MORPH_BLOCK)
+
+    def propose(self, cell: PlannedCell, block: int) -> BlockResult:
+        torch.set_num_threads(1)
+        refused: dict[int, str] = {}
+        candidates = []
+        for number in range(block * MORPH_BLOCK, (block + 1) * MORPH_BLOCK):
+            attempt = self._attempt(cell, number)
+            rendered = attempt if isinstance(attempt, str) else self._render(cell, attempt)
+            if isinstance(rendered, str):
+                refused[number] = rendered
+            else:
+                candidates.append(self._candidate(rendered))
+        return BlockResult(tuple(candidates), refused, {})
+
+    def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
+        for row in np.flatnonzero(reader.made_by(self.names[0])).tolist():
+            face, _ = self._measured(reader.image(row))
+            if face is not None:
+                yield face_hashes([face])[0]
+
+    def _check_found(self) -> None:
+        skipped = sum(self._faces.skipped.values())
+        if skipped > self._faces.count:
+            raise DatasetError(
+                f"no face was found in {skipped:,} of {skipped + self._faces.count:,} photographs of "
+                f"{self._dataset.name}, and morphs are made of faces: give photographs of one face each, or say "
+                "--aligned if they have the framing of the generator"
+            )
+
+    def _attempt(self, cell: PlannedCell, number: int) -> _Attempt | str:
+        """Choose host and donors and register them; return why it cannot be rendered where that is so."""
+        index = self._faces.by_cell[cell.index]
+        order = self._order(cell.index, len(index))
+        host, turn = int(order[number % len(order)]), number // len(order)
+        seed = sample_seed(self._config.seed, cell.index, number)
+        donors = self._donors(cell.index, index, host, turn)
+        if len(donors) < 1:
+            return ALONE
+        rng = np.random.Generator(np.random.PCG64(seed))
+        share = rng.uniform(*DONOR_SHARE)
+        weights = share * rng.dirichlet(np.full(len(donors), 4.0)) if len(donors) > 1 else np.array([share])
+        plan = plan_morph(index.faces[host], donors, weights.tolist())
+        reason = _fault(plan, self._config.thresholds)
+        if reason:
+            return reason
+        try:
+            photographs = tuple(read_photograph(self._dataset, face.row) for face in (plan.host, *plan.donors))
+        except (FaceaugError, OSError):
+            return CHANGED
+        if any(p.sha256 != face.sha256 for p, face in zip(photographs, (plan.host, *plan.donors), strict=True)):
+            return CHANGED
+        return _Attempt(number, seed, plan, photographs)
+
+    def _order(self, cell: int, count: int) -> NDArray[np.int64]:
+        with self._lock:
+            if cell not in self._orders:
+                seed = np.random.SeedSequence(self._config.seed, spawn_key=(cell, _ORDER))
+                self._orders[cell] = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+            return self._orders[cell]
+
+    def _donors(self, cell: int, index: DonorIndex, host: int, turn: int) -> list[CanonicalFace]:
+        """Return the donors of a host in its `turn`: others each time, of those that are nearest."""
+        seed = np.random.SeedSequence(self._config.seed, spawn_key=(cell, host, _DONORS))
+        rng = np.random.Generator(np.random.PCG64(seed))
+        nearest, _ = index.nearest(host, NEAREST, rng)
+        count = min(self._config.donors, len(nearest))
+        if not count:
+            return []
+        shuffled = np.roll(rng.permutation(nearest), -turn * count)
+        return [index.faces[int(k)] for k in shuffled[:count]]
+
+    def _render(self, cell: PlannedCell, attempt: _Attempt) -> _Rendered | str:
+        """Render a morph and measure it; return why it is refused where it is."""
+        thresholds = self._config.thresholds
+        picture, light = render_morph(attempt.plan, [photograph.pixels for photograph in attempt.photographs])
+        if light > thresholds.light_difference:
+            return LIT
+        info = attempt.host.info
+        image, stored = stored_image(picture, self._codec, info.quality if self._codec == info.codec else None)
+        confidence: dict[str, float] = {}
+        if self._judge:
+            sources = [photograph.pixels for photograph in attempt.photographs]
+            confidence, agrees = self._judge.read(stored, sources, cell.levels, thresholds.held_out)
+            if not agrees:
+                return LABELLED
+        face, measurements = self._measured(stored)
+        if face is None:
+            return FACE
+        if not self._in_bins(cell, measurements.values[0]):
+            return REACHED
+        sources_of_morph = (attempt.plan.host, *attempt.plan.donors)
+        bits = differing_bits(face_hashes([face])[0], face_hashes(sources_of_morph))
+        if int(bits.min()) <= thresholds.duplicate_bits:
+            return DISTINCT
+        return _Rendered(attempt, image, face, confidence, measurements)
+
+    def _measured(self, picture: Rgb) -> tuple[CanonicalFace | None, Measurements]:
+        """Measure one picture, by itself, so that nothing depends on what else is measured."""
+        measurements, extents = measured(self._estimator, [picture], aligned=self._aligned)
+        return canonical_faces([-1], [b""], [picture], extents, measurements)[0], measurements
+
+    def _in_bins(self, cell: PlannedCell, values: Floats) -> bool:
+        for axis in self._axes:
+            if is_rendered(axis):
+                code = axis.assign(pd.Series([values[FACTOR_NAMES.index(axis.name)]]))[0]
+                if code != axis.levels.index(cell.levels[axis.name]):
+                    return False
+        return True
+
+    def _candidate(self, rendered: _Rendered) -> Candidate:
+        attempt, count = rendered.attempt, len(FACTOR_NAMES)
+        plan, measurements = attempt.plan, rendered.measurements
+        semantic = dict(zip(FACTOR_NAMES, measurements.values[0, :count].tolist(), strict=True))
+        certain = dict(zip(FACTOR_NAMES, measurements.confidence[0, :count].tolist(), strict=True))
+        bins = [axis.name for axis in self._axes if is_rendered(axis)]
+        shares = (1 - sum(plan.weights), *plan.weights)
+        attr = self._labels.mixed([face.row for face in (plan.host, *plan.donors)], shares)
+        of_morph = {"donor_share": sum(plan.weights) * plan.faults.mixed, "residual": plan.faults.residual}
+        return Candidate(
+            attempt=attempt.number,
+            seed=seed_number(attempt.seed),
+            engine=self.names[0],
+            image=rendered.image,
+            quality=attempt.host.info.quality if self._codec == attempt.host.info.codec else None,
+            harmonize={},
+            w=None,
+            origin_w=None,
+            attr={**attr, **{name: semantic[name] for name in bins}},
+            confidence={**rendered.confidence, **{name: certain[name] for name in bins}},
+            semantic={**semantic, **of_morph},
+            plausibility=float("nan"),
+            realism=float("nan"),
+            hash=face_hashes([rendered.face])[0],
+            source=SourceImage(plan.host.sha256),
+            donors=tuple(SourceImage(donor.sha256) for donor in plan.donors),
+        )
+
+
+def _fault(plan: MorphPlan, thresholds: AcceptanceThresholds) -> str:
+    """Return why host and donors do not fit, or an empty text."""
+    faults = plan.faults
+    reasons = (
+        (COVERED, faults.holes > thresholds.uncovered),
+        (FOLDED, faults.folds > thresholds.distorted),
+        (REGISTERED, faults.unregistered > thresholds.unregistered),
+        (ALIKE, faults.residual > thresholds.residual),
+        (MIXED, faults.mixed < thresholds.mixed),
+    )
+    return next((reason for reason, refused in reasons if refused), "")

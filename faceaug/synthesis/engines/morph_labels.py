@@ -1,0 +1,51 @@
+"""The held-out classifier's verdict on the labels of a morph, beside what it says of the photographs in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from faceaug.analysis.axes import Axis
+from faceaug.synthesis.editing.objectives import attribute_goals, confidences
+from faceaug.synthesis.engines.source_faces import is_rendered
+from faceaug.synthesis.label_classifiers import LabelClassifiers
+from faceaug.utils.images import Rgb, crop_to_aspect, resize
+from faceaug.utils.tensors import as_tensor
+
+_THUMBNAIL_SIDE = 64  # of the images on which the classifiers were trained
+
+
+class LabelJudge:
+    """Reads the labels of morphs.
+
+    Parameters
+    ----------
+    classifiers : LabelClassifiers
+    axes : sequence of Axis
+        Of the plan; bins of view and light are measured and not judged here.
+    aspect : float
+        Proportions to which the classifiers' images are cropped.
+    """
+
+    def __init__(self, classifiers: LabelClassifiers, axes: Sequence[Axis], aspect: float) -> None:
+        self._classifier, self._tasks = classifiers.held_out, classifiers.tasks
+        self._axes, self._aspect = tuple(axes), aspect
+
+    def read(
+        self, morph: Rgb, sources: Sequence[Rgb], levels: Mapping[str, str], threshold: float
+    ) -> tuple[dict[str, float], bool]:
+        """Return the probability of each requested label, and whether all are as high as is required.
+
+        That is the threshold, or the mean over the photographs that the morph was made of where it is lower: their
+        labels are given, and a face that is hard to read stays so.
+        """
+        pictures = [resize(crop_to_aspect(p, self._aspect), (_THUMBNAIL_SIDE,) * 2) for p in (morph, *sources)]
+        goals = attribute_goals(self._axes, dict(levels), self._tasks)
+        # One by one, so that nothing depends on what is read together.
+        read = np.concatenate([self._classifier.read(as_tensor(picture[None]))[0] for picture in pictures])
+        probability = confidences(goals, self._classifier, read)  # [1 + K, A]
+        labelled = [k for k, axis in enumerate(self._axes) if not is_rendered(axis)]
+        least = np.minimum(threshold, probability[1:].mean(0))
+        agrees = bool((probability[0, labelled] >= least[labelled]).all())
+        return {self._axes[k].name: float(probability[0, k]) for k in labelled}, agrees

@@ -1,0 +1,68 @@
+"""The data set's photographs as an engine reads them, and samples as they will be stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.measurement.alignment import canvas_extent, lay_on_canvases
+from faceaug.measurement.estimator import FaceEstimator, Measurements
+from faceaug.shards.writer import encoded
+from faceaug.utils.images import Codec, ImageInfo, Rgb, decode, decode_with_info
+from faceaug.utils.typing import Floats32
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """An image of the data set, decoded.
+
+    Attributes
+    ----------
+    row : int
+    sha256 : bytes
+        Of its file.
+    pixels : uint8 [H, W, 3]
+    info : ImageInfo
+    """
+
+    row: int
+    sha256: bytes
+    pixels: Rgb
+    info: ImageInfo
+
+
+def read_photograph(dataset: FaceDataset, row: int) -> Photograph:
+    """Read one image of a data set.
+
+    Raises
+    ------
+    FaceaugError, OSError
+        When its file cannot be read.
+    """
+    data = dataset.encoded(row)
+    pixels, info = decode_with_info(data, name=dataset.keys[row], max_pixels=dataset.max_pixels)
+    return Photograph(row, hashlib.sha256(data).digest(), pixels, info)
+
+
+def stored_image(
+    image: NDArray[np.uint8], codec: Codec | None, quality: int | None
+) -> tuple[NDArray[np.uint8] | bytes, NDArray[np.uint8]]:
+    """Return what of a picture is kept, and what a reader of the shard will see: uint8 [H, W, 3].
+
+    Without a codec pixels are kept as they are.
+    """
+    if codec is None:
+        return image, image
+    data = encoded(image, codec, quality)
+    return data, image if codec == "png" else decode(data)
+
+
+def measured(estimator: FaceEstimator, pictures: Sequence[Rgb], *, aligned: bool) -> tuple[Measurements, Floats32]:
+    """Measure pictures, and return where they lie on their canvases [N, 4], too."""
+    extents = np.array([canvas_extent(*picture.shape[:2]) for picture in pictures], np.float32)
+    return estimator.read(*lay_on_canvases(pictures), aligned=aligned), extents
