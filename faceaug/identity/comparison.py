@@ -12,7 +12,6 @@ from faceaug.utils.typing import Bools, Floats32, Indices
 NO_ROW = -1
 """Row of a real face where there is none to name."""
 SAME_PERSON_AS_SOURCE = "same person as a source"
-SAME_PERSON_AS_ANOTHER = "same person as another real face"
 NEW_PERSON = "new person"
 NO_FACE = "no face found"
 
@@ -57,13 +56,12 @@ class IdentityComparison:
         """Whether a sample is nearer to one of its sources than two pictures of one person usually are, bool [N]."""
         return np.asarray(self.source_distance < self.same_person)
 
-    @property
-    def resembles_real(self) -> Bools:
-        """Whether a sample is that near to any real face of the data set, bool [N]."""
-        return np.asarray(self.nearest_distance < self.same_person)
-
     def verdicts(self) -> list[str]:
-        """Return for each sample one of `NEW_PERSON`, `SAME_PERSON_AS_SOURCE`, `SAME_PERSON_AS_ANOTHER`, `NO_FACE`.
+        """Return for each sample one of `NEW_PERSON`, `SAME_PERSON_AS_SOURCE`, `NO_FACE`.
+
+        The distance of one person was determined on pairs. It says nothing of the nearest of thousands of faces: most
+        real people have a stranger nearer than that. So there is no verdict on faces that a sample was not made from;
+        compare the distribution of `nearest_distance` with that of real faces among each other.
 
         Raises
         ------
@@ -72,7 +70,6 @@ class IdentityComparison:
         """
         _require_identity(self.same_person)
         verdicts = np.full(len(self.nearest_row), NEW_PERSON, dtype=object)
-        verdicts[self.resembles_real] = SAME_PERSON_AS_ANOTHER
         verdicts[self.copies] = SAME_PERSON_AS_SOURCE
         verdicts[~self.face_found] = NO_FACE
         return [str(verdict) for verdict in verdicts]
