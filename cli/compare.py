@@ -49,7 +49,7 @@ def compare(out: Path, **options: Any) -> None:
     """
     from faceaug.identity.output import compare_output
     from faceaug.identity.reference import IdentityReference
-    from faceaug.report.build import REPORT_PAGE, build_report
+    from faceaug.report.build import REPORT_PAGE
     from faceaug.report.identity import write_identity
     from faceaug.shards.manifest import read_manifest
     from faceaug.utils.files import check_writable
@@ -67,7 +67,6 @@ def compare(out: Path, **options: Any) -> None:
         summary = compare_output(out, reference, most=options["max_samples"], progress=progress)
     write_identity(out, summary)
     if (out / REPORT_PAGE).exists():
-        build_report(out, dataset)
         console.remark(f"The comparison is in {out / REPORT_PAGE}.")
     console.show("\n".join(summary.sentences()), json.loads(summary.model_dump_json()))
 

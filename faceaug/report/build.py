@@ -71,10 +71,9 @@ def build_report(out: Path | str, dataset: FaceDataset | None = None, *, real_fa
         synthetic = choose_synthetic_faces(samples, len(manifest.cells), dataset, real_faces)
         image_stats = samples.image_stats()
     real = choose_real_faces(out, dataset) if dataset is not None and real_faces else {}
-    identity = read_identity(out)
     report = Report(
         title=f"{manifest.dataset.name}, balanced",
-        facts=report_facts(manifest) | ({"people": identity.headline()} if identity else {}),
+        facts=report_facts(manifest),
         cells=[
             ReportCell(cell, real.get(k, ()), synthetic.singles[k], synthetic.pairs[k])
             for k, cell in enumerate(manifest.cells)
@@ -85,7 +84,7 @@ def build_report(out: Path | str, dataset: FaceDataset | None = None, *, real_fa
         warnings=report_warnings(manifest, synthetic.photographs_missing),
         complete=manifest.complete,
         people=_people_statement(sum(map(bool, samples.sources)), any(synthetic.pairs), real_faces),
-        identity=identity,
+        identity=read_identity(out),
     )
     return write_report_files(out, report, real_faces=bool(real))
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any, Literal
 
-import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from faceaug.analysis.imbalance import imbalance_metrics
 from faceaug.errors import UsageError
 from faceaug.identity.summary import IdentitySummary
 from faceaug.report.faces import REAL_SHOWN, SYNTHETIC_SHOWN
+from faceaug.report.people import page_template, render_people, render_people_line
 from faceaug.shards.manifest import CellRecord
 from faceaug.utils.images import Rgb
-from faceaug.utils.text_table import Value, duration, number
+from faceaug.utils.text_table import Value
 
 _MAX_OPEN_SHEETS = 24  # with more cells, contact sheets are folded
 _COUNTS = ("real", "wanted", "planned", "accepted", "short", "tried")
@@ -146,7 +145,7 @@ def render_page(report: Report, sheets: Mapping[int, Sheets] | None = None, *, r
     records = [cell.record for cell in report.cells]
     before = np.array([record.real for record in records], dtype=np.int64)
     after = before + np.array([record.accepted for record in records], dtype=np.int64)
-    return _template().render(
+    return page_template("report.html.jinja").render(
         report=report,
         sheets=[(cell, sheets[k]) for k, cell in enumerate(report.cells) if sheets and sheets.get(k)],
         real_faces=real_faces,
@@ -159,7 +158,8 @@ def render_page(report: Report, sheets: Mapping[int, Sheets] | None = None, *, r
         reasons=sorted({reason for record in records for reason in record.rejected}),
         balance=_balance(before, after),
         strips=_strips(report.image_stats),
-        histograms=_histograms(report.identity),
+        people_section=Markup(render_people(report.identity)),
+        people_line=Markup(render_people_line(report.identity)),
         longest_step=max([1e-9, *report.seconds.values()]),
     )
 
@@ -190,32 +190,3 @@ def _strips(image_stats: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
         medians = {source: values[len(values) // 2] for source, values in quantiles.items()}
         strips.append({"name": name, "unit": unit, "low": low, "high": high, "marks": marks, "medians": medians})
     return strips
-
-
-def _histograms(identity: IdentitySummary | None) -> list[dict[str, Any]]:
-    """Return, for each kind of distance, the heights of the bars and the place of that of one person, in percent."""
-    if identity is None:
-        return []
-    limit, largest = identity.same_person, identity.edges[-1]
-    return [
-        {
-            "name": name,
-            "n": distribution.n,
-            "median": distribution.median,
-            "below": distribution.share_below,
-            "heights": [round(100 * count / max(distribution.counts), 1) for count in distribution.counts],
-            "limit": None if limit is None else round(100 * limit / largest, 2),
-        }
-        for name, distribution in identity.distances.items()
-        if distribution.n
-    ]
-
-
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    source = files("faceaug.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(number=number, duration=duration)
-    return environment.from_string(source)

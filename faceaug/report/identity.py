@@ -8,15 +8,23 @@ from pydantic import ValidationError
 
 from faceaug.errors import IntegrityError
 from faceaug.identity.summary import IdentitySummary
+from faceaug.report.people import replace_people
 from faceaug.shards.manifest import REPORT_NAMES
-from faceaug.utils.files import output_error, read_json, write_json
+from faceaug.utils.files import output_error, read_json, write_bytes, write_json
 from faceaug.utils.text import one_line
 
 IDENTITY_FILE = f"{REPORT_NAMES[1]}/identity.json"
 
 
 def write_identity(out: Path, summary: IdentitySummary) -> Path:
-    """Write a comparison into an output folder, from where reports read it, and return its path.
+    """Write a comparison into an output folder, from where reports read it, and into its report if there is one.
+
+    The rest of the report stays as it is.
+
+    Returns
+    -------
+    Path
+        Of the file.
 
     Raises
     ------
@@ -29,6 +37,9 @@ def write_identity(out: Path, summary: IdentitySummary) -> Path:
     except OSError as error:
         raise output_error(path, error) from error
     write_json(path, summary.model_dump(mode="json"))
+    page = out / REPORT_NAMES[0]
+    if page.exists():
+        write_bytes(page, replace_people(page.read_text("utf-8"), summary).encode())
     return path
 
 

@@ -29,7 +29,6 @@ def toy(monkeypatch):
 
 
 def test_the_comparison_is_printed_and_joins_the_report(faceaug_cli, out, faces, toy, tmp_path):
-    assert faceaug_cli("plan", faces, "--by", "gender", "-o", out / "plan.json").status == 0
     build_report(out)
     cache = tmp_path / "real.safetensors"
     outcome = faceaug_cli("compare", out, faces, "--embedder", "toy", "--cache", cache)

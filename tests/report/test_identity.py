@@ -41,9 +41,10 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_the_comparison_stands_in_the_report_and_stays_when_it_is_built_again(out: Path) -> None:
+    build_report(out)
     write_identity(out, summary())
-    for _ in range(2):
-        text = build_report(out).read_text("utf-8")
+    for text in ((out / "report.html").read_text("utf-8"), build_report(out).read_text("utf-8")):
+        assert text.count('<section id="people">') == text.count('<dt id="people-line">') == 1
         assert "6 of 8 samples made from photographs (75%) lie nearer to one of them than 0.5" in text
         assert "for 3 of 8, no other real face is as near to the photograph" in text
         assert text.count('<div class="histogram') == 3
