@@ -75,11 +75,19 @@ class IdentityComparison:
         return [str(verdict) for verdict in verdicts]
 
 
-def is_new_person(comparison: IdentityComparison) -> Bools:
+def is_new_person(comparison: IdentityComparison, crowd: float | None = None) -> Bools:
     """Return which samples are no copies of a face that they were made from, bool [N]; a gate on identity.
 
     A sample passes when it lies at least as far from each of its sources as the distance below which two pictures
     usually show one person. A sample without a source passes; one without a face does not, since it cannot be judged.
+
+    Parameters
+    ----------
+    comparison : IdentityComparison
+    crowd : float in (0, 1], optional
+        A sample also passes where at least this share of all other real faces lies nearer to its source than it does,
+        so that it cannot be told from a crowd of strangers. Without it, far more samples are rejected of groups that
+        the embedder confuses (docs/results.md, Distances between people).
 
     Raises
     ------
@@ -87,7 +95,10 @@ def is_new_person(comparison: IdentityComparison) -> Bools:
         When the embeddings do not tell people apart.
     """
     _require_identity(comparison.same_person)
-    return np.asarray(comparison.face_found & ~comparison.copies)
+    new = ~comparison.copies
+    if crowd is not None:
+        new |= comparison.nearer_real >= crowd
+    return np.asarray(comparison.face_found & new)
 
 
 def _require_identity(same_person: float) -> None:

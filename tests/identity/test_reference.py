@@ -87,6 +87,17 @@ def test_samples_are_copies_new_people_or_cannot_be_judged(reference):
     assert is_new_person(comparison).tolist() == [False, True, True, True, False, True]
 
 
+def test_a_sample_in_a_crowd_of_strangers_is_no_copy(reference):
+    reference.embedder.same_person = SamePerson(0.5, "chosen for tests")
+    comparison = reference.compare(grey(60), [[3]])  # 11 from its source, and three real faces are not nearer
+    assert comparison.nearer_real.tolist() == [0]
+    crowded = reference.compare(grey(36), [[4]])  # 30 from its source, and two of the eight others are nearer
+    assert crowded.nearer_real.tolist() == [0.25]
+    assert is_new_person(crowded).tolist() == [False]
+    assert is_new_person(crowded, crowd=0.25).tolist() == [True]
+    assert is_new_person(comparison, crowd=0.25).tolist() == [False]
+
+
 def test_a_stand_in_gives_distances_and_no_verdict(dataset):
     embedder = ToyEmbedder()
     embedder.is_identity, embedder.same_person = False, SamePerson(float("nan"), "none")
