@@ -37,6 +37,7 @@ def outcome_text(result: RunResult, out: Path) -> str:
     short = [cell for cell in result.manifest.cells if cell.short]
     if short:
         parts.append(_short(short))
+        parts += _unused_generator(result.manifest)
     parts += [_people(out), _next(out)]
     return "\n\n".join(parts)
 
@@ -110,6 +111,18 @@ def _short(cells: list[CellRecord]) -> str:
         f"{number} short, because the attempts for the missing faces were rejected. The reasons are in manifest.json "
         "and the report; --tries N allows more attempts."
     )
+
+
+def _unused_generator(manifest: Manifest) -> list[str]:
+    """Return why the generator did not fill what is short, where it was left out."""
+    domain = manifest.measured.get("domain")
+    if not isinstance(domain, dict) or float(str(domain["auc"])) <= float(str(domain["limit"])):
+        return []
+    return [
+        f"The generator {domain['generator']} was not used: a classifier tells its faces from the photographs with an "
+        f"AUC of {domain['auc']}, more than the {domain['limit']} of the threshold domain. --engine generator uses it "
+        "all the same."
+    ]
 
 
 def _people(out: Path) -> str:

@@ -30,9 +30,9 @@ _FULL_UNTIL, _NONE_FROM = 0.72, 1.1  # of these half axes
 _VISIBLE = 0.3  # least visibility of a place in a photograph from which it is read
 _BROAD, _FINE = 0.3, 0.03
 """Standard deviations of the Gaussians that part broad from finer and fine from finest, in half sides of the window."""
-_SAME, _DIFFERENT = 0.5, 0.9
+_SAME, _DIFFERENT = 0.8, 1.3
 """Residual of the registration, in local standard deviations, up to which features are mixed, and from which not."""
-_ALIKE_SIGMA = 4.0  # pixels of the canonical picture
+_ALIKE_SIGMA, _WORST = 3.0, 9  # pixels of the canonical picture
 _DARKEST = 0.06  # added to brightness in [0, 1] before the logarithm, so that noise in shadows is not enlarged
 _CONTRAST = (0.6, 1.6)  # limits of the factor by which a donor's contrast is matched to the host's
 _LEAST_SIGMA = 5.0  # pixels of a Gaussian; larger ones are computed on a reduced picture
@@ -168,7 +168,8 @@ def render_morph(plan: MorphPlan, photographs: Sequence[Rgb]) -> tuple[Rgb, floa
 
 def _alike(registration: Registration) -> Floats32:
     """Return where two canonical pictures show the same features, [P, P] in [0, 1]: elsewhere the host is kept."""
-    residual = cv2.GaussianBlur(registration.residual, (0, 0), _ALIKE_SIGMA)
+    # The worst of the surroundings decides, so that the thin frame of one person's glasses is not mixed in parts.
+    residual = cv2.GaussianBlur(cv2.dilate(registration.residual, np.ones((_WORST, _WORST))), (0, 0), _ALIKE_SIGMA)
     t = np.clip((_DIFFERENT - residual) / (_DIFFERENT - _SAME), 0, 1)
     agrees = np.clip((registration.confidence - 0.15) / 0.3, 0, 1)
     return np.asarray(t * t * (3 - 2 * t) * agrees, np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.morphing.face import CanonicalFace
+from faceaug.morphing.face import DESCRIPTOR_SHAPE, CanonicalFace
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.typing import Floats, Floats32
 
@@ -15,6 +15,9 @@ COMPARED_FACES = 1024
 """Faces of a cell with which a host is compared at most: the cost does not grow with the square of their number."""
 _WEIGHTS = {"pitch": 0.5, "yaw": 1.0, "roll": 0.1, "light_x": 0.15, "light_y": 0.1}
 """What a difference of a radian counts beside that of the descriptors, whose half is 0.4 on average."""
+_PARTS = 4
+_WORST_PART = 0.5
+"""Descriptors are compared in 4 by 4 parts; the worst counts as well: glasses of one of two faces change one part."""
 _BLURRED, _SHARPER = 0.25, 0.1  # what a donor counts that is e times less or more sharp than the host
 _LABELS = 0.6  # what a difference of the whole range of a numeric label counts, or another class of another label
 
@@ -37,10 +40,12 @@ class DonorIndex:
     ) -> None:
         self.faces = tuple(faces)
         self._labels, self._is_numeric, self._furthest = labels, is_numeric, furthest
-        self._descriptors: Floats32 = np.stack([face.descriptor for face in faces])
+        rows, columns = DESCRIPTOR_SHAPE
+        shape = (-1, _PARTS, rows // _PARTS, _PARTS, columns // _PARTS)
+        self._descriptors: Floats32 = np.stack([face.descriptor for face in faces]).reshape(shape)
         self._sharpness = np.log([face.sharpness for face in faces])
-        columns = [FACTOR_NAMES.index(name) for name in _WEIGHTS]
-        self._view = np.radians(np.stack([face.measured[columns] for face in faces])) * list(_WEIGHTS.values())
+        factors = [FACTOR_NAMES.index(name) for name in _WEIGHTS]
+        self._view = np.radians(np.stack([face.measured[factors] for face in faces])) * list(_WEIGHTS.values())
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -53,7 +58,9 @@ class DonorIndex:
         others = np.delete(np.arange(len(self.faces)), host)
         if len(others) > COMPARED_FACES:
             others = np.sort(rng.choice(others, COMPARED_FACES, replace=False))
-        distance = np.abs(self._descriptors[others] - self._descriptors[host]).mean(1).astype(np.float64)
+        differences = np.abs(self._descriptors[others] - self._descriptors[host])  # [M, 4, 8, 4, 6], in parts 8 by 6
+        parts = differences.mean((2, 4)).reshape(len(others), -1).astype(np.float64)
+        distance = parts.mean(1) + _WORST_PART * parts.max(1)
         distance += np.nan_to_num(np.abs(self._view[others] - self._view[host])).sum(1)
         blur = self._sharpness[host] - self._sharpness[others]
         distance += np.where(blur > 0, _BLURRED * blur, -_SHARPER * blur)

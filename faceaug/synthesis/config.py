@@ -142,6 +142,11 @@ class AcceptanceThresholds(ConfigModel):
         description="Morphs: largest difference between host and donor in a numeric label such as age, as a share of "
         "the faces of the data set that lie between them.",
     )
+    domain: Share = Field(
+        default=0.75,
+        description="The engine auto: largest AUC with which a classifier may tell generated faces from those of the "
+        "data set for the generator to be used; 0.5 is no better than chance.",
+    )
     inversion: float = Field(
         default=0.5,
         ge=0,
@@ -192,10 +197,12 @@ class RunConfig(ConfigModel):
         0.9, "generator", "1 takes generated latents as they are, less pulls them towards the mean face.", gt=0, le=1
     )
     engine: str = _setting(
-        "generator",
+        "auto",
         "run",
-        "The engine that synthesizes samples: generator (edits generated faces), rerender (turns and relights the data "
-        "set's own faces, for bins of view and light), both (rerender first, then generator), or a plug-in's name.",
+        "The engine that synthesizes samples: auto (morph for labels, then rerender for view and light, then the "
+        "generator if its faces look like the data set's), morph (mixes faces of a cell into new ones), rerender "
+        "(turns and relights the data set's own faces), generator (edits generated faces), both (rerender, then "
+        "generator), or a plug-in's name.",
     )
     from_real: bool = _setting(
         False,

@@ -52,7 +52,7 @@ class ChainedEngine:
 
     @property
     def real_hashes(self) -> NDArray[np.uint64]:
-        return self._engines[0].real_hashes
+        return np.unique(np.concatenate([engine.real_hashes for engine in self._engines]))
 
     def estimate(self) -> RunEstimate:
         """Return the sum of the seconds and the largest of the outputs: each engine may have to try all."""
@@ -68,8 +68,9 @@ class ChainedEngine:
             metrics |= {**part.metrics, **({"seconds": seconds} if seconds else {})}
         directions: ModelRecord | None = next((part.directions for part in parts if part.directions), None)
         # The classifiers of the generator come first, as they did before engines were chained.
-        classifiers = tuple(record for part in reversed(parts) for record in part.classifiers)
-        return Preparation(tuple(name for part in parts for name in part.files), directions, classifiers, metrics)
+        classifiers = tuple({record.name: record for part in reversed(parts) for record in part.classifiers}.values())
+        files = tuple(dict.fromkeys(name for part in parts for name in part.files))
+        return Preparation(files, directions, classifiers, metrics)
 
     def unreachable(self, cell: PlannedCell) -> str:
         reasons = [engine.unreachable(cell) for engine in self._engines]

@@ -63,6 +63,10 @@ BUILT_IN = {
         "faceaug.synthesis.engines.rerender:create_engine",
         lambda config: _GENERATION | _EDITING | _MORPHING | {"from_real"},
     ),
+    "auto": EngineSpec(
+        "faceaug.synthesis.engines.auto:create_engine",
+        lambda config: frozenset({"from_real"}),
+    ),
     "morph": EngineSpec(
         "faceaug.synthesis.engines.morph:create_engine",
         lambda config: _GENERATION | _EDITING | {"from_real", "keep"},
@@ -98,7 +102,7 @@ def engine_specs(config: RunConfig) -> dict[str, EngineSpec]:
             f"{name} is {shown(getattr(config, name))}, which does nothing with the engine {config.engine}"
             f"{' and from_real' if with_real else ''}: leave it out{', or use the engine both' if in_chain else ''}"
         )
-    if len(specs) > 1 and config.layout == "raw" and not config.harmonize:
+    if (len(specs) > 1 or config.engine == "auto") and config.layout == "raw" and not config.harmonize:
         raise UsageError(
             "generated faces have the generator's size and re-rendered ones that of their photographs, and the layout "
             "raw holds images of one size: harmonize them, or use the layout blob"

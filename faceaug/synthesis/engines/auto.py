@@ -1,0 +1,70 @@
+"""The engine `auto`: whatever keeps a data set's world first, and a generator only if its faces are of that world.
+
+Labels are filled by morphs of the cell's own faces, view and light by turning and relighting them, and cells of both by
+the one and then the other. What stays short goes to the generator if a classifier can hardly tell its faces from the
+photographs; otherwise it stays short, and the run says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from faceaug.synthesis.domain import DomainCheck, check_domain
+from faceaug.synthesis.engines import latent_edit, morph, rerender
+from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
+from faceaug.synthesis.engines.chained import ChainedEngine
+from faceaug.synthesis.engines.source_faces import is_rendered
+from faceaug.synthesis.request import RunRequest
+
+DOMAIN_METRIC = "domain"
+"""Key of the domain check among the metrics of a run."""
+
+
+def create_engine(request: RunRequest) -> Engine:
+    """Return the engines that fill the cells of a plan, one after the other.
+
+    Raises
+    ------
+    UsageError, DatasetError, GeneratorError, IntegrityError
+        When one of the engines cannot be created.
+    """
+    config, axes = request.config, request.plan.axes
+    engines: list[Engine] = []
+    if any(not is_rendered(axis) for axis in axes):
+        engines.append(morph.create_engine(request))
+    if any(is_rendered(axis) for axis in axes):
+        engines.append(rerender.create_engine(request))
+    generator = latent_edit.loaded_generator(config)
+    domain = check_domain(request.dataset, generator, limit=config.thresholds.domain, seed=config.seed)
+    if domain is not None and domain.is_same:
+        engines.append(latent_edit.create_engine(request))
+    return AutoEngine(engines, domain)
+
+
+class AutoEngine(ChainedEngine):
+    """The engines of `auto` in turn; an `Engine`.
+
+    Parameters
+    ----------
+    engines : sequence of Engine
+        At least one.
+    domain : DomainCheck, optional
+        Of the generator; None where there were too few faces to check it.
+    """
+
+    def __init__(self, engines: Sequence[Engine], domain: DomainCheck | None) -> None:
+        super().__init__(engines)
+        self._domain = domain
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity, "engines": list(self.names)}
+
+    def prepare(self, inputs: PreparationInputs) -> Preparation:
+        """Prepare all engines, and state the domain check among the metrics."""
+        preparation = super().prepare(inputs)
+        if self._domain is None:
+            return preparation
+        return replace(preparation, metrics={**preparation.metrics, DOMAIN_METRIC: self._domain.to_dict()})
