@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from _earlier_records import current, load_record
+from _identity_text import identity_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -380,6 +381,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "skin": skin,
     "rerender": rerendered,
     "inversion": inverted,
+    "identity": lambda record: identity_text(record, table),
     "yaw": found_yaw,
     "yaw_scale": degrees,
     "reconstruction": scenes,
