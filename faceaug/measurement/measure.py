@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import CANVAS_SIDE, Aligner, lay_on_canvas
 from faceaug.measurement.confidence import ConfidenceModel
 from faceaug.measurement.estimator import AtomReader, FaceEstimator, Reconstruct
+from faceaug.measurement.measured_cache import cached_table, measurements_key
 from faceaug.reconstruction.networks import Reconstructor, network_from_weights
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES
 from faceaug.utils.device import check_device
@@ -329,7 +331,18 @@ def estimator_from_state(
 def _measure_columns(
     images: EncodedImages, estimator: FaceEstimator, aligned: bool, workers: int | None, progress: Progress | None
 ) -> pd.DataFrame:
-    """Return the measured columns, a row for each image."""
+    """Return the measured columns, a row for each image; from the cache where it has them."""
+    key = measurements_key(images.encoded, len(images), [images.max_pixels, aligned], estimator, workers)
+    measure_now = partial(_measure_images, images, estimator, aligned, workers, progress)
+    if key is None:
+        return measure_now()
+    columns = [name + suffix for name in estimator.names for suffix in ("", CONFIDENCE_SUFFIX)]
+    return cached_table(key, REASON_COLUMN, columns, measure_now)
+
+
+def _measure_images(
+    images: EncodedImages, estimator: FaceEstimator, aligned: bool, workers: int | None, progress: Progress | None
+) -> pd.DataFrame:
     count = len(images)
     canvases = np.zeros((ESTIMATOR_BATCH_SIZE, CANVAS_SIDE, CANVAS_SIDE, 3), np.uint8)
     shorter = np.ones(ESTIMATOR_BATCH_SIZE, np.float32)

@@ -15,17 +15,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from faceaug.analysis.axes import Axis, attribute, cell_codes
+from faceaug.analysis.axes import Axis
 from faceaug.appearance.framing import Framing, apply_framing, measure_framing
 from faceaug.appearance.harmonize import ColourMatch, Harmonizer, match_colour
 from faceaug.appearance.image_stats import ImageStatsSample, dataset_image_stats, measure_image_stats
 from faceaug.appearance.scene import FaceEllipse
+from faceaug.cache.arrays import keep_files, restore_files
+from faceaug.cache.key import CacheKey, array_sha256, device_identity
+from faceaug.cache.store import open_cache
 from faceaug.classifiers.classifier import Classifier, Task
 from faceaug.classifiers.config import ClassifierConfig
 from faceaug.classifiers.face_quality import DISTORTED_TRUNCATION, INTACT_TRUNCATION, train_face_quality
+from faceaug.classifiers.feature_training import FEATURES_VERSION
 from faceaug.classifiers.training import tasks_of
+from faceaug.datasets.content import content_sha256
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import common_aspect
 from faceaug.errors import IntegrityError
@@ -38,10 +42,24 @@ from faceaug.synthesis.editing.objectives import AttributeGoal
 from faceaug.synthesis.editing.pose_readout import LearnedDirections, PoseLightReader
 from faceaug.synthesis.editing.readout import FaceReader, kind_of
 from faceaug.synthesis.engines.base import PreparationInputs
-from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, GUIDANCE_FILE, HELD_OUT_FILE, fit_label_classifiers
-from faceaug.synthesis.latent_survey import DIRECTIONS_FILE, SURVEY_FILE, LatentSurvey, RealFaces, survey
-from faceaug.synthesis.request import RunRequest
-from faceaug.utils.files import read_json, write_json
+from faceaug.synthesis.label_classifiers import (
+    CLASSIFIER_FILES,
+    GUIDANCE_FILE,
+    HELD_OUT_FILE,
+    TRAINING_VERSION,
+    fit_label_classifiers,
+)
+from faceaug.synthesis.latent_survey import (
+    DIRECTIONS_FILE,
+    READINGS_VERSION,
+    SURVEY_FILE,
+    LatentSurvey,
+    RealFaces,
+    survey,
+)
+from faceaug.synthesis.request import RunRequest, cell_weights, cells_of
+from faceaug.synthesis.stages import SAMPLE_STREAM
+from faceaug.utils.files import read_json, sha256_file, write_json
 from faceaug.utils.images import Rgb, restore_aspect
 from faceaug.utils.tensors import thumbnails, to_uint8
 from faceaug.utils.threads import StageProgress
@@ -55,6 +73,13 @@ FRAMING_SAMPLES = 1024  # generated faces by which the framing is measured
 FRAMING_IMAGES = 2000  # images of the data set, at most
 COMPARED = 512  # generated faces on which readings are put in the terms of measurements
 ATOMS_STAY = 0.5  # of their spread: how firmly edits of view and light hold the atoms
+_WITHOUT_EFFECT = frozenset(
+    {
+        *("workers", "batch_size", "report", "tries", "candidates", "corrections", "max_uses", "layout"),
+        *("image_format", "thresholds", "engine", "from_real"),
+    }
+)
+"""Settings that take no part in what is fitted."""
 _FACE_QUALITY_SEEDS, _COMPARED_SEEDS = 2**24, 2**25  # first numbers of the latents of these stages
 
 
@@ -192,13 +217,44 @@ def fit_models(inputs: FitInputs) -> FittedModels:
     IntegrityError
         When a file that was written before is damaged.
     """
+    real = None
     if not (inputs.folder / STATE_FILE).exists():
-        _fit(inputs)
-    return _load(inputs)
+        key = _key(inputs) if open_cache().enabled else None
+        if key and restore_files(key, inputs.folder):
+            for stage in ("classifiers", "face quality", "directions"):
+                inputs.progress(stage, 1, 1)
+        else:
+            real = _fit(inputs)
+            if key:
+                keep_files(key, inputs.folder, MODEL_FILES)
+    return _load(inputs, real)
 
 
-def _fit(inputs: FitInputs) -> None:
-    """Run the stages and write what they give."""
+def _key(inputs: FitInputs) -> CacheKey:
+    """Return the key of all that is fitted in the cache: every setting that is not known to take no part is in it."""
+    learned, generator, config = inputs.learned, inputs.generator, inputs.config
+    settings = {name: value for name, value in config.to_json().items() if name not in _WITHOUT_EFFECT}
+    return CacheKey(
+        "fits",
+        {
+            "version": [SAMPLE_STREAM, TRAINING_VERSION, FEATURES_VERSION, READINGS_VERSION],
+            "pictures": content_sha256(inputs.dataset),
+            "thumbnails": array_sha256(inputs.thumbnails),
+            "labels": inputs.dataset.fingerprint(),
+            "axes": [[asdict(axis) for axis in axes] for axes in (inputs.axes, inputs.request.kept)],
+            "generator": [generator.sha256, getattr(generator, "synthesis_key", None)],
+            "learned": learned
+            and [learned.bundle.directions.sha256(), learned.bundle.reconstruction, learned.measured, learned.aligned],
+            "config": settings,
+            "device": device_identity(config.device),
+            "pretrained": ClassifierConfig.for_size(len(inputs.thumbnails)).pretrained,
+            "codec": inputs.preparation.codec,
+        },
+    )
+
+
+def _fit(inputs: FitInputs) -> RealFaces:
+    """Run the stages and write what they give; return the real faces that were read on the way."""
     clock = [time.perf_counter()]
     classifiers = fit_label_classifiers(inputs.request, inputs.preparation, measured=inputs.measured)
     held_out = classifiers.held_out
@@ -233,9 +289,10 @@ def _fit(inputs: FitInputs) -> None:
         "metrics": metrics,
     }
     write_json(inputs.folder / STATE_FILE, state)
+    return real
 
 
-def _load(inputs: FitInputs) -> FittedModels:
+def _load(inputs: FitInputs, real: RealFaces | None) -> FittedModels:
     """Read back what `_fit` has written."""
     folder = inputs.folder
     state = read_json(folder / STATE_FILE, "what the run has fitted")
@@ -263,7 +320,7 @@ def _load(inputs: FitInputs) -> FittedModels:
         tasks=tuple(tasks_of(inputs.dataset.table, inputs.request.axes)[0]),
         survey=latents,
         reach=float(np.quantile(latents.distance, inputs.config.thresholds.plausible)),
-        real=_read_real_faces(inputs, held_out),
+        real=real or _read_real_faces(inputs, held_out),
         harmonizer=Harmonizer(image_stats, aspect=framing.aspect, codec=inputs.preparation.codec)
         if image_stats
         else None,
@@ -306,7 +363,8 @@ def _fit_pose_light(inputs: FitInputs, reader: FaceReader) -> PoseLightReader:
 
 def _read_real_faces(inputs: FitInputs, held_out: Classifier) -> RealFaces:
     cells = cells_of(inputs.dataset, inputs.axes)
-    return RealFaces.from_thumbnails(held_out, inputs.thumbnails, cells, inputs.config.seed)
+    sha256 = sha256_file(inputs.folder / HELD_OUT_FILE)
+    return RealFaces.from_thumbnails(held_out, inputs.thumbnails, cells, inputs.config.seed, sha256)
 
 
 def _fit_face_quality(inputs: FitInputs, reader: FaceReader) -> Classifier:
@@ -337,15 +395,3 @@ def _summary(learned: LearnedDirections, pose_light: PoseLightReader) -> dict[st
         "measured": list(learned.measured),
         **pose_light.state(),
     }
-
-
-def cells_of(dataset: FaceDataset, axes: Sequence[Axis]) -> NDArray[np.int64]:
-    """Return the cell [N] of each image of the data set, -1 where a label is missing."""
-    return cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in axes], axes)
-
-
-def cell_weights(dataset: FaceDataset, axes: Sequence[Axis]) -> Floats:
-    """Return a weight [N] for each image, the inverse of its cell's count, so that cells weigh alike."""
-    codes = cells_of(dataset, axes)
-    counts = np.bincount(codes[codes >= 0], minlength=1)
-    return np.asarray(np.where(codes >= 0, 1 / np.maximum(counts[np.maximum(codes, 0)], 1), 0.0), np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from faceaug.appearance import scene
+from faceaug.cache.arrays import cached_arrays
+from faceaug.cache.key import CacheKey, array_sha256
 from faceaug.classifiers.classifier import Classifier
 from faceaug.errors import GeneratorError, IntegrityError
 from faceaug.generators.base import Generator
@@ -26,7 +29,7 @@ from faceaug.synthesis.editing.closed_loop import distance
 from faceaug.synthesis.editing.readout import FaceReader
 from faceaug.utils.files import atomic
 from faceaug.utils.tensors import as_tensor
-from faceaug.utils.threads import StageProgress, map_in_order
+from faceaug.utils.threads import StageProgress, map_in_order, worker_count
 from faceaug.utils.typing import Floats
 
 SURVEY_BLOCK = 64
@@ -34,6 +37,8 @@ SURVEY_BLOCK = 64
 NEIGHBOURS = 5
 ENOUGH = 30  # real faces of a cell, for quantiles of its own
 MOST_REAL = 20_000  # real faces that realism is measured against
+READINGS_VERSION = 1
+"""Raised whenever the same pictures and classifier give other readings than before."""
 DIRECTIONS_FILE, SURVEY_FILE = "directions.safetensors", "survey.safetensors"
 _ARRAYS = ("w", "read", "distance", "remoteness")
 
@@ -68,20 +73,34 @@ class RealFaces:
 
     @classmethod
     def from_thumbnails(
-        cls, held_out: Classifier, thumbnails: NDArray[np.uint8], cells: NDArray[np.int64], seed: int
+        cls, held_out: Classifier, thumbnails: NDArray[np.uint8], cells: NDArray[np.int64], seed: int, sha256: str = ""
     ) -> RealFaces:
-        """Read thumbnails, uint8 [N, 64, 64, 3]; `cells` [N] is the cell of each, -1 for none."""
+        """Read thumbnails, uint8 [N, 64, 64, 3]; `cells` [N] is the cell of each, -1 for none.
+
+        What is read is cached where the classifier has a hash (`sha256`).
+        """
         rows = np.arange(len(thumbnails))
         if len(rows) > MOST_REAL:
             rows = np.sort(np.random.default_rng([seed, 0x52]).choice(rows, MOST_REAL, replace=False))
-        parts = np.array_split(rows, max(1, len(rows) // 1024))
-        features = np.concatenate([held_out.read(as_tensor(thumbnails[part]))[1] for part in parts])
+        if sha256:
+            pictures = array_sha256(thumbnails)
+            parts = {"version": READINGS_VERSION, "pictures": pictures, "rows": array_sha256(rows), "by": sha256}
+            arrays = cached_arrays(
+                CacheKey("readings", parts), lambda: dict(_read_thumbnails(held_out, thumbnails, rows))
+            )
+        else:
+            arrays = _read_thumbnails(held_out, thumbnails, rows)
+        features = arrays["features"]
         mean, scale = features.mean(0), np.maximum(features.std(0), 1e-6)
-        pieces = np.array_split(np.arange(len(thumbnails)), max(1, len(thumbnails) // 1024))
-        image_hashes = np.concatenate([hashes(as_tensor(thumbnails[piece])) for piece in pieces])
-        light = np.concatenate([scene.measure_exposure(as_tensor(thumbnails[part])).double().numpy() for part in parts])
-        tints = np.concatenate([scene.measure_tints(as_tensor(thumbnails[part])).double().numpy() for part in parts])
-        return cls(torch.from_numpy((features - mean) / scale), mean, scale, image_hashes, light, tints, cells[rows])
+        return cls(
+            torch.from_numpy((features - mean) / scale),
+            mean,
+            scale,
+            arrays["hashes"],
+            arrays["exposure"],
+            arrays["tints"],
+            cells[rows],
+        )
 
     def bright(self, share: float, cell: int | None = None) -> tuple[float, float]:
         """Return the luminances of the face than which a `share` of real faces is darker, and brighter.
@@ -117,6 +136,38 @@ class RealFaces:
         distances = torch.cdist(torch.from_numpy(standardized), self.features)
         nearest = distances.topk(min(NEIGHBOURS, len(self.features)), largest=False).values
         return np.asarray(nearest[:, -1].double().numpy(), np.float64)
+
+
+def _read_thumbnails(
+    held_out: Classifier, thumbnails: NDArray[np.uint8], rows: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Return what is read from thumbnails: hashes of all, and features, exposure and tints of some.
+
+    Parts of fixed size are read by as many threads as there are processors, each by one.
+    """
+
+    def read_part(part: NDArray[np.int64]) -> tuple[NDArray[np.float32], Floats, Floats]:
+        torch.set_num_threads(1)
+        images = as_tensor(thumbnails[part])
+        exposure, tints = scene.measure_exposure(images), scene.measure_tints(images)
+        return held_out.read(images)[1], exposure.double().numpy(), tints.double().numpy()
+
+    def hash_part(part: NDArray[np.int64]) -> NDArray[np.uint64]:
+        torch.set_num_threads(1)
+        return hashes(as_tensor(thumbnails[part]))
+
+    everything = np.arange(len(thumbnails))
+    with ThreadPoolExecutor(worker_count(None)) as pool:
+        features, exposure, tints = zip(
+            *pool.map(read_part, np.array_split(rows, max(1, len(rows) // 1024))), strict=True
+        )
+        image_hashes = list(pool.map(hash_part, np.array_split(everything, max(1, len(everything) // 1024))))
+    return {
+        "features": np.concatenate(features),
+        "exposure": np.concatenate(exposure),
+        "tints": np.concatenate(tints),
+        "hashes": np.concatenate(image_hashes),
+    }
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from faceaug.analysis.axes import Axis, AxisSpec, build_axis
+import numpy as np
+from numpy.typing import NDArray
+
+from faceaug.analysis.axes import Axis, AxisSpec, attribute, build_axis, cell_codes
 from faceaug.classifiers.classifier import Task
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import DatasetError, UsageError
@@ -15,6 +18,7 @@ from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.readout import SCENE
 from faceaug.synthesis.sample_columns import INVERSION_ERROR
 from faceaug.utils.text import nearest
+from faceaug.utils.typing import Floats
 
 KEPT_QUANTILES = 4  # bins of a kept number; they are for its training split alone
 
@@ -86,3 +90,15 @@ def _check_names(names: list[str]) -> None:
             raise UsageError(f"an attribute is called {name!r}, a name that faceaug uses itself: rename the column")
         if names.count(name) > 1:
             raise UsageError(f"the attribute {name!r} is named twice: name it once")
+
+
+def cells_of(dataset: FaceDataset, axes: Sequence[Axis]) -> NDArray[np.int64]:
+    """Return the cell [N] of each image of the data set, -1 where a label is missing."""
+    return cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in axes], axes)
+
+
+def cell_weights(dataset: FaceDataset, axes: Sequence[Axis]) -> Floats:
+    """Return a weight [N] for each image, the inverse of its cell's count, so that cells weigh alike."""
+    codes = cells_of(dataset, axes)
+    counts = np.bincount(codes[codes >= 0], minlength=1)
+    return np.asarray(np.where(codes >= 0, 1 / np.maximum(counts[np.maximum(codes, 0)], 1), 0.0), np.float64)

@@ -124,7 +124,10 @@ def test_a_damaged_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "header",
     [
-        {"version": 2},
+        {"version": 1},
+        {"version": 3},
+        {"pretrained": "0" * 64},
+        {"trunk": "lite0-stage3"},
         {"format": "faceaug-probe"},
         {"trunk": "oak"},
         {"input_size": None},
@@ -155,7 +158,7 @@ def test_another_version_is_refused_with_what_was_found_what_is_read_and_what_to
     path = tmp_path / "classifier.safetensors"
     save_file({}, str(path), metadata={"faceaug": json.dumps({"format": "faceaug-probe", "version": 1})})
     said = (
-        "of the format 'faceaug-probe', version 1; faceaug-classifier, version 1, is read: run again without --resume"
+        "of the format 'faceaug-probe', version 1; faceaug-classifier, version 2, is read: run again without --resume"
     )
     with pytest.raises(IntegrityError, match=said):
         Classifier.load(path)

@@ -14,11 +14,11 @@ from faceaug.analysis.axes import AxisSpec, build_axis
 from faceaug.classifiers import training
 from faceaug.classifiers.classifier import Task, new_net
 from faceaug.classifiers.config import ClassifierConfig
+from faceaug.classifiers.losses import multitask_loss, sample_weights
 from faceaug.classifiers.training import (
     MIN_CLASS_IMAGES,
     _split,
     _strata,
-    sample_weights,
     tasks_of,
     train_classifiers,
     train_net,
@@ -188,7 +188,7 @@ def test_labels_that_are_missing_are_not_trained_on():
     classes = torch.as_tensor([0.0, 1.0, math.nan, math.nan, 1.0, 0.0])
     values = torch.as_tensor([0.3, math.nan, 0.1, math.nan, -1.0, 0.0])
     weights = [torch.isfinite(y).float() for y in (classes, values)]
-    loss = training._loss(outputs, (PATCH, ROLL), [classes, values], weights)
+    loss = multitask_loss(outputs, (PATCH, ROLL), [classes, values], weights)
     loss.backward()
     assert torch.isfinite(loss)
     gradient = outputs.grad.abs()
@@ -282,5 +282,12 @@ def test_every_picture_is_seen_once_a_round(monkeypatch):
 
 
 @pytest.mark.parametrize(("n", "steps"), [(10, 200), (2000, 500), (6500, 1625), (1_000_000, 4000)])
-def test_schedule_follows_the_size(n, steps):
-    assert ClassifierConfig.for_size(n).steps == steps
+def test_schedule_from_nothing_follows_the_size(n, steps, monkeypatch):
+    monkeypatch.setattr("faceaug.classifiers.config.efficientnet_weights_installed", lambda: False)
+    assert ClassifierConfig.for_size(n) == ClassifierConfig(steps)
+
+
+@pytest.mark.parametrize(("n", "steps"), [(10, 200), (6500, 609), (1_000_000, 4000)])
+def test_schedule_on_features_follows_the_size(n, steps, monkeypatch):
+    monkeypatch.setattr("faceaug.classifiers.config.efficientnet_weights_installed", lambda: True)
+    assert ClassifierConfig.for_size(n) == ClassifierConfig(steps, batch_size=128, pretrained=True)

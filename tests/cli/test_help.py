@@ -34,7 +34,11 @@ def examples(command: click.Command) -> list[list[str]]:
 
 
 def test_the_commands_are_these():
-    groups = {"generator": ["evaluate", "import", "info", "sample", "train"], "directions": ["atlas", "show"]}
+    groups = {
+        "generator": ["evaluate", "import", "info", "sample", "train"],
+        "cache": ["clear", "list"],
+        "directions": ["atlas", "show"],
+    }
     names = [
         "analyze",
         "plan",
@@ -46,6 +50,7 @@ def test_the_commands_are_these():
         "generator",
         "discover",
         "directions",
+        "cache",
     ]
     expected = [[name, *(f"{name} {child}" for child in groups.get(name, []))] for name in names]
     assert [name.removeprefix("faceaug ") for name, _ in commands()] == ["faceaug", *itertools.chain(*expected)]

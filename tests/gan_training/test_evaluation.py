@@ -23,6 +23,7 @@ from faceaug.gan_training.evaluation import (
     sample_images,
 )
 from faceaug.gan_training.features import FeatureExtractor, efficientnet_installed, load_efficientnet, load_inception
+from faceaug.pretrained import efficientnet
 
 
 def mean_colours(pixels):
@@ -128,7 +129,7 @@ def test_without_the_packages_one_sentence_names_both_commands(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not efficientnet_installed(), reason=module.EFFICIENTNET_INSTALL)
+@pytest.mark.skipif(not efficientnet_installed(), reason=efficientnet.EFFICIENTNET_INSTALL)
 def test_efficientnet_tells_images_apart(monkeypatch):
     found = load_efficientnet()
     assert "FID" not in found.distance
@@ -138,7 +139,7 @@ def test_efficientnet_tells_images_apart(monkeypatch):
     assert message.shape == (3, 1280)
     assert np.allclose(message[0], message[1], atol=1e-4)
     assert np.abs(message[0] - message[2]).mean() > 0.005
-    monkeypatch.setattr(module, "EFFICIENTNET_SHA256", "0" * 64)
+    monkeypatch.setattr(efficientnet, "EFFICIENTNET_SHA256", "0" * 64)
     with pytest.raises(GeneratorError, match="another version or a damaged file"):
         load_efficientnet()
 

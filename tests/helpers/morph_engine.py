@@ -23,8 +23,7 @@ from faceaug.synthesis.engines.base import (
 )
 from faceaug.synthesis.engines.registry import EngineSpec
 from faceaug.synthesis.estimate import RunEstimate
-from faceaug.synthesis.fitted_models import cells_of
-from faceaug.synthesis.request import RunRequest
+from faceaug.synthesis.request import RunRequest, cells_of
 from faceaug.synthesis.sample_columns import kept_labels
 from faceaug.utils.images import Codec
 from faceaug.utils.tensors import as_tensor

@@ -15,8 +15,9 @@ from faceaug.analysis.axes import Axis, build_axis, parse_by
 from faceaug.errors import FaceaugError, GeneratorError, IntegrityError
 from faceaug.synthesis import fitted_models, label_classifiers
 from faceaug.synthesis.editing.readout import SCENE
-from faceaug.synthesis.fitted_models import MODEL_FILES, STATE_FILE, cell_weights
+from faceaug.synthesis.fitted_models import MODEL_FILES, STATE_FILE
 from faceaug.synthesis.label_classifiers import METRICS_FILE
+from faceaug.synthesis.request import cell_weights
 
 HARMONIZED = changed(QUICK, workers=2)
 RAW = changed(HARMONIZED, harmonize=False)

@@ -1,0 +1,1 @@
+"""`faceaug cache` and its commands."""

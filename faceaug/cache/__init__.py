@@ -1,0 +1,1 @@
+"""The user's cache of what was learnt and measured."""

@@ -1,0 +1,59 @@
+"""Arrays and files in the cache: read where they are there, computed and kept where they are not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from faceaug.cache.key import CacheKey
+from faceaug.cache.store import open_cache
+from faceaug.utils.files import write_bytes
+
+_ARRAYS = "arrays.safetensors"
+_log = logging.getLogger(__name__)
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def cached_arrays(key: CacheKey, compute: Callable[[], Arrays]) -> Arrays:
+    """Return arrays of the cache; computed, and kept there, where it has none.
+
+    Parameters
+    ----------
+    key : CacheKey
+    compute : callable
+        Returns the arrays by name.
+    """
+    cache = open_cache()
+    items = cache.read(key)
+    if items is not None and _ARRAYS in items:
+        try:
+            return load(items[_ARRAYS])
+        except (SafetensorError, ValueError, KeyError) as error:
+            _log.info("a cache entry of the kind %s cannot be read: %s", key.kind, error)
+    arrays = {name: np.ascontiguousarray(array) for name, array in compute().items()}
+    if cache.enabled:
+        cache.write(key, {_ARRAYS: save(arrays)})
+    return arrays
+
+
+def restore_files(key: CacheKey, folder: Path) -> bool:
+    """Write the files of an entry to a folder, in the order in which they were kept; False where there is none."""
+    items = open_cache().read(key)
+    for name, data in (items or {}).items():
+        write_bytes(folder / name, data)
+    return items is not None
+
+
+def keep_files(key: CacheKey, folder: Path, names: Sequence[str]) -> None:
+    """Keep those of `names` that are files of a folder."""
+    cache = open_cache()
+    if cache.enabled:
+        cache.write(key, {name: (folder / name).read_bytes() for name in names if (folder / name).exists()})

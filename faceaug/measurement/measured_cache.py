@@ -1,0 +1,91 @@
+"""Tables of measurements in the cache: the same images are measured once by the same weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from faceaug.cache.arrays import cached_arrays
+from faceaug.cache.key import CacheKey, device_identity
+from faceaug.cache.store import open_cache
+from faceaug.errors import FaceaugError
+from faceaug.measurement.estimator import FaceEstimator
+from faceaug.utils.threads import map_in_threads
+
+MEASUREMENTS_VERSION = 1
+"""Raised whenever the same images and weights give other measurements than before."""
+_NUMBERS, _REASONS = "numbers", "reasons"
+
+
+def measurements_key(
+    encoded: Callable[[int], bytes], count: int, settings: Sequence[Any], estimator: FaceEstimator, workers: int | None
+) -> CacheKey | None:
+    """Return the key of the measurements of images.
+
+    Parameters
+    ----------
+    encoded : callable
+        From index to the encoded bytes of an image.
+    count : int
+        Number of images.
+    settings : sequence
+        JSON values that decide what is read off them.
+    estimator : FaceEstimator
+    workers : int, optional
+        Threads that read the images.
+
+    Returns
+    -------
+    CacheKey or None
+        None where nothing is cached: the cache is off, the weights have no hash, or an image cannot be read.
+    """
+    if not estimator.sha256 or not open_cache().enabled:
+        return None
+    try:
+        hashes = list(map_in_threads(lambda k: sha256(encoded(k)).digest(), count, workers=workers))
+    except (FaceaugError, OSError):  # which the table gives as a reason
+        return None
+    parameters = getattr(estimator.reconstruct, "parameters", None)
+    device = str(next(parameters()).device) if parameters else "cpu"
+    return CacheKey(
+        "measured",
+        {
+            "version": MEASUREMENTS_VERSION,
+            "pictures": sha256(b"".join(hashes)).hexdigest(),
+            "by": [estimator.sha256, list(estimator.names)],
+            "settings": list(settings),
+            "device": device_identity(device),
+        },
+    )
+
+
+def cached_table(
+    key: CacheKey, reason_column: str, columns: Sequence[str], measure: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
+    """Return a table of the cache; measured, and kept there, where it has none.
+
+    Parameters
+    ----------
+    key : CacheKey
+    reason_column : str
+        Its last column, of texts; the others are numbers.
+    columns : sequence of str
+        The others.
+    measure : callable
+        Returns the table.
+    """
+
+    def compute() -> dict[str, NDArray[Any]]:
+        table = measure()
+        reasons = json.dumps(table[reason_column].tolist()).encode()
+        return {_NUMBERS: table[list(columns)].to_numpy(np.float64), _REASONS: np.frombuffer(reasons, np.uint8)}
+
+    arrays = cached_arrays(key, compute)
+    table = pd.DataFrame({name: arrays[_NUMBERS][:, k] for k, name in enumerate(columns)})
+    return table.assign(**{reason_column: pd.Series(json.loads(arrays[_REASONS].tobytes()), dtype=object)})

@@ -1,0 +1,1 @@
+"""Pretrained networks that come as packages, for features of images."""
