@@ -19,7 +19,9 @@ from torch import Tensor
 from faceaug.classifiers.calibration import calibrate
 from faceaug.classifiers.classifier import Classifier, Task, new_net
 from faceaug.classifiers.config import ClassifierConfig
-from faceaug.classifiers.training import train_net
+from faceaug.classifiers.feature_net import FeatureNet
+from faceaug.classifiers.feature_training import compute_features, train_on_features
+from faceaug.classifiers.training import augmentations_of, train_net
 from faceaug.utils.tensors import as_tensor, to_uint8
 
 FACE_QUALITY_TASK = Task("face", "classes", ("distorted", "intact"))
@@ -72,9 +74,14 @@ def train_face_quality(
         if progress:
             progress(step, steps)
 
-    net = new_net("plain", tasks, seed + 2)
-    train_net(net, tasks, images[held_out:], [y[held_out:]], config, seed + 2, report)
-    return calibrate(net.to("cpu"), "plain", tasks, [y[held_out:]], images[:held_out], [y[:held_out]], config)
+    trunk = "lite0-stage3" if config.pretrained else "plain"
+    net = new_net(trunk, tasks, seed + 2)
+    if isinstance(net, FeatureNet):
+        features = compute_features(images[held_out:], trunk, augmentations_of(tasks), config.device)
+        train_on_features(net, tasks, features, [y[held_out:]], config, seed + 2, report)
+    else:
+        train_net(net, tasks, images[held_out:], [y[held_out:]], config, seed + 2, report)
+    return calibrate(net.to("cpu"), trunk, tasks, [y[held_out:]], images[:held_out], [y[:held_out]], config)
 
 
 def warp_faces(images: Tensor, rng: torch.Generator) -> Tensor:

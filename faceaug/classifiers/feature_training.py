@@ -79,18 +79,26 @@ def picture_features(
             "device": device_identity(device),
         },
     )
-    arrays = cached_arrays(key, lambda: _compute(images, trunk, augmentations, device, progress))
+
+    def compute() -> dict[str, Half]:
+        computed = compute_features(images, trunk, augmentations, device, progress)
+        return {"plain": computed.plain, "varied": computed.varied}
+
+    arrays = cached_arrays(key, compute)
     return PictureFeatures(arrays["plain"], arrays["varied"])
 
 
-def _compute(
+def compute_features(
     images: NDArray[np.uint8],
     trunk: str,
     augmentations: Mapping[str, bool],
-    device: str,
-    progress: Progress | None,
-) -> dict[str, NDArray[np.float16]]:
-    """Return the features in blocks of fixed size, each by one thread, so that their number does not change them."""
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> PictureFeatures:
+    """Compute the features of pictures, as `picture_features` does, without the cache.
+
+    Blocks have a fixed size, and each is computed by one thread, so that the number of threads does not change them.
+    """
     net = new_net(trunk, [Task("", "value")], 0)
     assert isinstance(net, FeatureNet)
     net.to(device)
@@ -110,7 +118,7 @@ def _compute(
             blocks.append(done)
             if progress:
                 progress(1)
-    return {name: np.concatenate([block[k] for block in blocks]) for k, name in enumerate(("plain", "varied"))}
+    return PictureFeatures(*(np.concatenate([block[k] for block in blocks]) for k in range(2)))
 
 
 def train_on_features(

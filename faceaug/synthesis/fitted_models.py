@@ -234,6 +234,7 @@ def _key(inputs: FitInputs) -> CacheKey:
     """Return the key of all that is fitted in the cache: every setting that is not known to take no part is in it."""
     learned, generator, config = inputs.learned, inputs.generator, inputs.config
     settings = {name: value for name, value in config.to_json().items() if name not in _WITHOUT_EFFECT}
+    count = len(inputs.thumbnails)
     return CacheKey(
         "fits",
         {
@@ -247,7 +248,7 @@ def _key(inputs: FitInputs) -> CacheKey:
             and [learned.bundle.directions.sha256(), learned.bundle.reconstruction, learned.measured, learned.aligned],
             "config": settings,
             "device": device_identity(config.device),
-            "pretrained": ClassifierConfig.for_size(len(inputs.thumbnails)).pretrained,
+            "training": [asdict(ClassifierConfig.for_size(count)), asdict(ClassifierConfig.for_face_quality(count))],
             "codec": inputs.preparation.codec,
         },
     )

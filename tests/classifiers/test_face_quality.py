@@ -16,6 +16,7 @@ from faceaug.classifiers.face_quality import (
     train_face_quality,
     warp_faces,
 )
+from faceaug.pretrained.efficientnet import EFFICIENTNET_INSTALL, efficientnet_weights_installed
 from faceaug.utils.tensors import as_tensor, to_uint8
 
 
@@ -99,5 +100,27 @@ def test_it_repeats_bit_for_bit():
 
 
 @pytest.mark.parametrize(("n", "steps"), [(10, 120), (1600, 200), (6500, 500)])
-def test_training_follows_the_size(n, steps):
-    assert ClassifierConfig.for_face_quality(n).steps == steps
+def test_training_from_nothing_follows_the_size(n, steps, monkeypatch):
+    monkeypatch.setattr("faceaug.classifiers.config.efficientnet_weights_installed", lambda: False)
+    assert ClassifierConfig.for_face_quality(n) == ClassifierConfig(steps)
+
+
+@pytest.mark.parametrize(("n", "steps"), [(10, 250), (4000, 375), (6500, 500)])
+def test_training_on_features_follows_the_size(n, steps, monkeypatch):
+    monkeypatch.setattr("faceaug.classifiers.config.efficientnet_weights_installed", lambda: True)
+    assert ClassifierConfig.for_face_quality(n) == ClassifierConfig(steps, batch_size=128, pretrained=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not efficientnet_weights_installed(), reason=EFFICIENTNET_INSTALL)
+def test_on_features_it_tells_damage_from_faces():
+    config = ClassifierConfig(120, batch_size=64, pretrained=True)
+    real, intact, distorted = (
+        toys(n, stretch, seed) for n, stretch, seed in ((200, 1.0, 0), (150, 0.7, 1), (150, 1.7, 2))
+    )
+    classifier = train_face_quality(real, intact, distorted, 0, config)
+    assert classifier.trunk == "lite0-stage3"
+    fresh = as_tensor(toys(80, INTACT_TRUNCATION, 3))
+    whole = classifier.read(fresh)[0][:, 1]
+    for damaged in (warp_faces(fresh, rng()), blend_faces(fresh, rng())):
+        assert (whole[:, None] > classifier.read(damaged)[0][:, 1][None]).mean() > 0.8

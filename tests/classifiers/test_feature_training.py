@@ -179,7 +179,7 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
     assert sum(counted) == 2
     np.testing.assert_array_equal(one.plain, other.plain)
     assert not np.array_equal(one.varied, other.varied)
-    monkeypatch.setattr(feature_training, "_compute", None)
+    monkeypatch.setattr(feature_training, "compute_features", None)
     again = picture_features(images, "lite0-stage3", {"mirror": True})
     np.testing.assert_array_equal(again.plain, one.plain)
     np.testing.assert_array_equal(again.varied, one.varied)

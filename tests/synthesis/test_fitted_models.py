@@ -108,6 +108,24 @@ def test_classifiers_are_not_trained_again_after_an_interruption(toy_dataset, tm
     assert models.reader.colour is None
 
 
+def test_another_run_on_the_same_faces_fits_nothing_again(fitted, toy_dataset, tmp_path, module_quick, monkeypatch):
+    monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path / "cache"))
+    folders = [tmp_path / name for name in ("one", "two", "other")]
+    for folder in folders:
+        folder.mkdir()
+    models = fit_toys(toy_dataset, folders[0], config=HARMONIZED, codec="jpeg")
+    for name in set(MODEL_FILES) - {STATE_FILE}:
+        assert (folders[0] / name).read_bytes() == (fitted[1] / name).read_bytes()  # which were fitted without a cache
+    for module, name in ((label_classifiers, "train_classifiers"), (fitted_models, "survey")):
+        monkeypatch.setattr(module, name, None)
+    again = fit_toys(toy_dataset, folders[1], config=changed(HARMONIZED, workers=1, tries=3), codec="jpeg")
+    for name in MODEL_FILES:
+        assert (folders[1] / name).read_bytes() == (folders[0] / name).read_bytes()
+    assert all(equal(getattr(models.real, f.name), getattr(again.real, f.name)) for f in fields(models.real))
+    with pytest.raises(TypeError):  # a setting that takes part: all is fitted anew
+        fit_toys(toy_dataset, folders[2], config=changed(HARMONIZED, seed=1), codec="jpeg")
+
+
 def test_kept_attributes_are_learnt_and_not_requested(toy_dataset, tmp_path, module_quick):
     models = fit_toys(toy_dataset, tmp_path, by="bar", config=changed(RAW, keep=("spot",)))
     assert models.kept() == ("spot",)

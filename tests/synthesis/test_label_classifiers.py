@@ -67,3 +67,17 @@ def test_a_damaged_file_is_refused(request_of_toys, toy_dataset, tmp_path, name)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:20])
     with pytest.raises(IntegrityError, match=name):
         fit_label_classifiers(request_of_toys, inputs)
+
+
+def test_another_run_on_the_same_faces_reads_them_from_the_cache(request_of_toys, toy_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path / "cache"))
+    first, second, third = (preparation_inputs(toy_dataset, tmp_path / name) for name in ("a", "b", "c"))
+    for inputs in (first, second, third):
+        inputs.folder.mkdir()
+    fit_label_classifiers(request_of_toys, first)
+    monkeypatch.setattr(label_classifiers, "train_classifiers", None)
+    fit_label_classifiers(request_of_toys, second)
+    for name in CLASSIFIER_FILES:
+        assert (second.folder / name).read_bytes() == (first.folder / name).read_bytes()
+    with pytest.raises(TypeError):  # other classifiers are learnt where spot was measured
+        fit_label_classifiers(request_of_toys, third, measured=["spot"])

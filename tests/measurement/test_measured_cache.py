@@ -1,0 +1,64 @@
+"""Measurements in the cache: the same images are measured once, and come back as they were measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from fake_estimator import fake_estimator, write_slopes
+
+from faceaug import load_dataset
+from faceaug.cache.store import open_cache
+from faceaug.datasets import LoadOptions
+from faceaug.measurement import measure as module
+from faceaug.measurement.measure import measure
+
+
+@pytest.fixture
+def faces(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path / "cache"))
+    folder = write_slopes(tmp_path / "faces", [-0.9, 0.0, 0.3])
+    (folder / "blank.png").write_bytes(next(folder.glob("*.png")).read_bytes()[:40])
+    return folder
+
+
+def load(folder):
+    return load_dataset(folder, None, options=LoadOptions(needs_labels=False))
+
+
+class MeasuredAgain(Exception):
+    """Images are measured though they need not be."""
+
+
+def never(*given):
+    raise MeasuredAgain
+
+
+def test_the_same_images_are_measured_once(faces, monkeypatch):
+    (faces / "blank.png").unlink()
+    estimator = replace(fake_estimator(), sha256="1" * 64)
+    one = measure(load(faces), estimator)
+    monkeypatch.setattr(module, "_measure_images", never)
+    pd.testing.assert_frame_equal(measure(load(faces), estimator), one, check_exact=True)
+    for other in (dict(estimator=replace(estimator, sha256="2" * 64)), dict(estimator=estimator, aligned=True)):
+        with pytest.raises(MeasuredAgain):
+            measure(load(faces), **other)
+    (faces / "00.png").write_bytes((faces / "01.png").read_bytes())
+    with pytest.raises(MeasuredAgain):
+        measure(load(faces), estimator)
+
+
+def test_reasons_of_refusals_come_back(faces):
+    files = sorted(faces.glob("*.png"))
+    estimator = replace(fake_estimator(), sha256="1" * 64)
+    one, two = measure(files, estimator), measure(files, estimator)
+    assert set(one["cannot_tell"]) == {"", module.UNREADABLE}
+    pd.testing.assert_frame_equal(two, one, check_exact=True)
+    assert [entry.kind for entry in open_cache().entries()] == ["measured"]
+
+
+def test_an_estimator_whose_weights_have_no_hash_is_not_cached(faces):
+    (faces / "blank.png").unlink()
+    measure(load(faces), replace(fake_estimator(), sha256=""))
+    assert open_cache().entries() == []
