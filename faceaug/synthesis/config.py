@@ -142,6 +142,13 @@ class AcceptanceThresholds(ConfigModel):
         description="Morphs: largest difference between host and donor in a numeric label such as age, as a share of "
         "the faces of the data set that lie between them.",
     )
+    identity: float = Field(
+        default=0.35,
+        ge=0,
+        description="Morphs: least distance between a sample and the faces that it was made from, as the embedder of "
+        "identity measures it, or 0.55 of the distance between these faces where that is less. Below it lie pictures "
+        "of one person that was turned by up to 20 degrees.",
+    )
     domain: Share = Field(
         default=0.75,
         description="The engine auto: largest AUC with which a classifier may tell generated faces from those of the "
@@ -211,6 +218,15 @@ class RunConfig(ConfigModel):
     )
     keep: tuple[str, ...] = _setting(
         (), "run", "Attributes, labelled or measured, that edits must leave unchanged.", strict=False
+    )
+    embedder: str | None = _setting(
+        None,
+        "run",
+        "What measures whether a morph is a new person: dlib, a plug-in's name, or none. Default: dlib where the extra "
+        "identity is installed.",
+    )
+    allow_same_identity: bool = _setting(
+        False, "run", "Keep morphs that show the person of a photograph that they were made from."
     )
     seed: int = _setting(
         0, "run", "Everything random comes from it: the same seed gives the same samples.", ge=0, lt=2**32

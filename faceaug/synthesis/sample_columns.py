@@ -13,6 +13,8 @@ from faceaug.appearance import scene
 from faceaug.appearance.harmonize import HARMONIZATION_PARAMETERS
 from faceaug.classifiers.classifier import Task
 from faceaug.datasets.dataset import FaceDataset
+from faceaug.identity.base import FaceEmbedder
+from faceaug.identity.column import identity_column
 from faceaug.measurement.measure import CONFIDENCE_SUFFIX, REASON_COLUMN
 from faceaug.reconstruction.semantics import FACTOR_MEANINGS, FACTOR_NAMES, FACTOR_UNITS
 from faceaug.shards.columns import RESERVED_NAMES, Column
@@ -161,7 +163,7 @@ def rerender_columns(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Column, 
     return tuple(columns)
 
 
-def morph_columns(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Column, ...]:
+def morph_columns(axes: Sequence[Axis], labels: KeptLabels, embedder: FaceEmbedder | None) -> tuple[Column, ...]:
     """Return the columns of morphs: the labels that their faces share, what is measured, and how they were mixed."""
     shared = "label of the faces that were mixed; of a number, their mean by share"
     columns = [column.model_copy(update={"meaning": shared}) for column in labels.columns]
@@ -173,6 +175,7 @@ def morph_columns(axes: Sequence[Axis], labels: KeptLabels) -> tuple[Column, ...
     return (
         *columns,
         *measured,
+        *((identity_column(embedder),) if embedder else ()),
         *(Column(group="semantic", name=name, type="float32", meaning=meaning) for name, meaning in own),
     )
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from faceaug.datasets.thumbnails import common_aspect
 from faceaug.errors import DatasetError, FaceaugError, UsageError
+from faceaug.identity.column import IDENTITY_DISTANCE
 from faceaug.measurement.estimator import FaceEstimator, Measurements
 from faceaug.measurement.measure import load_estimator
 from faceaug.morphing.blend import MorphPlan, plan_morph, render_morph
@@ -41,6 +42,7 @@ from faceaug.synthesis.engines.base import (
     sample_seed,
     seed_number,
 )
+from faceaug.synthesis.engines.identity_gate import IdentityGate
 from faceaug.synthesis.engines.latent_edit import files_in, model_record
 from faceaug.synthesis.engines.morph_faces import LabelDistances, MorphFaces, face_hashes, read_faces, rows_of_cells
 from faceaug.synthesis.engines.morph_labels import LabelJudge
@@ -62,6 +64,7 @@ NEAREST = 12
 CHANGED, ALONE = "photograph unchanged since it was read", "donor near enough"
 COVERED, FOLDED = "nothing left uncovered", "not distorted"
 REGISTERED, ALIKE, MIXED, LIT = "registered", "host and donor alike", "features mixed", "light alike"
+NEW_PERSON = "new person"
 FACE, REACHED, LABELLED, DISTINCT = "face found again", "value reached", "held-out classifier agrees", "no near-copy"
 _ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
 
@@ -109,6 +112,7 @@ class _Rendered:
     face: CanonicalFace
     confidence: dict[str, float]
     measurements: Measurements
+    identity_distance: float | None
 
 
 class MorphEngine:
@@ -129,6 +133,7 @@ class MorphEngine:
         self._dataset = request.dataset
         self._aligned = request.dataset.measured.aligned if request.dataset.measured else request.config.aligned
         self._labels = kept_labels(request.dataset, self._axes)
+        self._identity = IdentityGate.of(request.config)
         self._codec: Codec | None = None
         self._faces = MorphFaces({}, {})
         self._judge: LabelJudge | None = None
@@ -137,11 +142,11 @@ class MorphEngine:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        return morph_columns(self._axes, self._labels)
+        return morph_columns(self._axes, self._labels, self._identity.embedder if self._identity else None)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        return {"estimator": self._estimator.sha256}
+        return {"estimator": self._estimator.sha256, "identity": self._identity and self._identity.identity}
 
     @property
     def real_hashes(self) -> NDArray[np.uint64]:
@@ -279,6 +284,9 @@ class MorphEngine:
             confidence, agrees = self._judge.read(stored, sources, cell.levels, thresholds.held_out)
             if not agrees:
                 return LABELLED
+        distance, is_new = self._identity.distance(stored, attempt.photographs) if self._identity else (None, True)
+        if not is_new:
+            return NEW_PERSON
         face, measurements = self._measured(stored)
         if face is None:
             return FACE
@@ -288,7 +296,7 @@ class MorphEngine:
         bits = differing_bits(face_hashes([face])[0], face_hashes(sources_of_morph))
         if int(bits.min()) <= thresholds.duplicate_bits:
             return DISTINCT
-        return _Rendered(attempt, image, face, confidence, measurements)
+        return _Rendered(attempt, image, face, confidence, measurements, distance)
 
     def _measured(self, picture: Rgb) -> tuple[CanonicalFace | None, Measurements]:
         """Measure one picture, by itself, so that nothing depends on what else is measured."""
@@ -312,6 +320,8 @@ class MorphEngine:
         shares = (1 - sum(plan.weights), *plan.weights)
         attr = self._labels.mixed([face.row for face in (plan.host, *plan.donors)], shares)
         of_morph = {"donor_share": sum(plan.weights) * plan.faults.mixed, "residual": plan.faults.residual}
+        if rendered.identity_distance is not None:
+            of_morph[IDENTITY_DISTANCE] = rendered.identity_distance
         return Candidate(
             attempt=attempt.number,
             seed=seed_number(attempt.seed),

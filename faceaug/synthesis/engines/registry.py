@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ENGINE_ENTRY_POINTS = "faceaug.engines"
 _GENERATION = frozenset({"generator", "directions", "device", "batch_size", "harmonize", "survey_samples"})
 _EDITING = frozenset({"truncation_psi", "candidates", "corrections"})
-_MORPHING = frozenset({"donors"})
+_MORPHING = frozenset({"donors", "embedder", "allow_same_identity"})
 
 
 def _none(config: RunConfig) -> frozenset[str]:

@@ -1,0 +1,84 @@
+"""The gate on identity: a sample must not be nearer to a face that it was made from than pictures of one person are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from faceaug.identity.base import FaceEmbedder
+from faceaug.identity.dlib_embedder import dlib_installed
+from faceaug.identity.registry import DEFAULT_EMBEDDER, load_embedder
+from faceaug.synthesis.config import RunConfig
+from faceaug.synthesis.engines.photographs import Photograph
+from faceaug.utils.images import Rgb
+from faceaug.utils.typing import Floats32
+
+NO_EMBEDDER = "none"
+"""The name of an embedder with which identity is not measured."""
+_CROWDED = 0.55
+"""Share of the distance between its sources that a sample keeps from each of them where that is less than the
+threshold: strangers whom the embedder sees as near, such as young children, are no copies of each other."""
+
+
+class IdentityGate:
+    """Measures how far samples are from the faces that they were made from.
+
+    Parameters
+    ----------
+    embedder : FaceEmbedder
+    least : float
+        Threshold `identity`; 0 where the same person may be shown.
+    """
+
+    def __init__(self, embedder: FaceEmbedder, least: float) -> None:
+        self.embedder, self._least = embedder, least
+        self._known: dict[int, Floats32] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, config: RunConfig) -> IdentityGate | None:
+        """Return the gate of a run; None where no embedder is installed or wanted.
+
+        Raises
+        ------
+        UsageError, FaceaugError
+            When there is no such embedder, or it cannot be loaded.
+        """
+        name = config.embedder or (DEFAULT_EMBEDDER if dlib_installed() else NO_EMBEDDER)
+        if name == NO_EMBEDDER:
+            return None
+        least = 0.0 if config.allow_same_identity else config.thresholds.identity
+        return cls(load_embedder(name), least)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON values that decide its verdicts."""
+        return {"embedder": self.embedder.name, "sha256": self.embedder.sha256}
+
+    def distance(self, sample: Rgb, sources: Sequence[Photograph]) -> tuple[float, bool]:
+        """Return the distance to the nearest source, and whether it is far enough to be somebody else.
+
+        The distance is NaN where the embedder finds no face in the sample or in no source; such a sample cannot be
+        judged and does not pass, unless the same person may be shown.
+        """
+        embedding = self.embedder.embed([sample])[0]
+        known = [self._embedding(source) for source in sources]
+        distances = np.array([np.linalg.norm(embedding - other) for other in known])
+        if np.isnan(distances).all():
+            return float("nan"), self._least == 0
+        nearest = float(np.nanmin(distances))
+        apart = [float(np.linalg.norm(known[0] - other)) for other in known[1:]]
+        least = min([self._least, *(_CROWDED * gap for gap in apart if np.isfinite(gap))])
+        return nearest, nearest >= least
+
+    def _embedding(self, source: Photograph) -> Floats32:
+        with self._lock:
+            embedding = self._known.get(source.row)
+        if embedding is None:
+            embedding = self.embedder.embed([source.pixels])[0]
+            with self._lock:
+                self._known[source.row] = embedding
+        return embedding
