@@ -34,6 +34,8 @@ RERENDER_ATTEMPTS = 2.0
 READS_PER_ATTEMPT = 5.0  # images synthesized and read until an edit is done
 READS_PER_RERENDER = 6.0  # measurements of an attempt, with as much time again for rendering
 INVERSION_STEP = 3.0  # times as long as a read: a step of the inversion with its gradient
+STEP_ON_FEATURES = 0.1  # times as long as a step of a network from nothing: one of layers on frozen features
+FEATURES_OF_IMAGE = 2.0  # times as long as a read: the frozen features of an image for both classifiers
 HARMONIZING = 0.01  # seconds a sample
 READING = 0.002  # seconds an image of the data set
 TRIED = 64
@@ -66,8 +68,10 @@ def latent_edit_estimate(request: RunRequest, generator: Generator) -> RunEstima
     workers, cells = config.worker_threads, sum(1 for cell in plan.cells if cell.planned)
     attempts = plan.total * min(FROM_REAL_ATTEMPTS if config.from_real else ATTEMPTS_PER_SAMPLE, config.tries)
     reads = config.survey_samples + attempts * READS_PER_ATTEMPT
-    steps = ClassifierConfig.for_size(len(dataset)).steps * (1 if workers > 1 else 2)
-    training = (steps + ClassifierConfig.for_face_quality(len(dataset)).steps) * step
+    labels, face_quality = ClassifierConfig.for_size(len(dataset)), ClassifierConfig.for_face_quality(len(dataset))
+    training = (labels.steps * (1 if workers > 1 else 2) + face_quality.steps) * step
+    if labels.pretrained:
+        training = training * STEP_ON_FEATURES + len(dataset) * FEATURES_OF_IMAGE * read / workers
     if config.from_real:
         reads += min(attempts, len(dataset)) * INVERSION_STEPS * INVERSION_STEP
         training += EncoderConfig().steps * step + EncoderConfig().samples * read

@@ -77,6 +77,16 @@ def test_rare_classes_are_in_every_part():
         assert [int(rare[part].sum()) for part in _split(strata, seed)] == [24, 3, 3]
 
 
+def test_of_very_many_images_rare_classes_are_kept():
+    strata = np.array([0] * 900 + [1] * 80 + [2] * 20)
+    np.random.default_rng(0).shuffle(strata)
+    rows = training._rare_first(strata, 200, 3)
+    assert np.bincount(strata[rows]).tolist() == [100, 80, 20]
+    assert (np.diff(rows) > 0).all()
+    assert not np.array_equal(rows, training._rare_first(strata, 200, 4))
+    np.testing.assert_array_equal(training._rare_first(strata, 1000, 3), np.arange(1000))
+
+
 def test_unknown_labels_are_a_stratum_of_their_own():
     codes = np.array([0, 1, np.nan, 0, np.nan])
     assert _strata((Task("a", "classes", ("x", "y")),), (codes,)).tolist() == [1, 2, 0, 1, 0]
