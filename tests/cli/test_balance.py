@@ -115,11 +115,14 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
         thresholds=AcceptanceThresholds(held_out=0.5, duplicate_bits=4),
     )
     assert (given["resume"], given["plan"].total) == (True, 2)
-    words = ("--from-real", "--max-uses", 5, "--reconstruction", "measured.safetensors")
+    words = ("--engine", "generator", "--from-real", "--max-uses", 5, "--reconstruction", "measured.safetensors")
     faceaug_cli("balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", *words)
     assert calls.given[1]["config"] == RunConfig(
-        from_real=True, max_uses=5, reconstruction=Path("measured.safetensors")
+        engine="generator", from_real=True, max_uses=5, reconstruction=Path("measured.safetensors")
     )
+    words = ("--engine", "morph", "--donors", 2, "--embedder", "toy", "--allow-same-identity")
+    faceaug_cli("balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", *words)
+    assert calls.given[2]["config"] == RunConfig(engine="morph", donors=2, embedder="toy", allow_same_identity=True)
 
 
 def test_every_setting_has_an_option_with_its_help_and_default(faceaug_cli):
@@ -187,7 +190,7 @@ def test_settings_that_would_do_nothing_are_refused(faceaug_cli, faces, tmp_path
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("generator:\n  name: digiface\nrun:\n  engine: rerender\n")
     uses = tmp_path / "uses.yaml"
-    uses.write_text("run:\n  max_uses: 2\n")
+    uses.write_text("run:\n  engine: generator\n  max_uses: 2\n")
     rerender = ("--engine", "rerender")
     unused = "does nothing with the engine rerender: leave it out, or use the engine both"
     for words, message in (
@@ -197,8 +200,16 @@ def test_settings_that_would_do_nothing_are_refused(faceaug_cli, faces, tmp_path
         ((*rerender, "--no-harmonize"), f"harmonize is False, which {unused}"),
         ((*rerender, "--from-real"), f"from_real is True, which {unused}"),
         (("--recipe", uses), "max_uses is 2, which does nothing with the engine generator"),
-        (("--from-real", "--candidates", 3), "candidates is 3, which does nothing with the engine generator and from"),
+        (
+            ("--engine", "generator", "--from-real", "--candidates", 3),
+            "candidates is 3, which does nothing with the engine generator and from_real",
+        ),
+        (("--engine", "generator", "--donors", 2), "donors is 2, which does nothing with the engine generator"),
+        (("--engine", "both", "--embedder", "dlib"), "embedder is 'dlib', which does nothing with the engine both"),
+        (("--engine", "morph", "--keep", "age"), "keep is ('age',), which does nothing with the engine morph"),
+        (("--from-real",), "from_real is True, which does nothing with the engine auto"),
         (("--engine", "both", "--layout", "raw", "--no-harmonize"), "raw holds images of one size"),
+        (("--layout", "raw", "--no-harmonize"), "raw holds images of one size"),
     ):
         for more in ((), ("--dry-run",)):
             outcome = faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out", *words, *more)

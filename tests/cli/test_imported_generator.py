@@ -64,7 +64,7 @@ def test_from_a_pickle_to_faces(commands, faceaug_cli, tmp_path):
     assert "yaw" in json.dumps(shown)
 
     images, labels = write_toy_dataset(tmp_path / "toys", 120)
-    options = ["--by", "bar", "--max-total", "6", "--survey-samples", "512"]
+    options = ["--by", "bar", "--max-total", "6", "--survey-samples", "512", "--engine", "generator"]
     balance = ("balance", images, "--labels", labels, "--directions", d, *options)
     out = tmp_path / "out"
     commands(*balance, "--generator", g, "-o", out)

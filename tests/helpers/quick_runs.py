@@ -22,8 +22,16 @@ _Config = TypeVar("_Config", bound=ConfigModel)
 
 LOOSE = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, face_quality=0.0, exposure=0.0, duplicate_bits=4)
 """Thresholds that toy faces can pass, which are no faces. What each gate refuses is tested with the gates."""
-QUICK = RunConfig(survey_samples=256, workers=1, thresholds=LOOSE, report=False, corrections=2, candidates=4)
-"""A run of seconds on toy faces, with `make_small`."""
+QUICK = RunConfig(
+    engine="generator",
+    survey_samples=256,
+    workers=1,
+    thresholds=LOOSE,
+    report=False,
+    corrections=2,
+    candidates=4,
+)
+"""A run of seconds that edits toy faces, with `make_small`."""
 
 
 def changed(config: _Config, **values: Any) -> _Config:

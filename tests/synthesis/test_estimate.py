@@ -17,7 +17,7 @@ from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines import latent_edit
 from faceaug.synthesis.estimate import RunEstimate, estimate
 
-CONFIG = RunConfig(workers=1, generator=ToyFaces())
+CONFIG = RunConfig(engine="generator", workers=1, generator=ToyFaces())
 
 
 def planned(dataset, total: int, by: str = "bar") -> Plan:

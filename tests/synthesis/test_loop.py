@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from finished_runs import assert_same_samples
-from morph_engine import MorphEngine
+from mean_engine import MeanEngine
 from quick_runs import small_plan
 
 from faceaug.planning.plan import PlannedCell
@@ -24,7 +24,7 @@ from faceaug.synthesis.loop import fill_cells
 from faceaug.synthesis.request import check_request
 from faceaug.synthesis.stages import begin_output, open_output, prepare_engine, read_images
 
-CONFIG = RunConfig(image_format="png", report=False, workers=1)
+CONFIG = RunConfig(engine="generator", image_format="png", report=False, workers=1)  # read by the accounting alone
 PLANNED = 20
 
 
@@ -93,7 +93,7 @@ def request_(toy_dataset):
 
 def fill(request, out: Path, executor_of: Callable[..., Executor]) -> Executor:
     """Fill the cells of a request by an engine that needs no training, and return the executor."""
-    engine, progress = MorphEngine(request), lambda *_: None
+    engine, progress = MeanEngine(request), lambda *_: None
     with open_output(request, engine, out, resume=False) as output:
         images = read_images(request, progress)
         begin_output(request, engine, images, output, CreatedBy(faceaug="0", command="a test"))

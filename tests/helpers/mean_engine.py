@@ -29,13 +29,13 @@ from faceaug.utils.images import Codec
 from faceaug.utils.tensors import as_tensor
 
 BLOCK = 4
-SAME = "two images to morph"
+SAME = "two different images"
 
 
-class MorphEngine:
-    """Morphs real images; an `Engine`."""
+class MeanEngine:
+    """Takes means of real images; an `Engine`."""
 
-    names, generator, takes_image_sizes = ("morph",), None, True
+    names, generator, takes_image_sizes = ("mean",), None, True
 
     def __init__(self, request: RunRequest) -> None:
         self._request, self._labels = request, kept_labels(request.dataset, request.plan.axes)
@@ -70,7 +70,7 @@ class MorphEngine:
         return Preparation(metrics={"seconds": {"hashing": 0.0}})
 
     def unreachable(self, cell: PlannedCell) -> str:
-        return "" if (self._cells == cell.index).sum() > 1 else "there are not two real faces to morph"
+        return "" if (self._cells == cell.index).sum() > 1 else "there are not two real faces of the cell"
 
     def blocks(self, cell: PlannedCell) -> int:
         return -(-cell.planned * self._request.config.tries // BLOCK)
@@ -119,4 +119,4 @@ def _hash(pixels: NDArray[np.uint8]) -> np.uint64:
 
 def spec() -> EngineSpec:
     """Return the engine as an entry point names it."""
-    return EngineSpec(MorphEngine, lambda config: frozenset({"generator", "survey_samples", "from_real"}))
+    return EngineSpec(MeanEngine, lambda config: frozenset({"generator", "survey_samples", "from_real"}))
