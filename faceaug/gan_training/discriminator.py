@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.generators.stylegan2_networks import EPSILON, FullyConnected, StyleGAN2Config, convolve_down, leaky_relu
+from faceaug.generators.convolution.resampling import convolve_down
+from faceaug.generators.stylegan2_networks import EPSILON, FullyConnected, StyleGAN2Config, leaky_relu
 
 
 class DiscriminatorConvolution(nn.Module):

@@ -8,14 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from faceaug.generators import winograd
-from faceaug.generators.stylegan2_networks import (
-    StyleGAN2Config,
-    StyleGAN2Network,
-    SynthesisLayer,
-    blur,
-    reset_parameters,
-)
+from faceaug.generators.convolution import winograd
+from faceaug.generators.convolution.resampling import blur
+from faceaug.generators.stylegan2_networks import StyleGAN2Config, StyleGAN2Network, SynthesisLayer, reset_parameters
 
 WIDE = StyleGAN2Config(64, z_dim=8, w_dim=8, mapping_layers=1, channel_base=1024, channel_max=32)
 
