@@ -46,9 +46,11 @@ def estimate_text(plan: Plan, estimated: Mapping[str, float]) -> str:
     """Return the estimated time and size of a run of `plan` as a sentence."""
     from faceaug.utils.text_table import duration
 
+    kept = estimated.get("memory", 0.0)
+    memory = f", and {byte_size(kept)} of memory for the real faces that are mixed" if kept else ""
     return (
         f"Nothing was synthesized. The {plan.total:,} faces would take about {duration(estimated['seconds'])} "
-        f"and {byte_size(estimated['bytes'])} of disk space."
+        f"and {byte_size(estimated['bytes'])} of disk space{memory}."
     )
 
 

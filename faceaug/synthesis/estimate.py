@@ -21,6 +21,7 @@ from faceaug.inversion.encoder import EncoderConfig
 from faceaug.inversion.inverter import INVERSION_STEPS
 from faceaug.measurement.alignment import lay_on_canvases
 from faceaug.measurement.estimator import FaceEstimator
+from faceaug.morphing.face import BYTES_PER_FACE
 from faceaug.planning.plan import Plan
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.origin_search import GENERATIONS, OFFSPRING
@@ -33,6 +34,7 @@ FROM_REAL_ATTEMPTS = 5.0  # of edits that begin with real faces
 RERENDER_ATTEMPTS = 2.0
 READS_PER_ATTEMPT = 5.0  # images synthesized and read until an edit is done
 READS_PER_RERENDER = 6.0  # measurements of an attempt, with as much time again for rendering
+MORPH_ATTEMPTS, READS_PER_MORPH, READS_PER_FACE = 2.0, 3.0, 2.0  # with registering, rendering, labels and identity
 INVERSION_STEP = 3.0  # times as long as a read: a step of the inversion with its gradient
 STEP_ON_FEATURES = 0.1  # times as long as a step of a network from nothing: one of layers on frozen features
 FEATURES_OF_IMAGE = 2.0  # times as long as a read: the frozen features of an image for both classifiers
@@ -45,10 +47,20 @@ _ROW_BYTES = 300  # of a sample beside its image and its latents
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """The expected seconds and bytes of a run."""
+    """The expected cost of a run.
+
+    Attributes
+    ----------
+    seconds : float
+    bytes : float
+        Of disk space.
+    memory : float
+        Bytes of memory in which real faces are kept for the run.
+    """
 
     seconds: float
     bytes: float
+    memory: float = 0.0
 
 
 def estimate(dataset: FaceDataset, plan: Plan, config: RunConfig | None = None) -> RunEstimate:
@@ -97,6 +109,16 @@ def rerender_estimate(request: RunRequest, estimator: FaceEstimator) -> RunEstim
     size = float(np.mean([len(dataset.encoded(int(i))) for i in rows])) + _ROW_BYTES
     seconds = reads * _single_thread(read_seconds) / config.worker_threads + READING * len(dataset)
     return RunEstimate(seconds, plan.total * size)
+
+
+def morph_estimate(request: RunRequest, estimator: FaceEstimator, faces: int) -> RunEstimate:
+    """Return the estimate for morphs: each of the faces is read once, and each attempt is rendered and measured."""
+    config, plan = request.config, request.plan
+    once = rerender_estimate(request, estimator)
+    per_read = once.seconds / max(1.0, plan.total * min(RERENDER_ATTEMPTS, config.tries) * READS_PER_RERENDER)
+    reads = faces * READS_PER_FACE + plan.total * min(MORPH_ATTEMPTS, config.tries) * READS_PER_MORPH
+    seconds = reads * per_read + READING * len(request.dataset)
+    return RunEstimate(seconds, once.bytes, float(faces * BYTES_PER_FACE))
 
 
 def _single_thread(timed: Callable[[], _Timed]) -> _Timed:

@@ -55,9 +55,13 @@ class ChainedEngine:
         return np.unique(np.concatenate([engine.real_hashes for engine in self._engines]))
 
     def estimate(self) -> RunEstimate:
-        """Return the sum of the seconds and the largest of the outputs: each engine may have to try all."""
+        """Return the sum of seconds and memory and the largest of the outputs: each engine may have to try all."""
         parts = [engine.estimate() for engine in self._engines]
-        return RunEstimate(sum(part.seconds for part in parts), max(part.bytes for part in parts))
+        return RunEstimate(
+            sum(part.seconds for part in parts),
+            max(part.bytes for part in parts),
+            sum(part.memory for part in parts),
+        )
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Prepare all engines."""

@@ -48,7 +48,7 @@ from faceaug.synthesis.engines.morph_faces import LabelDistances, MorphFaces, fa
 from faceaug.synthesis.engines.morph_labels import LabelJudge
 from faceaug.synthesis.engines.photographs import Photograph, measured, read_photograph, stored_image
 from faceaug.synthesis.engines.source_faces import is_rendered
-from faceaug.synthesis.estimate import RunEstimate, rerender_estimate
+from faceaug.synthesis.estimate import RunEstimate, morph_estimate
 from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, HELD_OUT_FILE, fit_label_classifiers
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import kept_labels, morph_columns
@@ -153,7 +153,8 @@ class MorphEngine:
         return self._faces.hashes()
 
     def estimate(self) -> RunEstimate:
-        return rerender_estimate(self._request, self._estimator)
+        rows = rows_of_cells(self._dataset, self._request.plan, self._config.seed)
+        return morph_estimate(self._request, self._estimator, sum(map(len, rows.values())))
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Learn the held-out classifier, and read the faces of the cells.
