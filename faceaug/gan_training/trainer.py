@@ -88,7 +88,7 @@ class GanTrainer:
         for network in (self.generator, self.ema, self.discriminator):
             network.to(self.device)
             if on_gpu:  # the layout of the activations, so that no convolution converts its kernels
-                network.to(memory_format=torch.channels_last)
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # R1 adds steps to the discriminator, so its learning rate and decay are reduced to compensate (arXiv
         # 1912.04958, appendix B).
         ratio = config.r1_interval / (config.r1_interval + 1)
