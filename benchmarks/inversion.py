@@ -36,8 +36,8 @@ from faceaug.inversion.inverter import INVERSION_STEPS, Inverter
 from faceaug.measurement.measure import load_estimator
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.verify import verify
-from faceaug.synthesis.engines.face_crops import FaceCropper
-from faceaug.synthesis.engines.fitted_inversion import ENCODER_FILE
+from faceaug.synthesis.engines.latent.face_crops import FaceCropper
+from faceaug.synthesis.engines.latent.fitted_inversion import ENCODER_FILE
 from faceaug.synthesis.fitted_models import STATE_FILE
 from faceaug.synthesis.sample_columns import INVERSION_ERROR
 from faceaug.synthesis.stages import MODELS_FOLDER

@@ -28,7 +28,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     for name, steps in (("for_size", 80), ("for_face_quality", 20)):
         quick = classmethod(lambda cls, n, device="cpu", steps=steps: cls(steps=steps, device=device))
         monkeypatch.setattr(ClassifierConfig, name, quick)
-    monkeypatch.setattr("faceaug.synthesis.engines.latent_editor.GENERATIONS", 1)
+    monkeypatch.setattr("faceaug.synthesis.engines.latent.latent_editor.GENERATIONS", 1)
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)

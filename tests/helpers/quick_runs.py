@@ -71,7 +71,7 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_blocks_small(monkeypatch: pytest.MonkeyPatch, block: int = 8, offspring: int = 16) -> None:
     """Let blocks of edits be of `block` attempts, and searches of one generation of `offspring` mixtures."""
-    engines = "faceaug.synthesis.engines"
+    engines = "faceaug.synthesis.engines.latent"
     for place in ("latent_editor", "latent_edit"):
         monkeypatch.setattr(f"{engines}.{place}.EDIT_BLOCK", block)
     monkeypatch.setattr(f"{engines}.latent_editor.OFFSPRING", offspring)
@@ -84,7 +84,7 @@ def make_inversion_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from faceaug.inversion import inverter
     from faceaug.inversion.encoder import EncoderConfig
-    from faceaug.synthesis.engines import fitted_inversion
+    from faceaug.synthesis.engines.latent import fitted_inversion
 
     encoder = EncoderConfig(samples=200, steps=8, batch_size=16)
     train = functools.partial(inverter.train_inverter, config=encoder)
@@ -92,14 +92,14 @@ def make_inversion_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inverter, "INVERSION_STEPS", 40)
     monkeypatch.setattr(fitted_inversion, "SURVEYED_PHOTOGRAPHS", 40)
     monkeypatch.setattr(fitted_inversion, "EVALUATED", 4)
-    monkeypatch.setattr("faceaug.synthesis.engines.inversion_edit.INVERSION_BLOCK", 8)
-    monkeypatch.setattr("faceaug.synthesis.engines.latent_edit._learned_directions", lambda *_: toy_directions())
+    monkeypatch.setattr("faceaug.synthesis.engines.latent.inversion_edit.INVERSION_BLOCK", 8)
+    monkeypatch.setattr("faceaug.synthesis.engines.latent.latent_edit._learned_directions", lambda *_: toy_directions())
 
 
 def make_rerender_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warp on a coarse grid, and let blocks of rerendered faces be of four attempts."""
     monkeypatch.setattr("faceaug.reconstruction.warp.GRID", 32)
-    monkeypatch.setattr("faceaug.synthesis.engines.rerender.RERENDER_BLOCK", 4)
+    monkeypatch.setattr("faceaug.synthesis.engines.rerendering.rerender.RERENDER_BLOCK", 4)
 
 
 def small_plan(dataset: FaceDataset, by: str, total: int) -> Plan:

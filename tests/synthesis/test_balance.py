@@ -27,7 +27,7 @@ from faceaug.synthesis import fitted_models, label_classifiers
 from faceaug.synthesis.acceptance.gates import BUILT_IN, DUPLICATE
 from faceaug.synthesis.balance import RunResult, balance
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
-from faceaug.synthesis.engines.latent_editor import LOST
+from faceaug.synthesis.engines.latent.latent_editor import LOST
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
 from faceaug.synthesis.stages import fingerprint
@@ -173,7 +173,7 @@ def test_a_finished_run_resumes_at_once(base, toy_dataset, plan, monkeypatch):
 
 
 def test_tries_that_run_out_end_short_with_a_note(toy_dataset, plan, tmp_path, module_quick, monkeypatch):
-    monkeypatch.setattr("faceaug.synthesis.engines.latent_editor.out_of_reach", lambda *_: "")
+    monkeypatch.setattr("faceaug.synthesis.engines.latent.latent_editor.out_of_reach", lambda *_: "")
     impossible = changed(LOOSE, confidence=1.0)  # a classifier is never that sure
     config = changed(CONFIG, thresholds=impossible, tries=1, harmonize=False)
     result = balance(toy_dataset, tmp_path / "out", plan=plan, config=config)
@@ -194,7 +194,7 @@ def test_a_cell_out_of_reach_is_not_tried_and_says_why(toy_dataset, plan, tmp_pa
     def too_narrow(goals, directions, readers):
         return "too narrow" if {goal.task.name: goal.level for goal in goals} == lost.levels else ""
 
-    monkeypatch.setattr("faceaug.synthesis.engines.latent_editor.out_of_reach", too_narrow)
+    monkeypatch.setattr("faceaug.synthesis.engines.latent.latent_editor.out_of_reach", too_narrow)
     config = changed(CONFIG, tries=1, harmonize=False)
     result = balance(toy_dataset, tmp_path / "out", plan=plan, config=config)
     cells = {cell.index: cell for cell in result.manifest.cells}

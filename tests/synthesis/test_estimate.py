@@ -14,7 +14,7 @@ from faceaug.errors import UsageError
 from faceaug.planning.plan import Budget, Plan, plan
 from faceaug.synthesis import estimate as estimates
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines import latent_edit
+from faceaug.synthesis.engines.latent import latent_edit
 from faceaug.synthesis.estimate import RunEstimate, estimate
 
 CONFIG = RunConfig(engine="generator", workers=1, generator=ToyFaces())
@@ -76,7 +76,8 @@ def test_bytes_follow_the_format_of_the_samples(of):
 
 def test_several_engines_take_as_long_as_each_and_write_as_much_as_the_largest(tmp_path, known_speed, monkeypatch):
     dataset = nosy_dataset(tmp_path / "faces", 40)
-    monkeypatch.setattr("faceaug.synthesis.engines.rerender.rerender_estimate", lambda *_: RunEstimate(7.0, 10.0))
+    place = "faceaug.synthesis.engines.rerendering.rerender.rerender_estimate"
+    monkeypatch.setattr(place, lambda *_: RunEstimate(7.0, 10.0))
     config = changed(CONFIG, reconstruction=nosy_estimator(), aligned=True)
     rerender, generator, both = (
         estimate(dataset, planned(dataset, 100, "yaw:-25/-10/10/25"), changed(config, engine=engine, **more))

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from faceaug.synthesis.domain import DomainCheck, check_domain
-from faceaug.synthesis.engines import latent_edit, morph, rerender
+from faceaug.synthesis.acceptance.domain import DomainCheck, check_domain
+from faceaug.synthesis.engines import morph
 from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
 from faceaug.synthesis.engines.chained import ChainedEngine
-from faceaug.synthesis.engines.source_faces import is_rendered
+from faceaug.synthesis.engines.latent import latent_edit
+from faceaug.synthesis.engines.rerendering import rerender
+from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.request import RunRequest
 
 DOMAIN_METRIC = "domain"

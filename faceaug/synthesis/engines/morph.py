@@ -43,11 +43,11 @@ from faceaug.synthesis.engines.base import (
     seed_number,
 )
 from faceaug.synthesis.engines.identity_gate import IdentityGate
-from faceaug.synthesis.engines.latent_edit import files_in, model_record
+from faceaug.synthesis.engines.latent.latent_edit import files_in, model_record
 from faceaug.synthesis.engines.morph_faces import LabelDistances, MorphFaces, face_hashes, read_faces, rows_of_cells
 from faceaug.synthesis.engines.morph_labels import LabelJudge
 from faceaug.synthesis.engines.photographs import Photograph, measured, read_photograph, stored_image
-from faceaug.synthesis.engines.source_faces import is_rendered
+from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.estimate import RunEstimate, morph_estimate
 from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, HELD_OUT_FILE, fit_label_classifiers
 from faceaug.synthesis.request import RunRequest

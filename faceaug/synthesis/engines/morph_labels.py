@@ -8,7 +8,7 @@ import numpy as np
 
 from faceaug.analysis.axes import Axis
 from faceaug.synthesis.editing.objectives import attribute_goals, confidences
-from faceaug.synthesis.engines.source_faces import is_rendered
+from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.label_classifiers import LabelClassifiers
 from faceaug.utils.images import Rgb, crop_to_aspect, resize
 from faceaug.utils.tensors import as_tensor

@@ -56,11 +56,11 @@ class EngineSpec:
 
 BUILT_IN = {
     "generator": EngineSpec(
-        "faceaug.synthesis.engines.latent_edit:create_engine",
+        "faceaug.synthesis.engines.latent.latent_edit:create_engine",
         lambda config: _MORPHING | ({"truncation_psi", "candidates"} if config.from_real else {"max_uses"}),
     ),
     "rerender": EngineSpec(
-        "faceaug.synthesis.engines.rerender:create_engine",
+        "faceaug.synthesis.engines.rerendering.rerender:create_engine",
         lambda config: _GENERATION | _EDITING | _MORPHING | {"from_real"},
     ),
     "auto": EngineSpec(

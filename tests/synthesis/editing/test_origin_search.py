@@ -28,7 +28,7 @@ from faceaug.synthesis.editing.origin_search import (
     origins,
 )
 from faceaug.synthesis.engines.base import sample_seed
-from faceaug.synthesis.engines.latent_editor import LatentEditor
+from faceaug.synthesis.engines.latent.latent_editor import LatentEditor
 
 THRESHOLDS = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=0.9, face_quality=0.25)
 EASY = CellThresholds(remote=1e9, face_quality=-1e9, bright=(-1e9, 1e9))

@@ -22,8 +22,8 @@ from faceaug.synthesis.balance import balance
 from faceaug.synthesis.editing import pose_readout
 from faceaug.synthesis.editing.pose_readout import LearnedDirections, PoseLightReader, find_directions
 from faceaug.synthesis.editing.readout import SCENE
-from faceaug.synthesis.engines import latent_edit
-from faceaug.synthesis.engines.latent_editor import ELSEWHERE
+from faceaug.synthesis.engines.latent import latent_edit
+from faceaug.synthesis.engines.latent.latent_editor import ELSEWHERE
 
 YAW, LIGHT_X = FACTOR_NAMES.index("yaw"), FACTOR_NAMES.index("light_x")
 

@@ -41,7 +41,7 @@ from faceaug.synthesis.engines.base import (
     SourceImage,
     seed_number,
 )
-from faceaug.synthesis.engines.source_faces import REACH, SourceFaces, SourceGoal, check_axes
+from faceaug.synthesis.engines.rerendering.source_faces import REACH, SourceFaces, SourceGoal, check_axes
 from faceaug.synthesis.estimate import RunEstimate, rerender_estimate
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import kept_labels, rerender_columns

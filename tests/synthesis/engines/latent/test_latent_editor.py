@@ -19,7 +19,7 @@ from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.editing.closed_loop import distance
 from faceaug.synthesis.editing.objectives import attribute_goals, confidences
 from faceaug.synthesis.engines.base import BlockResult, sample_seed
-from faceaug.synthesis.engines.latent_editor import LOST, LatentEditor
+from faceaug.synthesis.engines.latent.latent_editor import LOST, LatentEditor
 from faceaug.utils.tensors import to_uint8
 
 pytestmark = pytest.mark.slow

@@ -19,9 +19,9 @@ from faceaug.inversion.distance import MIN_PHOTOGRAPHS
 from faceaug.inversion.inverter import Inverter, train_inverter
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines.face_crops import FaceCropper
-from faceaug.synthesis.engines.latent_editor import LatentEditor
-from faceaug.synthesis.engines.source_faces import is_rendered
+from faceaug.synthesis.engines.latent.face_crops import FaceCropper
+from faceaug.synthesis.engines.latent.latent_editor import LatentEditor
+from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.request import RunRequest
 from faceaug.utils.files import read_json, write_json
 from faceaug.utils.threads import StageProgress

@@ -24,8 +24,8 @@ from faceaug.synthesis.acceptance.gates import DUPLICATE
 from faceaug.synthesis.accounting import USED_UP
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
-from faceaug.synthesis.engines import rerender
-from faceaug.synthesis.engines.rerender import (
+from faceaug.synthesis.engines.rerendering import rerender
+from faceaug.synthesis.engines.rerendering.rerender import (
     COVERED,
     DISTORTED,
     EXPOSED,
@@ -134,7 +134,7 @@ def test_no_generator_is_loaded_and_nothing_is_trained(dataset, plan, tmp_path, 
         raise AssertionError("not needed")
 
     for name in ("load_generator", "fit_models", "tasks_of"):
-        monkeypatch.setattr(f"faceaug.synthesis.engines.latent_edit.{name}", never)
+        monkeypatch.setattr(f"faceaug.synthesis.engines.latent.latent_edit.{name}", never)
     assert balance(dataset, tmp_path / "out", plan=planned(dataset, 2), config=CONFIG).planned == 2
 
 

@@ -26,7 +26,7 @@ from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.pose_readout import LearnedDirections, find_directions, learned_directions
 from faceaug.synthesis.engines.base import BlockResult, Engine, Preparation, PreparationInputs
-from faceaug.synthesis.engines.latent_editor import EDIT_BLOCK, LatentEditor
+from faceaug.synthesis.engines.latent.latent_editor import EDIT_BLOCK, LatentEditor
 from faceaug.synthesis.estimate import RunEstimate, latent_edit_estimate
 from faceaug.synthesis.fitted_models import MODEL_FILES, FitInputs, fit_models
 from faceaug.synthesis.label_classifiers import GUIDANCE_FILE, HELD_OUT_FILE
@@ -56,7 +56,7 @@ def create_engine(request: RunRequest) -> Engine:
     learned = _learned_directions(request, generator)
     engine: Engine
     if config.from_real:
-        from faceaug.synthesis.engines.inversion_edit import InversionEngine
+        from faceaug.synthesis.engines.latent.inversion_edit import InversionEngine
 
         engine = InversionEngine(request, generator, learned)
     else:

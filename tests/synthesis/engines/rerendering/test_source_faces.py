@@ -11,7 +11,7 @@ from nosy_faces import nosy_dataset
 
 from faceaug.analysis.axes import build_axis, parse_by
 from faceaug.errors import UsageError
-from faceaug.synthesis.engines.source_faces import REACH, SourceFaces, check_axes
+from faceaug.synthesis.engines.rerendering.source_faces import REACH, SourceFaces, check_axes
 
 
 @pytest.fixture(scope="module")

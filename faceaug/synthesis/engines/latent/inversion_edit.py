@@ -48,17 +48,17 @@ from faceaug.synthesis.engines.base import (
     SourceImage,
     sample_seed,
 )
-from faceaug.synthesis.engines.face_crops import FaceCropper
-from faceaug.synthesis.engines.fitted_inversion import (
+from faceaug.synthesis.engines.latent.face_crops import FaceCropper
+from faceaug.synthesis.engines.latent.fitted_inversion import (
     ENCODER_FILE,
     INVERSION_FILE,
     MOST_TURNED,
     fit_inversion,
     too_few_photographs,
 )
-from faceaug.synthesis.engines.latent_edit import LatentEditBase, files_in
-from faceaug.synthesis.engines.latent_editor import EditedBlock
-from faceaug.synthesis.engines.source_faces import SourceFaces, is_rendered
+from faceaug.synthesis.engines.latent.latent_edit import LatentEditBase, files_in
+from faceaug.synthesis.engines.latent.latent_editor import EditedBlock
+from faceaug.synthesis.engines.rerendering.source_faces import SourceFaces, is_rendered
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import INVERSION_ERROR, inversion_columns, joined_columns, kept_labels
 from faceaug.utils.typing import Floats

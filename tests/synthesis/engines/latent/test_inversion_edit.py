@@ -24,11 +24,11 @@ from faceaug.shards.verify import verify
 from faceaug.synthesis.acceptance.gates import DUPLICATE
 from faceaug.synthesis.accounting import USED_UP
 from faceaug.synthesis.balance import balance
-from faceaug.synthesis.engines import latent_edit
-from faceaug.synthesis.engines.face_crops import FACELESS, UNREADABLE, FaceCropper
-from faceaug.synthesis.engines.fitted_inversion import MOST_TURNED, fit_inversion
-from faceaug.synthesis.engines.inversion_edit import UNLIKE, UNMOVED, UNREAD, InversionEngine
-from faceaug.synthesis.engines.latent_editor import LOST
+from faceaug.synthesis.engines.latent import latent_edit
+from faceaug.synthesis.engines.latent.face_crops import FACELESS, UNREADABLE, FaceCropper
+from faceaug.synthesis.engines.latent.fitted_inversion import MOST_TURNED, fit_inversion
+from faceaug.synthesis.engines.latent.inversion_edit import UNLIKE, UNMOVED, UNREAD, InversionEngine
+from faceaug.synthesis.engines.latent.latent_editor import LOST
 from faceaug.synthesis.estimate import estimate
 from faceaug.synthesis.request import check_request
 from faceaug.synthesis.sample_columns import INVERSION_ERROR

@@ -8,7 +8,7 @@ from quick_runs import QUICK, changed, small_plan
 
 from faceaug.errors import UsageError
 from faceaug.planning.plan import PlannedCell
-from faceaug.synthesis.engines.latent_edit import EDIT_BLOCK, LatentEditEngine, create_engine
+from faceaug.synthesis.engines.latent.latent_edit import EDIT_BLOCK, LatentEditEngine, create_engine
 from faceaug.synthesis.request import check_request
 
 

@@ -1,0 +1,1 @@
+"""The engines that edit latents: generated faces, and inverted photographs."""

@@ -1,0 +1,1 @@
+"""The engine that turns and relights photographs."""
