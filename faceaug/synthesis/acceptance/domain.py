@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from faceaug.appearance.framing import apply_framing, measure_framing
 from faceaug.datasets.dataset import FaceDataset
@@ -90,13 +91,14 @@ def held_out_auc(features: Floats, is_generated: NDArray[np.int64], seed: int = 
     """Return the AUC of a linear classifier on faces that it was not fitted on, by cross-validation."""
     score = np.zeros(len(features))
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed % 2**32)
-    for fitted, held_out in folds.split(features, is_generated):
-        components = min(_COMPONENTS, len(fitted) - 1, features.shape[1])
-        model = make_pipeline(
-            StandardScaler(), PCA(components, random_state=0), LogisticRegression(C=0.1, max_iter=1000)
-        )
-        model.fit(features[fitted], is_generated[fitted])
-        score[held_out] = model.decision_function(features[held_out])
+    with threadpool_limits(1, "blas"):  # the same number on any number of threads: it decides which engines a run has
+        for fitted, held_out in folds.split(features, is_generated):
+            components = min(_COMPONENTS, len(fitted) - 1, features.shape[1])
+            model = make_pipeline(
+                StandardScaler(), PCA(components, random_state=0), LogisticRegression(C=0.1, max_iter=1000)
+            )
+            model.fit(features[fitted], is_generated[fitted])
+            score[held_out] = model.decision_function(features[held_out])
     return float(roc_auc_score(is_generated, score))
 
 
