@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from _classifiers_text import classifiers_text
 from _earlier_records import current, load_record
 from _identity_text import identity_text
 
@@ -376,6 +377,7 @@ def imported(record: Record) -> str:
 
 
 AS_TEXT: dict[str, Callable[[Record], str]] = {
+    "classifiers": classifiers_text,
     "utkface": real_run,
     "unlabelled": unlabelled,
     "skin": skin,
