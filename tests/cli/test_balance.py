@@ -241,6 +241,29 @@ def test_the_table_at_the_end(faceaug_cli, faces, tmp_path, calls):
     assert "report.html" not in printed  # there is none
 
 
+@pytest.mark.parametrize(
+    ("domain", "accepted", "says"),
+    [
+        ({"generator": "toy", "auc": 0.93, "limit": 0.75, "faces": 90}, (40, 10), True),
+        ({"generator": "toy", "auc": 0.93, "limit": 0.75, "faces": 90}, (40, 30), False),  # nothing is short
+        ({"generator": "toy", "auc": 0.6, "limit": 0.75, "faces": 90}, (40, 10), False),  # it was used
+        (None, (40, 10), False),
+    ],
+)
+def test_what_is_short_because_the_generator_was_left_out_says_so(
+    faceaug_cli, faces, tmp_path, calls, domain, accepted, says
+):
+    def checked(out: Path) -> RunResult:
+        found = result(out, accepted)
+        measured = {**found.manifest.measured, **({"domain": domain} if domain else {})}
+        return RunResult(found.manifest.model_copy(update={"measured": measured}), found.timings)
+
+    calls.then = checked
+    printed = faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out").out
+    assert ("The generator toy was not used" in printed) is says
+    assert ("an AUC of 0.93, more than the 0.75 of the threshold domain" in printed) is says
+
+
 def test_json_is_the_outcome(faceaug_cli, faces, tmp_path, calls):
     value = faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out", "--json", "-q").json
     assert (value["planned"], value["accepted"], value["short"]) == (70, 50, 20)
@@ -342,21 +365,24 @@ def test_a_recipe_may_name_a_plan_and_the_command_line_override_it(faceaug_cli, 
     assert [given["plan"].axes[0].name for given in calls.given] == ["ethnicity", "gender", "age"]
 
 
-def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("memory", "kept"), [(0.0, "."), (98_000_000.0, ", and 98 MB of memory for the real faces that are mixed.")]
+)
+def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces, tmp_path, monkeypatch, memory, kept):
     estimated = []
 
     def estimate(*given: Any) -> RunEstimate:
         estimated.append(given)
-        return RunEstimate(754.0, 2_500_000.0)
+        return RunEstimate(754.0, 2_500_000.0, memory)
 
     monkeypatch.setattr("faceaug.synthesis.estimate.estimate", estimate)
     words = ["balance", faces, "--by", "gender,ethnicity", "--dry-run", "-o", tmp_path / "out", "--seed", 9]
     shown = faceaug_cli(*words)
     assert shown.status == 0
     assert "12 faces to synthesize" in shown.out
-    assert "The 12 faces would take about 12 min 34 s and 2.5 MB of disk space." in shown.out
+    assert "The 12 faces would take about 12 min 34 s and 2.5 MB of disk space" + kept in shown.out
     value = faceaug_cli(*words, "--json").json
-    assert value["estimate"] == {"seconds": 754.0, "bytes": 2_500_000.0}
+    assert value["estimate"] == {"seconds": 754.0, "bytes": 2_500_000.0, "memory": memory}
     assert value["plan"]["totals"]["planned"] == 12
     assert not (tmp_path / "out").exists()
     assert estimated[0][1:] == (Plan.from_dict(value["plan"]), RunConfig(seed=9))
