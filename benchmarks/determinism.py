@@ -68,6 +68,7 @@ def _samples_of(out: Path, given: argparse.Namespace, options: dict[str, str], v
     """Balance the demo data set in a process of its own and return a hash of its samples."""
     arguments = {
         "--by": BY,
+        "--engine": "generator",
         "--max-total": str(given.samples),
         "--survey-samples": "512",
         "--seed": str(given.seed),
