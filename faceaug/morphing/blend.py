@@ -33,7 +33,8 @@ _BROAD, _FINE = 0.3, 0.03
 _SAME, _DIFFERENT = 0.8, 1.3
 """Residual of the registration, in local standard deviations, up to which features are mixed, and from which not."""
 _ALIKE_SIGMA, _WORST = 3.0, 9  # pixels of the canonical picture
-_DARKEST = 0.06  # added to brightness in [0, 1] before the logarithm, so that noise in shadows is not enlarged
+DARKEST = 0.06
+"""Added to brightness in [0, 1] before the logarithm, so that noise in shadows is not enlarged."""
 _CONTRAST = (0.6, 1.6)  # limits of the factor by which a donor's contrast is matched to the host's
 _LEAST_SIGMA = 5.0  # pixels of a Gaussian; larger ones are computed on a reduced picture
 
@@ -110,23 +111,19 @@ class MorphMaps:
 def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Sequence[float]) -> MorphPlan:
     """Register donors with a host and return how they are mixed."""
     registrations = [register(host.detail, donor.detail) for donor in donors]
-    place = torch.from_numpy(host.places.astype(np.float32))[None]  # [1, G, G, 2]
-    relative = (place - place.new_tensor(_CENTRE)) / place.new_tensor(_FACE)
-    covered = torch.from_numpy(host.covered.astype(np.float32))[None, None]
-    inside = smooth_bump(relative, _FULL_UNTIL, _NONE_FROM)[:, None] * covered
-    flows = [_look_up(_maps_of(r.flow), place).permute(0, 2, 3, 1) * inside.permute(0, 2, 3, 1) for r in registrations]
+    place, inside = mixed_part(host)
+    flows = [look_up(maps_of(r.flow), place).permute(0, 2, 3, 1) * inside.permute(0, 2, 3, 1) for r in registrations]
     mean = sum((weight * flow for weight, flow in zip(weights, flows, strict=True)), torch.zeros_like(place))
-    sources = _maps_of(host.sources)
-    offset = _look_up(sources, place - mean) - _look_up(sources, place)
-    seen = (_look_up(_maps_of(host.visible / 255.0), place) >= _VISIBLE).float()
+    sources = maps_of(host.sources)
+    offset = look_up(sources, place - mean) - look_up(sources, place)
+    seen = visible_part(host, place)
     places, alike, holes = [], [], torch.zeros_like(inside)
     for donor, flow, registration in zip(donors, flows, registrations, strict=True):
         there = place - mean + flow
-        places.append(_look_up(_maps_of(donor.sources), there))
-        alike.append(_look_up(_maps_of(_alike(registration)), place))
-        holes = torch.maximum(holes, (_look_up(_maps_of(donor.visible / 255.0), there) < _VISIBLE).float())
-    mask = inside * (1 - holes) * seen
-    mask = torch.from_numpy(cv2.GaussianBlur(mask[0, 0].numpy(), (0, 0), 1.2))[None, None] * inside
+        places.append(look_up(maps_of(donor.sources), there))
+        alike.append(look_up(maps_of(_alike(registration)), place))
+        holes = torch.maximum(holes, (look_up(maps_of(donor.visible / 255.0), there) < _VISIBLE).float())
+    mask = feathered(inside * (1 - holes) * seen) * inside
     core = (inside > 0.5).float() * seen
 
     def share(part: Tensor) -> float:
@@ -134,12 +131,38 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
 
     faults = MorphFaults(
         holes=share(holes),
-        folds=share(_folded(mean)),
-        unregistered=max(share((_look_up(_maps_of(r.confidence), place) < 0.5).float()) for r in registrations),
-        residual=max(share(_look_up(_maps_of(r.residual), place)) for r in registrations),
+        folds=share(folded(mean)),
+        unregistered=max(share((look_up(maps_of(r.confidence), place) < 0.5).float()) for r in registrations),
+        residual=max(share(look_up(maps_of(r.residual), place)) for r in registrations),
         mixed=min(share(part * mask) for part in alike),
     )
     return MorphPlan(host, tuple(donors), tuple(weights), MorphMaps(offset, places, alike, mask), faults)
+
+
+def mixed_part(face: CanonicalFace) -> tuple[Tensor, Tensor]:
+    """Return the canonical places [1, G, G, 2] of a window, and how much of each is mixed at most, [1, 1, G, G]."""
+    place = torch.from_numpy(face.places.astype(np.float32))[None]
+    relative = (place - place.new_tensor(_CENTRE)) / place.new_tensor(_FACE)
+    covered = torch.from_numpy(face.covered.astype(np.float32))[None, None]
+    return place, smooth_bump(relative, _FULL_UNTIL, _NONE_FROM)[:, None] * covered
+
+
+def visible_part(face: CanonicalFace, place: Tensor) -> Tensor:
+    """Return 1 where the photograph of a face shows canonical places [1, G, G, 2], else 0: [1, 1, G, G]."""
+    return (look_up(maps_of(face.visible / 255.0), place) >= _VISIBLE).float()
+
+
+def feathered(mask: Tensor) -> Tensor:
+    """Return a mask [1, 1, G, G] with soft edges."""
+    return torch.from_numpy(cv2.GaussianBlur(mask[0, 0].numpy(), (0, 0), 1.2))[None, None]
+
+
+def pixel_positions(face: CanonicalFace, height: int, width: int) -> Tensor:
+    """Return where the pixels of a photograph lie in the window of its face, [1, H, W, 2]."""
+    ys, xs = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))
+    grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1)[None]
+    window, extent = window_and_extent(face)
+    return positions_in_window(grid * extent[:, None, None, 2:] + extent[:, None, None, :2], window)
 
 
 def render_morph(plan: MorphPlan, photographs: Sequence[Rgb]) -> tuple[Rgb, float]:
@@ -175,7 +198,7 @@ def _alike(registration: Registration) -> Floats32:
     return np.asarray(t * t * (3 - 2 * t) * agrees, np.float32)
 
 
-def _folded(flow: Tensor) -> Tensor:
+def folded(flow: Tensor) -> Tensor:
     """Return where a displacement [1, G, G, 2] of the places folds over, [1, 1, G, G]."""
     step = 2.0 / flow.shape[1]
     across, down = (torch.gradient(flow[0], dim=axis, spacing=step)[0] for axis in (1, 0))
@@ -186,10 +209,8 @@ def _folded(flow: Tensor) -> Tensor:
 def _read(plan: MorphPlan, pixels: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
     """Return host and donors [1, 3, H, W] in [0, 1] in the mixed shape, the mask, and where donors are alike."""
     height, width = pixels[0].shape[2:]
-    ys, xs = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))
-    grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1)[None]
-    window, extent = _window_and_extent(plan.host)
-    positions = positions_in_window(grid * extent[:, None, None, 2:] + extent[:, None, None, :2], window)
+    positions = pixel_positions(plan.host, height, width)
+    window, extent = window_and_extent(plan.host)
     maps, count = plan.maps, len(plan.donors)
     together = torch.cat([maps.offset, maps.mask, *maps.places, *maps.alike], 1)
     fine = F.grid_sample(together, positions / WIDE, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -197,12 +218,13 @@ def _read(plan: MorphPlan, pixels: Sequence[Tensor]) -> tuple[Tensor, list[Tenso
     readings = []
     for k, donor in enumerate(plan.donors):
         there = fine[:, 3 + 2 * k : 5 + 2 * k].permute(0, 2, 3, 1)
-        readings.append(read_places(pixels[k + 1], there, *_window_and_extent(donor)).clamp(0, 1))
+        readings.append(read_places(pixels[k + 1], there, *window_and_extent(donor)).clamp(0, 1))
     alike = [fine[:, k : k + 1].clamp(0, 1) for k in range(3 + 2 * count, fine.shape[1])]
     return own, readings, fine[:, 2:3].clamp(0, 1), alike
 
 
-def _window_and_extent(face: CanonicalFace) -> tuple[Tensor, Tensor]:
+def window_and_extent(face: CanonicalFace) -> tuple[Tensor, Tensor]:
+    """Return the window of a face and the extent of its photograph, each [1, 4]."""
     return torch.from_numpy(face.window)[None], torch.from_numpy(face.extent)[None]
 
 
@@ -214,7 +236,7 @@ def _mix(
     `shares` are those of the donors at each pixel, K times [1, 1, H, W].
     """
     broad_sigma, fine_sigma = unit * _BROAD, max(0.8, unit * _FINE)
-    logs = [torch.log(picture + _DARKEST) for picture in (own, *readings)]
+    logs = [torch.log(picture + DARKEST) for picture in (own, *readings)]
     broads = [_smoothed(log, broad_sigma, mask) for log in logs]
     details = [log - broad for log, broad in zip(logs, broads, strict=True)]
     contrasts = [_smoothed(d.mean(1, keepdim=True).square(), 2 * broad_sigma, mask).sqrt() for d in details]
@@ -229,7 +251,7 @@ def _mix(
         if k == sharpest:
             sharp = fine + (2 * share).clamp(max=1) * (finer - fine)
         light = max(light, _spread(broads[k + 1] - broads[0], mask))
-    return (broads[0] + mixed + sharp).exp() - _DARKEST, light
+    return (broads[0] + mixed + sharp).exp() - DARKEST, light
 
 
 def _spread(maps: Tensor, mask: Tensor) -> float:
@@ -265,10 +287,11 @@ def _pixels_per_unit(face: CanonicalFace, photograph: Rgb) -> float:
     return float(np.exp(face.window[2]) / face.extent[3] * photograph.shape[0] / 2)
 
 
-def _maps_of(array: NDArray[np.floating]) -> Tensor:
+def maps_of(array: NDArray[np.floating]) -> Tensor:
     """Return an array [M, M] or [M, M, C] as maps [1, C, M, M]."""
     return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(array).transpose(2, 0, 1), np.float32))[None]
 
 
-def _look_up(maps: Tensor, places: Tensor) -> Tensor:
+def look_up(maps: Tensor, places: Tensor) -> Tensor:
+    """Return maps [1, C, M, M] at canonical places [1, G, G, 2]: [1, C, G, G]."""
     return F.grid_sample(maps, places, mode="bilinear", padding_mode="border", align_corners=False)

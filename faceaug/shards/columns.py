@@ -25,7 +25,7 @@ MISSING_CODE = -1
 BUILT_IN_ENGINES = ("generator", "rerender")
 """Names of the engines whose codes are the same in every shard: 0 and 1."""
 
-ENGINES_WITH_SOURCE = frozenset({"rerender", "morph"})
+ENGINES_WITH_SOURCE = frozenset({"rerender", "morph", "extrapolate"})
 """Engines of which every sample is made from a real image and has to name it in `source_sha256`."""
 
 MAX_DONORS = 3

@@ -219,6 +219,12 @@ class RunConfig(ConfigModel):
     keep: tuple[str, ...] = _setting(
         (), "run", "Attributes, labelled or measured, that edits must leave unchanged.", strict=False
     )
+    extrapolate: bool = _setting(
+        False,
+        "run",
+        "Where morphs end short, move faces of the bin above or below in a labelled number, such as age, along what "
+        "the number changes.",
+    )
     embedder: str | None = _setting(
         None,
         "run",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,11 +91,18 @@ class KeptLabels:
         """Return the labels of a row without those that it lacks."""
         return {name: values[row] for name, values in self.values.items() if values[row] is not None}
 
-    def mixed(self, rows: Sequence[int], shares: Sequence[float]) -> dict[str, Any]:
-        """Return the labels of a morph: classes that all its faces have, and means of numbers, weighted by shares."""
+    def mixed(
+        self, rows: Sequence[int], shares: Sequence[float], changed: Sequence[Mapping[str, str | float]] = ()
+    ) -> dict[str, Any]:
+        """Return the labels of a morph: classes that all its faces have, and means of numbers, weighted by shares.
+
+        `changed` holds, for the first of the rows, labels that stand for those of the data set.
+        """
         labels: dict[str, Any] = {}
         for column in self.columns:
             values = [self.values[column.name][row] for row in rows]
+            for k, others in enumerate(changed):
+                values[k] = others.get(column.name, values[k])
             if any(value is None for value in values):
                 continue
             if column.type != "category":
@@ -178,6 +185,24 @@ def morph_columns(axes: Sequence[Axis], labels: KeptLabels, embedder: FaceEmbedd
         *((identity_column(embedder),) if embedder else ()),
         *(Column(group="semantic", name=name, type="float32", meaning=meaning) for name, meaning in own),
     )
+
+
+def extrapolation_columns(
+    axes: Sequence[Axis], labels: KeptLabels, embedder: FaceEmbedder | None
+) -> tuple[Column, ...]:
+    """Return the columns of extrapolated faces: those of morphs, and how their hosts were moved."""
+    meaning = "label to which the host was moved, or label of the host or its mean with those of the donors"
+    columns = [
+        column.model_copy(update={"meaning": meaning})
+        if column.group == "attr" and column.name in labels.values
+        else column
+        for column in morph_columns(axes, labels, embedder)
+    ]
+    own = (
+        ("move_strength", "factor on the change of the host's labels: 1 is the mean difference between them"),
+        ("change_outside", "mean change of the host's photograph outside the face over that inside"),
+    )
+    return (*columns, *(Column(group="semantic", name=name, type="float32", meaning=text) for name, text in own))
 
 
 def inversion_columns(labels: KeptLabels) -> tuple[Column, ...]:

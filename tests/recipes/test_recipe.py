@@ -151,6 +151,7 @@ EVERYTHING = {
         "engine": "both",
         "max_uses": 2,
         "donors": 2,
+        "extrapolate": True,
         "embedder": "dlib",
         "allow_same_identity": True,
         "from_real": True,

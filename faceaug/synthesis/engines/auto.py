@@ -15,6 +15,7 @@ from faceaug.synthesis.acceptance.domain import DomainCheck, check_domain
 from faceaug.synthesis.engines import morph
 from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
 from faceaug.synthesis.engines.chained import ChainedEngine
+from faceaug.synthesis.engines.extrapolate import followed_by_extrapolation
 from faceaug.synthesis.engines.latent import latent_edit
 from faceaug.synthesis.engines.rerendering import rerender
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
@@ -42,7 +43,7 @@ def create_engine(request: RunRequest) -> Engine:
     domain = check_domain(request.dataset, generator, limit=config.thresholds.domain, seed=config.seed)
     if domain is not None and domain.is_same:
         engines.append(latent_edit.create_engine(request))
-    return AutoEngine(engines, domain)
+    return AutoEngine(followed_by_extrapolation(engines, request), domain)
 
 
 class AutoEngine(ChainedEngine):

@@ -8,8 +8,8 @@ It is encoded as it would be stored, and everything that decides is measured on 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -90,13 +90,31 @@ def create_engine(request: RunRequest) -> Engine:
 
 
 @dataclass(frozen=True, eq=False)
-class _Attempt:
-    """One attempt that can be rendered."""
+class MorphAttempt:
+    """One attempt that can be rendered.
+
+    Attributes
+    ----------
+    photographs : tuple of Photograph
+        Of the host and of the donors.
+    pictures : tuple of uint8 [H, W, 3]
+        What is mixed: their pixels, or what became of them.
+    attr : dict
+        Labels of the sample.
+    semantic : dict of str to float
+        Columns of the sample that are known before it is rendered.
+    reached : frozenset of str
+        Labels that the photographs do not have, for which the held-out classifier must be as sure as is required.
+    """
 
     number: int
     seed: np.random.SeedSequence
     plan: MorphPlan
     photographs: tuple[Photograph, ...]
+    pictures: tuple[Rgb, ...]
+    attr: dict[str, Any]
+    semantic: dict[str, float] = field(default_factory=dict)
+    reached: frozenset[str] = frozenset()
 
     @property
     def host(self) -> Photograph:
@@ -104,11 +122,25 @@ class _Attempt:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rendered:
-    """A morph as it would be stored, with what is measured on it."""
+class RenderedMorph:
+    """A morph as it would be stored, with what is measured on it.
 
-    attempt: _Attempt
+    Attributes
+    ----------
+    attempt : MorphAttempt
+    image : uint8 [H, W, 3] or bytes
+        What is kept.
+    stored : uint8 [H, W, 3]
+        What a reader will see.
+    face : CanonicalFace
+    confidence : dict of str to float
+    measurements : Measurements
+    identity_distance : float or None
+    """
+
+    attempt: MorphAttempt
     image: NDArray[np.uint8] | bytes
+    stored: Rgb
     face: CanonicalFace
     confidence: dict[str, float]
     measurements: Measurements
@@ -172,18 +204,10 @@ class MorphEngine:
             self._judge = LabelJudge(classifiers, self._axes, common_aspect(self._dataset))
             metrics["classifiers"] = classifiers.metrics
             files = files_in(inputs.folder, CLASSIFIER_FILES)
-        config = self._config
-        self._faces = read_faces(
-            self._dataset,
-            rows_of_cells(self._dataset, self._request.plan, config.seed),
-            self._estimator,
-            LabelDistances(self._labels, self._axes, config.thresholds.label_distance),
-            aligned=self._aligned,
-            workers=config.worker_threads,
-            progress=lambda done, total: inputs.progress("faces", done, total),
-        )
+        rows = rows_of_cells(self._dataset, self._request.plan, self._config.seed)
+        self._faces = self._read(rows, self._config.thresholds.label_distance, inputs)
         self._check_found()
-        metrics["morph"] = {"faces": self._faces.count, "bytes": self._faces.bytes}
+        metrics[self.names[0]] = {"faces": self._faces.count, "bytes": self._faces.bytes}
         sha256 = self._estimator.sha256
         models = (ModelRecord(name="reconstruction", sha256=sha256),) if sha256 else ()
         held_out = (model_record(inputs.folder, HELD_OUT_FILE),) if HELD_OUT_FILE in files else ()
@@ -220,6 +244,18 @@ class MorphEngine:
             if face is not None:
                 yield face_hashes([face])[0]
 
+    def _read(self, rows: dict[int, NDArray[np.int64]], furthest: float, inputs: PreparationInputs) -> MorphFaces:
+        """Read the faces of cells; donors differ from their host by at most `furthest` in a numeric label."""
+        return read_faces(
+            self._dataset,
+            rows,
+            self._estimator,
+            LabelDistances(self._labels, self._axes, furthest),
+            aligned=self._aligned,
+            workers=self._config.worker_threads,
+            progress=lambda done, total: inputs.progress("faces", done, total),
+        )
+
     def _check_found(self) -> None:
         skipped = sum(self._faces.skipped.values())
         if skipped > self._faces.count:
@@ -229,7 +265,7 @@ class MorphEngine:
                 "--aligned if they have the framing of the generator"
             )
 
-    def _attempt(self, cell: PlannedCell, number: int) -> _Attempt | str:
+    def _attempt(self, cell: PlannedCell, number: int) -> MorphAttempt | str:
         """Choose host and donors and register them; return why it cannot be rendered where that is so."""
         index = self._faces.by_cell[cell.index]
         order = self._order(cell.index, len(index))
@@ -242,16 +278,24 @@ class MorphEngine:
         share = rng.uniform(*DONOR_SHARE)
         weights = share * rng.dirichlet(np.full(len(donors), 4.0)) if len(donors) > 1 else np.array([share])
         plan = plan_morph(index.faces[host], donors, weights.tolist())
-        reason = _fault(plan, self._config.thresholds)
+        reason = morph_fault(plan, self._config.thresholds)
         if reason:
             return reason
+        faces = (plan.host, *plan.donors)
+        photographs = self._photographs(faces)
+        if not photographs:
+            return CHANGED
+        attr = self._labels.mixed([face.row for face in faces], (1 - sum(plan.weights), *plan.weights))
+        return MorphAttempt(number, seed, plan, photographs, tuple(p.pixels for p in photographs), attr)
+
+    def _photographs(self, faces: Sequence[CanonicalFace]) -> tuple[Photograph, ...]:
+        """Return the photographs of faces; none where one of them is no longer the file that was read."""
         try:
-            photographs = tuple(read_photograph(self._dataset, face.row) for face in (plan.host, *plan.donors))
+            photographs = tuple(read_photograph(self._dataset, face.row) for face in faces)
         except (FaceaugError, OSError):
-            return CHANGED
-        if any(p.sha256 != face.sha256 for p, face in zip(photographs, (plan.host, *plan.donors), strict=True)):
-            return CHANGED
-        return _Attempt(number, seed, plan, photographs)
+            return ()
+        unchanged = all(p.sha256 == face.sha256 for p, face in zip(photographs, faces, strict=True))
+        return photographs if unchanged else ()
 
     def _order(self, cell: int, count: int) -> NDArray[np.int64]:
         with self._lock:
@@ -271,10 +315,10 @@ class MorphEngine:
         shuffled = np.roll(rng.permutation(nearest), -turn * count)
         return [index.faces[int(k)] for k in shuffled[:count]]
 
-    def _render(self, cell: PlannedCell, attempt: _Attempt) -> _Rendered | str:
+    def _render(self, cell: PlannedCell, attempt: MorphAttempt) -> RenderedMorph | str:
         """Render a morph and measure it; return why it is refused where it is."""
         thresholds = self._config.thresholds
-        picture, light = render_morph(attempt.plan, [photograph.pixels for photograph in attempt.photographs])
+        picture, light = render_morph(attempt.plan, attempt.pictures)
         if light > thresholds.light_difference:
             return LIT
         info = attempt.host.info
@@ -282,7 +326,7 @@ class MorphEngine:
         confidence: dict[str, float] = {}
         if self._judge:
             sources = [photograph.pixels for photograph in attempt.photographs]
-            confidence, agrees = self._judge.read(stored, sources, cell.levels, thresholds.held_out)
+            confidence, agrees = self._judge.read(stored, sources, cell.levels, thresholds.held_out, attempt.reached)
             if not agrees:
                 return LABELLED
         distance, is_new = self._identity.distance(stored, attempt.photographs) if self._identity else (None, True)
@@ -297,7 +341,7 @@ class MorphEngine:
         bits = differing_bits(face_hashes([face])[0], face_hashes(sources_of_morph))
         if int(bits.min()) <= thresholds.duplicate_bits:
             return DISTINCT
-        return _Rendered(attempt, image, face, confidence, measurements, distance)
+        return RenderedMorph(attempt, image, stored, face, confidence, measurements, distance)
 
     def _measured(self, picture: Rgb) -> tuple[CanonicalFace | None, Measurements]:
         """Measure one picture, by itself, so that nothing depends on what else is measured."""
@@ -312,14 +356,12 @@ class MorphEngine:
                     return False
         return True
 
-    def _candidate(self, rendered: _Rendered) -> Candidate:
+    def _candidate(self, rendered: RenderedMorph) -> Candidate:
         attempt, count = rendered.attempt, len(FACTOR_NAMES)
         plan, measurements = attempt.plan, rendered.measurements
         semantic = dict(zip(FACTOR_NAMES, measurements.values[0, :count].tolist(), strict=True))
         certain = dict(zip(FACTOR_NAMES, measurements.confidence[0, :count].tolist(), strict=True))
         bins = [axis.name for axis in self._axes if is_rendered(axis)]
-        shares = (1 - sum(plan.weights), *plan.weights)
-        attr = self._labels.mixed([face.row for face in (plan.host, *plan.donors)], shares)
         of_morph = {"donor_share": sum(plan.weights) * plan.faults.mixed, "residual": plan.faults.residual}
         if rendered.identity_distance is not None:
             of_morph[IDENTITY_DISTANCE] = rendered.identity_distance
@@ -332,9 +374,9 @@ class MorphEngine:
             harmonize={},
             w=None,
             origin_w=None,
-            attr={**attr, **{name: semantic[name] for name in bins}},
+            attr={**attempt.attr, **{name: semantic[name] for name in bins}},
             confidence={**rendered.confidence, **{name: certain[name] for name in bins}},
-            semantic={**semantic, **of_morph},
+            semantic={**semantic, **of_morph, **attempt.semantic},
             plausibility=float("nan"),
             realism=float("nan"),
             hash=face_hashes([rendered.face])[0],
@@ -343,7 +385,7 @@ class MorphEngine:
         )
 
 
-def _fault(plan: MorphPlan, thresholds: AcceptanceThresholds) -> str:
+def morph_fault(plan: MorphPlan, thresholds: AcceptanceThresholds) -> str:
     """Return why host and donors do not fit, or an empty text."""
     faults = plan.faults
     reasons = (

@@ -67,10 +67,10 @@ def face_hashes(faces: Sequence[CanonicalFace]) -> NDArray[np.uint64]:
     return hashes(maps[:, None].expand(-1, 3, -1, -1))
 
 
-def rows_of_cells(dataset: FaceDataset, plan: Plan, seed: int) -> dict[int, NDArray[np.int64]]:
-    """Return the rows that are read for each cell that is planned, sorted."""
+def rows_of_cells(dataset: FaceDataset, plan: Plan, seed: int, *, every: bool = False) -> dict[int, NDArray[np.int64]]:
+    """Return the rows that are read for each cell that is planned, or for every cell, sorted."""
     codes = cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in plan.axes], plan.axes)
-    rows = {cell.index: np.flatnonzero(codes == cell.index) for cell in plan.cells if cell.planned}
+    rows = {cell.index: np.flatnonzero(codes == cell.index) for cell in plan.cells if cell.planned or every}
     if sum(map(len, rows.values())) <= MAX_FACES:
         return rows
     share = MAX_FACES // len(rows)

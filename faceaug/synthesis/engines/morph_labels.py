@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -33,12 +33,18 @@ class LabelJudge:
         self._axes, self._aspect = tuple(axes), aspect
 
     def read(
-        self, morph: Rgb, sources: Sequence[Rgb], levels: Mapping[str, str], threshold: float
+        self,
+        morph: Rgb,
+        sources: Sequence[Rgb],
+        levels: Mapping[str, str],
+        threshold: float,
+        reached: Collection[str] = (),
     ) -> tuple[dict[str, float], bool]:
         """Return the probability of each requested label, and whether all are as high as is required.
 
         That is the threshold, or the mean over the photographs that the morph was made of where it is lower: their
-        labels are given, and a face that is hard to read stays so.
+        labels are given, and a face that is hard to read stays so. For the axes `reached`, whose labels the photographs
+        do not have, it is the threshold.
         """
         pictures = [resize(crop_to_aspect(p, self._aspect), (_THUMBNAIL_SIDE,) * 2) for p in (morph, *sources)]
         goals = attribute_goals(self._axes, dict(levels), self._tasks)
@@ -47,5 +53,6 @@ class LabelJudge:
         probability = confidences(goals, self._classifier, read)  # [1 + K, A]
         labelled = [k for k, axis in enumerate(self._axes) if not is_rendered(axis)]
         least = np.minimum(threshold, probability[1:].mean(0))
+        least[[k for k, axis in enumerate(self._axes) if axis.name in reached]] = threshold
         agrees = bool((probability[0, labelled] >= least[labelled]).all())
         return {self._axes[k].name: float(probability[0, k]) for k in labelled}, agrees

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ENGINE_ENTRY_POINTS = "faceaug.engines"
 _GENERATION = frozenset({"generator", "directions", "device", "batch_size", "harmonize", "survey_samples"})
 _EDITING = frozenset({"truncation_psi", "candidates", "corrections"})
-_MORPHING = frozenset({"donors", "embedder", "allow_same_identity"})
+_MORPHING = frozenset({"donors", "extrapolate", "embedder", "allow_same_identity"})
 
 
 def _none(config: RunConfig) -> frozenset[str]:
@@ -121,6 +121,10 @@ def create_engine(request: RunRequest) -> Engine:
         When the engine of another package fails.
     """
     engines = [_create(name, spec, request) for name, spec in engine_specs(request.config).items()]
+    if request.config.extrapolate and request.config.engine != "auto":
+        from faceaug.synthesis.engines.extrapolate import followed_by_extrapolation
+
+        engines = followed_by_extrapolation(engines, request)
     if len(engines) == 1:
         return engines[0]
     from faceaug.synthesis.engines.chained import ChainedEngine
