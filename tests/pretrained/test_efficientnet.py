@@ -12,9 +12,9 @@ from faceaug.pretrained import efficientnet
 from faceaug.pretrained.efficientnet import (
     EFFICIENTNET_INSTALL,
     EfficientNetStages,
+    by_tiles,
     efficientnet_state,
     efficientnet_weights_installed,
-    by_tiles,
 )
 
 installed = pytest.mark.skipif(not efficientnet_weights_installed(), reason=EFFICIENTNET_INSTALL)
