@@ -20,6 +20,7 @@ from typing import Any
 from _classifiers_text import classifiers_text
 from _earlier_records import current, load_record
 from _identity_text import identity_text
+from _morph_text import frame_text, morph_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -384,6 +385,8 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "rerender": rerendered,
     "inversion": inverted,
     "identity": lambda record: identity_text(record, table),
+    "morph": morph_text,
+    "morph_frame": lambda record: frame_text(record, table),
     "yaw": found_yaw,
     "yaw_scale": degrees,
     "reconstruction": scenes,
