@@ -35,7 +35,9 @@ from faceaug.morphing.registration import register
 from faceaug.reconstruction.warp import WIDE, positions_in_window
 from faceaug.synthesis.engines.photographs import measured
 
-LANDMARKS = ("outer corner", "inner corner", "inner corner", "outer corner", "nose")
+LANDMARKS = (
+    *("one eye, outer corner", "one eye, inner corner", "other eye, inner corner", "other eye, outer corner", "nose"),
+)
 SIDES = (200, 512, 1024)
 
 

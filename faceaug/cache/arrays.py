@@ -44,12 +44,18 @@ def cached_arrays(key: CacheKey, compute: Callable[[], Arrays]) -> Arrays:
     return arrays
 
 
-def restore_files(key: CacheKey, folder: Path) -> bool:
-    """Write the files of an entry to a folder, in the order in which they were kept; False where there is none."""
+def restore_files(key: CacheKey, folder: Path, names: Sequence[str]) -> bool:
+    """Write the files of an entry to a folder, in the order in which they were kept; False where there is none.
+
+    An entry that holds anything but `names` is not used: a cache folder may be shared, and no name may lead out of the
+    folder.
+    """
     items = open_cache().read(key)
-    for name, data in (items or {}).items():
+    if not items or not set(items) <= set(names):
+        return False
+    for name, data in items.items():
         write_bytes(folder / name, data)
-    return items is not None
+    return True
 
 
 def keep_files(key: CacheKey, folder: Path, names: Sequence[str]) -> None:

@@ -260,7 +260,14 @@ def _decoded(data: bytes, key: CacheKey) -> dict[str, bytes]:
     (length,) = struct.unpack("<Q", data[len(_MAGIC) : start])
     if length > min(_MOST_HEADER, len(data)):
         raise ValueError("its header is damaged")
-    header = json.loads(data[start : start + length])
+    try:
+        header = json.loads(data[start : start + length])
+    except RecursionError as error:
+        raise ValueError("its header is damaged") from error
+    if not isinstance(header, dict) or not isinstance(header["items"], dict):
+        raise ValueError("its header is damaged")
+    if any(not isinstance(size, int) or size < 0 for size in header["items"].values()):
+        raise ValueError("its header is damaged")
     content = memoryview(data)[start + length :]
     if header["key"] != key.digest:
         raise ValueError("it is the entry of another key")

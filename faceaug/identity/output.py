@@ -21,14 +21,14 @@ from faceaug.identity.summary import (
     histogram_edges,
     limit_of,
 )
+from faceaug.shards.columns import SOURCE_COLUMNS
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside
 from faceaug.utils.threads import Progress
-from faceaug.utils.typing import Floats32, Indices
+from faceaug.utils.typing import Bools, Floats32
 
 _BATCH = 32  # samples that are in memory at once
-_SOURCE_COLUMN = "source_sha256"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class _Samples:
     Attributes
     ----------
     embeddings : float32 [N, D]
-    sources : list of bytes
-        SHA-256 of the photograph; empty for a sample without one.
+    sources : list of tuple of bytes
+        SHA-256 of the photographs that each sample was made from, none or several.
     recorded : float32 [N]
         The column `identity_distance` of the run, where the same embedder measured it; else NaN.
     stored : int
@@ -47,7 +47,7 @@ class _Samples:
     """
 
     embeddings: Floats32
-    sources: list[bytes]
+    sources: list[tuple[bytes, ...]]
     recorded: Floats32
     stored: int
 
@@ -80,9 +80,10 @@ def compare_output(
     with contextlib.ExitStack() as stack:
         shards = [stack.enter_context(ShardReader(inside(out, entry.name))) for entry in manifest.shards]
         samples = _read_samples(manifest, shards, reference, most, progress)
-    rows = [reference.row_of(digest) if digest else NO_ROW for digest in samples.sources]
-    comparison = reference.compare(samples.embeddings, [[row] if row != NO_ROW else [] for row in rows])
-    return _summary(reference, samples, comparison, np.array(rows, np.int64))
+    rows = [[reference.row_of(digest) for digest in digests] for digests in samples.sources]
+    comparison = reference.compare(samples.embeddings, [[row for row in own if row != NO_ROW] for own in rows])
+    missing = np.array([NO_ROW in own for own in rows], bool)
+    return _summary(reference, samples, comparison, missing)
 
 
 def _read_samples(
@@ -101,8 +102,8 @@ def _read_samples(
             embeddings.append(reference.embedder.embed(shard.image_many(batch)))
             if progress is not None:
                 progress(len(batch))
-        digests = shard.column(_SOURCE_COLUMN, rows) if _SOURCE_COLUMN in shard.keys else np.zeros((len(rows), 32))
-        sources += [digest.astype(np.uint8).tobytes() if digest.any() else b"" for digest in digests]
+        columns = [shard.column(name, rows) for name in SOURCE_COLUMNS if name in shard.keys]
+        sources += [tuple(column[k].tobytes() for column in columns if column[k].any()) for k in range(len(rows))]
         nothing = np.full(len(rows), np.nan, np.float32)
         recorded.append(shard.column(f"semantic/{IDENTITY_DISTANCE}", rows) if has_distance else nothing)
     return _Samples(np.concatenate(embeddings), sources, np.concatenate(recorded), stored)
@@ -121,18 +122,18 @@ def _chosen(shards: Sequence[ShardReader], stored: int, most: int | None) -> Ite
 
 
 def _summary(
-    reference: IdentityReference, samples: _Samples, comparison: IdentityComparison, rows: Indices
+    reference: IdentityReference, samples: _Samples, comparison: IdentityComparison, missing: Bools
 ) -> IdentitySummary:
     embedder, limit = reference.embedder, limit_of(reference.embedder)
     _, between_real = reference.nearest(reference.embeddings, exclude=np.arange(len(reference)))
     distances = {
-        # A sample may have sources that its shard does not name: the engine has compared it with all of them.
+        # What the engine measured counts as well: a photograph may have gone since.
         SAMPLE_TO_SOURCE: np.fmin(comparison.source_distance, samples.recorded),
         SAMPLE_TO_REAL: comparison.nearest_distance,
         REAL_TO_REAL: between_real,
     }
     edges = histogram_edges(distances.values(), limit)
-    sourced = np.array([bool(digest) for digest in samples.sources], bool)
+    sourced = np.array([bool(digests) for digests in samples.sources], bool)
     ranked = np.isfinite(comparison.nearer_real)
     return IdentitySummary(
         embedder=embedder.name,
@@ -147,7 +148,7 @@ def _summary(
         compared=len(samples.sources),
         without_face=int((~comparison.face_found).sum()),
         sourced=int(sourced.sum()),
-        sources_missing=int((sourced & (rows == NO_ROW)).sum()),
+        sources_missing=int(missing.sum()),
         nearest_to_source=int((comparison.nearer_real[ranked] == 0).sum()),
         judged_by_rank=int(ranked.sum()),
         edges=tuple(edges.tolist()),

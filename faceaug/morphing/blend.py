@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.morphing.canonical import read_places
+from faceaug.morphing.canonical import CANONICAL_REACH, read_places
 from faceaug.morphing.face import CanonicalFace
 from faceaug.morphing.registration import Registration, register
 from faceaug.reconstruction.warp import WIDE, positions_in_window, smooth_bump
@@ -200,7 +200,7 @@ def _alike(registration: Registration) -> Floats32:
 
 def folded(flow: Tensor) -> Tensor:
     """Return where a displacement [1, G, G, 2] of the places folds over, [1, 1, G, G]."""
-    step = 2.0 / flow.shape[1]
+    step = 2.0 / flow.shape[1] / CANONICAL_REACH  # the grid is that of the window, the flow is in canonical units
     across, down = (torch.gradient(flow[0], dim=axis, spacing=step)[0] for axis in (1, 0))
     area = (1 - across[..., 0]) * (1 - down[..., 1]) - across[..., 1] * down[..., 0]
     return (area < 0.2).float()[None, None]

@@ -55,7 +55,9 @@ class DonorIndex:
 
         In a large cell the host is compared with a random part of the faces.
         """
-        others = np.delete(np.arange(len(self.faces)), host)
+        # A second copy of the file is the same face, too.
+        others = np.flatnonzero([face.sha256 != self.faces[host].sha256 for face in self.faces])
+        others = others[others != host]
         if len(others) > COMPARED_FACES:
             others = np.sort(rng.choice(others, COMPARED_FACES, replace=False))
         differences = np.abs(self._descriptors[others] - self._descriptors[host])  # [M, 4, 8, 4, 6], in parts 8 by 6

@@ -52,8 +52,6 @@ class CanonicalFace:
         Its part around eyes, nose and mouth, reduced: faces of like expression and features are near.
     sharpness : float
         Contrast of the finest details relative to that of all.
-    colour : float32 [3]
-        Mean colour of the face in [0, 1].
     measured : float64 [6]
         View and light (`FACTOR_NAMES`).
     """
@@ -69,7 +67,6 @@ class CanonicalFace:
     detail: NDArray[np.uint8]
     descriptor: Floats32
     sharpness: float
-    colour: Floats32
     measured: Floats
 
 
@@ -127,7 +124,6 @@ def _face(
         detail=detail,
         descriptor=np.asarray(reduced.ravel() / 48, np.float32),
         sharpness=fine / (broad + 2),
-        colour=np.asarray(part.reshape(-1, 3).mean(0) / 255, np.float32),
         measured=values[: len(FACTOR_NAMES)].copy(),
     )
 

@@ -255,7 +255,7 @@ class RunConfig(ConfigModel):
         None,
         "run",
         "The largest number of samples that one real face may take part in. Default: "
-        f"{USES_IN_MORPHS} where morphs are made, else {USES}.",
+        f"{USES_IN_MORPHS} with the engines auto and morph, else {USES}.",
         ge=1,
     )
     donors: int = _setting(1, "run", "Real faces whose features a morph mixes into those of its host.", ge=1, le=3)

@@ -220,7 +220,7 @@ def fit_models(inputs: FitInputs) -> FittedModels:
     real = None
     if not (inputs.folder / STATE_FILE).exists():
         key = _key(inputs) if open_cache().enabled else None
-        if key and restore_files(key, inputs.folder):
+        if key and restore_files(key, inputs.folder, MODEL_FILES):
             for stage in ("classifiers", "face quality", "directions"):
                 inputs.progress(stage, 1, 1)
         else:

@@ -89,7 +89,7 @@ def fit_label_classifiers(
             tuple(sorted(measured) if guided else [task.name for task in tasks]),
             ClassifierConfig.for_size(len(inputs.thumbnails), request.config.device),
         )
-        if restore_files(job.key(), folder):
+        if restore_files(job.key(), folder, CLASSIFIER_FILES):
             inputs.progress("classifiers", 1, 1)
         else:
             job.train(folder, lambda done, total: inputs.progress("classifiers", done, total))

@@ -106,7 +106,9 @@ class KeptLabels:
             if any(value is None for value in values):
                 continue
             if column.type != "category":
-                labels[column.name] = sum(share * float(v or 0) for share, v in zip(shares, values, strict=True))
+                known = [float(value or 0) for value in values]
+                mean = sum(share * value for share, value in zip(shares, known, strict=True))
+                labels[column.name] = min(max(mean, min(known)), max(known))  # rounding must not leave a bin
             elif len(set(values)) == 1:
                 labels[column.name] = values[0]
         return labels

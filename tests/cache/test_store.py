@@ -255,7 +255,18 @@ def test_files_are_kept_and_restored(tmp_path, monkeypatch):
     one.mkdir()
     two.mkdir()
     (one / "a.bin").write_bytes(b"\x01")
-    assert not restore_files(KEY, two)
+    assert not restore_files(KEY, two, ["a.bin"])
     keep_files(KEY, one, ["a.bin", "absent.bin"])
-    assert restore_files(KEY, two)
+    assert restore_files(KEY, two, ["a.bin"])
     assert [(path.name, path.read_bytes()) for path in two.iterdir()] == [("a.bin", b"\x01")]
+
+
+@pytest.mark.parametrize("name", ["../stray.bin", "/tmp/stray.bin", "other.bin"])
+def test_files_of_other_names_are_not_restored(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "models"
+    folder.mkdir()
+    open_cache().write(KEY, {name: b"\x01"})
+    assert not restore_files(KEY, folder, ["a.bin"])
+    assert not any(folder.iterdir())
+    assert not (tmp_path / "stray.bin").exists()

@@ -31,11 +31,18 @@ def test_a_face_is_not_its_own_donor_and_the_nearest_come_first():
 
 def test_a_twin_is_nearest():
     members = [face for face, _ in faces()]
-    twin = replace(members[0], row=99)
+    twin = replace(members[0], row=99, sha256=b"t" * 32)
     built = DonorIndex([*members, twin], np.empty((len(members) + 1, 0)), np.empty(0, bool), 1.0)
     found, distance = built.nearest(0, 1, rng())
     assert found[0] == len(members)
     assert distance[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_copy_of_the_hosts_file_is_no_donor():
+    members = [face for face, _ in faces()]
+    copy = replace(members[0], row=99)
+    built = DonorIndex([*members, copy], np.empty((len(members) + 1, 0)), np.empty(0, bool), 1.0)
+    assert len(members) not in built.nearest(0, 99, rng())[0]
 
 
 def test_faces_whose_number_is_far_away_are_no_donors():

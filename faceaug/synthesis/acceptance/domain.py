@@ -80,9 +80,11 @@ def check_domain(dataset: FaceDataset, generator: Generator, *, limit: float, se
         return None
     real = _real_thumbnails(dataset, count)
     w = sample_latents(generator, latent_seeds(seed, _SEEDS, count))
-    images = synthesize(generator, w, _TOGETHER)
-    framing = measure_framing(real, thumbnails(images), common_aspect(dataset))
-    generated = _with_colours_of(thumbnails(apply_framing(images, framing)), real, seed)
+    parts = [w[start : start + _TOGETHER] for start in range(0, count, _TOGETHER)]
+    small = [thumbnails(synthesize(generator, part, _TOGETHER)) for part in parts]  # large ones would fill the memory
+    framing = measure_framing(real, np.concatenate(small), common_aspect(dataset))
+    framed = [thumbnails(apply_framing(synthesize(generator, part, _TOGETHER), framing)) for part in parts]
+    generated = _with_colours_of(np.concatenate(framed), real, seed)
     auc = held_out_auc(_features(np.concatenate([real, generated])), np.repeat([0, 1], count), seed)
     return DomainCheck(generator.name, round(auc, 3), limit, count)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from faceaug.errors import UsageError
 from faceaug.identity.base import FaceEmbedder
 from faceaug.identity.dlib_embedder import dlib_installed
 from faceaug.identity.registry import DEFAULT_EMBEDDER, load_embedder
@@ -18,6 +19,8 @@ from faceaug.utils.typing import Floats32
 
 NO_EMBEDDER = "none"
 """The name of an embedder with which identity is not measured."""
+_THRESHOLD_SCALE = 0.6
+"""The distance of one person by the embedder for which the threshold `identity` is stated (dlib)."""
 _CROWDED = 0.55
 """Share of the distance between its sources that a sample keeps from each of them where that is less than the
 threshold: strangers whom the embedder sees as near, such as young children, are no copies of each other."""
@@ -50,8 +53,15 @@ class IdentityGate:
         name = config.embedder or (DEFAULT_EMBEDDER if dlib_installed() else NO_EMBEDDER)
         if name == NO_EMBEDDER:
             return None
-        least = 0.0 if config.allow_same_identity else config.thresholds.identity
-        return cls(load_embedder(name), least)
+        embedder = load_embedder(name)
+        if config.allow_same_identity:
+            return cls(embedder, 0.0)
+        if not embedder.is_identity or not np.isfinite(embedder.same_person.distance):
+            raise UsageError(
+                f"the embedder {name} does not tell people apart, so it cannot refuse copies: name another one, or "
+                "leave the check out with --embedder none"
+            )
+        return cls(embedder, config.thresholds.identity * embedder.same_person.distance / _THRESHOLD_SCALE)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -61,15 +71,15 @@ class IdentityGate:
     def distance(self, sample: Rgb, sources: Sequence[Photograph]) -> tuple[float, bool]:
         """Return the distance to the nearest source, and whether it is far enough to be somebody else.
 
-        The distance is NaN where the embedder finds no face in the sample or in no source; such a sample cannot be
-        judged and does not pass, unless the same person may be shown.
+        The distance is NaN where the embedder finds no face in the sample or in one of the sources; such a sample
+        cannot be judged and does not pass, unless the same person may be shown.
         """
         embedding = self.embedder.embed([sample])[0]
         known = [self._embedding(source) for source in sources]
         distances = np.array([np.linalg.norm(embedding - other) for other in known])
-        if np.isnan(distances).all():
+        if np.isnan(distances).any():
             return float("nan"), self._least == 0
-        nearest = float(np.nanmin(distances))
+        nearest = float(distances.min())
         apart = [float(np.linalg.norm(known[0] - other)) for other in known[1:]]
         least = min([self._least, *(_CROWDED * gap for gap in apart if np.isfinite(gap))])
         return nearest, nearest >= least

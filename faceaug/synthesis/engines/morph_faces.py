@@ -73,7 +73,7 @@ def rows_of_cells(dataset: FaceDataset, plan: Plan, seed: int, *, every: bool = 
     rows = {cell.index: np.flatnonzero(codes == cell.index) for cell in plan.cells if cell.planned or every}
     if sum(map(len, rows.values())) <= MAX_FACES:
         return rows
-    share = MAX_FACES // len(rows)
+    share = max(2, MAX_FACES // len(rows))
     chosen = {}
     for cell, all_rows in rows.items():
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(cell, _SUBSET))))
