@@ -61,7 +61,7 @@ class DonorIndex:
         if len(others) > COMPARED_FACES:
             others = np.sort(rng.choice(others, COMPARED_FACES, replace=False))
         differences = np.abs(self._descriptors[others] - self._descriptors[host])  # [M, 4, 8, 4, 6], in parts 8 by 6
-        parts = differences.mean((2, 4)).reshape(len(others), -1).astype(np.float64)
+        parts = differences.mean((2, 4)).reshape(len(others), _PARTS**2).astype(np.float64)
         distance = parts.mean(1) + _WORST_PART * parts.max(1)
         distance += np.nan_to_num(np.abs(self._view[others] - self._view[host])).sum(1)
         blur = self._sharpness[host] - self._sharpness[others]

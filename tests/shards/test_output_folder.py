@@ -132,18 +132,18 @@ def test_a_run_with_samples_is_not_continued_with_other_models(tmp_path):
 
 def test_a_run_states_its_own_engines_and_their_samples_are_found_by_name(tmp_path):
     with OutputFolder.open(tmp_path / "out", FINGERPRINT) as folder:
-        folder.begin(header(columns=(*header().columns, engine_column(["morph"]))), cells(), plan())
-        folder.append([sample(0), sample(1, engine="morph"), sample(4)])
+        folder.begin(header(columns=(*header().columns, engine_column(["mean"]))), cells(), plan())
+        folder.append([sample(0), sample(1, engine="mean"), sample(4)])
     with OutputFolder.open(tmp_path / "out", FINGERPRINT, resume=True) as folder:
-        folder.append([sample(2, engine="morph")])
+        folder.append([sample(2, engine="mean")])
         with pytest.raises(FaceaugError, match="no level of it"):
             folder.append([sample(3, engine="external")])
         folder.finish()
         (entry,) = folder.manifest.shards
     assert verify(tmp_path / "out").ok
     with ShardReader(tmp_path / "out" / entry.name) as reader:
-        assert reader.levels("engine") == ("generator", "rerender", "morph")
-        assert reader.made_by("morph").tolist() == [False, True, False, True]
+        assert reader.levels("engine") == ("generator", "rerender", "mean")
+        assert reader.made_by("mean").tolist() == [False, True, False, True]
         assert reader.made_by("generator").tolist() == [True, False, False, False]
         assert not reader.made_by("external").any()
 

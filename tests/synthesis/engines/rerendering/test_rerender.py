@@ -121,7 +121,7 @@ def test_workers_and_interruptions_do_not_change_a_bit(base, dataset, plan, tmp_
         balance(dataset, out, plan=plan, config=two, progress=interrupt("synthesis", 3))
     assert verify(out).problems == ()
     assert 0 < read_manifest(out).totals.accepted < base[1].accepted
-    edited = changed(two, engine="generator", generator=ToyFaces(), max_uses=3)
+    edited = changed(two, engine="generator", generator=ToyFaces(), max_uses=None)
     with pytest.raises(OutputError, match="another configuration"):
         balance(dataset, out, plan=plan, config=edited, resume=True)
     result = balance(dataset, out, plan=plan, config=two, resume=True)
