@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from _markdown import table
+
 Record = dict[str, Any]
 
 
@@ -15,9 +17,10 @@ def classifiers_text(record: Record) -> str:
         f"with other work on it (load average {record['load_average']}). Seconds of the processor are those of all "
         "threads.",
         "",
-        *_table(
+        *table(
             ["both classifiers of a run", "processor", "clock", "gender", "ethnicity, mean recall", "age, mean error"],
             [row for name in ("from_nothing", "run") if name in record for row in _rows(name, record[name])],
+            range(1, 6),
         ),
     ]
     grid = [
@@ -30,7 +33,7 @@ def classifiers_text(record: Record) -> str:
         for one in record["features"]
     ]
     head = ["features", "one image", "gender", "ethnicity, mean recall", "age, mean error", "averaged with the mirror"]
-    return "\n".join([*parts, "", *_table(head, grid)])
+    return "\n".join([*parts, "", *table(head, grid, range(1, len(head)))])
 
 
 def _rows(name: str, run: Record) -> list[list[str]]:
@@ -50,8 +53,3 @@ def _accuracies(tasks: list[Record]) -> list[str]:
         f"{ethnicity['accuracy']:.1%}, {ethnicity['mean_recall']:.1%}",
         f"{by_name['age']['mean_absolute_error']:.1f} years",
     ]
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    marks = ["---", *["---:"] * (len(head) - 1)]
-    return ["| " + " | ".join(row) + " |" for row in (head, marks, *rows)]

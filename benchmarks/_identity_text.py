@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-Table = Callable[[list[str], list[list[str]], range], list[str]]
+from _markdown import table
+
 _MEDIAN, _LOW, _HIGH = 4, 2, 6  # of the quantiles: 50, 5 and 95 %
 _TIMES = (
     ("finding, aligning and embedding a face", "a face, found, aligned and embedded"),
@@ -15,7 +15,7 @@ _TIMES = (
 )
 
 
-def identity_text(record: dict[str, Any], table: Table) -> str:
+def identity_text(record: dict[str, Any]) -> str:
     """Return the account of what the embedder says of real faces."""
     people, found = record["between_people"], record["faces_found_by_embedder"]
     lines = [
@@ -23,7 +23,7 @@ def identity_text(record: dict[str, Any], table: Table) -> str:
         + ", ".join(f"{text} {record['milliseconds'][key]:g}" for key, text in _TIMES)
         + f". Embeddings in torch differ from dlib's by at most {record['milliseconds'][_DIFFERENCE]:g}.",
         "",
-        *_detection(record["faces_found"], table),
+        *_detection(record["faces_found"]),
         "",
         *table(
             ["distance", "n", "5%", "median", "95%", "below 0.6"],
@@ -38,9 +38,9 @@ def identity_text(record: dict[str, Any], table: Table) -> str:
             range(1, 6),
         ),
         "",
-        *_groups(record, table),
+        *_groups(record),
         "",
-        *_ages(record, table),
+        *_ages(record),
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -54,7 +54,7 @@ def _figures(summary: dict[str, Any]) -> list[str]:
     return [f"{summary['n']:,}", *figures, f"{summary['below']:.1%}"]
 
 
-def _detection(record: dict[str, Any], table: Table) -> list[str]:
+def _detection(record: dict[str, Any]) -> list[str]:
     rows = [
         [
             f"{one['pixels']}", f"{one['side_at_detection']}", f"{one['found']:.1%}",
@@ -66,7 +66,7 @@ def _detection(record: dict[str, Any], table: Table) -> list[str]:
     return table(["pixels", "enlarged to", n, "with the threshold -0.3", "milliseconds"], rows, range(5))
 
 
-def _groups(record: dict[str, Any], table: Table) -> list[str]:
+def _groups(record: dict[str, Any]) -> list[str]:
     rows = []
     for name, group in record["between_people"]["within_group_by_ethnicity"].items():
         gate = record["adult_strangers_of_one_group"][name]
@@ -81,7 +81,7 @@ def _groups(record: dict[str, Any], table: Table) -> list[str]:
     return table([*head, "adult strangers passed", "passed with a crowd of 1%"], rows, range(1, 7))
 
 
-def _ages(record: dict[str, Any], table: Table) -> list[str]:
+def _ages(record: dict[str, Any]) -> list[str]:
     rows = [
         [
             name, f"{age['photographs']:,}", f"{age['pairs']['below']:.1%}",

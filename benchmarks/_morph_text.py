@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
+from _markdown import table
+
 Record = dict[str, Any]
-Table = Callable[[list[str], list[list[str]], Sequence[int]], list[str]]
 
 
 def morph_text(record: Record) -> str:
@@ -34,7 +34,7 @@ def morph_text(record: Record) -> str:
     )
 
 
-def frame_text(record: Record, table: Table) -> str:
+def frame_text(record: Record) -> str:
     """Return how well faces lie on one another in the canonical frame, and what a morph costs."""
     alignment = record["alignment"]
     pairs = alignment["between_host_and_donor"]

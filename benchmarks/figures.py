@@ -20,6 +20,7 @@ from typing import Any
 from _classifiers_text import classifiers_text
 from _earlier_records import current, load_record
 from _identity_text import identity_text
+from _markdown import table
 from _morph_text import frame_text, morph_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,12 +202,6 @@ def classifier_row(who: str, task: Record) -> list[str]:
     return [f"{who.replace('_', '-')}: {task['attribute']}", *shares, *rest]
 
 
-def table(head: list[str], rows: list[list[str]], right: range) -> list[str]:
-    """Return the lines of a Markdown table; the columns in `right` are right-aligned."""
-    marks = ["---:" if i in right else "---" for i in range(len(head))]
-    return ["| " + " | ".join(row) + " |" for row in (head, marks, *rows)]
-
-
 def couplings(record: Record) -> str:
     """Return what each coupling buys (ablation.py)."""
     said = {"none": "none", "paper": "the paper's", "mirror": "the mirror", "both": "both"}
@@ -384,9 +379,9 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "skin": skin,
     "rerender": rerendered,
     "inversion": inverted,
-    "identity": lambda record: identity_text(record, table),
+    "identity": identity_text,
     "morph": morph_text,
-    "morph_frame": lambda record: frame_text(record, table),
+    "morph_frame": frame_text,
     "yaw": found_yaw,
     "yaw_scale": degrees,
     "reconstruction": scenes,

@@ -16,7 +16,7 @@ from faceaug.cache.key import CacheKey, array_sha256, device_identity
 from faceaug.classifiers.classifier import READ_BATCH, Task, new_net
 from faceaug.classifiers.config import ClassifierConfig
 from faceaug.classifiers.feature_net import FROZEN_TRUNKS, FeatureNet
-from faceaug.classifiers.losses import multitask_loss, sample_weights, standardized_labels
+from faceaug.classifiers.losses import multitask_loss, random_batches, targets_and_weights
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.threads import Progress, map_in_order, worker_count
 from faceaug.utils.typing import Floats, Indices
@@ -151,21 +151,13 @@ def train_on_features(
     spread = features.plain.std(0, dtype=np.float64)
     net.mean = torch.from_numpy(features.plain.mean(0, dtype=np.float64)).float()
     net.scale = torch.from_numpy(spread + 0.01 * spread.mean() + 1e-6).float()
-    targets = [torch.from_numpy(standardized_labels(task, y)) for task, y in zip(tasks, labels, strict=True)]
-    weights = [
-        torch.from_numpy(sample_weights(task, y, config.weight_power)) for task, y in zip(tasks, labels, strict=True)
-    ]
+    targets, weights = targets_and_weights(tasks, labels, config.weight_power)
     learnt = [p for layer in (net.hidden, net.norm, net.head) for p in layer.parameters()]
     net.train()
     net.frozen.eval()
     adam = torch.optim.AdamW(learnt, _LR / 2, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, _LR, total_steps=config.steps, pct_start=0.2)
-    order = torch.empty(0, dtype=torch.long)
-    batch_size = min(config.batch_size, len(plain))
-    for step in range(config.steps):
-        if len(order) < batch_size:
-            order = torch.randperm(len(plain), generator=rng)
-        rows, order = order[:batch_size], order[batch_size:]
+    for step, rows in enumerate(random_batches(len(plain), config.batch_size, config.steps, rng), 1):
         frozen = torch.where(torch.rand(len(rows), 1, generator=rng) < 0.5, plain[rows], varied[rows]).float()
         kept = (torch.rand(frozen.shape, generator=rng) >= _INPUT_DROPOUT) / (1 - _INPUT_DROPOUT)
         centred = net.mean + (frozen - net.mean) * kept  # what is dropped reads as the mean face
@@ -178,5 +170,5 @@ def train_on_features(
         adam.step()
         schedule.step()
         if progress:
-            progress(step + 1, float(loss.detach()))
+            progress(step, float(loss.detach()))
     net.eval()

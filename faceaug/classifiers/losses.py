@@ -1,8 +1,8 @@
-"""The loss of several tasks at once, and the weights of labels in it."""
+"""What trainings of classifiers have in common: batches, targets and their weights, the loss of several tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -44,6 +44,29 @@ def sample_weights(task: Task, labels: Floats, power: float) -> Floats32:
 def standardized_labels(task: Task, labels: Floats) -> Floats32:
     """Return labels [N] as networks learn them: class numbers as they are, values less their mean over their spread."""
     return ((labels - task.mean) / task.scale if task.kind == "value" else labels).astype(np.float32)
+
+
+def targets_and_weights(
+    tasks: Sequence[Task], labels: Sequence[Floats], power: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what a network learns of labels, and their weights in the loss, each float32 [N] per task."""
+    pairs = list(zip(tasks, labels, strict=True))
+    targets = [torch.from_numpy(standardized_labels(task, y)) for task, y in pairs]
+    return targets, [torch.from_numpy(sample_weights(task, y, power)) for task, y in pairs]
+
+
+def random_batches(count: int, batch_size: int, steps: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Yield the rows int64 [B] of each step's batch: all rows in random order, then in another one.
+
+    The order is drawn when it is needed, so that what else a step draws from `rng` comes in between.
+    """
+    order = torch.empty(0, dtype=torch.long)
+    batch_size = min(batch_size, count)
+    for _ in range(steps):
+        if len(order) < batch_size:
+            order = torch.randperm(count, generator=rng)
+        rows, order = order[:batch_size], order[batch_size:]
+        yield rows
 
 
 def multitask_loss(

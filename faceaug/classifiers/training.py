@@ -20,7 +20,7 @@ from faceaug.classifiers.classifier import READ_BATCH, Classifier, Task, new_net
 from faceaug.classifiers.config import ClassifierConfig
 from faceaug.classifiers.feature_net import FeatureNet
 from faceaug.classifiers.feature_training import PictureFeatures, picture_features, train_on_features
-from faceaug.classifiers.losses import multitask_loss, sample_weights, standardized_labels
+from faceaug.classifiers.losses import multitask_loss, random_batches, targets_and_weights
 from faceaug.classifiers.networks import ClassifierNet
 from faceaug.errors import DatasetError
 from faceaug.utils.tensors import as_tensor
@@ -273,20 +273,12 @@ def train_net(
     """
     rng = torch.Generator().manual_seed(seed)
     varied = augmentations_of(tasks)
-    targets = [torch.from_numpy(standardized_labels(task, y)) for task, y in zip(tasks, labels, strict=True)]
-    weights = [
-        torch.from_numpy(sample_weights(task, y, config.weight_power)) for task, y in zip(tasks, labels, strict=True)
-    ]
+    targets, weights = targets_and_weights(tasks, labels, config.weight_power)
     net.to(config.device).train()
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     adam = torch.optim.AdamW(net.parameters(), config.lr / 2, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, config.lr, total_steps=config.steps, pct_start=0.2)
-    order = torch.empty(0, dtype=torch.long)
-    batch_size = min(config.batch_size, len(images))
-    for step in range(config.steps):
-        if len(order) < batch_size:
-            order = torch.randperm(len(images), generator=rng)
-        rows, order = order[:batch_size], order[batch_size:]
+    for step, rows in enumerate(random_batches(len(images), config.batch_size, config.steps, rng), 1):
         augmented = jitter(as_tensor(images[rows.numpy()]), rng, **varied)
         features = net.features(augmented.to(config.device).contiguous(memory_format=torch.channels_last))
         kept = (torch.rand(features.shape, generator=rng) >= net.dropout).to(config.device) / (1 - net.dropout)
@@ -301,7 +293,7 @@ def train_net(
         adam.step()
         schedule.step()
         if progress:
-            progress(step + 1, float(loss.detach()))
+            progress(step, float(loss.detach()))
     net.eval()
 
 

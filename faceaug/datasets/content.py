@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
-from faceaug.datasets.dataset import FaceDataset
 from faceaug.utils.threads import map_in_threads
 
 
-def content_sha256(dataset: FaceDataset, workers: int | None = None) -> str:
-    """Return the SHA-256 of all images, as they are encoded and in their order, as 64 hexadecimal digits.
+def content_sha256(encoded: Callable[[int], bytes], count: int, workers: int | None = None) -> str:
+    """Return the SHA-256 of images, as they are encoded and in their order, as 64 hexadecimal digits.
 
     Labels are not part of it; `FaceDataset.fingerprint` hashes these.
+
+    Parameters
+    ----------
+    encoded : callable
+        From index to the encoded bytes of an image.
+    count : int
+        Number of images.
+    workers : int, optional
+        Threads that read the images.
     """
 
     def hashed(index: int) -> bytes:
-        return hashlib.sha256(dataset.encoded(index)).digest()
+        return hashlib.sha256(encoded(index)).digest()
 
-    return hashlib.sha256(b"".join(map_in_threads(hashed, len(dataset), workers=workers))).hexdigest()
+    return hashlib.sha256(b"".join(map_in_threads(hashed, count, workers=workers))).hexdigest()

@@ -52,10 +52,15 @@ def load_thumbnails(
 
     def task(index: int) -> ImageInfo:
         image, info = decode_with_info(dataset.encoded(index), name=dataset.keys[index], max_pixels=dataset.max_pixels)
-        images[index] = resize(crop_to_aspect(image, aspect), (size, size))
+        images[index] = thumbnail(image, aspect, size)
         return info
 
     return images, tuple(map_in_threads(task, len(dataset), workers=workers, progress=progress))
+
+
+def thumbnail(image: Rgb, aspect: float, size: int) -> Rgb:
+    """Return an image cropped around its centre to an aspect and then squeezed into a square: uint8 [size, size, 3]."""
+    return resize(crop_to_aspect(image, aspect), (size, size))
 
 
 def common_aspect(dataset: FaceDataset) -> float:

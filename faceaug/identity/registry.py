@@ -15,7 +15,8 @@ import numpy as np
 from faceaug.errors import FaceaugError, UsageError
 from faceaug.identity.base import EMBEDDER_MEMBERS, FaceEmbedder, SamePerson
 from faceaug.utils.images import Rgb
-from faceaug.utils.text import nearest, one_line, shown
+from faceaug.utils.plugins import guarded
+from faceaug.utils.text import nearest, shown
 from faceaug.utils.typing import Floats32
 
 IDENTITY_ENTRY_POINTS = "faceaug.identity"
@@ -98,14 +99,7 @@ class PluginEmbedder:
         return np.asarray(rows, np.float32)
 
     def _guard(self, call: Callable[[], _Value]) -> _Value:
-        try:
-            return call()
-        except FaceaugError:
-            raise
-        except Exception as error:
-            raise FaceaugError(
-                f"the embedder {self.name!r} of a plug-in failed: {type(error).__name__}: {one_line(error)}"
-            ) from error
+        return guarded(f"the embedder {self.name!r} of a plug-in", call)
 
 
 def _registered() -> dict[str, EntryPoint]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from faceaug.cache.arrays import cached_arrays
 from faceaug.cache.key import CacheKey, device_identity
 from faceaug.cache.store import open_cache
+from faceaug.datasets.content import content_sha256
 from faceaug.errors import FaceaugError
 from faceaug.measurement.estimator import FaceEstimator
-from faceaug.utils.threads import map_in_threads
 
 MEASUREMENTS_VERSION = 1
 """Raised whenever the same images and weights give other measurements than before."""
@@ -48,7 +47,7 @@ def measurements_key(
     if not estimator.sha256 or not open_cache().enabled:
         return None
     try:
-        hashes = list(map_in_threads(lambda k: sha256(encoded(k)).digest(), count, workers=workers))
+        pictures = content_sha256(encoded, count, workers)
     except (FaceaugError, OSError):  # which the table gives as a reason
         return None
     parameters = getattr(estimator.reconstruct, "parameters", None)
@@ -57,7 +56,7 @@ def measurements_key(
         "measured",
         {
             "version": MEASUREMENTS_VERSION,
-            "pictures": sha256(b"".join(hashes)).hexdigest(),
+            "pictures": pictures,
             "by": [estimator.sha256, list(estimator.names)],
             "settings": list(settings),
             "device": device_identity(device),

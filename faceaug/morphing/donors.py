@@ -39,6 +39,8 @@ class DonorIndex:
         self, faces: Sequence[CanonicalFace], labels: Floats, is_numeric: NDArray[np.bool_], furthest: float
     ) -> None:
         self.faces = tuple(faces)
+        numbers: dict[bytes, int] = {}  # of files: a second copy of the host's file is the host, too
+        self._files = np.array([numbers.setdefault(face.sha256, len(numbers)) for face in faces])
         self._labels, self._is_numeric, self._furthest = labels, is_numeric, furthest
         rows, columns = DESCRIPTOR_SHAPE
         shape = (-1, _PARTS, rows // _PARTS, _PARTS, columns // _PARTS)
@@ -55,9 +57,7 @@ class DonorIndex:
 
         In a large cell the host is compared with a random part of the faces.
         """
-        # A second copy of the file is the same face, too.
-        others = np.flatnonzero([face.sha256 != self.faces[host].sha256 for face in self.faces])
-        others = others[others != host]
+        others = np.flatnonzero(self._files != self._files[host])
         if len(others) > COMPARED_FACES:
             others = np.sort(rng.choice(others, COMPARED_FACES, replace=False))
         differences = np.abs(self._descriptors[others] - self._descriptors[host])  # [M, 4, 8, 4, 6], in parts 8 by 6

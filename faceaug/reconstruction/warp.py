@@ -126,7 +126,7 @@ def compute_warp(factors: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     quality, mirror_quality = qualities
     face = (inside > 0.5) & mask[:, None]
     missing = ((FULL_DENSITY - quality) / (FULL_DENSITY - MIN_DENSITY)).clamp(0, 1)
-    mirror_share = blurred_maps(missing * (mirror_quality / FULL_DENSITY).clamp(0, 1) * inside, 1.0)
+    mirror_share = _blurred(missing * (mirror_quality / FULL_DENSITY).clamp(0, 1) * inside, 1.0)
     hole = face & (quality < MIN_DENSITY) & (mirror_quality < MIN_DENSITY)
     fold = _is_folded(offset, grid * WIDE)[:, None] & face & (mirror_share < 0.5)
     return Warp(
@@ -163,7 +163,7 @@ def apply_warp(photographs: Tensor, warp: Warp, extents: Tensor, windows: Tensor
         maps = torch.cat([offset.permute(0, 3, 1, 2), gain - 1], 1)
         fine = F.grid_sample(maps, positions / WIDE, mode="bicubic", padding_mode="zeros", align_corners=False)
         on_canvas = positions_on_canvas(positions + fine[:, :2].permute(0, 2, 3, 1), windows)
-        source = limit_outward((on_canvas - centre) / half_size, grid)
+        source = _limit_outward((on_canvas - centre) / half_size, grid)
         image = F.grid_sample(photographs, source, mode="bicubic", padding_mode="border", align_corners=False)
         return (image + 1) * (1 + fine[:, 2:]) - 1
 
@@ -186,7 +186,7 @@ def widened_depth(depth: Tensor) -> Tensor:
     relief = PIVOT_DEPTH - fine
     relief = F.softplus(relief, beta=120.0)  # no point lies beyond the axis
     relief = relief * smooth_bump(grid / grid.new_tensor([0.95, 1.15]), 0.7, 1.2)
-    return PIVOT_DEPTH - blurred_maps(relief, SMOOTHING)[:, 0] / WIDE
+    return PIVOT_DEPTH - _blurred(relief, SMOOTHING)[:, 0] / WIDE
 
 
 def scaled_view(view: Tensor) -> Tensor:
@@ -206,12 +206,12 @@ def source_positions(depth: Tensor, old_depth: Tensor, old_view: Tensor, canonic
     visible_depth = sample_bilinear(old_depth[:, None], source)[:, 0]
     hidden = moved[..., 2] > visible_depth + OCCLUSION_MARGIN / WIDE
     # The areas in the photograph of the cells of the canonical grid, computed at their corners and then interpolated.
-    areas = area_scales(project(move(unproject(depth), old_view)))
+    areas = _areas(project(move(unproject(depth), old_view)))
     quality = sample_bilinear(areas[:, None], canonical) * (~hidden)[:, None]
     return source, quality
 
 
-def area_scales(positions: Tensor) -> Tensor:
+def _areas(positions: Tensor) -> Tensor:
     """Return by how much a map of positions [N, G, G, 2] on the grid enlarges areas, [N, G, G]; negative in folds."""
     padded = F.pad(positions.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
     step = 4 / positions.shape[1]
@@ -222,7 +222,7 @@ def area_scales(positions: Tensor) -> Tensor:
 
 def _is_folded(offset: Tensor, grid: Tensor) -> Tensor:
     """Return where a warp folds over or changes areas beyond recognition, bool [N, G, G]."""
-    area = area_scales((grid + offset) / WIDE)
+    area = _areas((grid + offset) / WIDE)
     return torch.logical_or(area < MIN_DENSITY, area > MAX_DENSITY)
 
 
@@ -233,7 +233,7 @@ def smooth_bump(positions: Tensor, inner: float, outer: float) -> Tensor:
     return smooth
 
 
-def blurred_maps(maps: Tensor, sigma: float) -> Tensor:
+def _blurred(maps: Tensor, sigma: float) -> Tensor:
     """Return maps [N, 1, G, G] smoothed by a Gaussian of `sigma` cells."""
     reach = max(1, round(3 * sigma))
     steps = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
@@ -265,6 +265,6 @@ def _rotation(windows: Tensor) -> Tensor:
     return torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
 
 
-def limit_outward(source: Tensor, grid: Tensor) -> Tensor:
+def _limit_outward(source: Tensor, grid: Tensor) -> Tensor:
     """Keep sampled positions [N, H, W, 2] in the photograph: near its border, the step outwards is small."""
     return torch.minimum(torch.maximum(source, grid - (1 + grid) * _BORDER_SHARE), grid + (1 - grid) * _BORDER_SHARE)

@@ -87,7 +87,7 @@ class AcceptanceThresholds(ConfigModel):
     spill: float = Field(
         default=0.6,
         ge=0,
-        description="Largest change outside the face relative to that inside it (attribute edits only).",
+        description="Largest change outside the face relative to that inside it (edits of attributes, extrapolation).",
     )
     plausible: Share = Field(
         default=0.999, description="Quantile of generated latents that the Mahalanobis distance of w may reach."
@@ -114,11 +114,12 @@ class AcceptanceThresholds(ConfigModel):
         description="Perceptual hashes (64 bits) that differ in at most this many bits are near-copies.",
     )
     uncovered: Share = Field(
-        default=0.03, description="Re-rendering: largest share of the face that neither half of the photograph shows."
+        default=0.03, description="Re-rendering and morphs: largest share of the face that the photographs do not show."
     )
     distorted: Share = Field(
         default=0.02,
-        description="Re-rendering: largest share of the face that is folded or stretched out of recognition.",
+        description="Re-rendering and morphs: largest share of the face that is folded, or stretched out of "
+        "recognition.",
     )
     unregistered: Share = Field(
         default=0.7, description="Morphs: largest share of the face where host and donor could not be registered."

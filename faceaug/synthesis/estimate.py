@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -94,8 +94,21 @@ def latent_edit_estimate(request: RunRequest, generator: Generator) -> RunEstima
 
 
 def rerender_estimate(request: RunRequest, estimator: FaceEstimator) -> RunEstimate:
-    """Return the estimate for re-rendered faces: a few of them are measured, as each attempt is several times."""
-    config, plan, dataset = request.config, request.plan, request.dataset
+    """Return the estimate for re-rendered faces, each attempt of which is measured several times."""
+    reads = request.plan.total * min(RERENDER_ATTEMPTS, request.config.tries) * READS_PER_RERENDER
+    return _measuring_estimate(request, estimator, reads)
+
+
+def morph_estimate(request: RunRequest, estimator: FaceEstimator, faces: int) -> RunEstimate:
+    """Return the estimate for morphs: each of the faces is read once, and each attempt is rendered and measured."""
+    attempts = request.plan.total * min(MORPH_ATTEMPTS, request.config.tries)
+    estimated = _measuring_estimate(request, estimator, faces * READS_PER_FACE + attempts * READS_PER_MORPH)
+    return replace(estimated, memory=float(faces * BYTES_PER_FACE))
+
+
+def _measuring_estimate(request: RunRequest, estimator: FaceEstimator, reads: float) -> RunEstimate:
+    """Return the estimate for as many measurements as `reads`: a few photographs are measured, to know how long."""
+    config, dataset = request.config, request.dataset
     rows = np.linspace(0, len(dataset) - 1, min(len(dataset), 8)).astype(int)
     canvases, shorter = lay_on_canvases([dataset.image(int(i)) for i in rows])
 
@@ -105,20 +118,9 @@ def rerender_estimate(request: RunRequest, estimator: FaceEstimator) -> RunEstim
         estimator.read(canvases, shorter, aligned=config.aligned)
         return (time.perf_counter() - start) / len(rows)
 
-    reads = plan.total * min(RERENDER_ATTEMPTS, config.tries) * READS_PER_RERENDER
     size = float(np.mean([len(dataset.encoded(int(i))) for i in rows])) + _ROW_BYTES
     seconds = reads * _single_thread(read_seconds) / config.worker_threads + READING * len(dataset)
-    return RunEstimate(seconds, plan.total * size)
-
-
-def morph_estimate(request: RunRequest, estimator: FaceEstimator, faces: int) -> RunEstimate:
-    """Return the estimate for morphs: each of the faces is read once, and each attempt is rendered and measured."""
-    config, plan = request.config, request.plan
-    once = rerender_estimate(request, estimator)
-    per_read = once.seconds / max(1.0, plan.total * min(RERENDER_ATTEMPTS, config.tries) * READS_PER_RERENDER)
-    reads = faces * READS_PER_FACE + plan.total * min(MORPH_ATTEMPTS, config.tries) * READS_PER_MORPH
-    seconds = reads * per_read + READING * len(request.dataset)
-    return RunEstimate(seconds, once.bytes, float(faces * BYTES_PER_FACE))
+    return RunEstimate(seconds, request.plan.total * size)
 
 
 def _single_thread(timed: Callable[[], _Timed]) -> _Timed:

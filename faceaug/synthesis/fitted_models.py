@@ -77,6 +77,7 @@ _WITHOUT_EFFECT = frozenset(
     {
         *("workers", "batch_size", "report", "tries", "candidates", "corrections", "max_uses", "layout"),
         *("image_format", "thresholds", "engine", "from_real"),
+        *("donors", "embedder", "allow_same_identity", "extrapolate"),
     }
 )
 """Settings that take no part in what is fitted."""
@@ -239,7 +240,7 @@ def _key(inputs: FitInputs) -> CacheKey:
         "fits",
         {
             "version": [SAMPLE_STREAM, TRAINING_VERSION, FEATURES_VERSION, READINGS_VERSION],
-            "pictures": content_sha256(inputs.dataset),
+            "pictures": content_sha256(inputs.dataset.encoded, len(inputs.dataset)),
             "thumbnails": array_sha256(inputs.thumbnails),
             "labels": inputs.dataset.fingerprint(),
             "axes": [[asdict(axis) for axis in axes] for axes in (inputs.axes, inputs.request.kept)],

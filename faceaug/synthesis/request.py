@@ -50,6 +50,12 @@ class RunRequest:
         return (*self.plan.axes, *self.kept)
 
     @property
+    def aligned(self) -> bool:
+        """Whether faces are measured without a search for them: as the data set's table was, where it was measured."""
+        measured = self.dataset.measured
+        return measured.aligned if measured else self.config.aligned
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """What a classifier would learn of each axis, without its scale."""
         return tuple(Task(a.name, "value" if a.edges else "classes", () if a.edges else a.levels) for a in self.axes)

@@ -21,10 +21,10 @@ from threadpoolctl import threadpool_limits
 
 from faceaug.appearance.framing import apply_framing, measure_framing
 from faceaug.datasets.dataset import FaceDataset
-from faceaug.datasets.thumbnails import common_aspect
+from faceaug.datasets.thumbnails import common_aspect, thumbnail
 from faceaug.generators.base import Generator
 from faceaug.generators.sampling import latent_seeds, sample_latents, synthesize
-from faceaug.utils.images import Rgb, crop_to_aspect, resize
+from faceaug.utils.images import Rgb, resize
 from faceaug.utils.tensors import thumbnails
 from faceaug.utils.typing import Floats
 
@@ -107,7 +107,7 @@ def held_out_auc(features: Floats, is_generated: NDArray[np.int64], seed: int = 
 def _real_thumbnails(dataset: FaceDataset, count: int) -> Rgb:
     aspect = common_aspect(dataset)
     rows = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int)).tolist()
-    return np.stack([resize(crop_to_aspect(dataset.image(row), aspect), (_SIDE, _SIDE)) for row in rows])
+    return np.stack([thumbnail(dataset.image(row), aspect, _SIDE) for row in rows])
 
 
 def _with_colours_of(images: Rgb, real: Rgb, seed: int) -> Rgb:

@@ -42,7 +42,7 @@ def create_engine(request: RunRequest) -> Engine:
     generator = latent_edit.loaded_generator(config)
     domain = check_domain(request.dataset, generator, limit=config.thresholds.domain, seed=config.seed)
     if domain is not None and domain.is_same:
-        engines.append(latent_edit.create_engine(request))
+        engines.append(latent_edit.engine_of(request, generator))
     return AutoEngine(followed_by_extrapolation(engines, request), domain)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from faceaug.analysis.axes import Axis
 from faceaug.errors import UsageError
 from faceaug.morphing.blend import plan_morph
+from faceaug.morphing.donors import DonorIndex
 from faceaug.morphing.extrapolation import MovedFace, change_outside, move_face
 from faceaug.morphing.face import CanonicalFace
 from faceaug.morphing.label_design import LabelDesign, LabelValue
@@ -41,7 +42,6 @@ from faceaug.synthesis.engines.morph import (
 )
 from faceaug.synthesis.engines.morph_faces import LabelDistances, MorphFaces, rows_of_cells
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
-from faceaug.synthesis.estimate import RunEstimate, morph_estimate
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import extrapolation_columns
 from faceaug.utils.images import Rgb
@@ -103,14 +103,11 @@ class ExtrapolationEngine(MorphEngine):
         self._morphs = morphs
         self._lines: LabelLines | None = None
         self._distances = LabelDistances(self._labels, self._axes, 1.0)
+        self._drawn: dict[tuple[int, str, int], DonorIndex] = {}  # hosts by cell, axis and neighbouring cell
 
     @property
     def columns(self) -> tuple[Column, ...]:
         return extrapolation_columns(self._axes, self._labels, self._identity.embedder if self._identity else None)
-
-    def estimate(self) -> RunEstimate:
-        rows = rows_of_cells(self._dataset, self._request.plan, self._config.seed, every=True)
-        return morph_estimate(self._request, self._estimator, sum(map(len, rows.values())))
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Learn the held-out classifier, read the faces of all cells, and learn what labels change.
@@ -144,11 +141,12 @@ class ExtrapolationEngine(MorphEngine):
             return "extrapolation needs faces of a neighbouring cell, and no cell that is one bin away has any"
         return ""
 
-    def _read(self, rows: dict[int, NDArray[np.int64]], furthest: float, inputs: PreparationInputs) -> MorphFaces:
-        rows = rows_of_cells(self._dataset, self._request.plan, self._config.seed, every=True)
+    def _rows(self) -> dict[int, NDArray[np.int64]]:
+        return rows_of_cells(self._dataset, self._request.plan, self._config.seed, every=True)
+
+    def _read(self, rows: dict[int, NDArray[np.int64]], inputs: PreparationInputs) -> MorphFaces:
         before = self._morphs._faces
-        known = {cell for cell in rows if cell in before.skipped}
-        read = super()._read({cell: own for cell, own in rows.items() if cell not in known}, furthest, inputs)
+        read = super()._read({cell: own for cell, own in rows.items() if cell not in before.skipped}, inputs)
         by_cell = {**before.by_cell, **read.by_cell}
         return MorphFaces({cell: by_cell[cell] for cell in sorted(by_cell)}, {**before.skipped, **read.skipped})
 
@@ -176,13 +174,12 @@ class ExtrapolationEngine(MorphEngine):
         neighbour, turn = neighbours[number % len(neighbours)], number // len(neighbours)
         seed = np.random.SeedSequence(self._config.seed, spawn_key=(cell.index, number, _MOVES))
         rng = np.random.Generator(np.random.PCG64(seed))
-        faces = self._faces.by_cell[neighbour.cell].faces
         hosts = self._hosts(cell, neighbour)
-        host = faces[int(hosts[turn % len(hosts)])]
-        donors = self._donors_of(host, [faces[int(k)] for k in hosts], rng)
+        host = hosts.faces[turn % len(hosts)]
+        donors = self._donors_of(hosts, turn % len(hosts), rng)
         alone = not donors
         if alone and cell.index in self._faces.by_cell:
-            donors = self._donors_of(host, self._faces.by_cell[cell.index].faces, rng)
+            donors = self._donors_of(self._distances.index([host, *self._faces.by_cell[cell.index].faces]), 0, rng)
         if not donors:
             return ALONE
         changed: dict[str, float] = {
@@ -226,30 +223,29 @@ class ExtrapolationEngine(MorphEngine):
             return FOLDED
         return REGISTERED if moved.unregistered > self._config.thresholds.unregistered else moved
 
-    def _donors_of(
-        self, host: CanonicalFace, faces: Sequence[CanonicalFace], rng: np.random.Generator
-    ) -> list[CanonicalFace]:
-        """Return donors for a host among faces that are nearest to it."""
-        others = [face for face in faces if face.row != host.row]
-        if not others:
-            return []
-        index = self._distances.index([host, *others])
-        nearest, _ = index.nearest(0, NEAREST, rng)
-        count = min(self._config.donors, len(nearest))
-        return [index.faces[int(k)] for k in rng.permutation(nearest)[:count]]
+    def _donors_of(self, index: DonorIndex, host: int, rng: np.random.Generator) -> list[CanonicalFace]:
+        """Return donors for a host among the faces of an index that are nearest to it."""
+        nearest, _ = index.nearest(host, NEAREST, rng)
+        return [index.faces[int(k)] for k in rng.permutation(nearest)[: self._config.donors]]
 
-    def _hosts(self, cell: PlannedCell, neighbour: _Neighbour) -> NDArray[np.int64]:
-        """Return the hosts among the faces of a neighbouring cell, in an order drawn by the seed.
+    def _hosts(self, cell: PlannedCell, neighbour: _Neighbour) -> DonorIndex:
+        """Return the hosts among the faces of a neighbouring cell, in an order drawn by the seed."""
+        key = (cell.index, neighbour.axis.name, neighbour.cell)
+        with self._lock:
+            if key not in self._drawn:
+                self._drawn[key] = self._draw_hosts(cell, neighbour)
+            return self._drawn[key]
 
-        They are those nearest to the bin, so that they are moved little.
-        """
+    def _draw_hosts(self, cell: PlannedCell, neighbour: _Neighbour) -> DonorIndex:
+        """Draw hosts from the faces that are nearest to the bin, so that they are moved little."""
         faces, axis = self._faces.by_cell[neighbour.cell].faces, neighbour.axis
         seed = np.random.SeedSequence(self._config.seed, spawn_key=(cell.index, neighbour.cell, _HOSTS))
         order = np.random.Generator(np.random.PCG64(seed)).permutation(len(faces))
         low, high = _bin_of(axis, cell.levels[axis.name])
         values = np.array([float(self._labels.values[axis.name][face.row] or 0) for face in faces])[order]
         away = np.maximum(low - values, values - high)
-        return order[np.sort(np.argsort(away, kind="stable")[: _nearest_part(len(faces))])]
+        nearest = order[np.sort(np.argsort(away, kind="stable")[: _nearest_part(len(faces))])]
+        return self._distances.index([faces[int(k)] for k in nearest])
 
     def _target_value(self, cell: PlannedCell, axis: Axis, upwards: bool, rng: np.random.Generator) -> float:
         """Return a number within the bin of a cell, one that faces of the data set have if any does.

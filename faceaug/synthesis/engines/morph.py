@@ -18,10 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from faceaug.datasets.thumbnails import common_aspect
-from faceaug.errors import DatasetError, FaceaugError, UsageError
+from faceaug.errors import DatasetError, FaceaugError
 from faceaug.identity.column import IDENTITY_DISTANCE
 from faceaug.measurement.estimator import FaceEstimator, Measurements
-from faceaug.measurement.measure import load_estimator
 from faceaug.morphing.blend import MorphPlan, plan_morph, render_morph
 from faceaug.morphing.donors import DonorIndex
 from faceaug.morphing.face import CanonicalFace, canonical_faces
@@ -46,7 +45,14 @@ from faceaug.synthesis.engines.identity_gate import IdentityGate
 from faceaug.synthesis.engines.latent.latent_edit import files_in, model_record
 from faceaug.synthesis.engines.morph_faces import LabelDistances, MorphFaces, face_hashes, read_faces, rows_of_cells
 from faceaug.synthesis.engines.morph_labels import LabelJudge
-from faceaug.synthesis.engines.photographs import Photograph, measured, read_photograph, stored_image
+from faceaug.synthesis.engines.photographs import (
+    Photograph,
+    factor_values,
+    measured,
+    read_photograph,
+    requested_estimator,
+    stored_image,
+)
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.estimate import RunEstimate, morph_estimate
 from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, HELD_OUT_FILE, fit_label_classifiers
@@ -79,14 +85,7 @@ def create_engine(request: RunRequest) -> Engine:
     IntegrityError
         When the estimator's file cannot be read.
     """
-    given = request.config.reconstruction
-    estimator = given if isinstance(given, FaceEstimator) else load_estimator(given)
-    if request.resume and not estimator.sha256:
-        raise UsageError(
-            "the estimator has no sha256, so faceaug cannot check that it is the one with which the run began: give it "
-            "one, load it from a file with load_estimator, or run without resume in another folder"
-        )
-    return MorphEngine(request, estimator)
+    return MorphEngine(request, requested_estimator(request))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +162,7 @@ class MorphEngine:
         self._request, self._estimator = request, estimator
         self._config, self._axes = request.config, request.plan.axes
         self._dataset = request.dataset
-        self._aligned = request.dataset.measured.aligned if request.dataset.measured else request.config.aligned
+        self._aligned = request.aligned
         self._labels = kept_labels(request.dataset, self._axes)
         self._identity = IdentityGate.of(request.config)
         self._codec: Codec | None = None
@@ -185,8 +184,7 @@ class MorphEngine:
         return self._faces.hashes()
 
     def estimate(self) -> RunEstimate:
-        rows = rows_of_cells(self._dataset, self._request.plan, self._config.seed)
-        return morph_estimate(self._request, self._estimator, sum(map(len, rows.values())))
+        return morph_estimate(self._request, self._estimator, sum(map(len, self._rows().values())))
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Learn the held-out classifier, and read the faces of the cells.
@@ -204,8 +202,7 @@ class MorphEngine:
             self._judge = LabelJudge(classifiers, self._axes, common_aspect(self._dataset))
             metrics["classifiers"] = classifiers.metrics
             files = files_in(inputs.folder, CLASSIFIER_FILES)
-        rows = rows_of_cells(self._dataset, self._request.plan, self._config.seed)
-        self._faces = self._read(rows, self._config.thresholds.label_distance, inputs)
+        self._faces = self._read(self._rows(), inputs)
         self._check_found()
         metrics[self.names[0]] = {"faces": self._faces.count, "bytes": self._faces.bytes}
         sha256 = self._estimator.sha256
@@ -244,13 +241,17 @@ class MorphEngine:
             if face is not None:
                 yield face_hashes([face])[0]
 
-    def _read(self, rows: dict[int, NDArray[np.int64]], furthest: float, inputs: PreparationInputs) -> MorphFaces:
-        """Read the faces of cells; donors differ from their host by at most `furthest` in a numeric label."""
+    def _rows(self) -> dict[int, NDArray[np.int64]]:
+        """Return the rows of the faces that are mixed, by cell."""
+        return rows_of_cells(self._dataset, self._request.plan, self._config.seed)
+
+    def _read(self, rows: dict[int, NDArray[np.int64]], inputs: PreparationInputs) -> MorphFaces:
+        """Read the faces of cells."""
         return read_faces(
             self._dataset,
             rows,
             self._estimator,
-            LabelDistances(self._labels, self._axes, furthest),
+            LabelDistances(self._labels, self._axes, self._config.thresholds.label_distance),
             aligned=self._aligned,
             workers=self._config.worker_threads,
             progress=lambda done, total: inputs.progress("faces", done, total),
@@ -357,10 +358,8 @@ class MorphEngine:
         return True
 
     def _candidate(self, rendered: RenderedMorph) -> Candidate:
-        attempt, count = rendered.attempt, len(FACTOR_NAMES)
-        plan, measurements = attempt.plan, rendered.measurements
-        semantic = dict(zip(FACTOR_NAMES, measurements.values[0, :count].tolist(), strict=True))
-        certain = dict(zip(FACTOR_NAMES, measurements.confidence[0, :count].tolist(), strict=True))
+        attempt, plan = rendered.attempt, rendered.attempt.plan
+        semantic, certain = factor_values(rendered.measurements)
         bins = [axis.name for axis in self._axes if is_rendered(axis)]
         of_morph = {"donor_share": sum(plan.weights) * plan.faults.mixed, "residual": plan.faults.residual}
         if rendered.identity_distance is not None:

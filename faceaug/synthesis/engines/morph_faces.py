@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from faceaug.analysis.axes import Axis, attribute, cell_codes
+from faceaug.analysis.axes import Axis
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import FaceaugError
 from faceaug.measurement.estimator import FaceEstimator
@@ -20,6 +20,7 @@ from faceaug.morphing.face import BYTES_PER_FACE, DESCRIPTOR_SHAPE, CanonicalFac
 from faceaug.planning.plan import Plan
 from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.engines.photographs import Photograph, measured, read_photograph
+from faceaug.synthesis.request import cells_of
 from faceaug.synthesis.sample_columns import KeptLabels
 from faceaug.utils.threads import map_in_order
 from faceaug.utils.typing import Floats
@@ -69,7 +70,7 @@ def face_hashes(faces: Sequence[CanonicalFace]) -> NDArray[np.uint64]:
 
 def rows_of_cells(dataset: FaceDataset, plan: Plan, seed: int, *, every: bool = False) -> dict[int, NDArray[np.int64]]:
     """Return the rows that are read for each cell that is planned, or for every cell, sorted."""
-    codes = cell_codes([axis.assign(attribute(dataset.table, axis.name)) for axis in plan.axes], plan.axes)
+    codes = cells_of(dataset, plan.axes)
     rows = {cell.index: np.flatnonzero(codes == cell.index) for cell in plan.cells if cell.planned or every}
     if sum(map(len, rows.values())) <= MAX_FACES:
         return rows

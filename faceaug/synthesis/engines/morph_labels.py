@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from faceaug.analysis.axes import Axis
+from faceaug.datasets.thumbnails import thumbnail
 from faceaug.synthesis.editing.objectives import attribute_goals, confidences
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.label_classifiers import LabelClassifiers
-from faceaug.utils.images import Rgb, crop_to_aspect, resize
+from faceaug.synthesis.stages import THUMBNAIL_SIDE
+from faceaug.utils.images import Rgb
 from faceaug.utils.tensors import as_tensor
-
-_THUMBNAIL_SIDE = 64  # of the images on which the classifiers were trained
 
 
 class LabelJudge:
@@ -46,7 +46,7 @@ class LabelJudge:
         labels are given, and a face that is hard to read stays so. For the axes `reached`, whose labels the photographs
         do not have, it is the threshold.
         """
-        pictures = [resize(crop_to_aspect(p, self._aspect), (_THUMBNAIL_SIDE,) * 2) for p in (morph, *sources)]
+        pictures = [thumbnail(picture, self._aspect, THUMBNAIL_SIDE) for picture in (morph, *sources)]
         goals = attribute_goals(self._axes, dict(levels), self._tasks)
         # One by one, so that nothing depends on what is read together.
         read = np.concatenate([self._classifier.read(as_tensor(picture[None]))[0] for picture in pictures])

@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceaug.datasets.dataset import FaceDataset
+from faceaug.errors import UsageError
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvases
 from faceaug.measurement.estimator import FaceEstimator, Measurements
+from faceaug.measurement.measure import load_estimator
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.shards.writer import encoded
+from faceaug.synthesis.request import RunRequest
 from faceaug.utils.images import Codec, ImageInfo, Rgb, decode, decode_with_info
 from faceaug.utils.typing import Floats32
 
@@ -34,6 +38,26 @@ class Photograph:
     sha256: bytes
     pixels: Rgb
     info: ImageInfo
+
+
+def requested_estimator(request: RunRequest) -> FaceEstimator:
+    """Return the estimator of a request; one that is loaded stays on the processor, as photographs do.
+
+    Raises
+    ------
+    UsageError
+        When a run is resumed with an estimator that has no hash.
+    IntegrityError
+        When the estimator's file cannot be read.
+    """
+    given = request.config.reconstruction
+    estimator = given if isinstance(given, FaceEstimator) else load_estimator(given)
+    if request.resume and not estimator.sha256:
+        raise UsageError(
+            "the estimator has no sha256, so faceaug cannot check that it is the one with which the run began: give it "
+            "one, load it from a file with load_estimator, or run without resume in another folder"
+        )
+    return estimator
 
 
 def read_photograph(dataset: FaceDataset, row: int) -> Photograph:
@@ -60,6 +84,13 @@ def stored_image(
         return image, image
     data = encoded(image, codec, quality)
     return data, image if codec == "png" else decode(data)
+
+
+def factor_values(measurements: Measurements) -> tuple[dict[str, float], dict[str, float]]:
+    """Return view and light of the first of measured pictures by name, and the confidence of each."""
+    count = len(FACTOR_NAMES)
+    values, confidence = measurements.values[0, :count].tolist(), measurements.confidence[0, :count].tolist()
+    return dict(zip(FACTOR_NAMES, values, strict=True)), dict(zip(FACTOR_NAMES, confidence, strict=True))
 
 
 def measured(estimator: FaceEstimator, pictures: Sequence[Rgb], *, aligned: bool) -> tuple[Measurements, Floats32]:

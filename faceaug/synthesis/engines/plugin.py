@@ -15,7 +15,7 @@ from faceaug.shards.manifest import GeneratorRecord
 from faceaug.shards.reader import ShardReader
 from faceaug.synthesis.engines.base import BlockResult, Engine, Preparation, PreparationInputs
 from faceaug.synthesis.estimate import RunEstimate
-from faceaug.utils.text import one_line
+from faceaug.utils.plugins import guarded
 
 _MEMBERS = (
     *("names", "columns", "generator", "takes_image_sizes", "identity", "real_hashes"),
@@ -99,11 +99,4 @@ class PluginEngine:
         return iter(self._guard(lambda: list(self._engine.stored_hashes(reader))))
 
     def _guard(self, call: Callable[[], _Value]) -> _Value:
-        try:
-            return call()
-        except FaceaugError:
-            raise
-        except Exception as error:
-            raise FaceaugError(
-                f"the engine {self._name!r} failed: {type(error).__name__}: {one_line(error)}"
-            ) from error
+        return guarded(f"the engine {self._name!r}", call)

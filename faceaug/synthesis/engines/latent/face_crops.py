@@ -12,12 +12,13 @@ from torch import Tensor
 
 from faceaug.appearance.framing import Framing, apply_framing
 from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.thumbnails import thumbnail
 from faceaug.errors import FaceaugError
 from faceaug.inversion.encoder import ENCODER_SIDE
 from faceaug.measurement.alignment import CANVAS_SIDE, lay_on_canvases
 from faceaug.measurement.estimator import FaceEstimator
 from faceaug.reconstruction.semantics import FACTOR_NAMES
-from faceaug.utils.images import Rgb, crop_to_aspect, decode, resize
+from faceaug.utils.images import Rgb, decode
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.typing import Floats
 
@@ -86,10 +87,7 @@ class FaceCropper:
         images = torch.empty(0, 3, ENCODER_SIDE, ENCODER_SIDE)
         measured = np.full((len(rows), len(FACTOR_NAMES)), np.nan)
         if self.instrument is None:
-            small = [
-                resize(crop_to_aspect(photograph, self.aspect), (ENCODER_SIDE, ENCODER_SIDE))
-                for photograph in photographs
-            ]
+            small = [thumbnail(photograph, self.aspect, ENCODER_SIDE) for photograph in photographs]
             images = as_tensor(np.stack(small)) if small else images
         for start in range(0, len(rows) if self.instrument else 0, CROP_BATCH):
             crops, values, reasons = self._crop(photographs[start : start + CROP_BATCH])

@@ -134,13 +134,13 @@ class InversionEngine(LatentEditBase):
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Fit classifiers, directions and the inversion, or read those of an interrupted run."""
         fitted = super().prepare(inputs)
-        request, models, measured = self.request, self.editor.models, self.request.dataset.measured
+        request, models = self.request, self.editor.models
         self._cropper = FaceCropper(
             request.dataset,
             models.reader.framing,
             common_aspect(request.dataset),
             self.learned.instrument if self.learned else None,
-            measured.aligned if measured else request.config.aligned,
+            request.aligned,
         )
         inversion = fit_inversion(request, self.editor, self._cropper, inputs.folder, inputs.progress)
         self._inverter, self._common = inversion.inverter, inversion.common

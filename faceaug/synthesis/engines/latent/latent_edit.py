@@ -50,8 +50,12 @@ def create_engine(request: RunRequest) -> Engine:
     GeneratorError, IntegrityError
         When the generator or its directions cannot be loaded.
     """
+    return engine_of(request, loaded_generator(request.config))
+
+
+def engine_of(request: RunRequest, generator: Generator) -> Engine:
+    """Return the engine of `create_engine` for a generator that is loaded already."""
     config = request.config
-    generator = loaded_generator(config)
     _check_generator(config, generator)
     learned = _learned_directions(request, generator)
     engine: Engine

@@ -18,19 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from faceaug.datasets.thumbnails import common_aspect
-from faceaug.errors import FaceaugError, UsageError
+from faceaug.datasets.thumbnails import common_aspect, thumbnail
+from faceaug.errors import FaceaugError
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvas, lay_on_canvases, stack_canvases
 from faceaug.measurement.estimator import FaceEstimator, Measurements
-from faceaug.measurement.measure import load_estimator
 from faceaug.planning.plan import PlannedCell
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.reconstruction.warp import Warp, apply_warp, compute_warp
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import ModelRecord
 from faceaug.shards.reader import ShardReader
-from faceaug.shards.writer import encoded
 from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.engines.base import (
     BlockResult,
@@ -41,11 +38,13 @@ from faceaug.synthesis.engines.base import (
     SourceImage,
     seed_number,
 )
+from faceaug.synthesis.engines.photographs import factor_values, requested_estimator, stored_image
 from faceaug.synthesis.engines.rerendering.source_faces import REACH, SourceFaces, SourceGoal, check_axes
 from faceaug.synthesis.estimate import RunEstimate, rerender_estimate
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import kept_labels, rerender_columns
-from faceaug.utils.images import Codec, ImageInfo, crop_to_aspect, decode, decode_with_info, resize
+from faceaug.synthesis.stages import THUMBNAIL_SIDE
+from faceaug.utils.images import Codec, ImageInfo, decode_with_info
 from faceaug.utils.tensors import as_tensor, to_uint8
 from faceaug.utils.typing import Floats
 
@@ -72,16 +71,7 @@ def create_engine(request: RunRequest) -> Engine:
         When the estimator's file cannot be read.
     """
     check_axes(request.plan.axes, request.config.engine)
-    given = request.config.reconstruction
-    estimator = (
-        given if isinstance(given, FaceEstimator) else load_estimator(given)
-    )  # photographs stay on the processor
-    if request.resume and not estimator.sha256:
-        raise UsageError(
-            "the estimator has no sha256, so faceaug cannot check that it is the one with which the run began: give it "
-            "one, load it from a file with load_estimator, or run without resume in another folder"
-        )
-    return RerenderEngine(request, estimator)
+    return RerenderEngine(request, requested_estimator(request))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +144,7 @@ class RerenderEngine:
         self._dataset, self._axes, self._config = dataset, axes, config
         self._sources = SourceFaces(dataset, axes, config.keep, config.thresholds.drift, config.seed)
         self._labels = kept_labels(dataset, axes)
-        self._aligned = dataset.measured.aligned if dataset.measured else config.aligned
+        self._aligned = request.aligned
         self._real: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._aspect = 1.0
         self._codec: Codec | None = None  # None where pixels are kept as they are
@@ -301,7 +291,7 @@ class RerenderEngine:
         pixels = as_tensor(decoded)[None]
         extent = torch.tensor([canvas_extent(*photograph.size)])
         turned = apply_warp(pixels, warp, extent, before.faces.windows[k : k + 1])
-        image, stored = self._stored(turned, photograph.quality)
+        image, stored = stored_image(to_uint8(turned[0]), self._codec, photograph.quality)
         after = self._estimator.read(*lay_on_canvases([stored]), aligned=self._aligned)
         clipped = [float(((part + 1) / 2 > CLIPPED).float().mean()) for part in (pixels, turned)]
         row, thresholds = attempts.rows[k : k + 1], self._config.thresholds
@@ -315,20 +305,11 @@ class RerenderEngine:
         )
         return _Rerendered(image, stored, after, next((reason for reason, refused in reasons if refused), ""))
 
-    def _stored(self, turned: Tensor, quality: int | None) -> tuple[NDArray[np.uint8] | bytes, NDArray[np.uint8]]:
-        """Return what of a picture [1, 3, H, W] is kept, and what a reader of the shard will see: uint8 [H, W, 3]."""
-        image = to_uint8(turned[0])
-        if self._codec is None:
-            return image, image
-        data = encoded(image, self._codec, quality)
-        return data, image if self._codec == "png" else decode(data)
-
     def _candidate(
         self, cell: PlannedCell, attempts: _Attempts, k: int, seed: np.random.SeedSequence, rerendered: _Rerendered
     ) -> Candidate:
-        photograph, after, count = attempts.photographs[k], rerendered.after, len(FACTOR_NAMES)
-        semantic = dict(zip(FACTOR_NAMES, after.values[0, :count].tolist(), strict=True))
-        confidence = dict(zip(FACTOR_NAMES, after.confidence[0, :count].tolist(), strict=True))
+        photograph = attempts.photographs[k]
+        semantic, confidence = factor_values(rerendered.after)
         names = [goal.name for goal in attempts.goals if goal.name in cell.levels]
         return Candidate(
             attempt=attempts.numbers[k],
@@ -349,7 +330,7 @@ class RerenderEngine:
         )
 
     def _hashes(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint64]:
-        small = np.stack([resize(crop_to_aspect(image, self._aspect), (64, 64)) for image in images])
+        small = np.stack([thumbnail(image, self._aspect, THUMBNAIL_SIDE) for image in images])
         return hashes(as_tensor(small))
 
 
