@@ -30,7 +30,7 @@ CANVAS_SIDE = 192
 """Side of the canvas of a photograph in pixels: enough for a face that takes a third of it."""
 MAX_ASPECT = 2.0
 """Ratio of the sides beyond which only the middle of a photograph is used."""
-ROUNDS = 3
+ROUNDS, REFINEMENT_ROUNDS = 3, 2
 START_SIZES = (1.5, 1.05, 0.75)
 """Half sides of the windows where the search starts, in half sides of the shorter side of the photograph."""
 _COUNTER = "num_batches_tracked"  # of batch normalization; used in training only
@@ -127,9 +127,14 @@ class Aligner:
             _, face = self.predict_steps(crop_windows(canvases, moved))
             best = torch.where((face > score)[:, None], moved, best)
             score = torch.maximum(face, score)
+        return self.refine(canvases, best, rounds)
+
+    def refine(self, canvases: Tensor, windows: Tensor, rounds: int = REFINEMENT_ROUNDS) -> AlignedFaces:
+        """Search from windows [N, 4] near which the faces of canvases [N, 3, C, C] are."""
+        canvases, windows = canvases.to(self.device), windows.to(self.device)
         for _ in range(rounds):
-            best = apply_steps(best, self.predict_steps(crop_windows(canvases, best))[0])
-        return self._crop(canvases, best)
+            windows = apply_steps(windows, self.predict_steps(crop_windows(canvases, windows))[0])
+        return self._crop(canvases, windows)
 
     def crop_centre(self, canvases: Tensor, shorter: Tensor) -> AlignedFaces:
         """Return the central squares without a search, for images that have the framing of the generator.
