@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from faceaug.errors import FaceaugError
 from faceaug.utils.text import one_line, shown
@@ -81,11 +82,12 @@ class FlatBytes:
             and len(dataset) <= self._MOST_CHUNKS * dataset.chunks[0]
             and filters <= {h5py.h5z.FILTER_FLETCHER32}
         )
-        self._places: dict[int, int] = {}  # number of a chunk to its position in the file
         if self.usable:
             self._chunk = int(dataset.chunks[0])
             self._descriptor = file.id.get_vfd_handle()
             self._size = os.fstat(self._descriptor).st_size
+            # Positions of the chunks in the file; the end of the file stands for none.
+            self._places = np.full(-(-len(dataset) // self._chunk), self._size, np.int64)
             dataset.id.chunk_iter(self._note)
 
     def read(self, start: int, stop: int) -> bytes:
@@ -94,7 +96,7 @@ class FlatBytes:
         while self.usable and start < stop:
             chunk, skipped = divmod(start, self._chunk)
             count = min(self._chunk - skipped, stop - start)
-            place = self._places.get(chunk, self._size)
+            place = int(self._places[chunk])
             if place + skipped + count > self._size:  # nothing is allocated for what is not there
                 break
             parts.append(os.pread(self._descriptor, count, place + skipped))
@@ -102,8 +104,9 @@ class FlatBytes:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _note(self, chunk: Any) -> None:
-        if chunk.byte_offset is not None:
-            self._places[chunk.chunk_offset[0] // self._chunk] = chunk.byte_offset
+        number = chunk.chunk_offset[0] // self._chunk
+        if chunk.byte_offset is not None and number < len(self._places):
+            self._places[number] = min(chunk.byte_offset, self._size)
 
 
 def _check(file: h5py.File, path: Path, refused: type[FaceaugError]) -> None:
