@@ -1,4 +1,4 @@
-"""Write the image of morphs in docs/usage.md: open mouths in the demo data set, before and after.
+"""Write the image of morphs in docs/usage.md: open mouths in the demo data set, and morphs of them.
 
     python benchmarks/demo_morphs.py work/demo-morphs docs/demo_morphs.png
 
@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from before_after import LONGEST_ROW, SheetRow, before_after
-from PIL import Image
+from before_after import INK, MARGIN, draw_row
+from PIL import Image, ImageDraw, ImageFont
 
 from faceaug import demo
 from faceaug.analysis.analyze import analyze
@@ -35,6 +35,7 @@ OPEN_SHARE = 0.06
 MOUTH = slice(94, 120), slice(44, 84)  # rows and columns of the canonical picture
 INSIDE = slice(10, 18), slice(14, 26)  # of these, where an open mouth is dark
 MORPHS = 200
+COLUMNS, SIDE = 18, 56  # of the picture
 _TOGETHER = 16
 
 
@@ -52,9 +53,7 @@ def main() -> None:
     out = options.work / "out"
     result = balance(dataset, out, plan=wanted, config=RunConfig(engine="morph", aligned=True, report=False, seed=1))
     print(f"{result.accepted} of {result.planned} accepted; {result.manifest.totals.rejected}")
-    Image.fromarray(before_after(rows(dataset, out), title="Open mouths in the demo data set", side=56)).save(
-        options.picture, optimize=True
-    )
+    picture(dataset, out).save(options.picture, optimize=True)
 
 
 def read_faces(dataset: FaceDataset) -> dict[str, CanonicalFace]:
@@ -82,18 +81,24 @@ def table(faces: dict[str, CanonicalFace]) -> pd.DataFrame:
     return pd.DataFrame({"file": list(faces), "mouth": np.where(is_open, "open", "other")})
 
 
-def rows(dataset: FaceDataset, out: Path) -> list[SheetRow]:
-    """Return the rows of the picture."""
+def picture(dataset: FaceDataset, out: Path) -> Image.Image:
+    """Return faces that are labelled "open", and morphs of such faces below them."""
     synthetic = ShardDataset(out, columns=["mouth"])
-    made, real = synthetic.table()["mouth"].to_numpy(), dataset.table["mouth"].astype(str).to_numpy()
-    result = []
-    for level in ("other", "open"):
-        added, own = np.flatnonzero(made == level), np.flatnonzero(real == level)
-        items = synthetic.__getitems__(added[: 2 * LONGEST_ROW].tolist())
-        pictures = [image.permute(1, 2, 0).numpy() for image, _ in items]
-        photographs = [dataset.image(int(row)) for row in own[:LONGEST_ROW]]
-        result.append(SheetRow(f"mouth {level}", photographs, pictures, len(own), len(added)))
-    return result
+    made = np.flatnonzero(synthetic.table()["mouth"].to_numpy() == "open")
+    real = np.flatnonzero(dataset.table["mouth"].astype(str) == "open")
+    shown = [dataset.image(int(row)) for row in real[:COLUMNS]]
+    # Each host in turn gives a morph, so that the first ones are of as many faces.
+    morphs = [image.permute(1, 2, 0).numpy() for image, _ in synthetic.__getitems__(made[:COLUMNS].tolist())]
+    label = int(ImageFont.load_default(15).getlength("open mouth")) + 2 * MARGIN
+    sheet = Image.new("RGB", (label + COLUMNS * (SIDE + 2) + 60, 2 * (SIDE + 14) + MARGIN), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for k, (text, own, new, count) in enumerate(
+        (("open mouth", shown, [], len(real)), ("morphs", [], morphs, len(made)))
+    ):
+        top = MARGIN + k * (SIDE + 14)
+        draw.text((MARGIN, top + SIDE / 2), text, INK, ImageFont.load_default(15), anchor="lm")
+        draw_row(sheet, (label, top), own, new, SIDE, f"{count:,}")
+    return sheet
 
 
 if __name__ == "__main__":
