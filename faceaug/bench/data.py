@@ -284,12 +284,12 @@ def _find(places: Indices, numbers: Indices) -> Indices:
 
 
 def _counted(stage: str, total: int, progress: StageProgress) -> Any:
-    """Return a callback that counts what was done of a stage."""
+    """Return a callback that counts what was done of a stage; a total of 0 is not known."""
     done = 0
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        progress(stage, done, max(total, done))
+        progress(stage, done, total)
 
     return advance

@@ -164,12 +164,11 @@ class _Worker:
 
     def _train(self, name: str, arm: Arm, data: ArmData) -> list[TrialResult]:
         """Spend the trials of an arm."""
-        stage = f"{name}, seed {data.seed}"
 
         def advance(count: int) -> None:
             self._done += count
             if self._done % 50 == 0 or self._done == self._total:
-                self._run.progress(f"experiment ({stage})", min(self._done, self._total), self._total)
+                self._run.progress("experiment", min(self._done, self._total), self._total)
 
         trials: list[Trial] = []
 

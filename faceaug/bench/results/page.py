@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,7 +82,6 @@ def point_plot(title: str, rows: Mapping[str, Mapping[str, Any]], *, zero: bool 
         }
         for k, (name, row) in enumerate(known.items())
     ]
-    ticks = [low + (high - low) * k / (_TICKS - 1) for k in range(_TICKS)]
     return {
         "title": title,
         "rows": drawn,
@@ -92,8 +92,17 @@ def point_plot(title: str, rows: Mapping[str, Mapping[str, Any]], *, zero: bool 
         "label": _LABEL - 12,
         "top": _TOP,
         "zero": place(0.0) if zero else None,
-        "ticks": [{"x": place(tick), "text": f"{tick:.1f}"} for tick in ticks],
+        "ticks": [{"x": place(tick), "text": f"{tick:g}"} for tick in round_ticks(low, high)],
     }
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Return about `_TICKS` round numbers between two others."""
+    rough = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [round(step * k, 6) for k in range(first, last + 1)]
 
 
 def _facts(content: Mapping[str, Any]) -> dict[str, str]:
@@ -101,7 +110,6 @@ def _facts(content: Mapping[str, Any]) -> dict[str, str]:
     model, training = recipe["model"], recipe["training"]
     left_out = f", {dataset['unlabelled']:,} more lack a label" if dataset["unlabelled"] else ""
     return {
-        "asks": recipe["about"],
         "data set": f"{dataset['name']} ({dataset['faces']:,} faces{left_out})",
         "task": _listed(recipe["task"]),
         "groups": _listed(recipe["groups"]),
@@ -125,7 +133,7 @@ def _listed(value: str | Sequence[str]) -> str:
 
 
 def _group_table(content: Mapping[str, Any], selection: str) -> list[dict[str, Any]]:
-    """Return, for each task, the mean accuracy over seeds of every group with every arm."""
+    """Return, for each task, faces and accuracy of every group with every arm, means over seeds."""
     runs = content["runs"]
     tables = []
     for task in runs[0]["selected"][selection]["test"] if runs else ():
@@ -136,6 +144,7 @@ def _group_table(content: Mapping[str, Any], selection: str) -> list[dict[str, A
                 own = [run["selected"][selection]["test"][task]["groups"][group] for run in runs if run["arm"] == arm]
                 known = [each["accuracy"] for each in own if each["accuracy"] is not None]
                 means[arm] = sum(known) / len(known) if known else None
-            rows.append({"group": group, "means": means})
+            faces = [run["selected"][selection]["test"][task]["groups"][group]["n"] for run in runs]
+            rows.append({"group": group, "means": means, "n": sum(faces) / len(faces)})
         tables.append({"task": task, "rows": rows})
     return tables
