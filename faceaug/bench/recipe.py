@@ -17,8 +17,8 @@ from faceaug.utils.text import shown
 
 BENCH_RECIPE_FORMAT = "faceaug-experiment"
 FEATURES_MODEL, RESNET_MODEL, TIMM_PREFIX = "features", "resnet", "timm:"
-NOT_DECISIVE = ("about", "data", "cost", "arms", "seeds", "full", "form", "output")
-"""Keys that do not decide the result of one arm and seed."""
+NOT_DECISIVE = ("about", "data", "cost", "arms", "seeds", "selection", "full", "form", "output")
+"""Keys that do not decide the result of one arm and seed (runs hold both selections)."""
 SET_BY_BENCH = ("engine", "seed", "report", "device", "workers", "thresholds")
 """Settings of a synthesis that the experiment decides itself."""
 

@@ -235,7 +235,11 @@ class Trial:
             yield Batch(inputs, targets, torch.from_numpy(one[rows]).float())
 
     def result(self) -> TrialResult:
-        """Return the checkpoints that were selected."""
+        """Return the checkpoints that were selected; the model as it is where none was evaluated."""
+        if any(
+            not best.state for best in self._best.values()
+        ):  # a last stage without steps, or an arm with its own loop
+            self._evaluate()
         metrics, cells = self._validation()
         return TrialResult(dict(self._best), metrics, cells, self.options)
 

@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 
 import jsonschema
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from faceaug.recipes.experiment import EXPERIMENT_SCHEMA, experiment_schema, list_recipes, load_experiment
 
 from faceaug.bench.arms.registry import built_in_arms
+from faceaug.bench.experiment import ExperimentRun, run_experiment
 from faceaug.bench.recipe import parse_experiment, with_overrides
 from faceaug.errors import UsageError
+from faceaug.utils.images import encode
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "recipes" / "experiments"
 LEAST = {"dataset": {"path": "faces"}, "task": "gender", "groups": "gender", "arms": ["erm"]}
@@ -126,3 +130,46 @@ def test_shipped_recipes_are_whole_and_name_arms_that_there_are():
             assert "${" in recipe.dataset.path  # no path of one machine
             assert {"rwg", "dfr"} <= set(recipe.arms)
             assert form == "quick" or len(recipe.seed_list) >= 5
+
+
+@pytest.fixture(scope="module")
+def tiny_utkface(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like that of the shipped recipes, with noise for faces; pose and light are labelled."""
+    folder = tmp_path_factory.mktemp("utkface")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(240):
+        picture = rng.integers(0, 256, (24, 24, 3)).astype(np.uint8)
+        (folder / "images" / f"{number}.png").write_bytes(encode(picture, "png"))
+        rows.append(
+            {
+                "file": f"{number}.png",
+                "age": [5, 20, 40, 50, 70][number % 5],
+                "gender": ["female", "male"][number // 5 % 2],
+                "ethnicity": ["asian", "black", "white"][number // 10 % 3],
+                "yaw": [-20.0, 0.0, 20.0][number // 30 % 3],
+                "light_x": [-25.0, 0.0, 25.0][number // 30 % 3],
+            }
+        )
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["group-gap", "rare-class", "pose-gap", "light-gap", "age-tail"])
+def test_shipped_recipes_run_on_tiny_data(name, tiny_utkface, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEAUG_UTKFACE", str(tiny_utkface))
+    small = {
+        "model": "{name: resnet, side: 16}",
+        "training": "{steps: 2, batch_size: 8, trials: 1, evaluations: 1}",
+        "arms": "[rwg, dfr]",
+        "seeds": "1",
+    }
+    if name != "rare-class":
+        small["imbalance.0.share"] = "0.15"
+    loaded = load_experiment(name, list(small.items()))
+    results = run_experiment(
+        loaded.recipe, ExperimentRun(tmp_path / "out", loaded.folder, "faceaug bench", lambda *_: None)
+    )
+    assert len(results.content["runs"]) == 2
+    assert (tmp_path / "out/report.html").is_file()

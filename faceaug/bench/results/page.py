@@ -39,7 +39,10 @@ def render_bench_page(content: Mapping[str, Any]) -> str:
         figures=FIGURES,
         better=HIGHER_IS_BETTER,
         plots=[*plots, *differences],
-        arms=own["arms"],
+        tables={
+            criterion.replace("_", " "): each["arms"]
+            for criterion, each in sorted(content["by_selection"].items(), key=lambda item: item[0] != selection)
+        },
         about=content["arms"],
         facts=_facts(content),
         reduction={arm: each["worst_group_error_reduction"] for arm, each in own["against_best"].items()},
