@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from faceaug.bench.recipe import ExperimentRecipe
 from faceaug.errors import IntegrityError, OutputError
@@ -19,7 +19,6 @@ from faceaug.utils.text import shown
 BENCH_FORMAT, BENCH_RUN_FORMAT, BENCH_VERSION = "faceaug-bench", "faceaug-bench-run", 1
 """The version is raised whenever the same recipe and seed give other results than before."""
 RUNS_FOLDER, STATE_FILE, RESULTS_FILE, BENCH_REPORT = "runs", "experiment.json", "results.json", "report.html"
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class ExperimentFolder:
@@ -78,7 +77,8 @@ class ExperimentFolder:
         write_json(self._path(arm, seed), {**head, "arm": arm, "seed": seed, **content})
 
     def _path(self, arm: str, seed: int) -> Path:
-        return self.path / RUNS_FOLDER / f"{_UNSAFE.sub('_', arm)}-seed{seed}.json"
+        name = quote(arm, safe="").replace("%3A", "+")  # as "+" itself is quoted, no two arms share a file
+        return self.path / RUNS_FOLDER / f"{name}-seed{seed}.json"
 
 
 @contextmanager
