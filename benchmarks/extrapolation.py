@@ -27,8 +27,8 @@ from faceaug.datasets.thumbnails import load_thumbnails
 from faceaug.planning.plan import Plan, PlannedCell, plan
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 from faceaug.synthesis.engines.base import Candidate, PreparationInputs
-from faceaug.synthesis.engines.extrapolate import ExtrapolationEngine
-from faceaug.synthesis.engines.morph import MORPH_BLOCK, create_engine
+from faceaug.synthesis.engines.morphs.extrapolate import ExtrapolationEngine
+from faceaug.synthesis.engines.morphs.morph import MORPH_BLOCK, create_engine
 from faceaug.synthesis.request import cells_of, check_request
 from faceaug.utils.files import write_bytes
 from faceaug.utils.images import encode

@@ -26,6 +26,7 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 if TYPE_CHECKING:
     from faceaug.analysis.analyze import analyze
     from faceaug.datasets.dataset import FaceDataset, load_dataset
+    from faceaug.datasets.resumable import ResumableLoader, ResumableSampler
     from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights
     from faceaug.discovery.discover import discover
     from faceaug.generators import load_generator
@@ -45,6 +46,8 @@ __all__ = [
     "FaceDataset",
     "FaceaugError",
     "Plan",
+    "ResumableLoader",
+    "ResumableSampler",
     "RunConfig",
     "RunResult",
     "ShardDataset",
@@ -66,6 +69,8 @@ _HOMES = {
     "Budget": "faceaug.planning.budget",
     "FaceDataset": "faceaug.datasets.dataset",
     "Plan": "faceaug.planning.plan",
+    "ResumableLoader": "faceaug.datasets.resumable",
+    "ResumableSampler": "faceaug.datasets.resumable",
     "RunConfig": "faceaug.synthesis.config",
     "RunResult": "faceaug.synthesis.balance",
     "BalancedDataset": "faceaug.datasets.torch_dataset",

@@ -27,6 +27,10 @@ class GeneratorError(FaceaugError):
     """A generator is missing, damaged or of the wrong kind."""
 
 
+class MissingWeightsError(GeneratorError):
+    """The package that holds a generator's weights is not installed."""
+
+
 class OutputError(FaceaugError):
     """An output folder is in use, belongs to another configuration, or cannot be written."""
 

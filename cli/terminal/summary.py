@@ -108,17 +108,30 @@ def _totals(result: RunResult) -> str:
 
 
 def _short(cells: list[CellRecord]) -> str:
-    number = "1 cell ends" if len(cells) == 1 else f"{len(cells):,} cells end"
-    return (
-        f"{number} short, because the attempts for the missing faces were rejected. The reasons are in manifest.json "
-        "and the report; --tries N allows more attempts."
-    )
+    tried = sum(1 for cell in cells if cell.tried)
+    sentences = []
+    if tried:
+        sentences.append(
+            f"{_cells(tried)} short, because the attempts for the missing faces were rejected; --tries N allows more "
+            "attempts."
+        )
+    if tried < len(cells):
+        sentences.append(f"{_cells(len(cells) - tried)} short without an attempt, because what it needs is missing.")
+    return " ".join([*sentences, "The reasons are in manifest.json and the report."])
+
+
+def _cells(count: int) -> str:
+    return "1 cell ends" if count == 1 else f"{count:,} cells end"
 
 
 def _unused_generator(manifest: Manifest) -> list[str]:
     """Return why the generator did not fill what is short, where it was left out."""
     domain = manifest.measured.get("domain")
-    if not isinstance(domain, dict) or float(str(domain["auc"])) <= float(str(domain["limit"])):
+    if not isinstance(domain, dict):
+        return []
+    if "missing" in domain:
+        return [f"A generator could not fill them: {domain['missing']}."]
+    if float(str(domain["auc"])) <= float(str(domain["limit"])):
         return []
     return [
         f"The generator {domain['generator']} was not used: a classifier tells its faces from the photographs with an "

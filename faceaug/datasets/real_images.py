@@ -137,11 +137,16 @@ def check_rows(indices: Sequence[int], count: int) -> NDArray[np.int64]:
     return np.where(rows < 0, rows + count, rows)
 
 
-def transformed(image: NDArray[np.uint8], transform: Transform | None) -> Any:
+def transformed(image: NDArray[np.uint8] | Image.Image, transform: Transform | None) -> Any:
     """Return the result of the transform for an image uint8 [H, W, 3], or without it a uint8 tensor [3, H, W]."""
     if transform is not None:
-        return transform(Image.fromarray(image))
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return transform(image if isinstance(image, Image.Image) else Image.fromarray(image))
+    import cv2  # only here, since it takes a tenth of a second
+
+    pixels = np.asarray(image)
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, list(planes))  # three times as fast as a transposition by numpy or torch
+    return torch.from_numpy(planes)
 
 
 def level_names(values: NDArray[Any], levels: Sequence[str]) -> Any:

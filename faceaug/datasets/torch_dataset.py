@@ -133,16 +133,15 @@ class ShardDataset(Dataset[Item]):
             positions = np.flatnonzero(shards == shard)
             rows = (chosen[positions] - self._starts[shard]).tolist()
             reader = self._readers.get(int(shard))
-            images = reader.image_many(rows)
             latents = {c.key: reader.column(c.path, rows) for c in self._latents}
-            for k, position in enumerate(positions):
+            for k, (position, image) in enumerate(zip(positions, reader.decoded(rows), strict=True)):
                 labels = {
                     key: torch.from_numpy(np.array(latents[key][k]))
                     if key in latents
                     else self._values[key][chosen[position]]
                     for key in self.columns
                 }
-                items[position] = (transformed(images[k], self.transform), labels)
+                items[position] = (transformed(image, self.transform), labels)
         return items
 
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceaug.errors import GeneratorError
+from faceaug.errors import GeneratorError, MissingWeightsError
 from faceaug.generators.base import check_latents, in_tiles, read_only
 from faceaug.utils.device import check_device
 from faceaug.utils.typing import Floats
@@ -108,13 +108,17 @@ def find_weights(package: str = PACKAGE) -> Path:
 
     Raises
     ------
-    GeneratorError
+    MissingWeightsError
         When the package is not installed; the message says how to install it without its heavy dependencies.
+    GeneratorError
+        When it is installed without its weights.
     """
     try:
         files = distribution(package).files or []
     except PackageNotFoundError as error:
-        raise GeneratorError(f"the generator 'digiface' needs the weights of a package: {INSTALL_COMMAND}") from error
+        raise MissingWeightsError(
+            f"the generator 'digiface' needs the weights of a package: {INSTALL_COMMAND}"
+        ) from error
     for file in files:
         if file.name == "weights.tar" and (path := Path(str(file.locate()))).is_file():
             return path

@@ -22,7 +22,7 @@ from faceaug.appearance.augmentations import photometric_jitter
 from faceaug.classifiers.networks import ResidualBlock
 from faceaug.errors import IntegrityError
 from faceaug.measurement.alignment_data import Jitter, alignment_batch
-from faceaug.measurement.crops import CROP_SIDE, apply_steps, crop_windows
+from faceaug.measurement.crops import CROP_SIDE, CanvasPyramid, apply_steps
 from faceaug.utils.images import Rgb, resize
 from faceaug.utils.tensors import as_tensor, normalize_pixels, resize_tensor
 
@@ -30,7 +30,8 @@ CANVAS_SIDE = 192
 """Side of the canvas of a photograph in pixels: enough for a face that takes a third of it."""
 MAX_ASPECT = 2.0
 """Ratio of the sides beyond which only the middle of a photograph is used."""
-ROUNDS = 3
+ROUNDS, REFINEMENT_ROUNDS = 3, 2
+"""Steps from the best of the starting windows, and from a window near which the face is known to be."""
 START_SIZES = (1.5, 1.05, 0.75)
 """Half sides of the windows where the search starts, in half sides of the shorter side of the photograph."""
 _COUNTER = "num_batches_tracked"  # of batch normalization; used in training only
@@ -106,7 +107,7 @@ class Aligner:
             )
         return (step + mirror_step * mirror_step.new_tensor([-1, 1, 1, -1])) / 2, (face + mirror_face) / 2
 
-    def align(self, canvases: Tensor, shorter: Tensor, rounds: int = ROUNDS) -> AlignedFaces:
+    def align(self, canvases: Tensor, shorter: Tensor) -> AlignedFaces:
         """Search for the windows of faces.
 
         Parameters
@@ -115,21 +116,21 @@ class Aligner:
             From `lay_on_canvases`.
         shorter : float32 [N]
             Half of the photograph's shorter side, in half sides of the canvas.
-        rounds
-            Steps after the best of the starting windows was chosen.
         """
         canvases, shorter = canvases.to(self.device), shorter.to(self.device)
+        pyramid = CanvasPyramid(canvases)
         best, score = canvases.new_zeros(len(canvases), 4), canvases.new_full((len(canvases),), -math.inf)
         for size in START_SIZES:
             start = torch.zeros_like(best)
             start[:, 2] = torch.log(shorter * size)
-            moved = apply_steps(start, self.predict_steps(crop_windows(canvases, start))[0])
-            _, face = self.predict_steps(crop_windows(canvases, moved))
-            best = torch.where((face > score)[:, None], moved, best)
+            step, face = self.predict_steps(pyramid.crop(start))
+            best = torch.where((face > score)[:, None], apply_steps(start, step), best)
             score = torch.maximum(face, score)
-        for _ in range(rounds):
-            best = apply_steps(best, self.predict_steps(crop_windows(canvases, best))[0])
-        return self._crop(canvases, best)
+        return self._refined(pyramid, best, ROUNDS)
+
+    def refine(self, canvases: Tensor, windows: Tensor) -> AlignedFaces:
+        """Search from windows [N, 4] near which the faces of canvases [N, 3, C, C] are."""
+        return self._refined(CanvasPyramid(canvases.to(self.device)), windows.to(self.device), REFINEMENT_ROUNDS)
 
     def crop_centre(self, canvases: Tensor, shorter: Tensor) -> AlignedFaces:
         """Return the central squares without a search, for images that have the framing of the generator.
@@ -139,10 +140,15 @@ class Aligner:
         canvases, shorter = canvases.to(self.device), shorter.to(self.device)
         windows = canvases.new_zeros(len(canvases), 4)
         windows[:, 2] = torch.log(shorter)
-        return self._crop(canvases, windows)
+        return self._crop(CanvasPyramid(canvases), windows)
 
-    def _crop(self, canvases: Tensor, windows: Tensor) -> AlignedFaces:
-        images = crop_windows(canvases, windows)
+    def _refined(self, pyramid: CanvasPyramid, windows: Tensor, rounds: int) -> AlignedFaces:
+        for _ in range(rounds):
+            windows = apply_steps(windows, self.predict_steps(pyramid.crop(windows))[0])
+        return self._crop(pyramid, windows)
+
+    def _crop(self, pyramid: CanvasPyramid, windows: Tensor) -> AlignedFaces:
+        images = pyramid.crop(windows)
         step, face = self.predict_steps(images)
         return AlignedFaces(images, windows, face, (step / step.new_tensor(_STEP_UNITS)).norm(dim=1))
 

@@ -36,21 +36,35 @@ def crop_windows(canvases: Tensor, windows: Tensor, side: int = CROP_SIDE) -> Te
     float32 [N, 3, side, side]
         Zeros, plain grey without a face, where a number of the window is not finite.
     """
-    finite = windows.isfinite().all(1)
-    x, y, size, angle = torch.where(finite[:, None], windows, torch.zeros_like(windows)).unbind(1)
-    windows = torch.stack([x, y, size.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE), angle], 1)
-    grid = window_to_canvas(pixel_grid(side, canvases), windows)
-    reduction = windows[:, 2].exp() * canvases.shape[-1] / side  # pixels of the canvas per pixel of the crop
-    level = reduction.clamp(min=1).log2().round().long().clamp(0, _MAX_LEVEL)
-    images = canvases.new_zeros(len(canvases), canvases.shape[1], side, side)
-    reduced = canvases
-    for power in range(int(level.max()) + 1 if len(level) else 0):
-        if power:
-            reduced = F.avg_pool2d(reduced, 2)
-        rows = (level == power) & finite
-        if rows.any():
-            images[rows] = sample_bilinear(reduced[rows], grid[rows])
-    return images
+    return CanvasPyramid(canvases).crop(windows, side)
+
+
+class CanvasPyramid:
+    """Canvases [N, 3, C, C] and their halvings, each computed when it is first needed, for many crops of each."""
+
+    def __init__(self, canvases: Tensor) -> None:
+        self.canvases, self._levels = canvases, [canvases]
+
+    def crop(self, windows: Tensor, side: int = CROP_SIDE) -> Tensor:
+        """Crop one window [N, 4] out of each canvas, as `crop_windows` does: [N, 3, side, side]."""
+        canvases = self.canvases
+        finite = windows.isfinite().all(1)
+        x, y, size, angle = torch.where(finite[:, None], windows, torch.zeros_like(windows)).unbind(1)
+        windows = torch.stack([x, y, size.clamp(-_MAX_LOG_SIZE, _MAX_LOG_SIZE), angle], 1)
+        grid = window_to_canvas(pixel_grid(side, canvases), windows)
+        reduction = windows[:, 2].exp() * canvases.shape[-1] / side  # pixels of the canvas per pixel of the crop
+        powers = reduction.clamp(min=1).log2().round().long().clamp(0, _MAX_LEVEL)
+        images = canvases.new_zeros(len(canvases), canvases.shape[1], side, side)
+        # One by one, as views: to gather canvases by their level costs more than to sample them.
+        for k, (power, is_finite) in enumerate(zip(powers.tolist(), finite.tolist(), strict=True)):
+            if is_finite:
+                images[k] = sample_bilinear(self._level(power)[k : k + 1], grid[k : k + 1])[0]
+        return images
+
+    def _level(self, power: int) -> Tensor:
+        while len(self._levels) <= power:
+            self._levels.append(F.avg_pool2d(self._levels[-1], 2))
+        return self._levels[power]
 
 
 def window_to_canvas(points: Tensor, windows: Tensor) -> Tensor:

@@ -107,7 +107,9 @@ class FaceEstimator:
         """Unit of each semantic."""
         return (*FACTOR_UNITS.values(), *["standard deviations"] * (len(self.names) - len(FACTOR_UNITS)))
 
-    def read(self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False) -> Measurements:
+    def read(
+        self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False, near: Tensor | None = None
+    ) -> Measurements:
         """Estimate the semantics of photographs.
 
         Parameters
@@ -118,14 +120,21 @@ class FaceEstimator:
             The photographs have the framing of the generator: their central squares are read without a search. The
             confidence is then too low, since it is calibrated on faces that the search has framed, whose last step is
             smaller.
+        near : float32 [N, 4], optional
+            Windows near which the faces are known to be, as those of the photographs that the images were made from.
+            The search starts there, in a third of its time; not used where they are aligned.
 
         Returns
         -------
         Measurements
             Its tensors are on the device of the canvases.
         """
-        find = self.aligner.crop_centre if aligned else self.aligner.align
-        faces = find(canvases, shorter)
+        if aligned:
+            faces = self.aligner.crop_centre(canvases, shorter)
+        elif near is not None:
+            faces = self.aligner.refine(canvases, near)
+        else:
+            faces = self.aligner.align(canvases, shorter)
         values, signals, factors = estimate_with_signals(self.reconstruct, self.atoms, faces)
         refusals = tuple(self.confidence_model.refusals(signals))
         accepted = np.array([not reason for reason in refusals], bool).reshape(-1, 1)

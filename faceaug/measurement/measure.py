@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,17 +25,16 @@ from faceaug.datasets.dataset import FaceDataset, MeasuredColumns
 from faceaug.datasets.registry import UNLABELLED_READER
 from faceaug.errors import DatasetError, FaceaugError, IntegrityError
 from faceaug.latents.bundle import Bundle, read_bundle
-from faceaug.measurement.alignment import CANVAS_SIDE, Aligner, lay_on_canvas
+from faceaug.measurement.alignment import Aligner, lay_on_canvas, stack_canvases
 from faceaug.measurement.confidence import ConfidenceModel
-from faceaug.measurement.estimator import AtomReader, FaceEstimator, Reconstruct
+from faceaug.measurement.estimator import AtomReader, FaceEstimator, Measurements, Reconstruct
 from faceaug.measurement.measured_cache import cached_table, measurements_key
 from faceaug.reconstruction.networks import Reconstructor, network_from_weights
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES
 from faceaug.utils.device import check_device
 from faceaug.utils.images import Rgb, decode
-from faceaug.utils.tensors import as_tensor
 from faceaug.utils.text import nearest
-from faceaug.utils.threads import Progress, map_in_threads
+from faceaug.utils.threads import Progress, map_in_order, single_threaded, worker_count
 
 FILE_COLUMN, REASON_COLUMN, CONFIDENCE_SUFFIX = "file", "cannot_tell", "_confidence"
 MIN_SIDE = 24
@@ -283,6 +283,8 @@ def estimator_from_bundle(
         )
     target_device = check_device(device)
     network = network_from_bundle(bundle, where).to(target_device)
+    if target_device.type == "cpu":  # two thirds of the time there
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     atoms = bundle if bundle.atoms else None
     estimator = estimator_from_state(bundle.weights, network, atoms, bundle.reconstruction)
     estimator.aligner.to(target_device)
@@ -343,31 +345,33 @@ def _measure_columns(
 def _measure_images(
     images: EncodedImages, estimator: FaceEstimator, aligned: bool, workers: int | None, progress: Progress | None
 ) -> pd.DataFrame:
+    """Measure images in batches, each in one thread: the same for any number of workers."""
     count = len(images)
-    canvases = np.zeros((ESTIMATOR_BATCH_SIZE, CANVAS_SIDE, CANVAS_SIDE, 3), np.uint8)
-    shorter = np.ones(ESTIMATOR_BATCH_SIZE, np.float32)
     values, confidence = np.full((count, len(estimator.names)), np.nan), np.zeros((count, len(estimator.names)))
     reasons: list[str] = []
-    rows: list[int] = []
 
-    def measure_batch() -> None:
-        n = len(rows)
-        batch = as_tensor(canvases[:n])
-        measurements = estimator.read(batch, torch.from_numpy(shorter[:n]), aligned=aligned)
-        values[rows], confidence[rows] = measurements.values, measurements.confidence
-        for row, reason in zip(rows, measurements.refusals, strict=True):
-            reasons[row] = reason
-        rows.clear()
+    def measure_batch(rows: range) -> tuple[list[str], list[int], Measurements | None]:
+        torch.set_num_threads(1)
+        loaded = [images.load_canvas(row) for row in rows]
+        found = [(row, canvas) for row, canvas in zip(rows, loaded, strict=True) if not isinstance(canvas, str)]
+        refused = [canvas if isinstance(canvas, str) else "" for canvas in loaded]
+        if not found:
+            return refused, [], None
+        read = estimator.read(*stack_canvases([canvas for _, canvas in found]), aligned=aligned)
+        return refused, [row for row, _ in found], read
 
-    for row, loaded in enumerate(map_in_threads(images.load_canvas, count, workers=workers)):
-        reasons.append(loaded if isinstance(loaded, str) else "")
-        if not isinstance(loaded, str):
-            canvases[len(rows)], shorter[len(rows)] = loaded
-            rows.append(row)
-        if rows and (len(rows) == ESTIMATOR_BATCH_SIZE or row + 1 == count):
-            measure_batch()
-        if progress:
-            progress(1)
+    batches = (range(k, min(k + ESTIMATOR_BATCH_SIZE, count)) for k in range(0, count, ESTIMATOR_BATCH_SIZE))
+    threads = worker_count(workers)
+    with single_threaded(), ThreadPoolExecutor(threads, thread_name_prefix="faceaug-measure") as pool:
+        for refused, rows, read in map_in_order(pool, measure_batch, batches, 2 * threads):
+            first = len(reasons)
+            reasons += refused
+            if read is not None:
+                values[rows], confidence[rows] = read.values, read.confidence
+                for row, reason in zip(rows, read.refusals, strict=True):
+                    reasons[row] = reason
+            if progress:
+                progress(len(reasons) - first)
     columns: dict[str, Any] = {}
     for k, (name, unit) in enumerate(zip(estimator.names, estimator.units, strict=True)):
         columns[name] = values[:, k].round(_DECIMALS.get(unit, _OTHER_DECIMALS)) + 0.0  # no -0.0

@@ -17,7 +17,7 @@ from faceaug.datasets.content import content_sha256
 from faceaug.errors import FaceaugError
 from faceaug.measurement.estimator import FaceEstimator
 
-MEASUREMENTS_VERSION = 1
+MEASUREMENTS_VERSION = 2
 """Raised whenever the same images and weights give other measurements than before."""
 _NUMBERS, _REASONS = "numbers", "reasons"
 

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from faceaug.morphing.canonical import CANONICAL_REACH, read_places
 from faceaug.morphing.face import CanonicalFace
+from faceaug.morphing.pixels import PixelBox, pixel_positions, window_and_extent
 from faceaug.morphing.registration import Registration, register
-from faceaug.reconstruction.warp import WIDE, positions_in_window, smooth_bump
+from faceaug.reconstruction.warp import WIDE, smooth_bump
 from faceaug.utils.images import Rgb
 from faceaug.utils.typing import Floats32
 
@@ -36,6 +37,11 @@ _ALIKE_SIGMA, _WORST = 3.0, 9  # pixels of the canonical picture
 DARKEST = 0.06
 """Added to brightness in [0, 1] before the logarithm, so that noise in shadows is not enlarged."""
 _CONTRAST = (0.6, 1.6)  # limits of the factor by which a donor's contrast is matched to the host's
+_SHARPNESS = (0.3, 1.3)  # limits of that factor for the finest details
+_MOST_COLOUR = 0.15
+"""Largest difference of a channel's detail from that of grey, in logarithms: lips and eyes are within it."""
+_WITHIN, _BRIGHTEST = 0.5, 0.98  # of the mask; the share of the host's pixels there that are darker than the brightest
+_MARGIN = 4  # standard deviations of the finest smoothing around the mixed part of the photograph
 _LEAST_SIGMA = 5.0  # pixels of a Gaussian; larger ones are computed on a reduced picture
 
 
@@ -54,8 +60,7 @@ class MorphFaults:
     residual : float
         Mean difference of host and donor after registration, in local standard deviations; the largest of all donors.
     mixed : float
-        Share of the face in which a donor's features are mixed in; elsewhere they differ too much, and the host is
-        kept.
+        Share of the face's features that is the donors'. Where features differ too much, the host's are kept.
     """
 
     holes: float
@@ -74,7 +79,9 @@ class MorphPlan:
     host : CanonicalFace
     donors : tuple of CanonicalFace, length K
     weights : tuple of float, length K
-        Share of each donor; what is missing to 1 is the host's.
+        Share of each donor where its features are mixed in; what is missing to 1 is the host's.
+    shares : tuple of float, length K
+        Share of each donor in the features of the whole face.
     maps : MorphMaps
     faults : MorphFaults
     """
@@ -82,6 +89,7 @@ class MorphPlan:
     host: CanonicalFace
     donors: tuple[CanonicalFace, ...]
     weights: tuple[float, ...]
+    shares: tuple[float, ...]
     maps: MorphMaps
     faults: MorphFaults
 
@@ -121,7 +129,7 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
     for donor, flow, registration in zip(donors, flows, registrations, strict=True):
         there = place - mean + flow
         places.append(look_up(maps_of(donor.sources), there))
-        alike.append(look_up(maps_of(_alike(registration)), place))
+        alike.append(look_up(maps_of(_alike(registration, _shown_by_both(host, donor))), place))
         holes = torch.maximum(holes, (look_up(maps_of(donor.visible / 255.0), there) < _VISIBLE).float())
     mask = feathered(inside * (1 - holes) * seen) * inside
     core = (inside > 0.5).float() * seen
@@ -129,14 +137,15 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
     def share(part: Tensor) -> float:
         return float((part * core).sum() / (core.sum() + 1e-6))
 
+    shares = tuple(weight * share(part * mask) for weight, part in zip(weights, alike, strict=True))
     faults = MorphFaults(
         holes=share(holes),
         folds=share(folded(mean)),
         unregistered=max(share((look_up(maps_of(r.confidence), place) < 0.5).float()) for r in registrations),
         residual=max(share(look_up(maps_of(r.residual), place)) for r in registrations),
-        mixed=min(share(part * mask) for part in alike),
+        mixed=sum(shares),
     )
-    return MorphPlan(host, tuple(donors), tuple(weights), MorphMaps(offset, places, alike, mask), faults)
+    return MorphPlan(host, tuple(donors), tuple(weights), shares, MorphMaps(offset, places, alike, mask), faults)
 
 
 def mixed_part(face: CanonicalFace) -> tuple[Tensor, Tensor]:
@@ -157,14 +166,6 @@ def feathered(mask: Tensor) -> Tensor:
     return torch.from_numpy(cv2.GaussianBlur(mask[0, 0].numpy(), (0, 0), 1.2))[None, None]
 
 
-def pixel_positions(face: CanonicalFace, height: int, width: int) -> Tensor:
-    """Return where the pixels of a photograph lie in the window of its face, [1, H, W, 2]."""
-    ys, xs = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))
-    grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1)[None]
-    window, extent = window_and_extent(face)
-    return positions_in_window(grid * extent[:, None, None, 2:] + extent[:, None, None, :2], window)
-
-
 def render_morph(plan: MorphPlan, photographs: Sequence[Rgb]) -> tuple[Rgb, float]:
     """Mix the photographs of the host and of the donors.
 
@@ -180,22 +181,36 @@ def render_morph(plan: MorphPlan, photographs: Sequence[Rgb]) -> tuple[Rgb, floa
     light : float
         Difference of light and complexion of host and donors across the face, in logarithms, without its mean.
     """
+    height, width = photographs[0].shape[:2]
+    unit = _pixels_per_unit(plan.host, photographs[0])
+    box = PixelBox.around(plan.host, plan.maps.mask, height, width, _MARGIN * unit * _FINE)
     pixels = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in photographs]
-    own, readings, mask, alike = _read(plan, pixels)
+    own, readings, mask, alike = _read(plan, pixels, box)
     shares = [weight * part for weight, part in zip(plan.weights, alike, strict=True)]
-    mixed, light = _mix(own, readings, mask, shares, _pixels_per_unit(plan.host, photographs[0]))
-    whole = pixels[0] * (1 - mask) + mixed * mask
-    image = (whole[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    return np.ascontiguousarray(image), light
+    mixed, light = _mix(own, readings, mask, shares, unit)
+    whole = pixels[0][:, :, box.rows, box.columns] * (1 - mask) + mixed * mask
+    image = np.array(photographs[0])
+    image[box.rows, box.columns] = (whole[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return image, light
 
 
-def _alike(registration: Registration) -> Floats32:
-    """Return where two canonical pictures show the same features, [P, P] in [0, 1]: elsewhere the host is kept."""
+def _alike(registration: Registration, shown: NDArray[np.bool_]) -> Floats32:
+    """Return where two canonical pictures show the same features, [P, P] in [0, 1]: elsewhere the host is kept.
+
+    It is the same on both sides of the face where both are shown [P, P]: two eyes are of one person.
+    """
     # The worst of the surroundings decides, so that the thin frame of one person's glasses is not mixed in parts.
     residual = cv2.GaussianBlur(cv2.dilate(registration.residual, np.ones((_WORST, _WORST))), (0, 0), _ALIKE_SIGMA)
     t = np.clip((_DIFFERENT - residual) / (_DIFFERENT - _SAME), 0, 1)
     agrees = np.clip((registration.confidence - 0.15) / 0.3, 0, 1)
-    return np.asarray(t * t * (3 - 2 * t) * agrees, np.float32)
+    alike = t * t * (3 - 2 * t) * agrees
+    return np.asarray(np.minimum(alike, np.where(shown[:, ::-1], alike[:, ::-1], 1)), np.float32)
+
+
+def _shown_by_both(host: CanonicalFace, donor: CanonicalFace) -> NDArray[np.bool_]:
+    """Return which places of the canonical picture the photographs of two faces show, [P, P]."""
+    both = np.minimum(host.visible, donor.visible)
+    return np.asarray(cv2.resize(both, host.detail.shape[::-1], interpolation=cv2.INTER_LINEAR) >= 255 * _VISIBLE)
 
 
 def folded(flow: Tensor) -> Tensor:
@@ -206,10 +221,15 @@ def folded(flow: Tensor) -> Tensor:
     return (area < 0.2).float()[None, None]
 
 
-def _read(plan: MorphPlan, pixels: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
-    """Return host and donors [1, 3, H, W] in [0, 1] in the mixed shape, the mask, and where donors are alike."""
+def _read(
+    plan: MorphPlan, pixels: Sequence[Tensor], box: PixelBox
+) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
+    """Return host and donors [1, 3, H, W] in [0, 1] in the mixed shape, the mask, and where donors are alike.
+
+    H and W are those of the box.
+    """
     height, width = pixels[0].shape[2:]
-    positions = pixel_positions(plan.host, height, width)
+    positions = pixel_positions(plan.host, height, width, box)
     window, extent = window_and_extent(plan.host)
     maps, count = plan.maps, len(plan.donors)
     together = torch.cat([maps.offset, maps.mask, *maps.places, *maps.alike], 1)
@@ -223,11 +243,6 @@ def _read(plan: MorphPlan, pixels: Sequence[Tensor]) -> tuple[Tensor, list[Tenso
     return own, readings, fine[:, 2:3].clamp(0, 1), alike
 
 
-def window_and_extent(face: CanonicalFace) -> tuple[Tensor, Tensor]:
-    """Return the window of a face and the extent of its photograph, each [1, 4]."""
-    return torch.from_numpy(face.window)[None], torch.from_numpy(face.extent)[None]
-
-
 def _mix(
     own: Tensor, readings: Sequence[Tensor], mask: Tensor, shares: Sequence[Tensor], unit: float
 ) -> tuple[Tensor, float]:
@@ -239,19 +254,47 @@ def _mix(
     logs = [torch.log(picture + DARKEST) for picture in (own, *readings)]
     broads = [_smoothed(log, broad_sigma, mask) for log in logs]
     details = [log - broad for log, broad in zip(logs, broads, strict=True)]
-    contrasts = [_smoothed(d.mean(1, keepdim=True).square(), 2 * broad_sigma, mask).sqrt() for d in details]
-    fine = details[0] - _smoothed(details[0], fine_sigma)
-    mixed, sharp = details[0] - fine, fine
+    contrasts = [_contrast(detail, 2 * broad_sigma, mask) for detail in details]
+    finest = [detail - _smoothed(detail, fine_sigma) for detail in details]
+    sharpness = [_contrast(fine, broad_sigma, mask) for fine in finest]
+    mixed, sharp = details[0] - finest[0], finest[0]
     sharpest = int(np.argmax([float(share.mean()) for share in shares]))
     light = 0.0
-    for k, share in enumerate(shares):
-        detail = details[k + 1] * (contrasts[0] / (contrasts[k + 1] + 1e-3)).clamp(*_CONTRAST)
-        finer = detail - _smoothed(detail, fine_sigma)
-        mixed = mixed + share * (detail - finer - (details[0] - fine))
-        if k == sharpest:
-            sharp = fine + (2 * share).clamp(max=1) * (finer - fine)
-        light = max(light, _spread(broads[k + 1] - broads[0], mask))
-    return (broads[0] + mixed + sharp).exp() - DARKEST, light
+    for k, (share, detail, fine) in enumerate(zip(shares, details[1:], finest[1:], strict=True), 1):
+        gain = (contrasts[0] / (contrasts[k] + 1e-3)).clamp(*_CONTRAST)
+        mixed = mixed + share * (_natural(gain * (detail - fine)) - (details[0] - finest[0]))
+        if k - 1 == sharpest:
+            as_sharp = (sharpness[0] / (sharpness[k] + 1e-3)).clamp(*_SHARPNESS)
+            sharp = finest[0] + (2 * share).clamp(max=1) * (_natural(as_sharp * fine) - finest[0])
+        light = max(light, _spread(broads[k] - broads[0], mask))
+    logarithm = torch.minimum(broads[0] + mixed + sharp, torch.maximum(logs[0], _brightest(logs[0], mask)))
+    return logarithm.exp() - DARKEST, light
+
+
+def _brightest(logarithm: Tensor, mask: Tensor) -> Tensor:
+    """Return for each channel how bright a picture [1, 3, H, W] is at most within the mask, [1, 3, 1, 1].
+
+    A donor's highlights on a bright face would else become white spots.
+    """
+    within = logarithm[0][:, mask[0, 0] > _WITHIN]
+    if not within.numel():
+        return logarithm.amax((2, 3), keepdim=True)
+    values = np.partition(within.numpy(), k := int(_BRIGHTEST * (within.shape[1] - 1)), axis=1)[:, k]
+    return torch.from_numpy(values)[None, :, None, None]
+
+
+def _contrast(details: Tensor, sigma: float, mask: Tensor) -> Tensor:
+    """Return the local contrast [1, 1, H, W] of details [1, 3, H, W] in logarithms."""
+    return _smoothed(details.mean(1, keepdim=True).square(), sigma, mask).clamp(min=0).sqrt()
+
+
+def _natural(details: Tensor) -> Tensor:
+    """Return details [1, 3, H, W] with their differences of colour bounded softly.
+
+    Where a channel of a photograph is nearly black, the differences between the logarithms of its channels are noise.
+    """
+    grey = details.mean(1, keepdim=True)
+    return grey + _MOST_COLOUR * torch.tanh((details - grey) / _MOST_COLOUR)
 
 
 def _spread(maps: Tensor, mask: Tensor) -> float:

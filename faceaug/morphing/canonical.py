@@ -90,9 +90,12 @@ def read_places(photographs: Tensor, positions: Tensor, windows: Tensor, extents
     return F.grid_sample(photographs, there, mode="bicubic", padding_mode="border", align_corners=False)
 
 
-def canonical_pictures(photographs: Tensor, frame: CanonicalFrame, windows: Tensor, extents: Tensor) -> Tensor:
-    """Return the canonical pictures float32 [N, 3, P, P] in [-1, 1] of photographs [N, 3, H, W] of one size."""
+def canonical_pictures(photographs: Tensor, sources: Tensor, windows: Tensor, extents: Tensor) -> Tensor:
+    """Return the canonical pictures float32 [N, 3, P, P] in [-1, 1] of photographs [N, 3, H, W] of one size.
+
+    `sources` [N, M, M, 2] are those of their `CanonicalFrame`.
+    """
     fine = F.interpolate(
-        frame.sources.permute(0, 3, 1, 2), size=(PICTURE_SIDE, PICTURE_SIDE), mode="bicubic", align_corners=False
+        sources.permute(0, 3, 1, 2), size=(PICTURE_SIDE, PICTURE_SIDE), mode="bicubic", align_corners=False
     )
     return read_places(photographs, fine.permute(0, 2, 3, 1), windows, extents).clamp(-1, 1)

@@ -20,13 +20,12 @@ from faceaug.morphing.blend import (
     look_up,
     maps_of,
     mixed_part,
-    pixel_positions,
     visible_part,
-    window_and_extent,
 )
 from faceaug.morphing.canonical import read_places
-from faceaug.morphing.face import CanonicalFace
-from faceaug.morphing.label_lines import LabelChange, canonical_picture
+from faceaug.morphing.face import CanonicalFace, canonical_picture
+from faceaug.morphing.label_lines import LabelChange
+from faceaug.morphing.pixels import pixel_positions, window_and_extent
 from faceaug.morphing.registration import normalize_contrast, register
 from faceaug.reconstruction.warp import WIDE
 from faceaug.utils.images import Rgb

@@ -92,9 +92,34 @@ def canonical_faces(
             continue
         one = CanonicalFrame(*(maps[k : k + 1] for maps in (frame.places, frame.covered, frame.sources, frame.visible)))
         window, extent = read.faces.windows[k : k + 1], torch.from_numpy(extents[k : k + 1])
-        picture = canonical_pictures(as_tensor(photograph[None]), one, window, extent)
+        picture = canonical_pictures(as_tensor(photograph[None]), one.sources, window, extent)
         faces.append(_face(rows[k], digests[k], one, picture, window, extents[k], read.values[k]))
     return faces
+
+
+def canonical_picture(face: CanonicalFace, picture: Rgb) -> Rgb:
+    """Return the canonical picture uint8 [P, P, 3] of a photograph [H, W, 3], or of a sample of the same frame."""
+    sources = torch.from_numpy(face.sources.astype(np.float32))[None]
+    window, extent = (torch.from_numpy(array)[None] for array in (face.window, face.extent))
+    return _as_pixels(canonical_pictures(as_tensor(np.array(picture)[None]), sources, window, extent))
+
+
+def descriptor_in_place(face: CanonicalFace, picture: Rgb) -> Floats32:
+    """Return the descriptor of the face in a picture that shows it where the photograph of `face` shows that one.
+
+    Such a picture is a morph of which it is the host.
+    """
+    return _descriptor(normalize_contrast(canonical_picture(face, picture)))
+
+
+def _descriptor(detail: NDArray[np.uint8]) -> Floats32:
+    smooth = cv2.GaussianBlur(detail.astype(np.float32), (0, 0), _COMPARED_SIGMA)
+    reduced = cv2.resize(_compared(smooth), DESCRIPTOR_SHAPE[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(reduced.ravel() / 48, np.float32)
+
+
+def _as_pixels(picture: torch.Tensor) -> NDArray[np.uint8]:
+    return np.asarray(((picture[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8))
 
 
 def _face(
@@ -106,12 +131,10 @@ def _face(
     extent: Floats32,
     values: Floats,
 ) -> CanonicalFace:
-    pixels = ((picture[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
+    pixels = _as_pixels(picture)
     detail, part = normalize_contrast(pixels), _compared(pixels)
     grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32)
     fine, broad = (float((grey - cv2.GaussianBlur(grey, (0, 0), s)).std()) for s in (_FINE_SIGMA, _BROAD_SIGMA))
-    smooth = cv2.GaussianBlur(detail.astype(np.float32), (0, 0), _COMPARED_SIGMA)
-    reduced = cv2.resize(_compared(smooth), DESCRIPTOR_SHAPE[::-1], interpolation=cv2.INTER_AREA)
     return CanonicalFace(
         row=row,
         sha256=digest,
@@ -122,7 +145,7 @@ def _face(
         sources=frame.sources[0].half().numpy(),
         visible=(frame.visible[0, 0] * 255).byte().numpy(),
         detail=detail,
-        descriptor=np.asarray(reduced.ravel() / 48, np.float32),
+        descriptor=_descriptor(detail),
         sharpness=fine / (broad + 2),
         measured=values[: len(FACTOR_NAMES)].copy(),
     )

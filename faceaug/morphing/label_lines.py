@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from faceaug.latents.regression import LinearFit, StreamingRegression
 from faceaug.morphing.blend import DARKEST
-from faceaug.morphing.canonical import PICTURE_SIDE, CanonicalFrame, canonical_pictures
-from faceaug.morphing.face import CanonicalFace
+from faceaug.morphing.canonical import PICTURE_SIDE
+from faceaug.morphing.face import CanonicalFace, canonical_picture
 from faceaug.morphing.label_design import LabelDesign, LabelValue
 from faceaug.morphing.registration import register
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.images import Rgb
-from faceaug.utils.tensors import as_tensor
 from faceaug.utils.threads import map_in_order
 from faceaug.utils.typing import Floats, Floats32
 
@@ -172,15 +171,6 @@ def face_values(face: CanonicalFace, photograph: Rgb, template: NDArray[np.uint8
     texture = cv2.resize(logs, (TEXTURE_SIDE, TEXTURE_SIDE), interpolation=cv2.INTER_AREA)
     values = np.concatenate([shape.ravel(), texture.ravel()]).astype(np.float64)
     return values, float(np.log(np.square(fine.astype(np.float64)).mean() + 2e-5))
-
-
-def canonical_picture(face: CanonicalFace, photograph: Rgb) -> Rgb:
-    """Return the canonical picture uint8 [P, P, 3] of a photograph, or of a sample of the same frame."""
-    maps = (face.places, face.covered[None], face.sources, face.visible[None] / 255.0)
-    frame = CanonicalFrame(*(torch.from_numpy(np.asarray(part, np.float32))[None] for part in maps))
-    window, extent = torch.from_numpy(face.window)[None], torch.from_numpy(face.extent)[None]
-    picture = canonical_pictures(as_tensor(np.array(photograph)[None]), frame, window, extent)
-    return np.asarray(((picture[0].permute(1, 2, 0).numpy() + 1) * 127.5).round(), np.uint8)
 
 
 def _covariates(face: CanonicalFace) -> Floats:

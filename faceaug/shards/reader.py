@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from faceaug.errors import FaceaugError, IntegrityError
 from faceaug.shards.columns import MISSING_CODE, SHARD_FORMAT, SHARD_VERSION, Column
 from faceaug.utils import images
-from faceaug.utils.hdf5 import open_hdf5
+from faceaug.utils.hdf5 import FlatBytes, open_hdf5
 from faceaug.utils.text import nearest, one_line, shown
 
 _CHUNK_CACHE_BYTES = 1 << 20  # small, since a process may hold many shards open
@@ -28,7 +30,7 @@ class ShardReader:
     """Random access to one shard.
 
     The file is opened on first use. A process that receives the reader by pickling or by fork opens the file anew.
-    HDF5 checks every read against its checksums.
+    HDF5 checks every read against its checksums; images that are decoded are compared with their SHA-256 instead.
 
     Parameters
     ----------
@@ -52,13 +54,15 @@ class ShardReader:
         self._file: h5py.File | None = None
         self._pid = -1
         self._images: h5py.Dataset | None = None
+        self._flat: FlatBytes | None = None
+        self._hashes: NDArray[np.uint8] | None = None
         self._offset: NDArray[np.int64] | None = None
         self._rows = 0
         self._layout = ""
         self._codec = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_images": None, "_pid": -1}
+        return {**self.__dict__, "_file": None, "_images": None, "_flat": None, "_hashes": None, "_pid": -1}
 
     def __enter__(self) -> ShardReader:
         return self
@@ -170,16 +174,69 @@ class ShardReader:
         """Return the images of several rows, uint8 [H, W, 3] each."""
         if self.layout == "raw":
             return self._pixels(rows)
-        return [
-            images.decode(data, name=f"{self.path}, row {row}")
-            for row, data in zip(rows, self._blobs(rows), strict=True)
-        ]
+        return [images.decode(data, name=self._name(row)) for row, data in self._compared(rows)]
+
+    def decoded(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8] | Image.Image]:
+        """Yield the images of several rows in the form that costs least, each decoded when it is taken.
+
+        That form is uint8 [H, W, 3] in the raw layout, and else a PIL image of mode RGB.
+        """
+        if self.layout == "raw":
+            yield from self._pixels(rows)
+        else:
+            for row, data in self._compared(rows):
+                yield images.decode_to_pil(data, name=self._name(row))
 
     def close(self) -> None:
         """Close the file; the next access opens it again."""
         if self._file is not None:
             self._file.close()
-        self._file = self._images = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._file = self._images = self._flat = self._hashes = None
+
+    def _compared(self, rows: Sequence[int]) -> list[tuple[int, bytes]]:
+        """Return rows and their encoded images, each of which has the SHA-256 that the shard lists for it.
+
+        Images are read in the order of the file, and without HDF5 where that gives the right bytes.
+        """
+        self._check(rows)
+        flat, hashes, offset = self._flat_bytes(), self._row_hashes(), self.offset
+        result = [(row, b"") for row in rows]
+        for k in sorted(range(len(rows)), key=rows.__getitem__):
+            row, expected = rows[k], hashes[rows[k]].tobytes()
+            try:
+                data = flat.read(int(offset[row]), int(offset[row + 1]))
+            except OSError:  # HDF5 meets the same, and its error is told below
+                data = b""
+            if hashlib.sha256(data).digest() != expected:
+                (data,) = self._blobs([row])
+                if hashlib.sha256(data).digest() != expected:
+                    raise self._damaged(f"row {row}", ValueError("the image does not have the SHA-256 of its row"))
+            result[k] = row, data
+        return result
+
+    def _flat_bytes(self) -> FlatBytes:
+        self._open()
+        if self._flat is None:
+            assert self._images is not None
+            try:
+                self._flat = FlatBytes(self._images)
+            except DAMAGE_ERRORS as error:
+                raise self._damaged("its structure", error) from error
+        return self._flat
+
+    def _row_hashes(self) -> NDArray[np.uint8]:
+        if self._hashes is None:
+            hashes = self.column("sha256")
+            if hashes.shape != (self._rows, 32) or hashes.dtype != np.uint8:
+                raise self._damaged("column sha256", ValueError("it is not uint8 [rows, 32]"))
+            self._hashes = hashes
+        return self._hashes
+
+    def _name(self, row: int) -> str:
+        return f"{self.path}, row {row}"
 
     def _blobs(self, rows: Sequence[int]) -> list[bytes]:
         """Read images of the blob; images that lie close together are fetched in one read."""
@@ -241,7 +298,7 @@ class ShardReader:
             return self._file
         if self._file is not None:  # inherited by fork: parent and child would share one file position
             self._file.close()
-            self._file = self._images = None
+            self._forget()
         try:
             file = open_hdf5(self.path, IntegrityError, cache_bytes=_CHUNK_CACHE_BYTES)
         except FileNotFoundError as error:

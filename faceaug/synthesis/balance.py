@@ -20,11 +20,10 @@ from faceaug.synthesis.stages import (
     open_output,
     prepare_engine,
     read_images,
-    single_threaded,
     write_report,
     write_results,
 )
-from faceaug.utils.threads import StageProgress
+from faceaug.utils.threads import StageProgress, single_threaded
 
 
 @dataclass(frozen=True)

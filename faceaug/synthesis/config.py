@@ -131,7 +131,7 @@ class AcceptanceThresholds(ConfigModel):
         "deviations. Hands, glasses of one of them and other expressions raise it.",
     )
     mixed: Share = Field(
-        default=0.35, description="Morphs: least share of the face in which the donor's features are mixed in."
+        default=0.25, description="Morphs: least share of the face's features that is the donors', not the host's."
     )
     light_difference: float = Field(
         default=0.2,

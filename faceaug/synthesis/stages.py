@@ -6,14 +6,9 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
-from threadpoolctl import threadpool_limits
 
 from faceaug.datasets.thumbnails import load_thumbnails
 from faceaug.errors import FaceaugError, UsageError
@@ -29,7 +24,7 @@ from faceaug.utils.threads import StageProgress
 
 MODELS_FOLDER = "models"
 THUMBNAIL_SIDE = 64
-SAMPLE_STREAM = 5
+SAMPLE_STREAM = 6
 """Raised whenever the same request gives other samples than before, so that no run is continued with others."""
 _DO_NOT_CHANGE_SAMPLES = ("workers", "batch_size", "report")
 
@@ -184,18 +179,6 @@ def write_report(request: RunRequest, out: Path, progress: StageProgress) -> Non
         progress("report", 0, 1)
         build_report(out, request.dataset)
         progress("report", 1, 1)
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """Compute with one thread a worker: results then do not depend on how many there are. Undone at the end."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, "blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _columns(engine: Engine) -> tuple[Column, ...]:

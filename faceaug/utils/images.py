@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from faceaug.errors import ImageError
+from faceaug.utils.jpeg import decode_plain_jpeg
 
 Rgb = npt.NDArray[np.uint8]
 Codec = Literal["jpeg", "png", "webp"]
@@ -88,7 +89,14 @@ def decode(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) ->
     ImageError
         When the bytes are no such image, are damaged or cut off, or hold more pixels than `max_pixels`.
     """
-    return decode_with_info(data, name=name, max_pixels=max_pixels)[0]
+    picture = decode_plain_jpeg(data, max_pixels=max_pixels)
+    return decode_with_info(data, name=name, max_pixels=max_pixels)[0] if picture is None else np.array(picture)
+
+
+def decode_to_pil(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return the pixels of `decode` as a PIL image of mode RGB; for most JPEG files, no array is made on the way."""
+    picture = decode_plain_jpeg(data, max_pixels=max_pixels)
+    return Image.fromarray(decode(data, name=name, max_pixels=max_pixels)) if picture is None else picture
 
 
 def decode_with_info(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> tuple[Rgb, ImageInfo]:

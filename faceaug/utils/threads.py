@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -104,3 +105,18 @@ def worker_count(workers: int | None) -> int:
     if workers < 1:
         raise DatasetError(f"{workers} workers were asked for: give at least 1")
     return workers
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Compute with one thread a worker: results then do not depend on how many there are. Undone at the end."""
+    import torch  # only here, since commands that need no torch use the rest of this module
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -20,7 +20,7 @@ def loads(monkeypatch):
     """Replaces the loading of the estimator; the list holds its arguments."""
     calls = []
 
-    def load(path, device):
+    def load(path, device="cpu"):
         calls.append((path, device))
         return fake_estimator()
 

@@ -5,12 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from faces_in_memory import Images, face_dataset
 from shard_samples import sample, write_output
 from torch.utils.data import DataLoader, Subset, WeightedRandomSampler
 
 from faceaug.datasets import BalancedDataset, FaceDataset, LabelSource, ShardDataset, group_weights
 from faceaug.errors import IntegrityError, UsageError
-from faceaug.utils import images
 
 COUNT = 30
 torch.set_num_threads(1)
@@ -20,22 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 4 wo
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     return write_output(tmp_path_factory.mktemp("data") / "out", count=COUNT, rows=12, codec="png")
-
-
-class Images:
-    """Images of a dataset that lie in memory; a key is a number."""
-
-    def read(self, key):
-        return images.encode(sample(1000 + int(key)).image, "png")
-
-
-def face_dataset(rows=20, **columns):
-    table = {
-        "key": [str(k) for k in range(rows)],
-        "gender": ["male" if k % 4 else "female" for k in range(rows)],
-        "age": [30 + k for k in range(rows)],
-    }
-    return FaceDataset("faces", "folder", "memory", pd.DataFrame({**table, **columns}), Images())
 
 
 def to_size(image):

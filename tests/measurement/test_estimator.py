@@ -12,7 +12,7 @@ from fake_estimator import PlainFaces, fake_estimator, reconstruct, still_aligne
 from faceaug.generators.pool import sample_pool
 from faceaug.measurement.alignment_data import crop_with_surroundings
 from faceaug.measurement.confidence import MIRROR_DIFFERS, NO_FACE, TOLERANCE, UNEXPLAINED
-from faceaug.measurement.crops import undo_steps
+from faceaug.measurement.crops import CanvasPyramid, undo_steps
 from faceaug.measurement.estimator import CalibrationConfig, FaceEstimator, calibrate_estimator, estimate_with_signals
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.semantics import FACTOR_MEANINGS, FACTOR_NAMES, FACTOR_UNITS, semantics_of
@@ -110,7 +110,7 @@ def test_measurements_are_on_the_device_of_the_canvases(monkeypatch):
     monkeypatch.setattr(
         type(estimator.aligner),
         "_crop",
-        lambda self, canvases, windows: crop(self, canvases.as_subclass(Elsewhere), windows),
+        lambda self, pyramid, windows: crop(self, CanvasPyramid(pyramid.canvases.as_subclass(Elsewhere)), windows),
     )
     canvases, shorter = torch.zeros(2, 3, 96, 96), torch.ones(2)
     assert type(estimator.aligner.crop_centre(canvases, shorter).images) is Elsewhere

@@ -154,8 +154,47 @@ def test_a_flipped_byte_in_an_image_is_never_read_silently(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.find(image) + 20] ^= 4
     path.write_bytes(data)
-    with ShardReader(path) as reader, pytest.raises(IntegrityError, match="row 2"):
-        reader.encoded(2)
+    with ShardReader(path) as reader:
+        for read in (reader.encoded, reader.image, lambda row: list(reader.decoded([row]))):
+            with pytest.raises(IntegrityError, match="row 2"):
+                read(2)
+
+
+def test_an_image_with_the_hash_of_another_is_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    write_shard(path, [sample(k) for k in range(5)], columns=COLUMNS)
+    with h5py.File(path, "r+") as file:
+        file["sha256"][2] = file["sha256"][3]
+    with ShardReader(path) as reader:
+        assert reader.image(3).shape == (24, 24, 3)
+        with pytest.raises(IntegrityError, match=r"row 2, is damaged .*SHA-256"):
+            reader.image(2)
+
+
+@pytest.mark.parametrize("chunk", [100, 1 << 16])
+@pytest.mark.parametrize(
+    ("options", "block"), [({"fletcher32": True}, 0), ({"compression": "gzip"}, 0), ({"fletcher32": True}, 512)]
+)
+def test_images_are_read_from_files_that_other_programs_rewrote(tmp_path, chunk, options, block):
+    """As h5repack does: other chunks, compression, or a block of the user's before the content."""
+    path, other = tmp_path / "a.h5", tmp_path / "b.h5"
+    write_shard(path, [sample(k) for k in range(5)], columns=COLUMNS)
+    with h5py.File(path) as old, h5py.File(other, "w", userblock_size=block) as new:
+        new.attrs.update(old.attrs)
+        for name in old:
+            if name != "blob":
+                old.copy(name, new)
+        new.create_dataset("blob", data=old["blob"][:], chunks=(min(chunk, len(old["blob"])),), **options)
+    with ShardReader(path) as one, ShardReader(other) as two:
+        rows = [4, 0, 2, 2]
+        assert all(np.array_equal(a, b) for a, b in zip(one.image_many(rows), two.image_many(rows), strict=True))
+
+
+def test_decoded_images_are_those_of_image_many(shard):
+    rows = [7, 0, 39, 7]
+    with ShardReader(shard) as reader:
+        decoded = [np.asarray(image) for image in reader.decoded(rows)]
+        assert all(np.array_equal(a, b) for a, b in zip(decoded, reader.image_many(rows), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from faceaug.synthesis.acceptance.domain import DomainCheck, check_domain
-from faceaug.synthesis.engines import morph
+from faceaug.errors import MissingWeightsError
+from faceaug.generators.base import Generator
+from faceaug.synthesis.acceptance.domain import check_domain
+from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
 from faceaug.synthesis.engines.chained import ChainedEngine
-from faceaug.synthesis.engines.extrapolate import followed_by_extrapolation
 from faceaug.synthesis.engines.latent import latent_edit
+from faceaug.synthesis.engines.morphs import morph
+from faceaug.synthesis.engines.morphs.extrapolate import followed_by_extrapolation
 from faceaug.synthesis.engines.rerendering import rerender
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.request import RunRequest
@@ -31,7 +34,7 @@ def create_engine(request: RunRequest) -> Engine:
     Raises
     ------
     UsageError, DatasetError, GeneratorError, IntegrityError
-        When one of the engines cannot be created.
+        When one of the engines cannot be created. Without the weights of the default generator the others go on.
     """
     config, axes = request.config, request.plan.axes
     engines: list[Engine] = []
@@ -39,11 +42,26 @@ def create_engine(request: RunRequest) -> Engine:
         engines.append(morph.create_engine(request))
     if any(is_rendered(axis) for axis in axes):
         engines.append(rerender.create_engine(request))
-    generator = latent_edit.loaded_generator(config)
+    generator = _generator(config)
+    if isinstance(generator, MissingWeightsError):
+        return AutoEngine(followed_by_extrapolation(engines, request), {"missing": str(generator)})
     domain = check_domain(request.dataset, generator, limit=config.thresholds.domain, seed=config.seed)
     if domain is not None and domain.is_same:
         engines.append(latent_edit.engine_of(request, generator))
-    return AutoEngine(followed_by_extrapolation(engines, request), domain)
+    return AutoEngine(followed_by_extrapolation(engines, request), domain.to_dict() if domain else {})
+
+
+def _generator(config: RunConfig) -> Generator | MissingWeightsError:
+    """Return the generator; or the error, where it is the default one and its weights are not installed.
+
+    What other engines fill does not need it.
+    """
+    try:
+        return latent_edit.loaded_generator(config)
+    except MissingWeightsError as error:
+        if config.generator != RunConfig().generator:
+            raise
+        return error
 
 
 class AutoEngine(ChainedEngine):
@@ -53,11 +71,12 @@ class AutoEngine(ChainedEngine):
     ----------
     engines : sequence of Engine
         At least one.
-    domain : DomainCheck, optional
-        Of the generator; None where there were too few faces to check it.
+    domain : dict
+        Of the generator, as JSON values: its `DomainCheck`, or why it is missing; empty where there were too few faces
+        to check it.
     """
 
-    def __init__(self, engines: Sequence[Engine], domain: DomainCheck | None) -> None:
+    def __init__(self, engines: Sequence[Engine], domain: Mapping[str, Any]) -> None:
         super().__init__(engines)
         self._domain = domain
 
@@ -68,6 +87,6 @@ class AutoEngine(ChainedEngine):
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Prepare all engines, and state the domain check among the metrics."""
         preparation = super().prepare(inputs)
-        if self._domain is None:
+        if not self._domain:
             return preparation
-        return replace(preparation, metrics={**preparation.metrics, DOMAIN_METRIC: self._domain.to_dict()})
+        return replace(preparation, metrics={**preparation.metrics, DOMAIN_METRIC: dict(self._domain)})

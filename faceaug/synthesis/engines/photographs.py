@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import UsageError
@@ -93,7 +94,9 @@ def factor_values(measurements: Measurements) -> tuple[dict[str, float], dict[st
     return dict(zip(FACTOR_NAMES, values, strict=True)), dict(zip(FACTOR_NAMES, confidence, strict=True))
 
 
-def measured(estimator: FaceEstimator, pictures: Sequence[Rgb], *, aligned: bool) -> tuple[Measurements, Floats32]:
-    """Measure pictures, and return where they lie on their canvases [N, 4], too."""
+def measured(
+    estimator: FaceEstimator, pictures: Sequence[Rgb], *, aligned: bool, near: Tensor | None = None
+) -> tuple[Measurements, Floats32]:
+    """Measure pictures, and return where they lie on their canvases [N, 4], too; `near` as in `FaceEstimator.read`."""
     extents = np.array([canvas_extent(*picture.shape[:2]) for picture in pictures], np.float32)
-    return estimator.read(*lay_on_canvases(pictures), aligned=aligned), extents
+    return estimator.read(*lay_on_canvases(pictures), aligned=aligned, near=near), extents

@@ -68,7 +68,7 @@ BUILT_IN = {
         lambda config: frozenset({"from_real"}),
     ),
     "morph": EngineSpec(
-        "faceaug.synthesis.engines.morph:create_engine",
+        "faceaug.synthesis.engines.morphs.morph:create_engine",
         lambda config: _GENERATION | _EDITING | {"from_real", "keep"},
     ),
 }
@@ -122,7 +122,7 @@ def create_engine(request: RunRequest) -> Engine:
     """
     engines = [_create(name, spec, request) for name, spec in engine_specs(request.config).items()]
     if request.config.extrapolate and request.config.engine != "auto":
-        from faceaug.synthesis.engines.extrapolate import followed_by_extrapolation
+        from faceaug.synthesis.engines.morphs.extrapolate import followed_by_extrapolation
 
         engines = followed_by_extrapolation(engines, request)
     if len(engines) == 1:

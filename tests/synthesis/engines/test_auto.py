@@ -12,7 +12,7 @@ from fakes import ToyFaces
 from nosy_faces import nosy_dataset, nosy_estimator
 from quick_runs import LOOSE, changed, make_small, small_plan
 
-from faceaug.errors import UsageError
+from faceaug.errors import MissingWeightsError, UsageError
 from faceaug.shards.manifest import read_manifest
 from faceaug.synthesis.acceptance.domain import DomainCheck
 from faceaug.synthesis.config import RunConfig
@@ -71,6 +71,16 @@ def test_engines_follow_from_what_cells_are_made_of_and_the_generator_from_the_c
     assert (engine.generator is not None) is bool(more)
 
 
+def test_without_the_weights_of_the_default_generator_the_other_engines_go_on(dataset, monkeypatch):
+    def missing(*_):
+        raise MissingWeightsError("its weights are not installed")
+
+    monkeypatch.setattr("faceaug.synthesis.engines.latent.latent_edit.load_generator", missing)
+    assert engine_of(dataset, BOTH, generator="embedded").names == ("morph", "rerender")
+    with pytest.raises(MissingWeightsError, match="not installed"):
+        engine_of(dataset, BOTH, generator="digiface")
+
+
 def test_the_limit_is_the_threshold_of_the_run(dataset, domain):
     domain(0.9)
     assert engine_of(dataset, LABELS, thresholds=changed(LOOSE, domain=0.95)).names == ("morph", "generator")
@@ -121,7 +131,7 @@ def command(capsys, monkeypatch):
     from faceaug.cli.main import run
 
     make_small(monkeypatch)
-    monkeypatch.setattr("faceaug.synthesis.engines.morph.MORPH_BLOCK", 4)
+    monkeypatch.setattr("faceaug.synthesis.engines.morphs.morph.MORPH_BLOCK", 4)
 
     def call(*arguments: object) -> Outcome:
         capsys.readouterr()

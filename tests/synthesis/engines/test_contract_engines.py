@@ -103,7 +103,7 @@ def _small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         make_small(patched)
         make_rerender_small(patched)
-        patched.setattr("faceaug.synthesis.engines.morph.MORPH_BLOCK", 4)
+        patched.setattr("faceaug.synthesis.engines.morphs.morph.MORPH_BLOCK", 4)
         patched.setattr(registry, "entry_points", lambda group: [MEAN])
         yield
 

@@ -273,8 +273,10 @@ class RerenderEngine:
                 break
             pick = torch.from_numpy(active)
             warp = _warp_for(before.factors[pick], goals, change[active])
-            turned = apply_warp(attempts.canvases[pick], warp, whole[pick], before.faces.windows[pick])
-            read = self._estimator.read(turned, attempts.shorter[pick], aligned=self._aligned).values[:, columns]
+            windows = before.faces.windows[pick]
+            turned = apply_warp(attempts.canvases[pick], warp, whole[pick], windows)
+            measurements = self._estimator.read(turned, attempts.shorter[pick], aligned=self._aligned, near=windows)
+            read = measurements.values[:, columns]
             holds = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
             inside = np.asarray(holds.all(1))
             missing = np.nan_to_num(values[active] - read)

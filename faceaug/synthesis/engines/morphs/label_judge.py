@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -9,11 +10,13 @@ import numpy as np
 from faceaug.analysis.axes import Axis
 from faceaug.datasets.thumbnails import thumbnail
 from faceaug.synthesis.editing.objectives import attribute_goals, confidences
+from faceaug.synthesis.engines.photographs import Photograph
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.label_classifiers import LabelClassifiers
 from faceaug.synthesis.stages import THUMBNAIL_SIDE
 from faceaug.utils.images import Rgb
 from faceaug.utils.tensors import as_tensor
+from faceaug.utils.typing import Floats
 
 
 class LabelJudge:
@@ -31,11 +34,13 @@ class LabelJudge:
     def __init__(self, classifiers: LabelClassifiers, axes: Sequence[Axis], aspect: float) -> None:
         self._classifier, self._tasks = classifiers.held_out, classifiers.tasks
         self._axes, self._aspect = tuple(axes), aspect
+        self._known: dict[int, Floats] = {}  # what the classifier says of photographs, by row
+        self._lock = threading.Lock()
 
     def read(
         self,
         morph: Rgb,
-        sources: Sequence[Rgb],
+        sources: Sequence[Photograph],
         levels: Mapping[str, str],
         threshold: float,
         reached: Collection[str] = (),
@@ -46,13 +51,25 @@ class LabelJudge:
         labels are given, and a face that is hard to read stays so. For the axes `reached`, whose labels the photographs
         do not have, it is the threshold.
         """
-        pictures = [thumbnail(picture, self._aspect, THUMBNAIL_SIDE) for picture in (morph, *sources)]
         goals = attribute_goals(self._axes, dict(levels), self._tasks)
-        # One by one, so that nothing depends on what is read together.
-        read = np.concatenate([self._classifier.read(as_tensor(picture[None]))[0] for picture in pictures])
+        read = np.stack([self._read(morph), *(self._read_source(source) for source in sources)])
         probability = confidences(goals, self._classifier, read)  # [1 + K, A]
         labelled = [k for k, axis in enumerate(self._axes) if not is_rendered(axis)]
         least = np.minimum(threshold, probability[1:].mean(0))
         least[[k for k, axis in enumerate(self._axes) if axis.name in reached]] = threshold
         agrees = bool((probability[0, labelled] >= least[labelled]).all())
         return {self._axes[k].name: float(probability[0, k]) for k in labelled}, agrees
+
+    def _read(self, picture: Rgb) -> Floats:
+        """Read one picture, by itself, so that nothing depends on what else is read."""
+        values, _ = self._classifier.read(as_tensor(thumbnail(picture, self._aspect, THUMBNAIL_SIDE)[None]))
+        return np.asarray(values[0])
+
+    def _read_source(self, source: Photograph) -> Floats:
+        with self._lock:
+            known = self._known.get(source.row)
+        if known is None:
+            known = self._read(source.pixels)
+            with self._lock:
+                self._known[source.row] = known
+        return known

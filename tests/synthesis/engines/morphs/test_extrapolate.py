@@ -23,7 +23,7 @@ from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines import extrapolate, morph
+from faceaug.synthesis.engines.morphs import extrapolate, morph
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
 

@@ -25,7 +25,7 @@ from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines import morph
+from faceaug.synthesis.engines.morphs import morph
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
 from faceaug.utils.images import encode

@@ -28,19 +28,17 @@ from faceaug.morphing.label_lines import LabelLines, learn_label_lines
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.columns import Column
 from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
-from faceaug.synthesis.engines.morph import (
+from faceaug.synthesis.engines.morphs.attempt import (
     ALONE,
     CHANGED,
-    DONOR_SHARE,
     FOLDED,
-    NEAREST,
     REGISTERED,
     MorphAttempt,
-    MorphEngine,
     RenderedMorph,
     morph_fault,
 )
-from faceaug.synthesis.engines.morph_faces import LabelDistances, MorphFaces, rows_of_cells
+from faceaug.synthesis.engines.morphs.morph import DONOR_SHARE, NEAREST, MorphEngine
+from faceaug.synthesis.engines.morphs.morph_faces import LabelDistances, MorphFaces, rows_of_cells
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import extrapolation_columns
@@ -205,7 +203,7 @@ class ExtrapolationEngine(MorphEngine):
         if reason:
             return reason
         rows = [face.row for face in (host, *donors)]
-        attr = self._labels.mixed(rows, (1 - sum(weights), *weights), changes)
+        attr = self._labels.mixed(rows, (1 - sum(plan.shares), *plan.shares), changes)
         semantic, reached = {"move_strength": strength}, frozenset(changed)
         return MorphAttempt(number, seed, plan, photographs, tuple(pictures), attr, semantic, reached)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,16 +20,15 @@ from faceaug.datasets.thumbnails import common_aspect
 from faceaug.errors import DatasetError, FaceaugError
 from faceaug.identity.column import IDENTITY_DISTANCE
 from faceaug.measurement.estimator import FaceEstimator, Measurements
-from faceaug.morphing.blend import MorphPlan, plan_morph, render_morph
+from faceaug.morphing.blend import plan_morph, render_morph
 from faceaug.morphing.donors import DonorIndex
-from faceaug.morphing.face import CanonicalFace, canonical_faces
+from faceaug.morphing.face import CanonicalFace, canonical_faces, descriptor_in_place
 from faceaug.planning.plan import PlannedCell
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import ModelRecord
 from faceaug.shards.reader import ShardReader
 from faceaug.synthesis.acceptance.near_duplicates import differing_bits
-from faceaug.synthesis.config import AcceptanceThresholds
 from faceaug.synthesis.engines.base import (
     BlockResult,
     Candidate,
@@ -41,10 +39,30 @@ from faceaug.synthesis.engines.base import (
     sample_seed,
     seed_number,
 )
-from faceaug.synthesis.engines.identity_gate import IdentityGate
 from faceaug.synthesis.engines.latent.latent_edit import files_in, model_record
-from faceaug.synthesis.engines.morph_faces import LabelDistances, MorphFaces, face_hashes, read_faces, rows_of_cells
-from faceaug.synthesis.engines.morph_labels import LabelJudge
+from faceaug.synthesis.engines.morphs.attempt import (
+    ALONE,
+    CHANGED,
+    DISTINCT,
+    FACE,
+    LABELLED,
+    LIT,
+    NEW_PERSON,
+    REACHED,
+    MorphAttempt,
+    RenderedMorph,
+    morph_fault,
+)
+from faceaug.synthesis.engines.morphs.identity_gate import IdentityGate
+from faceaug.synthesis.engines.morphs.label_judge import LabelJudge
+from faceaug.synthesis.engines.morphs.morph_faces import (
+    LabelDistances,
+    MorphFaces,
+    descriptor_hashes,
+    face_hashes,
+    read_faces,
+    rows_of_cells,
+)
 from faceaug.synthesis.engines.photographs import (
     Photograph,
     factor_values,
@@ -59,19 +77,14 @@ from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, HELD_OUT_FILE,
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import kept_labels, morph_columns
 from faceaug.utils.images import Codec, Rgb
-from faceaug.utils.typing import Floats
+from faceaug.utils.typing import Floats, Floats32
 
 MORPH_BLOCK = 16
 """Attempts that are computed together, whatever the number of workers."""
-DONOR_SHARE = (0.55, 0.85)
+DONOR_SHARE = (0.75, 1.0)
 """Range from which the share of the donors' features is drawn; the rest is the host's."""
 NEAREST = 12
 """Faces nearest to a host from which its donors are drawn."""
-CHANGED, ALONE = "photograph unchanged since it was read", "donor near enough"
-COVERED, FOLDED = "nothing left uncovered", "not distorted"
-REGISTERED, ALIKE, MIXED, LIT = "registered", "host and donor alike", "features mixed", "light alike"
-NEW_PERSON = "new person"
-FACE, REACHED, LABELLED, DISTINCT = "face found again", "value reached", "held-out classifier agrees", "no near-copy"
 _ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
 
 
@@ -86,64 +99,6 @@ def create_engine(request: RunRequest) -> Engine:
         When the estimator's file cannot be read.
     """
     return MorphEngine(request, requested_estimator(request))
-
-
-@dataclass(frozen=True, eq=False)
-class MorphAttempt:
-    """One attempt that can be rendered.
-
-    Attributes
-    ----------
-    photographs : tuple of Photograph
-        Of the host and of the donors.
-    pictures : tuple of uint8 [H, W, 3]
-        What is mixed: their pixels, or what became of them.
-    attr : dict
-        Labels of the sample.
-    semantic : dict of str to float
-        Columns of the sample that are known before it is rendered.
-    reached : frozenset of str
-        Labels that the photographs do not have, for which the held-out classifier must be as sure as is required.
-    """
-
-    number: int
-    seed: np.random.SeedSequence
-    plan: MorphPlan
-    photographs: tuple[Photograph, ...]
-    pictures: tuple[Rgb, ...]
-    attr: dict[str, Any]
-    semantic: dict[str, float] = field(default_factory=dict)
-    reached: frozenset[str] = frozenset()
-
-    @property
-    def host(self) -> Photograph:
-        return self.photographs[0]
-
-
-@dataclass(frozen=True, eq=False)
-class RenderedMorph:
-    """A morph as it would be stored, with what is measured on it.
-
-    Attributes
-    ----------
-    attempt : MorphAttempt
-    image : uint8 [H, W, 3] or bytes
-        What is kept.
-    stored : uint8 [H, W, 3]
-        What a reader will see.
-    face : CanonicalFace
-    confidence : dict of str to float
-    measurements : Measurements
-    identity_distance : float or None
-    """
-
-    attempt: MorphAttempt
-    image: NDArray[np.uint8] | bytes
-    stored: Rgb
-    face: CanonicalFace
-    confidence: dict[str, float]
-    measurements: Measurements
-    identity_distance: float | None
 
 
 class MorphEngine:
@@ -236,8 +191,10 @@ class MorphEngine:
         return BlockResult(tuple(candidates), refused, {})
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
+        windows = {face.sha256: face.window for index in self._faces.by_cell.values() for face in index.faces}
+        hosts = reader.column("source_sha256")
         for row in np.flatnonzero(reader.made_by(self.names[0])).tolist():
-            face, _ = self._measured(reader.image(row))
+            face, _ = self._measured(reader.image(row), windows.get(hosts[row].tobytes()))
             if face is not None:
                 yield face_hashes([face])[0]
 
@@ -286,7 +243,7 @@ class MorphEngine:
         photographs = self._photographs(faces)
         if not photographs:
             return CHANGED
-        attr = self._labels.mixed([face.row for face in faces], (1 - sum(plan.weights), *plan.weights))
+        attr = self._labels.mixed([face.row for face in faces], (1 - sum(plan.shares), *plan.shares))
         return MorphAttempt(number, seed, plan, photographs, tuple(p.pixels for p in photographs), attr)
 
     def _photographs(self, faces: Sequence[CanonicalFace]) -> tuple[Photograph, ...]:
@@ -324,29 +281,40 @@ class MorphEngine:
             return LIT
         info = attempt.host.info
         image, stored = stored_image(picture, self._codec, info.quality if self._codec == info.codec else None)
+        faces = (attempt.plan.host, *attempt.plan.donors)
+        if self._is_copy(descriptor_in_place(attempt.plan.host, stored), faces):
+            return DISTINCT
         confidence: dict[str, float] = {}
         if self._judge:
-            sources = [photograph.pixels for photograph in attempt.photographs]
-            confidence, agrees = self._judge.read(stored, sources, cell.levels, thresholds.held_out, attempt.reached)
+            confidence, agrees = self._judge.read(
+                stored, attempt.photographs, cell.levels, thresholds.held_out, attempt.reached
+            )
             if not agrees:
                 return LABELLED
         distance, is_new = self._identity.distance(stored, attempt.photographs) if self._identity else (None, True)
         if not is_new:
             return NEW_PERSON
-        face, measurements = self._measured(stored)
+        face, measurements = self._measured(stored, attempt.plan.host.window)
         if face is None:
             return FACE
         if not self._in_bins(cell, measurements.values[0]):
             return REACHED
-        sources_of_morph = (attempt.plan.host, *attempt.plan.donors)
-        bits = differing_bits(face_hashes([face])[0], face_hashes(sources_of_morph))
-        if int(bits.min()) <= thresholds.duplicate_bits:
+        if self._is_copy(face.descriptor, faces):
             return DISTINCT
         return RenderedMorph(attempt, image, stored, face, confidence, measurements, distance)
 
-    def _measured(self, picture: Rgb) -> tuple[CanonicalFace | None, Measurements]:
-        """Measure one picture, by itself, so that nothing depends on what else is measured."""
-        measurements, extents = measured(self._estimator, [picture], aligned=self._aligned)
+    def _is_copy(self, descriptor: Floats32, faces: Sequence[CanonicalFace]) -> bool:
+        """Return whether a face, by its descriptor [D], is nearly one of those that it is made of."""
+        bits = differing_bits(descriptor_hashes(descriptor[None])[0], face_hashes(faces))
+        return int(bits.min()) <= self._config.thresholds.duplicate_bits
+
+    def _measured(self, picture: Rgb, window: Floats32 | None) -> tuple[CanonicalFace | None, Measurements]:
+        """Measure one picture, by itself, so that nothing depends on what else is measured.
+
+        Its face is where that of its host is, near `window` [4] where that is known.
+        """
+        near = None if window is None else torch.from_numpy(window)[None]
+        measurements, extents = measured(self._estimator, [picture], aligned=self._aligned, near=near)
         return canonical_faces([-1], [b""], [picture], extents, measurements)[0], measurements
 
     def _in_bins(self, cell: PlannedCell, values: Floats) -> bool:
@@ -361,7 +329,7 @@ class MorphEngine:
         attempt, plan = rendered.attempt, rendered.attempt.plan
         semantic, certain = factor_values(rendered.measurements)
         bins = [axis.name for axis in self._axes if is_rendered(axis)]
-        of_morph = {"donor_share": sum(plan.weights) * plan.faults.mixed, "residual": plan.faults.residual}
+        of_morph = {"donor_share": plan.faults.mixed, "residual": plan.faults.residual}
         if rendered.identity_distance is not None:
             of_morph[IDENTITY_DISTANCE] = rendered.identity_distance
         return Candidate(
@@ -382,16 +350,3 @@ class MorphEngine:
             source=SourceImage(plan.host.sha256),
             donors=tuple(SourceImage(donor.sha256) for donor in plan.donors),
         )
-
-
-def morph_fault(plan: MorphPlan, thresholds: AcceptanceThresholds) -> str:
-    """Return why host and donors do not fit, or an empty text."""
-    faults = plan.faults
-    reasons = (
-        (COVERED, faults.holes > thresholds.uncovered),
-        (FOLDED, faults.folds > thresholds.distorted),
-        (REGISTERED, faults.unregistered > thresholds.unregistered),
-        (ALIKE, faults.residual > thresholds.residual),
-        (MIXED, faults.mixed < thresholds.mixed),
-    )
-    return next((reason for reason, refused in reasons if refused), "")

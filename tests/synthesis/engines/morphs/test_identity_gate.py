@@ -12,8 +12,8 @@ from toy_embedder import ToyEmbedder
 from faceaug.errors import UsageError
 from faceaug.identity import registry
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
-from faceaug.synthesis.engines import identity_gate
-from faceaug.synthesis.engines.identity_gate import IdentityGate
+from faceaug.synthesis.engines.morphs import identity_gate
+from faceaug.synthesis.engines.morphs.identity_gate import IdentityGate
 from faceaug.synthesis.engines.photographs import Photograph
 from faceaug.utils.images import ImageInfo, decode_with_info, encode
 

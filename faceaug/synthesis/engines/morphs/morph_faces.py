@@ -23,7 +23,7 @@ from faceaug.synthesis.engines.photographs import Photograph, measured, read_pho
 from faceaug.synthesis.request import cells_of
 from faceaug.synthesis.sample_columns import KeptLabels
 from faceaug.utils.threads import map_in_order
-from faceaug.utils.typing import Floats
+from faceaug.utils.typing import Floats, Floats32
 
 READ_TOGETHER = 16
 """Photographs that are measured together, whatever the number of workers."""
@@ -64,8 +64,13 @@ class MorphFaces:
 
 def face_hashes(faces: Sequence[CanonicalFace]) -> NDArray[np.uint64]:
     """Return perceptual hashes [N] of the features of faces, whatever surrounds them."""
-    maps = torch.from_numpy(np.stack([face.descriptor.reshape(DESCRIPTOR_SHAPE) for face in faces]))
-    return hashes(maps[:, None].expand(-1, 3, -1, -1))
+    return descriptor_hashes(np.stack([face.descriptor for face in faces]))
+
+
+def descriptor_hashes(descriptors: Floats32) -> NDArray[np.uint64]:
+    """Return the same of descriptors of faces, float32 [N, D]."""
+    maps = torch.from_numpy(descriptors).reshape(-1, 1, *DESCRIPTOR_SHAPE)
+    return hashes(maps.expand(-1, 3, -1, -1))
 
 
 def rows_of_cells(dataset: FaceDataset, plan: Plan, seed: int, *, every: bool = False) -> dict[int, NDArray[np.int64]]:
