@@ -21,7 +21,7 @@ from _classifiers_text import classifiers_text
 from _earlier_records import current, load_record
 from _identity_text import identity_text
 from _markdown import table
-from _morph_text import frame_text, morph_text
+from _morph_text import frame_text, quality_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -380,7 +380,9 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "rerender": rerendered,
     "inversion": inverted,
     "identity": identity_text,
-    "morph": morph_text,
+    "morph": quality_text,
+    "synthetic_generator": quality_text,
+    "synthetic_rerender": quality_text,
     "morph_frame": frame_text,
     "yaw": found_yaw,
     "yaw_scale": degrees,

@@ -1,6 +1,6 @@
 """Morphs: how well faces lie on one another in the canonical frame, and what a morph costs at higher resolutions.
 
-    python benchmarks/morph_frame.py FACES LABELS   # writes benchmarks/results/morph_frame.json
+    python benchmarks/morph_frame.py FACES LABELS [--tuned FILE]   # writes benchmarks/results/morph_frame.json
 
 - Alignment: corners of the eyes and the base of the nose, found on the photographs by dlib's 5-point model (extra
   `identity`), as places of the canonical picture of 128 pixels: their spread over people, and their distance between
@@ -46,11 +46,12 @@ def main() -> None:
     parser.add_argument("faces", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("--count", type=int, default=600, help="photographs, spread over the data set")
+    parser.add_argument("--tuned", type=Path, help="a reconstruction of faceaug discover --tune-on FACES, beside")
     options = parser.parse_args()
     torch.set_num_threads(1)
     dataset = load_dataset(options.faces, options.labels)
     rows = np.unique(np.linspace(0, len(dataset) - 1, options.count).astype(int)).tolist()
-    faces = read(dataset, rows)
+    faces = read(dataset, rows, None)
     record: dict[str, Any] = {
         **environment(0, ("torch", "dlib-bin", "opencv-python-headless")),
         "photographs": len(rows),
@@ -58,11 +59,13 @@ def main() -> None:
         "alignment": alignment(dataset, faces),
         "resolution": [resolution(dataset, faces, side) for side in SIDES],
     }
+    if options.tuned:
+        record["alignment_with_tuning"] = alignment(dataset, read(dataset, rows, options.tuned))
     print(write_result("morph_frame", record))
 
 
-def read(dataset: FaceDataset, rows: list[int]) -> list[CanonicalFace]:
-    estimator, faces = load_estimator(None), []
+def read(dataset: FaceDataset, rows: list[int], reconstruction: Path | None) -> list[CanonicalFace]:
+    estimator, faces = load_estimator(reconstruction), []
     for start in range(0, len(rows), 16):
         part = rows[start : start + 16]
         pictures = [dataset.image(row) for row in part]

@@ -35,8 +35,11 @@ from faceaug.datasets.dataset import FaceDataset, load_dataset
 from faceaug.gan_training.features import FeatureExtractor, load_efficientnet
 from faceaug.identity.dlib_embedder import dlib_installed
 from faceaug.identity.registry import load_embedder
+from faceaug.measurement.measure import add_measured_columns, load_estimator
+from faceaug.planning.plan import Plan
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
+from faceaug.synthesis.request import cells_of
 
 FOLDS, REGULARIZATION = 5, 0.01
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -50,19 +53,24 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="of the record in benchmarks/results")
     parser.add_argument("--samples", type=int, default=1500, help="of each kind that are compared")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peak-memory", type=float, help="in megabytes, as /usr/bin/time states it for the run")
+    parser.add_argument("--peak-memory", type=float, help="of the run, in megabytes")
+    parser.add_argument("--load-average", type=float, help="of the machine during the run")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    manifest, dataset = read_manifest(options.out), load_dataset(options.faces, options.labels)
+    manifest, axes = read_manifest(options.out), Plan.read(options.out / "plan.json").axes
+    dataset = add_measured_columns(
+        load_dataset(options.faces, options.labels), [axis.name for axis in axes], load_estimator
+    )
+    cells_of_faces = cells_of(dataset, axes)
     samples = Samples(options.out, manifest)
     rows = rng.permutation(len(samples))[: options.samples]
-    real_rows = real_like(dataset, manifest, samples, rows, rng)
+    real_rows = real_like(cells_of_faces, samples, rows, rng)
     synthetic, sources = [samples.image(int(k)) for k in rows], samples.sources(dataset, rows)
     real = [dataset.image(int(row)) for row in real_rows]
     features = load_efficientnet()
     record: dict[str, Any] = {
         **environment(options.seed, ("torch", "scikit-learn", *features.versions)),
-        "run": run_summary(manifest, options.peak_memory),
+        "run": {**run_summary(manifest, options.peak_memory), "load_average": options.load_average},
         "compared": len(rows),
         "real_against_synthetic": {},
         "real_against_real": {},
@@ -75,9 +83,9 @@ def main() -> None:
         record["real_against_real"][f"{side} px"] = auc(own[first], own[second], real_rows[first], real_rows[second])
         if side == 128:
             cells = samples.cells[rows]
-            record["labels"] = label_accuracy(own, found, cells_of_rows(dataset, manifest, real_rows), cells)
-            record["diversity"] = diversity(own, found, cells_of_rows(dataset, manifest, real_rows), cells, rng)
-    record["identity"] = identity(samples, dataset, manifest, rng)
+            record["labels"] = label_accuracy(own, found, cells_of_faces[real_rows], cells)
+            record["diversity"] = diversity(own, found, cells_of_faces[real_rows], cells, rng)
+    record["identity"] = identity(samples, dataset, cells_of_faces, rng)
     print(write_result(options.name, record))
 
 
@@ -110,19 +118,11 @@ class Samples:
         return np.array([known.get(digests[k].tobytes(), len(dataset) + int(k)) for k in rows])
 
 
-def cells_of_rows(dataset: FaceDataset, manifest: Manifest, rows: np.ndarray) -> np.ndarray:
-    """Return the cell of each photograph, -1 for none; axes must be classes."""
-    by_labels = {tuple(cell.attributes.values()): cell.index for cell in manifest.cells}
-    names = list(manifest.cells[0].attributes)
-    table = dataset.table[names].astype(str).to_numpy()
-    return np.array([by_labels.get(tuple(table[int(row)]), -1) for row in rows])
+def real_like(cells: np.ndarray, samples: Samples, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return photographs of the same cells, as many of each cell as there are samples where it has as many.
 
-
-def real_like(
-    dataset: FaceDataset, manifest: Manifest, samples: Samples, rows: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Return photographs of the same cells, as many of each cell as there are samples where it has as many."""
-    cells = cells_of_rows(dataset, manifest, np.arange(len(dataset)))
+    `cells` [N] are those of all photographs.
+    """
     chosen = []
     for cell, count in zip(*np.unique(samples.cells[rows], return_counts=True), strict=True):
         chosen.append(rng.permutation(np.flatnonzero(cells == cell))[:count])
@@ -178,7 +178,7 @@ def diversity(
     return {"mean": round(float(np.mean(ratios)), 3), "least": round(float(np.min(ratios)), 3)}
 
 
-def identity(samples: Samples, dataset: FaceDataset, manifest: Manifest, rng: np.random.Generator) -> dict[str, Any]:
+def identity(samples: Samples, dataset: FaceDataset, cells: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     """Return distances between samples and their sources, and between two photographs of a cell."""
     measured = samples.column("semantic/identity_distance")
     result: dict[str, Any] = {"quantiles_at": QUANTILES}
@@ -187,9 +187,8 @@ def identity(samples: Samples, dataset: FaceDataset, manifest: Manifest, rng: np
         result["below_0.6"] = round(float((measured < 0.6).mean()), 3)
         result["below_0.35"] = round(float((measured < 0.35).mean()), 3)
     if dlib_installed():
-        embedder, cells = load_embedder(), cells_of_rows(dataset, manifest, np.arange(len(dataset)))
-        planned = [cell.index for cell in manifest.cells if cell.planned]
-        pairs = [rng.choice(np.flatnonzero(cells == cell), 2, replace=False) for cell in rng.choice(planned, 300)]
+        embedder, filled = load_embedder(), [cell for cell in np.unique(samples.cells) if (cells == cell).sum() > 1]
+        pairs = [rng.choice(np.flatnonzero(cells == cell), 2, replace=False) for cell in rng.choice(filled, 300)]
         one, other = (embedder.embed([dataset.image(int(pair[k])) for pair in pairs]) for k in (0, 1))
         distance = np.linalg.norm(one - other, axis=1)
         result["two_photographs_of_a_cell"] = np.nanquantile(distance, QUANTILES).round(3).tolist()

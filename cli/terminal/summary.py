@@ -38,7 +38,7 @@ def outcome_text(result: RunResult, out: Path) -> str:
     if short:
         parts.append(_short(short))
         parts += _unused_generator(result.manifest)
-    parts += [_people(out), _next(out)]
+    parts += [_people(out, result.manifest), _next(out)]
     return "\n\n".join(parts)
 
 
@@ -140,14 +140,20 @@ def _unused_generator(manifest: Manifest) -> list[str]:
     ]
 
 
-def _people(out: Path) -> str:
+def _people(out: Path, manifest: Manifest) -> str:
     """Return what is known of the people that the samples show, or how to find out."""
+    from faceaug.identity.column import IDENTITY_DISTANCE
     from faceaug.report.identity import read_identity
 
     identity = read_identity(out)
-    if identity is None:
-        return f"Whether the people are new was not measured; it is by: faceaug compare {out} DATASET"
-    return identity.headline()
+    if identity is not None:
+        return identity.headline()
+    if any(column.key == f"semantic/{IDENTITY_DISTANCE}" for column in manifest.columns):
+        return (
+            "Each sample's person was compared with those that it was made from; to compare them with all others: "
+            f"faceaug compare {out} DATASET"
+        )
+    return f"Whether the people are new was not measured; it is by: faceaug compare {out} DATASET"
 
 
 def _next(out: Path) -> str:

@@ -81,7 +81,9 @@ class IdentityGate:
             return float("nan"), self._least == 0
         nearest = float(distances.min())
         apart = [float(np.linalg.norm(known[0] - other)) for other in known[1:]]
-        least = min([self._least, *(_CROWDED * gap for gap in apart if np.isfinite(gap))])
+        if any(gap < self._least for gap in apart):  # host and donor are one person, and so is the sample
+            return nearest, False
+        least = min([self._least, *(_CROWDED * gap for gap in apart)])
         return nearest, nearest >= least
 
     def _embedding(self, source: Photograph) -> Floats32:

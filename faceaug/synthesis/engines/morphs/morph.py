@@ -84,7 +84,7 @@ MORPH_BLOCK = 16
 DONOR_SHARE = (0.75, 1.0)
 """Range from which the share of the donors' features is drawn; the rest is the host's."""
 NEAREST = 12
-"""Faces nearest to a host from which its donors are drawn."""
+"""Faces nearest to a host from which its first donors are drawn; then come as many that are further away."""
 _ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
 
 
@@ -263,14 +263,16 @@ class MorphEngine:
             return self._orders[cell]
 
     def _donors(self, cell: int, index: DonorIndex, host: int, turn: int) -> list[CanonicalFace]:
-        """Return the donors of a host in its `turn`: others each time, of those that are nearest."""
+        """Return the donors of a host in its `turn`: others each time, the nearest ones first."""
         seed = np.random.SeedSequence(self._config.seed, spawn_key=(cell, host, _DONORS))
         rng = np.random.Generator(np.random.PCG64(seed))
-        nearest, _ = index.nearest(host, NEAREST, rng)
-        count = min(self._config.donors, len(nearest))
-        if not count:
+        count = min(self._config.donors, len(index) - 1)
+        ring, within = divmod(turn * count, NEAREST)
+        nearest, _ = index.nearest(host, NEAREST * (ring + 1), rng)
+        if not len(nearest):
             return []
-        shuffled = np.roll(rng.permutation(nearest), -turn * count)
+        ring %= -(-len(nearest) // NEAREST)  # when all faces had their turn, the nearest have another
+        shuffled = np.roll(rng.permutation(nearest[NEAREST * ring :][:NEAREST]), -within)
         return [index.faces[int(k)] for k in shuffled[:count]]
 
     def _render(self, cell: PlannedCell, attempt: MorphAttempt) -> RenderedMorph | str:
