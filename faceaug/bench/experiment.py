@@ -22,11 +22,10 @@ from faceaug.bench.results.record import ExperimentResults, write_results_of
 from faceaug.bench.run_files import ExperimentFolder, locked_folder
 from faceaug.bench.synthetic_sets import SyntheticSet, synthetic_set
 from faceaug.bench.trial import CRITERIA, ArmData, Checkpoint, Trial, TrialResult, evaluate_logits
-from faceaug.synthesis.stages import single_threaded
 from faceaug.utils.device import check_device
 from faceaug.utils.plugins import guarded
 from faceaug.utils.text import shown
-from faceaug.utils.threads import StageProgress
+from faceaug.utils.threads import StageProgress, single_threaded
 from faceaug.utils.typing import Indices
 
 
