@@ -73,3 +73,12 @@ class DonorIndex:
         others, distance = others[allowed], distance[allowed]
         order = np.argsort(distance, kind="stable")[:count]
         return others[order], distance[order]
+
+    def in_rings(self, host: int, size: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the numbers of at least `count` faces, or of all: the `size` nearest in random order, then the next.
+
+        More of them begin with the same ones.
+        """
+        nearest, _ = self.nearest(host, -(-count // size) * size, rng)
+        rings = [rng.permutation(nearest[start : start + size]) for start in range(0, len(nearest), size)]
+        return np.concatenate([*rings, np.empty(0, np.int64)])

@@ -66,6 +66,16 @@ def test_images_without_a_face_have_low_log_odds(aligner, unseen):
 
 
 @pytest.mark.slow
+def test_a_search_from_nearby_ends_where_the_whole_search_does(aligner, unseen):
+    canvases, _ = photographs(unseen[:8], 7)
+    found = aligner.align(canvases, torch.ones(8))
+    near = found.windows + torch.tensor([0.05, -0.04, 0.05, 0.03])
+    refined = aligner.refine(canvases, near)
+    assert float((refined.windows - found.windows).abs().mean()) < 0.4 * float((near - found.windows).abs().mean())
+    assert float((refined.face - found.face).abs().mean()) < 1
+
+
+@pytest.mark.slow
 def test_the_window_in_the_mirror_image_is_the_mirrored_window(aligner, unseen):
     canvases, _ = photographs(unseen[:8], 7)
     one, two = (aligner.align(images, torch.ones(8)) for images in (canvases, canvases.flip(-1)))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from demo_faces import faces
 
-from faceaug.morphing.blend import plan_morph, render_morph
+from faceaug.morphing.blend import mixed_part, plan_morph, render_morph
+from faceaug.morphing.pixels import PixelBox, pixel_positions
+from faceaug.reconstruction.warp import WIDE
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +57,53 @@ def test_the_broad_light_is_the_hosts(pair):
     image, _ = render_morph(plan_morph(host, [donor], [0.7]), [pictures[0], dark])
     mean = image[20:56, 18:46].mean() / pictures[0][20:56, 18:46].mean()
     assert 0.85 < mean < 1.15
+
+
+def test_both_sides_of_a_face_are_of_one_person(pair):
+    host, donor, _ = pair
+    detail = donor.detail.copy()
+    detail[44:60, 36:60] = 20  # one eye of the donor is covered
+    plan = plan_morph(host, [replace(donor, detail=detail)], [0.9])
+    whole = plan_morph(host, [donor], [0.9])
+    place, _ = mixed_part(host)
+    beside = (place[0, ..., 0] > 0.06) & (place[0, ..., 0] < 0.44) & (place[0, ..., 1].abs() < 0.3)  # the other eye
+    assert float(plan.maps.alike[0][0, 0][beside].mean()) < 0.5 * float(whole.maps.alike[0][0, 0][beside].mean())
+
+
+def test_a_blurred_host_gets_no_sharp_features(pair):
+    host, donor, pictures = pair
+    blurred = cv2.GaussianBlur(pictures[0], (0, 0), 2.5)
+    image, _ = render_morph(plan_morph(host, [donor], [0.9]), [blurred, pictures[1]])
+    sharpness = [float(cv2.Laplacian(p[20:56, 18:46].mean(2), cv2.CV_64F).std()) for p in (image, blurred, pictures[1])]
+    assert sharpness[0] < sharpness[1] + 0.5 * (sharpness[2] - sharpness[1])
+
+
+def test_nothing_becomes_brighter_than_the_hosts_face(pair):
+    host, donor, pictures = pair
+    shining = pictures[1].copy()
+    shining[30:38, 28:36] = 255
+    image, _ = render_morph(plan_morph(host, [donor], [0.9]), [pictures[0], shining])
+    face = (slice(16, 56), slice(16, 48))
+    assert (image[face].max((0, 1)) <= pictures[0][face].max((0, 1)) + 1).all()
+
+
+@pytest.mark.parametrize("part", [(slice(0, 64), slice(0, 64)), (slice(40, 64), slice(0, 30))])
+def test_positions_of_a_part_of_the_pixels_are_those_of_all(pair, part):
+    host, _, _ = pair
+    rows, columns = part
+    whole = pixel_positions(host, 64, 64)
+    torch.testing.assert_close(pixel_positions(host, 64, 64, PixelBox(rows, columns)), whole[:, rows, columns])
+
+
+def test_only_pixels_around_the_mask_are_computed(pair):
+    host, donor, _ = pair
+    mask = plan_morph(host, [donor], [0.7]).maps.mask
+    box = PixelBox.around(host, mask, 400, 400, 0.0)
+    inside = F.grid_sample(mask, pixel_positions(host, 400, 400) / WIDE, align_corners=False)[0, 0] > 0
+    covered = torch.zeros_like(inside)
+    covered[box.rows, box.columns] = True
+    assert bool(covered[inside].all())
+    assert float(covered.float().mean()) < 0.95
 
 
 def test_a_morph_has_the_size_of_its_host_and_uses_its_resolution(pair):

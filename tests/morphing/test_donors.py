@@ -75,3 +75,12 @@ def test_in_a_large_cell_a_host_is_compared_with_a_part(monkeypatch):
     again, _ = index().nearest(0, 99, rng())
     assert len(found) == 4
     np.testing.assert_array_equal(found, again)
+
+
+def test_rings_hold_all_faces_once_the_nearest_first():
+    whole, _ = index().nearest(0, 99, rng())
+    rings = index().in_rings(0, 4, 99, rng())
+    assert sorted(rings.tolist()) == sorted(whole.tolist())
+    for start in range(0, len(whole), 4):
+        assert set(rings[start : start + 4]) == set(whole[start : start + 4])
+    np.testing.assert_array_equal(index().in_rings(0, 4, 5, rng()), rings[:8])

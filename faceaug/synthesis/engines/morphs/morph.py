@@ -85,6 +85,8 @@ DONOR_SHARE = (0.75, 1.0)
 """Range from which the share of the donors' features is drawn; the rest is the host's."""
 NEAREST = 12
 """Faces nearest to a host from which its first donors are drawn; then come as many that are further away."""
+CHOICES = 4
+"""Choices of donors that an attempt tries to register, until one fits."""
 _ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
 
 
@@ -229,14 +231,15 @@ class MorphEngine:
         order = self._order(cell.index, len(index))
         host, turn = int(order[number % len(order)]), number // len(order)
         seed = sample_seed(self._config.seed, cell.index, number)
-        donors = self._donors(cell.index, index, host, turn)
-        if len(donors) < 1:
-            return ALONE
         rng = np.random.Generator(np.random.PCG64(seed))
-        share = rng.uniform(*DONOR_SHARE)
-        weights = share * rng.dirichlet(np.full(len(donors), 4.0)) if len(donors) > 1 else np.array([share])
-        plan = plan_morph(index.faces[host], donors, weights.tolist())
-        reason = morph_fault(plan, self._config.thresholds)
+        share = float(rng.uniform(*DONOR_SHARE))
+        reason = ALONE
+        for donors in self._donors(cell.index, index, host, turn):
+            parts = rng.dirichlet(np.full(len(donors), 4.0)) if len(donors) > 1 else np.ones(1)
+            plan = plan_morph(index.faces[host], donors, (share * parts).tolist())
+            reason = morph_fault(plan, self._config.thresholds)
+            if not reason:
+                break
         if reason:
             return reason
         faces = (plan.host, *plan.donors)
@@ -262,18 +265,18 @@ class MorphEngine:
                 self._orders[cell] = np.random.Generator(np.random.PCG64(seed)).permutation(count)
             return self._orders[cell]
 
-    def _donors(self, cell: int, index: DonorIndex, host: int, turn: int) -> list[CanonicalFace]:
-        """Return the donors of a host in its `turn`: others each time, the nearest ones first."""
+    def _donors(self, cell: int, index: DonorIndex, host: int, turn: int) -> list[tuple[CanonicalFace, ...]]:
+        """Return the choices of donors for a host in its `turn`: others each time, the nearest ones first."""
         seed = np.random.SeedSequence(self._config.seed, spawn_key=(cell, host, _DONORS))
         rng = np.random.Generator(np.random.PCG64(seed))
         count = min(self._config.donors, len(index) - 1)
-        ring, within = divmod(turn * count, NEAREST)
-        nearest, _ = index.nearest(host, NEAREST * (ring + 1), rng)
-        if not len(nearest):
+        order = index.in_rings(host, NEAREST, (turn + 1) * CHOICES * count, rng)
+        if not len(order):
             return []
-        ring %= -(-len(nearest) // NEAREST)  # when all faces had their turn, the nearest have another
-        shuffled = np.roll(rng.permutation(nearest[NEAREST * ring :][:NEAREST]), -within)
-        return [index.faces[int(k)] for k in shuffled[:count]]
+        first = turn * CHOICES * count  # when all faces had their turn, the nearest have another
+        choices = [[order[(first + k * count + donor) % len(order)] for donor in range(count)] for k in range(CHOICES)]
+        distinct = dict.fromkeys(tuple(dict.fromkeys(int(donor) for donor in choice)) for choice in choices)
+        return [tuple(index.faces[donor] for donor in choice) for choice in distinct]
 
     def _render(self, cell: PlannedCell, attempt: MorphAttempt) -> RenderedMorph | str:
         """Render a morph and measure it; return why it is refused where it is."""
