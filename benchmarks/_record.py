@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faceaug._version import __version__
+from faceaug.utils.device import machine_class
 from faceaug.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,26 +55,9 @@ def command() -> str:
     return shlex.join(["python", name, *sys.argv[1:]])
 
 
-def machine_class(device: str = "cpu") -> str:
-    """Return the kind of machine, not which one: "2-core x86-64 CPU", with the GPU's name when it was used."""
-    architecture = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "arm64"}.get(
-        platform.machine().lower(), platform.machine()
-    )
-    machine = f"{_cores()}-core {architecture} CPU"
-    if not device.startswith("cuda"):
-        return machine
-    import torch
-
-    return f"{machine}, {torch.cuda.get_device_name(device)}"
-
-
 def write_result(name: str, record: dict[str, Any], out: Path | None = None) -> Path:
     """Write a benchmark's record as JSON to benchmarks/results/<name>.json, or to `out`, and return the path."""
     path = out or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"format": FORMAT, "version": VERSION, "name": name, **record})
     return path
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -33,6 +33,8 @@ _COMMANDS = {
     "generator": (".generator.commands", "Inspect, sample, import, train and evaluate generators."),
     "discover": (".discover", "Find yaw, light and the parts of a face in a generator, without labels."),
     "directions": (".directions", "Look at directions: what changes along the latents of a generator."),
+    "bench": (".bench.commands", "Run an experiment: do synthetic faces help? Compare two of them."),
+    "recipes": (".recipes.commands", "List or show the recipes that come with faceaug."),
     "cache": (".cache.commands", "List or clear what was learnt and measured, and is not computed again."),
 }
 """By command, in the order of help: the module that holds it under its own name, and its line in the list."""

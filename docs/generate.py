@@ -15,6 +15,7 @@ import click
 from faceaug.cli.main import cli
 from faceaug.recipes.recipe import Recipe
 
+from faceaug.bench.recipe import ExperimentRecipe
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 
 DOCS = Path(__file__).resolve().parent
@@ -55,7 +56,37 @@ def configuration_page() -> str:
             title,
             "\n".join([*_HEAD, *rows]),
         ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_experiment_parts()]) + "\n"
+
+
+def _experiment_parts() -> Iterator[str]:
+    """Yield the tables of the keys of an experiment: those of its top level, then of each section."""
+    yield "## Experiments"
+    yield (
+        "A recipe of `faceaug bench` ([docs/bench.md](bench.md)) has the keys below, which `--set KEY=VALUE` changes: "
+        "`--set training.steps=500`. `imbalance:` is a list: `--set imbalance.0.share=0.05`."
+    )
+    schema = ExperimentRecipe.model_json_schema()
+    sections = {
+        name: part.get("$ref") or part.get("items", {}).get("$ref") for name, part in schema["properties"].items()
+    }
+    plain = {name: part for name, part in schema["properties"].items() if not sections[name]}
+    yield "\n".join([*_HEAD, *(_row(key, part, _stated(part)) for key, part in plain.items())])
+    for section, reference in sections.items():
+        if reference:
+            own = schema["$defs"][reference.rpartition("/")[2]]
+            rows = [_row(key, part, _stated(part)) for key, part in own["properties"].items()]
+            yield f"### `{section}:`"
+            yield own["description"].splitlines()[0]
+            yield "\n".join([*_HEAD, *rows])
+
+
+def _stated(part: dict[str, Any]) -> str:
+    """Return the default that a schema states, or nothing."""
+    default = part.get("default")
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return "" if default in (None, "", [], {}) else f"`{default}`"
 
 
 def _commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -68,11 +99,11 @@ def _commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[t
             yield from _commands(inner, (*path, name))
 
 
-def _row(key: str, schema: dict[str, Any]) -> str:
+def _row(key: str, schema: dict[str, Any], default: str | None = None) -> str:
     branches = [branch for branch in schema.get("anyOf", [schema]) if branch.get("type") != "null"]
     kind = " or ".join(dict.fromkeys(_kind(branch) for branch in branches))
     description = schema.get("description", "")
-    default = _default(key)
+    default = _default(key) if default is None else default
     return f"| `{key}` | {kind} | {default} | {description.replace('|', chr(92) + '|')} |"
 
 
@@ -86,9 +117,18 @@ def _default(key: str) -> str:
 
 
 def _kind(branch: dict[str, Any]) -> str:
+    if "const" in branch:
+        return f"`{branch['const']}`"
     if "enum" in branch:
         return ", ".join(f"`{value}`" for value in branch["enum"])
-    names = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text", "array": "list"}
+    names = {
+        "integer": "integer",
+        "number": "number",
+        "boolean": "true or false",
+        "string": "text",
+        "array": "list",
+        "object": "mapping",
+    }
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = ", ".join(f"{sign} {_number(branch[name])}" for name, sign in bounds.items() if name in branch)
     return names[branch["type"]] + (f" {limits}" if limits else "")

@@ -24,10 +24,13 @@ from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Section, section_of
 from faceaug.utils.documents import DOCUMENTS, load_document
 from faceaug.utils.files import write_json
-from faceaug.utils.text import MOST_SHOWN, nearest, one_line, shown
+from faceaug.utils.sections import StrictSection, read_sections
+from faceaug.utils.text import nearest, shown
 
 SUFFIXES = (".yaml", ".yml")
 SCHEMA_NAME = "recipe.schema.json"
+EXPERIMENTS = "experiments"
+"""The folder of the recipes of experiments, beside this file."""
 
 _Count = Annotated[int, pydantic.Field(ge=0)]
 _NotNegative = Annotated[float, pydantic.Field(ge=0)]
@@ -35,14 +38,6 @@ _IN_FILES = {"generator": str, "directions": str, "reconstruction": str, "keep":
 """How a file writes settings that Python gives as objects or tuples."""
 _KEYS = {"generator": "name"}
 """Keys of settings that are called otherwise in their section."""
-
-
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    def given(self) -> dict[str, Any]:
-        """Return the keys that the file gives (an empty one counts as not given)."""
-        return {name: value for name, value in self if value is not None}
 
 
 def _optional(model: type[pydantic.BaseModel], name: str) -> Any:
@@ -63,7 +58,7 @@ def _key(description: str) -> Any:
     return pydantic.Field(default=None, description=description)
 
 
-class _Data(_Section):
+class _Data(StrictSection):
     """The data set; see `faceaug.load_dataset`."""
 
     path: str | None = _key("The data set.")
@@ -75,7 +70,7 @@ class _Data(_Section):
     check: Literal["decode", "header", "none"] | None = _key("How every image is checked before it is counted.")
 
 
-class PlanSection(_Section):
+class PlanSection(StrictSection):
     """What to count by and what to reach; see `faceaug.plan`."""
 
     by: str | list[str] | None = _key("What to count by: `gender,ethnicity`, `age:5`, `yaw:-90/-25/25/90`.")
@@ -87,13 +82,13 @@ class PlanSection(_Section):
     file: str | None = _key("A plan that exists already, instead of the keys above.")
 
 
-class _Run(_Section):
+class _Run(StrictSection):
     """How the work is done; see `faceaug.RunConfig`."""
 
     require_full: bool | None = _key("Exit with status 1 if any cell ends short of its plan.")
 
 
-class _Output(_Section):
+class _Output(StrictSection):
     """What is written."""
 
     path: str | None = _key("The output folder.")
@@ -103,11 +98,14 @@ DatasetSection = pydantic.create_model(
     "DatasetSection", __base__=_Data, __doc__=_Data.__doc__, **_settings_in("dataset")
 )
 GeneratorSection = pydantic.create_model(
-    "GeneratorSection", __base__=_Section, __doc__="The generator and how it is sampled.", **_settings_in("generator")
+    "GeneratorSection",
+    __base__=StrictSection,
+    __doc__="The generator and how it is sampled.",
+    **_settings_in("generator"),
 )
 ThresholdsSection = pydantic.create_model(
     "ThresholdsSection",
-    __base__=_Section,
+    __base__=StrictSection,
     __doc__="Thresholds of the gates.",
     **{name: _optional(AcceptanceThresholds, name) for name in AcceptanceThresholds.model_fields},
 )
@@ -117,12 +115,14 @@ OutputSection = pydantic.create_model(
 )
 
 
-class Recipe(_Section):
+class Recipe(StrictSection):
     """The whole file; every section and every key may be left out."""
 
     format: Literal["faceaug-recipe"] = "faceaug-recipe"
     version: Literal[2] = 2
     about: str = ""
+    data: str = ""
+    cost: str = ""
     dataset: DatasetSection = DatasetSection()  # type: ignore[valid-type]
     plan: PlanSection = PlanSection()
     generator: GeneratorSection = GeneratorSection()  # type: ignore[valid-type]
@@ -176,7 +176,7 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.is_file() or path.suffix.lower() in SUFFIXES:
         return path
-    own = {found.stem: found for folder in _own_folders() for found in folder.glob("*.yaml")}
+    own = own_recipes()
     if name in own:
         return own[name]
     raise UsageError(
@@ -184,49 +184,24 @@ def find(name: str) -> Path:
     )
 
 
+def own_recipes() -> dict[str, Path]:
+    """Return the paths of the recipes that come with faceaug by their names, those of experiments among them."""
+    folders = [place for folder in _own_folders() for place in (folder, folder / EXPERIMENTS)]
+    return {found.stem: found for folder in folders for found in sorted(folder.glob("*.yaml"))}
+
+
 def parse(content: Any, what: str) -> Recipe:
     """Check the content of a recipe; `what` names it in errors. See `load`."""
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise UsageError(f"{what} must be a mapping of sections ({', '.join(_sections())}), but is {_kind(content)}")
-    if content.get("version") in (1, "1") or {"gates", "target"} & content.keys():  # sections of version 1
+    if isinstance(content, dict) and content.get("format") == "faceaug-experiment":
+        raise UsageError(f"{what} is of an experiment, not of a run; give it to faceaug bench")
+    if isinstance(content, dict) and (
+        content.get("version") in (1, "1") or {"gates", "target"} & content.keys()  # sections of version 1
+    ):
         raise UsageError(
             f"{what} is of version 1, and this faceaug reads version 2: some keys have other names now, listed in "
             "docs/configuration.md; rename them and set version: 2"
         )
-    try:
-        return Recipe.model_validate({key: value for key, value in content.items() if value is not None})
-    except pydantic.ValidationError as error:
-        raise UsageError(f"{what} {_sentence(error.errors(include_url=False)[0])}") from error
-
-
-def _sentence(error: Any) -> str:
-    place = [one_line(part, MOST_SHOWN) for part in error["loc"]]
-    if error["type"] != "extra_forbidden":
-        # pydantic names the branches of a union after the key; two levels are all that a recipe has
-        where = ".".join(place[:2])
-        said = error["msg"][:1].lower() + one_line(error["msg"][1:])
-        return f"is wrong at {where}: {said}, but found {shown(error['input'])}"
-    key, section = place[-1], place[:-1]
-    known = list(_sections()[section[0]].model_fields) if section else list(Recipe.model_fields)
-    hint = nearest(key, known)
-    homes = [name for name, model in _sections().items() if key in model.model_fields]
-    if homes and not hint.startswith("did you mean"):
-        hint = f"it belongs under {' or '.join(f'{home}:' for home in homes)}"
-    return f"has an unknown key {'.'.join(place)}; {hint}"
-
-
-def _sections() -> dict[str, type[_Section]]:
-    return {
-        name: field.annotation
-        for name, field in Recipe.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section)
-    }
-
-
-def _kind(content: Any) -> str:
-    return {"list": "a list", "str": "a text"}.get(type(content).__name__, shown(content))
+    return read_sections(Recipe, content, what)
 
 
 def _own_folders() -> list[Path]:

@@ -35,6 +35,7 @@ from faceaug.datasets.real_images import (
     level_names,
     transformed,
 )
+from faceaug.datasets.shortcut import warn_of_shortcut
 from faceaug.errors import IntegrityError, UsageError
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import Manifest, read_manifest
@@ -187,6 +188,8 @@ class BalancedDataset(Dataset[Item]):
     Both have the same labels, and the label `synthetic` (0 or 1). If the images have several sizes, a transform has to
     resize them, since batches need one size.
 
+    A warning names groups that a model could tell by the traces of synthesis (`warn_of_shortcut`).
+
     Parameters
     ----------
     real : FaceDataset
@@ -239,6 +242,10 @@ class BalancedDataset(Dataset[Item]):
         real_count, synthetic_count = _counts_of_share(len(self.real), len(self.synthetic), share)
         self._real_rows = np.arange(real_count)
         self._synthetic_rows = np.sort(_even_order(cells, seed)[:synthetic_count])
+        planned = self.synthetic.manifest.cells[0].attributes if self.synthetic.manifest.cells else ()
+        groups = [name for name in planned if name in self.levels]
+        if real_count and synthetic_count:
+            warn_of_shortcut(self.table([*groups, "synthetic"]), groups, str(shards.folder))
 
     def __len__(self) -> int:
         return len(self._real_rows) + len(self._synthetic_rows)

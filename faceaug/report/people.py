@@ -54,10 +54,10 @@ def _histograms(identity: IdentitySummary | None) -> list[dict[str, Any]]:
     ]
 
 
-@lru_cache(maxsize=2)
-def page_template(name: str) -> jinja2.Template:
-    """Return a template of this package; what is filled in is escaped."""
-    source = files("faceaug.report").joinpath(name).read_text(encoding="utf-8")
+@lru_cache(maxsize=4)
+def page_template(name: str, package: str = "faceaug.report") -> jinja2.Template:
+    """Return a template of a package; what is filled in is escaped."""
+    source = files(package).joinpath(name).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

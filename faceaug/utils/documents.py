@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from faceaug.errors import PlanError
+from faceaug.errors import PlanError, UsageError
 from faceaug.utils.files import read_document
 from faceaug.utils.text import one_line, shown
 
@@ -75,3 +75,17 @@ class _StrictLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         _no_twins((key if isinstance(key, Hashable) else str(key), None) for key in keys)
         return super().construct_mapping(node, deep=deep)
+
+
+def parse_value(text: str, what: str) -> Any:
+    """Return a value as YAML writes it on one line: a number, true or false, text, or a list in brackets.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be read; `what` names it.
+    """
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
+    except (ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        raise UsageError(f"{what} has the value {shown(text)}, which cannot be read: {one_line(error)}") from error

@@ -38,6 +38,8 @@ def test_the_commands_are_these():
         "generator": ["evaluate", "import", "info", "sample", "train"],
         "cache": ["clear", "list"],
         "directions": ["atlas", "show"],
+        "bench": ["compare", "run"],
+        "recipes": ["list", "show"],
     }
     names = [
         "analyze",
@@ -50,6 +52,8 @@ def test_the_commands_are_these():
         "generator",
         "discover",
         "directions",
+        "bench",
+        "recipes",
         "cache",
     ]
     expected = [[name, *(f"{name} {child}" for child in groups.get(name, []))] for name in names]

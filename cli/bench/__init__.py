@@ -1,0 +1,1 @@
+"""`faceaug bench`: experiments that say whether synthetic faces help."""

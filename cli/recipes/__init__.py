@@ -1,0 +1,1 @@
+"""`faceaug recipes`: the recipes that come with faceaug."""

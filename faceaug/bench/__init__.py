@@ -1,0 +1,1 @@
+"""Experiments: whether synthetic faces help a model, against the ways that need none (docs/bench.md)."""

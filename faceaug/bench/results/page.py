@@ -1,0 +1,153 @@
+"""The page of an experiment: points with intervals as inline SVG, and tables. All text is escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from faceaug.bench.metrics import FIGURES, HIGHER_IS_BETTER
+from faceaug.report.people import page_template
+from faceaug.utils.text_table import clip
+
+_LABEL, _PLOT, _ROW, _TOP, _RIGHT = 190, 470, 24, 26, 60  # pixels of a figure
+_PLOTTED = ("worst_group", "mean_of_groups", "accuracy")
+_LONGEST_LABEL = 28
+_TICKS = 5
+
+
+def render_bench_page(content: Mapping[str, Any]) -> str:
+    """Return the page of the content of results.json as HTML, without scripts and without anything from elsewhere."""
+    selection = content["recipe"]["selection"]
+    own = content["by_selection"][selection]
+    plots = [
+        point_plot(f"{figure.replace('_', ' ')}, percent", {arm: each[figure] for arm, each in own["arms"].items()})
+        for figure in _PLOTTED
+    ]
+    differences = [
+        point_plot(
+            f"worst group, difference to {baseline}, points",
+            {arm: each["worst_group"] for arm, each in arms.items()},
+            zero=True,
+        )
+        for baseline, arms in own["paired"].items()
+        if arms
+    ]
+    return page_template("bench.html.jinja", "faceaug.bench.results").render(
+        content=content,
+        selection=selection,
+        figures=FIGURES,
+        better=HIGHER_IS_BETTER,
+        plots=[*plots, *differences],
+        tables={
+            criterion.replace("_", " "): each["arms"]
+            for criterion, each in sorted(content["by_selection"].items(), key=lambda item: item[0] != selection)
+        },
+        about=content["arms"],
+        facts=_facts(content),
+        reduction={arm: each["worst_group_error_reduction"] for arm, each in own["against_best"].items()},
+        best=own["best_without_synthesis"],
+        groups=_group_table(content, selection),
+    )
+
+
+def point_plot(title: str, rows: Mapping[str, Mapping[str, Any]], *, zero: bool = False) -> dict[str, Any]:
+    """Return what the template draws: a row for each arm with its seeds, mean and interval, in pixels.
+
+    Parameters
+    ----------
+    title : str
+    rows : mapping of arm to summary
+        "mean", "low", "high" and "values", shares of 1; a row without a mean is left out.
+    zero : bool
+        Whether 0 is in the plot, with a line.
+    """
+    known = {name: row for name, row in rows.items() if row["mean"] is not None}
+    values = [100 * value for row in known.values() for value in [*row["values"], row["mean"]]]
+    values += [100 * row[end] for row in known.values() for end in ("low", "high") if row[end] is not None]
+    values += [0.0] if zero or not values else []
+    low, high = min(values), max(values)
+    margin = max(0.05 * (high - low), 0.5)
+    low, high = low - margin, high + margin
+
+    def place(value: float) -> float:
+        return float(round(_LABEL + _PLOT * (value - low) / (high - low), 1))
+
+    drawn = [
+        {
+            "label": clip(name, _LONGEST_LABEL),
+            "y": _TOP + _ROW * k + _ROW // 2,
+            "mean": place(100 * row["mean"]),
+            "text": f"{100 * row['mean']:{'+' if zero else ''}.1f}",
+            "low": None if row["low"] is None else place(100 * row["low"]),
+            "high": None if row["high"] is None else place(100 * row["high"]),
+            "seeds": [place(100 * value) for value in row["values"]],
+        }
+        for k, (name, row) in enumerate(known.items())
+    ]
+    return {
+        "title": title,
+        "rows": drawn,
+        "width": _LABEL + _PLOT + _RIGHT,
+        "height": _TOP + _ROW * len(drawn) + 24,
+        "bottom": _TOP + _ROW * len(drawn),
+        "right": _LABEL + _PLOT + 12,
+        "label": _LABEL - 12,
+        "top": _TOP,
+        "zero": place(0.0) if zero else None,
+        "ticks": [{"x": place(tick), "text": f"{tick:g}"} for tick in round_ticks(low, high)],
+    }
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Return about `_TICKS` round numbers between two others."""
+    rough = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [round(step * k, 6) for k in range(first, last + 1)]
+
+
+def _facts(content: Mapping[str, Any]) -> dict[str, str]:
+    recipe, dataset = content["recipe"], content["dataset"]
+    model, training = recipe["model"], recipe["training"]
+    left_out = f", {dataset['unlabelled']:,} more lack a label" if dataset["unlabelled"] else ""
+    return {
+        "data set": f"{dataset['name']} ({dataset['faces']:,} faces{left_out})",
+        "task": _listed(recipe["task"]),
+        "groups": _listed(recipe["groups"]),
+        "thinned": "; ".join(_thinned(group) for group in recipe["imbalance"]) or "nothing",
+        "model": model["name"] + (f", {model['head']} head" if model["name"] == "features" else ""),
+        "training": f"{training['steps']:,} steps of {training['batch_size']}, {training['trials']} trials an arm",
+        "seeds": ", ".join(map(str, content["seeds"])),
+        "command": content["command"],
+        "machine": content["machine"],
+        "versions": ", ".join(f"{name} {number}" for name, number in content["versions"].items()),
+    }
+
+
+def _thinned(group: Mapping[str, Any]) -> str:
+    left = f"{group['count']:,} faces" if group["share"] is None else f"{100 * group['share']:g}% of the training part"
+    return f"{group['by']} {', '.join(group['levels'])} to {left}"
+
+
+def _listed(value: str | Sequence[str]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
+
+
+def _group_table(content: Mapping[str, Any], selection: str) -> list[dict[str, Any]]:
+    """Return, for each task, faces and accuracy of every group with every arm, means over seeds."""
+    runs = content["runs"]
+    tables = []
+    for task in runs[0]["selected"][selection]["test"] if runs else ():
+        rows = []
+        for group in content["dataset"]["groups"]:
+            means = {}
+            for arm in content["arms"]:
+                own = [run["selected"][selection]["test"][task]["groups"][group] for run in runs if run["arm"] == arm]
+                known = [each["accuracy"] for each in own if each["accuracy"] is not None]
+                means[arm] = sum(known) / len(known) if known else None
+            faces = [run["selected"][selection]["test"][task]["groups"][group]["n"] for run in runs]
+            rows.append({"group": group, "means": means, "n": sum(faces) / len(faces)})
+        tables.append({"task": task, "rows": rows})
+    return tables

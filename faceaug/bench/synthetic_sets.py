@@ -1,0 +1,181 @@
+"""Synthetic sets of an experiment: made from the training part of a seed alone, kept in the output folder, resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceaug.analysis.analyze import analyze
+from faceaug.analysis.axes import AxisSpec, cell_levels
+from faceaug.bench.data import ExperimentData, Labelling
+from faceaug.bench.examples import Examples, model_inputs
+from faceaug.bench.recipe import BenchSynthesis
+from faceaug.classifiers.training import augmentations_of
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.thumbnails import thumbnail
+from faceaug.datasets.torch_dataset import ShardDataset
+from faceaug.errors import FaceaugError
+from faceaug.planning.budget import Budget
+from faceaug.planning.plan import Plan, plan
+from faceaug.shards.manifest import Manifest, read_manifest
+from faceaug.synthesis.balance import balance
+from faceaug.synthesis.config import RunConfig
+from faceaug.utils.threads import StageProgress
+
+SYNTHETIC_FOLDER = "synthetic"
+_READ = 64  # samples that are read at a time
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSet:
+    """The samples of an engine for a seed.
+
+    Attributes
+    ----------
+    examples : Examples
+        Empty where nothing was planned or accepted.
+    record : dict
+        For results.json: engine, planned and accepted samples, and accepted ones by cell.
+    """
+
+    examples: Examples
+    record: dict[str, Any]
+
+
+def synthetic_set(
+    data: ExperimentData, train: FaceDataset, engine: str, seed: int, out: Path, progress: StageProgress
+) -> SyntheticSet:
+    """Synthesize samples from training faces, or read those that were made before.
+
+    Parameters
+    ----------
+    data : ExperimentData
+    train : FaceDataset
+        The training part of the seed, thinned. Engines, their classifiers and their directions see nothing else.
+    engine : str
+    seed : int
+    out : Path
+        Output folder of the experiment.
+    progress : callable (stage, done, total)
+
+    Raises
+    ------
+    FaceaugError
+        When the synthesis fails; the sentence names engine and seed.
+    """
+    config = data.recipe.synthesis.run_config(engine, seed, data.recipe.training.device)
+    wanted = synthesis_plan(data.cells, train, data.recipe.synthesis)
+    folder = out / SYNTHETIC_FOLDER / f"{engine}-seed{seed}-{_digest(train, wanted, config)}"
+    if not wanted.total:
+        return SyntheticSet(_examples(data, None), {"engine": engine, "planned": 0, "accepted": 0, "cells": {}})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        balance(
+            train,
+            folder,
+            plan=wanted,
+            config=config,
+            resume=True,
+            progress=lambda stage, done, total: progress(f"{engine}, seed {seed}: {stage}", done, total),
+        )
+    except FaceaugError as error:
+        raise type(error)(f"the samples of {engine} for seed {seed} could not be made: {error}") from error
+    manifest = read_manifest(folder)
+    record = {
+        "engine": engine,
+        "folder": folder.relative_to(out).as_posix(),
+        "planned": manifest.totals.planned,
+        "accepted": manifest.totals.accepted,
+        "cells": {", ".join(cell.attributes.values()): cell.accepted for cell in manifest.cells if cell.planned},
+    }
+    return SyntheticSet(_examples(data, folder), record)
+
+
+def synthesis_plan(cells: Labelling, train: FaceDataset, settings: BenchSynthesis) -> Plan:
+    """Return the plan of a synthesis: how many samples each cell of the training part gets.
+
+    Cells without a real training face get none: no engine could know what belongs there.
+
+    Parameters
+    ----------
+    cells : Labelling
+        Of the experiment, whose bins the plan takes over.
+    train : FaceDataset
+    settings : BenchSynthesis
+    """
+    counted = analyze(train, [_spec(axis.name, axis.edges) for axis in cells.axes])
+    counts = counted.counts.tolist()
+    wanted: Any = settings.strategy or "uniform"
+    if settings.each is not None:
+        wanted = [
+            {**cell_levels(counted.axes, index), "count": count + settings.each}
+            for index, count in enumerate(counts)
+            if count
+        ]
+    budget = Budget(settings.max_synthetic_ratio, settings.max_per_cell)
+    full = plan(counted, wanted, budget)
+    if all(count or not cell.planned for count, cell in zip(counts, full.cells, strict=True)):
+        return full
+    reachable = [{**cell.levels, "count": cell.real + cell.planned} for cell in full.cells if cell.real]
+    return plan(counted, reachable, budget)
+
+
+def _spec(name: str, edges: tuple[float, ...] | None) -> AxisSpec:
+    return AxisSpec(name, None if edges is None else ("edges", edges))
+
+
+def _digest(train: FaceDataset, wanted: Plan, config: RunConfig) -> str:
+    """Return what tells synthetic sets apart in the folder."""
+    decisive = json.dumps([train.fingerprint(), wanted.to_dict(), config.to_json()], sort_keys=True)
+    return hashlib.sha256(decisive.encode()).hexdigest()[:10]
+
+
+def _examples(data: ExperimentData, folder: Path | None) -> Examples:
+    """Return the samples of a finished set as what the model reads; none without a folder."""
+    side = data.images.shape[1]
+    images, cells = np.empty((0, side, side, 3), np.uint8), np.empty(0, np.int64)
+    if folder is not None:
+        samples = ShardDataset(folder, ["cell"])
+        cells = _cells(data, samples)
+        images = _thumbnails(samples, data.aspect, side)
+        images, cells = images[cells >= 0], cells[cells >= 0]
+    augmentations, device = augmentations_of(data.tasks), data.recipe.training.device
+    inputs, varied = model_inputs(images, data.recipe.model, augmentations, device)
+    return Examples(inputs, varied, _labels_of(data)[cells], cells, np.ones(len(cells), bool))
+
+
+def _cells(data: ExperimentData, samples: ShardDataset) -> np.ndarray:
+    """Return the cell [N] of each sample, as the experiment numbers them; -1 for one that it does not have."""
+    shape = tuple(len(axis.levels) for axis in data.cells.axes)
+    places = [_place(data, samples.manifest, index, shape) for index in range(len(samples.manifest.cells))]
+    numbers = data.cells.codes_of(np.array(places, np.int64))
+    own = samples.table(["cell"])["cell"].to_numpy(np.int64)
+    return np.asarray(numbers[own], np.int64)
+
+
+def _place(data: ExperimentData, manifest: Manifest, index: int, shape: tuple[int, ...]) -> int:
+    levels = manifest.cells[index].attributes
+    codes = [axis.levels.index(levels[axis.name]) for axis in data.cells.axes]
+    return int(np.ravel_multi_index(codes, shape))
+
+
+def _labels_of(data: ExperimentData) -> np.ndarray:
+    """Return the classes [cells, T] of each cell: the columns of the tasks are among those of the cells."""
+    labels = np.zeros((len(data.cells.numbers), len(data.tasks)), np.int64)
+    labels[data.cells.codes] = data.labels
+    return labels
+
+
+def _thumbnails(samples: ShardDataset, aspect: float, side: int) -> np.ndarray:
+    """Return all samples as the experiment's real faces are read, uint8 [N, side, side, 3]."""
+    images = np.empty((len(samples), side, side, 3), np.uint8)
+    for start in range(0, len(samples), _READ):
+        rows = list(range(start, min(start + _READ, len(samples))))
+        for row, (image, _) in zip(rows, samples.__getitems__(rows), strict=True):
+            images[row] = thumbnail(image.permute(1, 2, 0).numpy(), aspect, side)
+    return images
