@@ -26,7 +26,6 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 if TYPE_CHECKING:
     from faceaug.analysis.analyze import analyze
     from faceaug.datasets.dataset import FaceDataset, load_dataset
-    from faceaug.datasets.resumable import ResumableLoader, ResumableSampler
     from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights
     from faceaug.discovery.discover import discover
     from faceaug.generators import load_generator
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from faceaug.shards.verify import verify
     from faceaug.synthesis.balance import RunResult, balance
     from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
+    from faceaug.training.resumable import ResumableLoader, ResumableSampler
 
 __all__ = [
     "AcceptanceThresholds",
@@ -69,8 +69,8 @@ _HOMES = {
     "Budget": "faceaug.planning.budget",
     "FaceDataset": "faceaug.datasets.dataset",
     "Plan": "faceaug.planning.plan",
-    "ResumableLoader": "faceaug.datasets.resumable",
-    "ResumableSampler": "faceaug.datasets.resumable",
+    "ResumableLoader": "faceaug.training.resumable",
+    "ResumableSampler": "faceaug.training.resumable",
     "RunConfig": "faceaug.synthesis.config",
     "RunResult": "faceaug.synthesis.balance",
     "BalancedDataset": "faceaug.datasets.torch_dataset",

@@ -22,9 +22,8 @@ import pydantic
 
 from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Section, section_of
-from faceaug.utils.documents import DOCUMENTS, load_document
+from faceaug.utils.documents import DOCUMENTS, StrictSection, load_document, read_sections
 from faceaug.utils.files import write_json
-from faceaug.utils.sections import StrictSection, read_sections
 from faceaug.utils.text import nearest, shown
 
 SUFFIXES = (".yaml", ".yml")

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Share
-from faceaug.utils.sections import StrictSection, read_sections
+from faceaug.utils.documents import StrictSection, read_sections
 from faceaug.utils.text import shown
 
 BENCH_RECIPE_FORMAT = "faceaug-experiment"

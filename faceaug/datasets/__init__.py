@@ -7,7 +7,6 @@ packages add formats through the entry point group "faceaug.datasets", whose ent
 from faceaug.datasets.base import DatasetProblem, ImageSource, RawDataset, Reader
 from faceaug.datasets.dataset import FaceDataset, LoadOptions, load_dataset
 from faceaug.datasets.real_images import LabelSource, RealImageDataset
-from faceaug.datasets.resumable import ResumableLoader, ResumableSampler
 from faceaug.datasets.thumbnails import load_thumbnails
 from faceaug.datasets.torch_dataset import BalancedDataset, ShardDataset, group_weights
 
@@ -21,8 +20,6 @@ __all__ = [
     "RawDataset",
     "Reader",
     "RealImageDataset",
-    "ResumableLoader",
-    "ResumableSampler",
     "ShardDataset",
     "group_weights",
     "load_dataset",

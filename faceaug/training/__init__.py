@@ -13,6 +13,16 @@ al., "From Fake to Real", ECCV 2024). Two ways avoid it: draw the same share of 
 
 from faceaug.datasets.torch_dataset import BalancedDataset, group_weights
 from faceaug.training.group_sampler import GroupSampler
+from faceaug.training.resumable import ResumableLoader, ResumableSampler
 from faceaug.training.stages import MIXED_SHARE, fit_steps, fit_two_stage
 
-__all__ = ["MIXED_SHARE", "BalancedDataset", "GroupSampler", "fit_steps", "fit_two_stage", "group_weights"]
+__all__ = [
+    "MIXED_SHARE",
+    "BalancedDataset",
+    "GroupSampler",
+    "ResumableLoader",
+    "ResumableSampler",
+    "fit_steps",
+    "fit_two_stage",
+    "group_weights",
+]

@@ -3,7 +3,7 @@
 The order of an epoch depends on the seed, the epoch and the weights only. So a state is a few numbers, and serves any
 number of workers and any batch size.
 
->>> from faceaug.datasets.resumable import ResumableLoader, ResumableSampler  # doctest: +SKIP
+>>> from faceaug.training.resumable import ResumableLoader, ResumableSampler  # doctest: +SKIP
 >>> sampler = ResumableSampler(both, weights=group_weights(both, by="gender"))  # doctest: +SKIP
 >>> loader = ResumableLoader(DataLoader(both, batch_size=64, sampler=sampler, num_workers=4))  # doctest: +SKIP
 >>> torch.save(loader.state_dict(), "reading.pt")  # doctest: +SKIP

@@ -10,8 +10,9 @@ from faces_in_memory import face_dataset
 from shard_samples import write_output
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
-from faceaug.datasets import BalancedDataset, ResumableLoader, ResumableSampler, ShardDataset, group_weights
+from faceaug.datasets import BalancedDataset, ShardDataset, group_weights
 from faceaug.errors import UsageError
+from faceaug.training import ResumableLoader, ResumableSampler
 
 torch.set_num_threads(1)
 COUNT = 53
@@ -336,7 +337,7 @@ def test_shards_and_balanced_data_sets_continue(tmp_path, workers):
 PAIR = """
 import json, sys, torch, torch.distributed as dist
 from torch.utils.data import DataLoader
-from faceaug.datasets import ResumableLoader, ResumableSampler
+from faceaug.training import ResumableLoader, ResumableSampler
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting_{sys.argv[3]}", rank=rank, world_size=2)
