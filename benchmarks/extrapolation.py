@@ -29,6 +29,7 @@ from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 from faceaug.synthesis.engines.base import Candidate, PreparationInputs
 from faceaug.synthesis.engines.morphs.extrapolate import ExtrapolationEngine
 from faceaug.synthesis.engines.morphs.morph import MORPH_BLOCK, create_engine
+from faceaug.synthesis.engines.photographs import read_photograph
 from faceaug.synthesis.request import cells_of, check_request
 from faceaug.utils.files import write_bytes
 from faceaug.utils.images import encode
@@ -129,8 +130,8 @@ def row_of(engine: Any, cell: PlannedCell, candidate: Candidate, pictures: Path 
     faces = {face.sha256: face for index in engine._faces.by_cell.values() for face in index.faces}
     assert candidate.source is not None
     host = faces[candidate.source.sha256]
-    photograph = engine._photographs([host])[0].pixels
-    before, _ = engine._judge.read(photograph, [photograph], cell.levels, 0.0)
+    (photograph,) = engine._photographs([host])
+    before, _ = engine._judge.read(photograph.pixels, [photograph], cell.levels, 0.0)
     codes = cells_of(engine._dataset.select([host.row]), engine._axes)
     levels = engine._request.plan.cells[int(codes[0])].levels
     moved = next((name for name in AXES if levels[name] != cell.levels[name]), "none")
@@ -182,8 +183,9 @@ def real_confidence(engine: Any, away: FaceDataset, wanted: Plan, chosen: list[i
     """Return what the held-out classifier says of the real faces that were taken away."""
     codes, found = cells_of(away, wanted.axes), []
     for row in range(min(len(away), 200)):
-        picture = away.image(row)
-        found.append(engine._judge.read(picture, [picture], wanted.cells[int(codes[row])].levels, 0.0)[0])
+        photograph = replace(read_photograph(away, row), row=-1 - row)  # no row of the engine's data set
+        levels = wanted.cells[int(codes[row])].levels
+        found.append(engine._judge.read(photograph.pixels, [photograph], levels, 0.0)[0])
     return {
         name: {
             "n": len(found),

@@ -31,6 +31,7 @@ from faceaug.datasets.splits import ALL_SPLITS
 from faceaug.datasets.thumbnails import common_aspect, load_thumbnails
 from faceaug.errors import DatasetError, UsageError
 from faceaug.measurement.measure import add_measured_columns, load_estimator
+from faceaug.synthesis.stages import THUMBNAIL_SIDE
 from faceaug.utils.images import Rgb
 from faceaug.utils.text import shown
 from faceaug.utils.threads import StageProgress
@@ -192,6 +193,8 @@ def load_experiment_data(recipe: ExperimentRecipe, folder: Path, progress: Stage
     beside = [[axis for axis in groups if axis.name != task.name] for task in task_axes]
     side = input_side(recipe.model)
     images, _ = load_thumbnails(chosen, side, progress=_counted("reading", len(chosen), progress))
+    # Of one side for all models, so that these are tested on the same faces.
+    small = images if side == THUMBNAIL_SIDE else load_thumbnails(chosen, THUMBNAIL_SIDE)[0]
     return ExperimentData(
         recipe,
         chosen,
@@ -202,7 +205,7 @@ def load_experiment_data(recipe: ExperimentRecipe, folder: Path, progress: Stage
         tuple(Labelling.of(chosen.table, others) if others else None for others in beside),
         images,
         common_aspect(chosen),
-        duplicate_clusters(images, recipe.split.duplicate_bits),
+        duplicate_clusters(small, recipe.split.duplicate_bits),
         tuple(group_members(chosen.table, axis_of[str(parse_by(group.by)[0])], group) for group in recipe.imbalance),
         int((~labelled).sum()),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from faceaug.bench.arms.base import Arm
 from faceaug.bench.arms.registry import check_arms
@@ -76,7 +77,7 @@ def run_experiment(recipe: ExperimentRecipe, run: ExperimentRun) -> ExperimentRe
                 for seed in recipe.seed_list:
                     finished |= worker.run_seed(seed, parts[seed], finished)
             ordered = {(arm, seed): finished[arm, seed] for arm in arms for seed in recipe.seed_list}
-            return write_results_of(data, ordered, run.command, run.out)
+            return write_results_of(data, arms, ordered, run.command, run.out)
 
 
 def _finished_runs(
@@ -174,7 +175,9 @@ class _Worker:
         def run(options: Mapping[str, Any]) -> TrialResult:
             trial = Trial(data, len(trials), options, advance)
             trials.append(trial)
-            arm.fit(trial)
+            with torch.random.fork_rng(devices=[]):  # of layers that draw, such as dropout
+                torch.manual_seed(data.seed)
+                arm.fit(trial)
             return trial.result()
 
         search: Callable[[], list[TrialResult]] = lambda: arm.search(run, data.recipe)  # noqa: E731

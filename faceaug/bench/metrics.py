@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from faceaug.classifiers.classifier import Task
-from faceaug.utils.typing import Bools, Floats32, Indices
+from faceaug.utils.typing import Bools, Floats, Floats32, Indices
 
 CALIBRATION_BINS = 15
 """Bins of confidence of the expected calibration error (Guo et al., 2017)."""
@@ -46,8 +46,8 @@ class GroupsOfFaces:
     attributes: tuple[Indices | None, ...]
 
 
-def group_accuracies(right: Bools, codes: Indices, count: int) -> list[float | None]:
-    """Return the accuracy of each of `count` groups, None for one without faces."""
+def group_accuracies(right: Bools | Floats, codes: Indices, count: int) -> list[float | None]:
+    """Return the accuracy of each of `count` groups, None for one without faces; `right` [N] from 0 to 1."""
     faces = np.bincount(codes, minlength=count)
     hits = np.bincount(codes, weights=right, minlength=count)
     return [float(hit / number) if number else None for hit, number in zip(hits, faces, strict=True)]

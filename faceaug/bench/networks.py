@@ -166,7 +166,7 @@ def predict(net: BenchNet, examples: Examples, device: str) -> Floats32:
     return logits
 
 
-def split_logits(logits: Floats32, tasks: Sequence[Task]) -> list[Floats32]:
+def task_probabilities(logits: Floats32, tasks: Sequence[Task]) -> list[Floats32]:
     """Return the probabilities [N, C] of each task from the logits of all."""
     parts, start = [], 0
     for task in tasks:

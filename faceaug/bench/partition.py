@@ -34,7 +34,7 @@ class Partition:
     thinned : int
         Training rows that were left out to thin groups.
     duplicates : int
-        Training rows that were left out since a near-duplicate is in another part (own splits alone).
+        Rows of training and validation that were left out since a near-duplicate is in a later part (own splits alone).
     """
 
     train: Indices
@@ -94,7 +94,7 @@ def draw_parts(clusters: Indices, strata: Indices, split: BenchSplit, seed: int)
 
 
 def own_parts(table: pd.DataFrame, clusters: Indices, name: str) -> Partition:
-    """Return the parts that the data set itself has, without training rows that have a near-duplicate elsewhere.
+    """Return the parts that the data set itself has, without rows that have a near-duplicate in a later part.
 
     Raises
     ------
@@ -106,9 +106,10 @@ def own_parts(table: pd.DataFrame, clusters: Indices, name: str) -> Partition:
             f"{name} has no splits train, val and test of its own; leave split.own out to have it divided"
         )
     train, validation, test = (np.flatnonzero((table[SPLIT_COLUMN] == part).to_numpy(bool)) for part in _PARTS)
-    validation = validation[~np.isin(clusters[validation], clusters[test])]
+    new = ~np.isin(clusters[validation], clusters[test])
+    validation = validation[new]
     apart = ~np.isin(clusters[train], clusters[np.concatenate([validation, test])])
-    return Partition(train[apart], validation, test, duplicates=int((~apart).sum()))
+    return Partition(train[apart], validation, test, duplicates=int((~apart).sum() + (~new).sum()))
 
 
 def thin(parts: Partition, members: Sequence[Bools], groups: Sequence[ThinnedGroup], seed: int) -> Partition:
@@ -126,21 +127,30 @@ def thin(parts: Partition, members: Sequence[Bools], groups: Sequence[ThinnedGro
     Raises
     ------
     UsageError
-        When a group has no training row, or fewer than it is to keep.
+        When a group has no training row, or fewer than it is to keep, when groups overlap, or when nothing is left
+        beside their shares.
     """
     train = parts.train
-    for number, (inside, group) in enumerate(zip(members, groups, strict=True)):
-        own, others = train[inside[train]], train[~inside[train]]
-        keep = group.count if group.share is None else round(group.share / (1 - group.share) * len(others))
+    inside = [own[train] for own in members]
+    if (np.sum(inside, 0) > 1).any():
+        raise UsageError("the groups under imbalance overlap, so their shares cannot all hold; name groups apart")
+    rows, left = [train[~np.any(inside, 0)] if groups else train], 1.0 - sum(group.share or 0 for group in groups)
+    if left <= 0:
+        raise UsageError(f"the shares under imbalance sum to {1 - left:g}; give shares that sum to less than 1")
+    # Of what is left when the others are counted, each group gets its share.
+    beside = len(rows[0]) + sum(int(group.count or 0) for group in groups)
+    for number, (own, group) in enumerate(zip(inside, groups, strict=True)):
+        keep = group.count if group.share is None else round(group.share / left * beside)
         keep = max(1, int(keep or 0))
-        if keep > len(own):
+        if keep > own.sum():
             raise UsageError(
-                f"the group {describe_group(group)} is to keep {keep:,} training faces, but there are {len(own):,}: "
-                "give a smaller share or count"
+                f"the group {describe_group(group)} is to keep {keep:,} training faces, but there are "
+                f"{int(own.sum()):,}: give a smaller share or count"
             )
         rng = np.random.default_rng([seed, 0x7417, number])
-        train = np.sort(np.concatenate([others, rng.choice(own, keep, replace=False)]))
-    return Partition(train, parts.validation, parts.test, len(parts.train) - len(train), parts.duplicates)
+        rows.append(rng.choice(train[own], keep, replace=False))
+    kept = np.sort(np.concatenate(rows))
+    return Partition(kept, parts.validation, parts.test, len(train) - len(kept), parts.duplicates)
 
 
 def group_members(table: pd.DataFrame, axis: Axis, group: ThinnedGroup) -> Bools:

@@ -163,7 +163,7 @@ class BenchSynthesis(StrictSection):
             raise ValueError("strategy and each both say how many samples there are; give one of them")
         for name in SET_BY_BENCH:
             if name in self.settings:
-                raise ValueError(f"settings.{name} is not set here, but by other keys of the experiment; leave it out")
+                raise ValueError(f"settings.{name} is set by the experiment; leave it out")
         try:
             self.run_config("auto", 0)
         except UsageError as error:

@@ -11,8 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 from faceaug.bench.recipe import ExperimentRecipe
+from faceaug.classifiers.feature_training import FEATURES_VERSION
 from faceaug.errors import IntegrityError, OutputError
+from faceaug.measurement.measured_cache import MEASUREMENTS_VERSION
 from faceaug.shards.lock import FolderLock
+from faceaug.synthesis.label_classifiers import TRAINING_VERSION
+from faceaug.synthesis.stages import SAMPLE_STREAM
 from faceaug.utils.files import output_error, read_json, write_json
 from faceaug.utils.text import shown
 
@@ -42,6 +46,7 @@ class ExperimentFolder:
         self._state = {
             "format": BENCH_FORMAT,
             "version": BENCH_VERSION,
+            "samples": [SAMPLE_STREAM, TRAINING_VERSION, FEATURES_VERSION, MEASUREMENTS_VERSION],
             "dataset": dataset_fingerprint,
             "recipe": recipe.decisive(),
         }

@@ -25,6 +25,7 @@ from faceaug.planning.plan import Plan, plan
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
+from faceaug.synthesis.stages import SAMPLE_STREAM
 from faceaug.utils.threads import StageProgress
 
 SYNTHETIC_FOLDER = "synthetic"
@@ -131,7 +132,7 @@ def _spec(name: str, edges: tuple[float, ...] | None) -> AxisSpec:
 
 def _digest(train: FaceDataset, wanted: Plan, config: RunConfig) -> str:
     """Return what tells synthetic sets apart in the folder."""
-    decisive = json.dumps([train.fingerprint(), wanted.to_dict(), config.to_json()], sort_keys=True)
+    decisive = json.dumps([SAMPLE_STREAM, train.fingerprint(), wanted.to_dict(), config.to_json()], sort_keys=True)
     return hashlib.sha256(decisive.encode()).hexdigest()[:10]
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from faceaug.appearance.augmentations import jitter
 from faceaug.bench.examples import Examples
-from faceaug.bench.metrics import GroupsOfFaces, mean_over_tasks, task_metrics
-from faceaug.bench.networks import BenchNet, as_input, new_bench_net, predict, split_logits
+from faceaug.bench.metrics import GroupsOfFaces, group_accuracies, mean_over_tasks, task_metrics
+from faceaug.bench.networks import BenchNet, as_input, new_bench_net, predict, task_probabilities
 from faceaug.bench.recipe import ExperimentRecipe
 from faceaug.classifiers.classifier import Task
 from faceaug.classifiers.training import augmentations_of
@@ -190,15 +190,15 @@ class Trial:
     def after_step(self, begins: int = 0) -> Callable[[int], None]:
         """Return what counts steps, and evaluates on the validation part now and then once `begins` steps are done.
 
-        Every arm is evaluated equally often, and all of its checkpoints are of its last stage.
+        Every arm is evaluated equally often, as far as its last stage has as many steps, of which all checkpoints are.
         """
-        every = max(1, (self.steps - begins) // self.training.evaluations)
+        length, times = self.steps - begins, self.training.evaluations
+        due = {math.ceil(k * length / times) for k in range(1, times + 1)}
 
         def count(step: int) -> None:
             self._done += 1
             self._advance(1)
-            since = self._done - begins
-            if since > 0 and (since % every == 0 or self._done == self.steps):
+            if self._done - begins in due:
                 self._evaluate()
 
         return count
@@ -263,10 +263,8 @@ class Trial:
         own = self.data.validation
         logits = predict(self.net, own, self.training.device)
         metrics = evaluate_logits(logits, self.tasks, own, self.data.validation_groups)
-        right = [part.argmax(1) == own.labels[:, k] for k, part in enumerate(split_logits(logits, self.tasks))]
-        faces = np.bincount(own.cells, minlength=self.data.cell_count)
-        hits = np.bincount(own.cells, weights=np.mean(right, 0), minlength=self.data.cell_count)
-        return metrics, [float(hit / n) if n else None for hit, n in zip(hits, faces, strict=True)]
+        right = [part.argmax(1) == own.labels[:, k] for k, part in enumerate(task_probabilities(logits, self.tasks))]
+        return metrics, group_accuracies(np.mean(right, 0), own.cells, self.data.cell_count)
 
 
 class ScheduledAdam:
@@ -307,7 +305,7 @@ def evaluate_logits(
     """Return the metrics of each task from the logits [N, outputs] of examples."""
     return [
         task_metrics(task, part, examples.labels[:, k], groups, groups.attributes[k])
-        for k, (task, part) in enumerate(zip(tasks, split_logits(logits, tasks), strict=True))
+        for k, (task, part) in enumerate(zip(tasks, task_probabilities(logits, tasks), strict=True))
     ]
 
 

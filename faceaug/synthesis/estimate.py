@@ -113,9 +113,9 @@ def _measuring_estimate(request: RunRequest, estimator: FaceEstimator, reads: fl
     canvases, shorter = lay_on_canvases([dataset.image(int(i)) for i in rows])
 
     def read_seconds() -> float:
-        estimator.read(canvases[:1], shorter[:1], aligned=config.aligned)  # the first time takes longer
+        estimator.read(canvases[:1], shorter[:1], aligned=request.aligned)  # the first time takes longer
         start = time.perf_counter()
-        estimator.read(canvases, shorter, aligned=config.aligned)
+        estimator.read(canvases, shorter, aligned=request.aligned)
         return (time.perf_counter() - start) / len(rows)
 
     size = float(np.mean([len(dataset.encoded(int(i))) for i in rows])) + _ROW_BYTES

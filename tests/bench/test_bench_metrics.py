@@ -102,5 +102,5 @@ def test_the_best_arm_without_synthesis_is_no_arm_with_it():
     summaries = {
         name: {"worst_group": {"mean": mean}} for name, mean in [("erm", 0.3), ("rwg", 0.5), ("auto:mixed", 0.9)]
     }
-    assert best_real_arm(summaries) == "rwg"
-    assert best_real_arm({"auto:mixed": summaries["auto:mixed"]}) is None
+    assert best_real_arm(summaries, {"erm", "rwg", "dfr"}) == "rwg"
+    assert best_real_arm({"auto:mixed": summaries["auto:mixed"]}, {"rwg"}) is None

@@ -47,7 +47,7 @@ LEAST = {"dataset": {"path": "faces"}, "task": "gender", "groups": "gender", "ar
         ({"model": {"pretrained": True}}, "is wrong at model: pretrained is for models of timm"),
         ({"synthesis": {"each": 3, "strategy": "uniform"}}, "is wrong at synthesis: strategy and each both"),
         ({"synthesis": {"settings": {"trys": 3}}}, "there is no setting trys: did you mean 'tries'?"),
-        ({"synthesis": {"settings": {"seed": 3}}}, "settings.seed is not set here"),
+        ({"synthesis": {"settings": {"seed": 3}}}, "settings.seed is set by the experiment"),
         ({"synthesis": {"thresholds": {"held_out": 3}}}, "the threshold held_out is 3"),
         ({"full": {"training": {"stps": 5}}}, ", in its full form, has an unknown key training.stps"),
         ({"full": {"training": {"steps": 0}}}, ", in its full form, is wrong at training.steps"),

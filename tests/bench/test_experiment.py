@@ -256,7 +256,7 @@ def test_features_with_both_heads(experiment, content, tmp_path):
         )
 
 
-def test_several_tasks_and_measured_columns_of_the_labels(experiment, content):
+def test_several_tasks_and_bins_of_numbers(experiment, content):
     results = experiment({**content, "task": ["gender", "ethnicity"], "groups": "gender", "seeds": 1})
     tested = results.content["runs"][0]["selected"]["average"]["test"]
     assert tested.keys() == {"gender", "ethnicity"}
@@ -270,7 +270,9 @@ def test_arms_of_other_packages(experiment, content, monkeypatch):
 
     point = EntryPoint("mine", "toy_arm:ARM", registry.ARM_ENTRY_POINTS)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    assert experiment({**content, "arms": ["mine"], "seeds": 1}).content["arms"] == {"mine": "of a plug-in"}
+    assert experiment({**content, "arms": ["mine"], "seeds": 1}).content["arms"] == {
+        "mine": "balanced draws of a toy package"
+    }
     broken = EntryPoint("mine", "toy_arm:NO_ARM", registry.ARM_ENTRY_POINTS)
     monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
     with pytest.raises(FaceaugError, match="is a int; it must be an Arm"):

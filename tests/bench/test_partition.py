@@ -54,10 +54,24 @@ def test_groups_are_thinned_to_a_share_or_a_count_in_training_alone():
         thin(parts, [inside], [ThinnedGroup(by="a", levels=["x"], count=400)], 0)
 
 
+def test_shares_of_several_groups_hold_together():
+    parts = draw_parts(np.arange(2000), np.zeros(2000, np.int64), BenchSplit(), 0)
+    of_group = np.arange(2000) % 5  # two fifths a, two fifths b
+    inside = [of_group < 2, (of_group >= 2) & (of_group < 4)]
+    groups = [ThinnedGroup(by="g", levels=[level], share=0.1) for level in "ab"]
+    thinned = thin(parts, inside, groups, 1)
+    for own in inside:
+        assert own[thinned.train].mean() == pytest.approx(0.1, abs=0.005)
+    with pytest.raises(UsageError, match="overlap"):
+        thin(parts, [inside[0], inside[0]], groups, 1)
+    with pytest.raises(UsageError, match=r"sum to 1\.2"):
+        thin(parts, inside, [ThinnedGroup(by="g", levels=["a"], share=0.6)] * 2, 1)
+
+
 def test_own_splits_lose_training_faces_that_are_near_held_out_ones():
     table = pd.DataFrame({"key": list("abcdef"), "split": ["train", "train", "train", "val", "val", "test"]})
     parts = own_parts(table, np.array([0, 1, 2, 1, 3, 3]), "faces")
     assert (parts.train.tolist(), parts.validation.tolist(), parts.test.tolist()) == ([0, 2], [3], [5])
-    assert parts.duplicates == 1
+    assert parts.duplicates == 2
     with pytest.raises(DatasetError, match="has no splits train, val and test of its own"):
         own_parts(table.drop(columns="split"), np.arange(6), "faces")

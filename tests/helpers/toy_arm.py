@@ -3,5 +3,5 @@
 from faceaug.bench.arms.base import Arm
 from faceaug.bench.arms.real import fit_rwg
 
-ARM = Arm("of a plug-in", fit_rwg)
+ARM = Arm("balanced draws of a toy package", fit_rwg)
 NO_ARM = 3

@@ -53,7 +53,7 @@ def fit_dfr(trial: Trial) -> None:
     """
     held = held_in_rows(trial.real.cells, trial.rng)
     body, head = trial.real.rows(~held), trial.real.rows(held)
-    steps = round(HEAD_SHARE * trial.steps)
+    steps = head_steps(trial)
     if learns_body(trial):
         trial.fit(trial.batches(body, trial.natural_draws(len(body))), trial.steps - steps, last=False)
     else:
@@ -118,6 +118,11 @@ def held_in_rows(cells: Indices, rng: np.random.Generator) -> np.ndarray:
     return held
 
 
+def head_steps(trial: Trial) -> int:
+    """Return the steps in which a last layer is trained anew."""
+    return max(1, round(HEAD_SHARE * trial.steps))
+
+
 def learns_body(trial: Trial) -> bool:
     """Return whether anything is learnt below the last layer."""
     return any(True for _ in trial.net.body.parameters())
@@ -151,17 +156,16 @@ def _mixed_targets(batch: Batch, order: Tensor, share: float) -> tuple[Tensor, .
 def _smote(real: Examples, seed: int) -> Examples:
     """Return the examples with points between neighbours added, until all cells are as large as the largest one."""
     over_sampling = importlib.import_module("imblearn.over_sampling")
-    counts = np.bincount(real.cells)
-    neighbours = min(_SMOTE_NEIGHBOURS, int(counts[counts > 0].min()) - 1)
-    # A cell with a single face has no neighbour; its face is repeated.
-    sampler = (
-        over_sampling.SMOTE(k_neighbors=neighbours, random_state=seed)
-        if neighbours
-        else over_sampling.RandomOverSampler(random_state=seed)
-    )
     if len(np.unique(real.cells)) < 2:
         return real
-    features, cells = sampler.fit_resample(real.inputs.astype(np.float32), real.cells)
+    rows = [np.arange(len(real))]
+    for cell, count in zip(*np.unique(real.cells, return_counts=True), strict=True):
+        if count <= _SMOTE_NEIGHBOURS:  # faces of a cell that has too few neighbours are repeated first
+            own = np.flatnonzero(real.cells == cell)
+            rows.append(np.resize(own, _SMOTE_NEIGHBOURS + 1)[count:])
+    enough = real.rows(np.concatenate(rows))
+    sampler = over_sampling.SMOTE(k_neighbors=_SMOTE_NEIGHBOURS, random_state=seed)
+    features, cells = sampler.fit_resample(enough.inputs.astype(np.float32), enough.cells)
     first = {int(cell): row for row, cell in reversed(list(enumerate(real.cells.tolist())))}
     labels = real.labels[[first[int(cell)] for cell in cells]]  # a cell has one class of each task
     raised = replace(real, inputs=features.astype(np.float16), varied=None, labels=labels)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from faceaug.bench.arms.base import RunTrial
-from faceaug.bench.arms.real import HEAD_SHARE
+from faceaug.bench.arms.real import head_steps
 from faceaug.bench.recipe import FEATURES_MODEL, ExperimentRecipe
 from faceaug.bench.trial import Trial, TrialResult
 from faceaug.training import MIXED_SHARE, fit_two_stage
@@ -39,7 +39,7 @@ def fit_stages(trial: Trial) -> None:
 def fit_last_layer(trial: Trial) -> None:
     """Train the body on synthetic and real faces, and the last layer anew on real ones."""
     both = trial.real.joined(trial.synthetic)
-    steps = round(HEAD_SHARE * trial.steps)
+    steps = head_steps(trial)
     trial.fit(trial.batches(both, trial.draws(both, _share(trial))), trial.steps - steps, last=False)
     trial.fit_head(trial.batches(trial.real, trial.draws(trial.real)), steps)
 

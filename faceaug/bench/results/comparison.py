@@ -14,7 +14,7 @@ _COMPARED = ("worst_group", "mean_of_groups", "accuracy")
 
 
 def compare_experiments(first: ExperimentResults, second: ExperimentResults) -> dict[str, Any]:
-    """Return the differences of the second experiment to the first, as JSON values.
+    """Return the differences of the second experiment to the first, as JSON values, by the selection of the first.
 
     Returns
     -------
@@ -28,7 +28,7 @@ def compare_experiments(first: ExperimentResults, second: ExperimentResults) -> 
     UsageError
         When no arm and seed is in both.
     """
-    runs = [_figures(results) for results in (first, second)]
+    runs = [_figures(results, first.selection) for results in (first, second)]
     shared = [key for key in runs[0] if key in runs[1]]
     if not shared:
         raise UsageError("the two experiments share no arm with the same seed, so there is nothing to compare")
@@ -75,5 +75,5 @@ def comparison_text(comparison: dict[str, Any], first: str, second: str) -> str:
     return "\n".join(lines)
 
 
-def _figures(results: ExperimentResults) -> dict[tuple[str, int], dict[str, float | None]]:
-    return {(run["arm"], run["seed"]): run["selected"][results.selection]["figures"] for run in results.content["runs"]}
+def _figures(results: ExperimentResults, selection: str) -> dict[tuple[str, int], dict[str, float | None]]:
+    return {(run["arm"], run["seed"]): run["selected"][selection]["figures"] for run in results.content["runs"]}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from faceaug._version import __version__
-from faceaug.bench.arms.registry import built_in_arms
+from faceaug.bench.arms.base import Arm
 from faceaug.bench.data import ExperimentData
 from faceaug.bench.results.page import render_bench_page
 from faceaug.bench.results.statistics import (
@@ -69,11 +69,15 @@ class ExperimentResults:
 
 
 def write_results_of(
-    data: ExperimentData, runs: Mapping[tuple[str, int], dict[str, Any]], command: str, out: Path
+    data: ExperimentData,
+    arms: Mapping[str, Arm],
+    runs: Mapping[tuple[str, int], dict[str, Any]],
+    command: str,
+    out: Path,
 ) -> ExperimentResults:
     """Write results.json and report.html of finished runs, in the order of arms and seeds."""
     recipe = data.recipe
-    abouts = built_in_arms()
+    real = {name for name, arm in arms.items() if arm.engine is None}
     content: dict[str, Any] = {
         "format": BENCH_FORMAT,
         "version": BENCH_VERSION,
@@ -89,8 +93,8 @@ def write_results_of(
             "unlabelled": data.unlabelled,
             "groups": list(data.groups.names),
         },
-        "arms": {name: abouts[name].about if name in abouts else "of a plug-in" for name in recipe.arms},
-        "by_selection": {criterion: _by_selection(runs, criterion) for criterion in CRITERIA},
+        "arms": {name: arm.about for name, arm in arms.items()},
+        "by_selection": {criterion: _by_selection(runs, real, criterion) for criterion in CRITERIA},
         "runs": [
             {"arm": arm, "seed": seed, **{key: run[key] for key in _RUN_KEYS}} for (arm, seed), run in runs.items()
         ],
@@ -126,11 +130,13 @@ def read_results(folder: Path) -> ExperimentResults:
     return results
 
 
-def _by_selection(runs: Mapping[tuple[str, int], dict[str, Any]], criterion: str) -> dict[str, Any]:
+def _by_selection(
+    runs: Mapping[tuple[str, int], dict[str, Any]], real: Collection[str], criterion: str
+) -> dict[str, Any]:
     """Return means, paired differences and the comparison with the best arm without synthesis, of one criterion."""
     figures = {key: run["selected"][criterion]["figures"] for key, run in runs.items()}
     arms = arm_summaries(figures)
-    best = best_real_arm(arms)
+    best = best_real_arm(arms, real)
     names = {arm for arm, _ in runs}
     return {
         "arms": arms,

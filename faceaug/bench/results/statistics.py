@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from faceaug.bench.arms.registry import REAL_ARMS
 from faceaug.bench.metrics import FIGURES
 
 BASELINES = ("rwg", "dfr")
@@ -65,17 +64,17 @@ def paired_differences(
     return result
 
 
-def best_real_arm(summaries: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return the arm without synthesis whose worst group is read best on the test part; None without any.
+def best_real_arm(summaries: Mapping[str, Mapping[str, Any]], real: Collection[str]) -> str | None:
+    """Return the arm without synthesis, of `real`, whose worst group is read best on the test part; None without.
 
     It is chosen by the test part, which favours it: an arm that wins against it wins the harder comparison.
     """
-    real = {
+    worst = {
         name: figures["worst_group"]["mean"]
         for name, figures in summaries.items()
-        if name in REAL_ARMS and figures["worst_group"]["mean"] is not None
+        if name in real and figures["worst_group"]["mean"] is not None
     }
-    return max(real, key=lambda name: real[name]) if real else None
+    return max(worst, key=lambda name: worst[name]) if worst else None
 
 
 def difference_cell(figure: Mapping[str, Any]) -> str:

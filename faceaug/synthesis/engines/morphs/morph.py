@@ -161,7 +161,7 @@ class MorphEngine:
             files = files_in(inputs.folder, CLASSIFIER_FILES)
         self._faces = self._read(self._rows(), inputs)
         self._check_found()
-        metrics[self.names[0]] = {"faces": self._faces.count, "bytes": self._faces.bytes}
+        metrics[self.names[0]] = {"faces": self._faces.count, "bytes": self._faces.byte_count}
         sha256 = self._estimator.sha256
         models = (ModelRecord(name="reconstruction", sha256=sha256),) if sha256 else ()
         held_out = (model_record(inputs.folder, HELD_OUT_FILE),) if HELD_OUT_FILE in files else ()
@@ -193,10 +193,9 @@ class MorphEngine:
         return BlockResult(tuple(candidates), refused, {})
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
-        windows = {face.sha256: face.window for index in self._faces.by_cell.values() for face in index.faces}
         hosts = reader.column("source_sha256")
         for row in np.flatnonzero(reader.made_by(self.names[0])).tolist():
-            face, _ = self._measured(reader.image(row), windows.get(hosts[row].tobytes()))
+            face, _ = self._measured(reader.image(row), hosts[row].tobytes())
             if face is not None:
                 yield face_hashes([face])[0]
 
@@ -299,7 +298,7 @@ class MorphEngine:
         distance, is_new = self._identity.distance(stored, attempt.photographs) if self._identity else (None, True)
         if not is_new:
             return NEW_PERSON
-        face, measurements = self._measured(stored, attempt.plan.host.window)
+        face, measurements = self._measured(stored, attempt.plan.host.sha256)
         if face is None:
             return FACE
         if not self._in_bins(cell, measurements.values[0]):
@@ -313,11 +312,12 @@ class MorphEngine:
         bits = differing_bits(descriptor_hashes(descriptor[None])[0], face_hashes(faces))
         return int(bits.min()) <= self._config.thresholds.duplicate_bits
 
-    def _measured(self, picture: Rgb, window: Floats32 | None) -> tuple[CanonicalFace | None, Measurements]:
+    def _measured(self, picture: Rgb, host: bytes) -> tuple[CanonicalFace | None, Measurements]:
         """Measure one picture, by itself, so that nothing depends on what else is measured.
 
-        Its face is where that of its host is, near `window` [4] where that is known.
+        Its face is where that of its host is, a file by its hash.
         """
+        window = self._faces.windows.get(host)
         near = None if window is None else torch.from_numpy(window)[None]
         measurements, extents = measured(self._estimator, [picture], aligned=self._aligned, near=near)
         return canonical_faces([-1], [b""], [picture], extents, measurements)[0], measurements

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,15 @@ class MorphFaces:
         return sum(len(index) for index in self.by_cell.values())
 
     @property
-    def bytes(self) -> int:
+    def byte_count(self) -> int:
         """Memory that they take."""
         return self.count * BYTES_PER_FACE
+
+    @cached_property
+    def windows(self) -> dict[bytes, Floats32]:
+        """The window [4] of the face in each file, by its hash; of copies of a file, that of the first row."""
+        faces = (face for index in self.by_cell.values() for face in index.faces)
+        return {face.sha256: face.window for face in sorted(faces, key=lambda face: -face.row)}
 
     def hashes(self) -> NDArray[np.uint64]:
         """Return the perceptual hashes of all faces."""
