@@ -81,3 +81,26 @@ def _alignment_table(alignment: Record) -> list[str]:
     head = ["pixels of 128", "spread over people", "median before", "median after", "90% before", "90% after"]
     rows = [[name, *(f"{column[k]:.1f}" for column in columns)] for k, name in enumerate(alignment["landmarks"])]
     return table(head, rows, range(1, len(head)))
+
+
+def extrapolation_text(record: Record) -> str:
+    """Return what extrapolation reaches in thinned cells, beside morphs and real faces of these cells."""
+    head = ["samples", "n", "probability of the host", "of the sample", "accepted by it", "new person"]
+    rows = []
+    for engine, names in (("morph", {"none": "morphs of the few faces"}), ("extrapolate", {})):
+        for axis, one in record[engine]["by_axis"].items():
+            shares = (f"{one[name]:.0%}" for name in ("reached", "new_person"))
+            probabilities = (f"{one[f'probability_{when}']:.2f}" for when in ("before", "after"))
+            rows.append([names.get(axis, f"moved in {axis}"), f"{one['n']}", *probabilities, *shares])
+    real = record["real"]["age"]
+    rows.append(
+        ["real faces of the bin", f"{real['n']}", "", f"{real['probability']:.2f}", f"{real['reached']:.0%}", ""]
+    )
+    return "\n".join(
+        [
+            *table(head, rows, range(1, len(head))),
+            "",
+            f"{record['faces']:,} faces, {record['faces_left_in_a_cell']} left in each thinned cell; the probability "
+            "of the label that changes, by the held-out classifier, with the gates on label and identity open.",
+        ]
+    )

@@ -21,7 +21,7 @@ from _classifiers_text import classifiers_text
 from _earlier_records import current, load_record
 from _identity_text import identity_text
 from _markdown import table
-from _morph_text import frame_text, quality_text
+from _morph_text import extrapolation_text, frame_text, quality_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -381,6 +381,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "inversion": inverted,
     "identity": identity_text,
     "morph": quality_text,
+    "extrapolation": extrapolation_text,
     "synthetic_generator": quality_text,
     "synthetic_rerender": quality_text,
     "morph_frame": frame_text,
