@@ -275,8 +275,10 @@ class BalancedDataset(Dataset[Item]):
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return labels of all items as a table, categories by name; by default all labels."""
         names = [name for name in (self.columns if columns is None else columns) if name != "synthetic"]
-        parts = [self.real.table(names).iloc[self._real_rows], self.synthetic.table(names).iloc[self._synthetic_rows]]
-        table = pd.concat(parts, ignore_index=True)
+        table = pd.DataFrame(index=pd.RangeIndex(len(self)))
+        if names:
+            rows = ((self.real, self._real_rows), (self.synthetic, self._synthetic_rows))
+            table = pd.concat([source.table(names).iloc[own] for source, own in rows], ignore_index=True)
         if columns is None or "synthetic" in columns:
             table["synthetic"] = self.is_synthetic.astype(np.int64)
         return table

@@ -181,6 +181,7 @@ def test_the_table_names_levels(out):
 
 def test_real_and_synthetic_give_the_same_keys_and_codes(out):
     both = BalancedDataset(face_dataset(), out)
+    assert both.table(["synthetic"])["synthetic"].to_numpy().tolist() == both.is_synthetic.astype(int).tolist()
     assert len(both) == 20 + COUNT
     assert both.columns == ("gender", "age", "synthetic")
     assert both.is_synthetic.tolist() == [False] * 20 + [True] * COUNT
