@@ -145,7 +145,7 @@ def transformed(image: NDArray[np.uint8] | Image.Image, transform: Transform | N
 
     pixels = np.asarray(image)
     planes = np.empty((3, *pixels.shape[:2]), np.uint8)
-    cv2.split(pixels, list(planes))  # three times as fast as a transposition by numpy or torch
+    cv2.split(pixels, list(planes))  # faster than a transposition by numpy or torch
     return torch.from_numpy(planes)
 
 

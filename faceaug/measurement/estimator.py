@@ -122,7 +122,7 @@ class FaceEstimator:
             smaller.
         near : float32 [N, 4], optional
             Windows near which the faces are known to be, as those of the photographs that the images were made from.
-            The search starts there, in a third of its time; not used where they are aligned.
+            The search starts there and needs fewer steps; not used where they are aligned.
 
         Returns
         -------

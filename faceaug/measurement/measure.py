@@ -283,7 +283,7 @@ def estimator_from_bundle(
         )
     target_device = check_device(device)
     network = network_from_bundle(bundle, where).to(target_device)
-    if target_device.type == "cpu":  # two thirds of the time there
+    if target_device.type == "cpu":  # the faster layout there
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     atoms = bundle if bundle.atoms else None
     estimator = estimator_from_state(bundle.weights, network, atoms, bundle.reconstruction)
