@@ -19,26 +19,6 @@ _MAX_LEVEL = 3  # halvings of the canvas that a window is sampled from, at most
 _MAX_LOG_SIZE = 8.0  # of the half side, either way: such a window is a point, or shows hardly more than the border
 
 
-def crop_windows(canvases: Tensor, windows: Tensor, side: int = CROP_SIDE) -> Tensor:
-    """Crop windows out of canvases, averaging where that reduces them.
-
-    Outside the canvas its border is repeated. Half sides are clamped to [e^-8, e^8].
-
-    Parameters
-    ----------
-    canvases : float32 [N, 3, C, C]
-    windows : float32 [N, 4]
-    side
-        Side of the crops in pixels.
-
-    Returns
-    -------
-    float32 [N, 3, side, side]
-        Zeros, plain grey without a face, where a number of the window is not finite.
-    """
-    return CanvasPyramid(canvases).crop(windows, side)
-
-
 class CanvasPyramid:
     """Canvases [N, 3, C, C] and their halvings, each computed when it is first needed, for many crops of each."""
 
@@ -46,7 +26,21 @@ class CanvasPyramid:
         self.canvases, self._levels = canvases, [canvases]
 
     def crop(self, windows: Tensor, side: int = CROP_SIDE) -> Tensor:
-        """Crop one window [N, 4] out of each canvas, as `crop_windows` does: [N, 3, side, side]."""
+        """Crop a window out of each canvas, averaging where that reduces it.
+
+        Outside the canvas its border is repeated. Half sides are clamped to [e^-8, e^8].
+
+        Parameters
+        ----------
+        windows : float32 [N, 4]
+        side
+            Side of the crops in pixels.
+
+        Returns
+        -------
+        float32 [N, 3, side, side]
+            Zeros, plain grey without a face, where a number of the window is not finite.
+        """
         canvases = self.canvases
         finite = windows.isfinite().all(1)
         x, y, size, angle = torch.where(finite[:, None], windows, torch.zeros_like(windows)).unbind(1)

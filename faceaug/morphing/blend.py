@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.morphing.canonical import CANONICAL_REACH, read_places
-from faceaug.morphing.face import CanonicalFace
-from faceaug.morphing.pixels import PixelBox, pixel_positions, window_and_extent
+from faceaug.morphing.face import CanonicalFace, window_and_extent
+from faceaug.morphing.pixels import PixelBox, as_unit, from_unit, pixel_positions
 from faceaug.morphing.registration import Registration, register
 from faceaug.reconstruction.warp import WIDE, smooth_bump
 from faceaug.utils.images import Rgb
@@ -135,7 +135,7 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
     core = (inside > 0.5).float() * seen
 
     def share(part: Tensor) -> float:
-        return float((part * core).sum() / (core.sum() + 1e-6))
+        return share_of(part, core)
 
     shares = tuple(weight * share(part * mask) for weight, part in zip(weights, alike, strict=True))
     faults = MorphFaults(
@@ -146,6 +146,11 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
         mixed=sum(shares),
     )
     return MorphPlan(host, tuple(donors), tuple(weights), shares, MorphMaps(offset, places, alike, mask), faults)
+
+
+def share_of(part: Tensor, core: Tensor) -> float:
+    """Return the mean of a part over the core of the face, both [1, 1, G, G] in [0, 1]."""
+    return float((part * core).sum() / (core.sum() + 1e-6))
 
 
 def mixed_part(face: CanonicalFace) -> tuple[Tensor, Tensor]:
@@ -184,13 +189,13 @@ def render_morph(plan: MorphPlan, photographs: Sequence[Rgb]) -> tuple[Rgb, floa
     height, width = photographs[0].shape[:2]
     unit = _pixels_per_unit(plan.host, photographs[0])
     box = PixelBox.around(plan.host, plan.maps.mask, height, width, _MARGIN * unit * _FINE)
-    pixels = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in photographs]
+    pixels = [as_unit(photograph) for photograph in photographs]
     own, readings, mask, alike = _read(plan, pixels, box)
     shares = [weight * part for weight, part in zip(plan.weights, alike, strict=True)]
     mixed, light = _mix(own, readings, mask, shares, unit)
     whole = pixels[0][:, :, box.rows, box.columns] * (1 - mask) + mixed * mask
     image = np.array(photographs[0])
-    image[box.rows, box.columns] = (whole[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    image[box.rows, box.columns] = from_unit(whole)
     return image, light
 
 

@@ -20,12 +20,13 @@ from faceaug.morphing.blend import (
     look_up,
     maps_of,
     mixed_part,
+    share_of,
     visible_part,
 )
 from faceaug.morphing.canonical import read_places
-from faceaug.morphing.face import CanonicalFace, canonical_picture
+from faceaug.morphing.face import CanonicalFace, canonical_picture, window_and_extent
 from faceaug.morphing.label_lines import LabelChange
-from faceaug.morphing.pixels import pixel_positions, window_and_extent
+from faceaug.morphing.pixels import as_unit, from_unit, pixel_positions
 from faceaug.morphing.registration import normalize_contrast, register
 from faceaug.reconstruction.warp import WIDE
 from faceaug.utils.images import Rgb
@@ -79,7 +80,7 @@ def move_face(
     seen = visible_part(face, place)
     mask = feathered(inside * seen) * inside
     texture = strength * look_up(maps_of(change.texture), there - flow)
-    pixels = torch.from_numpy(np.array(photograph)).permute(2, 0, 1)[None].float() / 255
+    pixels = as_unit(photograph)
     if float((pixels - pixels.mean(1, keepdim=True)).abs().mean()) < _GREY:
         texture = texture.mean(1, keepdim=True).expand_as(texture)
     positions = pixel_positions(face, *pixels.shape[2:])
@@ -88,11 +89,10 @@ def move_face(
     own = read_places(pixels, positions + fine[:, :2].permute(0, 2, 3, 1), *window_and_extent(face)).clamp(0, 1)
     moved = (own + DARKEST) * fine[:, 3:].exp() - DARKEST
     share = fine[:, 2:3].clamp(0, 1)
-    whole = (pixels * (1 - share) + moved * share)[0].permute(1, 2, 0).clamp(0, 1)
-    image = np.ascontiguousarray((whole * 255).round().to(torch.uint8).numpy())
+    image = from_unit(pixels * (1 - share) + moved * share)
     core = (inside > 0.5).float() * seen
     parts = (folded(flow), (look_up(maps_of(registration.confidence), place) < 0.5).float())
-    folds, unregistered = (float((part * core).sum() / (core.sum() + 1e-6)) for part in parts)
+    folds, unregistered = (share_of(part, core) for part in parts)
     detail = normalize_contrast(canonical_picture(face, image))
     return MovedFace(replace(face, detail=detail), image, folds, unregistered)
 

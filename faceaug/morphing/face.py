@@ -97,11 +97,15 @@ def canonical_faces(
     return faces
 
 
+def window_and_extent(face: CanonicalFace) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the window of a face and the extent of its photograph, each [1, 4]."""
+    return torch.from_numpy(face.window)[None], torch.from_numpy(face.extent)[None]
+
+
 def canonical_picture(face: CanonicalFace, picture: Rgb) -> Rgb:
     """Return the canonical picture uint8 [P, P, 3] of a photograph [H, W, 3], or of a sample of the same frame."""
     sources = torch.from_numpy(face.sources.astype(np.float32))[None]
-    window, extent = (torch.from_numpy(array)[None] for array in (face.window, face.extent))
-    return _as_pixels(canonical_pictures(as_tensor(np.array(picture)[None]), sources, window, extent))
+    return _as_pixels(canonical_pictures(as_tensor(np.array(picture)[None]), sources, *window_and_extent(face)))
 
 
 def descriptor_in_place(face: CanonicalFace, picture: Rgb) -> Floats32:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceaug.morphing.face import CanonicalFace
+from faceaug.morphing.face import CanonicalFace, window_and_extent
 from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.warp import WIDE, positions_in_window, positions_on_canvas
+from faceaug.utils.images import Rgb
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ def pixel_positions(face: CanonicalFace, height: int, width: int, box: PixelBox 
     return positions_in_window(grid * extent[:, None, None, 2:] + extent[:, None, None, :2], window)
 
 
-def window_and_extent(face: CanonicalFace) -> tuple[Tensor, Tensor]:
-    """Return the window of a face and the extent of its photograph, each [1, 4]."""
-    return torch.from_numpy(face.window)[None], torch.from_numpy(face.extent)[None]
+def as_unit(picture: Rgb) -> Tensor:
+    """Return a picture uint8 [H, W, 3] as float32 [1, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+
+
+def from_unit(picture: Tensor) -> Rgb:
+    """Return a picture [1, 3, H, W] in [0, 1], beyond which it is clipped, as uint8 [H, W, 3]."""
+    pixels = (picture[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(pixels.numpy())

@@ -14,7 +14,7 @@ from faceaug.measurement.alignment_data import (
     scramble_phases,
     shuffle_tiles,
 )
-from faceaug.measurement.crops import crop_windows, undo_steps
+from faceaug.measurement.crops import CanvasPyramid, undo_steps
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -56,7 +56,7 @@ def test_the_step_leads_to_the_framing_of_the_generator():
     x = faces(32)
     steps = (torch.rand(32, 4, generator=rng(3)) * 2 - 1) * torch.tensor([0.2, 0.2, 0.3, 0.3])
     canvases = crop_with_surroundings(x, undo_steps(torch.zeros(32, 4), steps), rng(4), 192)
-    moved, unmoved = crop_windows(canvases, steps), crop_windows(canvases, torch.zeros(32, 4))
+    moved, unmoved = CanvasPyramid(canvases).crop(steps), CanvasPyramid(canvases).crop(torch.zeros(32, 4))
     inner = slice(20, 44)  # shown by every photograph
 
     def error(images):

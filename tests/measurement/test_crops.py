@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.measurement.crops import apply_steps, crop_windows, undo_steps, window_to_canvas
+from faceaug.measurement.crops import CanvasPyramid, apply_steps, undo_steps, window_to_canvas
 
 
 def random_windows(n: int, seed: int) -> torch.Tensor:
@@ -60,22 +60,22 @@ def test_a_point_of_the_window_is_at_its_place_in_the_crop(window):
     windows = torch.tensor([window])
     inside = torch.tensor([[0.3, -0.2]])
     x, y = window_to_canvas(inside, windows)[0, 0].tolist()
-    position = centre(crop_windows(bright(x, y), windows, 48))
+    position = centre(CanvasPyramid(bright(x, y)).crop(windows, 48))
     assert position == pytest.approx((0.3, -0.2), abs=0.02)
 
 
 def test_reducing_averages_pixels():
     checker = ((torch.arange(256)[:, None] + torch.arange(256)) % 2 * 2.0 - 1).expand(1, 3, 256, 256)
-    small = crop_windows(checker, torch.zeros(1, 4), 64)
+    small = CanvasPyramid(checker).crop(torch.zeros(1, 4), 64)
     assert small.abs().max() < 1e-6
 
 
 def test_each_image_is_cropped_at_its_own_level():
     canvases = torch.cat([bright(0, 0, 256)] * 2)
     windows = torch.tensor([[0, 0, -1.5, 0.0], [0, 0, 0.3, 0.0]])
-    both = crop_windows(canvases, windows)
+    both = CanvasPyramid(canvases).crop(windows)
     for k in range(2):
-        torch.testing.assert_close(both[k : k + 1], crop_windows(canvases[k : k + 1], windows[k : k + 1]))
+        torch.testing.assert_close(both[k : k + 1], CanvasPyramid(canvases[k : k + 1]).crop(windows[k : k + 1]))
 
 
 NAN, INF = math.nan, math.inf
@@ -85,24 +85,26 @@ NAN, INF = math.nan, math.inf
 def test_a_window_that_is_not_finite_is_grey(window):
     canvases = bright(0.2, 0.1).repeat(2, 1, 1, 1) + 0.5
     fine = (0.1, 0.2, -0.3, 0.4)
-    crops = crop_windows(canvases, torch.tensor([window, fine]))
+    crops = CanvasPyramid(canvases).crop(torch.tensor([window, fine]))
     assert torch.equal(crops[0], torch.zeros(3, 64, 64))
-    torch.testing.assert_close(crops[1:], crop_windows(canvases[1:], torch.tensor([fine])))
+    torch.testing.assert_close(crops[1:], CanvasPyramid(canvases[1:]).crop(torch.tensor([fine])))
 
 
 @pytest.mark.parametrize("size", [20.0, 100.0, 1e30])
 def test_a_window_of_no_size_is_a_point_and_an_endless_one_shows_the_border(size):
     corner = torch.tensor([[-0.5, 0.1], [0.3, 0.7]])  # of each quarter
     canvas = corner.repeat_interleave(48, 0).repeat_interleave(48, 1).expand(2, 3, 96, 96).clone()
-    crops = crop_windows(canvas, torch.tensor([[0.5, -0.5, -size, 0.0], [0.0, 0.0, size, 0.0]]), 8)
+    crops = CanvasPyramid(canvas).crop(torch.tensor([[0.5, -0.5, -size, 0.0], [0.0, 0.0, size, 0.0]]), 8)
     torch.testing.assert_close(crops[0], torch.full((3, 8, 8), 0.1))
     torch.testing.assert_close(crops[1, 0], corner.repeat_interleave(4, 0).repeat_interleave(4, 1))
 
 
 def test_a_window_that_is_far_away_shows_the_border():
     canvas = torch.full((1, 3, 96, 96), 0.5)
-    assert torch.equal(crop_windows(canvas, torch.tensor([[3e38, -3e38, 0.0, 0.3]])), torch.full((1, 3, 64, 64), 0.5))
+    assert torch.equal(
+        CanvasPyramid(canvas).crop(torch.tensor([[3e38, -3e38, 0.0, 0.3]])), torch.full((1, 3, 64, 64), 0.5)
+    )
 
 
 def test_no_pictures():
-    assert crop_windows(torch.zeros(0, 3, 96, 96), torch.zeros(0, 4)).shape == (0, 3, 64, 64)
+    assert CanvasPyramid(torch.zeros(0, 3, 96, 96)).crop(torch.zeros(0, 4)).shape == (0, 3, 64, 64)

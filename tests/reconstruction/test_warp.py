@@ -10,7 +10,7 @@ import torch
 
 from faceaug.errors import FaceaugError
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvas
-from faceaug.measurement.crops import crop_windows
+from faceaug.measurement.crops import CanvasPyramid
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.synthetic_scenes import SEMANTICS, Scenes
 from faceaug.reconstruction.warp import apply_warp, compute_warp
@@ -138,7 +138,7 @@ def test_a_photograph_is_warped_as_its_canvas_is(size):
     laid = as_tensor(lay_on_canvas(((warped[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())[0])
     direct = apply_warp(as_tensor(canvas), warp, WHOLE, window)
     one, other, plain = (
-        crop_windows(canvas, window)[..., 16:48, 16:48] for canvas in (laid, direct, as_tensor(canvas))
+        CanvasPyramid(canvas).crop(window)[..., 16:48, 16:48] for canvas in (laid, direct, as_tensor(canvas))
     )
     assert float((one - other).abs().mean()) < 0.25 * float((one - plain).abs().mean())
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ from faceaug.shards.writer import encoded
 from faceaug.synthesis.request import RunRequest
 from faceaug.utils.images import Codec, ImageInfo, Rgb, decode, decode_with_info
 from faceaug.utils.typing import Floats32
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,30 @@ class Photograph:
     sha256: bytes
     pixels: Rgb
     info: ImageInfo
+
+
+class OncePerPhotograph(Generic[_Value]):
+    """What is computed of photographs, once each, by their rows; threads may ask at the same time.
+
+    Parameters
+    ----------
+    compute : callable
+        From the pixels uint8 [H, W, 3] of a photograph to the value.
+    """
+
+    def __init__(self, compute: Callable[[Rgb], _Value]) -> None:
+        self._compute = compute
+        self._known: dict[int, _Value] = {}
+        self._lock = threading.Lock()
+
+    def of(self, photograph: Photograph) -> _Value:
+        """Return the value of a photograph."""
+        with self._lock:
+            if photograph.row in self._known:
+                return self._known[photograph.row]
+        value = self._compute(photograph.pixels)
+        with self._lock:
+            return self._known.setdefault(photograph.row, value)
 
 
 def requested_estimator(request: RunRequest) -> FaceEstimator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from faceaug.identity.base import FaceEmbedder
 from faceaug.identity.dlib_embedder import dlib_installed
 from faceaug.identity.registry import DEFAULT_EMBEDDER, load_embedder
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines.photographs import Photograph
+from faceaug.synthesis.engines.photographs import OncePerPhotograph, Photograph
 from faceaug.utils.images import Rgb
 from faceaug.utils.typing import Floats32
 
@@ -38,8 +37,7 @@ class IdentityGate:
 
     def __init__(self, embedder: FaceEmbedder, least: float) -> None:
         self.embedder, self._least = embedder, least
-        self._known: dict[int, Floats32] = {}
-        self._lock = threading.Lock()
+        self._sources: OncePerPhotograph[Floats32] = OncePerPhotograph(self._embedding)
 
     @classmethod
     def of(cls, config: RunConfig) -> IdentityGate | None:
@@ -74,8 +72,8 @@ class IdentityGate:
         The distance is NaN where the embedder finds no face in the sample or in one of the sources; such a sample
         cannot be judged and does not pass, unless the same person may be shown.
         """
-        embedding = self.embedder.embed([sample])[0]
-        known = [self._embedding(source) for source in sources]
+        embedding = self._embedding(sample)
+        known = [self._sources.of(source) for source in sources]
         distances = np.array([np.linalg.norm(embedding - other) for other in known])
         if np.isnan(distances).any():
             return float("nan"), self._least == 0
@@ -86,11 +84,6 @@ class IdentityGate:
         least = min([self._least, *(_CROWDED * gap for gap in apart)])
         return nearest, nearest >= least
 
-    def _embedding(self, source: Photograph) -> Floats32:
-        with self._lock:
-            embedding = self._known.get(source.row)
-        if embedding is None:
-            embedding = self.embedder.embed([source.pixels])[0]
-            with self._lock:
-                self._known[source.row] = embedding
+    def _embedding(self, picture: Rgb) -> Floats32:
+        embedding: Floats32 = self.embedder.embed([picture])[0]
         return embedding

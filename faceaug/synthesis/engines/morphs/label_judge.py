@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from faceaug.analysis.axes import Axis
 from faceaug.datasets.thumbnails import thumbnail
 from faceaug.synthesis.editing.objectives import attribute_goals, confidences
-from faceaug.synthesis.engines.photographs import Photograph
+from faceaug.synthesis.engines.photographs import OncePerPhotograph, Photograph
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.label_classifiers import LabelClassifiers
 from faceaug.synthesis.stages import THUMBNAIL_SIDE
@@ -34,8 +33,7 @@ class LabelJudge:
     def __init__(self, classifiers: LabelClassifiers, axes: Sequence[Axis], aspect: float) -> None:
         self._classifier, self._tasks = classifiers.held_out, classifiers.tasks
         self._axes, self._aspect = tuple(axes), aspect
-        self._known: dict[int, Floats] = {}  # what the classifier says of photographs, by row
-        self._lock = threading.Lock()
+        self._sources = OncePerPhotograph(self._read)
 
     def read(
         self,
@@ -52,7 +50,7 @@ class LabelJudge:
         do not have, it is the threshold.
         """
         goals = attribute_goals(self._axes, dict(levels), self._tasks)
-        read = np.stack([self._read(morph), *(self._read_source(source) for source in sources)])
+        read = np.stack([self._read(morph), *map(self._sources.of, sources)])
         probability = confidences(goals, self._classifier, read)  # [1 + K, A]
         labelled = [k for k, axis in enumerate(self._axes) if not is_rendered(axis)]
         least = np.minimum(threshold, probability[1:].mean(0))
@@ -64,12 +62,3 @@ class LabelJudge:
         """Read one picture, by itself, so that nothing depends on what else is read."""
         values, _ = self._classifier.read(as_tensor(thumbnail(picture, self._aspect, THUMBNAIL_SIDE)[None]))
         return np.asarray(values[0])
-
-    def _read_source(self, source: Photograph) -> Floats:
-        with self._lock:
-            known = self._known.get(source.row)
-        if known is None:
-            known = self._read(source.pixels)
-            with self._lock:
-                self._known[source.row] = known
-        return known
