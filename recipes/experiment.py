@@ -1,15 +1,20 @@
 """Experiments as YAML: found by path or by name, read, and listed with the runs.
 
-``python -m faceaug.recipes.experiment`` writes their JSON Schema anew.
+``python -m faceaug.recipes.experiment`` writes their JSON Schemas anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faceaug.bench.directions.direction_recipe import (
+    DIRECTION_RECIPE_FORMAT,
+    DirectionRecipe,
+    parse_direction_recipe,
+)
 from faceaug.bench.recipe import BENCH_RECIPE_FORMAT, ExperimentRecipe, parse_experiment, with_overrides
 from faceaug.errors import UsageError
 from faceaug.utils.documents import load_document, parse_value
@@ -18,8 +23,12 @@ from faceaug.utils.text import shown
 
 from .recipe import EXPERIMENTS, find, own_recipes, parse
 
-EXPERIMENT_SCHEMA = "experiment.schema.json"
-_PATHS = ("dataset.path", "dataset.labels", "output")
+EXPERIMENT_SCHEMA, DIRECTIONS_SCHEMA = "experiment.schema.json", "directions.schema.json"
+_PATHS = ("dataset.path", "dataset.labels", "labelled.path", "labelled.labels", "directions", "output")
+_PARSERS: dict[str, Callable[[Any, str], ExperimentRecipe | DirectionRecipe]] = {
+    BENCH_RECIPE_FORMAT: parse_experiment,
+    DIRECTION_RECIPE_FORMAT: parse_direction_recipe,
+}
 
 
 @dataclass(frozen=True)
@@ -28,12 +37,12 @@ class LoadedExperiment:
 
     Attributes
     ----------
-    recipe : ExperimentRecipe
+    recipe : ExperimentRecipe or DirectionRecipe
     folder : Path
         From which its relative paths are meant.
     """
 
-    recipe: ExperimentRecipe
+    recipe: ExperimentRecipe | DirectionRecipe
     folder: Path
 
 
@@ -62,6 +71,11 @@ def experiment_schema() -> dict[str, Any]:
     return ExperimentRecipe.model_json_schema()
 
 
+def directions_schema() -> dict[str, Any]:
+    """Return the JSON Schema of comparisons of directions."""
+    return DirectionRecipe.model_json_schema()
+
+
 def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> LoadedExperiment:
     """Read the recipe of an experiment, by its path or by the name of one that comes with faceaug.
 
@@ -81,14 +95,14 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> Loa
     content = load_document(path, "the recipe")
     what = f"the recipe {path}"
     if isinstance(content, dict):
-        if content.get("format", BENCH_RECIPE_FORMAT) != BENCH_RECIPE_FORMAT:
+        if _format(content) not in _PARSERS:
             raise UsageError(
-                f"{what} has the format {shown(content['format'])}, and faceaug bench takes {BENCH_RECIPE_FORMAT}; "
+                f"{what} has the format {shown(content['format'])}, and faceaug bench takes {' or '.join(_PARSERS)}; "
                 "a run is given to faceaug balance --recipe"
             )
         values = [(key, _value(key, text)) for key, text in overrides]
         content = with_overrides(content, values, what)
-    return LoadedExperiment(parse_experiment(content, what), path.parent)
+    return LoadedExperiment(_PARSERS[_format(content)](content, what), path.parent)
 
 
 def list_recipes() -> list[ListedRecipe]:
@@ -98,7 +112,7 @@ def list_recipes() -> list[ListedRecipe]:
         is_experiment = path.parent.name == EXPERIMENTS
         content = load_document(path, "the recipe")
         what = f"the recipe {path}"
-        recipe = parse_experiment(content, what) if is_experiment else parse(content, what)
+        recipe = _PARSERS[_format(content)](content, what) if is_experiment else parse(content, what)
         listed.append(
             ListedRecipe(name, "bench" if is_experiment else "balance", recipe.about, recipe.data, recipe.cost)
         )
@@ -114,12 +128,20 @@ def recipe_text(name: str) -> str:
         raise UsageError(f"the recipe {path} cannot be read: {error}") from error
 
 
+def _format(content: Any) -> Any:
+    """Return the format that a recipe states, that of experiments where it states none."""
+    return content.get("format", BENCH_RECIPE_FORMAT) if isinstance(content, dict) else BENCH_RECIPE_FORMAT
+
+
 def _value(key: str, text: str) -> Any:
     value = parse_value(text, f"--set {key}")
-    if key in _PATHS and isinstance(value, str) and "${" not in value:
+    is_path = key in _PATHS or (key == "generator" and text.endswith(".safetensors"))
+    if is_path and isinstance(value, str) and "${" not in value:
         return str(Path(value).expanduser().absolute())
     return value
 
 
 if __name__ == "__main__":
-    write_json(Path(__file__).with_name(EXPERIMENTS) / EXPERIMENT_SCHEMA, experiment_schema())
+    folder = Path(__file__).with_name(EXPERIMENTS)
+    write_json(folder / EXPERIMENT_SCHEMA, experiment_schema())
+    write_json(folder / DIRECTIONS_SCHEMA, directions_schema())

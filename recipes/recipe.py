@@ -30,6 +30,7 @@ SUFFIXES = (".yaml", ".yml")
 SCHEMA_NAME = "recipe.schema.json"
 EXPERIMENTS = "experiments"
 """The folder of the recipes of experiments, beside this file."""
+_EXPERIMENT_FORMATS = ("faceaug-experiment", "faceaug-direction-experiment")
 
 _Count = Annotated[int, pydantic.Field(ge=0)]
 _NotNegative = Annotated[float, pydantic.Field(ge=0)]
@@ -191,7 +192,7 @@ def own_recipes() -> dict[str, Path]:
 
 def parse(content: Any, what: str) -> Recipe:
     """Check the content of a recipe; `what` names it in errors. See `load`."""
-    if isinstance(content, dict) and content.get("format") == "faceaug-experiment":
+    if isinstance(content, dict) and content.get("format") in _EXPERIMENT_FORMATS:
         raise UsageError(f"{what} is of an experiment, not of a run; give it to faceaug bench")
     if isinstance(content, dict) and (
         content.get("version") in (1, "1") or {"gates", "target"} & content.keys()  # sections of version 1

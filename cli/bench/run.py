@@ -49,6 +49,8 @@ def run_command(
     """
     from faceaug.recipes.experiment import load_experiment
 
+    from faceaug.bench.directions.comparison import compare_directions
+    from faceaug.bench.directions.direction_recipe import DirectionRecipe
     from faceaug.bench.experiment import ExperimentRun, run_experiment
     from faceaug.bench.run_files import BENCH_REPORT
 
@@ -64,7 +66,11 @@ def run_command(
         with Interruptible(lambda: _interruption(folder)), console.stages() as bars:
             progress: Any = bars or (lambda stage, done, total: None)
             command = shlex.join(["faceaug", *context.obj])
-            results = run_experiment(loaded.recipe, ExperimentRun(folder, loaded.folder, command, progress))
+            run = ExperimentRun(folder, loaded.folder, command, progress)
+            if isinstance(loaded.recipe, DirectionRecipe):
+                results: Any = compare_directions(loaded.recipe, run)
+            else:
+                results = run_experiment(loaded.recipe, run)
     except KeyboardInterrupt as error:
         raise Interrupted(_interruption(folder)) from error
     console.show(results.to_text(), results.content)

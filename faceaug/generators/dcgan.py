@@ -74,6 +74,13 @@ class DigiFace(nn.Module):
     def w_covariance(self) -> Floats:
         return _COVARIANCE
 
+    @property
+    def first_affine(self) -> tuple[Floats, Floats]:
+        """Weight [F, D] and bias [F] of the layer that reads w; a ReLU follows."""
+        weight, bias = self.get_buffer("weight0"), self.get_buffer("bias0")
+        pixels = weight.shape[2] * weight.shape[3]
+        return weight.flatten(1).T.double().cpu().numpy(), bias.double().repeat_interleave(pixels).cpu().numpy()
+
     def map(self, z: Tensor) -> Tensor:
         """Return z itself, float32 [N, 100]: this generator has no mapping network."""
         return check_latents(z, LATENT_WIDTH, self.device, "z")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.base import check_latents, estimate_statistics, in_tiles, read_only, tile_size
-from faceaug.generators.stylegan2_networks import NoiseMode, StyleGAN2Config, reset_parameters
+from faceaug.generators.stylegan2_networks import FullyConnected, NoiseMode, StyleGAN2Config, reset_parameters
 from faceaug.generators.weights_file import (
     COVARIANCE_TENSOR,
     MEAN_TENSOR,
@@ -167,6 +167,14 @@ class StyleGAN2:
     @property
     def device(self) -> torch.device:
         return self.network.mapping.w_avg.device
+
+    @property
+    def first_affine(self) -> tuple[Floats, Floats]:
+        """Weight [F, D] and bias [F] of the layers that read w: those of the styles, one below the other."""
+        layers = [layer for layer in self.network.synthesis.modules() if isinstance(layer, FullyConnected)]
+        pairs = [layer.affine() for layer in layers]
+        weight, bias = (torch.cat(parts).double().cpu().numpy() for parts in zip(*pairs, strict=True))
+        return weight, bias
 
     def map(self, z: Tensor) -> Tensor:
         """Turn normal latents z [N, Z] into truncated w, float32 [N, D]."""

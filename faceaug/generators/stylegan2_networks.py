@@ -127,9 +127,12 @@ class FullyConnected(nn.Module):
         self.weight.copy_(torch.randn(self.weight.shape, generator=rng) / self.lr_multiplier)
         self.bias.fill_(self.bias_init)
 
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return the weight [out, in] and the bias [out] after their scaling."""
+        return self.weight * (self.lr_multiplier / math.sqrt(self.weight.shape[1])), self.bias * self.lr_multiplier
+
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight * (self.lr_multiplier / math.sqrt(self.weight.shape[1]))
-        x = F.linear(x, weight, self.bias * self.lr_multiplier)
+        x = F.linear(x, *self.affine())
         return leaky_relu(x) if self.activate else x
 
 

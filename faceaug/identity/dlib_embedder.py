@@ -112,6 +112,17 @@ class DlibEmbedder:
                     rows[k] = self._network(face)[0].numpy()
         return rows
 
+    def landmarks(self, image: Rgb) -> Floats | None:
+        """Return the five landmarks of a picture in its pixels, float64 [5, 2], or None where no face is found.
+
+        They are the corners of both eyes, those of one eye after those of the other, and the base of the nose.
+        """
+        scaled, rectangle = self._detect(image)
+        if rectangle is None:
+            return None
+        points = np.array([(point.x, point.y) for point in self._landmarks(scaled, rectangle).parts()], np.float64)
+        return np.asarray(points * (image.shape[1] / scaled.shape[1]), np.float64)
+
     def _aligned(self, image: Rgb, box: Floats) -> Rgb | None:
         """Return the face upright at 150 pixels, or None where there is none."""
         scaled, rectangle = self._detect(image)

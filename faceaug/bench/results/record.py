@@ -83,7 +83,7 @@ def write_results_of(
         "version": BENCH_VERSION,
         "command": command,
         "seeds": recipe.seed_list,
-        "versions": _versions(),
+        "versions": package_versions(),
         "machine": machine_class(recipe.training.device),
         "recipe": recipe.model_dump(mode="json", exclude={"full", "output"}),
         "dataset": {
@@ -146,7 +146,8 @@ def _by_selection(
     }
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python, faceaug, and the packages that decide results."""
     versions = {"python": platform.python_version(), "faceaug": __version__}
     for package in _PACKAGES:
         try:

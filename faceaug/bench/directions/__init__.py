@@ -1,0 +1,1 @@
+"""Comparison of ways to find directions in one generator: supervised, by components, and faceaug's own."""
