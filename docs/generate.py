@@ -15,6 +15,7 @@ import click
 from faceaug.cli.main import cli
 from faceaug.recipes.recipe import Recipe
 
+from faceaug.bench.directions.direction_recipe import DirectionRecipe
 from faceaug.bench.recipe import ExperimentRecipe
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 
@@ -56,20 +57,22 @@ def configuration_page() -> str:
             title,
             "\n".join([*_HEAD, *rows]),
         ]
-    return "\n\n".join([*parts, *_experiment_parts()]) + "\n"
-
-
-def _experiment_parts() -> Iterator[str]:
-    """Yield the tables of the keys of an experiment: those of its top level, then of each section."""
-    yield "## Experiments"
-    yield (
+    parts += [
+        "## Experiments",
         "A recipe of `faceaug bench` ([docs/bench.md](bench.md)) has the keys below, which `--set KEY=VALUE` changes: "
-        "`--set training.steps=500`. `imbalance:` is a list: `--set imbalance.0.share=0.05`."
-    )
-    schema = ExperimentRecipe.model_json_schema()
-    sections = {
-        name: part.get("$ref") or part.get("items", {}).get("$ref") for name, part in schema["properties"].items()
-    }
+        "`--set training.steps=500`. `imbalance:` is a list: `--set imbalance.0.share=0.05`.",
+        *_experiment_parts(ExperimentRecipe),
+        "## Comparisons of directions",
+        "The recipe of a comparison of directions ([docs/bench.md](bench.md#directions)) has these keys.",
+        *_experiment_parts(DirectionRecipe),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _experiment_parts(recipe: type[ExperimentRecipe] | type[DirectionRecipe]) -> Iterator[str]:
+    """Yield the tables of the keys of an experiment: those of its top level, then of each section."""
+    schema = recipe.model_json_schema()
+    sections = {name: _reference(part) for name, part in schema["properties"].items()}
     plain = {name: part for name, part in schema["properties"].items() if not sections[name]}
     yield "\n".join([*_HEAD, *(_row(key, part, _stated(part)) for key, part in plain.items())])
     for section, reference in sections.items():
@@ -79,6 +82,12 @@ def _experiment_parts() -> Iterator[str]:
             yield f"### `{section}:`"
             yield own["description"].splitlines()[0]
             yield "\n".join([*_HEAD, *rows])
+
+
+def _reference(part: dict[str, Any]) -> str | None:
+    """Return the reference of a key that is a section, a list of sections, or a section that may be absent."""
+    branches = [part, part.get("items", {}), *part.get("anyOf", [])]
+    return next((branch["$ref"] for branch in branches if "$ref" in branch), None)
 
 
 def _stated(part: dict[str, Any]) -> str:
