@@ -55,7 +55,7 @@ def test_augment_gives_every_arm_the_variation_of_photometric(experiment, conten
     content["training"] = {"steps": 3, "trials": 1, "batch_size": 4}
     photometric = experiment({**content, "arms": ["photometric"], "seeds": 1}, tmp_path / "a")
     content["training"]["augment"] = True
-    with pytest.raises(UsageError, match="cannot run: training.augment varies the faces of every arm"):
+    with pytest.raises(UsageError, match=r"cannot run: training\.augment varies the faces of every arm"):
         experiment({**content, "arms": ["photometric"], "seeds": 1}, tmp_path / "b")
     rwg = experiment({**content, "arms": ["rwg"], "seeds": 1}, tmp_path / "c")
     assert rwg.content["runs"][0]["selected"] == photometric.content["runs"][0]["selected"]
