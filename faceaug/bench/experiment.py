@@ -203,7 +203,10 @@ class _Worker:
 
     def _groups(self, rows: Indices) -> GroupsOfFaces:
         beside = tuple(None if own is None else own.codes[rows] for own in self._data.attribute_groups)
-        return GroupsOfFaces(self._data.groups.names, self._data.groups.codes[rows], beside)
+        thinned = (
+            np.any([own[rows] for own in self._data.thinned], 0) if self._data.thinned else np.zeros(len(rows), bool)
+        )
+        return GroupsOfFaces(self._data.groups.names, self._data.groups.codes[rows], beside, thinned)
 
 
 def _trial_record(result: TrialResult) -> dict[str, Any]:

@@ -132,6 +132,10 @@ class BenchTraining(StrictSection):
         description="Trainings that each arm may use for each seed: other learning rates, or shares of synthetic faces "
         "for the arms `ENGINE:chosen`. Validation selects among them.",
     )
+    augment: bool = Field(
+        default=False,
+        description="Vary framing, exposure, colour and sharpness of the faces in every arm, as `photometric` does.",
+    )
     evaluations: int = Field(
         default=10, ge=1, description="How often a training is evaluated on the validation part; the best is taken."
     )

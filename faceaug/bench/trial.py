@@ -213,7 +213,12 @@ class Trial:
         return _chunks(GroupSampler(np.zeros(count, np.int64), seed=self.data.seed), self.training.batch_size)
 
     def batches(
-        self, examples: Examples, draws: Iterable[Indices], weights: np.ndarray | None = None, *, varied: bool = False
+        self,
+        examples: Examples,
+        draws: Iterable[Indices],
+        weights: np.ndarray | None = None,
+        *,
+        varied: bool | None = None,
     ) -> Iterator[Batch]:
         """Yield batches of examples.
 
@@ -224,9 +229,11 @@ class Trial:
             The rows of each batch.
         weights : float [N], optional
             In the loss, of each example; 1 by default.
-        varied : bool
-            Vary framing, exposure, colour and sharpness at random, as far as the tasks allow.
+        varied : bool, optional
+            Vary framing, exposure, colour and sharpness at random, as far as the tasks allow; by default where
+            `training.augment` says so.
         """
+        varied = self.training.augment if varied is None else varied
         one = np.ones(len(examples)) if weights is None else weights
         for rows in draws:
             inputs = self._inputs(examples, rows, varied)

@@ -51,6 +51,16 @@ def test_few_steps_are_enough_for_every_arm(experiment, content, mean_engine, st
     assert len(experiment(content).content["runs"]) == 3
 
 
+def test_augment_gives_every_arm_the_variation_of_photometric(experiment, content, tmp_path):
+    content["training"] = {"steps": 3, "trials": 1, "batch_size": 4}
+    photometric = experiment({**content, "arms": ["photometric"], "seeds": 1}, tmp_path / "a")
+    content["training"]["augment"] = True
+    with pytest.raises(UsageError, match=r"cannot run: training\.augment varies the faces of every arm"):
+        experiment({**content, "arms": ["photometric"], "seeds": 1}, tmp_path / "b")
+    rwg = experiment({**content, "arms": ["rwg"], "seeds": 1}, tmp_path / "c")
+    assert rwg.content["runs"][0]["selected"] == photometric.content["runs"][0]["selected"]
+
+
 def test_a_network_learns_what_the_faces_show(experiment, content):
     content = {**content, "arms": ["rwg"], "seeds": 1}
     content["training"] = {"steps": 60, "batch_size": 16, "trials": 1}

@@ -79,7 +79,14 @@ def fit_cutmix(trial: Trial) -> None:
 def fit_smote(trial: Trial) -> None:
     """Raise every cell to the largest one by points between the features of neighbours in it (SMOTE)."""
     raised = _smote(trial.real, trial.data.seed)
-    trial.fit(trial.batches(raised, trial.natural_draws(len(raised))))
+    trial.fit(trial.batches(raised, trial.natural_draws(len(raised)), varied=False))  # points have no picture to vary
+
+
+def needs_unvaried_arms(recipe: ExperimentRecipe) -> str:
+    """Return why the arm that varies faces would be another one twice; an empty text where it would not."""
+    if recipe.training.augment:
+        return "training.augment varies the faces of every arm, so it would be rwg again: leave one of them out"
+    return ""
 
 
 def needs_images(recipe: ExperimentRecipe) -> str:

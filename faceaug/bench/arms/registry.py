@@ -17,6 +17,7 @@ from faceaug.bench.arms.real import (
     fit_subg,
     needs_features,
     needs_images,
+    needs_unvaried_arms,
 )
 from faceaug.bench.arms.synthetic import (
     fit_last_layer,
@@ -39,7 +40,9 @@ REAL_ARMS = {
     "rwg": Arm("every cell drawn equally often", fit_rwg),
     "subg": Arm("every cell cut to the smallest one", fit_subg),
     "dfr": Arm("the last layer trained on balanced held-in faces", fit_dfr),
-    "photometric": Arm("rwg with varied framing, exposure, colour and sharpness", fit_photometric),
+    "photometric": Arm(
+        "rwg with varied framing, exposure, colour and sharpness", fit_photometric, refusal=needs_unvaried_arms
+    ),
     "mixup": Arm("rwg with faces and labels mixed with one another", fit_mixup),
     "cutmix": Arm("rwg with windows of other faces", fit_cutmix, refusal=needs_images),
     "smote": Arm("cells raised by points between features of neighbours", fit_smote, refusal=needs_features),

@@ -11,7 +11,7 @@ from faceaug.report.people import page_template
 from faceaug.utils.text_table import clip
 
 _LABEL, _PLOT, _ROW, _TOP, _RIGHT = 190, 470, 24, 26, 60  # pixels of a figure
-_PLOTTED = ("worst_group", "mean_of_groups", "accuracy")
+_PLOTTED = ("worst_group", "thinned_groups", "mean_of_groups", "accuracy")
 _LONGEST_LABEL = 28
 _TICKS = 5
 
@@ -23,6 +23,7 @@ def render_bench_page(content: Mapping[str, Any]) -> str:
     plots = [
         point_plot(f"{figure.replace('_', ' ')}, percent", {arm: each[figure] for arm, each in own["arms"].items()})
         for figure in _PLOTTED
+        if any(each[figure]["mean"] is not None for each in own["arms"].values())
     ]
     differences = [
         point_plot(
