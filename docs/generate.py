@@ -72,22 +72,22 @@ def configuration_page() -> str:
 def _experiment_parts(recipe: type[ExperimentRecipe] | type[DirectionRecipe]) -> Iterator[str]:
     """Yield the tables of the keys of an experiment: those of its top level, then of each section."""
     schema = recipe.model_json_schema()
-    sections = {name: _reference(part) for name, part in schema["properties"].items()}
+    sections = {name: _references(part) for name, part in schema["properties"].items()}
     plain = {name: part for name, part in schema["properties"].items() if not sections[name]}
     yield "\n".join([*_HEAD, *(_row(key, part, _stated(part)) for key, part in plain.items())])
-    for section, reference in sections.items():
-        if reference:
+    for section, references in sections.items():
+        for place, reference in enumerate(references):
             own = schema["$defs"][reference.rpartition("/")[2]]
             rows = [_row(key, part, _stated(part)) for key, part in own["properties"].items()]
-            yield f"### `{section}:`"
+            yield f"### `{section}:`" + (", or" if place else "")
             yield own["description"].splitlines()[0]
             yield "\n".join([*_HEAD, *rows])
 
 
-def _reference(part: dict[str, Any]) -> str | None:
-    """Return the reference of a key that is a section, a list of sections, or a section that may be absent."""
-    branches = [part, part.get("items", {}), *part.get("anyOf", [])]
-    return next((branch["$ref"] for branch in branches if "$ref" in branch), None)
+def _references(part: dict[str, Any]) -> list[str]:
+    """Return the references of a key that is a section, a list of sections, or one of several sections."""
+    branches = [part, part.get("items", {}), *part.get("anyOf", []), *part.get("oneOf", [])]
+    return [branch["$ref"] for branch in branches if "$ref" in branch]
 
 
 def _stated(part: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ import pandas as pd
 
 from faceaug.analysis.analyze import MAX_CELLS
 from faceaug.analysis.axes import Axis, AxisSpec, attribute, build_axis, cell_codes, cell_count, cell_levels, parse_by
+from faceaug.bench.closed_world import draw_dataset
+from faceaug.bench.drawn_data import DrawnData
 from faceaug.bench.examples import Examples, input_side, model_inputs, stacked_labels
 from faceaug.bench.partition import (
     Partition,
@@ -214,6 +216,8 @@ def load_experiment_data(recipe: ExperimentRecipe, folder: Path, progress: Stage
 def _read(recipe: ExperimentRecipe, folder: Path, specs: Sequence[AxisSpec], progress: StageProgress) -> FaceDataset:
     """Read the data set, and measure what it lacks."""
     data = recipe.dataset
+    if isinstance(data, DrawnData):
+        return draw_dataset(data, recipe.training.device, _counted("drawing faces", data.count, progress))
     path = expand_path(data.path, folder, "dataset.path")
     labels = None if data.labels is None else expand_path(data.labels, folder, "dataset.labels")
     needed = list(dict.fromkeys(spec.column for spec in specs))

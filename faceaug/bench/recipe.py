@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
+from faceaug.bench.drawn_data import DrawnData
 from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Share
 from faceaug.utils.documents import StrictSection, read_sections
@@ -186,6 +187,12 @@ class BenchSynthesis(StrictSection):
         return RunConfig(**self.settings, engine=engine, seed=seed, device=device, report=False, thresholds=thresholds)
 
 
+def _kind_of_data(content: Any) -> str:
+    """Return which section describes a data set: that of a closed world names a generator."""
+    drawn = isinstance(content, DrawnData) or (isinstance(content, dict) and "generator" in content)
+    return "DrawnData" if drawn else "BenchData"
+
+
 class ExperimentRecipe(StrictSection):
     """The whole file."""
 
@@ -194,7 +201,10 @@ class ExperimentRecipe(StrictSection):
     about: str = Field(default="", description="What is asked, in one line.")
     data: str = Field(default="", description="What data it needs, in a few words.")
     cost: str = Field(default="", description="How long it takes, in a few words.")
-    dataset: BenchData = Field(description="The data set of the experiment.")
+    dataset: Annotated[
+        Annotated[BenchData, pydantic.Tag("BenchData")] | Annotated[DrawnData, pydantic.Tag("DrawnData")],
+        pydantic.Discriminator(_kind_of_data),
+    ] = Field(description="The data set of the experiment: files, or drawn from a generator.")
     split: BenchSplit = BenchSplit()
     imbalance: list[ThinnedGroup] = Field(default=[], description="Groups that are thinned in the training part.")
     task: str | list[str] = Field(description="The column that the model learns, or several; numbers need bins.")

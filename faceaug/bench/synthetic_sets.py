@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 
 from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import AxisSpec, cell_levels
+from faceaug.bench.closed_world import wrong_labels
 from faceaug.bench.data import ExperimentData, Labelling
+from faceaug.bench.drawn_data import DrawnData
 from faceaug.bench.examples import Examples, model_inputs
 from faceaug.bench.recipe import BenchSynthesis
 from faceaug.classifiers.training import augmentations_of
@@ -30,6 +32,7 @@ from faceaug.utils.threads import StageProgress
 
 SYNTHETIC_FOLDER = "synthetic"
 _READ = 64  # samples that are read at a time
+_FLIP_STREAM = 0xF1  # of the label noise of closed worlds
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,12 @@ def synthetic_set(
         "accepted": manifest.totals.accepted,
         "cells": {", ".join(cell.attributes.values()): cell.accepted for cell in manifest.cells if cell.planned},
     }
-    return SyntheticSet(_examples(data, folder), record)
+    examples, world = _examples(data, folder), data.recipe.dataset
+    if isinstance(world, DrawnData):
+        record["labels"] = wrong_labels(world, ShardDataset(folder, ["cell"]))
+        before, examples = examples, _with_label_noise(data, examples, world.label_noise, seed)
+        record["flipped"] = int((examples.cells != before.cells).sum())
+    return SyntheticSet(examples, record)
 
 
 def synthesis_plan(cells: Labelling, train: FaceDataset, settings: BenchSynthesis) -> Plan:
@@ -148,6 +156,20 @@ def _examples(data: ExperimentData, folder: Path | None) -> Examples:
     augmentations, device = augmentations_of(data.tasks), data.recipe.training.device
     inputs, varied = model_inputs(images, data.recipe.model, augmentations, device)
     return Examples(inputs, varied, _labels_of(data)[cells], cells, np.ones(len(cells), bool))
+
+
+def _with_label_noise(data: ExperimentData, examples: Examples, share: float, seed: int) -> Examples:
+    """Return samples of which a share has the other class of the tasks; one without such a cell keeps its own."""
+    shape = tuple(len(axis.levels) for axis in data.cells.axes)
+    codes = np.stack(np.unravel_index(data.cells.numbers[examples.cells], shape), 1)  # [N, axes]
+    tasks = [axis.name in {task.name for task in data.tasks} for axis in data.cells.axes]
+    codes[:, tasks] = (codes[:, tasks] + 1) % np.array(shape)[tasks]
+    flipped = data.cells.codes_of(np.ravel_multi_index(tuple(codes.T), shape))
+    rng = np.random.default_rng((seed, _FLIP_STREAM))
+    chosen = np.zeros(len(examples), bool)
+    chosen[rng.permutation(len(examples))[: round(share * len(examples))]] = True
+    cells = np.where(chosen & (flipped >= 0), flipped, examples.cells)
+    return replace(examples, cells=cells, labels=_labels_of(data)[cells])
 
 
 def _cells(data: ExperimentData, samples: ShardDataset) -> np.ndarray:

@@ -165,26 +165,30 @@ def _sentence(model: type[StrictSection], error: Any) -> str:
 def _keys(model: type[StrictSection], place: Sequence[str | int]) -> tuple[list[str], type[StrictSection] | None]:
     """Return the part of a place that names keys, and the section in which it ends, if it ends in one.
 
-    After the keys, pydantic names the branches of a union.
+    After the keys, pydantic names the branches of a union; a branch that has the name of a section is that section.
     """
     path: list[str] = []
-    section: type[StrictSection] | None = model
+    sections = [model]
     for part in place:
         if isinstance(part, int):
             path.append(str(part))
             continue
-        if section is None or part not in section.model_fields:
+        named = [section for section in sections if section.__name__ == part]
+        if named:
+            sections = named
+            continue
+        if not sections or part not in sections[0].model_fields:
             break
         path.append(one_line(part, MOST_SHOWN))
-        section = _section_in(section.model_fields[part].annotation)
-    return path, section
+        sections = _sections_in(sections[0].model_fields[part].annotation)
+    return path, sections[0] if sections else None
 
 
-def _section_in(annotation: Any) -> type[StrictSection] | None:
-    """Return the section that a type is, or that it is a list or a choice of."""
+def _sections_in(annotation: Any) -> list[type[StrictSection]]:
+    """Return the sections that a type is, or that it is a list or a choice of."""
     if isinstance(annotation, type) and issubclass(annotation, StrictSection):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _section_in(part)) is not None), None)
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _sections_in(part)]
 
 
 def _kind(content: Any) -> str:

@@ -95,7 +95,9 @@ class DirectionComparison:
         for method, each in self.content["methods"].items():
             own = each["overall"][LATENT_LENGTH]
             share, distance = _text(own["locality"], "{:.0%}"), _text(own["identity"], "{:.2f}")
-            rows.append([method, *(_interval(own[key]) for key in ("change", "dependency", "ratio")), share, distance])
+            rows.append(
+                [_short(method), *(_interval(own[key]) for key in ("change", "dependency", "ratio")), share, distance]
+            )
         return rows
 
     def _dependencies(self) -> list[list[str]]:
@@ -112,7 +114,7 @@ class DirectionComparison:
         for method, own in self.content["yaw"].items():
             landmarks = own["landmark_correlation"]
             rows.append([
-                method, _text(own["within_5_degrees"], "{:.0%}"), _interval(own["mean_error"], 1),
+                _short(method), _text(own["within_5_degrees"], "{:.0%}"), _interval(own["mean_error"], 1),
                 f"{own['degrees_per_degree']:.2f}", f"{own['correlation']:.2f}",
                 f"{landmarks['correlation']:.2f}" if landmarks else _NONE, _interval(own["others_changed"]),
             ])  # fmt: skip
@@ -220,7 +222,7 @@ def _page(comparison: DirectionComparison) -> str:
 
 
 def _short(method: str) -> str:
-    """Return the name of a method as the head of a narrow column."""
+    """Return the name of a method for a narrow column."""
     return method.replace("interfacegan_conditional", "conditional")
 
 
