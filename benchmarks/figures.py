@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from _classifiers_text import classifiers_text
+from _directions_text import degrees, directions_text, found_yaw
 from _earlier_records import current, load_record
 from _identity_text import identity_text
 from _markdown import table
@@ -238,38 +239,6 @@ def scenes(record: Record) -> str:
     )
 
 
-SHOWN = ("within ±30°, as in balance", "within ±30°, all of view and light kept", "at ±45°, as in balance")
-
-
-def found_yaw(record: Record) -> str:
-    """Return how accurate the discovered yaw is by an independent regressor (yaw.py)."""
-    yaw = record["agreement"]["yaw"]
-    rows = [
-        [
-            f"{asked}, {how.replace('straight', 'linear')}", f"{one['by the network']['within_5_degrees']:.0%}",
-            f"{one['by the judge']['within_5_degrees']:.0%}", f"{one['judge_per_asked_degree']:.2f}",
-            f"{one['others_moved']:.2f} sd", f"{one['atoms_moved']:.2f} sd",
-        ]
-        for asked, both in record["edits"].items() if asked in SHOWN
-        for how, one in both.items() if isinstance(one, dict)
-    ]  # fmt: skip
-    head = [
-        "requested yaw",
-        "within 5° by the network",
-        "by the regressor",
-        "regressor's degrees per requested degree",
-        "drift of pitch, roll, light",
-        "drift of atoms",
-    ]
-    told = (
-        f"Yaw on {record['draws']:,} new samples of `digiface`: correlation {yaw['correlation']:.2f} with a regressor "
-        "trained only on the pose of an independent landmark model; cosine of the direction to the regression of that "
-        f"regressor on the latent {yaw['cosine']:.2f}; R² {yaw['r2_of_the_direction']:.2f}; one degree by the "
-        f"regressor is {yaw['found_degree_per_judged_degree']:.2f} degrees by the network."
-    )
-    return "\n".join([told, "", *table(head, rows, right=range(1, 6))])
-
-
 def atoms(record: Record) -> str:
     """Return how local and how stable the atoms are (atoms.py)."""
     own = next(each for name, each in record["methods"].items() if name == "faceaug, evenness 0.2")
@@ -298,20 +267,6 @@ def explained(record: Record) -> str:
         "",
         f"Balanced accuracy (R² for age) on {record['data']}.",
     ])  # fmt: skip
-
-
-def degrees(record: Record) -> str:
-    """Return where discovered degrees of yaw are right and where they are too small (yaw_scale.py)."""
-    per = record["found_degree_per_landmark_degree"]
-    found, told = (", ".join(f"{one[who]:.0f}" for one in record["read_alike"]) for who in ("found", "landmarks"))
-    before, after = record["errors"]["as found"], record["errors"]["scaled"]
-    return (
-        f"On {record['faces']:,} faces one degree of the landmark model is {per['up to 10 degrees']:.2f} degrees by "
-        f"the network up to 10°, and {per['over all faces']:.2f} over all faces: faces measured as {found} are turned "
-        f"by {told}. No factor is applied: that of the linear model, {record['scale_from_the_linear_model']:.2f}, "
-        f"changes the error beyond 20° from {before['beyond 20']:.1f}° to {after['beyond 20']:.1f}°, and the error "
-        f"up to 10° from {before['up to 10']:.1f}° to {after['up to 10']:.1f}°."
-    )
 
 
 def large_generators(record: Record) -> str:
@@ -385,6 +340,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "synthetic_generator": quality_text,
     "synthetic_rerender": quality_text,
     "morph_frame": frame_text,
+    "directions": directions_text,
     "yaw": found_yaw,
     "yaw_scale": degrees,
     "reconstruction": scenes,
