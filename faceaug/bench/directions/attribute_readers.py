@@ -38,6 +38,7 @@ from faceaug.synthesis.editing.pose_readout import find_directions
 from faceaug.synthesis.editing.readout import OUTSIDE
 from faceaug.utils.images import Rgb
 from faceaug.utils.tensors import to_uint8
+from faceaug.utils.text import shown
 from faceaug.utils.threads import StageProgress
 from faceaug.utils.typing import Floats
 
@@ -267,19 +268,23 @@ def _attributes_of(task: Task) -> tuple[str, ...]:
     return task.semantics[1:] if len(task.levels) == 2 else task.semantics
 
 
-def read_labelled(labelled: LabelledFaces, seed: int, folder: Path) -> FaceDataset:
+def read_labelled(labelled: LabelledFaces, seed: int, folder: Path, bundle: Bundle) -> FaceDataset:
     """Read the labelled faces, or as many of them as are to be used.
 
     Raises
     ------
     UsageError, DatasetError
-        When they cannot be read, or a column is unknown.
+        When they cannot be read, or a column is unknown or has the name of a semantic of the bundle.
     """
     labels = None if labelled.labels is None else expand_path(labelled.labels, folder, "labelled.labels")
     path = expand_path(labelled.path, folder, "labelled.path")
     dataset = load_dataset(path, labels, reader=labelled.reader, split=ALL_SPLITS)
     for spec in parse_by(labelled.columns):
         build_axis(dataset.table, spec)
+        if spec.column in bundle.directions.names:
+            raise UsageError(
+                f"labelled.columns names {shown(spec.column)}, which the estimator measures: name it in attributes"
+            )
     if labelled.most is None or labelled.most >= len(dataset):
         return dataset
     rows = np.random.default_rng((seed, FIT_STREAM)).choice(len(dataset), labelled.most, replace=False)

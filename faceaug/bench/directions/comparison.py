@@ -50,7 +50,7 @@ def compare_directions(recipe: DirectionRecipe, run: ExperimentRun) -> Direction
         generator = load_generator(generator_of(recipe, run.folder), recipe.device)
         bundle = shipped_or_given(recipe, generator, run.folder)
         check_methods(generator, recipe.methods)
-        labelled = None if recipe.labelled is None else read_labelled(recipe.labelled, recipe.seed, run.folder)
+        labelled = None if recipe.labelled is None else read_labelled(recipe.labelled, recipe.seed, run.folder, bundle)
         with locked_folder(run.out):
             _claim(run.out, recipe)
             readers, fit = fit_readers(recipe, generator, bundle, labelled, run.progress)
