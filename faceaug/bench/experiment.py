@@ -173,7 +173,7 @@ class _Worker:
         trials: list[Trial] = []
 
         def run(options: Mapping[str, Any]) -> TrialResult:
-            trial = Trial(data, len(trials), options, advance)
+            trial = Trial(data, len(trials), {**arm.options, **options}, advance)
             trials.append(trial)
             with torch.random.fork_rng(devices=[]):  # of layers that draw, such as dropout
                 torch.manual_seed(data.seed)

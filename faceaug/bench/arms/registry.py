@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
 from faceaug.bench.arms.base import Arm, search_learning_rates
@@ -25,6 +26,7 @@ from faceaug.bench.arms.synthetic import (
     fit_stages,
     needs_body,
     needs_trials,
+    parse_sample_options,
     search_shares,
 )
 from faceaug.bench.recipe import ExperimentRecipe
@@ -101,6 +103,13 @@ def _find_arm(name: str) -> Arm:
     own, points = built_in_arms(), _registered()
     if name in own:
         return own[name]
+    base, bracket, rest = name.partition("[")
+    if bracket and rest.endswith("]") and base in own and own[base].engine is not None:
+        options = parse_sample_options(rest[:-1], name)
+        if "share" in options and own[base].search is search_shares:
+            raise UsageError(f"the arm {shown(name)} chooses the shares itself: leave share out, or use another arm")
+        words = ", ".join(f"{key} {value:g}" for key, value in options.items())
+        return replace(own[base], about=f"{own[base].about}; {words}", options=options)
     if name not in points:
         raise UsageError(f"there is no arm {shown(name)}; {nearest(name, [*own, *points])}")
     arm = guarded(f"the arm {shown(name)} of a plug-in", points[name].load)
