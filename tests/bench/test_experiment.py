@@ -14,7 +14,7 @@ from faceaug.bench.recipe import parse_experiment
 from faceaug.bench.results.record import read_results
 from faceaug.errors import FaceaugError, IntegrityError, OutputError, UsageError
 
-ALL_REAL = ["erm", "reweighted", "rwg", "subg", "dfr", "photometric", "mixup", "cutmix"]
+ALL_REAL = ["erm", "reweighted", "rwg", "subg", "dfr", "unthinned", "photometric", "mixup", "cutmix"]
 
 
 def _without(results, *keys):
@@ -59,6 +59,17 @@ def test_augment_gives_every_arm_the_variation_of_photometric(experiment, conten
         experiment({**content, "arms": ["photometric"], "seeds": 1}, tmp_path / "b")
     rwg = experiment({**content, "arms": ["rwg"], "seeds": 1}, tmp_path / "c")
     assert rwg.content["runs"][0]["selected"] == photometric.content["runs"][0]["selected"]
+
+
+def test_the_faces_that_thinning_took_away_are_a_reference_and_no_opponent(experiment, content):
+    content["training"] = {"steps": 3, "trials": 1, "batch_size": 4}
+    results = experiment({**content, "arms": ["unthinned", "rwg"], "seeds": 1})
+    for each in results.content["by_selection"].values():
+        assert each["best_without_synthesis"] == "rwg"
+    states = [run["selected"]["average"]["validation"] for run in results.content["runs"]]
+    assert states[0] != states[1]  # it learns from other faces
+    with pytest.raises(UsageError, match="cannot run: the recipe thins no group"):
+        experiment({**content, "arms": ["unthinned"], "imbalance": []})
 
 
 def test_an_arm_may_use_other_shares_and_fewer_samples_of_the_same_set(experiment, content, mean_engine, tmp_path):

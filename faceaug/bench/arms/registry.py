@@ -16,8 +16,10 @@ from faceaug.bench.arms.real import (
     fit_rwg,
     fit_smote,
     fit_subg,
+    fit_unthinned,
     needs_features,
     needs_images,
+    needs_thinning,
     needs_unvaried_arms,
 )
 from faceaug.bench.arms.synthetic import (
@@ -46,6 +48,12 @@ REAL_ARMS = {
         "rwg with varied framing, exposure, colour and sharpness", fit_photometric, refusal=needs_unvaried_arms
     ),
     "mixup": Arm("rwg with faces and labels mixed with one another", fit_mixup),
+    "unthinned": Arm(
+        "rwg with the real faces that thinning took away: what faces could give",
+        fit_unthinned,
+        refusal=needs_thinning,
+        reference=True,
+    ),
     "cutmix": Arm("rwg with windows of other faces", fit_cutmix, refusal=needs_images),
     "smote": Arm("cells raised by points between features of neighbours", fit_smote, refusal=needs_features),
 }
