@@ -135,6 +135,7 @@ class _Worker:
             self._data.recipe,
             self._data.tasks,
             self._examples.rows(parts.train),
+            self._examples.rows(parts.thinned),
             nothing if samples is None else samples.examples,
             self._examples.rows(parts.validation),
             self._groups(parts.validation),
@@ -154,7 +155,7 @@ class _Worker:
                 "training": len(parts.train),
                 "validation": len(parts.validation),
                 "test": len(parts.test),
-                "thinned": parts.thinned,
+                "thinned": len(parts.thinned),
                 "duplicates": parts.duplicates,
                 "synthetic": len(data.synthetic),
             },
@@ -173,7 +174,7 @@ class _Worker:
         trials: list[Trial] = []
 
         def run(options: Mapping[str, Any]) -> TrialResult:
-            trial = Trial(data, len(trials), options, advance)
+            trial = Trial(data, len(trials), {**arm.options, **options}, advance)
             trials.append(trial)
             with torch.random.fork_rng(devices=[]):  # of layers that draw, such as dropout
                 torch.manual_seed(data.seed)

@@ -97,6 +97,8 @@ class ArmData:
     tasks : tuple of Task
     real : Examples
         The real faces of the training part, thinned.
+    left_out : Examples
+        Those that the training part lost by thinning: for arms that show what they would have given.
     synthetic : Examples
         Made from these alone; empty for arms that use none.
     validation : Examples
@@ -109,6 +111,7 @@ class ArmData:
     recipe: ExperimentRecipe
     tasks: tuple[Task, ...]
     real: Examples
+    left_out: Examples
     synthetic: Examples
     validation: Examples
     validation_groups: GroupsOfFaces

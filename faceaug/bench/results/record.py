@@ -77,7 +77,7 @@ def write_results_of(
 ) -> ExperimentResults:
     """Write results.json and report.html of finished runs, in the order of arms and seeds."""
     recipe = data.recipe
-    real = {name for name, arm in arms.items() if arm.engine is None}
+    real = {name for name, arm in arms.items() if arm.engine is None and not arm.reference}
     content: dict[str, Any] = {
         "format": BENCH_FORMAT,
         "version": BENCH_VERSION,
