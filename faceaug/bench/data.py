@@ -13,8 +13,8 @@ import pandas as pd
 
 from faceaug.analysis.analyze import MAX_CELLS
 from faceaug.analysis.axes import Axis, AxisSpec, attribute, build_axis, cell_codes, cell_count, cell_levels, parse_by
-from faceaug.bench.closed_world import draw_dataset
-from faceaug.bench.drawn_data import DrawnData
+from faceaug.bench.drawn.closed_world import draw_dataset
+from faceaug.bench.drawn.drawn_data import DrawnData
 from faceaug.bench.examples import Examples, input_side, model_inputs, stacked_labels
 from faceaug.bench.partition import (
     Partition,

@@ -191,7 +191,7 @@ class _Worker:
         best: Checkpoint = max((result.best[criterion] for result in results), key=lambda point: point.score)
         trial = Trial(data, best.trial, {}, lambda count: None)
         trial.net.load_state_dict(best.state)
-        logits = predict(trial.net, test, data.recipe.training.device)
+        logits = predict(trial.net, test, data.recipe.training.device) + best.offsets
         metrics = evaluate_logits(logits, data.tasks, test, groups)
         names = [task.name for task in data.tasks]
         return {

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from faceaug.bench.drawn_data import DrawnData
+from faceaug.bench.drawn.drawn_data import DrawnData
 from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Share
 from faceaug.utils.documents import StrictSection, read_sections
@@ -136,6 +136,11 @@ class BenchTraining(StrictSection):
     augment: bool = Field(
         default=False,
         description="Vary framing, exposure, colour and sharpness of the faces in every arm, as `photometric` does.",
+    )
+    offsets: bool = Field(
+        default=False,
+        description="Add to the logits of each class, in every arm, what gives the best mean recall on the validation "
+        "part. A class of few faces is otherwise named too rarely, which hides what an arm has learnt of it.",
     )
     evaluations: int = Field(
         default=10, ge=1, description="How often a training is evaluated on the validation part; the best is taken."

@@ -12,9 +12,9 @@ import numpy as np
 
 from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import AxisSpec, cell_levels
-from faceaug.bench.closed_world import wrong_labels
 from faceaug.bench.data import ExperimentData, Labelling
-from faceaug.bench.drawn_data import DrawnData
+from faceaug.bench.drawn.closed_world import wrong_labels
+from faceaug.bench.drawn.drawn_data import DrawnData
 from faceaug.bench.examples import Examples, model_inputs
 from faceaug.bench.recipe import BenchSynthesis
 from faceaug.classifiers.training import augmentations_of

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from generator_fixtures import faces  # noqa: F401
 
-from faceaug.bench.closed_world import draw_dataset
-from faceaug.bench.drawn_data import DrawnData
+from faceaug.bench.drawn.closed_world import draw_dataset
+from faceaug.bench.drawn.drawn_data import DrawnData
 from faceaug.errors import UsageError
 from faceaug.generators.pool import sample_stream
 from faceaug.latents.bundle import read_bundle

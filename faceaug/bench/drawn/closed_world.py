@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from faceaug.bench.drawn_data import HIGH, LOW, DrawnData
+from faceaug.bench.drawn.drawn_data import HIGH, LOW, DrawnData
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.torch_dataset import ShardDataset
 from faceaug.errors import UsageError

@@ -1,0 +1,1 @@
+"""Closed worlds: experiments on faces that are drawn from a generator."""
