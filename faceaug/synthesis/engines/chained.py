@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,12 @@ class ChainedEngine:
         return sum(count for _, count in self._turns(cell))
 
     def propose(self, cell: PlannedCell, block: int) -> BlockResult:
-        for engine, count in self._turns(cell):
-            if block < count:
-                return engine.propose(cell, block)
-            block -= count
+        turns, first = self._turns(cell), 0
+        for k, (engine, count) in enumerate(turns):
+            if block < first + count:
+                end = first + count if k + 1 < len(turns) else None
+                return replace(engine.propose(cell, block - first), next_engine=end)
+            first += count
         raise AssertionError("a block beyond the last")
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
