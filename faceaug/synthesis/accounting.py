@@ -138,7 +138,7 @@ class Accounting:
                 f"since {accepted} of the last {attempts} attempts were accepted, and another sample would cost more "
                 f"than {2 * self._tries}"
             )
-        elif self.blocks[cell.index] != end:
+        elif self.blocks[cell.index] != end and self.accepted[cell.index] < cell.planned:
             return
         self.blocks[cell.index] = end
         del self._recent[cell.index]

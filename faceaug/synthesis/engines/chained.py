@@ -56,12 +56,16 @@ class ChainedEngine:
         return np.unique(np.concatenate([engine.real_hashes for engine in self._engines]))
 
     def estimate(self) -> RunEstimate:
-        """Return the sum of seconds and memory and the largest of the outputs: each engine may have to try all."""
+        """Return the sum of seconds and memory and the largest of the outputs: each engine may have to try all.
+
+        Cells are those of the first engine that can tell, since the next ones fill what it leaves.
+        """
         parts = [engine.estimate() for engine in self._engines]
         return RunEstimate(
             sum(part.seconds for part in parts),
             max(part.bytes for part in parts),
             sum(part.memory for part in parts),
+            next((part.cells for part in parts if part.cells), ()),
         )
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:

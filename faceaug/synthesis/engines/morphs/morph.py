@@ -133,7 +133,7 @@ class MorphEngine:
         return self._faces.hashes()
 
     def estimate(self) -> RunEstimate:
-        return morph_estimate(self._request, self._estimator, sum(map(len, self._rows().values())))
+        return morph_estimate(self._request, self._estimator, {cell: len(rows) for cell, rows in self._rows().items()})
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Learn the held-out classifier, and read the faces of the cells.

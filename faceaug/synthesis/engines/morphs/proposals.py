@@ -20,7 +20,7 @@ from faceaug.morphing.face import CanonicalFace
 from faceaug.morphing.prediction import predicted_descriptor
 from faceaug.synthesis.acceptance.near_duplicates import differing_bits
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines.morphs.attempt import ALONE, DISTINCT, morph_fault
+from faceaug.synthesis.engines.morphs.attempt import ALONE, DISTINCT, LABELLED, morph_fault
 from faceaug.synthesis.engines.morphs.morph_faces import descriptor_hashes, face_hashes
 
 DONOR_SHARE = (0.75, 1.0)
@@ -32,6 +32,7 @@ CHOICES = 36
 _MARGIN = 2
 """Bits by which a predicted hash should be further away than the gate asks: of these morphs 5 in 100 are near-copies
 after all, of those that are nearer 30 in 100."""
+_PREDICTED = (LABELLED, DISTINCT)  # reasons by predictions, of which one in three is wrong
 _ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
 
 
@@ -51,10 +52,25 @@ class PairReadings:
     persons: Callable[[Sequence[CanonicalFace]], str]
 
 
+@dataclass(frozen=True)
+class _Round:
+    """One turn of hosts: the number of its first attempt, the hosts, and which of their turns it is."""
+
+    start: int
+    hosts: list[int]
+    turn: int = 0
+    doubtful: bool = False
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.hosts)
+
+
 class CellProposals:
     """The morphs of a cell by the number of the attempt; threads may ask at the same time.
 
     Each host has its turn in an order drawn by the seed, then those have another turn that had a morph in the last one.
+    When no host has one any more, all begin again with the doubtful ones.
 
     Parameters
     ----------
@@ -68,22 +84,27 @@ class CellProposals:
     def __init__(self, index: DonorIndex, cell: int, config: RunConfig, readings: PairReadings) -> None:
         self._index, self._cell, self._config, self._readings = index, cell, config, readings
         self._hosts: dict[int, _HostProposals] = {}
-        self._turns = [_generator(config.seed, cell, _ORDER).permutation(len(index)).tolist()]
-        self._starts = [0]  # first attempt of each turn
+        self._order: list[int] = _generator(config.seed, cell, _ORDER).permutation(len(index)).tolist()
+        self._rounds = [_Round(0, self._order)]
         self._lock = threading.RLock()
 
     def plan(self, number: int) -> MorphPlan | str | None:
         """Return the morph of an attempt, why its host has none, or None where every host had its last turn."""
         with self._lock:
-            while number >= self._starts[-1] + len(self._turns[-1]):
-                if not self._turns[-1]:
+            while number >= self._rounds[-1].end:
+                if not self._rounds[-1].hosts and self._rounds[-1].doubtful:
                     return None
-                turn, hosts = len(self._turns) - 1, self._turns[-1]
-                self._starts.append(self._starts[-1] + len(hosts))
-                self._turns.append([host for host in hosts if self._host(host).has(turn)])
-            turn = int(np.searchsorted(self._starts, number, "right")) - 1
-            host = self._host(self._turns[turn][number - self._starts[turn]])
-        return host.plan(turn)
+                self._rounds.append(self._next_round(self._rounds[-1]))
+            current = next(past for past in reversed(self._rounds) if past.start <= number)
+            host = self._host(current.hosts[number - current.start])
+        return host.plan(current.turn, current.doubtful)
+
+    def _next_round(self, last: _Round) -> _Round:
+        """Return the hosts that had a morph in the last round; all hosts, where doubtful morphs begin."""
+        if not last.hosts:
+            return _Round(last.end, self._order, doubtful=True)
+        hosts = [host for host in last.hosts if self._host(host).has(last.turn, last.doubtful)]
+        return _Round(last.end, hosts, last.turn + 1, last.doubtful)
 
     def _host(self, host: int) -> _HostProposals:
         with self._lock:
@@ -102,19 +123,12 @@ class _Morph:
     hash: np.uint64
 
 
-@dataclass(frozen=True, eq=False)
-class _Screened:
-    """A morph that no reading refuses. Plans are large, and are not kept."""
-
-    plan: MorphPlan
-    hash: np.uint64
-
-
 class _HostProposals:
     """What one host is mixed with in its turns.
 
     A turn takes the next donors that fit, and whose morph is predicted to be no near-copy of a face in it or of the
-    morphs of the turns before. The first turn without such donors is the last.
+    morphs of the turns before. Donors that fit but for a prediction are doubtful and have turns of their own. The first
+    turn without donors is the last.
     """
 
     def __init__(
@@ -124,77 +138,92 @@ class _HostProposals:
         self._readings, self._rng = readings, rng
         count = max(1, min(config.donors, len(index) - 1))
         order = index.in_rings(host, NEAREST, len(index), rng).tolist()
-        self._choices = [tuple(order[k : k + count]) for k in range(0, len(order), count)]
-        self._next = 0  # the first choice that was not tried
-        self._fitting: list[_Morph] = []  # of each turn
+        self._choices = deque(tuple(order[k : k + count]) for k in range(0, len(order), count))
         self._waiting: deque[_Morph] = deque()  # only just predicted to be no near-copies
-        self._refusal = ""  # why there is no further turn
+        self._refused: deque[tuple[int, ...]] = deque()  # by predictions
+        self._turns: tuple[list[_Morph], list[_Morph]] = ([], [])  # sure and doubtful ones
+        self._refusals = ["", ""]  # why there is no further turn
         self._lock = threading.Lock()
 
-    def has(self, turn: int) -> bool:
+    def has(self, turn: int, doubtful: bool) -> bool:
         """Tell whether a turn has a morph."""
         with self._lock:
-            while len(self._fitting) <= turn and not self._refusal:
-                self._advance()
-            return len(self._fitting) > turn
+            self._find(turn, doubtful)
+            return len(self._turns[doubtful]) > turn
 
-    def plan(self, turn: int) -> MorphPlan | str:
+    def plan(self, turn: int, doubtful: bool) -> MorphPlan | str:
         """Return the morph of a turn, or why there is none."""
         with self._lock:
-            plan = None
-            while len(self._fitting) <= turn and not self._refusal:
-                plan = self._advance()
-            if len(self._fitting) <= turn:
-                return self._refusal
-            morph = self._fitting[turn]
-        return plan or self._planned(morph.donors, morph.weights)  # another thread may have asked before
+            plan = self._find(turn, doubtful)
+            if len(self._turns[doubtful]) <= turn:
+                return self._refusals[doubtful]
+            morph = self._turns[doubtful][turn]
+        return plan or self._planned(morph.donors, morph.weights)  # `has` may have been asked before
 
-    def _advance(self) -> MorphPlan | None:
-        """Find the donors of the next turn, or note why there are none.
+    def _find(self, turn: int, doubtful: bool) -> MorphPlan | None:
+        """Find donors up to a turn; return its morph where it was found just now."""
+        turns, plan = self._turns[doubtful], None
+        while len(turns) <= turn and not self._refusals[doubtful]:
+            found = self._next_doubtful() if doubtful else self._next_sure()
+            if isinstance(found, str):
+                self._refusals[doubtful], plan = found, None
+            else:
+                plan, morph = found
+                turns.append(morph)
+        return plan
 
-        Donors whose morph is only just predicted to pass wait until no others are found.
-        """
-        faults = Counter[str]()
-        for donors in self._choices[self._next : self._next + CHOICES]:
-            self._next += 1
-            weights = self._draw_weights(len(donors))
-            screened = self._screened(donors, weights)
-            if isinstance(screened, str):
-                faults[screened] += 1
-                continue
-            morph = _Morph(donors, weights, screened.hash)
-            if self._fewest_bits(morph) > self._config.thresholds.duplicate_bits + _MARGIN:
-                self._fitting.append(morph)
-                return screened.plan
-            self._waiting.append(morph)
+    def _next_sure(self) -> tuple[MorphPlan, _Morph] | str:
+        """Find the donors of the next turn; those only just predicted to pass wait until no others are found."""
+        bits, faults = self._config.thresholds.duplicate_bits, Counter[str]()
+        for _ in range(min(CHOICES, len(self._choices))):
+            found = self._screened(donors := self._choices.popleft(), bits)
+            if isinstance(found, str):
+                faults[found] += 1
+                if found in _PREDICTED:
+                    self._refused.append(donors)
+            elif self._fewest_bits(found[1]) > bits + _MARGIN:
+                return found
+            else:
+                self._waiting.append(found[1])
         while self._waiting:
             morph = self._waiting.popleft()
-            if self._fewest_bits(morph) > self._config.thresholds.duplicate_bits:  # turns since may be near to it
-                self._fitting.append(morph)
-                return self._planned(morph.donors, morph.weights)
-            faults[DISTINCT] += 1
-        self._refusal = faults.most_common(1)[0][0] if faults else ALONE
-        return None
+            if self._fewest_bits(morph) > bits:  # turns since may be near to it
+                return self._planned(morph.donors, morph.weights), morph
+            self._refused.append(morph.donors)
+        return faults.most_common(1)[0][0] if faults else ALONE
 
-    def _screened(self, donors: tuple[int, ...], weights: list[float]) -> _Screened | str:
-        """Register donors, and return why their morph is not rendered where a reading refuses it."""
+    def _next_doubtful(self) -> tuple[MorphPlan, _Morph] | str:
+        faults = Counter[str]()
+        while self._refused:
+            found = self._screened(self._refused.popleft(), self._config.thresholds.duplicate_bits - _MARGIN, True)
+            if not isinstance(found, str):
+                return found
+            faults[found] += 1
+        return faults.most_common(1)[0][0] if faults else ALONE
+
+    def _screened(self, donors: tuple[int, ...], bits: int, doubtful: bool = False) -> tuple[MorphPlan, _Morph] | str:
+        """Register donors; return why their morph is not rendered where a reading refuses it.
+
+        The predicted hash has to differ in more than `bits` bits.
+        """
         faces = (self._face, *(self._index.faces[donor] for donor in donors))
-        doubt = self._readings.labels(faces)
-        if doubt:
-            return doubt
+        weights = self._draw_weights(len(donors))
+        fault = "" if doubtful else self._readings.labels(faces)
+        if fault:
+            return fault
         plan = self._planned(donors, weights)
         fault = morph_fault(plan, self._config.thresholds)
         if fault:
             return fault
-        value: np.uint64 = descriptor_hashes(predicted_descriptor(plan)[None])[0]
-        if self._fewest_bits(_Morph(donors, weights, value)) <= self._config.thresholds.duplicate_bits:
+        morph = _Morph(donors, weights, descriptor_hashes(predicted_descriptor(plan)[None])[0])
+        if self._fewest_bits(morph) <= bits:
             return DISTINCT
-        return self._readings.persons(faces) or _Screened(plan, value)
+        return self._readings.persons(faces) or (plan, morph)
 
     def _fewest_bits(self, morph: _Morph) -> int:
         """Return in how many bits a predicted hash differs at least from the faces in the morph and earlier turns."""
         faces = face_hashes((self._face, *(self._index.faces[donor] for donor in morph.donors)))
-        earlier = np.array([other.hash for other in self._fitting], np.uint64)
+        earlier = np.array([other.hash for turns in self._turns for other in turns], np.uint64)
         return int(differing_bits(morph.hash, np.concatenate([faces, earlier])).min())
 
     def _planned(self, donors: tuple[int, ...], weights: list[float]) -> MorphPlan:
