@@ -29,6 +29,7 @@ NEAREST = 12
 """Faces nearest to a host from which its first donors are drawn; then come as many that are further away."""
 CHOICES = 36
 """Choices of donors that an attempt tries to register, until one fits."""
+_REACH = 10 * NEAREST  # choices of a host
 _MARGIN = 2
 """Bits by which a predicted hash should be further away than the gate asks: of these morphs 5 in 100 are near-copies
 after all, of those that are nearer 30 in 100."""
@@ -137,7 +138,7 @@ class _HostProposals:
         self._index, self._face, self._config = index, index.faces[host], config
         self._readings, self._rng = readings, rng
         count = max(1, min(config.donors, len(index) - 1))
-        order = index.in_rings(host, NEAREST, len(index), rng).tolist()
+        order = index.in_rings(host, NEAREST, _REACH * count, rng).tolist()
         self._choices = deque(tuple(order[k : k + count]) for k in range(0, len(order), count))
         self._waiting: deque[_Morph] = deque()  # only just predicted to be no near-copies
         self._refused: deque[tuple[int, ...]] = deque()  # by predictions
