@@ -36,7 +36,7 @@ RERENDER_ATTEMPTS = 2.0
 READS_PER_ATTEMPT = 5.0  # images synthesized and read until an edit is done
 READS_PER_RERENDER = 6.0  # measurements of an attempt, with as much time again for rendering
 READS_PER_MORPH, READS_PER_FACE = 3.0, 2.0  # with registering, rendering, labels and identity
-MORPHS_ACCEPTED, MORPHS_OF_PAIR = 0.5, 0.025  # of attempts, and samples for each pair of host and donor in a cell
+MORPHS_ACCEPTED, MORPHS_OF_PAIR = 0.55, 0.025  # of attempts, and samples for each pair of host and donor in a cell
 INVERSION_STEP = 3.0  # times as long as a read: a step of the inversion with its gradient
 STEP_ON_FEATURES = 0.1  # times as long as a step of a network from nothing: one of layers on frozen features
 FEATURES_OF_IMAGE = 2.0  # times as long as a read: the frozen features of an image for both classifiers
@@ -145,7 +145,7 @@ def _morph_yield(request: RunRequest, cell: PlannedCell, faces: int) -> CellYiel
     uses = request.config.uses_limit / (1 + request.config.donors)
     supply = int(faces * min(uses, MORPHS_OF_PAIR * max(0, faces - 1)))
     accepted = min(cell.planned, supply)
-    in_vain = WINDOW if accepted < cell.planned else 0
+    in_vain = min(WINDOW, 2 * faces) if accepted < cell.planned else 0  # each host fails once, and once more in doubt
     attempts = min(accepted / MORPHS_ACCEPTED + in_vain, cell.planned * request.config.tries) if faces > 1 else 0
     return CellYield(cell.index, accepted, round(attempts))
 

@@ -30,9 +30,7 @@ NEAREST = 12
 CHOICES = 36
 """Choices of donors that an attempt tries to register, until one fits."""
 _REACH = 10 * NEAREST  # choices of a host
-_MARGIN = 2
-"""Bits by which a predicted hash should be further away than the gate asks: of these morphs 5 in 100 are near-copies
-after all, of those that are nearer 30 in 100."""
+_DOUBTFUL = 2  # bits by which a predicted hash may be too near where morphs are doubtful
 _PREDICTED = (LABELLED, DISTINCT)  # reasons by predictions, of which one in three is wrong
 _ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
 
@@ -140,7 +138,6 @@ class _HostProposals:
         count = max(1, min(config.donors, len(index) - 1))
         order = index.in_rings(host, NEAREST, _REACH * count, rng).tolist()
         self._choices = deque(tuple(order[k : k + count]) for k in range(0, len(order), count))
-        self._waiting: deque[_Morph] = deque()  # only just predicted to be no near-copies
         self._refused: deque[tuple[int, ...]] = deque()  # by predictions
         self._turns: tuple[list[_Morph], list[_Morph]] = ([], [])  # sure and doubtful ones
         self._refusals = ["", ""]  # why there is no further turn
@@ -174,29 +171,21 @@ class _HostProposals:
         return plan
 
     def _next_sure(self) -> tuple[MorphPlan, _Morph] | str:
-        """Find the donors of the next turn; those only just predicted to pass wait until no others are found."""
-        bits, faults = self._config.thresholds.duplicate_bits, Counter[str]()
+        """Find the donors of the next turn, or return why there are none."""
+        faults = Counter[str]()
         for _ in range(min(CHOICES, len(self._choices))):
-            found = self._screened(donors := self._choices.popleft(), bits)
-            if isinstance(found, str):
-                faults[found] += 1
-                if found in _PREDICTED:
-                    self._refused.append(donors)
-            elif self._fewest_bits(found[1]) > bits + _MARGIN:
+            found = self._screened(donors := self._choices.popleft(), self._config.thresholds.duplicate_bits)
+            if not isinstance(found, str):
                 return found
-            else:
-                self._waiting.append(found[1])
-        while self._waiting:
-            morph = self._waiting.popleft()
-            if self._fewest_bits(morph) > bits:  # turns since may be near to it
-                return self._planned(morph.donors, morph.weights), morph
-            self._refused.append(morph.donors)
+            faults[found] += 1
+            if found in _PREDICTED:
+                self._refused.append(donors)
         return faults.most_common(1)[0][0] if faults else ALONE
 
     def _next_doubtful(self) -> tuple[MorphPlan, _Morph] | str:
         faults = Counter[str]()
         while self._refused:
-            found = self._screened(self._refused.popleft(), self._config.thresholds.duplicate_bits - _MARGIN, True)
+            found = self._screened(self._refused.popleft(), self._config.thresholds.duplicate_bits - _DOUBTFUL, True)
             if not isinstance(found, str):
                 return found
             faults[found] += 1
