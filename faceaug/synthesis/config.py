@@ -210,7 +210,7 @@ class RunConfig(ConfigModel):
         "The engine that synthesizes samples: auto (morph for labels, then rerender for view and light, then the "
         "generator if its faces look like the data set's), morph (mixes faces of a cell into new ones), rerender "
         "(turns and relights the data set's own faces), generator (edits generated faces), both (rerender, then "
-        "generator), or a plug-in's name.",
+        "generator), unguided and mirrored (generated faces without guidance, for comparison), or a plug-in's name.",
     )
     from_real: bool = _setting(
         False,
