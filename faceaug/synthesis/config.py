@@ -246,7 +246,13 @@ class RunConfig(ConfigModel):
         ge=1,
     )
     batch_size: int = _setting(64, "run", "Images computed together; it does not change the samples.", ge=1)
-    tries: int = _setting(8, "run", "Attempts allowed for each planned sample before its cell ends short.", ge=1)
+    tries: int = _setting(
+        8,
+        "run",
+        "Attempts allowed for each planned sample before its cell ends short. A cell ends earlier when another sample "
+        "would cost more than twice as many.",
+        ge=1,
+    )
     candidates: int = _setting(
         16, "run", "Generated latents among which an attempt takes the one that needs the shortest edit.", ge=1
     )
