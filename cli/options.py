@@ -80,7 +80,8 @@ source_options = decorated(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="Format of DATASET: folder, classes, celeba, fairface, utkface, hdf5, shards, unlabelled, or auto.",
+        help="Format of DATASET: folder, classes, celeba, fairface, utkface, hdf5, parquet, tar, shards, unlabelled, "
+        "or auto.",
     ),
     click.option(
         "--file-column", metavar="NAME", help="Column of the labels with file names.  [default: found automatically]"
