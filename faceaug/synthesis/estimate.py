@@ -35,6 +35,7 @@ RERENDER_ATTEMPTS = 2.0
 READS_PER_ATTEMPT = 5.0  # images synthesized and read until an edit is done
 READS_PER_RERENDER = 6.0  # measurements of an attempt, with as much time again for rendering
 MORPH_ATTEMPTS, READS_PER_MORPH, READS_PER_FACE = 2.0, 3.0, 2.0  # with registering, rendering, labels and identity
+READS_PER_CANDIDATE = 2.0  # its measurement, with labels, face quality and distances
 INVERSION_STEP = 3.0  # times as long as a read: a step of the inversion with its gradient
 STEP_ON_FEATURES = 0.1  # times as long as a step of a network from nothing: one of layers on frozen features
 FEATURES_OF_IMAGE = 2.0  # times as long as a read: the frozen features of an image for both classifiers
@@ -104,6 +105,15 @@ def morph_estimate(request: RunRequest, estimator: FaceEstimator, faces: int) ->
     attempts = request.plan.total * min(MORPH_ATTEMPTS, request.config.tries)
     estimated = _measuring_estimate(request, estimator, faces * READS_PER_FACE + attempts * READS_PER_MORPH)
     return replace(estimated, memory=float(faces * BYTES_PER_FACE))
+
+
+def external_estimate(request: RunRequest, estimator: FaceEstimator, candidates: int) -> RunEstimate:
+    """Return the estimate for candidates, each of which is read once, and once more where it is stored."""
+    stored = min(request.plan.total, candidates)
+    reads = candidates * READS_PER_CANDIDATE + stored * READS_PER_CANDIDATE
+    estimated = _measuring_estimate(request, estimator, reads)
+    harmonizing = (candidates + stored) * HARMONIZING / request.config.worker_threads
+    return replace(estimated, seconds=estimated.seconds + harmonizing)
 
 
 def _measuring_estimate(request: RunRequest, estimator: FaceEstimator, reads: float) -> RunEstimate:

@@ -45,6 +45,7 @@ def test_the_commands_are_these():
         "analyze",
         "plan",
         "balance",
+        "admit",
         "verify",
         "compare",
         "export",
