@@ -28,6 +28,7 @@ _COMMANDS = {
     "balance": (".balance", "Synthesize the faces, check each, write them."),
     "admit": (".admit", "Check images that were made elsewhere; say what passes."),
     "verify": (".outputs.verify", "Read an output folder completely; report damage."),
+    "evaluate": (".outputs.evaluate", "Measure how good the faces are, per cell and in all."),
     "compare": (".compare", "Compare the faces with the real people of the data set."),
     "export": (".outputs.export", "Write the faces as image files."),
     "measure": (".measure", "Measure pose and light on photographs, without labels."),

@@ -47,6 +47,7 @@ def test_the_commands_are_these():
         "balance",
         "admit",
         "verify",
+        "evaluate",
         "compare",
         "export",
         "measure",
