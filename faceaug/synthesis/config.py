@@ -210,7 +210,8 @@ class RunConfig(ConfigModel):
         "The engine that synthesizes samples: auto (morph for labels, then rerender for view and light, then the "
         "generator if its faces look like the data set's), morph (mixes faces of a cell into new ones), rerender "
         "(turns and relights the data set's own faces), generator (edits generated faces), external (checks images "
-        "made elsewhere), both (rerender, then generator), a plug-in's name, or several in turn: external,morph.",
+        "made elsewhere), both (rerender, then generator), unguided and mirrored (generated faces without guidance, "
+        "for comparison), a plug-in's name, or several in turn: external,morph.",
     )
     candidates: str | Path | None = _setting(
         None,

@@ -25,6 +25,7 @@ _GENERATION = frozenset({"generator", "directions", "device", "batch_size", "har
 _EDITING = frozenset({"truncation_psi", "origins", "corrections"})
 _MORPHING = frozenset({"donors", "extrapolate", "embedder", "allow_same_identity"})
 _CANDIDATES = frozenset({"candidates", "candidate_labels"})
+_UNGUIDED = _MORPHING | _CANDIDATES | {"origins", "corrections", "from_real", "keep", "max_uses"}
 
 
 def _none(config: RunConfig) -> frozenset[str]:
@@ -81,6 +82,8 @@ BUILT_IN = {
             | {"from_real", "keep", "tries", "max_uses"}
         ),
     ),
+    "unguided": EngineSpec("faceaug.synthesis.engines.latent.baselines:create_unguided", lambda config: _UNGUIDED),
+    "mirrored": EngineSpec("faceaug.synthesis.engines.latent.baselines:create_mirrored", lambda config: _UNGUIDED),
 }
 CHAINS = {"both": ("rerender", "generator")}
 """Names of several engines in turn: what one leaves short, the next fills."""
