@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from quick_runs import LOOSE, changed
+from toy_embedder import ToyEmbedder
 
 from faceaug import demo
 from faceaug.analysis.analyze import analyze
@@ -22,6 +23,7 @@ from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.external.admission import Admission, admit
 from faceaug.synthesis.engines.external.verdicts import table_of_verdicts
+from faceaug.synthesis.engines.morphs.identity_gate import IdentityGate
 from faceaug.synthesis.engines.registry import engine_specs
 from faceaug.utils.images import Rgb, encode, resize
 
@@ -163,6 +165,30 @@ def test_verdicts_do_not_depend_on_workers(world, found, monkeypatch):
     monkeypatch.setenv("FACEAUG_CACHE", "off")
     again = admit(analyze(world.dataset, "tint"), world.dataset, config=changed(world.config, workers=1))
     pd.testing.assert_frame_equal(again.table, found.table)
+
+
+@pytest.mark.parametrize(("least", "passes"), [(0.0, True), (2.0, False)])
+def test_people_of_the_data_set_are_refused_where_an_embedder_is_named(world, monkeypatch, least, passes):
+    """The distance to the nearest real face must be at least that of the gate; it is a column of the samples."""
+    gate = IdentityGate(ToyEmbedder(), least)
+    monkeypatch.setattr(IdentityGate, "of", lambda config: gate)
+    config = changed(world.config, embedder="toy")
+    found = admit(analyze(world.dataset, "tint"), world.dataset, config=config)
+    assert (found.passed > 0) == passes
+    assert ("nobody of the data set" in found.reasons) != passes
+    measured = found.table["read/nearest_person"].dropna()
+    assert len(measured) >= 10
+    assert measured.between(0, 2).all()
+
+
+def test_samples_of_an_output_folder_are_candidates_too(world, found, tmp_path):
+    """What another run has made is admitted with its labels, but for what the harmonization of a second time costs."""
+    found.write(tmp_path / "out")
+    config = changed(world.config, candidates=tmp_path / "out", candidate_labels=None)
+    again = admit(analyze(world.dataset, "tint"), world.dataset, config=config)
+    assert len(again.table) == found.passed
+    assert again.passed > found.passed / 2
+    assert set(again.table["claimed/tint"]) == {"warm", "cool"}
 
 
 def test_where_none_passes_nothing_is_written(world, tmp_path):
