@@ -76,20 +76,19 @@ def _write(
         name = f"{DATA_FOLDER}/train-{len(counts):05d}.parquet"
         writer = pq.ParquetWriter(folder / name, schema, compression="zstd", write_page_checksum=True)
     columns = [pa.array([{"bytes": row.image, "path": row.file_name} for row in rows], _IMAGE)]
-    for field in schema:
-        if field.name != "image":
-            columns.append(pa.array([_stored(row.values[field.name], schema, field.name) for row in rows], field.type))
+    columns += [_column(field, [row.values[field.name] for row in rows]) for field in schema if field.name != "image"]
     writer.write_table(pa.Table.from_arrays(columns, schema=schema))
     counts[name] = counts.get(name, 0) + len(rows)
     return writer, name
 
 
-def _stored(value: Any, schema: pa.Schema, name: str) -> Any:
-    """Return a value as it is stored: a class by its number, NaN as missing."""
-    levels = (schema.field(name).metadata or {}).get(b"levels")
-    if value is None or value != value:
-        return None
-    return json.loads(levels).index(value) if levels else value
+def _column(field: pa.Field, values: list[Any]) -> pa.Array:
+    """Return values as they are stored: a class by its number, NaN as missing."""
+    known = [None if value is None or value != value else value for value in values]
+    if levels := (field.metadata or {}).get(b"levels"):
+        codes = {level: code for code, level in enumerate(json.loads(levels))}
+        known = [None if value is None else codes[value] for value in known]
+    return pa.array(known, field.type)
 
 
 def _schema(fields: tuple[ExportField, ...]) -> pa.Schema:
