@@ -32,7 +32,7 @@ def test_defaults_are_valid_values(model):
         ({"batch_size": 0}, "batch_size is 0; it must be greater than or equal to 1"),
         ({"tries": 0}, "tries is 0"),
         ({"tries": 2.5}, "tries is 2.5"),
-        ({"candidates": 0}, "candidates is 0"),
+        ({"origins": 0}, "origins is 0"),
         ({"corrections": -1}, "corrections is -1"),
         ({"survey_samples": 100}, "survey_samples is 100"),
         ({"workers": 0}, "workers is 0"),
