@@ -219,7 +219,7 @@ def test_impossible_requests_are_refused_in_a_sentence(dataset, tmp_path, monkey
         ({"engine": "rerender", "generator": "embedded"}, "does nothing with the engine rerender"),
         (
             {"origins": 3},
-            "candidates is 3, which does nothing with the engine generator and from_real: leave it out$",
+            "origins is 3, which does nothing with the engine generator and from_real: leave it out$",
         ),
         ({"truncation_psi": 0.5}, "truncation_psi is 0.5, which does nothing with the engine generator and from_real"),
     ):
