@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from faceaug.recipes.recipe import Recipe
     from pydantic.fields import FieldInfo
 
-_PATHS = ("directions", "reconstruction")
+_PATHS = ("directions", "reconstruction", "candidates", "candidate_labels")
 THRESHOLD_OPTION = "threshold"
 
 
@@ -81,7 +81,7 @@ def read_config(options: dict[str, Any], recipe: Recipe | None) -> RunConfig:
 def _type_of(name: str, field: FieldInfo) -> tuple[Any, str | None]:
     """Return the type that click checks a setting by, and how help names its value."""
     if name in _PATHS:
-        return click.Path(path_type=Path), "FILE"
+        return click.Path(path_type=Path), "PATH" if name == "candidates" else "FILE"
     if name == "keep":
         return str, "ATTRIBUTE"
     annotation: Any = field.annotation

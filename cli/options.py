@@ -70,8 +70,7 @@ recipe_option = click.option(
     help="Take options from a recipe (YAML). Options that are typed override it.",
 )
 
-source_options = decorated(
-    click.argument("source", metavar="DATASET", type=PATH),
+label_options = decorated(
     click.option(
         "--labels", metavar="FILE", type=PATH, help="Label file (CSV, TSV or Parquet) with one row per image."
     ),
@@ -80,12 +79,14 @@ source_options = decorated(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="Format of DATASET: folder, classes, celeba, fairface, utkface, hdf5, shards, unlabelled, or auto.",
+        help="Format of DATASET: folder, classes, celeba, fairface, utkface, hdf5, parquet, tar, shards, unlabelled, "
+        "or auto.",
     ),
     click.option(
         "--file-column", metavar="NAME", help="Column of the labels with file names.  [default: found automatically]"
     ),
 )
+source_options = decorated(click.argument("source", metavar="DATASET", type=PATH), label_options)
 _check_options = decorated(
     click.option(
         "--strict/--no-strict", default=False, help="Stop with an error if an image or a label has to be left out."
@@ -99,15 +100,21 @@ _check_options = decorated(
     ),
     *(config_option(name) for name in SHARED_SETTINGS),
 )
-dataset_options = decorated(
-    source_options,
+_training_split_option = click.option(
+    "--split",
+    metavar="NAME",
+    help='The split to use, or "all".  [default: the training split, if there are splits]',
+)
+dataset_options = decorated(source_options, _training_split_option, _check_options)
+reference_options = decorated(
     click.option(
-        "--split",
-        metavar="NAME",
-        help='The split to use, or "all".  [default: the training split, if there are splits]',
+        "--dataset", "source", metavar="DATASET", type=PATH, required=True, help="The real faces to compare with."
     ),
+    label_options,
+    _training_split_option,
     _check_options,
 )
+"""The options of a data set where the argument of a command is something else."""
 measured_dataset_options = decorated(
     source_options, click.option("--split", metavar="NAME", help="The split to use.  [default: all]"), _check_options
 )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from faceaug.shards.verify import verify
     from faceaug.synthesis.balance import RunResult, balance
     from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
+    from faceaug.synthesis.engines.external.admission import admit
     from faceaug.training.resumable import ResumableLoader, ResumableSampler
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "ShardDataset",
+    "admit",
     "analyze",
     "balance",
     "discover",
@@ -76,6 +78,7 @@ _HOMES = {
     "BalancedDataset": "faceaug.datasets.torch_dataset",
     "Bundle": "faceaug.latents.bundle",
     "ShardDataset": "faceaug.datasets.torch_dataset",
+    "admit": "faceaug.synthesis.engines.external.admission",
     "analyze": "faceaug.analysis.analyze",
     "balance": "faceaug.synthesis.balance",
     "discover": "faceaug.discovery.discover",

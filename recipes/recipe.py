@@ -34,7 +34,10 @@ _EXPERIMENT_FORMATS = ("faceaug-experiment", "faceaug-direction-experiment")
 
 _Count = Annotated[int, pydantic.Field(ge=0)]
 _NotNegative = Annotated[float, pydantic.Field(ge=0)]
-_IN_FILES = {"generator": str, "directions": str, "reconstruction": str, "keep": str | list[str]}
+_IN_FILES = {
+    **dict.fromkeys(("generator", "directions", "reconstruction", "candidates", "candidate_labels"), str),
+    "keep": str | list[str],
+}
 """How a file writes settings that Python gives as objects or tuples."""
 _KEYS = {"generator": "name"}
 """Keys of settings that are called otherwise in their section."""
@@ -226,6 +229,7 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
     name = generator.name
     if name is not None and ("/" in name or name.endswith(".safetensors")):
         name = rebased(name)
+    run: Any = recipe.run
     output: Any = recipe.output
     files = ("path", "labels", "reconstruction")
     return recipe.model_copy(
@@ -233,6 +237,9 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
             "dataset": dataset.model_copy(update={key: rebased(getattr(dataset, key)) for key in files}),
             "plan": recipe.plan.model_copy(update={"strategy": strategy, "file": rebased(recipe.plan.file)}),
             "generator": generator.model_copy(update={"name": name, "directions": rebased(generator.directions)}),
+            "run": run.model_copy(
+                update={key: rebased(getattr(run, key)) for key in ("candidates", "candidate_labels")}
+            ),
             "output": output.model_copy(update={"path": rebased(output.path)}),
         }
     )

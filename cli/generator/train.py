@@ -32,7 +32,8 @@ image_options = decorated(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="Layout of the images: unlabelled, folder, classes, celeba, fairface, utkface, hdf5, shards, auto.",
+        help="Layout of the images: unlabelled, folder, classes, celeba, fairface, utkface, hdf5, parquet, tar, "
+        "shards, auto.",
     ),
     click.option(
         "--split", metavar="NAME", help='The split to use, or "all".  [default: the training part where there are any]'

@@ -34,10 +34,10 @@ def outcome(result: RunResult, out: Path) -> dict[str, Any]:
 
 def outcome_text(result: RunResult, out: Path) -> str:
     """Return the result of a run as text: the table of cells, totals, and what to do next."""
-    parts = [_table(result.manifest), _totals(result)]
+    parts = [_table(result.manifest), _totals(result), *_candidates(result.manifest)]
     short = [cell for cell in result.manifest.cells if cell.short]
     if short:
-        parts.append(_short(short))
+        parts.append(_short(short, alone=result.manifest.config.get("engine") == "external"))
         parts += _unused_generator(result.manifest)
     parts += [_people(out, result.manifest), _next(out)]
     return "\n\n".join(parts)
@@ -129,15 +129,32 @@ def _totals(result: RunResult) -> str:
     return text
 
 
-def _short(cells: list[CellRecord]) -> str:
+def _candidates(manifest: Manifest) -> list[str]:
+    """Return how many images that were made elsewhere passed, and where the reasons are, if there were any."""
+    found = manifest.measured.get("external")
+    if not isinstance(found, dict):
+        return []
+    return [
+        f"{found['passed']:,} of {found['candidates']:,} candidates passed the checks; models/candidates.csv says why "
+        "the others did not."
+    ]
+
+
+def _short(cells: list[CellRecord], alone: bool) -> str:
+    """Return why cells are short; `alone` says that only candidates were tried, which are not made anew."""
     tried = sum(1 for cell in cells if cell.tried)
     sentences = []
-    if tried:
+    if alone:
+        sentences.append(
+            f"{_cells(len(cells))} short, because no more candidates passed: give more of them, or let another engine "
+            "make the rest, as --engine external,morph."
+        )
+    elif tried:
         sentences.append(
             f"{_cells(tried)} short, because the attempts for the missing faces were rejected; --tries N allows more "
             "attempts."
         )
-    if tried < len(cells):
+    if tried < len(cells) and not alone:
         sentences.append(f"{_cells(len(cells) - tried)} short without an attempt, because what it needs is missing.")
     return " ".join([*sentences, "The reasons are in manifest.json and the report."])
 

@@ -187,12 +187,12 @@ def load_dataset(
     Parameters
     ----------
     source
-        A folder of images, an output folder of faceaug, or an HDF5 file.
+        A folder of images, an output folder of faceaug, or an HDF5, Parquet or tar file with images.
     labels
         A CSV, TSV or Parquet file with one row per image, where the labels are not in the data set itself.
     reader
-        "shards", "hdf5", "celeba", "fairface", "folder", "utkface", "classes", "unlabelled" (images alone), the name
-        of an entry point of the group "faceaug.datasets", or "auto" to detect the format.
+        "shards", "hdf5", "parquet", "tar", "celeba", "fairface", "folder", "utkface", "classes", "unlabelled" (images
+        alone), the name of an entry point of the group "faceaug.datasets", or "auto" to detect the format.
     split
         The split to use; "all" for all rows; None for the training split if there are splits, else all rows.
     strict

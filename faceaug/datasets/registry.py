@@ -8,6 +8,8 @@ from pathlib import Path
 from faceaug.datasets.base import Reader, ReaderModule
 from faceaug.datasets.readers import celeba, fairface, folder, hdf5, shards, unlabelled, utkface
 from faceaug.datasets.readers import class_folders as classes
+from faceaug.datasets.readers import parquet_images as parquet
+from faceaug.datasets.readers import tar_images as tar
 from faceaug.errors import DatasetError
 from faceaug.utils.text import nearest, one_line, shown
 
@@ -18,6 +20,8 @@ UNLABELLED_READER = "unlabelled"
 BUILT_IN_READERS: dict[str, ReaderModule] = {
     "shards": shards,
     "hdf5": hdf5,
+    "parquet": parquet,
+    "tar": tar,
     "celeba": celeba,
     "fairface": fairface,
     "folder": folder,
@@ -83,7 +87,7 @@ def detect_reader(path: Path, labels: Path | None, *, needs_labels: bool = True)
     if path.is_dir():
         return "folder"  # its error names what is missing: images, or labels
     raise DatasetError(
-        f"{path} is a file that no reader recognizes; give a folder of images, or an HDF5 file (.h5, .hdf5)"
+        f"{path} is a file that no reader recognizes; give a folder of images, or an HDF5, Parquet or tar file"
     )
 
 

@@ -71,6 +71,23 @@ def precision_recall(real: npt.ArrayLike, generated: npt.ArrayLike, neighbours: 
     )
 
 
+def density_coverage(real: npt.ArrayLike, generated: npt.ArrayLike, neighbours: int = 5) -> tuple[float, float]:
+    """Return density and coverage of Naeem et al., "Reliable Fidelity and Diversity Metrics" (arXiv 2002.09797).
+
+    Around each real image lies a ball whose radius is the distance to its `neighbours`-th nearest real one. Density is
+    the mean number of balls that a generated image lies in over `neighbours`: about 1 where both have one distribution.
+    Coverage is the share of balls that hold a generated image.
+    """
+    a, b = (np.asarray(x, np.float64) for x in (real, generated))
+    neighbours = min(neighbours, len(a) - 1)
+    radii = np.square(nearest_distances(a, a, neighbours + 1))
+    inside = covered = 0.0
+    for start in range(0, len(a), _ROWS):
+        held = _squared(a[start : start + _ROWS], b) <= radii[start : start + _ROWS, None]
+        inside, covered = inside + float(held.sum()), covered + float(held.any(1).sum())
+    return inside / (neighbours * len(b)), covered / len(a)
+
+
 def nearest_distances(points: npt.ArrayLike, others: npt.ArrayLike, rank: int = 1) -> Floats:
     """Return each point's distance [N] to its `rank`-th nearest of `others` (itself included, if it is among them)."""
     a, b = (np.asarray(x, np.float64) for x in (points, others))

@@ -15,6 +15,7 @@ from faceaug.appearance.image_stats import ImageStatsSample, measure_image_stats
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import FaceaugError
 from faceaug.planning.plan import Plan
+from faceaug.shards.columns import EXTERNAL_ENGINE
 from faceaug.shards.manifest import PLAN_NAME
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.images import Rgb, decode_with_info, resize
@@ -127,7 +128,9 @@ def choose_real_faces(out: Path, dataset: FaceDataset) -> dict[int, list[Rgb]]:
 def _sources(shard: ShardReader) -> list[bytes]:
     if "source_sha256" not in shard.keys:
         return [b""] * len(shard)
-    return [digest.tobytes() if digest.any() else b"" for digest in shard.column("source_sha256")]
+    made_elsewhere = shard.made_by(EXTERNAL_ENGINE)  # their source is no photograph of the data set
+    digests = zip(shard.column("source_sha256"), made_elsewhere, strict=True)
+    return [digest.tobytes() if digest.any() and not elsewhere else b"" for digest, elsewhere in digests]
 
 
 def _find_photographs(dataset: FaceDataset, digests: set[bytes]) -> dict[bytes, Rgb]:

@@ -25,8 +25,11 @@ MISSING_CODE = -1
 BUILT_IN_ENGINES = ("generator", "rerender")
 """Names of the engines whose codes are the same in every shard: 0 and 1."""
 
-ENGINES_WITH_SOURCE = frozenset({"rerender", "morph", "extrapolate"})
-"""Engines of which every sample is made from a real image and has to name it in `source_sha256`."""
+EXTERNAL_ENGINE = "external"
+"""Name of the engine whose samples were made elsewhere: their source is a candidate, not an image of the data set."""
+
+ENGINES_WITH_SOURCE = frozenset({"rerender", "morph", "extrapolate", EXTERNAL_ENGINE})
+"""Engines of which every sample is made from an image, and has to name it in `source_sha256`."""
 
 MAX_DONORS = 3
 DONOR_COLUMNS = tuple(f"donor{k}_sha256" for k in range(1, MAX_DONORS + 1))
@@ -139,7 +142,7 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     _sample_column("quality", "int16", "quality of the image codec, -1 where it has none"),
     _sample_column("seed", "uint64", "seed of the sample"),
     _sample_column("sha256", "sha256", "hash of the encoded image, or of its pixels in the raw layout"),
-    _sample_column("source_sha256", "sha256", "hash of the file of the real image that the sample was made from"),
+    _sample_column("source_sha256", "sha256", "hash of the file of the image that the sample was made from"),
     *(
         _sample_column(name, "sha256", "hash of the file of a real image whose features were mixed in")
         for name in DONOR_COLUMNS

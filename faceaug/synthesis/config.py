@@ -209,8 +209,20 @@ class RunConfig(ConfigModel):
         "run",
         "The engine that synthesizes samples: auto (morph for labels, then rerender for view and light, then the "
         "generator if its faces look like the data set's), morph (mixes faces of a cell into new ones), rerender "
-        "(turns and relights the data set's own faces), generator (edits generated faces), both (rerender, then "
-        "generator), unguided and mirrored (generated faces without guidance, for comparison), or a plug-in's name.",
+        "(turns and relights the data set's own faces), generator (edits generated faces), external (checks images "
+        "made elsewhere), both (rerender, then generator), unguided and mirrored (generated faces without guidance, "
+        "for comparison), a plug-in's name, or several in turn: external,morph.",
+    )
+    candidates: str | Path | None = _setting(
+        None,
+        "run",
+        "The images that the engine external checks: a folder, a tar file, Parquet with images, or an output folder.",
+    )
+    candidate_labels: str | Path | None = _setting(
+        None,
+        "run",
+        "Labels claimed for the candidates (CSV, TSV or Parquet, a row an image). Default: what their files say, or "
+        "none; the classifiers decide.",
     )
     from_real: bool = _setting(
         False,
@@ -253,7 +265,7 @@ class RunConfig(ConfigModel):
         "would cost more than twice as many.",
         ge=1,
     )
-    candidates: int = _setting(
+    origins: int = _setting(
         16, "run", "Generated latents among which an attempt takes the one that needs the shortest edit.", ge=1
     )
     corrections: int = _setting(5, "run", "Corrections of an edit after its first step.", ge=0)
@@ -286,7 +298,12 @@ class RunConfig(ConfigModel):
     @property
     def uses_limit(self) -> int:
         """Number of samples that one real face may take part in."""
-        return self.max_uses or (USES_IN_MORPHS if self.engine in ("auto", "morph") else USES)
+        return self.max_uses or (USES_IN_MORPHS if {"auto", "morph"} & set(self.engines) else USES)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Names of the engines in `engine`, in their order."""
+        return tuple(name.strip() for name in self.engine.split(","))
 
     def changed(self, names: frozenset[str]) -> list[str]:
         """Return those of the settings `names` that differ from their default, in the order of the fields."""
@@ -295,11 +312,11 @@ class RunConfig(ConfigModel):
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values, without the objects and files that are identified by their hashes."""
-        return self.model_dump(mode="json", exclude=set(MODEL_INPUTS))
+        return self.model_dump(mode="json", exclude=set(HASHED_INPUTS))
 
 
-MODEL_INPUTS = frozenset({"generator", "directions", "reconstruction"})
-"""Settings that name models; a run identifies these by the hash of their weights."""
+HASHED_INPUTS = frozenset({"generator", "directions", "reconstruction", "candidates", "candidate_labels"})
+"""Settings that name models and images; a run identifies these by the hash of their content."""
 
 
 def section_of(name: str) -> Section:

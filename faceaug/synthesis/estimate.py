@@ -37,6 +37,7 @@ READS_PER_ATTEMPT = 5.0  # images synthesized and read until an edit is done
 READS_PER_RERENDER = 6.0  # measurements of an attempt, with as much time again for rendering
 READS_PER_MORPH, READS_PER_FACE = 3.0, 2.0  # with registering, rendering, labels and identity
 MORPHS_ACCEPTED, MORPHS_OF_PAIR = 0.55, 0.03  # of attempts, and samples for each pair of host and donor in a cell
+READS_PER_CANDIDATE = 2.0  # its measurement, with labels, face quality and distances
 INVERSION_STEP = 3.0  # times as long as a read: a step of the inversion with its gradient
 STEP_ON_FEATURES = 0.1  # times as long as a step of a network from nothing: one of layers on frozen features
 FEATURES_OF_IMAGE = 2.0  # times as long as a read: the frozen features of an image for both classifiers
@@ -148,6 +149,15 @@ def _morph_yield(request: RunRequest, cell: PlannedCell, faces: int) -> CellYiel
     in_vain = min(WINDOW, 2 * faces) if accepted < cell.planned else 0  # each host fails once, and once more in doubt
     attempts = min(accepted / MORPHS_ACCEPTED + in_vain, cell.planned * request.config.tries) if faces > 1 else 0
     return CellYield(cell.index, accepted, round(attempts))
+
+
+def external_estimate(request: RunRequest, estimator: FaceEstimator, candidates: int) -> RunEstimate:
+    """Return the estimate for candidates, each of which is read once, and once more where it is stored."""
+    stored = min(request.plan.total, candidates)
+    reads = candidates * READS_PER_CANDIDATE + stored * READS_PER_CANDIDATE
+    estimated = _measuring_estimate(request, estimator, reads)
+    harmonizing = (candidates + stored) * HARMONIZING / request.config.worker_threads
+    return replace(estimated, seconds=estimated.seconds + harmonizing)
 
 
 def _measuring_estimate(request: RunRequest, estimator: FaceEstimator, reads: float) -> RunEstimate:

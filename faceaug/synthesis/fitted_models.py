@@ -75,7 +75,7 @@ COMPARED = 512  # generated faces on which readings are put in the terms of meas
 ATOMS_STAY = 0.5  # of their spread: how firmly edits of view and light hold the atoms
 _WITHOUT_EFFECT = frozenset(
     {
-        *("workers", "batch_size", "report", "tries", "candidates", "corrections", "max_uses", "layout"),
+        *("workers", "batch_size", "report", "tries", "origins", "corrections", "max_uses", "layout"),
         *("image_format", "thresholds", "engine", "from_real"),
         *("donors", "embedder", "allow_same_identity", "extrapolate"),
     }

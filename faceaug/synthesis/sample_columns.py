@@ -22,6 +22,8 @@ from faceaug.synthesis.editing.readout import SCENE
 
 INVERSION_ERROR = "inversion_error"
 """Column of the distance between a photograph and its generated picture."""
+NEAREST_PERSON = "nearest_person"
+"""Column of the distance of a candidate to the nearest real face of the data set."""
 MOST_LEVELS = 1000  # of a text column that counts as a label
 _MEASURED_AGAIN = "measured on the finished sample, as on the data set's images"
 _KEPT = "label of the photograph"
@@ -57,10 +59,12 @@ def latent_edit_columns(
             columns.append(Column(group="semantic", name=name, type="float32", unit=unit, meaning=meaning))
     for name in SCENE:
         columns.append(Column(group="semantic", name=name, type="float32", meaning=scene.MEANINGS[name]))
-    for name in HARMONIZATION_PARAMETERS if harmonize else ():
-        meaning = "harmonization parameter of the sample"
-        columns.append(Column(group="harmonize", name=name, type="float32", meaning=meaning))
-    return tuple(columns)
+    return (*columns, *(_harmonization_columns() if harmonize else ()))
+
+
+def _harmonization_columns() -> list[Column]:
+    meaning = "harmonization parameter of the sample"
+    return [Column(group="harmonize", name=n, type="float32", meaning=meaning) for n in HARMONIZATION_PARAMETERS]
 
 
 def _attribute_column(axis: Axis, measured: Sequence[str]) -> Column:
@@ -214,6 +218,20 @@ def inversion_columns(labels: KeptLabels) -> tuple[Column, ...]:
         "distance between the photographs of two people"
     )
     return (*labels.columns, Column(group="semantic", name=INVERSION_ERROR, type="float32", meaning=meaning))
+
+
+def external_columns(axes: Sequence[Axis], *, harmonize: bool, embedder: FaceEmbedder | None) -> tuple[Column, ...]:
+    """Return the columns of candidates: labels that both classifiers read, what is measured, how each was harmonized.
+
+    What an axis of view or light is, is measured. With an embedder the distance to the nearest real face is among them.
+    """
+    bins = [axis for axis in axes if axis.name in FACTOR_NAMES and axis.edges is not None]
+    given = [_attribute_column(axis, ()) for axis in axes if axis not in bins]
+    columns = [*given, *rerender_columns(axes, KeptLabels((), {}))]
+    if embedder:
+        meaning = f"distance to the nearest face of the data set; embedder: {embedder.name}, SHA-256 {embedder.sha256}"
+        columns.append(Column(group="semantic", name=NEAREST_PERSON, type="float32", meaning=meaning))
+    return (*columns, *(_harmonization_columns() if harmonize else ()))
 
 
 def joined_columns(*groups: Sequence[Column]) -> tuple[Column, ...]:

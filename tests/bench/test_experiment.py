@@ -248,7 +248,7 @@ def test_hostile_labels_stay_text(experiment, content, tmp_path, toys):
         ({"arms": ["smote"]}, "the arm 'smote' cannot run: it mixes features"),
         ({"arms": ["morph:chosen"], "synthesis": {"each": 3}}, "needs training.trials of at least 3"),
         ({"arms": ["morph:mixed"]}, "does not say how many: give synthesis.strategy or synthesis.each"),
-        ({"arms": ["morph:mixed"], "synthesis": {"each": 2, "settings": {"candidates": 3}}}, "candidates is 3"),
+        ({"arms": ["morph:mixed"], "synthesis": {"each": 2, "settings": {"origins": 3}}}, "origins is 3"),
         ({"model": {"name": "timm:resnet18"}}, "needs timm, which is not installed"),
         ({"split": {"own": True}, "seeds": 1}, "has no splits train, val and test of its own"),
         ({"training": {"device": "cuda:77"}}, "'cuda:77' is not available"),

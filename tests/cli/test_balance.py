@@ -85,7 +85,7 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
     )  # it would be loaded to where there is no GPU
     faceaug_cli(
         *("balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", "--resume", "--max-total", 2),
-        *("--seed", 7, "--device", "cuda", "--workers", 3, "--batch-size", 8, "--tries", 5, "--candidates", 8),
+        *("--seed", 7, "--device", "cuda", "--workers", 3, "--batch-size", 8, "--tries", 5, "--origins", 8),
         *("--corrections", 2, "--survey-samples", 512, "--max-uses", 2, "--truncation-psi", 0.7),
         *("--keep", "age,gender", "--keep", "glasses", "--generator", "digiface", "--directions", "found.safetensors"),
         *("--engine", "both", "--aligned"),
@@ -99,7 +99,7 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
         workers=3,
         batch_size=8,
         tries=5,
-        candidates=8,
+        origins=8,
         corrections=2,
         survey_samples=512,
         max_uses=2,
@@ -201,8 +201,8 @@ def test_settings_that_would_do_nothing_are_refused(faceaug_cli, faces, tmp_path
         ((*rerender, "--from-real"), f"from_real is True, which {unused}"),
         (("--recipe", uses), "max_uses is 2, which does nothing with the engine generator"),
         (
-            ("--engine", "generator", "--from-real", "--candidates", 3),
-            "candidates is 3, which does nothing with the engine generator and from_real",
+            ("--engine", "generator", "--from-real", "--origins", 3),
+            "origins is 3, which does nothing with the engine generator and from_real",
         ),
         (("--engine", "generator", "--donors", 2), "donors is 2, which does nothing with the engine generator"),
         (("--engine", "both", "--embedder", "dlib"), "embedder is 'dlib', which does nothing with the engine both"),
@@ -328,7 +328,7 @@ def test_a_recipe_gives_settings_and_thresholds(faceaug_cli, faces, tmp_path, ca
     recipe.write_text(
         "dataset: {path: faces}\nplan: {by: gender, strategy: 'min:11'}\n"
         "generator: {name: digiface, truncation_psi: 0.7}\nthresholds: {held_out: 0.6, duplicate_bits: 4, drift: 1}\n"
-        "run: {seed: 5, tries: 3, candidates: 8, corrections: 2, survey_samples: 512, keep: age, require_full: true}\n"
+        "run: {seed: 5, tries: 3, origins: 8, corrections: 2, survey_samples: 512, keep: age, require_full: true}\n"
         "output: {path: out, layout: raw, image_format: png, harmonize: false, report: false}\n"
     )
     words = ("--seed", 6, "--harmonize", "--threshold", "drift=2")
@@ -339,7 +339,7 @@ def test_a_recipe_gives_settings_and_thresholds(faceaug_cli, faces, tmp_path, ca
         generator="digiface",
         seed=6,
         tries=3,
-        candidates=8,
+        origins=8,
         corrections=2,
         survey_samples=512,
         keep=("age",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 def examples(command: click.Command) -> list[list[str]]:
     lines = (command.help or "").replace("\\\n", " ").splitlines()
-    return [line.split() for line in lines if line.strip().startswith("faceaug ")]
+    return [shlex.split(line) for line in lines if line.strip().startswith("faceaug ")]
 
 
 def test_the_commands_are_these():
@@ -45,9 +46,14 @@ def test_the_commands_are_these():
         "analyze",
         "plan",
         "balance",
+        "admit",
         "verify",
+        "evaluate",
         "compare",
         "export",
+        "merge",
+        "subset",
+        "split",
         "measure",
         "generator",
         "discover",

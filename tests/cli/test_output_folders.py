@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from dataset_files import write_face
 from shard_samples import write_output
 
 from faceaug.generators import registry
@@ -46,8 +47,8 @@ def test_export_beside_the_output_by_default(faceaug_cli, out, tmp_path):
     outcome = faceaug_cli("export", out, "--to", "imagefolder")
     assert outcome.status == 0
     folder = tmp_path / "out-imagefolder"
-    assert outcome.out == f"30 images in 2 folders were written to {folder}, with labels.csv\n"
-    assert sorted(entry.name for entry in folder.iterdir()) == ["female", "labels.csv", "male"]
+    assert outcome.out == f"30 images in 2 folders were written to {folder}, with metadata.csv\n"
+    assert sorted(entry.name for entry in folder.iterdir()) == ["female", "male", "metadata.csv"]
     again = faceaug_cli("export", out, "--to", "imagefolder")
     assert again.status == 1
     assert "exists already" in again.err
@@ -84,3 +85,20 @@ def test_an_unknown_generator_is_refused_with_the_nearest_name(faceaug_cli):
     outcome = faceaug_cli("generator", "info", "digifac")
     assert outcome.status == 1
     assert "did you mean 'digiface'?" in outcome.err
+
+
+def test_the_formats_of_export_are_those_of_the_package():
+    from faceaug.cli.outputs.export import FORMATS
+
+    from faceaug.exports import export
+
+    assert tuple(export.FORMATS) == FORMATS
+
+
+def test_export_with_real_images(faceaug_cli, out, tmp_path):
+    write_face(tmp_path / "real" / "1.png", 1)
+    (tmp_path / "real.csv").write_text("file,gender\n1.png,male\n")
+    words = ("export", out, "--to", "parquet", "-o", tmp_path / "x")
+    assert "--labels are those of --with-real" in faceaug_cli(*words, "--labels", tmp_path / "real.csv").err
+    outcome = faceaug_cli(*words, "--with-real", tmp_path / "real", "--labels", tmp_path / "real.csv")
+    assert outcome.out == f"31 images in 1 file were written to {tmp_path / 'x'}, with a data card\n"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from faceaug.shards.columns import Column
@@ -99,6 +104,29 @@ def make_hdf5(root: Path) -> dict[str, object]:
     return {"source": root / "faces.h5"}
 
 
+def make_parquet(root: Path) -> dict[str, object]:
+    levels = sorted(set(GENDERS))
+    images = [{"bytes": encode(face(seed), "png"), "path": f"{seed}.png"} for seed in range(len(GENDERS))]
+    table = pa.table({"image": images, "gender": [levels.index(gender) for gender in GENDERS], "age": list(AGES)})
+    features = {"gender": {"names": levels, "_type": "ClassLabel"}}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table.slice(0, 4), root / "train-00000.parquet", row_group_size=3)
+    pq.write_table(table.slice(4), root / "train-00001.parquet")
+    return {"source": root}
+
+
+def make_tar(root: Path) -> dict[str, object]:
+    for shard in range(2):
+        with tarfile.open(root / f"{shard:05d}.tar", "w") as archive:
+            for seed in range(3 * shard, 3 * shard + 3):
+                sidecar = json.dumps({"gender": GENDERS[seed], "age": AGES[seed], "boxes": [1, 2]}).encode()
+                for suffix, data in (("png", encode(face(seed), "png")), ("json", sidecar)):
+                    member = tarfile.TarInfo(f"{seed:04d}.{suffix}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+    return {"source": root}
+
+
 def make_shards(root: Path, layout: str = "blob", *, complete: bool = True) -> dict[str, object]:
     columns = [
         Column(group="attr", name="gender", type="category", levels=("female", "male")),
@@ -147,6 +175,8 @@ MAKERS: dict[str, Callable[..., dict[str, object]]] = {
     "utkface": make_utkface,
     "classes": make_classes,
     "hdf5": make_hdf5,
+    "parquet": make_parquet,
+    "tar": make_tar,
     "shards": make_shards,
 }
 

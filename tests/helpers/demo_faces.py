@@ -33,6 +33,14 @@ def faces(count: int = 12) -> tuple[tuple[CanonicalFace, np.ndarray], ...]:
     return tuple((face, picture) for face, picture in zip(read, pictures, strict=True) if face is not None)[:count]
 
 
+def write_demo_faces(folder: Path, first: int, count: int) -> Path:
+    """Write the files of some demo faces to a folder."""
+    dataset = load_dataset(demo.path())
+    for row in range(first, first + count):
+        (folder / f"{row:03d}{Path(dataset.keys[row]).suffix}").write_bytes(dataset.encoded(row))
+    return folder
+
+
 def labelled_demo(folder: Path, count: int = 40, rare: int = 10, alone: bool = False) -> FaceDataset:
     """Write some demo faces to a folder, `rare` of them labelled so, with a number and a side beside.
 

@@ -29,7 +29,7 @@ QUICK = RunConfig(
     thresholds=LOOSE,
     report=False,
     corrections=2,
-    candidates=4,
+    origins=4,
 )
 """A run of seconds that edits toy faces, with `make_small`."""
 

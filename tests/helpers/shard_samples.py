@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from faceaug.analysis.axes import Axis
+from faceaug.planning.plan import Plan, PlannedCell
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, GeneratorRecord, ManifestHeader, ModelRecord
 from faceaug.shards.output_folder import OutputFolder
@@ -76,11 +78,8 @@ def cells() -> list[CellRecord]:
 
 def plan() -> dict[str, Any]:
     """Return the plan that goes with the cells."""
-    listed = [
-        {"index": c.index, "levels": c.attributes, "real": c.real, "wanted": c.wanted, "planned": c.planned}
-        for c in cells()
-    ]
-    return {"format": "faceaug-plan", "version": 1, "cells": listed}
+    listed = tuple(PlannedCell(c.index, c.attributes, c.real, c.wanted, c.planned) for c in cells())
+    return Plan((Axis("gender", "categorical", CELLS),), listed, "uniform").to_dict()
 
 
 def write_output(path: Path, *, count: int = 30, rows: int = 12, finish: bool = True, **changes: Any) -> Path:

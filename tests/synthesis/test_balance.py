@@ -276,7 +276,7 @@ def test_what_decides_the_samples_is_in_the_fingerprint(toy_dataset, plan):
         {"survey_samples": 300},
         {"truncation_psi": 0.8},
         {"corrections": 1},
-        {"candidates": 2},
+        {"origins": 2},
         {"tries": 3},
         {"harmonize": False},
         {"image_format": "png"},

@@ -11,7 +11,7 @@ from fakes import ToyFaces
 from quick_runs import changed
 
 from faceaug.errors import UsageError
-from faceaug.synthesis.config import MODEL_INPUTS, AcceptanceThresholds, RunConfig, section_of
+from faceaug.synthesis.config import HASHED_INPUTS, AcceptanceThresholds, RunConfig, section_of
 
 SETTINGS = [name for name in RunConfig.model_fields if name != "thresholds"]
 
@@ -32,7 +32,7 @@ def test_defaults_are_valid_values(model):
         ({"batch_size": 0}, "batch_size is 0; it must be greater than or equal to 1"),
         ({"tries": 0}, "tries is 0"),
         ({"tries": 2.5}, "tries is 2.5"),
-        ({"candidates": 0}, "candidates is 0"),
+        ({"origins": 0}, "origins is 0"),
         ({"corrections": -1}, "corrections is -1"),
         ({"survey_samples": 100}, "survey_samples is 100"),
         ({"workers": 0}, "workers is 0"),
@@ -114,8 +114,9 @@ def test_a_configuration_cannot_be_changed():
 def test_json_has_all_settings_but_the_models():
     config = RunConfig(generator=ToyFaces(), keep=("age",), thresholds=AcceptanceThresholds(drift=1.0))
     values = json.loads(json.dumps(config.to_json()))
-    assert set(values) == set(RunConfig.model_fields) - MODEL_INPUTS
-    assert set(MODEL_INPUTS) == {"generator", "directions", "reconstruction"}
+    assert set(values) == set(RunConfig.model_fields) - HASHED_INPUTS
+    models, images = {"generator", "directions", "reconstruction"}, {"candidates", "candidate_labels"}
+    assert models | images == HASHED_INPUTS
     assert (values["keep"], values["thresholds"]["drift"]) == (["age"], 1.0)
     assert RunConfig(**values, generator=config.generator) == config
 

@@ -9,7 +9,7 @@ from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import find_file_column, is_parquet, join, read_labels, with_numbers
 from faceaug.errors import DatasetError
 
-_USUAL_NAMES = ("labels.csv", "labels.tsv", "labels.parquet")
+_USUAL_NAMES = ("labels.csv", "labels.tsv", "labels.parquet", "metadata.csv", "metadata.parquet")
 
 
 def detect(path: Path, labels: Path | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from faceaug.shards.columns import Column
+from faceaug.shards.columns import EXTERNAL_ENGINE, Column
 from faceaug.shards.manifest import Manifest
 
 CARD_FORMAT = "faceaug-card"
@@ -50,18 +50,28 @@ def people_statement(manifest: Manifest) -> str:
         "Images of the engine 'rerender' are photographs of the data set in another pose or light: they show real "
         "people."
     )
-    rerenders = manifest.config.get("engine", "rerender") in ("rerender", "both")
-    sourced = "Any image with a source_sha256 was made from that photograph and shows, or may resemble, its person."
-    return " ".join(
-        [*([generated] if manifest.generator is not None else []), *([rerendered] if rerenders else []), sourced]
+    elsewhere = (
+        "Images of the engine 'external' were made elsewhere, and faceaug does not know how; models/candidates.csv "
+        "names the file of each by its source_sha256."
     )
+    rerenders = manifest.config.get("engine", "rerender") in ("rerender", "both")
+    external = _has_external(manifest)
+    sourced = (
+        f"Any {'other ' if external else ''}image with a source_sha256 was made from that photograph and shows, or may "
+        "resemble, its person."
+    )
+    said = ((manifest.generator is not None, generated), (rerenders, rerendered), (external, elsewhere))
+    return " ".join([*(text for holds, text in said if holds), sourced])
 
 
 def image_licence(manifest: Manifest) -> str:
     """Return the licence of the images: that of the generator, or else that of the data set."""
-    if manifest.generator is None:
-        return f"that of the data set {manifest.dataset.name}"
-    return manifest.generator.licence
+    own = manifest.generator.licence if manifest.generator else f"that of the data set {manifest.dataset.name}"
+    return f"of images made elsewhere their own; else {own}" if _has_external(manifest) else own
+
+
+def _has_external(manifest: Manifest) -> bool:
+    return EXTERNAL_ENGINE in str(manifest.config.get("engine", "")).split(",")
 
 
 def known_limits(manifest: Manifest) -> str:

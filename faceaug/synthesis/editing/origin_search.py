@@ -160,10 +160,10 @@ def origins(
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Return a latent [N, D] for each seed to begin with, and the lineage [N] from which it descends.
 
-    Each is a mixture of a parent and a fresh latent; of `config.candidates` the one is taken that is expected to need
+    Each is a mixture of a parent and a fresh latent; of `config.origins` the one is taken that is expected to need
     the shortest edit.
     """
-    n, candidates = len(seeds), config.candidates
+    n, candidates = len(seeds), config.origins
     children = [c for s in seeds for c in np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key).spawn(candidates)]
     fresh = sample_latents(generator, children, config.truncation_psi) - directions.w_mean
     count = len(parents.w)

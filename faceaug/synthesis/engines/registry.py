@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 ENGINE_ENTRY_POINTS = "faceaug.engines"
 _GENERATION = frozenset({"generator", "directions", "device", "batch_size", "harmonize", "survey_samples"})
-_EDITING = frozenset({"truncation_psi", "candidates", "corrections"})
+_EDITING = frozenset({"truncation_psi", "origins", "corrections"})
 _MORPHING = frozenset({"donors", "extrapolate", "embedder", "allow_same_identity"})
-_UNGUIDED = _MORPHING | {"candidates", "corrections", "from_real", "keep", "max_uses"}
+_CANDIDATES = frozenset({"candidates", "candidate_labels"})
+_UNGUIDED = _MORPHING | _CANDIDATES | {"origins", "corrections", "from_real", "keep", "max_uses"}
 
 
 def _none(config: RunConfig) -> frozenset[str]:
@@ -58,19 +59,28 @@ class EngineSpec:
 BUILT_IN = {
     "generator": EngineSpec(
         "faceaug.synthesis.engines.latent.latent_edit:create_engine",
-        lambda config: _MORPHING | ({"truncation_psi", "candidates"} if config.from_real else {"max_uses"}),
+        lambda config: _MORPHING | _CANDIDATES | ({"truncation_psi", "origins"} if config.from_real else {"max_uses"}),
     ),
     "rerender": EngineSpec(
         "faceaug.synthesis.engines.rerendering.rerender:create_engine",
-        lambda config: _GENERATION | _EDITING | _MORPHING | {"from_real"},
+        lambda config: _GENERATION | _EDITING | _MORPHING | _CANDIDATES | {"from_real"},
     ),
     "auto": EngineSpec(
         "faceaug.synthesis.engines.auto:create_engine",
-        lambda config: frozenset({"from_real"}),
+        lambda config: _CANDIDATES | {"from_real"},
     ),
     "morph": EngineSpec(
         "faceaug.synthesis.engines.morphs.morph:create_engine",
-        lambda config: _GENERATION | _EDITING | {"from_real", "keep"},
+        lambda config: _GENERATION | _EDITING | _CANDIDATES | {"from_real", "keep"},
+    ),
+    "external": EngineSpec(
+        "faceaug.synthesis.engines.external.external:create_engine",
+        lambda config: (
+            _EDITING
+            | (_GENERATION - {"device", "harmonize"})
+            | (_MORPHING - {"embedder"})
+            | {"from_real", "keep", "tries", "max_uses"}
+        ),
     ),
     "unguided": EngineSpec("faceaug.synthesis.engines.latent.baselines:create_unguided", lambda config: _UNGUIDED),
     "mirrored": EngineSpec("faceaug.synthesis.engines.latent.baselines:create_mirrored", lambda config: _UNGUIDED),
@@ -80,7 +90,7 @@ CHAINS = {"both": ("rerender", "generator")}
 
 
 def engine_names() -> list[str]:
-    """Return the names that ``--engine`` may have."""
+    """Return the names that ``--engine`` may have, alone or several of them with commas between."""
     return [*BUILT_IN, *CHAINS, *sorted(_entry_points())]
 
 
@@ -94,7 +104,10 @@ def engine_specs(config: RunConfig) -> dict[str, EngineSpec]:
     FaceaugError
         When the engine of another package cannot be loaded.
     """
-    specs = {name: _spec(name) for name in CHAINS.get(config.engine, (config.engine,))}
+    names = CHAINS.get(config.engine, config.engines)
+    specs = {name: _spec(name) for name in names}
+    if len(specs) < len(names):
+        raise UsageError(f"the engine is {shown(config.engine)}, which names one engine twice: name each once")
     ignored = frozenset.intersection(*(spec.ignored(config) for spec in specs.values()))
     for name in config.changed(ignored):
         with_real = config.from_real and name != "from_real"
@@ -105,10 +118,10 @@ def engine_specs(config: RunConfig) -> dict[str, EngineSpec]:
             f"{name} is {shown(getattr(config, name))}, which does nothing with the engine {config.engine}"
             f"{' and from_real' if with_real else ''}: leave it out{', or use the engine both' if in_chain else ''}"
         )
-    if (len(specs) > 1 or config.engine == "auto") and config.layout == "raw" and not config.harmonize:
+    if (len(specs) > 1 or {"auto", "external"} & specs.keys()) and config.layout == "raw" and not config.harmonize:
         raise UsageError(
-            "generated faces have the generator's size and re-rendered ones that of their photographs, and the layout "
-            "raw holds images of one size: harmonize them, or use the layout blob"
+            "generated faces have the generator's size, re-rendered ones that of their photographs and candidates any, "
+            "and the layout raw holds images of one size: harmonize them, or use the layout blob"
         )
     return specs
 
@@ -124,7 +137,7 @@ def create_engine(request: RunRequest) -> Engine:
         When the engine of another package fails.
     """
     engines = [_create(name, spec, request) for name, spec in engine_specs(request.config).items()]
-    if request.config.extrapolate and request.config.engine != "auto":
+    if request.config.extrapolate and "auto" not in request.config.engines:
         from faceaug.synthesis.engines.morphs.extrapolate import followed_by_extrapolation
 
         engines = followed_by_extrapolation(engines, request)

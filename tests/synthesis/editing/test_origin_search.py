@@ -143,7 +143,7 @@ def begin(toy_models, objective, precision, numbers=range(8), candidates=4):
     survey = toy_models.survey
     found = Parents(survey.w[near].astype(float), survey.read[near].astype(float), np.zeros(len(near)), near)
     seeds = [sample_seed(0, 1, number) for number in numbers]
-    config = changed(QUICK, candidates=candidates, truncation_psi=1.0)
+    config = changed(QUICK, origins=candidates, truncation_psi=1.0)
     first = replace(objective, values=objective.values[: len(seeds)])
     return origins(ToyFaces(), found, seeds, first, toy_models.directions, config)
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from demo_faces import estimator, labelled_demo
+from demo_faces import estimator, labelled_demo, write_demo_faces
 from fakes import ToyFaces
 from finished_runs import columns
 from mean_engine import MeanEngine
@@ -75,7 +75,7 @@ CONFIGS = {
     "generator": changed(RAW, **TOYS),
     "unguided": changed(UNGUIDED, engine="unguided"),
     "mirrored": changed(UNGUIDED, engine="mirrored"),
-    "inversion": changed(RAW, **TOYS, from_real=True, candidates=16),
+    "inversion": changed(RAW, **TOYS, from_real=True, origins=16),
     "rerender": changed(
         RunConfig(engine="rerender", workers=1, image_format="png", report=False, **REAL),
         thresholds=changed(LOOSE, distorted=0.1, duplicate_bits=0),
@@ -83,6 +83,13 @@ CONFIGS = {
     "both": changed(RAW, **TOYS, **REAL, engine="both", thresholds=changed(LOOSE, distorted=0.1, duplicate_bits=0)),
     "morph": MORPH,
     "auto": changed(MORPH, engine="auto", generator=ToyFaces(), survey_samples=256),
+    "external": RunConfig(
+        engine="external",
+        workers=1,
+        image_format="png",
+        report=False,
+        thresholds=changed(LOOSE, confidence=0.0, held_out=0.0, duplicate_bits=0),
+    ),
     "mean": RunConfig(engine="mean", workers=1, image_format="png", report=False),
 }
 BY = {
@@ -94,13 +101,16 @@ BY = {
     "both": "yaw:-25/-10/10/25",
     "morph": "kind",
     "auto": "kind,yaw:-90/-10/90",
+    "external": "kind",
     "mean": "bar",
 }
 CHAINED = ("both", "auto")
 """Several engines, each of which numbers its own attempts; their hashes are the union of those of each."""
 SKIPPING = ("morph",)
 """Engines that read the faces of the planned cells alone, and skip photographs in which they find none."""
-WITHOUT_BATCHES = ("rerender", "morph")
+GIVEN = ("external",)
+"""Engines whose pictures are given: the seed decides their order and their harmonization, which may change nothing."""
+WITHOUT_BATCHES = ("rerender", "morph", "external")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,10 +148,12 @@ def case(request, toy_dataset, tmp_path_factory) -> Iterator[Case]:
     dataset = toy_dataset
     if name in ("rerender", "both"):
         dataset = nosy_dataset(tmp_path_factory.mktemp("faces") / "images", 40)
-    elif name in ("morph", "auto"):
+    elif name in ("morph", "auto", "external"):
         dataset = labelled_demo(tmp_path_factory.mktemp("faces") / "images", 40, 20)
         if name == "auto":
             dataset = add_measured_columns(dataset, ["yaw"], estimator, workers=2)
+        if name == "external":
+            config = changed(config, candidates=write_demo_faces(tmp_path_factory.mktemp("candidates"), 40, 30))
     elif name == "inversion":
         dataset = replace(dataset, table=dataset.table.rename(columns={"spot": "yaw"}))
     plan = small_plan(dataset, BY.get(name, "bar"), 12)
@@ -239,8 +251,9 @@ def test_a_block_depends_on_seed_cell_and_number_alone(case, blocks):
 def test_another_seed_gives_other_samples(case, blocks, tmp_path):
     other = case.create(seed=case.config.seed + 1)
     other.prepare(preparation_inputs(case.dataset, tmp_path))
-    images = [np.asarray(one.image).tobytes() for one in candidates_of(blocks)]
-    others = [np.asarray(one.image).tobytes() for one in candidates_of(blocks_of(case, other))]
+    made = "seed" if case.name in GIVEN else "image"
+    images = [np.asarray(getattr(one, made)).tobytes() for one in candidates_of(blocks)]
+    others = [np.asarray(getattr(one, made)).tobytes() for one in candidates_of(blocks_of(case, other))]
     assert others
     assert not set(images) & set(others)
 
@@ -305,7 +318,9 @@ def test_a_run_is_whole_and_names_the_engine_of_each_sample(case, tmp_path):
 
 
 def test_an_engine_of_another_package_is_named_and_its_settings_are_checked(toy_dataset, tmp_path):
-    assert engine_names() == ["generator", "rerender", "auto", "morph", "unguided", "mirrored", "both", "mean"]
+    assert engine_names() == [
+        *("generator", "rerender", "auto", "morph", "external", "unguided", "mirrored", "both", "mean"),
+    ]
     plan, config = small_plan(toy_dataset, "bar", 4), CONFIGS["mean"]
     with pytest.raises(UsageError, match="survey_samples is 300, which does nothing with the engine mean"):
         balance(toy_dataset, tmp_path / "out", plan=plan, config=changed(config, survey_samples=300))

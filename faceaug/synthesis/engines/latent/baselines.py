@@ -18,7 +18,12 @@ from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult
 from faceaug.synthesis.editing.objectives import AttributeGoal, edit_objective, goal_values
 from faceaug.synthesis.editing.origin_search import Seeds
 from faceaug.synthesis.engines.base import BlockResult, Engine, Preparation, PreparationInputs, sample_seed
-from faceaug.synthesis.engines.latent.latent_edit import LatentEditBase, loaded_generator, prepared_directions
+from faceaug.synthesis.engines.latent.latent_edit import (
+    LatentEditBase,
+    check_labels,
+    loaded_generator,
+    prepared_directions,
+)
 from faceaug.synthesis.engines.latent.latent_editor import EDIT_BLOCK, EditedBlock, LatentEditor
 from faceaug.synthesis.request import RunRequest
 
@@ -29,14 +34,12 @@ _LIKELIER_THAN_NOT = 0.5  # probability of a class of which a drawn face takes t
 
 def create_unguided(request: RunRequest) -> Engine:
     """Load the generator, and return the engine that draws its faces as they come; raises as that of `generator`."""
-    generator = loaded_generator(request.config)
-    return UnguidedEngine(request, generator, prepared_directions(request, generator))
+    return _created(UnguidedEngine, request)
 
 
 def create_mirrored(request: RunRequest) -> Engine:
     """Load the generator, and return the engine that mirrors its latents; raises as that of `generator`."""
-    generator = loaded_generator(request.config)
-    return MirroredEngine(request, generator, prepared_directions(request, generator))
+    return _created(MirroredEngine, request)
 
 
 class UnguidedEngine(LatentEditBase):
@@ -112,3 +115,10 @@ class MirroredEngine(UnguidedEngine):
         objective = edit_objective(goals, np.where(classes, np.abs(read), values), models.directions, ())
         objective = replace(objective, keep=(), keep_tolerance=np.empty(0))
         return objective, self.editor.extrapolate(drawn.w, objective, goals, corrections=0)
+
+
+def _created(engine: type[UnguidedEngine], request: RunRequest) -> Engine:
+    generator = loaded_generator(request.config)
+    created = engine(request, generator, prepared_directions(request, generator))
+    check_labels(request)
+    return created

@@ -63,22 +63,31 @@ def engine_of(request: RunRequest, generator: Generator) -> Engine:
         engine = InversionEngine(request, generator, learned)
     else:
         engine = LatentEditEngine(request, generator, learned)
+    check_labels(request)
     return engine
 
 
 def prepared_directions(request: RunRequest, generator: Generator) -> LearnedDirections | None:
-    """Return the directions found without labels, once generator and labels are known to allow edits.
+    """Return the directions found without labels, once the generator is known to allow edits.
 
     Raises
     ------
-    UsageError, DatasetError, IntegrityError
+    UsageError, IntegrityError
         As `create_engine`.
     """
     _check_generator(request.config, generator)
-    learned = _learned_directions(request, generator)
-    if request.plan.total:  # what cannot be learnt is refused before anything is written
+    return _learned_directions(request, generator)
+
+
+def check_labels(request: RunRequest) -> None:
+    """Refuse what cannot be learnt, before anything is written.
+
+    Raises
+    ------
+    DatasetError
+    """
+    if request.plan.total:
         tasks_of(request.dataset.table, list(request.axes))
-    return learned
 
 
 def loaded_generator(config: RunConfig) -> Generator:

@@ -36,7 +36,7 @@ class IdentityGate:
     """
 
     def __init__(self, embedder: FaceEmbedder, least: float) -> None:
-        self.embedder, self._least = embedder, least
+        self.embedder, self.least = embedder, least
         self._sources: OncePerPhotograph[Floats32] = OncePerPhotograph(self._embedding)
 
     @classmethod
@@ -76,12 +76,12 @@ class IdentityGate:
         known = [self._sources.of(source) for source in sources]
         distances = np.array([np.linalg.norm(embedding - other) for other in known])
         if np.isnan(distances).any():
-            return float("nan"), self._least == 0
+            return float("nan"), self.least == 0
         nearest = float(distances.min())
         apart = [float(np.linalg.norm(known[0] - other)) for other in known[1:]]
-        if any(gap < self._least for gap in apart):  # host and donor are one person, and so is the sample
+        if any(gap < self.least for gap in apart):  # host and donor are one person, and so is the sample
             return nearest, False
-        least = min([self._least, *(_CROWDED * gap for gap in apart)])
+        least = min([self.least, *(_CROWDED * gap for gap in apart)])
         return nearest, nearest >= least
 
     def shows_one_person(self, sources: Sequence[Photograph]) -> bool:
@@ -90,7 +90,7 @@ class IdentityGate:
         So it is where no face is found in one of them.
         """
         known = [self._sources.of(source) for source in sources]
-        return self._least > 0 and not all(np.linalg.norm(known[0] - other) >= self._least for other in known[1:])
+        return self.least > 0 and not all(np.linalg.norm(known[0] - other) >= self.least for other in known[1:])
 
     def _embedding(self, picture: Rgb) -> Floats32:
         embedding: Floats32 = self.embedder.embed([picture])[0]

@@ -40,7 +40,7 @@ CONFIG = changed(
     generator=ToyFaces(),
     thresholds=THRESHOLDS,
     corrections=3,
-    candidates=16,
+    origins=16,
     harmonize=False,
     image_format="png",
     from_real=True,
@@ -218,8 +218,8 @@ def test_impossible_requests_are_refused_in_a_sentence(dataset, tmp_path, monkey
     for given, message in (
         ({"engine": "rerender", "generator": "embedded"}, "does nothing with the engine rerender"),
         (
-            {"candidates": 3},
-            "candidates is 3, which does nothing with the engine generator and from_real: leave it out$",
+            {"origins": 3},
+            "origins is 3, which does nothing with the engine generator and from_real: leave it out$",
         ),
         ({"truncation_psi": 0.5}, "truncation_psi is 0.5, which does nothing with the engine generator and from_real"),
     ):

@@ -180,7 +180,7 @@ def test_truncation_pulls_to_the_mean(toy_models):
 
 
 def test_more_candidates_need_less_of_an_edit(toy_models):
-    one, many = (editor(toy_models, {}, candidates=n).propose(YES, 0) for n in (1, 16))
+    one, many = (editor(toy_models, {}, origins=n).propose(YES, 0) for n in (1, 16))
     moved = [np.mean([np.linalg.norm(c.w - c.origin_w) for c in result.candidates]) for result in (one, many)]
     assert moved[1] < moved[0]
 

@@ -202,9 +202,7 @@ def test_both_engines_write_one_folder(dataset, tmp_path, module_quick):
     strict = changed(CONFIG, max_uses=1, thresholds=changed(CONFIG.thresholds, duplicate_bits=22), report=False)
     alone = balance(dataset, tmp_path / "alone", plan=small, config=strict)
     assert 0 < alone.accepted < alone.planned
-    config = changed(
-        strict, engine="both", generator=ToyFaces(), survey_samples=256, tries=2, candidates=2, corrections=1
-    )
+    config = changed(strict, engine="both", generator=ToyFaces(), survey_samples=256, tries=2, origins=2, corrections=1)
     result = balance(dataset, tmp_path / "both", plan=small, config=config)
     assert verify(tmp_path / "both").problems == ()
     samples = columns(tmp_path / "both")

@@ -1,0 +1,80 @@
+"""`faceaug export`: the samples of an output folder in a format that other tools open."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..options import PATH, label_options, read_unmeasured
+from ..terminal.console import Console
+
+FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata")
+
+
+@click.command()
+@click.argument("out", metavar="OUT", type=PATH)
+@click.option(
+    "--to",
+    "kind",
+    type=click.Choice(FORMATS),
+    required=True,
+    help="imagefolder: image files in a folder for each class, with metadata.csv. webdataset: tar files. parquet: as "
+    "Hugging Face reads it, with a data card. mds, litdata: by the packages mosaicml-streaming and litdata.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    metavar="FOLDER",
+    type=PATH,
+    help="Where the files are written.  [default: OUT-FORMAT]",
+)
+@click.option(
+    "--by",
+    metavar="ATTRIBUTES",
+    multiple=True,
+    help="For imagefolder, the attributes that define a class: gender or gender,ethnicity.  [default: the cells]",
+)
+@click.option(
+    "--with-real",
+    "source",
+    metavar="DATASET",
+    type=PATH,
+    help="Write these real images, too: one balanced training set, in which the field synthetic tells the two apart.",
+)
+@label_options
+@click.option(
+    "--split", metavar="NAME", help="The split of DATASET.  [default: the training split, if there are splits]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print neither progress nor remarks.")
+def export(out: Path, kind: str, destination: Path | None, by: tuple[str, ...], **options: Any) -> None:
+    """Write the faces of an output folder in a format that other tools open, and read them back to check.
+
+    \b
+    Example:
+      faceaug export out/ --to imagefolder -o folders/ --by gender
+      faceaug export out/ --to parquet -o hub/ --with-real faces/ --labels labels.csv
+    """
+    from faceaug.exports.export import export_output
+
+    console = Console(as_json=options["as_json"], quiet=options["quiet"])
+    real = None
+    if options["source"] is not None:
+        real = read_unmeasured({**options, "strict": False, "check": "header", "workers": None}, console)
+    elif options["labels"] is not None:
+        raise click.UsageError("--labels are those of --with-real; name the real images, too")
+    if destination is None:
+        resolved = out.resolve()
+        destination = resolved.with_name(f"{resolved.name}-{kind}")
+    with console.counter("exporting", "image") as progress:
+        report = export_output(out, destination, kind, by=by or None, real=real, progress=progress)
+    unit = "folder" if kind == "imagefolder" else "file"
+    places = f"1 {unit}" if len(report.folders) == 1 else f"{len(report.folders):,} {unit}s"
+    beside = {"imagefolder": ", with metadata.csv", "parquet": ", with a data card"}.get(kind, "")
+    text = f"{report.images:,} images in {places} were written to {report.destination}{beside}"
+    if console.as_json or not console.quiet:
+        console.show(text, dataclasses.asdict(report) | {"destination": str(report.destination)})

@@ -1,0 +1,1 @@
+"""Output folders made of others: merged, chosen from by a condition, or divided."""

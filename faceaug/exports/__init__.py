@@ -1,0 +1,1 @@
+"""Exports of output folders to formats that other tools open."""

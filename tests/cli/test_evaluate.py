@@ -1,0 +1,73 @@
+"""faceaug evaluate: the figures of an output folder, as text, JSON and a page."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from demo_faces import labelled_demo, write_demo_faces
+from quick_runs import LOOSE, changed
+
+from faceaug.analysis.analyze import analyze
+from faceaug.evaluation.output import evaluate_output
+from faceaug.evaluation.page import render_evaluation_page
+from faceaug.gan_training.features import efficientnet_installed
+from faceaug.synthesis.config import RunConfig
+from faceaug.synthesis.engines.external.admission import admit
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not efficientnet_installed(), reason="the packages of the features are not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """An output folder of other demo faces, and the data set."""
+    root = tmp_path_factory.mktemp("run")
+    dataset = labelled_demo(root / "faces", 120, 60)
+    (root / "made").mkdir()
+    config = RunConfig(
+        candidates=write_demo_faces(root / "made", 200, 60),
+        report=False,
+        workers=2,
+        thresholds=changed(LOOSE, confidence=0.0, held_out=0.0, duplicate_bits=0),
+    )
+    admit(analyze(dataset, "kind"), dataset, config=config).write(root / "out")
+    return root, dataset
+
+
+def test_figures_of_an_output_folder(run):
+    root, dataset = run
+    found = evaluate_output(root / "out", dataset, most=40)
+    assert found.figures.distances.pictures == 40
+    assert 0.3 < found.figures.distances.precision <= 1  # the candidates are of the same world
+    assert found.figures.auc < 0.85
+    assert evaluate_output(root / "out", dataset, most=40).to_dict() == found.to_dict()
+
+
+def test_the_command_writes_json_and_a_page(faceaug_cli, run, tmp_path):
+    root, _ = run
+    words = ("evaluate", root / "out", "--against", root / "faces", "--labels", root / "faces.csv")
+    held_out = ("--held-out", root / "faces", "--held-out-labels", root / "faces.csv")
+    outcome = faceaug_cli(*words, *held_out, "-o", tmp_path / "here", "--workers", 2)
+    assert outcome.status == 0
+    assert "real against synthetic, AUC" in outcome.out
+    content = json.loads((tmp_path / "here/evaluation.json").read_text())
+    assert content["format"] == "faceaug-sample-evaluation"
+    assert {cell["cell"] for cell in content["figures"]["cells"]} == {0, 1}
+    page = (tmp_path / "here/evaluation.html").read_text()
+    assert "EfficientNet-Lite0" in page
+    content["out"] = "<script>"
+    assert "<script>" not in render_evaluation_page(content)
+
+
+def test_bad_input_is_one_sentence(faceaug_cli, run, tmp_path):
+    root, _ = run
+    outcome = faceaug_cli("evaluate", tmp_path, "--against", root / "faces")
+    assert outcome.status == 1
+    assert "not an output folder of faceaug" in outcome.err
+    outcome = faceaug_cli("evaluate", root / "out", "--against", root / "faces", "-o", tmp_path / "here")
+    assert outcome.status in (1, 2)
+    assert "kind" in outcome.err
+    assert not (tmp_path / "here").exists()
