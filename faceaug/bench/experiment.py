@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from faceaug.bench.examples import Examples
 from faceaug.bench.metrics import FIGURES, GroupsOfFaces, mean_over_tasks
 from faceaug.bench.networks import check_model, predict
 from faceaug.bench.partition import Partition
-from faceaug.bench.recipe import ExperimentRecipe
+from faceaug.bench.recipe import FEATURES_MODEL, ExperimentRecipe
 from faceaug.bench.results.record import ExperimentResults, write_results_of
 from faceaug.bench.run_files import ExperimentFolder, locked_folder
+from faceaug.bench.set_figures import set_figures
 from faceaug.bench.synthetic_sets import SyntheticSet, synthetic_set
 from faceaug.bench.trial import CRITERIA, ArmData, Checkpoint, Trial, TrialResult, evaluate_logits
 from faceaug.utils.device import check_device
@@ -119,12 +120,21 @@ class _Worker:
                 continue
             if arm.engine is not None and arm.engine not in made:
                 train = self._data.dataset.select(parts.train)
-                made[arm.engine] = synthetic_set(self._data, train, arm.engine, seed, self._run.out, self._run.progress)
-            own = made[arm.engine] if arm.engine is not None else None
-            content = self._run_arm(name, arm, seed, parts, own)
+                own = synthetic_set(self._data, train, arm.engine, seed, self._run.out, self._run.progress)
+                made[arm.engine] = self._with_figures(own, parts)
+            samples = made[arm.engine] if arm.engine is not None else None
+            content = self._run_arm(name, arm, seed, parts, samples)
             self._folder.write(name, seed, content)
             results[name, seed] = self._folder.finished(name, seed) or content
         return results
+
+    def _with_figures(self, made: SyntheticSet, parts: Partition) -> SyntheticSet:
+        """Return a set with its figures beside real faces, where the model reads features."""
+        if self._data.recipe.model.name != FEATURES_MODEL:
+            return made
+        real, held_out = self._examples.rows(parts.train), self._examples.rows(parts.test)
+        figures = set_figures(made.examples, made.sources, real, held_out, self._data.cells.names)
+        return replace(made, record={**made.record, "figures": figures})
 
     def _run_arm(
         self, name: str, arm: Arm, seed: int, parts: Partition, samples: SyntheticSet | None

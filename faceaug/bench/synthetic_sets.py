@@ -22,6 +22,7 @@ from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import thumbnail
 from faceaug.datasets.torch_dataset import ShardDataset
 from faceaug.errors import FaceaugError
+from faceaug.evaluation.output import StoredPictures
 from faceaug.planning.budget import Budget
 from faceaug.planning.plan import Plan, plan
 from faceaug.shards.manifest import Manifest, read_manifest
@@ -29,6 +30,7 @@ from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.stages import SAMPLE_STREAM
 from faceaug.utils.threads import StageProgress
+from faceaug.utils.typing import Indices
 
 SYNTHETIC_FOLDER = "synthetic"
 _READ = 64  # samples that are read at a time
@@ -43,11 +45,14 @@ class SyntheticSet:
     ----------
     examples : Examples
         Empty where nothing was planned or accepted.
+    sources : int64 [N]
+        The row of the training face from which each was made, or a number of its own from the number of faces on.
     record : dict
         For results.json: engine, planned and accepted samples, and accepted ones by cell.
     """
 
     examples: Examples
+    sources: Indices
     record: dict[str, Any]
 
 
@@ -76,7 +81,8 @@ def synthetic_set(
     wanted = synthesis_plan(data.cells, train, data.recipe.synthesis)
     folder = out / SYNTHETIC_FOLDER / f"{engine}-seed{seed}-{_digest(train, wanted, config)}"
     if not wanted.total:
-        return SyntheticSet(_examples(data, None), {"engine": engine, "planned": 0, "accepted": 0, "cells": {}})
+        nothing = {"engine": engine, "planned": 0, "accepted": 0, "cells": {}}
+        return SyntheticSet(_examples(data, None), np.empty(0, np.int64), nothing)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         balance(
@@ -102,7 +108,8 @@ def synthetic_set(
         record["labels"] = wrong_labels(world, ShardDataset(folder, ["cell"]))
         before, examples = examples, _with_label_noise(data, examples, world.label_noise, seed)
         record["flipped"] = int((examples.cells != before.cells).sum())
-    return SyntheticSet(examples, record)
+    sources = StoredPictures.of(folder, manifest, train).groups[_cells(data, ShardDataset(folder, ["cell"])) >= 0]
+    return SyntheticSet(examples, sources, record)
 
 
 def synthesis_plan(cells: Labelling, train: FaceDataset, settings: BenchSynthesis) -> Plan:

@@ -15,6 +15,7 @@ from faceaug.utils.text_table import clip
 _LABEL, _PLOT, _ROW, _TOP, _RIGHT = 190, 470, 24, 26, 60  # pixels of a figure
 _PLOTTED = ("worst_group", "thinned_groups", "mean_of_groups", "accuracy")
 _LONGEST_LABEL = 28
+_SET_FIGURES = ("auc", "auc_photographs", "precision", "recall", "density", "coverage", "copies", "agreement")
 _TICKS = 5
 
 
@@ -51,6 +52,7 @@ def render_bench_page(content: Mapping[str, Any]) -> str:
         reduction={arm: each["worst_group_error_reduction"] for arm, each in own["against_best"].items()},
         best=own["best_without_synthesis"],
         groups=_group_table(content, selection),
+        sets=_set_table(content),
     )
 
 
@@ -141,6 +143,28 @@ def _thinned(group: Mapping[str, Any]) -> str:
 
 def _listed(value: str | Sequence[str]) -> str:
     return value if isinstance(value, str) else ", ".join(value)
+
+
+def _set_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return, for each engine, its samples and the figures of its sets, means over seeds."""
+    sets = {
+        run["synthetic"]["folder"]: run["synthetic"]
+        for run in content["runs"]
+        if run["synthetic"] and run["synthetic"].get("figures")
+    }
+    rows = []
+    for engine in dict.fromkeys(each["engine"] for each in sets.values()):
+        own = [each for each in sets.values() if each["engine"] == engine]
+        figures = [{**each["figures"], **each["figures"]["distances"]} for each in own]
+        means = {name: _mean([each[name] for each in figures]) for name in _SET_FIGURES}
+        counts = {name: sum(each[name] for each in own) for name in ("accepted", "planned")}
+        rows.append({"engine": engine, "means": means, **counts})
+    return rows
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _group_table(content: Mapping[str, Any], selection: str) -> list[dict[str, Any]]:
