@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from faceaug.utils.files import expanded
+
 from ..options import PATH
 from ..terminal.console import Console
 from ..terminal.interrupt import Interrupted, Interruptible
@@ -57,7 +59,7 @@ def run_command(
     if seeds is not None:
         pairs.append(("seeds", str(seeds)))
     loaded = load_experiment(name, pairs)
-    folder = out or (None if loaded.recipe.output is None else loaded.folder / Path(loaded.recipe.output).expanduser())
+    folder = out or (None if loaded.recipe.output is None else loaded.folder / expanded(loaded.recipe.output))
     if folder is None:
         raise click.UsageError("say where to write, as -o bench-out/")
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from faceaug.analysis.axes import Axis, cell_levels, describe
-from faceaug.analysis.cell_values import as_shares, read_values
+from faceaug.analysis.cell_values import LARGEST_COUNT, as_shares, read_values
 from faceaug.errors import PlanError, UsageError
 from faceaug.planning.reference import read_reference
 from faceaug.utils.documents import DOCUMENTS, load_document
@@ -156,6 +156,11 @@ def _match(cells: CellCounts, argument: str) -> WantedTotals:
             "use min:N or explicit counts"
         )
     totals = [max(count, math.floor(shares.get(index, 0) * needed_total)) for index, count in enumerate(cells.counts)]
+    if max(totals) > LARGEST_COUNT:
+        raise PlanError(
+            f"{source} asks for more than {float(LARGEST_COUNT):.0e} faces in a cell, since it gives a share of almost "
+            "nothing to a cell with real faces; leave that cell out, or give it a share"
+        )
     without_share = sum(count for index, count in enumerate(cells.counts) if not shares.get(index))
     if without_share:
         notes += (

@@ -144,6 +144,8 @@ def _folders(table: pd.DataFrame, manifest: Manifest, names: Sequence[str]) -> l
     """Return the folder of each row; the level of an axis is that of the row's cell."""
     axes = set(manifest.cells[0].attributes)
     cells = table["cell"].to_numpy(np.int64)
+    if len(cells) and not 0 <= cells.min() <= cells.max() < len(manifest.cells):
+        raise IntegrityError("a shard has a sample of a cell that the manifest does not list; run faceaug verify")
     levels_by_name = []
     for name in names:
         if name in axes:
