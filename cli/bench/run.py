@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 from faceaug.utils.files import expanded
 
 from ..options import PATH
-from ..terminal.console import Console
+from ..terminal.console import Console, command_line
 from ..terminal.interrupt import Interrupted, Interruptible
 
 
@@ -65,10 +64,10 @@ def run_command(
     try:
         with Interruptible(lambda: _interruption(folder)), console.stages() as bars:
             progress: Any = bars or (lambda stage, done, total: None)
-            command = shlex.join(["faceaug", *context.obj])
+            command = command_line(context.obj)
             results = run_experiment(loaded.recipe, ExperimentRun(folder, loaded.folder, command, progress))
     except KeyboardInterrupt as error:
-        raise Interrupted(_interruption(folder)) from error
+        raise Interrupted(_interruption(folder), error) from error
     console.show(results.to_text(), results.content)
     console.remark(f"Open {folder / BENCH_REPORT} to see the plots.")
 

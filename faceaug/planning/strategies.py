@@ -101,7 +101,7 @@ def wanted_totals(cells: CellCounts, strategy: SamplingStrategy) -> WantedTotals
         return named.wanted(cells, argument)
     path = Path(strategy)
     if path.suffix.lower() in DOCUMENTS:
-        return _explicit(cells, load_document(path, "the explicit plan"), strategy, f"the explicit plan {path}")
+        return _explicit(cells, load_document(path, "the explicit plan"), path.name, f"the explicit plan {path}")
     if named is not None and named.argument:
         raise UsageError(f"the strategy {shown(strategy)} is incomplete; write it as {name}:{named.argument}")
     raise UsageError(
@@ -166,7 +166,7 @@ def _match(cells: CellCounts, argument: str) -> WantedTotals:
         notes += (
             f"{without_share:,} real faces are in cells to which {source} gives no share; nothing is added there",
         )
-    return WantedTotals(totals, f"match:{argument}", notes)
+    return WantedTotals(totals, f"match:{path.name}", notes)
 
 
 def _minimum(cells: CellCounts, argument: str) -> WantedTotals:

@@ -21,7 +21,7 @@ from faceaug.shards.description.samples_table import shard_table, table_columns
 from faceaug.shards.manifest import Manifest, ShardEntry, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, output_error, sha256_file
-from faceaug.utils.text import nearest, shown
+from faceaug.utils.text import nearest, shown, without_formula
 from faceaug.utils.threads import Progress
 
 _LABELS_NAME = "labels.csv"
@@ -98,7 +98,9 @@ def export_imagefolder(
             if progress is not None:
                 progress(shard.rows)
         labels = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"file": []})
-        labels.to_csv(temporary / _LABELS_NAME, index=False)
+        texts = [name for name in labels.columns if name != "file" and labels[name].dtype.kind not in "iufb"]
+        labels[texts] = labels[texts].map(lambda value: without_formula(value) if isinstance(value, str) else value)
+        labels.rename(columns=without_formula).to_csv(temporary / _LABELS_NAME, index=False)
     return ExportReport(destination, counts.total(), dict(sorted(counts.items())))
 
 
@@ -162,7 +164,7 @@ def _folders(table: pd.DataFrame, manifest: Manifest, names: Sequence[str]) -> l
 def _safe_name(level: str) -> str:
     """Return a level as a file name; characters that some systems refuse are escaped, so that names stay distinct."""
     text = re.sub(r"[^\w .+=()-]", lambda match: f"%{ord(match[0]):02x}", level)
-    return re.sub(r"^[. ]|[. ]$", lambda match: f"%{ord(match[0]):02x}", text) or "%"
+    return re.sub(r"^[. =]|[. ]$", lambda match: f"%{ord(match[0]):02x}", text) or "%"
 
 
 @contextlib.contextmanager

@@ -76,6 +76,7 @@ class DatasetRecord(_Record):
 
     name: str
     fingerprint: Sha256 = Field(description="of its table: keys, labels and split")
+    images: Sha256 | None = Field(default=None, description="of the files of its images, in their order")
     rows: Count = Field(description="images that were counted")
     reader: str = ""
     split: str | None = None

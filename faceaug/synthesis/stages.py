@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faceaug.datasets.content import content_sha256
 from faceaug.datasets.thumbnails import load_thumbnails
-from faceaug.errors import FaceaugError, UsageError
+from faceaug.errors import FaceaugError, OutputError, UsageError
 from faceaug.report.build import REPORT_PAGE, build_report
 from faceaug.shards.columns import BUILT_IN_ENGINES, Column, engine_column
 from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
@@ -114,6 +115,8 @@ def begin_output(
     ------
     UsageError
         When the layout cannot hold the images.
+    OutputError
+        When the interrupted run had other images under the same names.
     """
     config = request.config
     sizes = {(info.height, info.width) for info in images.infos}
@@ -122,13 +125,15 @@ def begin_output(
             f"the images of {request.dataset.name} have {len(sizes)} different sizes, samples take these sizes, and "
             "--layout raw holds images of one size: use the layout blob"
         )
+    dataset = _dataset_record(request)
     if output.started:
+        _check_images(output, dataset)
         return
     header = ManifestHeader(
         created_by=created_by,
         seed=config.seed,
         generator=engine.generator,
-        dataset=_dataset_record(request),
+        dataset=dataset,
         layout=config.layout,
         codec=config.image_format or images.commonest_codec(),
         columns=_columns(engine),
@@ -192,10 +197,20 @@ def _dataset_record(request: RunRequest) -> DatasetRecord:
     return DatasetRecord(
         name=dataset.name,
         fingerprint=dataset.fingerprint(),
+        images=content_sha256(dataset.encoded, len(dataset), request.config.workers),
         rows=len(dataset),
         reader=dataset.reader,
         split=dataset.split,
     )
+
+
+def _check_images(output: OutputFolder, dataset: DatasetRecord) -> None:
+    before = output.manifest.dataset.images
+    if before not in (None, dataset.images):
+        raise OutputError(
+            f"the images of {dataset.name} are not those with which the run in {output.path} began (SHA-256 {before}, "
+            f"now {dataset.images}); put the former ones back, or start in another folder"
+        )
 
 
 def _cell_record(cell: Any) -> CellRecord:

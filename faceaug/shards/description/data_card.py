@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import Manifest
+from faceaug.utils.text import plain_lines
 
 CARD_FORMAT = "faceaug-card"
 CARD_VERSION = 1
@@ -155,7 +157,8 @@ def _cell_name(attributes: dict[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escape text so that Markdown and HTML show it as it is."""
-    for mark in "\\|*_`":
-        text = text.replace(mark, "\\" + mark)
-    return text.replace("<", "&lt;").replace("\n", " ")
+    """Escape text so that Markdown and HTML show it as it is: no link, no image, no markup, in one line."""
+    text = " ".join(plain_lines(text).split("\n"))
+    text = re.sub(r"[\\|*_`\[\]!#~]", r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;"))
+    # What GitHub makes a link of without any markup.
+    return text.replace("://", "&#58;//").replace("@", "&#64;").replace("www.", "www&#46;")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from faceaug.errors import FaceaugError, UsageError
 from faceaug.synthesis.config import AcceptanceThresholds
+from faceaug.utils.plugins import guarded
 from faceaug.utils.typing import Floats
 
 Bools = NDArray[np.bool_]
@@ -175,7 +176,9 @@ def refuse(batch: CandidateBatch, gates: dict[str, Gate]) -> list[str | None]:
     """
     reasons: list[str | None] = [None] * len(batch.drift)
     for name, gate in gates.items():
-        passes = np.asarray(gate(batch), bool)  # whatever truth values somebody else's gate gives
+        answer = guarded(f"the gate {name!r}", lambda gate=gate: np.asarray(gate(batch)))  # type: ignore[misc]
+        # Whatever truth values somebody else's gate gives; NaN, which is true in Python, lets nothing pass.
+        passes = answer.astype(bool) & (answer == answer)
         if passes.shape != (len(reasons),):
             raise FaceaugError(
                 f"the gate {name!r} answered with an array of shape {list(passes.shape)} for {len(reasons)} samples; "
