@@ -12,10 +12,12 @@ from faceaug.shards.columns import SOURCE_COLUMNS
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.run_state import CellState
 from faceaug.shards.writer import Sample
-from faceaug.synthesis.acceptance.gates import DUPLICATE
+from faceaug.synthesis.acceptance.gates import DUPLICATE, REAL_COPY
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
+from faceaug.synthesis.acceptance.real_copies import RealCopies
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.base import BlockResult, Candidate, Engine, SourceImage
+from faceaug.utils.images import Rgb, decode
 
 USED_UP = "source below its limit of uses"
 """The reason of faces whose real picture has given as many samples as it may."""
@@ -29,10 +31,13 @@ class Accounting:
     duplicates : DuplicateIndex
     max_uses : int
         Samples that one real picture may take part in.
+    copies : RealCopies, optional
+        The real images, of which samples must be no copies; without, that is not asked.
     """
 
-    def __init__(self, duplicates: DuplicateIndex, max_uses: int = 1) -> None:
-        self.duplicates = duplicates
+    def __init__(self, duplicates: DuplicateIndex, max_uses: int = 1, copies: RealCopies | None = None) -> None:
+        self.duplicates, self._copies = duplicates, copies
+        self._resemblances = Counter[int]()  # of accepted samples to the nearest real image, in percent
         self._max_uses, self._uses = max_uses, Counter[bytes]()
         self.accepted: Counter[int] = Counter()
         self.refused: dict[int, Counter[str]] = {}
@@ -42,9 +47,13 @@ class Accounting:
         self._seconds_before, self._start = 0.0, time.perf_counter()
 
     @classmethod
-    def resumed(cls, output: OutputFolder, engine: Engine, config: RunConfig) -> Accounting:
+    def resumed(
+        cls, output: OutputFolder, engine: Engine, config: RunConfig, copies: RealCopies | None = None
+    ) -> Accounting:
         """Return the accounting as an interrupted run left it with its last whole shard, or a fresh one."""
-        accounting = cls(DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits), config.uses_limit)
+        accounting = cls(
+            DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits), config.uses_limit, copies
+        )
         for reader in output.readers():
             for value in engine.stored_hashes(reader):
                 accounting.duplicates.add(value)
@@ -58,6 +67,7 @@ class Accounting:
             accounting.blocks = {int(k): int(v) for k, v in values["blocks"].items()}
             accounting._seconds_before = float(values.get("seconds", 0.0))
             accounting.nearest = {int(k): dict(v) for k, v in values["nearest"].items()}
+            accounting._resemblances.update({int(k): int(v) for k, v in values.get("resemblances", {}).items()})
         return accounting
 
     @property
@@ -78,11 +88,17 @@ class Accounting:
             if self.accepted[cell.index] + len(samples) >= cell.planned:
                 break
             last = candidate.attempt
-            reason = self._refusal(candidate)
+            reason, resemblance = self._refusal(candidate), None
+            if not reason and self._copies is not None:
+                sources = [image.sha256 for image in _sources(candidate)]
+                resemblance = self._copies.resemblance(_pixels(candidate), sources)
+                reason = REAL_COPY if resemblance > self._copies.limit else ""
             if reason:
                 refused[reason] += 1
                 continue
             self.duplicates.add(candidate.hash)
+            if resemblance is not None:
+                self._resemblances[round(100 * resemblance)] += 1
             self._uses.update(image.sha256 for image in _sources(candidate))
             samples.append(_sample(cell.index, candidate))
         self.accepted[cell.index] += len(samples)
@@ -122,6 +138,23 @@ class Accounting:
             "seconds": round(self.seconds(), 2),
             "blocks": {str(k): v for k, v in self.blocks.items()},
             "nearest": {str(k): v for k, v in self.nearest.items()},
+            "resemblances": {str(k): v for k, v in sorted(self._resemblances.items())},
+        }
+
+    def real_resemblance(self) -> dict[str, Any]:
+        """Return how much accepted samples look like the real image nearest to each, as JSON values for the manifest.
+
+        The keys are the `limit`, the number of samples `compared`, and the `median` and `largest` correlation; there
+        are none where nothing was compared.
+        """
+        if self._copies is None or not self._resemblances:
+            return {}
+        values = sorted(self._resemblances.elements())
+        return {
+            "limit": self._copies.limit,
+            "compared": len(values),
+            "median": values[len(values) // 2] / 100,
+            "largest": values[-1] / 100,
         }
 
 
@@ -133,6 +166,11 @@ def shortfall_note(short: int, refused: Mapping[str, int], nearest: Mapping[str,
     why = f"most attempts were rejected by: {reasons}" if reasons else "no attempt was rejected"
     highest = f"; the held-out classifier gave at most: {reached}" if reached else ""
     return f"{short} short after all attempts; {why}{highest}"
+
+
+def _pixels(candidate: Candidate) -> Rgb:
+    """Return the image of a candidate, decoded where it is to be stored as it is encoded."""
+    return decode(candidate.image) if isinstance(candidate.image, bytes) else candidate.image
 
 
 def _sources(candidate: Candidate) -> tuple[SourceImage, ...]:

@@ -113,6 +113,12 @@ class AcceptanceThresholds(ConfigModel):
         le=64,
         description="Perceptual hashes (64 bits) that differ in at most this many bits are near-copies.",
     )
+    resemblance: Share = Field(
+        default=0.94,
+        description="Largest correlation of a sample's details with those of a real image that it was not made from, "
+        "once the two are laid on each other: also mirrored, shifted, zoomed or turned copies are refused. 1 refuses "
+        "none.",
+    )
     uncovered: Share = Field(
         default=0.03, description="Re-rendering and morphs: largest share of the face that the photographs do not show."
     )

@@ -52,7 +52,17 @@ def start_balance(folder: Path, *options: str, pause: float = 0.0) -> subprocess
     words: Sequence[str] = [
         *(sys.executable, "-c", _RUN, helpers, str(pause), "balance", "faces", "--labels", "labels.csv", "--by", "g"),
         *("--strategy", "min:400", "--max-total", str(SAMPLES), "--engine", "mean", "--no-report", "-o", "out"),
-        *("--threshold", "duplicate_bits=0", "--workers", "2", "--max-uses", "99", *options),
+        *(
+            "--threshold",
+            "duplicate_bits=0",
+            "--threshold",
+            "resemblance=1",
+            "--workers",
+            "2",
+            "--max-uses",
+            "99",
+            *options,
+        ),
     ]
     return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

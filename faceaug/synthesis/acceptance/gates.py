@@ -133,6 +133,8 @@ BUILT_IN: dict[str, Gate] = {
 }
 DUPLICATE = "no near-copy"
 """The reason that `near_duplicates.py` gives; it is decided last, in the order of attempts."""
+REAL_COPY = "no copy of a real image"
+"""The reason that `real_copies.py` gives, of what passes all other gates."""
 GATE_ENTRY_POINTS = "faceaug.gates"
 
 
@@ -140,7 +142,7 @@ def all_gates() -> dict[str, Gate]:
     """Return the built-in gates and those of the entry point group `faceaug.gates`, in their order."""
     others: dict[str, Gate] = {}
     for point in _plugged_in():
-        if point.name in (*BUILT_IN, DUPLICATE):
+        if point.name in (*BUILT_IN, DUPLICATE, REAL_COPY):
             raise UsageError(f"a plug-in brings a gate called {point.name!r}, which faceaug has; it must be renamed")
         try:
             others[point.name] = point.load()
