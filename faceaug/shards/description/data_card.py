@@ -66,7 +66,7 @@ def copies_statement(manifest: Manifest) -> str:
     if not isinstance(measured, dict) or not measured:
         return f"{hashed} Copies of real images that are mirrored, shifted, zoomed or turned were not looked for."
     return (
-        f"{hashed} {measured['compared']:,} samples were laid on the real images that are nearest to each, without those "
+        f"{hashed} {measured['compared']:,} samples were laid on the real images nearest to each, without those "
         "that it was made from: also mirrored, shifted by 5%, zoomed by 20% or turned by 10 degrees. Their details "
         f"correlate by {measured['median']} in the median and by {measured['largest']} at most, and candidates above "
         f"{measured['limit']} were rejected. Images that a generator was trained on were not compared."
