@@ -198,6 +198,12 @@ class RunConfig(ConfigModel):
         "dataset",
         "The images already have the framing of the generator; faces are measured without a search for them.",
     )
+    licence: str | None = _setting(
+        None, "dataset", "Licence of the data set's images, for the data card.", max_length=2000
+    )
+    consent: str | None = _setting(
+        None, "dataset", "What the people in the images have agreed to, for the data card.", max_length=2000
+    )
     generator: GeneratorInput = _setting(
         "embedded", "generator", "The generator: embedded, digiface, a plug-in's name, or a .safetensors file."
     )

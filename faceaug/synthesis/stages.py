@@ -29,7 +29,7 @@ MODELS_FOLDER = "models"
 THUMBNAIL_SIDE = 64
 SAMPLE_STREAM = 7
 """Raised whenever the same request gives other samples than before, so that no run is continued with others."""
-_DO_NOT_CHANGE_SAMPLES = ("workers", "batch_size", "report")
+_DO_NOT_CHANGE_SAMPLES = ("workers", "batch_size", "report", "licence", "consent")
 
 
 @dataclass(frozen=True, eq=False)

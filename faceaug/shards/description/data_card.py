@@ -80,6 +80,16 @@ def image_licence(manifest: Manifest) -> str:
     return manifest.generator.licence
 
 
+def rights_statement(manifest: Manifest) -> str:
+    """Return the sentences on licence and consent of the data set, as whoever made the run stated them."""
+    licence, consent = manifest.config.get("licence"), manifest.config.get("consent")
+    stated = [f"is stated as: {text}" if text else "was not stated" for text in (licence, consent)]
+    return (
+        f"The images of {manifest.dataset.name} keep their own licence, which {stated[0]}. The consent of the people in "
+        f"them {stated[1]}."
+    )
+
+
 def known_limits(manifest: Manifest) -> str:
     """Return the known limits as one paragraph, with the cells that ended short."""
     short = [f"{_cell_name(c.attributes)} ({c.short:,} of {c.planned:,})" for c in manifest.cells if c.short]
@@ -117,7 +127,7 @@ def data_card(manifest: Manifest, folder: str) -> str:
         f"## Cells\n\n{_cells(manifest)}",
         f"## Columns\n\n{_columns(manifest.columns)}",
         "## Reading\n\n" + _READING.format(folder=folder.replace("\\", "\\\\").replace('"', '\\"')),
-        f"## Licence\n\n{_escaped(image_licence(manifest))}. The images of {dataset} keep their own licence.",
+        f"## Licence and consent\n\n{_escaped(image_licence(manifest))}. {_escaped(rights_statement(manifest))}",
         f"## Copies\n\n{_escaped(copies_statement(manifest))}",
         f"## Known limits\n\n{_LIMITS}",
     ]
