@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from faceaug.datasets.base import DatasetProblem
 from faceaug.errors import DatasetError, ImageError, IntegrityError
@@ -137,11 +139,11 @@ class Listing:
         if name in self._known:
             return name
         path = name.strip().replace("\\", "/")
-        if "\0" in path or path.startswith("/") or PureWindowsPath(name).drive or ".." in path.split("/"):
+        if "\0" in path or path.startswith("/") or ntpath.splitdrive(name)[0] or ".." in path.split("/"):
             return DatasetProblem(
                 "malformed name", name, f"leads out of {self.root}; names have to be relative to it, without '..'"
             )
-        path = str(PurePosixPath(path))
+        path = posixpath.normpath(path)
         for candidate in (path, path[len(base) :] if base and path.startswith(base) else path):
             if candidate in self._known:
                 return candidate

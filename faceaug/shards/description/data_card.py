@@ -85,8 +85,8 @@ def rights_statement(manifest: Manifest) -> str:
     licence, consent = manifest.config.get("licence"), manifest.config.get("consent")
     stated = [f"is stated as: {text}" if text else "was not stated" for text in (licence, consent)]
     return (
-        f"The images of {manifest.dataset.name} keep their own licence, which {stated[0]}. The consent of the people in "
-        f"them {stated[1]}."
+        f"The images of {manifest.dataset.name} keep their own licence, which {stated[0]}. The consent of the people "
+        f"in them {stated[1]}."
     )
 
 
