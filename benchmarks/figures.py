@@ -19,6 +19,7 @@ from typing import Any
 
 from _classifiers_text import classifiers_text
 from _earlier_records import current, load_record
+from _experiments_text import experiment_text
 from _identity_text import identity_text
 from _markdown import table
 from _morph_text import extrapolation_text, frame_text, quality_text
@@ -30,8 +31,7 @@ BLOCK = re.compile(
 )
 Record = dict[str, Any]
 
-FITTING_STAGES = ("classifiers", "framing and image statistics", "face quality", "directions")
-"""Stages whose seconds are the time of training."""
+FITTING_STAGES = ("classifiers", "framing and image statistics", "face quality", "directions")  # seconds of training
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def up_to_date(text: str) -> str:
 
     def written(found: re.Match[str]) -> str:
         record = load_record(ROOT / "benchmarks" / "results" / f"{found['name']}.json")
-        return found["head"] + current(AS_TEXT[found["name"]](record)) + "\n" + found["tail"]
+        return found["head"] + current(AS_TEXT.get(found["name"], experiment_text)(record)) + "\n" + found["tail"]
 
     return BLOCK.sub(written, text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MAX_REASONS = 2  # most frequent reasons of a cell that are shown
 _MAX_CELLS = 60
+_MAX_SHORT = 5  # cells that are expected to end short
 _REPORT_NAME = "report.html"
 
 
@@ -42,16 +43,37 @@ def outcome_text(result: RunResult, out: Path) -> str:
     return "\n\n".join(parts)
 
 
-def estimate_text(plan: Plan, estimated: Mapping[str, float]) -> str:
-    """Return the estimated time and size of a run of `plan` as a sentence."""
+def estimate_text(plan: Plan, estimated: Mapping[str, Any]) -> str:
+    """Return the estimated time, size and yield of a run of `plan` in sentences."""
     from faceaug.utils.text_table import duration
 
     kept = estimated.get("memory", 0.0)
     memory = f", and {byte_size(kept)} of memory for the real faces that are mixed" if kept else ""
     return (
         f"Nothing was synthesized. The {plan.total:,} faces would take about {duration(estimated['seconds'])} "
-        f"and {byte_size(estimated['bytes'])} of disk space{memory}."
+        f"and {byte_size(estimated['bytes'])} of disk space{memory}.{_yield_text(plan, estimated.get('cells', ()))}"
     )
+
+
+def _yield_text(plan: Plan, cells: Sequence[Mapping[str, int]]) -> str:
+    """Return how many samples are expected, and of which cells fewer than are planned; empty where nobody can tell."""
+    from faceaug.analysis.axes import describe
+
+    if not cells:
+        return ""
+    accepted, attempts = (sum(cell[name] for cell in cells) for name in ("accepted", "attempts"))
+    planned = {cell.index: cell for cell in plan.cells}
+    short = sorted(
+        (cell for cell in cells if cell["accepted"] < planned[cell["cell"]].planned),
+        key=lambda cell: cell["accepted"] - planned[cell["cell"]].planned,
+    )
+    named = "; ".join(
+        f"{cell['accepted']:,} of {planned[cell['cell']].planned:,} for {describe(planned[cell['cell']].levels)}"
+        for cell in short[:_MAX_SHORT]
+    )
+    more = f"; and {len(short) - _MAX_SHORT} more cells" if len(short) > _MAX_SHORT else ""
+    too_few = f" Probably too few real faces to mix: {named}{more}." if short else ""
+    return f" About {accepted:,} morphs are expected, from {attempts:,} attempts.{too_few}"
 
 
 def byte_size(count: float) -> str:

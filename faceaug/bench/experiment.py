@@ -135,6 +135,7 @@ class _Worker:
             self._data.recipe,
             self._data.tasks,
             self._examples.rows(parts.train),
+            self._examples.rows(parts.thinned),
             nothing if samples is None else samples.examples,
             self._examples.rows(parts.validation),
             self._groups(parts.validation),
@@ -154,7 +155,7 @@ class _Worker:
                 "training": len(parts.train),
                 "validation": len(parts.validation),
                 "test": len(parts.test),
-                "thinned": parts.thinned,
+                "thinned": len(parts.thinned),
                 "duplicates": parts.duplicates,
                 "synthetic": len(data.synthetic),
             },
@@ -173,7 +174,7 @@ class _Worker:
         trials: list[Trial] = []
 
         def run(options: Mapping[str, Any]) -> TrialResult:
-            trial = Trial(data, len(trials), options, advance)
+            trial = Trial(data, len(trials), {**arm.options, **options}, advance)
             trials.append(trial)
             with torch.random.fork_rng(devices=[]):  # of layers that draw, such as dropout
                 torch.manual_seed(data.seed)
@@ -190,7 +191,7 @@ class _Worker:
         best: Checkpoint = max((result.best[criterion] for result in results), key=lambda point: point.score)
         trial = Trial(data, best.trial, {}, lambda count: None)
         trial.net.load_state_dict(best.state)
-        logits = predict(trial.net, test, data.recipe.training.device)
+        logits = predict(trial.net, test, data.recipe.training.device) + best.offsets
         metrics = evaluate_logits(logits, data.tasks, test, groups)
         names = [task.name for task in data.tasks]
         return {
@@ -203,7 +204,10 @@ class _Worker:
 
     def _groups(self, rows: Indices) -> GroupsOfFaces:
         beside = tuple(None if own is None else own.codes[rows] for own in self._data.attribute_groups)
-        return GroupsOfFaces(self._data.groups.names, self._data.groups.codes[rows], beside)
+        thinned = (
+            np.any([own[rows] for own in self._data.thinned], 0) if self._data.thinned else np.zeros(len(rows), bool)
+        )
+        return GroupsOfFaces(self._data.groups.names, self._data.groups.codes[rows], beside, thinned)
 
 
 def _trial_record(result: TrialResult) -> dict[str, Any]:

@@ -18,6 +18,7 @@ FIGURES = (
     "accuracy",
     "mean_of_groups",
     "worst_group",
+    "thinned_groups",
     "gap",
     "balanced_accuracy",
     "tpr_difference",
@@ -25,8 +26,15 @@ FIGURES = (
     "average_precision",
     "calibration_error",
 )
-"""Figures of a task, in the order of tables; those of binary tasks are None for others."""
-HIGHER_IS_BETTER = {"accuracy", "mean_of_groups", "worst_group", "balanced_accuracy", "average_precision"}
+"""Figures of a task, in the order of tables; those of binary tasks or of thinned groups are None for others."""
+HIGHER_IS_BETTER = {
+    "accuracy",
+    "mean_of_groups",
+    "worst_group",
+    "thinned_groups",
+    "balanced_accuracy",
+    "average_precision",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +47,14 @@ class GroupsOfFaces:
     codes : int64 [N]
     attributes : tuple of (int64 [N] or None)
         For each task, groups by the other columns, between which rates of a binary task are compared.
+    thinned : bool [N]
+        Whether the training part has few faces like this one, since its group was thinned.
     """
 
     names: tuple[str, ...]
     codes: Indices
     attributes: tuple[Indices | None, ...]
+    thinned: Bools
 
 
 def group_accuracies(right: Bools | Floats, codes: Indices, count: int) -> list[float | None]:
@@ -71,9 +82,10 @@ def task_metrics(
     Returns
     -------
     dict
-        The keys of `FIGURES`, all from 0 to 1: accuracy; mean and lowest of the groups' accuracies, and highest less
-        lowest; mean recall of the classes; for two classes, of which the second counts as positive, the largest
-        difference between groups in true and false positive rate, and average precision; expected calibration error.
+        The keys of `FIGURES`, all from 0 to 1: accuracy; mean and lowest of the groups' accuracies; accuracy of all
+        faces of thinned groups together; highest less lowest accuracy of a group; mean recall of the classes; for two
+        classes, of which the second counts as positive, the largest difference between groups in true and false
+        positive rate, and average precision; expected calibration error.
         Besides "worst_group_name", and "groups": by name its number of faces `n` and its accuracy.
     """
     predicted, confidence = probabilities.argmax(1), probabilities.max(1).astype(np.float64)
@@ -90,6 +102,7 @@ def task_metrics(
         "mean_of_groups": float(np.mean(known)),
         "worst_group": worst,
         "worst_group_name": groups.names[accuracies.index(worst)],
+        "thinned_groups": float(right[groups.thinned].mean()) if groups.thinned.any() else None,
         "gap": max(known) - worst,
         "balanced_accuracy": float(np.mean(recalls)),
         "tpr_difference": _rate_difference(predicted, labels == 1, compared),

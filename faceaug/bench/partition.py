@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ class Partition:
     Attributes
     ----------
     train, validation, test : int64 [K]
-    thinned : int
+    thinned : int64 [K]
         Training rows that were left out to thin groups.
     duplicates : int
         Rows of training and validation that were left out since a near-duplicate is in a later part (own splits alone).
@@ -40,7 +40,7 @@ class Partition:
     train: Indices
     validation: Indices
     test: Indices
-    thinned: int = 0
+    thinned: Indices = field(default_factory=lambda: np.empty(0, np.int64))
     duplicates: int = 0
 
 
@@ -150,7 +150,7 @@ def thin(parts: Partition, members: Sequence[Bools], groups: Sequence[ThinnedGro
         rng = np.random.default_rng([seed, 0x7417, number])
         rows.append(rng.choice(train[own], keep, replace=False))
     kept = np.sort(np.concatenate(rows))
-    return Partition(kept, parts.validation, parts.test, len(train) - len(kept), parts.duplicates)
+    return Partition(kept, parts.validation, parts.test, np.setdiff1d(train, kept), parts.duplicates)
 
 
 def group_members(table: pd.DataFrame, axis: Axis, group: ThinnedGroup) -> Bools:

@@ -133,6 +133,15 @@ class BenchTraining(StrictSection):
         description="Trainings that each arm may use for each seed: other learning rates, or shares of synthetic faces "
         "for the arms `ENGINE:chosen`. Validation selects among them.",
     )
+    augment: bool = Field(
+        default=False,
+        description="Vary framing, exposure, colour and sharpness of the faces in every arm, as `photometric` does.",
+    )
+    offsets: bool = Field(
+        default=False,
+        description="Add to the logits of each class, in every arm, what gives the best mean recall on the validation "
+        "part. A class of few faces is otherwise named too rarely, which hides what an arm has learnt of it.",
+    )
     evaluations: int = Field(
         default=10, ge=1, description="How often a training is evaluated on the validation part; the best is taken."
     )

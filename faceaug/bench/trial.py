@@ -16,11 +16,12 @@ from faceaug.appearance.augmentations import jitter
 from faceaug.bench.examples import Examples
 from faceaug.bench.metrics import GroupsOfFaces, group_accuracies, mean_over_tasks, task_metrics
 from faceaug.bench.networks import BenchNet, as_input, new_bench_net, predict, task_probabilities
+from faceaug.bench.offsets import class_offsets
 from faceaug.bench.recipe import ExperimentRecipe
 from faceaug.classifiers.classifier import Task
 from faceaug.classifiers.training import augmentations_of
 from faceaug.training import GroupSampler, fit_steps
-from faceaug.utils.typing import Indices
+from faceaug.utils.typing import Floats32, Indices
 
 CRITERIA = {"worst_group": "worst_group", "average": "accuracy"}
 """By criterion of model selection, the figure on the validation part that decides."""
@@ -56,6 +57,8 @@ class Checkpoint:
     validation : list of dict
         Metrics of each task.
     state : dict
+    offsets : float32 [outputs]
+        To be added to the logits.
     """
 
     score: float
@@ -63,6 +66,7 @@ class Checkpoint:
     trial: int
     validation: list[dict[str, Any]]
     state: dict[str, Tensor]
+    offsets: Floats32
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +101,8 @@ class ArmData:
     tasks : tuple of Task
     real : Examples
         The real faces of the training part, thinned.
+    left_out : Examples
+        Those that the training part lost by thinning: for arms that show what they would have given.
     synthetic : Examples
         Made from these alone; empty for arms that use none.
     validation : Examples
@@ -109,6 +115,7 @@ class ArmData:
     recipe: ExperimentRecipe
     tasks: tuple[Task, ...]
     real: Examples
+    left_out: Examples
     synthetic: Examples
     validation: Examples
     validation_groups: GroupsOfFaces
@@ -213,7 +220,12 @@ class Trial:
         return _chunks(GroupSampler(np.zeros(count, np.int64), seed=self.data.seed), self.training.batch_size)
 
     def batches(
-        self, examples: Examples, draws: Iterable[Indices], weights: np.ndarray | None = None, *, varied: bool = False
+        self,
+        examples: Examples,
+        draws: Iterable[Indices],
+        weights: np.ndarray | None = None,
+        *,
+        varied: bool | None = None,
     ) -> Iterator[Batch]:
         """Yield batches of examples.
 
@@ -224,9 +236,11 @@ class Trial:
             The rows of each batch.
         weights : float [N], optional
             In the loss, of each example; 1 by default.
-        varied : bool
-            Vary framing, exposure, colour and sharpness at random, as far as the tasks allow.
+        varied : bool, optional
+            Vary framing, exposure, colour and sharpness at random, as far as the tasks allow; by default where
+            `training.augment` says so.
         """
+        varied = self.training.augment if varied is None else varied
         one = np.ones(len(examples)) if weights is None else weights
         for rows in draws:
             inputs = self._inputs(examples, rows, varied)
@@ -240,7 +254,7 @@ class Trial:
             not best.state for best in self._best.values()
         ):  # a last stage without steps, or an arm with its own loop
             self._evaluate()
-        metrics, cells = self._validation()
+        metrics, cells, _ = self._validation()
         return TrialResult(dict(self._best), metrics, cells, self.options)
 
     def _inputs(self, examples: Examples, rows: Indices, varied: bool) -> Tensor:
@@ -252,19 +266,24 @@ class Trial:
         return as_input(np.where(chosen, examples.varied[rows], examples.inputs[rows]))
 
     def _evaluate(self) -> None:
-        metrics, _ = self._validation()
+        metrics, _, offsets = self._validation()
         for criterion, figure in CRITERIA.items():
             score = mean_over_tasks(metrics, figure)
             if score is not None and score > self._best[criterion].score:
                 state = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
-                self._best[criterion] = Checkpoint(score, self._done, self.number, metrics, state)
+                self._best[criterion] = Checkpoint(score, self._done, self.number, metrics, state, offsets)
 
-    def _validation(self) -> tuple[list[dict[str, Any]], list[float | None]]:
+    def _validation(self) -> tuple[list[dict[str, Any]], list[float | None], Floats32]:
+        """Return the metrics of each task, the accuracy of each cell, and the offsets of the logits."""
         own = self.data.validation
         logits = predict(self.net, own, self.training.device)
+        offsets = np.zeros(logits.shape[1], np.float32)
+        if self.training.offsets:
+            offsets = class_offsets(logits, [task.width for task in self.tasks], own.labels)
+        logits = logits + offsets
         metrics = evaluate_logits(logits, self.tasks, own, self.data.validation_groups)
         right = [part.argmax(1) == own.labels[:, k] for k, part in enumerate(task_probabilities(logits, self.tasks))]
-        return metrics, group_accuracies(np.mean(right, 0), own.cells, self.data.cell_count)
+        return metrics, group_accuracies(np.mean(right, 0), own.cells, self.data.cell_count), offsets
 
 
 class ScheduledAdam:
@@ -310,7 +329,7 @@ def evaluate_logits(
 
 
 def _nothing() -> Checkpoint:
-    return Checkpoint(-1.0, 0, 0, [], {})
+    return Checkpoint(-1.0, 0, 0, [], {}, np.empty(0, np.float32))
 
 
 def _chunks(sampler: GroupSampler, size: int) -> Iterator[Indices]:

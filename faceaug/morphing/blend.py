@@ -82,6 +82,8 @@ class MorphPlan:
         Share of each donor where its features are mixed in; what is missing to 1 is the host's.
     shares : tuple of float, length K
         Share of each donor in the features of the whole face.
+    registrations : tuple of Registration, length K
+        From the host to each donor.
     maps : MorphMaps
     faults : MorphFaults
     """
@@ -90,6 +92,7 @@ class MorphPlan:
     donors: tuple[CanonicalFace, ...]
     weights: tuple[float, ...]
     shares: tuple[float, ...]
+    registrations: tuple[Registration, ...]
     maps: MorphMaps
     faults: MorphFaults
 
@@ -118,7 +121,7 @@ class MorphMaps:
 
 def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Sequence[float]) -> MorphPlan:
     """Register donors with a host and return how they are mixed."""
-    registrations = [register(host.detail, donor.detail) for donor in donors]
+    registrations = tuple(register(host.detail, donor.detail) for donor in donors)
     place, inside = mixed_part(host)
     flows = [look_up(maps_of(r.flow), place).permute(0, 2, 3, 1) * inside.permute(0, 2, 3, 1) for r in registrations]
     mean = sum((weight * flow for weight, flow in zip(weights, flows, strict=True)), torch.zeros_like(place))
@@ -129,7 +132,7 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
     for donor, flow, registration in zip(donors, flows, registrations, strict=True):
         there = place - mean + flow
         places.append(look_up(maps_of(donor.sources), there))
-        alike.append(look_up(maps_of(_alike(registration, _shown_by_both(host, donor))), place))
+        alike.append(look_up(maps_of(where_alike(registration, host, donor)), place))
         holes = torch.maximum(holes, (look_up(maps_of(donor.visible / 255.0), there) < _VISIBLE).float())
     mask = feathered(inside * (1 - holes) * seen) * inside
     core = (inside > 0.5).float() * seen
@@ -145,7 +148,8 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
         residual=max(share(look_up(maps_of(r.residual), place)) for r in registrations),
         mixed=sum(shares),
     )
-    return MorphPlan(host, tuple(donors), tuple(weights), shares, MorphMaps(offset, places, alike, mask), faults)
+    maps = MorphMaps(offset, places, alike, mask)
+    return MorphPlan(host, tuple(donors), tuple(weights), shares, registrations, maps, faults)
 
 
 def share_of(part: Tensor, core: Tensor) -> float:
@@ -156,9 +160,14 @@ def share_of(part: Tensor, core: Tensor) -> float:
 def mixed_part(face: CanonicalFace) -> tuple[Tensor, Tensor]:
     """Return the canonical places [1, G, G, 2] of a window, and how much of each is mixed at most, [1, 1, G, G]."""
     place = torch.from_numpy(face.places.astype(np.float32))[None]
-    relative = (place - place.new_tensor(_CENTRE)) / place.new_tensor(_FACE)
     covered = torch.from_numpy(face.covered.astype(np.float32))[None, None]
-    return place, smooth_bump(relative, _FULL_UNTIL, _NONE_FROM)[:, None] * covered
+    return place, mixed_at(place)[:, None] * covered
+
+
+def mixed_at(places: Tensor) -> Tensor:
+    """Return how much of canonical places [N, G, G, 2] is mixed at most, [N, G, G] in [0, 1]: 0 outside the face."""
+    relative = (places - places.new_tensor(_CENTRE)) / places.new_tensor(_FACE)
+    return smooth_bump(relative, _FULL_UNTIL, _NONE_FROM)
 
 
 def visible_part(face: CanonicalFace, place: Tensor) -> Tensor:
@@ -199,11 +208,13 @@ def render_morph(plan: MorphPlan, photographs: Sequence[Rgb]) -> tuple[Rgb, floa
     return image, light
 
 
-def _alike(registration: Registration, shown: NDArray[np.bool_]) -> Floats32:
-    """Return where two canonical pictures show the same features, [P, P] in [0, 1]: elsewhere the host is kept.
+def where_alike(registration: Registration, host: CanonicalFace, donor: CanonicalFace) -> Floats32:
+    """Return where the canonical pictures of two faces show the same features, [P, P] in [0, 1].
 
-    It is the same on both sides of the face where both are shown [P, P]: two eyes are of one person.
+    Elsewhere the host is kept. It is the same on both sides of the face where both are shown: two eyes are of one
+    person.
     """
+    shown = _shown_by_both(host, donor)
     # The worst of the surroundings decides, so that the thin frame of one person's glasses is not mixed in parts.
     residual = cv2.GaussianBlur(cv2.dilate(registration.residual, np.ones((_WORST, _WORST))), (0, 0), _ALIKE_SIGMA)
     t = np.clip((_DIFFERENT - residual) / (_DIFFERENT - _SAME), 0, 1)

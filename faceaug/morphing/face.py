@@ -113,10 +113,11 @@ def descriptor_in_place(face: CanonicalFace, picture: Rgb) -> Floats32:
 
     Such a picture is a morph of which it is the host.
     """
-    return _descriptor(normalize_contrast(canonical_picture(face, picture)))
+    return descriptor_of(normalize_contrast(canonical_picture(face, picture)))
 
 
-def _descriptor(detail: NDArray[np.uint8]) -> Floats32:
+def descriptor_of(detail: NDArray[Any]) -> Floats32:
+    """Return the descriptor [D] of a canonical picture with normalized contrast, [P, P]."""
     smooth = cv2.GaussianBlur(detail.astype(np.float32), (0, 0), _COMPARED_SIGMA)
     reduced = cv2.resize(_compared(smooth), DESCRIPTOR_SHAPE[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(reduced.ravel() / 48, np.float32)
@@ -149,7 +150,7 @@ def _face(
         sources=frame.sources[0].half().numpy(),
         visible=(frame.visible[0, 0] * 255).byte().numpy(),
         detail=detail,
-        descriptor=_descriptor(detail),
+        descriptor=descriptor_of(detail),
         sharpness=fine / (broad + 2),
         measured=values[: len(FACTOR_NAMES)].copy(),
     )

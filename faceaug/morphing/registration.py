@@ -68,6 +68,13 @@ def register(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Registratio
     return Registration(*(np.asarray(maps, np.float32) for maps in (flow, confidence, residual)))
 
 
+def moved_picture(picture: NDArray[np.uint8], flow: Floats32) -> Floats32:
+    """Return a picture [P, P] read at x + flow, float32 [P, P]; the flow [P, P, 2] is in half sides."""
+    side = len(picture)
+    ys, xs = np.mgrid[:side, :side].astype(np.float32)
+    return _look_up(picture.astype(np.float32), xs + flow[..., 0] * (side / 2), ys + flow[..., 1] * (side / 2))
+
+
 def _flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats32:
     if not hasattr(_flows, "search"):  # an object of OpenCV keeps buffers, so each thread has its own
         _flows.search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +23,10 @@ from faceaug.utils.images import Rgb, decode
 USED_UP = "source below its limit of uses"
 """The reason of faces whose real picture has given as many samples as it may."""
 
+WINDOW = 256
+"""Attempts at a cell by which it is decided whether to go on."""
+_RARE = 0.05
+
 
 class Accounting:
     """What has been accepted and rejected so far, and every hash from which a new sample must differ.
@@ -31,12 +36,16 @@ class Accounting:
     duplicates : DuplicateIndex
     max_uses : int
         Samples that one real picture may take part in.
+    tries : int
+        Attempts allowed for each planned sample.
     copies : RealCopies, optional
         The real images, of which samples must be no copies; without, that is not asked.
     """
 
-    def __init__(self, duplicates: DuplicateIndex, max_uses: int = 1, copies: RealCopies | None = None) -> None:
-        self.duplicates, self._copies = duplicates, copies
+    def __init__(
+        self, duplicates: DuplicateIndex, max_uses: int = 1, tries: int = 1, copies: RealCopies | None = None
+    ) -> None:
+        self.duplicates, self._tries, self._copies = duplicates, tries, copies
         self._resemblances = Counter[int]()  # of accepted samples to the nearest real image, in percent
         self._max_uses, self._uses = max_uses, Counter[bytes]()
         self.accepted: Counter[int] = Counter()
@@ -44,6 +53,8 @@ class Accounting:
         self.nearest: dict[int, dict[str, float]] = {}
         self.blocks: dict[int, int] = {}
         self.unreachable: dict[int, str] = {}  # cells for which nothing is tried, and why
+        self._recent: dict[int, list[list[int]]] = {}  # of the last blocks of a cell, attempts and accepted ones
+        self._given_up: dict[int, str] = {}  # cells that were given up, and why
         self._seconds_before, self._start = 0.0, time.perf_counter()
 
     @classmethod
@@ -52,7 +63,10 @@ class Accounting:
     ) -> Accounting:
         """Return the accounting as an interrupted run left it with its last whole shard, or a fresh one."""
         accounting = cls(
-            DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits), config.uses_limit, copies
+            DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits),
+            config.uses_limit,
+            config.tries,
+            copies,
         )
         for reader in output.readers():
             for value in engine.stored_hashes(reader):
@@ -67,6 +81,8 @@ class Accounting:
             accounting.blocks = {int(k): int(v) for k, v in values["blocks"].items()}
             accounting._seconds_before = float(values.get("seconds", 0.0))
             accounting.nearest = {int(k): dict(v) for k, v in values["nearest"].items()}
+            accounting._recent = {int(k): [list(block) for block in v] for k, v in values["recent"].items()}
+            accounting._given_up = {int(k): str(v) for k, v in values["given_up"].items()}
             accounting._resemblances.update({int(k): int(v) for k, v in values.get("resemblances", {}).items()})
         return accounting
 
@@ -78,6 +94,10 @@ class Accounting:
     def next_block(self, cell: int) -> int:
         """Return the first block of a cell that has not been accounted for."""
         return self.blocks.get(cell, 0)
+
+    def needs(self, cell: PlannedCell, block: int) -> bool:
+        """Tell whether a block is still to be accounted for: the cell is not full, and the block is not left out."""
+        return self.accepted[cell.index] < cell.planned and block >= self.next_block(cell.index)
 
     def take(self, cell: PlannedCell, block: int, result: BlockResult) -> list[Sample]:
         """Accept a block's candidates in order while the cell needs them, and account for the rest."""
@@ -104,11 +124,43 @@ class Accounting:
         self.accepted[cell.index] += len(samples)
         full = self.accepted[cell.index] >= cell.planned
         refused.update(result.refusals(before=last if full else None))
+        self._recent.setdefault(cell.index, []).append([result.attempts, len(samples)])
         self.blocks[cell.index] = block + 1
         nearest = self.nearest.setdefault(cell.index, {})
         for name, value in result.nearest.items():
             nearest[name] = max(value, nearest.get(name, 0.0))
         return samples
+
+    def end_hopeless(self, cell: PlannedCell, result: BlockResult, blocks: int) -> None:
+        """Leave out the blocks of an engine that has nothing more to try in a cell, or hardly any success.
+
+        That is decided on the last `WINDOW` attempts: if one in twice `tries` were accepted, so few would be in one
+        case of twenty. The next engine begins anew.
+
+        Parameters
+        ----------
+        cell : PlannedCell
+        result : BlockResult
+            The last one of the cell that was taken.
+        blocks : int
+            Number of blocks of the cell.
+        """
+        recent = self._recent[cell.index]
+        while sum(attempts for attempts, _ in recent[1:]) >= WINDOW:
+            del recent[0]
+        attempts, accepted = (sum(column) for column in zip(*recent, strict=True))
+        end = blocks if result.next_engine is None else result.next_engine
+        if not result.attempts:
+            self._given_up[cell.index] = "when there was nothing more to try"
+        elif attempts >= WINDOW and _chance_of_fewer(accepted, attempts, 1 / (2 * self._tries)) < _RARE:
+            self._given_up[cell.index] = (
+                f"since {accepted} of the last {attempts} attempts were accepted, and another sample would cost more "
+                f"than {2 * self._tries}"
+            )
+        elif self.blocks[cell.index] != end and self.accepted[cell.index] < cell.planned:
+            return
+        self.blocks[cell.index] = end
+        del self._recent[cell.index]
 
     def _refusal(self, candidate: Candidate) -> str:
         """Return why a candidate is rejected in the light of all accepted samples, or an empty text."""
@@ -125,7 +177,9 @@ class Accounting:
         short = cell.planned - self.accepted[cell.index]
         if not (ended and short):
             return CellState(dict(refused), "")
-        note = self.unreachable.get(cell.index) or shortfall_note(short, refused, self.nearest.get(cell.index, {}))
+        note = self.unreachable.get(cell.index) or shortfall_note(
+            short, refused, self.nearest.get(cell.index, {}), self._given_up.get(cell.index, "")
+        )
         return CellState(dict(refused), note)
 
     def seconds(self) -> float:
@@ -138,6 +192,8 @@ class Accounting:
             "seconds": round(self.seconds(), 2),
             "blocks": {str(k): v for k, v in self.blocks.items()},
             "nearest": {str(k): v for k, v in self.nearest.items()},
+            "recent": {str(k): v for k, v in self._recent.items()},
+            "given_up": {str(k): v for k, v in self._given_up.items()},
             "resemblances": {str(k): v for k, v in sorted(self._resemblances.items())},
         }
 
@@ -158,14 +214,23 @@ class Accounting:
         }
 
 
-def shortfall_note(short: int, refused: Mapping[str, int], nearest: Mapping[str, float]) -> str:
-    """Return in a sentence why a cell ended short, and the highest probability that was reached."""
+def shortfall_note(short: int, refused: Mapping[str, int], nearest: Mapping[str, float], given_up: str = "") -> str:
+    """Return in a sentence why a cell ended short, and the highest probability that was reached.
+
+    `given_up` says why not all attempts were made, where that is so.
+    """
     most_frequent = sorted(refused.items(), key=lambda item: (-item[1], item[0]))[:3]
     reasons = ", ".join(f"{name} {count}" for name, count in most_frequent)
     reached = ", ".join(f"{name} {value:.2f}" for name, value in nearest.items())
     why = f"most attempts were rejected by: {reasons}" if reasons else "no attempt was rejected"
     highest = f"; the held-out classifier gave at most: {reached}" if reached else ""
-    return f"{short} short after all attempts; {why}{highest}"
+    end = f", given up {given_up}" if given_up else " after all attempts"
+    return f"{short} short{end}; {why}{highest}"
+
+
+def _chance_of_fewer(accepted: int, attempts: int, rate: float) -> float:
+    """Return the probability that so few of independent attempts, or fewer, are accepted at a rate."""
+    return sum(math.comb(attempts, k) * rate**k * (1 - rate) ** (attempts - k) for k in range(accepted + 1))
 
 
 def _pixels(candidate: Candidate) -> Rgb:

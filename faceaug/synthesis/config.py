@@ -222,7 +222,7 @@ class RunConfig(ConfigModel):
         "The engine that synthesizes samples: auto (morph for labels, then rerender for view and light, then the "
         "generator if its faces look like the data set's), morph (mixes faces of a cell into new ones), rerender "
         "(turns and relights the data set's own faces), generator (edits generated faces), both (rerender, then "
-        "generator), or a plug-in's name.",
+        "generator), unguided and mirrored (generated faces without guidance, for comparison), or a plug-in's name.",
     )
     from_real: bool = _setting(
         False,
@@ -258,7 +258,13 @@ class RunConfig(ConfigModel):
         ge=1,
     )
     batch_size: int = _setting(64, "run", "Images computed together; it does not change the samples.", ge=1)
-    tries: int = _setting(8, "run", "Attempts allowed for each planned sample before its cell ends short.", ge=1)
+    tries: int = _setting(
+        8,
+        "run",
+        "Attempts allowed for each planned sample before its cell ends short. A cell ends earlier when another sample "
+        "would cost more than twice as many.",
+        ge=1,
+    )
     candidates: int = _setting(
         16, "run", "Generated latents among which an attempt takes the one that needs the shortest edit.", ge=1
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -22,7 +22,8 @@ from faceaug.inversion.inverter import INVERSION_STEPS
 from faceaug.measurement.alignment import lay_on_canvases
 from faceaug.measurement.estimator import FaceEstimator
 from faceaug.morphing.face import BYTES_PER_FACE
-from faceaug.planning.plan import Plan
+from faceaug.planning.plan import Plan, PlannedCell
+from faceaug.synthesis.accounting import WINDOW
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.origin_search import GENERATIONS, OFFSPRING
 from faceaug.synthesis.engines.registry import create_engine
@@ -34,7 +35,8 @@ FROM_REAL_ATTEMPTS = 5.0  # of edits that begin with real faces
 RERENDER_ATTEMPTS = 2.0
 READS_PER_ATTEMPT = 5.0  # images synthesized and read until an edit is done
 READS_PER_RERENDER = 6.0  # measurements of an attempt, with as much time again for rendering
-MORPH_ATTEMPTS, READS_PER_MORPH, READS_PER_FACE = 2.0, 3.0, 2.0  # with registering, rendering, labels and identity
+READS_PER_MORPH, READS_PER_FACE = 3.0, 2.0  # with registering, rendering, labels and identity
+MORPHS_ACCEPTED, MORPHS_OF_PAIR = 0.55, 0.03  # of attempts, and samples for each pair of host and donor in a cell
 INVERSION_STEP = 3.0  # times as long as a read: a step of the inversion with its gradient
 STEP_ON_FEATURES = 0.1  # times as long as a step of a network from nothing: one of layers on frozen features
 FEATURES_OF_IMAGE = 2.0  # times as long as a read: the frozen features of an image for both classifiers
@@ -43,6 +45,24 @@ READING = 0.002  # seconds an image of the data set
 TRIED = 64
 _Timed = TypeVar("_Timed")
 _ROW_BYTES = 300  # of a sample beside its image and its latents
+
+
+@dataclass(frozen=True)
+class CellYield:
+    """What is expected of one cell.
+
+    Attributes
+    ----------
+    cell : int
+        Its index in the plan.
+    accepted : int
+        Samples, of those that are planned.
+    attempts : int
+    """
+
+    cell: int
+    accepted: int
+    attempts: int
 
 
 @dataclass(frozen=True)
@@ -56,18 +76,23 @@ class RunEstimate:
         Of disk space.
     memory : float
         Bytes of memory in which real faces are kept for the run.
+    cells : tuple of CellYield
+        Of the planned cells, where the engine can tell.
     """
 
     seconds: float
     bytes: float
     memory: float = 0.0
+    cells: tuple[CellYield, ...] = ()
 
 
 def estimate(dataset: FaceDataset, plan: Plan, config: RunConfig | None = None) -> RunEstimate:
     """Return the expected seconds and bytes of a run.
 
     A batch is synthesized and read, a few steps of training are done, and the run is extrapolated from that. How many
-    attempts a cell takes is not known before: the figure is right to a factor of about two. With several engines it is
+    attempts a cell takes is not known before: the figure is right to a factor of about two. For morphs, samples and
+    attempts of each cell are expected from the number of its faces, as they were on photographs (docs/method.md,
+    section 9). With several engines it is
     the most, for all that is planned may have to be tried by each.
     """
     return create_engine(check_request(dataset, plan, config or RunConfig())).estimate()
@@ -99,11 +124,30 @@ def rerender_estimate(request: RunRequest, estimator: FaceEstimator) -> RunEstim
     return _measuring_estimate(request, estimator, reads)
 
 
-def morph_estimate(request: RunRequest, estimator: FaceEstimator, faces: int) -> RunEstimate:
-    """Return the estimate for morphs: each of the faces is read once, and each attempt is rendered and measured."""
-    attempts = request.plan.total * min(MORPH_ATTEMPTS, request.config.tries)
-    estimated = _measuring_estimate(request, estimator, faces * READS_PER_FACE + attempts * READS_PER_MORPH)
-    return replace(estimated, memory=float(faces * BYTES_PER_FACE))
+def morph_estimate(request: RunRequest, estimator: FaceEstimator, faces: Mapping[int, int]) -> RunEstimate:
+    """Return the estimate for morphs: each of the faces is read once, and each attempt is rendered and measured.
+
+    Parameters
+    ----------
+    request : RunRequest
+    estimator : FaceEstimator
+    faces : mapping of int to int
+        Photographs of each planned cell.
+    """
+    cells = tuple(_morph_yield(request, cell, faces[cell.index]) for cell in request.plan.cells if cell.planned)
+    attempts, count = sum(cell.attempts for cell in cells), sum(faces.values())
+    estimated = _measuring_estimate(request, estimator, count * READS_PER_FACE + attempts * READS_PER_MORPH)
+    return replace(estimated, memory=float(count * BYTES_PER_FACE), cells=cells)
+
+
+def _morph_yield(request: RunRequest, cell: PlannedCell, faces: int) -> CellYield:
+    """Return what is expected of a cell: few faces make few pairs that fit, and a face is used only so often."""
+    uses = request.config.uses_limit / (1 + request.config.donors)
+    supply = int(faces * min(uses, MORPHS_OF_PAIR * max(0, faces - 1)))
+    accepted = min(cell.planned, supply)
+    in_vain = min(WINDOW, 2 * faces) if accepted < cell.planned else 0  # each host fails once, and once more in doubt
+    attempts = min(accepted / MORPHS_ACCEPTED + in_vain, cell.planned * request.config.tries) if faces > 1 else 0
+    return CellYield(cell.index, accepted, round(attempts))
 
 
 def _measuring_estimate(request: RunRequest, estimator: FaceEstimator, reads: float) -> RunEstimate:

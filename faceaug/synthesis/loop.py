@@ -54,8 +54,10 @@ def fill_cells(
     progress("synthesis", accounting.total_accepted, total)
     with executor:
         for done in _in_order(executor, _needed_blocks(cells, accounting, engine)):
-            if accounting.accepted[done.cell.index] < done.cell.planned:  # otherwise it was computed ahead in vain
-                samples = accounting.take(done.cell, done.block, done.result.result())
+            if accounting.needs(done.cell, done.block):  # otherwise it was computed ahead in vain
+                result = done.result.result()
+                samples = accounting.take(done.cell, done.block, result)
+                accounting.end_hopeless(done.cell, result, engine.blocks(done.cell))
                 output.append(samples, {done.cell.index: accounting.state(done.cell)}, accounting.progress())
                 progress("synthesis", accounting.total_accepted, total)
     output.update({cell.index: accounting.state(cell, ended=True) for cell in cells}, accounting.progress())
@@ -65,14 +67,13 @@ def fill_cells(
 def _needed_blocks(
     cells: list[PlannedCell], accounting: Accounting, engine: Engine
 ) -> Iterator[tuple[PlannedCell, int]]:
-    """Yield the blocks that are still to be computed; a cell that is full by then gets no more."""
+    """Yield the blocks that are still to be computed; a cell that is full or given up by then gets no more."""
     for cell in cells:
         if cell.index in accounting.unreachable:
             continue
         for block in range(accounting.next_block(cell.index), engine.blocks(cell)):
-            if accounting.accepted[cell.index] >= cell.planned:
-                break
-            yield cell, block
+            if accounting.needs(cell, block):
+                yield cell, block
 
 
 def _in_order(executor: Executor, blocks: Iterator[tuple[PlannedCell, int]]) -> Iterator[_Submitted]:

@@ -23,10 +23,13 @@ def _example(seed: int = 0, count: int = 300):
 def test_figures_of_a_case_that_can_be_counted():
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]], np.float32)
     labels, codes = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])
-    metrics = task_metrics(TASK, probabilities, labels, GroupsOfFaces(("a", "b", "c"), codes, (codes,)), codes)
+    metrics = task_metrics(
+        TASK, probabilities, labels, GroupsOfFaces(("a", "b", "c"), codes, (codes,), codes == 1), codes
+    )
     assert metrics["accuracy"] == metrics["mean_of_groups"] == metrics["balanced_accuracy"] == 0.5
     assert (metrics["worst_group"], metrics["worst_group_name"], metrics["gap"]) == (0.5, "a", 0.0)
     assert metrics["groups"]["c"] == {"n": 0, "accuracy": None}
+    assert metrics["thinned_groups"] == 0.5  # of group b
     assert metrics["tpr_difference"] == 0  # group a has no positive face
     assert metrics["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
 
@@ -37,7 +40,7 @@ def test_groups_agree_with_fairlearn():
 
     probabilities, labels, attributes = _example()
     predicted = probabilities.argmax(1)
-    groups = GroupsOfFaces(("a", "b", "c"), attributes, (attributes,))
+    groups = GroupsOfFaces(("a", "b", "c"), attributes, (attributes,), attributes == 1)
     metrics = task_metrics(TASK, probabilities, labels, groups, attributes)
     rates = {"tpr": fairlearn.true_positive_rate, "fpr": fairlearn.false_positive_rate}
     frame = fairlearn.MetricFrame(
@@ -48,6 +51,7 @@ def test_groups_agree_with_fairlearn():
     )
     assert metrics["worst_group"] == pytest.approx(frame.group_min()["accuracy"])
     assert metrics["gap"] == pytest.approx(frame.difference()["accuracy"])
+    assert metrics["thinned_groups"] == pytest.approx(frame.by_group["accuracy"][1])
     assert metrics["tpr_difference"] == pytest.approx(frame.difference()["tpr"])
     assert metrics["fpr_difference"] == pytest.approx(frame.difference()["fpr"])
     assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predicted))
@@ -57,9 +61,12 @@ def test_figures_of_binary_tasks_are_none_for_others():
     task = Task("ethnicity", "classes", ("a", "b", "c"))
     probabilities = np.eye(3, dtype=np.float32)
     codes = np.arange(3)
-    metrics = task_metrics(task, probabilities, codes, GroupsOfFaces(task.levels, codes, (None,)), None)
+    metrics = task_metrics(
+        task, probabilities, codes, GroupsOfFaces(task.levels, codes, (None,), np.zeros(3, bool)), None
+    )
     assert metrics["tpr_difference"] is metrics["fpr_difference"] is metrics["average_precision"] is None
     assert metrics["worst_group"] == 1
+    assert metrics["thinned_groups"] is None
 
 
 def test_calibration_error_of_a_calibrated_and_of_a_sure_model():

@@ -121,7 +121,7 @@ def test_the_schema_beside_the_recipes_is_that_of_the_code():
 
 def test_shipped_recipes_are_whole_and_name_arms_that_there_are():
     names = [each.name for each in list_recipes() if each.command == "bench"]
-    assert names == ["age-tail", "celeba-smiling", "group-gap", "light-gap", "pose-gap", "rare-class"]
+    assert names == ["age-tail", "celeba-smiling", "few-faces", "group-gap", "light-gap", "pose-gap", "rare-class"]
     for name in names:
         for form in ("quick", "full"):
             recipe = load_experiment(name, [("form", form)]).recipe
@@ -156,7 +156,7 @@ def tiny_utkface(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["group-gap", "rare-class", "pose-gap", "light-gap", "age-tail"])
+@pytest.mark.parametrize("name", ["group-gap", "rare-class", "few-faces", "pose-gap", "light-gap", "age-tail"])
 def test_shipped_recipes_run_on_tiny_data(name, tiny_utkface, tmp_path, monkeypatch):
     monkeypatch.setenv("FACEAUG_UTKFACE", str(tiny_utkface))
     small = {
@@ -165,7 +165,9 @@ def test_shipped_recipes_run_on_tiny_data(name, tiny_utkface, tmp_path, monkeypa
         "arms": "[rwg, dfr]",
         "seeds": "1",
     }
-    if name != "rare-class":
+    if name == "few-faces":
+        small["imbalance.0.count"] = "3"
+    elif name != "rare-class":
         small["imbalance.0.share"] = "0.15"
     loaded = load_experiment(name, list(small.items()))
     results = run_experiment(

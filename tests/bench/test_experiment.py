@@ -14,7 +14,7 @@ from faceaug.bench.recipe import parse_experiment
 from faceaug.bench.results.record import read_results
 from faceaug.errors import FaceaugError, IntegrityError, OutputError, UsageError
 
-ALL_REAL = ["erm", "reweighted", "rwg", "subg", "dfr", "photometric", "mixup", "cutmix"]
+ALL_REAL = ["erm", "reweighted", "rwg", "subg", "dfr", "unthinned", "photometric", "mixup", "cutmix"]
 
 
 def _without(results, *keys):
@@ -49,6 +49,55 @@ def test_few_steps_are_enough_for_every_arm(experiment, content, mean_engine, st
     content |= {"arms": ["dfr", "mean:two_stage", "mean:last_layer"], "synthesis": {"each": 1}, "seeds": 1}
     content["training"] = {"steps": steps, "trials": 1, "batch_size": 4}
     assert len(experiment(content).content["runs"]) == 3
+
+
+def test_augment_gives_every_arm_the_variation_of_photometric(experiment, content, tmp_path):
+    content["training"] = {"steps": 3, "trials": 1, "batch_size": 4}
+    photometric = experiment({**content, "arms": ["photometric"], "seeds": 1}, tmp_path / "a")
+    content["training"]["augment"] = True
+    with pytest.raises(UsageError, match=r"cannot run: training\.augment varies the faces of every arm"):
+        experiment({**content, "arms": ["photometric"], "seeds": 1}, tmp_path / "b")
+    rwg = experiment({**content, "arms": ["rwg"], "seeds": 1}, tmp_path / "c")
+    assert rwg.content["runs"][0]["selected"] == photometric.content["runs"][0]["selected"]
+
+
+def test_the_faces_that_thinning_took_away_are_a_reference_and_no_opponent(experiment, content):
+    content["training"] = {"steps": 3, "trials": 1, "batch_size": 4}
+    results = experiment({**content, "arms": ["unthinned", "rwg"], "seeds": 1})
+    for each in results.content["by_selection"].values():
+        assert each["best_without_synthesis"] == "rwg"
+    states = [run["selected"]["average"]["validation"] for run in results.content["runs"]]
+    assert states[0] != states[1]  # it learns from other faces
+    with pytest.raises(UsageError, match="cannot run: the recipe thins no group"):
+        experiment({**content, "arms": ["unthinned"], "imbalance": []})
+
+
+def test_an_arm_may_use_other_shares_and_fewer_samples_of_the_same_set(experiment, content, mean_engine, tmp_path):
+    names = ["rwg", "mean:mixed", "mean:mixed[most=1]", "mean:mixed[share=1,most=1]"]
+    content |= {"arms": names, "synthesis": {"each": 3, "share": 0.5}, "seeds": 1}
+    content["training"] = {"steps": 3, "trials": 1, "batch_size": 4}
+    runs = experiment(content).content["runs"]
+    assert [run["trials"][0]["options"].keys() - {"lr"} for run in runs] == [set(), set(), {"most"}, {"share", "most"}]
+    states = [json.dumps(run["selected"]["average"]["validation"]) for run in runs]
+    assert len(set(states[1:])) > 1
+    assert len(list((tmp_path / "out/synthetic").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mean:mixed[shore=1]", "has the option 'shore=1'; give share=SHARE"),
+        ("mean:mixed[most=1,most=2]", "has the option 'most=2'; .* each once"),
+        ("mean:mixed[share=2]", "a share is above 0 and at most 1"),
+        ("mean:mixed[most=x]", "give a whole number above 0"),
+        ("mean:chosen[share=0.5]", "chooses the shares itself"),
+        ("rwg[share=1]", "there is no arm"),
+    ],
+)
+def test_options_of_arms_that_mean_nothing_are_refused(experiment, content, mean_engine, name, message):
+    content |= {"arms": [name], "synthesis": {"each": 1}, "training": {"steps": 1, "trials": 3}}
+    with pytest.raises(UsageError, match=message):
+        experiment(content)
 
 
 def test_a_network_learns_what_the_faces_show(experiment, content):

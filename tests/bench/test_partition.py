@@ -48,7 +48,8 @@ def test_groups_are_thinned_to_a_share_or_a_count_in_training_alone():
         assert (~inside[thinned.train]).sum() == (~inside[parts.train]).sum()
         assert (thinned.test == parts.test).all()
         assert (thinned.validation == parts.validation).all()
-        assert thinned.thinned == len(parts.train) - len(thinned.train)
+        np.testing.assert_array_equal(np.union1d(thinned.train, thinned.thinned), parts.train)
+        assert len(thinned.train) + len(thinned.thinned) == len(parts.train)
         assert not np.array_equal(thin(parts, [inside], [group], 2).train, thinned.train)
     with pytest.raises(UsageError, match="keep 400 training faces, but there are"):
         thin(parts, [inside], [ThinnedGroup(by="a", levels=["x"], count=400)], 0)

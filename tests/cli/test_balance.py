@@ -23,7 +23,7 @@ from faceaug.shards.manifest import CellRecord, Totals, read_manifest
 from faceaug.synthesis import balance as runs
 from faceaug.synthesis.balance import RunResult
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
-from faceaug.synthesis.estimate import RunEstimate
+from faceaug.synthesis.estimate import CellYield, RunEstimate
 
 REAL_BALANCE = runs.balance
 
@@ -382,10 +382,21 @@ def test_dry_run_prints_plan_and_estimate_and_writes_nothing(faceaug_cli, faces,
     assert "12 faces to synthesize" in shown.out
     assert "The 12 faces would take about 12 min 34 s and 2.5 MB of disk space" + kept in shown.out
     value = faceaug_cli(*words, "--json").json
-    assert value["estimate"] == {"seconds": 754.0, "bytes": 2_500_000.0, "memory": memory}
+    assert value["estimate"] == {"seconds": 754.0, "bytes": 2_500_000.0, "memory": memory, "cells": []}
     assert value["plan"]["totals"]["planned"] == 12
     assert not (tmp_path / "out").exists()
     assert estimated[0][1:] == (Plan.from_dict(value["plan"]), RunConfig(seed=9))
+
+
+def test_dry_run_says_how_many_morphs_are_expected(faceaug_cli, faces, tmp_path, monkeypatch):
+    cells = (CellYield(cell=0, accepted=2, attempts=90), CellYield(cell=1, accepted=0, attempts=0))
+    monkeypatch.setattr("faceaug.synthesis.estimate.estimate", lambda *_: RunEstimate(754.0, 2e6, 0.0, cells))
+    words = ["balance", faces, "--by", "gender,ethnicity", "--dry-run"]
+    shown, value = faceaug_cli(*words), faceaug_cli(*words, "--json").json
+    assert "About 2 morphs are expected, from 90 attempts." in shown.out
+    short = [c for c in value["plan"]["cells"][:2] if c["planned"] > (2, 0)[c["index"]]]
+    assert ("Probably too few real faces to mix" in shown.out) == bool(short)
+    assert value["estimate"]["cells"][0] == {"cell": 0, "accepted": 2, "attempts": 90}
 
 
 def test_interruption_is_status_130_and_names_resume(faceaug_cli, faces, tmp_path, calls):

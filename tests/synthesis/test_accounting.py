@@ -246,3 +246,50 @@ def test_the_seconds_of_synthesis_go_on_after_an_interruption():
     progress = {**fresh().progress(), "seconds": 100.0}
     again = Accounting.resumed(Folder([], {}, {}, progress), FirstNumberEngine(), EXACT)
     assert 100 <= again.seconds() < 160
+
+
+# --- cells that are given up ---
+
+
+def after_blocks(accepted: list[int], tries: int = 8, next_engine: int | None = None) -> tuple[Accounting, int]:
+    """Take blocks of 16 attempts, and return the accounting with the number of blocks that were needed."""
+    accounting, wanted, number = Accounting(DuplicateIndex(np.empty(0, np.uint64), 0), 1, tries), cell(500), 0
+    for block, count in enumerate(accepted):
+        if not accounting.needs(wanted, block):
+            continue
+        hashes = {16 * block + k: 1000 * block + k for k in range(count)}
+        refused = {16 * block + k: "a" for k in range(count, 16)}
+        done = replace(result(hashes, refused), next_engine=next_engine)
+        accounting.take(wanted, block, done)
+        accounting.end_hopeless(wanted, done, len(accepted))
+        number += 1
+    return accounting, number
+
+
+def test_a_cell_with_hardly_any_success_is_given_up_and_says_so():
+    accounting, blocks = after_blocks([8] * 10 + [0] * 90)
+    assert 16 < blocks < 30  # within the attempts that are looked at, after success ended
+    note = accounting.state(cell(500), ended=True).note
+    assert note.startswith("420 short, given up since ")
+    assert "another sample would cost more than 16" in note
+
+
+def test_a_cell_goes_on_while_success_is_not_proven_to_be_rare():
+    assert after_blocks([1] * 60)[1] == 60  # one in 16, as the limit is
+    assert after_blocks([0] * 15)[1] == 15  # too few attempts to say
+    assert after_blocks([0] * 60, tries=200)[1] == 60
+    assert " after all attempts" in after_blocks([1] * 60)[0].state(cell(500), ended=True).note
+
+
+def test_the_next_engine_of_a_chain_begins_anew():
+    accounting, _ = after_blocks([0] * 16, next_engine=40)
+    assert accounting.next_block(2) == 40
+    assert accounting.progress()["recent"] == {}
+
+
+def test_a_block_without_attempts_ends_an_engine():
+    accounting, blocks = after_blocks([8, 8])[0], 9
+    accounting.take(cell(500), 2, BlockResult((), {}, {}))
+    accounting.end_hopeless(cell(500), BlockResult((), {}, {}), blocks)
+    assert accounting.next_block(2) == blocks
+    assert "given up when there was nothing more to try" in accounting.state(cell(500), ended=True).note

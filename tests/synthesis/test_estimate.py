@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from demo_faces import labelled_demo
 from fakes import ToyFaces
 from nosy_faces import nosy_dataset, nosy_estimator
 from quick_runs import changed
@@ -106,3 +107,17 @@ def test_it_measures_and_leaves_everything_as_it_was(toy_dataset):
     assert found.seconds > 0
     assert found.bytes > 0
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.slow
+def test_morphs_are_expected_by_the_number_of_faces(tmp_path):
+    dataset = labelled_demo(tmp_path / "images")
+    few, many = (planned(dataset, count, "kind") for count in (4, 400))
+    config = RunConfig(engine="morph", reconstruction=nosy_estimator(), aligned=True, workers=1)
+    one, other = (estimate(dataset, wanted, config) for wanted in (few, many))
+    assert sum(cell.accepted for cell in one.cells) == 4
+    rare = int((dataset.table["kind"] == "rare").sum())
+    (short,) = (cell for cell in other.cells if few.cells[cell.cell].real == rare)
+    assert 0 < short.accepted < many.cells[short.cell].planned
+    assert short.accepted <= 8 * rare  # each face in 16 samples, of two faces each
+    assert one.seconds < other.seconds

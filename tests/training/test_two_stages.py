@@ -105,3 +105,36 @@ def test_all_faces_of_a_group_are_drawn_before_any_again():
 def test_bad_groups_are_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         GroupSampler(*arguments)
+
+
+def test_a_module_of_lightning_trains_in_two_stages(tmp_path):
+    lightning = pytest.importorskip("lightning")
+    torch.manual_seed(0)
+    x = torch.randn(64, 3)
+    data = list(zip(x, (x.sum(1) > 0).float(), strict=True))
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Linear(3, 1)
+            self.losses = []
+
+        def training_step(self, batch, number):
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(self.net(batch[0])[:, 0], batch[1])
+            self.losses.append(float(loss.detach()))
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), 0.05)
+
+    def fit(module, loader, steps):
+        quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+        lightning.Trainer(accelerator="cpu", max_steps=steps, default_root_dir=tmp_path, **quiet).fit(module, loader)
+
+    module, groups = Module(), [0, 1] * 32
+    mixed = DataLoader(data, 16, sampler=GroupSampler(groups, [False] * 48 + [True] * 16, share=0.5))
+    real = DataLoader(data, 16, sampler=GroupSampler(groups, [False] * 48 + [True] * 16))
+    fit(module, mixed, 40)
+    fit(module, real, 20)
+    assert len(module.losses) == 60
+    assert np.mean(module.losses[-5:]) < np.mean(module.losses[:5]) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from faceaug.bench.recipe import ExperimentRecipe
@@ -42,6 +42,10 @@ class Arm:
         Spends `training.trials` trainings, and returns the results of all.
     refusal : callable (recipe)
         Returns why the arm cannot run with a recipe, as the end of a sentence; an empty text where it can.
+    reference : bool
+        Whether it has real faces that the others have not, so that it is no way to get along without them.
+    options : mapping
+        Of every trial, beside what the search adds: those of `ENGINE:USE[share=0.25,most=100]`.
     """
 
     about: str
@@ -49,3 +53,5 @@ class Arm:
     engine: str | None = None
     search: Callable[[RunTrial, ExperimentRecipe], list[TrialResult]] = search_learning_rates
     refusal: Callable[[ExperimentRecipe], str] = _no_refusal
+    reference: bool = False
+    options: Mapping[str, float] = field(default_factory=dict)

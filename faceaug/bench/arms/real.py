@@ -66,6 +66,12 @@ def fit_photometric(trial: Trial) -> None:
     trial.fit(trial.batches(trial.real, trial.draws(trial.real), varied=True))
 
 
+def fit_unthinned(trial: Trial) -> None:
+    """Draw every cell equally often of all faces, those included that thinning took away."""
+    every = trial.real.joined(trial.data.left_out)
+    trial.fit(trial.batches(every, trial.draws(every)))
+
+
 def fit_mixup(trial: Trial) -> None:
     """Draw every cell equally often, and mix the faces of a batch and their labels with one another."""
     trial.fit(_mixed_up(trial))
@@ -79,7 +85,21 @@ def fit_cutmix(trial: Trial) -> None:
 def fit_smote(trial: Trial) -> None:
     """Raise every cell to the largest one by points between the features of neighbours in it (SMOTE)."""
     raised = _smote(trial.real, trial.data.seed)
-    trial.fit(trial.batches(raised, trial.natural_draws(len(raised))))
+    trial.fit(trial.batches(raised, trial.natural_draws(len(raised)), varied=False))  # points have no picture to vary
+
+
+def needs_unvaried_arms(recipe: ExperimentRecipe) -> str:
+    """Return why the arm that varies faces would be another one twice; an empty text where it would not."""
+    if recipe.training.augment:
+        return "training.augment varies the faces of every arm, so it would be rwg again: leave one of them out"
+    return ""
+
+
+def needs_thinning(recipe: ExperimentRecipe) -> str:
+    """Return why there is nothing that thinning took away; an empty text where there is."""
+    if not recipe.imbalance:
+        return "the recipe thins no group, so it would be rwg again: leave it out"
+    return ""
 
 
 def needs_images(recipe: ExperimentRecipe) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 
 from faceaug.bench.arms.base import Arm, search_learning_rates
@@ -15,8 +16,11 @@ from faceaug.bench.arms.real import (
     fit_rwg,
     fit_smote,
     fit_subg,
+    fit_unthinned,
     needs_features,
     needs_images,
+    needs_thinning,
+    needs_unvaried_arms,
 )
 from faceaug.bench.arms.synthetic import (
     fit_last_layer,
@@ -24,6 +28,7 @@ from faceaug.bench.arms.synthetic import (
     fit_stages,
     needs_body,
     needs_trials,
+    parse_sample_options,
     search_shares,
 )
 from faceaug.bench.recipe import ExperimentRecipe
@@ -39,8 +44,16 @@ REAL_ARMS = {
     "rwg": Arm("every cell drawn equally often", fit_rwg),
     "subg": Arm("every cell cut to the smallest one", fit_subg),
     "dfr": Arm("the last layer trained on balanced held-in faces", fit_dfr),
-    "photometric": Arm("rwg with varied framing, exposure, colour and sharpness", fit_photometric),
+    "photometric": Arm(
+        "rwg with varied framing, exposure, colour and sharpness", fit_photometric, refusal=needs_unvaried_arms
+    ),
     "mixup": Arm("rwg with faces and labels mixed with one another", fit_mixup),
+    "unthinned": Arm(
+        "rwg with the real faces that thinning took away: what faces could give",
+        fit_unthinned,
+        refusal=needs_thinning,
+        reference=True,
+    ),
     "cutmix": Arm("rwg with windows of other faces", fit_cutmix, refusal=needs_images),
     "smote": Arm("cells raised by points between features of neighbours", fit_smote, refusal=needs_features),
 }
@@ -98,6 +111,13 @@ def _find_arm(name: str) -> Arm:
     own, points = built_in_arms(), _registered()
     if name in own:
         return own[name]
+    base, bracket, rest = name.partition("[")
+    if bracket and rest.endswith("]") and base in own and own[base].engine is not None:
+        options = parse_sample_options(rest[:-1], name)
+        if "share" in options and own[base].search is search_shares:
+            raise UsageError(f"the arm {shown(name)} chooses the shares itself: leave share out, or use another arm")
+        words = ", ".join(f"{key} {value:g}" for key, value in options.items())
+        return replace(own[base], about=f"{own[base].about}; {words}", options=options)
     if name not in points:
         raise UsageError(f"there is no arm {shown(name)}; {nearest(name, [*own, *points])}")
     arm = guarded(f"the arm {shown(name)} of a plug-in", points[name].load)

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from faceaug.bench.metrics import FIGURES, HIGHER_IS_BETTER
 from faceaug.report.people import page_template
 from faceaug.utils.text_table import clip
 
 _LABEL, _PLOT, _ROW, _TOP, _RIGHT = 190, 470, 24, 26, 60  # pixels of a figure
-_PLOTTED = ("worst_group", "mean_of_groups", "accuracy")
+_PLOTTED = ("worst_group", "thinned_groups", "mean_of_groups", "accuracy")
 _LONGEST_LABEL = 28
 _TICKS = 5
 
@@ -23,6 +25,7 @@ def render_bench_page(content: Mapping[str, Any]) -> str:
     plots = [
         point_plot(f"{figure.replace('_', ' ')}, percent", {arm: each[figure] for arm, each in own["arms"].items()})
         for figure in _PLOTTED
+        if any(each[figure]["mean"] is not None for each in own["arms"].values())
     ]
     differences = [
         point_plot(
@@ -38,7 +41,7 @@ def render_bench_page(content: Mapping[str, Any]) -> str:
         selection=selection,
         figures=FIGURES,
         better=HIGHER_IS_BETTER,
-        plots=[*plots, *differences],
+        plots=[{"title": plot["title"], "svg": Markup(plot_svg(plot))} for plot in (*plots, *differences)],
         tables={
             criterion.replace("_", " "): each["arms"]
             for criterion, each in sorted(content["by_selection"].items(), key=lambda item: item[0] != selection)
@@ -49,6 +52,11 @@ def render_bench_page(content: Mapping[str, Any]) -> str:
         best=own["best_without_synthesis"],
         groups=_group_table(content, selection),
     )
+
+
+def plot_svg(plot: Mapping[str, Any], *, style: bool = False) -> str:
+    """Return what `point_plot` gave as SVG, its text escaped; with colours of its own for a file that stands alone."""
+    return page_template("plot.svg.jinja", "faceaug.bench.results").render(plot=plot, style=style)
 
 
 def point_plot(title: str, rows: Mapping[str, Mapping[str, Any]], *, zero: bool = False) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from faceaug.utils.files import read_json, write_bytes, write_json
 from faceaug.utils.text_table import render_table
 
 _PACKAGES = ("torch", "numpy", "scikit-learn", "imbalanced-learn", "timm")
-_TABLE = ("accuracy", "mean_of_groups", "worst_group", "gap", "calibration_error")
+_TABLE = ("accuracy", "mean_of_groups", "worst_group", "thinned_groups", "calibration_error")
 _RUN_KEYS = ("selected", "trials", "faces", "synthetic", "seconds")
 
 
@@ -77,7 +77,7 @@ def write_results_of(
 ) -> ExperimentResults:
     """Write results.json and report.html of finished runs, in the order of arms and seeds."""
     recipe = data.recipe
-    real = {name for name, arm in arms.items() if arm.engine is None}
+    real = {name for name, arm in arms.items() if arm.engine is None and not arm.reference}
     content: dict[str, Any] = {
         "format": BENCH_FORMAT,
         "version": BENCH_VERSION,

@@ -110,11 +110,19 @@ class BlockResult:
         By attempt, the gate that rejected it.
     nearest : dict of str to float
         By attribute, the highest probability of what is requested that the held-out classifier gave.
+    next_engine : int, optional
+        The first block of the engine that takes over where this one gives the cell up; None where none does.
     """
 
     candidates: tuple[Candidate, ...]
     refused: dict[int, str]
     nearest: dict[str, float]
+    next_engine: int | None = None
+
+    @property
+    def attempts(self) -> int:
+        """Number of attempts; a block without any says that there is nothing more to try."""
+        return len(self.candidates) + len(self.refused)
 
     def refusals(self, before: int | None = None) -> Counter[str]:
         """Return the number of rejected attempts by reason, of those before `before` or of all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,16 @@ class ChainedEngine:
         return np.unique(np.concatenate([engine.real_hashes for engine in self._engines]))
 
     def estimate(self) -> RunEstimate:
-        """Return the sum of seconds and memory and the largest of the outputs: each engine may have to try all."""
+        """Return the sum of seconds and memory and the largest of the outputs: each engine may have to try all.
+
+        Cells are those of the first engine that can tell, since the next ones fill what it leaves.
+        """
         parts = [engine.estimate() for engine in self._engines]
         return RunEstimate(
             sum(part.seconds for part in parts),
             max(part.bytes for part in parts),
             sum(part.memory for part in parts),
+            next((part.cells for part in parts if part.cells), ()),
         )
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
@@ -84,10 +89,12 @@ class ChainedEngine:
         return sum(count for _, count in self._turns(cell))
 
     def propose(self, cell: PlannedCell, block: int) -> BlockResult:
-        for engine, count in self._turns(cell):
-            if block < count:
-                return engine.propose(cell, block)
-            block -= count
+        turns, first = self._turns(cell), 0
+        for k, (engine, count) in enumerate(turns):
+            if block < first + count:
+                end = first + count if k + 1 < len(turns) else None
+                return replace(engine.propose(cell, block - first), next_engine=end)
+            first += count
         raise AssertionError("a block beyond the last")
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:

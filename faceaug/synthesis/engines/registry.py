@@ -24,6 +24,7 @@ ENGINE_ENTRY_POINTS = "faceaug.engines"
 _GENERATION = frozenset({"generator", "directions", "device", "batch_size", "harmonize", "survey_samples"})
 _EDITING = frozenset({"truncation_psi", "candidates", "corrections"})
 _MORPHING = frozenset({"donors", "extrapolate", "embedder", "allow_same_identity"})
+_UNGUIDED = _MORPHING | {"candidates", "corrections", "from_real", "keep", "max_uses"}
 
 
 def _none(config: RunConfig) -> frozenset[str]:
@@ -71,6 +72,8 @@ BUILT_IN = {
         "faceaug.synthesis.engines.morphs.morph:create_engine",
         lambda config: _GENERATION | _EDITING | {"from_real", "keep"},
     ),
+    "unguided": EngineSpec("faceaug.synthesis.engines.latent.baselines:create_unguided", lambda config: _UNGUIDED),
+    "mirrored": EngineSpec("faceaug.synthesis.engines.latent.baselines:create_mirrored", lambda config: _UNGUIDED),
 }
 CHAINS = {"both": ("rerender", "generator")}
 """Names of several engines in turn: what one leaves short, the next fills."""

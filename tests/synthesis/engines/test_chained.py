@@ -10,7 +10,7 @@ import pytest
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import GeneratorRecord, ModelRecord
-from faceaug.synthesis.engines.base import Preparation
+from faceaug.synthesis.engines.base import BlockResult, Preparation
 from faceaug.synthesis.engines.chained import ChainedEngine
 from faceaug.synthesis.estimate import RunEstimate
 
@@ -48,25 +48,27 @@ class FixedEngine:
 
     def propose(self, cell, block):
         assert block < self.count
-        return self.names[0], block
+        return BlockResult((), {block: self.names[0]}, {})
 
     def stored_hashes(self, reader):
         yield from reader.hashes[self.names[0]]
 
 
 def proposed(*engines) -> list:
+    """Return which engine gave each block of a chain, its number there, and the block at which the next begins."""
     chain = ChainedEngine(engines)
-    return [chain.propose(CELL, block) for block in range(chain.blocks(CELL))]
+    results = [chain.propose(CELL, block) for block in range(chain.blocks(CELL))]
+    return [(name, block, result.next_engine) for result in results for block, name in result.refused.items()]
 
 
 def test_the_second_begins_where_the_first_ends():
     blocks = proposed(FixedEngine("rerender", 2), FixedEngine("edit", 2))
-    assert blocks == [("rerender", 0), ("rerender", 1), ("edit", 0), ("edit", 1)]
+    assert blocks == [("rerender", 0, 2), ("rerender", 1, 2), ("edit", 0, None), ("edit", 1, None)]
 
 
 def test_an_engine_that_cannot_fill_a_cell_is_passed_over():
-    assert proposed(FixedEngine("rerender", 2, "no faces"), FixedEngine("edit", 1)) == [("edit", 0)]
-    assert proposed(FixedEngine("rerender", 1), FixedEngine("edit", 2, "out of reach")) == [("rerender", 0)]
+    assert proposed(FixedEngine("rerender", 2, "no faces"), FixedEngine("edit", 1)) == [("edit", 0, None)]
+    assert proposed(FixedEngine("rerender", 1), FixedEngine("edit", 2, "out of reach")) == [("rerender", 0, 1)]
 
 
 @pytest.mark.parametrize(("one", "two", "expected"), [("a", "b", "a; b"), ("a", "", ""), ("", "b", "")])

@@ -52,6 +52,7 @@ MEAN = EntryPoint("mean", "mean_engine:spec", registry.ENGINE_ENTRY_POINTS)
 RAW = changed(QUICK, harmonize=False, image_format="png", thresholds=changed(LOOSE, duplicate_bits=0))
 REAL = {"reconstruction": nosy_estimator(), "aligned": True}
 TOYS = {"generator": ToyFaces()}
+UNGUIDED = changed(RAW, **TOYS, candidates=RunConfig().candidates, corrections=RunConfig().corrections)
 MORPH = RunConfig(
     engine="morph",
     workers=1,
@@ -72,6 +73,8 @@ MORPH = RunConfig(
 )
 CONFIGS = {
     "generator": changed(RAW, **TOYS),
+    "unguided": changed(UNGUIDED, engine="unguided"),
+    "mirrored": changed(UNGUIDED, engine="mirrored"),
     "inversion": changed(RAW, **TOYS, from_real=True, candidates=16),
     "rerender": changed(
         RunConfig(engine="rerender", workers=1, image_format="png", report=False, **REAL),
@@ -84,6 +87,8 @@ CONFIGS = {
 }
 BY = {
     "generator": "bar",
+    "unguided": "bar",
+    "mirrored": "bar",
     "inversion": "bar",
     "rerender": "yaw:-25/-10/10/25",
     "both": "yaw:-25/-10/10/25",
@@ -300,7 +305,7 @@ def test_a_run_is_whole_and_names_the_engine_of_each_sample(case, tmp_path):
 
 
 def test_an_engine_of_another_package_is_named_and_its_settings_are_checked(toy_dataset, tmp_path):
-    assert engine_names() == ["generator", "rerender", "auto", "morph", "both", "mean"]
+    assert engine_names() == ["generator", "rerender", "auto", "morph", "unguided", "mirrored", "both", "mean"]
     plan, config = small_plan(toy_dataset, "bar", 4), CONFIGS["mean"]
     with pytest.raises(UsageError, match="survey_samples is 300, which does nothing with the engine mean"):
         balance(toy_dataset, tmp_path / "out", plan=plan, config=changed(config, survey_samples=300))

@@ -55,19 +55,30 @@ def create_engine(request: RunRequest) -> Engine:
 
 def engine_of(request: RunRequest, generator: Generator) -> Engine:
     """Return the engine of `create_engine` for a generator that is loaded already."""
-    config = request.config
-    _check_generator(config, generator)
-    learned = _learned_directions(request, generator)
+    learned = prepared_directions(request, generator)
     engine: Engine
-    if config.from_real:
+    if request.config.from_real:
         from faceaug.synthesis.engines.latent.inversion_edit import InversionEngine
 
         engine = InversionEngine(request, generator, learned)
     else:
         engine = LatentEditEngine(request, generator, learned)
+    return engine
+
+
+def prepared_directions(request: RunRequest, generator: Generator) -> LearnedDirections | None:
+    """Return the directions found without labels, once generator and labels are known to allow edits.
+
+    Raises
+    ------
+    UsageError, DatasetError, IntegrityError
+        As `create_engine`.
+    """
+    _check_generator(request.config, generator)
+    learned = _learned_directions(request, generator)
     if request.plan.total:  # what cannot be learnt is refused before anything is written
         tasks_of(request.dataset.table, list(request.axes))
-    return engine
+    return learned
 
 
 def loaded_generator(config: RunConfig) -> Generator:

@@ -56,7 +56,7 @@ class MorphAttempt:
 
 @dataclass(frozen=True, eq=False)
 class RenderedMorph:
-    """A morph as it would be stored, with what is measured on it.
+    """A morph as it would be stored.
 
     Attributes
     ----------
@@ -65,15 +65,30 @@ class RenderedMorph:
         What is kept.
     stored : uint8 [H, W, 3]
         What a reader will see.
+    """
+
+    attempt: MorphAttempt
+    image: NDArray[np.uint8] | bytes
+    stored: Rgb
+
+
+@dataclass(frozen=True, eq=False)
+class AcceptableMorph:
+    """A morph that passed the gates, with what is measured on it.
+
+    Attributes
+    ----------
+    rendered : RenderedMorph
+    semantic : dict of str to float
+        Columns of the sample that its engine adds.
     face : CanonicalFace
     confidence : dict of str to float
     measurements : Measurements
     identity_distance : float or None
     """
 
-    attempt: MorphAttempt
-    image: NDArray[np.uint8] | bytes
-    stored: Rgb
+    rendered: RenderedMorph
+    semantic: dict[str, float]
     face: CanonicalFace
     confidence: dict[str, float]
     measurements: Measurements

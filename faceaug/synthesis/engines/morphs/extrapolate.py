@@ -33,16 +33,19 @@ from faceaug.synthesis.engines.morphs.attempt import (
     CHANGED,
     FOLDED,
     REGISTERED,
+    AcceptableMorph,
     MorphAttempt,
     RenderedMorph,
     morph_fault,
 )
-from faceaug.synthesis.engines.morphs.morph import DONOR_SHARE, NEAREST, MorphEngine
+from faceaug.synthesis.engines.morphs.morph import MorphEngine
 from faceaug.synthesis.engines.morphs.morph_faces import LabelDistances, MorphFaces, rows_of_cells
+from faceaug.synthesis.engines.morphs.proposals import DONOR_SHARE, NEAREST
 from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import extrapolation_columns
 from faceaug.utils.images import Rgb
+from faceaug.utils.typing import Floats
 
 MOVE_STRENGTH = (1.0, 1.5)
 """Range from which the factor on the change of labels is drawn."""
@@ -259,15 +262,15 @@ class ExtrapolationEngine(MorphEngine):
         part = _nearest_part(len(within))
         return float(rng.choice(within[:part] if upwards else within[-part:]))
 
-    def _render(self, cell: PlannedCell, attempt: MorphAttempt) -> RenderedMorph | str:
-        rendered = super()._render(cell, attempt)
-        if isinstance(rendered, str):
-            return rendered
+    def _accept(self, cell: PlannedCell, rendered: RenderedMorph, labels: Floats | None) -> AcceptableMorph | str:
+        accepted = super()._accept(cell, rendered, labels)
+        if isinstance(accepted, str):
+            return accepted
+        attempt = rendered.attempt
         outside = change_outside(attempt.host.pixels, rendered.stored, attempt.plan.host)
         if outside > self._config.thresholds.spill:
             return INSIDE
-        semantic = {**attempt.semantic, "change_outside": outside}
-        return replace(rendered, attempt=replace(attempt, semantic=semantic))
+        return replace(accepted, semantic={**accepted.semantic, "change_outside": outside})
 
 
 def _is_movable(axis: Axis) -> bool:

@@ -84,6 +84,14 @@ class IdentityGate:
         least = min([self._least, *(_CROWDED * gap for gap in apart)])
         return nearest, nearest >= least
 
+    def shows_one_person(self, sources: Sequence[Photograph]) -> bool:
+        """Tell whether host and donors are so near to each other that every morph of them is refused.
+
+        So it is where no face is found in one of them.
+        """
+        known = [self._sources.of(source) for source in sources]
+        return self._least > 0 and not all(np.linalg.norm(known[0] - other) >= self._least for other in known[1:])
+
     def _embedding(self, picture: Rgb) -> Floats32:
         embedding: Floats32 = self.embedder.embed([picture])[0]
         return embedding

@@ -20,8 +20,7 @@ from faceaug.datasets.thumbnails import common_aspect
 from faceaug.errors import DatasetError, FaceaugError
 from faceaug.identity.column import IDENTITY_DISTANCE
 from faceaug.measurement.estimator import FaceEstimator, Measurements
-from faceaug.morphing.blend import plan_morph, render_morph
-from faceaug.morphing.donors import DonorIndex
+from faceaug.morphing.blend import MorphPlan, render_morph
 from faceaug.morphing.face import CanonicalFace, canonical_faces, descriptor_in_place
 from faceaug.planning.plan import PlannedCell
 from faceaug.reconstruction.semantics import FACTOR_NAMES
@@ -41,7 +40,6 @@ from faceaug.synthesis.engines.base import (
 )
 from faceaug.synthesis.engines.latent.latent_edit import files_in, model_record
 from faceaug.synthesis.engines.morphs.attempt import (
-    ALONE,
     CHANGED,
     DISTINCT,
     FACE,
@@ -49,9 +47,9 @@ from faceaug.synthesis.engines.morphs.attempt import (
     LIT,
     NEW_PERSON,
     REACHED,
+    AcceptableMorph,
     MorphAttempt,
     RenderedMorph,
-    morph_fault,
 )
 from faceaug.synthesis.engines.morphs.identity_gate import IdentityGate
 from faceaug.synthesis.engines.morphs.label_judge import LabelJudge
@@ -63,6 +61,7 @@ from faceaug.synthesis.engines.morphs.morph_faces import (
     read_faces,
     rows_of_cells,
 )
+from faceaug.synthesis.engines.morphs.proposals import CellProposals, PairReadings
 from faceaug.synthesis.engines.photographs import (
     Photograph,
     factor_values,
@@ -81,13 +80,6 @@ from faceaug.utils.typing import Floats, Floats32
 
 MORPH_BLOCK = 16
 """Attempts that are computed together, whatever the number of workers."""
-DONOR_SHARE = (0.75, 1.0)
-"""Range from which the share of the donors' features is drawn; the rest is the host's."""
-NEAREST = 12
-"""Faces nearest to a host from which its first donors are drawn; then come as many that are further away."""
-CHOICES = 4
-"""Choices of donors that an attempt tries to register, until one fits."""
-_ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
 
 
 def create_engine(request: RunRequest) -> Engine:
@@ -125,7 +117,7 @@ class MorphEngine:
         self._codec: Codec | None = None
         self._faces = MorphFaces({}, {})
         self._judge: LabelJudge | None = None
-        self._orders: dict[int, NDArray[np.int64]] = {}
+        self._proposals: dict[int, CellProposals] = {}
         self._lock = threading.Lock()
 
     @property
@@ -141,7 +133,7 @@ class MorphEngine:
         return self._faces.hashes()
 
     def estimate(self) -> RunEstimate:
-        return morph_estimate(self._request, self._estimator, sum(map(len, self._rows().values())))
+        return morph_estimate(self._request, self._estimator, {cell: len(rows) for cell, rows in self._rows().items()})
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Learn the held-out classifier, and read the faces of the cells.
@@ -156,11 +148,20 @@ class MorphEngine:
         files: tuple[str, ...] = ()
         if any(not is_rendered(axis) for axis in self._axes):
             classifiers = fit_label_classifiers(self._request, inputs, guidance=False)
-            self._judge = LabelJudge(classifiers, self._axes, common_aspect(self._dataset))
+            self._judge = LabelJudge(
+                classifiers, self._axes, common_aspect(self._dataset), self._config.thresholds.held_out
+            )
             metrics["classifiers"] = classifiers.metrics
             files = files_in(inputs.folder, CLASSIFIER_FILES)
         self._faces = self._read(self._rows(), inputs)
         self._check_found()
+        if self._judge:
+            self._judge.read_photographs(
+                inputs.thumbnails,
+                self._faces.rows,
+                self._config.worker_threads,
+                lambda done, total: inputs.progress("labels", done, total),
+            )
         metrics[self.names[0]] = {"faces": self._faces.count, "bytes": self._faces.byte_count}
         sha256 = self._estimator.sha256
         models = (ModelRecord(name="reconstruction", sha256=sha256),) if sha256 else ()
@@ -182,14 +183,26 @@ class MorphEngine:
     def propose(self, cell: PlannedCell, block: int) -> BlockResult:
         torch.set_num_threads(1)
         refused: dict[int, str] = {}
-        candidates = []
+        rendered: list[RenderedMorph] = []
         for number in range(block * MORPH_BLOCK, (block + 1) * MORPH_BLOCK):
             attempt = self._attempt(cell, number)
-            rendered = attempt if isinstance(attempt, str) else self._render(cell, attempt)
-            if isinstance(rendered, str):
-                refused[number] = rendered
+            if attempt is None:
+                break
+            result = attempt if isinstance(attempt, str) else self._render(attempt)
+            if isinstance(result, str):
+                refused[number] = result
             else:
-                candidates.append(self._candidate(rendered))
+                rendered.append(result)
+        read: Sequence[Floats | None] = [None] * len(rendered)
+        if self._judge:
+            read = list(self._judge.read([morph.stored for morph in rendered]))
+        candidates = []
+        for morph, labels in zip(rendered, read, strict=True):
+            accepted = self._accept(cell, morph, labels)
+            if isinstance(accepted, str):
+                refused[morph.attempt.number] = accepted
+            else:
+                candidates.append(self._candidate(accepted))
         return BlockResult(tuple(candidates), refused, {})
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
@@ -224,29 +237,34 @@ class MorphEngine:
                 "--aligned if they have the framing of the generator"
             )
 
-    def _attempt(self, cell: PlannedCell, number: int) -> MorphAttempt | str:
-        """Choose host and donors and register them; return why it cannot be rendered where that is so."""
-        index = self._faces.by_cell[cell.index]
-        order = self._order(cell.index, len(index))
-        host, turn = int(order[number % len(order)]), number // len(order)
-        seed = sample_seed(self._config.seed, cell.index, number)
-        rng = np.random.Generator(np.random.PCG64(seed))
-        share = float(rng.uniform(*DONOR_SHARE))
-        reason = ALONE
-        for donors in self._donors(cell.index, index, host, turn):
-            parts = rng.dirichlet(np.full(len(donors), 4.0)) if len(donors) > 1 else np.ones(1)
-            plan = plan_morph(index.faces[host], donors, (share * parts).tolist())
-            reason = morph_fault(plan, self._config.thresholds)
-            if not reason:
-                break
-        if reason:
-            return reason
+    def _attempt(self, cell: PlannedCell, number: int) -> MorphAttempt | str | None:
+        """Return an attempt, why it cannot be rendered, or None where there is nothing more to try."""
+        plan = self._proposals_of(cell).plan(number)
+        if plan is None or isinstance(plan, str):
+            return plan
         faces = (plan.host, *plan.donors)
         photographs = self._photographs(faces)
         if not photographs:
             return CHANGED
-        attr = self._labels.mixed([face.row for face in faces], (1 - sum(plan.shares), *plan.shares))
+        attr = self._labels.mixed(_rows_of(faces), (1 - sum(plan.shares), *plan.shares))
+        seed = sample_seed(self._config.seed, cell.index, number)
         return MorphAttempt(number, seed, plan, photographs, tuple(p.pixels for p in photographs), attr)
+
+    def _proposals_of(self, cell: PlannedCell) -> CellProposals:
+        with self._lock:
+            if cell.index not in self._proposals:
+                readings = PairReadings(
+                    lambda faces: LABELLED if self._judge and self._judge.doubts(_rows_of(faces), cell.levels) else "",
+                    self._known_person,
+                )
+                index = self._faces.by_cell[cell.index]
+                self._proposals[cell.index] = CellProposals(index, cell.index, self._config, readings)
+            return self._proposals[cell.index]
+
+    def _known_person(self, faces: Sequence[CanonicalFace]) -> str:
+        """Return why host and donors count as one person, or an empty text."""
+        photographs = self._photographs(faces) if self._identity else ()
+        return NEW_PERSON if self._identity and photographs and self._identity.shows_one_person(photographs) else ""
 
     def _photographs(self, faces: Sequence[CanonicalFace]) -> tuple[Photograph, ...]:
         """Return the photographs of faces; none where one of them is no longer the file that was read."""
@@ -257,42 +275,23 @@ class MorphEngine:
         unchanged = all(p.sha256 == face.sha256 for p, face in zip(photographs, faces, strict=True))
         return photographs if unchanged else ()
 
-    def _order(self, cell: int, count: int) -> NDArray[np.int64]:
-        with self._lock:
-            if cell not in self._orders:
-                seed = np.random.SeedSequence(self._config.seed, spawn_key=(cell, _ORDER))
-                self._orders[cell] = np.random.Generator(np.random.PCG64(seed)).permutation(count)
-            return self._orders[cell]
-
-    def _donors(self, cell: int, index: DonorIndex, host: int, turn: int) -> list[tuple[CanonicalFace, ...]]:
-        """Return the choices of donors for a host in its `turn`: others each time, the nearest ones first."""
-        seed = np.random.SeedSequence(self._config.seed, spawn_key=(cell, host, _DONORS))
-        rng = np.random.Generator(np.random.PCG64(seed))
-        count = min(self._config.donors, len(index) - 1)
-        order = index.in_rings(host, NEAREST, (turn + 1) * CHOICES * count, rng)
-        if not len(order):
-            return []
-        first = turn * CHOICES * count  # when all faces had their turn, the nearest have another
-        choices = [[order[(first + k * count + donor) % len(order)] for donor in range(count)] for k in range(CHOICES)]
-        distinct = dict.fromkeys(tuple(dict.fromkeys(int(donor) for donor in choice)) for choice in choices)
-        return [tuple(index.faces[donor] for donor in choice) for choice in distinct]
-
-    def _render(self, cell: PlannedCell, attempt: MorphAttempt) -> RenderedMorph | str:
-        """Render a morph and measure it; return why it is refused where it is."""
-        thresholds = self._config.thresholds
+    def _render(self, attempt: MorphAttempt) -> RenderedMorph | str:
+        """Render a morph as it would be stored; return why it is refused where that shows before it is measured."""
         picture, light = render_morph(attempt.plan, attempt.pictures)
-        if light > thresholds.light_difference:
+        if light > self._config.thresholds.light_difference:
             return LIT
         info = attempt.host.info
         image, stored = stored_image(picture, self._codec, info.quality if self._codec == info.codec else None)
-        faces = (attempt.plan.host, *attempt.plan.donors)
-        if self._is_copy(descriptor_in_place(attempt.plan.host, stored), faces):
+        if self._is_copy(descriptor_in_place(attempt.plan.host, stored), attempt.plan):
             return DISTINCT
-        confidence: dict[str, float] = {}
-        if self._judge:
-            confidence, agrees = self._judge.read(
-                stored, attempt.photographs, cell.levels, thresholds.held_out, attempt.reached
-            )
+        return RenderedMorph(attempt, image, stored)
+
+    def _accept(self, cell: PlannedCell, rendered: RenderedMorph, labels: Floats | None) -> AcceptableMorph | str:
+        """Measure a rendered morph, whose labels were read; return why it is refused where it is."""
+        attempt, stored, confidence = rendered.attempt, rendered.stored, dict[str, float]()
+        if self._judge and labels is not None:
+            rows = _rows_of((attempt.plan.host, *attempt.plan.donors))
+            confidence, agrees = self._judge.verdict(labels, rows, cell.levels, attempt.reached)
             if not agrees:
                 return LABELLED
         distance, is_new = self._identity.distance(stored, attempt.photographs) if self._identity else (None, True)
@@ -303,13 +302,13 @@ class MorphEngine:
             return FACE
         if not self._in_bins(cell, measurements.values[0]):
             return REACHED
-        if self._is_copy(face.descriptor, faces):
+        if self._is_copy(face.descriptor, attempt.plan):
             return DISTINCT
-        return RenderedMorph(attempt, image, stored, face, confidence, measurements, distance)
+        return AcceptableMorph(rendered, attempt.semantic, face, confidence, measurements, distance)
 
-    def _is_copy(self, descriptor: Floats32, faces: Sequence[CanonicalFace]) -> bool:
+    def _is_copy(self, descriptor: Floats32, plan: MorphPlan) -> bool:
         """Return whether a face, by its descriptor [D], is nearly one of those that it is made of."""
-        bits = differing_bits(descriptor_hashes(descriptor[None])[0], face_hashes(faces))
+        bits = differing_bits(descriptor_hashes(descriptor[None])[0], face_hashes((plan.host, *plan.donors)))
         return int(bits.min()) <= self._config.thresholds.duplicate_bits
 
     def _measured(self, picture: Rgb, host: bytes) -> tuple[CanonicalFace | None, Measurements]:
@@ -330,28 +329,32 @@ class MorphEngine:
                     return False
         return True
 
-    def _candidate(self, rendered: RenderedMorph) -> Candidate:
-        attempt, plan = rendered.attempt, rendered.attempt.plan
-        semantic, certain = factor_values(rendered.measurements)
+    def _candidate(self, accepted: AcceptableMorph) -> Candidate:
+        attempt, plan = accepted.rendered.attempt, accepted.rendered.attempt.plan
+        semantic, certain = factor_values(accepted.measurements)
         bins = [axis.name for axis in self._axes if is_rendered(axis)]
         of_morph = {"donor_share": plan.faults.mixed, "residual": plan.faults.residual}
-        if rendered.identity_distance is not None:
-            of_morph[IDENTITY_DISTANCE] = rendered.identity_distance
+        if accepted.identity_distance is not None:
+            of_morph[IDENTITY_DISTANCE] = accepted.identity_distance
         return Candidate(
             attempt=attempt.number,
             seed=seed_number(attempt.seed),
             engine=self.names[0],
-            image=rendered.image,
+            image=accepted.rendered.image,
             quality=attempt.host.info.quality if self._codec == attempt.host.info.codec else None,
             harmonize={},
             w=None,
             origin_w=None,
             attr={**attempt.attr, **{name: semantic[name] for name in bins}},
-            confidence={**rendered.confidence, **{name: certain[name] for name in bins}},
-            semantic={**semantic, **of_morph, **attempt.semantic},
+            confidence={**accepted.confidence, **{name: certain[name] for name in bins}},
+            semantic={**semantic, **of_morph, **accepted.semantic},
             plausibility=float("nan"),
             realism=float("nan"),
-            hash=face_hashes([rendered.face])[0],
+            hash=face_hashes([accepted.face])[0],
             source=SourceImage(plan.host.sha256),
             donors=tuple(SourceImage(donor.sha256) for donor in plan.donors),
         )
+
+
+def _rows_of(faces: Sequence[CanonicalFace]) -> list[int]:
+    return [face.row for face in faces]

@@ -57,6 +57,11 @@ class MorphFaces:
         """Memory that they take."""
         return self.count * BYTES_PER_FACE
 
+    @property
+    def rows(self) -> list[int]:
+        """Rows of all faces, sorted."""
+        return sorted(face.row for index in self.by_cell.values() for face in index.faces)
+
     @cached_property
     def windows(self) -> dict[bytes, Floats32]:
         """The window [4] of the face in each file, by its hash; of copies of a file, that of the first row."""

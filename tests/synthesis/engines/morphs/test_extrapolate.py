@@ -116,7 +116,8 @@ def test_samples_do_not_depend_on_workers(dataset, run, tmp_path):
 
 def prepared(dataset, wanted, folder, monkeypatch, config: RunConfig = CONFIG) -> extrapolate.ExtrapolationEngine:
     """Return the engine of a plan, without a classifier."""
-    nobody = SimpleNamespace(held_out=None, tasks=(), metrics={})
+    blind = SimpleNamespace(read=lambda images: (np.zeros((len(images), 0)), None))
+    nobody = SimpleNamespace(held_out=blind, tasks=(), metrics={})
     monkeypatch.setattr(morph, "fit_label_classifiers", lambda *inputs, **options: nobody)
     folder.mkdir()
     chain = create_engine(check_request(dataset, wanted, config))
@@ -152,11 +153,11 @@ def test_a_label_that_is_moved_is_held_to_the_whole_threshold(dataset, tmp_path,
     moves = prepared(dataset, wanted, tmp_path / "models", monkeypatch)
     asked = []
 
-    def read(morphed, sources, levels, threshold, reached):
+    def verdict(read, rows, levels, reached):
         asked.append(set(reached))
         return {}, False
 
-    moves._judge = SimpleNamespace(read=read)
+    moves._judge = SimpleNamespace(read=lambda morphs: np.zeros((len(morphs), 0)), verdict=verdict)
     refused = moves.propose(cell, 0).refusals()
     assert refused[morph.LABELLED] == len(asked) > 0
     assert all(names == {"age"} for names in asked)

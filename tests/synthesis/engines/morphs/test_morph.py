@@ -26,6 +26,8 @@ from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.morphs import morph
+from faceaug.synthesis.engines.morphs.attempt import ALONE
+from faceaug.synthesis.engines.morphs.proposals import DONOR_SHARE
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
 from faceaug.utils.images import encode
@@ -79,7 +81,7 @@ def test_numbers_are_means_of_the_faces_and_measurements_are_the_samples_own(dat
         low, high = sorted((age[rows[host.tobytes()]], age[rows[donor.tobytes()]]))
         assert low - 1e-9 <= stored["attr/age"][k] <= high + 1e-9
     assert np.isfinite(stored["semantic/yaw"]).all()
-    assert (stored["semantic/donor_share"] <= morph.DONOR_SHARE[1]).all()
+    assert (stored["semantic/donor_share"] <= DONOR_SHARE[1]).all()
 
 
 @pytest.mark.parametrize("change", [{"workers": 2}, {"workers": 3}])
@@ -160,7 +162,7 @@ def test_two_copies_of_one_picture_make_no_morph(tmp_path):
     again = load_dataset(tmp_path / "images", tmp_path / "images.csv")
     result = balance(again, tmp_path / "out", plan=planned(again, 2), config=CONFIG)
     assert result.accepted == 0
-    assert set(result.manifest.totals.rejected) == {morph.ALONE}
+    assert set(result.manifest.totals.rejected) == {ALONE}
 
 
 def test_a_data_set_without_faces_is_refused_in_a_sentence(tmp_path):
