@@ -10,8 +10,12 @@ claimed. So what a data set claims is compared with what a file of this size can
 
 from __future__ import annotations
 
+import contextlib
 import math
+import mmap
 import os
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,8 @@ _FREE_BYTES = 1 << 26  # of values that any file may have beside its images
 
 DAMAGE_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError)
 """What h5py raises on a damaged file."""
+_HEAP_START = b"GCOL\1\0\0\0"
+_HEAP_ROW = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])  # of a value of variable length
 _NOT_PACKING = {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE}
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
 
@@ -94,6 +100,7 @@ def read_texts(dataset: h5py.Dataset) -> list[bytes]:
     """
     if dataset.dtype.kind == "S":
         return [bytes(text) for text in dataset[:].tolist()]
+    check_variable_lengths(dataset)
     limit = whole_limit(dataset.file)
     texts: list[bytes] = []
     block, total = max(1, min(1 << 16, _TEXT_BLOCK_BYTES // _heap_bound(dataset.file))), 0
@@ -126,8 +133,76 @@ def read_levels(dataset: h5py.Dataset) -> tuple[str, ...]:
         raise ValueError(
             f"the levels of {shown(dataset.name)} could take {most:,} bytes; store texts of a fixed length"
         )
+    if stored.dtype.kind != "S":
+        check_heaps(Path(dataset.file.filename))
     levels = dataset.attrs["levels"]
     return tuple(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in levels)
+
+
+def check_variable_lengths(dataset: h5py.Dataset) -> None:
+    """Raise ValueError where values of variable length claim more than the file has, or their heaps are damaged.
+
+    HDF5 allocates the length that a row or a heap claims before it looks whether there is as much.
+    """
+    path = Path(dataset.file.filename)
+    with _mapped(path) as data:
+        for raw in _raw_rows(dataset, path):
+            rows = np.frombuffer(raw[: len(raw) // _HEAP_ROW.itemsize * _HEAP_ROW.itemsize], _HEAP_ROW)
+            rows = rows[rows["length"] > 0]
+            if len(rows) and int(rows["length"].max()) > len(data):
+                claimed = int(rows["length"].max())
+                raise ValueError(f"{shown(dataset.name)} has a value of {claimed:,} bytes, more than the file")
+            for address in np.unique(rows["address"]).tolist():
+                _check_heap(data, address + dataset.file.userblock_size)
+
+
+def _raw_rows(dataset: h5py.Dataset, path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a data set as they are stored, piece by piece."""
+    stored, width = dataset.id.get_create_plist(), dataset.id.get_type().get_size()
+    if stored.get_layout() == h5py.h5d.CONTIGUOUS:
+        if (offset := dataset.id.get_offset()) is not None:
+            with open(path, "rb") as file:
+                file.seek(offset)
+                raw = file.read(len(dataset) * width)
+            if len(raw) < len(dataset) * width:  # HDF5 would take what lies in its memory for the rest
+                raise ValueError(f"{shown(dataset.name)} is cut off")
+            yield raw
+        return
+    filters = [stored.get_filter(k)[0] for k in range(stored.get_nfilters())]
+    if stored.get_layout() != h5py.h5d.CHUNKED or filters not in ([], [h5py.h5z.FILTER_DEFLATE]):
+        raise ValueError(
+            f"{shown(dataset.name)} is stored in a way that is not read; write it without a filter or by gzip"
+        )
+    for number in range(dataset.id.get_num_chunks()):
+        raw = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)[1]
+        yield zlib.decompressobj().decompress(raw, dataset.chunks[0] * width) if filters else raw
+
+
+def check_heaps(path: Path) -> None:
+    """Raise ValueError where any heap of a file is damaged; see `check_variable_lengths`."""
+    with _mapped(path) as data:
+        at = -1
+        while (at := data.find(_HEAP_START, at + 1)) >= 0:
+            _check_heap(data, at)
+
+
+def _check_heap(data: mmap.mmap, at: int) -> None:
+    """Check the list of objects, each with its size, at a place; at a free one of no bytes HDF5 does not advance."""
+    size = int.from_bytes(data[at + 8 : at + 16], "little")
+    if data[at : at + 8] != _HEAP_START or at + size > len(data):
+        raise ValueError("a heap of it is missing or larger than the file")
+    place = at + 16
+    while place + 16 <= at + size:
+        index, _, _, length = struct.unpack("<HHIQ", data[place : place + 16])
+        if index == length == 0 or length > size:
+            raise ValueError("a heap of it has an object without an end")
+        place += 16 + -(-length // 8) * 8 if index else length
+
+
+@contextlib.contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
 
 def _heap_bound(file: h5py.File) -> int:

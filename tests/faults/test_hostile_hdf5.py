@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,8 +175,45 @@ def test_texts_of_any_length_are_read(tmp_path: Path) -> None:
     words = ["", "ä", "woman", "x" * 3000] * 500
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["variable"], file["fixed"] = words, np.array([word.encode() for word in words])
+    with h5py.File(tmp_path / "x.h5") as file:
         for name in ("variable", "fixed"):
             assert [text.decode() for text in hdf5.read_texts(file[name])] == words
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (4,)}, {"chunks": (2,), "compression": "gzip"}])
+@pytest.mark.parametrize("name", ["gender", "images"])
+def test_a_value_that_claims_gigabytes_is_refused(tmp_path: Path, name: str, options: dict[str, object]) -> None:
+    kind = h5py.string_dtype() if name == "gender" else h5py.vlen_dtype(np.uint8)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        if name == "gender":
+            _images(file)
+        column = file.create_dataset(name, (4,), kind, **options)
+        for row in range(4):
+            column[row] = "x" * 77 if name == "gender" else np.zeros(77, np.uint8)
+        place = None if options else column.id.get_offset()
+        if options:
+            raw = column.id.read_direct_chunk((0,))[1]
+            claimed = b"\xff" * 4 + (zlib.decompress(raw) if "compression" in options else raw)[4:]
+            column.id.write_direct_chunk((0,), zlib.compress(claimed) if "compression" in options else claimed)
+    if place is not None:
+        data = (tmp_path / "x.h5").read_bytes()
+        (tmp_path / "x.h5").write_bytes(data[:place] + b"\xff" * 4 + data[place + 4 :])
+    with pytest.raises(DatasetError, match="has a value of 4,294,967,295 bytes, more than the file"):
+        load_dataset(tmp_path / "x.h5")
+
+
+def test_a_heap_without_an_end_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        _images(file)
+        file["gender"] = ["female", "male"] * 2
+    data = bytearray((tmp_path / "x.h5").read_bytes())
+    free = data.index(b"GCOL") + 16
+    while data[free : free + 2] != b"\0\0":  # objects with an index, a size, and as many bytes
+        free += 16 + -(-int.from_bytes(data[free + 8 : free + 16], "little") // 8) * 8
+    data[free + 8 : free + 16] = bytes(8)
+    (tmp_path / "x.h5").write_bytes(data)
+    with pytest.raises(DatasetError, match="a heap of it has an object without an end"):
+        load_dataset(tmp_path / "x.h5")
 
 
 @pytest.mark.parametrize("name", ["offset", "seed", "w"])

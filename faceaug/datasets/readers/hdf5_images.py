@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from faceaug.errors import DatasetError, ImageError
-from faceaug.utils.hdf5 import open_hdf5
+from faceaug.utils.hdf5 import check_variable_lengths, open_hdf5
 from faceaug.utils.images import MAX_PIXELS, encode
 from faceaug.utils.text import one_line, shown
 
@@ -114,6 +114,8 @@ def find_images(file: Any, path: Path) -> ImageStorage:
             f"{path} is refused: {shown(storage.dataset)} claims {storage.count:,} images, more than a file of its "
             "size can hold; write a file that holds the images"
         )
+    if storage.kind == "encoded":
+        check_variable_lengths(file[storage.dataset])
     return storage
 
 
