@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from .options import (
     recipe_of,
     require_by,
 )
-from .terminal.console import Console
+from .terminal.console import Console, command_line, echo
 from .terminal.interrupt import Interrupted, Interruptible
 from .terminal.summary import estimate_text, outcome, outcome_text
 
@@ -91,11 +90,11 @@ def balance(context: click.Context, /, **options: Any) -> int:
         with Interruptible(lambda: _kept(out)):
             result = _run(context, console, dataset, _Run(plan, out, config, options["resume"]))
     except KeyboardInterrupt as error:
-        raise Interrupted(_kept(out)) from error
+        raise Interrupted(_kept(out), error) from error
     if not console.quiet or console.as_json:
         console.show(outcome_text(result, out), outcome(result, out))
     if options["require_full"] and result.short:
-        click.echo(f"Error: {result.short:,} planned faces are short, and --require-full was given", err=True)
+        echo(f"Error: {result.short:,} planned faces are short, and --require-full was given", err=True)
         return 1
     return 0
 
@@ -171,7 +170,7 @@ def _run(context: click.Context, console: Console, dataset: FaceDataset, run: _R
 
     recipe = recipe_of(context)
     created_by = CreatedBy(
-        faceaug=__version__, command=shlex.join(["faceaug", *context.obj]), recipe=recipe[0] if recipe else None
+        faceaug=__version__, command=command_line(context.obj), recipe=Path(recipe[0]).name if recipe else None
     )
     with console.stages() as progress:
         return balance(

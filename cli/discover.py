@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import PATH, given
-from .terminal.console import Console, StageBar
+from .terminal.console import Console, StageBar, command_line
 from .terminal.interrupt import Interrupted, Interruptible
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
     out: Path = options["out"]
     work = working_folder(out, options["work"])
     deadline = None if options["minutes"] is None else start + 60 * options["minutes"]
-    command = shlex.join(["faceaug", *context.obj])
+    command = command_line(context.obj)
     forecast = _SynthesisForecast(console)
     result: FinetuneResult | None = None
     try:
@@ -129,7 +128,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
                 result = _finetune(generator, options, run)
                 bundle = result.bundle
     except KeyboardInterrupt as error:
-        raise Interrupted(_interruption(work)) from error
+        raise Interrupted(_interruption(work), error) from error
     _show(console, out, bundle, result.figures if result else {})
 
 

@@ -1,13 +1,15 @@
 """The entry point: the group of commands, and the conversion of errors to one sentence and an exit status.
 
-Exit status: 0 success, 1 failure, 2 wrong usage, 130 interruption. Commands import heavy packages when they run, so
-that help is quick.
+Exit status: 0 success, 1 failure, 2 wrong usage, 130 interruption (143 by SIGTERM, 129 by SIGHUP).
+Commands import heavy packages when they run, so that help is quick.
 """
 
 from __future__ import annotations
 
 import importlib
+import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -17,7 +19,8 @@ import click
 import faceaug
 from faceaug.errors import FaceaugError, UsageError
 
-from .terminal.interrupt import INTERRUPTED_STATUS
+from .terminal.console import echo
+from .terminal.interrupt import ENDING_SIGNALS, Interrupted, Interruptible, status_of
 
 _FAILURE_STATUS, _USAGE_STATUS = 1, 2
 
@@ -79,13 +82,17 @@ def cli() -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with _WarningHandler():
+    with _WarningHandler(), Interruptible(lambda: "Interrupted."):
         try:
             status = cli.main(args=arguments, prog_name="faceaug", standalone_mode=False, obj=tuple(arguments))
-        except click.Abort:  # Ctrl-C in a command without results to keep
-            return _fail("interrupted", INTERRUPTED_STATUS)
-        except click.ClickException as error:
+        except click.Abort as error:  # Ctrl-C in a command without results to keep
+            return _fail("interrupted", status_of(error.__cause__ or error.__context__))
+        except Interrupted as error:
             error.show()
+            return error.status
+        except click.ClickException as error:
+            error.show(text := io.StringIO())
+            echo(text.getvalue().rstrip("\n"), err=True)
             return error.exit_code
         except UsageError as error:
             return _fail(str(error), _USAGE_STATUS)
@@ -102,11 +109,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process."""
-    sys.exit(run())
+    status = run()
+    if status in map(status_of, ENDING_SIGNALS):  # threads that still compute a block would be waited for
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _fail(sentence: str, status: int) -> int:
-    click.echo(f"Error: {sentence}", err=True)
+    echo(f"Error: {sentence}", err=True)
     return status
 
 
@@ -124,7 +135,7 @@ class _WarningHandler(logging.Handler):
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"Warning: {record.getMessage()}", err=True)
+        echo(f"Warning: {record.getMessage()}", err=True)
 
     def __enter__(self) -> None:
         logging.getLogger("faceaug").addHandler(self)

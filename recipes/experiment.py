@@ -18,7 +18,7 @@ from faceaug.bench.directions.direction_recipe import (
 from faceaug.bench.recipe import BENCH_RECIPE_FORMAT, ExperimentRecipe, parse_experiment, with_overrides
 from faceaug.errors import UsageError
 from faceaug.utils.documents import load_document, parse_value
-from faceaug.utils.files import read_document, write_json
+from faceaug.utils.files import expanded, read_document, write_json
 from faceaug.utils.text import shown
 
 from .recipe import EXPERIMENTS, find, own_recipes, parse
@@ -137,7 +137,7 @@ def _value(key: str, text: str) -> Any:
     value = parse_value(text, f"--set {key}")
     is_path = key in _PATHS or (key == "generator" and text.endswith(".safetensors"))
     if is_path and isinstance(value, str) and "${" not in value:
-        return str(Path(value).expanduser().absolute())
+        return str(expanded(value).absolute())
     return value
 
 

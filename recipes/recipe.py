@@ -23,7 +23,7 @@ import pydantic
 from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Section, section_of
 from faceaug.utils.documents import DOCUMENTS, StrictSection, load_document, read_sections
-from faceaug.utils.files import write_json
+from faceaug.utils.files import expanded, write_json
 from faceaug.utils.text import nearest, shown
 
 SUFFIXES = (".yaml", ".yml")
@@ -217,7 +217,7 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
     """Resolve the relative paths of a recipe that lies in `folder`."""
 
     def rebased(text: str | None) -> str | None:
-        return None if text is None else str(folder / Path(text).expanduser())
+        return None if text is None else str(folder / expanded(text))
 
     dataset: Any = recipe.dataset
     strategy = recipe.plan.strategy

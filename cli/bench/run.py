@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
+from faceaug.utils.files import expanded
+
 from ..options import PATH
-from ..terminal.console import Console
+from ..terminal.console import Console, command_line
 from ..terminal.interrupt import Interrupted, Interruptible
 
 
@@ -59,20 +60,20 @@ def run_command(
     if seeds is not None:
         pairs.append(("seeds", str(seeds)))
     loaded = load_experiment(name, pairs)
-    folder = out or (None if loaded.recipe.output is None else loaded.folder / Path(loaded.recipe.output).expanduser())
+    folder = out or (None if loaded.recipe.output is None else loaded.folder / expanded(loaded.recipe.output))
     if folder is None:
         raise click.UsageError("say where to write, as -o bench-out/")
     try:
         with Interruptible(lambda: _interruption(folder)), console.stages() as bars:
             progress: Any = bars or (lambda stage, done, total: None)
-            command = shlex.join(["faceaug", *context.obj])
+            command = command_line(context.obj)
             run = ExperimentRun(folder, loaded.folder, command, progress)
             if isinstance(loaded.recipe, DirectionRecipe):
                 results: Any = compare_directions(loaded.recipe, run)
             else:
                 results = run_experiment(loaded.recipe, run)
     except KeyboardInterrupt as error:
-        raise Interrupted(_interruption(folder)) from error
+        raise Interrupted(_interruption(folder), error) from error
     console.show(results.to_text(), results.content)
     console.remark(f"Open {folder / BENCH_REPORT} to see the plots.")
 

@@ -164,7 +164,7 @@ class _Run:
 
                 gan_training.train(trainer, self.out, schedule, snapshot_metrics=curve, progress=progress)
         except KeyboardInterrupt as error:
-            raise Interrupted(_kept_message(self.out)) from error
+            raise Interrupted(_kept_message(self.out), error) from error
 
     def report(self) -> None:
         """Print the result."""

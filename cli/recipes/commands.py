@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..terminal.console import Console
+from ..terminal.console import Console, echo
 
 if TYPE_CHECKING:
     from faceaug.recipes.experiment import ListedRecipe
@@ -50,7 +50,7 @@ def show_command(name: str) -> None:
     """
     from faceaug.recipes.experiment import recipe_text
 
-    click.echo(recipe_text(name).rstrip("\n"))
+    echo(recipe_text(name).rstrip("\n"))
 
 
 def _text(listed: list[ListedRecipe]) -> str:

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
+
+from faceaug.utils.text import plain_lines
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines to stdout or stderr; whatever labels and file names hold, the terminal shows it and obeys nothing."""
+    click.echo(plain_lines(text), err=err)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command as it is recorded: absolute paths are reduced to what they are from here, or to their name.
+
+    The folders of a machine and the names of its users are nobody else's business.
+    """
+
+    def shortened(found: re.Match[str]) -> str:
+        path = Path(found[2])
+        return found[1] + str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name)
+
+    return shlex.join(["faceaug", *(re.sub(r"(^|[=:,])([/~][^,]*)", shortened, word) for word in words)])
 
 
 class StageBar(Protocol):
@@ -37,12 +60,12 @@ class Console:
 
     def show(self, text: str, value: Any) -> None:
         """Print a result: the text, or the same result as JSON."""
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) if self.as_json else text)
+        echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) if self.as_json else text)
 
     def remark(self, text: str) -> None:
         """Print a remark to stderr unless the console is quiet."""
         if not self.quiet:
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     @contextlib.contextmanager
     def counter(self, title: str, unit: str, total: int | None = None) -> Iterator[Callable[[int], None] | None]:

@@ -14,7 +14,7 @@ from faceaug.utils.text import nearest, one_line, shown
 CellValues = dict[int, int | float]
 """Number of each cell by its index; cells that are not given are absent."""
 
-_LARGEST = 10**15
+LARGEST_COUNT = 10**15
 _SUM_TOLERANCE = 1e-6
 
 
@@ -67,8 +67,8 @@ def check_value(number: Any, description: str) -> int | float:
     if not is_number and hasattr(number, "item"):
         number = number.item()  # NumPy scalars
         is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not 0 <= number <= _LARGEST:  # NaN compares false
-        raise PlanError(f"{description} must be a number from 0 to {_LARGEST:g}, but is {shown(number)}")
+    if not is_number or not 0 <= number <= LARGEST_COUNT:  # NaN compares false
+        raise PlanError(f"{description} must be a number from 0 to {LARGEST_COUNT:g}, but is {shown(number)}")
     return int(number) if float(number).is_integer() else float(number)
 
 

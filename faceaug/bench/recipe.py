@@ -14,6 +14,7 @@ from faceaug.bench.drawn.drawn_data import DrawnData
 from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Share
 from faceaug.utils.documents import StrictSection, read_sections
+from faceaug.utils.files import expanded
 from faceaug.utils.text import shown
 
 BENCH_RECIPE_FORMAT = "faceaug-experiment"
@@ -342,4 +343,4 @@ def expand_path(text: str, folder: Path, key: str) -> Path:
                 f"{key} is {shown(text)}, and the environment variable {name} is not set: set it to the folder of the "
                 f"data, or give --set {key}=PATH"
             )
-    return folder / Path(_VARIABLE.sub(lambda found: os.environ[found[1]], text)).expanduser()
+    return folder / expanded(_VARIABLE.sub(lambda found: os.environ[found[1]], text))

@@ -22,7 +22,7 @@ from typing import Any
 
 from faceaug.cache.key import CacheKey
 from faceaug.errors import OutputError, UsageError
-from faceaug.utils.files import atomic, write_json
+from faceaug.utils.files import atomic, expanded, read_regular, write_json
 from faceaug.utils.text import one_line, shown
 
 CACHE_VARIABLE, SIZE_VARIABLE = "FACEAUG_CACHE", "FACEAUG_CACHE_GB"
@@ -80,7 +80,7 @@ class Cache:
             return None
         path = self._path(key)
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -217,7 +217,7 @@ def _cache_of(given: str, gigabytes: float) -> Cache:
     if given.lower() == "off":
         return Cache(None)
     if given:
-        return Cache(Path(given).expanduser().absolute(), int(gigabytes * 1e9))
+        return Cache(expanded(given).absolute(), int(gigabytes * 1e9))
     import platformdirs
 
     return Cache(Path(platformdirs.user_cache_dir("faceaug", appauthor=False)), int(gigabytes * 1e9))

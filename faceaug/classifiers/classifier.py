@@ -15,15 +15,16 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import save
 from torch import Tensor
 
 from faceaug.classifiers.feature_net import FROZEN_TRUNKS, FeatureNet
 from faceaug.classifiers.networks import DEFAULT_INPUT_SIZE, ClassifierNet
 from faceaug.errors import IntegrityError
 from faceaug.pretrained.efficientnet import EFFICIENTNET_INSTALL, efficientnet_weights_installed
-from faceaug.utils.files import atomic
+from faceaug.utils.files import write_bytes
+from faceaug.utils.tensors import open_safetensors
 from faceaug.utils.text import one_line, shown
 from faceaug.utils.typing import Floats, Floats32
 
@@ -172,8 +173,7 @@ class Classifier:
         }
         learnt = self.net.learnt_state() if isinstance(self.net, FeatureNet) else self.net.state_dict()
         state = {name: value.contiguous() for name, value in learnt.items()}
-        with atomic(path) as temporary:
-            save_file(state, temporary, metadata={"faceaug": json.dumps(header)})
+        write_bytes(path, save(state, metadata={"faceaug": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -186,8 +186,7 @@ class Classifier:
             it reads is not installed.
         """
         try:
-            with safe_open(str(path), "pt") as file:
-                header = json.loads((file.metadata() or {}).get("faceaug", "{}"))
+            with open_safetensors(path, "pt") as (file, header):
                 _check_version(path, header.get("format"), header.get("version"))
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             tasks = [Task(**{**fields, "levels": tuple(fields["levels"])}) for fields in header["tasks"]]

@@ -23,7 +23,13 @@ def content_sha256(encoded: Callable[[int], bytes], count: int, workers: int | N
         Threads that read the images.
     """
 
+    return hashlib.sha256(b"".join(image_digests(encoded, count, workers))).hexdigest()
+
+
+def image_digests(encoded: Callable[[int], bytes], count: int, workers: int | None = None) -> list[bytes]:
+    """Return the SHA-256 of each image as it is encoded; see `content_sha256`."""
+
     def hashed(index: int) -> bytes:
         return hashlib.sha256(encoded(index)).digest()
 
-    return hashlib.sha256(b"".join(map_in_threads(hashed, count, workers=workers))).hexdigest()
+    return list(map_in_threads(hashed, count, workers=workers))

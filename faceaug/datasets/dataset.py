@@ -225,7 +225,7 @@ def load_dataset(
     elif not path.exists():
         raise DatasetError(f"{path} does not exist; give the folder or file of the data set")
     raw = _checked(find_reader(reader)(path, labels, file_column=options.file_column), reader)
-    name = path.resolve().name
+    name = path.resolve().name.encode("utf-8", "replace").decode()  # a name of the system may be no UTF-8
     table, selected_split = select_split(normalize_splits(raw.table), split, name)
     problem_of_row = check_images(
         raw.images,

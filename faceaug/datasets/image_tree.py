@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from faceaug.datasets.base import DatasetProblem
 from faceaug.errors import DatasetError, ImageError, IntegrityError
-from faceaug.utils.files import inside
+from faceaug.utils.files import inside, require_regular
 
 # Suffixes of image files. The format itself is recognized by the content when the file is decoded.
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
@@ -33,6 +35,7 @@ class FolderImages:
         """
         try:
             path = inside(self.root, key)
+            require_regular(path)
             if (size := path.stat().st_size) > MAX_BYTES:
                 raise ImageError(f"{key} has {size:,} bytes, more than the {MAX_BYTES:,} that an image may have")
             return path.read_bytes()
@@ -55,7 +58,8 @@ class Listing:
     files
         Paths relative to the folder, with forward slashes, sorted; hidden files and folders are left out.
     links
-        Links that lead out of the folder, and links to folders; they are reported and not followed.
+        Links that lead out of the folder or in a circle, links to folders, and names that are no UTF-8; they are
+        reported and not followed.
     """
 
     root: Path
@@ -114,7 +118,10 @@ class Listing:
 
     def problems(self) -> list[DatasetProblem]:
         """Return a problem for each link that is not followed."""
-        detail = "is a link out of the folder or to another folder and is not followed; copy the files instead"
+        detail = (
+            "is a link out of the folder, to a folder or in a circle, or its name is no UTF-8, and it is not followed; "
+            "put a copy of the file in its place"
+        )
         return [DatasetProblem("unreadable image", name, detail) for name in self.links]
 
     def find(self, name: str, base: str | None = None) -> str | DatasetProblem:
@@ -132,11 +139,11 @@ class Listing:
         if name in self._known:
             return name
         path = name.strip().replace("\\", "/")
-        if "\0" in path or path.startswith("/") or PureWindowsPath(name).drive or ".." in path.split("/"):
+        if "\0" in path or path.startswith("/") or ntpath.splitdrive(name)[0] or ".." in path.split("/"):
             return DatasetProblem(
                 "malformed name", name, f"leads out of {self.root}; names have to be relative to it, without '..'"
             )
-        path = str(PurePosixPath(path))
+        path = posixpath.normpath(path)
         for candidate in (path, path[len(base) :] if base and path.startswith(base) else path):
             if candidate in self._known:
                 return candidate
@@ -164,6 +171,16 @@ def base_of(labels: Path, root: Path) -> str | None:
     return root.relative_to(folder).as_posix() + "/"
 
 
+def _followed(root: Path, entry: os.DirEntry[str], name: str) -> bool | None:
+    """Return whether a link leads to a file inside of `root`; None where it leads to nothing that could be an image."""
+    try:
+        if entry.is_dir():
+            return False
+        return (root / name).resolve().is_relative_to(root) if entry.is_file() else None
+    except (OSError, RuntimeError):  # a link to itself, or to one that leads back
+        return False
+
+
 def _walk(root: Path, prefix: str) -> Iterator[tuple[str, bool]]:
     """Yield (relative path, True) for files and (relative path, False) for links that are not followed."""
     pending = [prefix]
@@ -174,11 +191,12 @@ def _walk(root: Path, prefix: str) -> Iterator[tuple[str, bool]]:
                 name = folder + entry.name
                 if entry.name.startswith(".") or entry.name == "__MACOSX":  # files of the operating system
                     continue
-                if entry.is_symlink():
-                    if entry.is_dir():
-                        yield name, False
-                    elif entry.is_file():
-                        yield name, (root / name).resolve().is_relative_to(root)
+                if (plain := name.encode("utf-8", "replace").decode()) != name:  # bytes that are no UTF-8
+                    yield plain, False
+                elif entry.is_symlink():
+                    followed = _followed(root, entry, name)
+                    if followed is not None:
+                        yield name, followed
                 elif entry.is_dir():
                     pending.append(name + "/")
                 elif entry.is_file():  # not a pipe or a device, which would block

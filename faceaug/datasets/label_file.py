@@ -42,6 +42,8 @@ def read_labels(path: Path) -> pd.DataFrame:
         raise DatasetError(f"the label file {path} does not exist; give a CSV, TSV or Parquet file")
     try:
         table = pd.read_parquet(path) if is_parquet(path) else _read_text(path)
+        for name in table.columns:
+            table[name].tolist()  # Arrow looks at texts only when they are taken, and damaged ones fail then
     except DatasetError:
         raise
     except UnicodeDecodeError as error:

@@ -176,7 +176,7 @@ class ShardDataset(Dataset[Item]):
         for shard, entry in enumerate(self.manifest.shards):
             reader = self._readers.get(shard)
             present = column.path in reader.keys
-            values = reader.column(column.path) if present else np.zeros((entry.rows, 32), np.uint8)
+            values = reader.values(column) if present else np.zeros((entry.rows, 32), np.uint8)
             parts.append(_label_values(column, values))
         empty = np.empty((0, 32) if column.type == "sha256" else 0, column.dtype)
         return np.concatenate([_label_values(column, empty), *parts])

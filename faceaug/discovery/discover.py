@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from faceaug.discovery.config import (
     ALIGNMENT_STAGE,
@@ -40,7 +40,7 @@ from faceaug.reconstruction.training.linear_init import LinearTrainer
 from faceaug.reconstruction.training.network_trainer import NetworkTrainer
 from faceaug.reconstruction.training.perceptual import LatentTrainer
 from faceaug.reconstruction.training.symmetry import check_sample_count, mirror_split
-from faceaug.utils.files import atomic
+from faceaug.utils.files import write_bytes
 from faceaug.utils.training.checkpoints import check_setup
 from faceaug.utils.training.train_loop import StepTrainer
 from faceaug.utils.training.train_loop import run as run_training
@@ -183,6 +183,5 @@ def _alignment(
             device=device,
             progress=lambda step, steps, loss: progress(ALIGNMENT_STAGE, step, steps, {"loss": loss}),
         )
-        with atomic(file) as temporary:
-            save_file(aligner.state(), temporary)
+        write_bytes(file, save(aligner.state()))
     return Aligner.from_state(load_file(file)).to(device)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from faceaug.errors import UsageError
+from faceaug.errors import IntegrityError, UsageError
 from faceaug.exports.records import ExportRecord, ExportSource
-from faceaug.utils.text import nearest, shown
+from faceaug.utils.text import nearest, shown, without_formula
 from faceaug.utils.threads import Progress
 
 METADATA_NAME = "metadata.csv"
@@ -45,8 +45,9 @@ def write_image_folder(
     names = _folder_names(source, by)
     counts: Counter[str] = Counter()
     with open(folder / METADATA_NAME, "w", encoding="utf-8", newline="") as table:
-        writer = csv.DictWriter(table, ["file_name", *(field.name for field in source.fields)], lineterminator="\n")
-        writer.writeheader()
+        columns = ["file_name", *(field.name for field in source.fields)]
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writerow({name: without_formula(name) for name in columns})
         for record in source:
             place = _place(source, record, names)
             (folder / place).mkdir(exist_ok=True)
@@ -83,19 +84,23 @@ def _folder_names(source: ExportSource, by: str | Sequence[str] | None) -> tuple
 def _place(source: ExportSource, record: ExportRecord, names: Sequence[str]) -> str:
     """Return the folder of an image; the level of an axis is that of its cell."""
     cell = record.values["cell"]
+    if cell is not None and not 0 <= int(cell) < len(source.manifest.cells):
+        raise IntegrityError("a shard has a sample of a cell that the manifest does not list; run faceaug verify")
     of_cell = {} if cell is None else source.manifest.cells[int(cell)].attributes
     levels = [of_cell.get(name, record.values.get(name)) for name in names]  # a real image may be in no cell
     return "_".join(_safe_name(_NO_LEVEL if level is None else str(level)) for level in levels) or "all"
 
 
 def _text(value: Any) -> Any:
-    """Return a value for the table; numbers beyond int64, which loaders of CSV cannot hold, are hexadecimal."""
+    """Return a value for the table: no formula, and numbers beyond int64, which loaders cannot hold, hexadecimal."""
     if value is None or value != value:
         return ""
+    if isinstance(value, str):
+        return without_formula(value)
     return f"{value:#018x}" if isinstance(value, int) and value >= 1 << 63 else value
 
 
 def _safe_name(level: str) -> str:
     """Return a level as a file name; characters that some systems refuse are escaped, so that names stay distinct."""
     text = re.sub(r"[^\w .+=()-]", lambda match: f"%{ord(match[0]):02x}", level)
-    return re.sub(r"^[. ]|[. ]$", lambda match: f"%{ord(match[0]):02x}", text) or "%"
+    return re.sub(r"^[. =]|[. ]$", lambda match: f"%{ord(match[0]):02x}", text) or "%"

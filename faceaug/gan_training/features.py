@@ -29,6 +29,7 @@ from faceaug.pretrained.efficientnet import (
     efficientnet_state,
 )
 from faceaug.utils.device import check_device
+from faceaug.utils.files import read_regular
 from faceaug.utils.threads import Progress
 
 FIDELITY_PACKAGE = "torch-fidelity"
@@ -126,7 +127,7 @@ def load_inception(weights: Path, device: str | torch.device = "cpu") -> Feature
     except ImportError as error:
         raise GeneratorError(f"FID needs the package {FIDELITY_PACKAGE}: pip install {FIDELITY_PACKAGE}") from error
     try:
-        data = weights.read_bytes()
+        data = read_regular(weights)
     except OSError as error:
         raise GeneratorError(f"the weights {weights} cannot be read: {error.strerror or error}") from error
     if not hashlib.sha256(data).hexdigest().startswith(INCEPTION_SHA256):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from faceaug.errors import GeneratorError
+from faceaug.utils.files import require_regular
 from faceaug.utils.text import printable
 
 HEAD_BYTES = 4096
@@ -38,6 +39,7 @@ def read_head(path: Path, expected: str) -> bytes:
         When it cannot be read, or is something else.
     """
     try:
+        require_regular(path)
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
     except IsADirectoryError as error:

@@ -13,6 +13,7 @@ import torch
 
 from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators.base import GENERATOR_MEMBERS, Generator
+from faceaug.generators.plugin import PluginGenerator
 from faceaug.utils.device import check_device
 from faceaug.utils.text import nearest
 
@@ -90,4 +91,4 @@ def _load_registered(name: str, find: Callable[[], Any], device: torch.device) -
             f"the generator {name!r} has w_mean and w_covariance of the shapes {shapes[0]} and {shapes[1]}; "
             f"its w_dim {generator.w_dim} requires ({generator.w_dim},) and ({generator.w_dim}, {generator.w_dim})"
         )
-    return generator
+    return PluginGenerator(name, generator)

@@ -27,7 +27,7 @@ from faceaug.generators.weights_file import (
     unpack_weights,
 )
 from faceaug.utils.device import check_device
-from faceaug.utils.files import write_bytes
+from faceaug.utils.files import read_regular, write_bytes
 from faceaug.utils.typing import Floats
 
 Precision = Literal["float32", "bfloat16"]
@@ -296,7 +296,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> StyleGAN2:
     if path.suffix != ".safetensors":
         raise GeneratorError(f"{path} is no file of a generator: its name must end in .safetensors")
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise GeneratorError(f"the generator {path} cannot be read: {error.strerror or error}") from error
     return from_bytes(data, path, device)

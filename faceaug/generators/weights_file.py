@@ -8,7 +8,6 @@ covariance.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from torch import Tensor
 from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators.stylegan2_networks import NoiseMode, StyleGAN2Config, StyleGAN2Network
 from faceaug.generators.stylegan3_networks import Filters, StyleGAN3Config, StyleGAN3Network
+from faceaug.utils.files import parse_json
 from faceaug.utils.text import printable
 
 GENERATOR_FORMAT: Final = "faceaug-generator"
@@ -227,9 +227,9 @@ def _raw_header(data: bytes, where: str | Path) -> Any:
     if len(data) < 8 or length > min(len(data) - 8, MAX_HEADER_BYTES):
         raise GeneratorError(f"{where} is no safetensors file or is truncated ({len(data)} bytes); get the file again")
     try:
-        raw = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["faceaug"])
+        raw = parse_json(parse_json(data[8 : 8 + length])["__metadata__"]["faceaug"])
         stated_format, stated_version = raw["format"], raw["version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise GeneratorError(
             f"{where} carries no readable faceaug header: it is not a generator that faceaug wrote"
         ) from error

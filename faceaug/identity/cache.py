@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import save
 
 from faceaug.errors import IntegrityError
 from faceaug.identity.base import FaceEmbedder
-from faceaug.utils.files import atomic
+from faceaug.utils.files import write_bytes
+from faceaug.utils.tensors import open_safetensors
 from faceaug.utils.text import one_line, shown
 from faceaug.utils.typing import Floats32
 
@@ -29,8 +30,7 @@ def write_embeddings(path: Path, embedder: FaceEmbedder, embeddings: Mapping[byt
         "embeddings": np.stack([embeddings[digest] for digest in digests]),
     }
     header = {"format": _FORMAT, "version": _VERSION, "embedder": embedder.name, "sha256": embedder.sha256}
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={"faceaug": json.dumps(header)})
+    write_bytes(path, save(tensors, metadata={"faceaug": json.dumps(header)}))
 
 
 def read_embeddings(path: Path, embedder: FaceEmbedder) -> dict[bytes, Floats32]:
@@ -42,8 +42,7 @@ def read_embeddings(path: Path, embedder: FaceEmbedder) -> dict[bytes, Floats32]
         When the file is damaged, or of another format or version.
     """
     try:
-        with safe_open(str(path), "np") as file:
-            header = json.loads((file.metadata() or {}).get("faceaug", "{}"))
+        with open_safetensors(path, "np") as (file, header):
             if (header.get("format"), header.get("version")) != (_FORMAT, _VERSION):
                 raise ValueError(f"it says that it is {shown(header.get('format'))}, not {_FORMAT} {_VERSION}")
             if (header.get("embedder"), header.get("sha256")) != (embedder.name, embedder.sha256):

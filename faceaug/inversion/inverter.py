@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from faceaug.errors import GeneratorError, IntegrityError
@@ -18,7 +18,7 @@ from faceaug.generators.base import Generator
 from faceaug.inversion.distance import ImageDistance, laplacian_bands
 from faceaug.inversion.encoder import ENCODER_SIDE, EncoderConfig, EncoderNet, View, train_encoder
 from faceaug.latents.whitening import Whitening, whitening
-from faceaug.utils.files import atomic
+from faceaug.utils.files import write_bytes
 from faceaug.utils.tensors import resize_tensor
 from faceaug.utils.typing import Floats
 
@@ -128,8 +128,7 @@ class Inverter:
     def save(self, path: Path) -> None:
         """Write the encoder and the scale of the distance to a .safetensors file, atomically."""
         scale = torch.tensor(self.distance.scale, dtype=torch.float64)
-        with atomic(path) as temporary:
-            save_file({**self.encoder.state(), _SCALE_KEY: scale}, temporary)
+        write_bytes(path, save({**self.encoder.state(), _SCALE_KEY: scale}))
 
     @classmethod
     def load(cls, path: Path, generator: Generator, view: View) -> Inverter:

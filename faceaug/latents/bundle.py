@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import save
 
 from faceaug.errors import IntegrityError
 from faceaug.latents.atoms import SparseAtoms, read_atoms, reader_of
 from faceaug.latents.directions import BUNDLE_VERSION, SEMANTIC_KINDS, Directions, read_directions
 from faceaug.latents.face_regions import REGIONS, region_shares
-from faceaug.utils.files import atomic
+from faceaug.utils.files import write_bytes
+from faceaug.utils.tensors import open_safetensors
+from faceaug.utils.text import one_line, shown
 from faceaug.utils.typing import Floats
 
 WEIGHTS_PREFIX = "reconstruction."
@@ -130,8 +132,7 @@ class Bundle:
             name: np.ascontiguousarray(getattr(self, field), kind) for name, (field, kind) in _TENSORS.items()
         }
         tensors |= {WEIGHTS_PREFIX + name: np.ascontiguousarray(value) for name, value in self.weights.items()}
-        with atomic(path) as temporary:
-            save_file(tensors, temporary, metadata={"faceaug": json.dumps(header, sort_keys=True)})
+        write_bytes(path, save(tensors, metadata={"faceaug": json.dumps(header, sort_keys=True)}))
 
     def _kinds(self) -> list[tuple[str, str]]:
         return list(zip(self.directions.names, self.directions.kinds, strict=True))
@@ -152,8 +153,8 @@ _TENSORS: dict[str, tuple[str, Any]] = {  # name in the file: field and type
 def is_bundle(path: Path) -> bool:
     """Return whether the header of a file says that it is a bundle, not directions alone or another file."""
     try:
-        with safe_open(str(path), "np") as file:
-            return bool(json.loads((file.metadata() or {})["faceaug"])["version"] == BUNDLE_VERSION)
+        with open_safetensors(path, "np") as (_, header):
+            return bool(header["version"] == BUNDLE_VERSION)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return False  # `read_directions` says what the file is
 
@@ -177,15 +178,14 @@ def read_bundle(path: Path) -> Bundle:
     """
     directions = read_directions(path)
     try:
-        with safe_open(str(path), "np") as file:
-            header = json.loads(file.metadata()["faceaug"])
+        with open_safetensors(path, "np") as (file, header):
             if header["version"] != BUNDLE_VERSION:
                 raise IntegrityError(
                     f"{path} holds directions only, not the face on which they were found: find them anew with faceaug "
                     "discover"
                 )
             if tuple(header["regions"]) != REGIONS:
-                raise IntegrityError(f"{path} names the regions {header['regions']}, not {list(REGIONS)}")
+                raise IntegrityError(f"{path} names the regions {shown(header['regions'])}, not {list(REGIONS)}")
             names = list(file.keys())
             tensors = {field: file.get_tensor(name) for name, (field, _) in _TENSORS.items()}
             weights = {
@@ -202,7 +202,7 @@ def read_bundle(path: Path) -> Bundle:
             made_by=str(header["made_by"]),
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{path} cannot be read as a bundle of directions: {error}") from error
+        raise IntegrityError(f"{path} cannot be read as a bundle of directions: {one_line(error)}") from error
     _check(bundle, str(path))
     if bundle.reconstruction != header["reconstruction"]:
         raise IntegrityError(f"{path} holds other weights of the reconstruction than its header names: it is damaged")

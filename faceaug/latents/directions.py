@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import save
 
 from faceaug.errors import GeneratorError, IntegrityError, UsageError
-from faceaug.utils.files import atomic
-from faceaug.utils.text import nearest, shown
+from faceaug.utils.files import write_bytes
+from faceaug.utils.tensors import open_safetensors
+from faceaug.utils.text import nearest, one_line, shown
 from faceaug.utils.typing import Floats
 
 _FORMAT, _VERSION = "faceaug-directions", 1
@@ -117,8 +118,7 @@ class Directions:
 
     def save(self, path: Path) -> None:
         """Write everything to one .safetensors file, atomically."""
-        with atomic(path) as temporary:
-            save_file(self.tensors(), temporary, metadata={"faceaug": json.dumps(self.header(), sort_keys=True)})
+        write_bytes(path, save(self.tensors(), metadata={"faceaug": json.dumps(self.header(), sort_keys=True)}))
 
     def header(self) -> dict[str, object]:
         """Return the header of the file: everything but the arrays, as JSON values."""
@@ -146,8 +146,7 @@ def read_directions(path: Path) -> Directions:
         When it is not one, is of an unknown version, or its shapes do not fit together.
     """
     try:
-        with safe_open(str(path), "np") as file:
-            header = json.loads((file.metadata() or {}).get("faceaug", "{}"))
+        with open_safetensors(path, "np") as (file, header):
             name, version = header.get("format"), header.get("version")
             if name != _FORMAT or version not in (_VERSION, BUNDLE_VERSION):
                 kind = "no faceaug file" if name is None else f"of the format {shown(name)}, version {shown(version)}"
@@ -161,7 +160,7 @@ def read_directions(path: Path) -> Directions:
         directions = Directions(names, kinds, units, **tensors, generator=str(header["generator"]))
         s, d = len(names), len(directions.w_mean)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{path} cannot be read as directions: {error}") from error
+        raise IntegrityError(f"{path} cannot be read as directions: {one_line(error)}") from error
     if not len(kinds) == len(units) == s:
         raise IntegrityError(f"{path} has {s} names, {len(kinds)} kinds and {len(units)} units: it is damaged")
     shapes = {"B": (s, d), "offset": (s,), "spread": (s,), "r2": (s,), "w_mean": (d,), "covariance": (d, d)}

@@ -13,6 +13,7 @@ from faceaug.analysis.axes import Axis, Codes, attribute, cell_codes, cell_count
 from faceaug.analysis.cell_values import CellValues, cell_index, check_value, read_values
 from faceaug.errors import PlanError, UsageError
 from faceaug.utils.documents import DOCUMENTS, load_document
+from faceaug.utils.files import require_regular
 from faceaug.utils.text import one_line
 
 _TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -115,6 +116,7 @@ def _level_codes(axis: Axis, values: pd.Series[Any], source: str) -> Codes:
 
 def _read_table(path: Path, source: str) -> pd.DataFrame:
     try:
+        require_regular(path)
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", encoding="utf-8-sig")

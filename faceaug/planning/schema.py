@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from faceaug.analysis.axes import Axis, cell_count, cell_levels, describe
+from faceaug.analysis.cell_values import LARGEST_COUNT
 from faceaug.errors import IntegrityError
 from faceaug.utils.text import MOST_SHOWN, one_line, shown
 
 PLAN_FORMAT, PLAN_VERSION = "faceaug-plan", 2
 
-_Count = Annotated[int, pydantic.Field(ge=0)]
+_Count = Annotated[int, pydantic.Field(ge=0, le=LARGEST_COUNT)]
 
 
 class _Model(pydantic.BaseModel):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from faceaug.analysis.axes import Axis, cell_levels, describe
-from faceaug.analysis.cell_values import as_shares, read_values
+from faceaug.analysis.cell_values import LARGEST_COUNT, as_shares, read_values
 from faceaug.errors import PlanError, UsageError
 from faceaug.planning.reference import read_reference
 from faceaug.utils.documents import DOCUMENTS, load_document
@@ -101,7 +101,7 @@ def wanted_totals(cells: CellCounts, strategy: SamplingStrategy) -> WantedTotals
         return named.wanted(cells, argument)
     path = Path(strategy)
     if path.suffix.lower() in DOCUMENTS:
-        return _explicit(cells, load_document(path, "the explicit plan"), strategy, f"the explicit plan {path}")
+        return _explicit(cells, load_document(path, "the explicit plan"), path.name, f"the explicit plan {path}")
     if named is not None and named.argument:
         raise UsageError(f"the strategy {shown(strategy)} is incomplete; write it as {name}:{named.argument}")
     raise UsageError(
@@ -156,12 +156,17 @@ def _match(cells: CellCounts, argument: str) -> WantedTotals:
             "use min:N or explicit counts"
         )
     totals = [max(count, math.floor(shares.get(index, 0) * needed_total)) for index, count in enumerate(cells.counts)]
+    if max(totals) > LARGEST_COUNT:
+        raise PlanError(
+            f"{source} asks for more than {float(LARGEST_COUNT):.0e} faces in a cell, since it gives a share of almost "
+            "nothing to a cell with real faces; leave that cell out, or give it a share"
+        )
     without_share = sum(count for index, count in enumerate(cells.counts) if not shares.get(index))
     if without_share:
         notes += (
             f"{without_share:,} real faces are in cells to which {source} gives no share; nothing is added there",
         )
-    return WantedTotals(totals, f"match:{argument}", notes)
+    return WantedTotals(totals, f"match:{path.name}", notes)
 
 
 def _minimum(cells: CellCounts, argument: str) -> WantedTotals:

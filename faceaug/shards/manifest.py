@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 from faceaug.errors import IntegrityError, OutputError
 from faceaug.shards.columns import Column
-from faceaug.utils.files import inside, sha256_file, write_bytes, write_json
+from faceaug.utils.files import inside, parse_json, read_json, read_regular, sha256_file, write_bytes, write_json
 from faceaug.utils.text import one_line, shown
 
 MANIFEST_FORMAT = "faceaug-manifest"
@@ -39,7 +39,7 @@ def _plain_path(name: str) -> str:
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 PlainPath = Annotated[str, AfterValidator(_plain_path)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class _Record(BaseModel):
@@ -76,6 +76,7 @@ class DatasetRecord(_Record):
 
     name: str
     fingerprint: Sha256 = Field(description="of its table: keys, labels and split")
+    images: Sha256 | None = Field(default=None, description="of the files of its images, in their order")
     rows: Count = Field(description="images that were counted")
     reader: str = ""
     split: str | None = None
@@ -265,9 +266,26 @@ def read_manifest(folder: Path | str) -> Manifest:
         When it is missing, does not match manifest.sha256, has another version, or contradicts itself.
     """
     folder = Path(folder)
-    data = _read(folder / MANIFEST_NAME, "the folder is not an output folder of faceaug")
+    data = read_manifest_bytes(folder)
     check_hash(folder, data)
     return parse_manifest(data, folder / MANIFEST_NAME)
+
+
+def read_manifest_bytes(folder: Path) -> bytes:
+    """Return the bytes of the manifest of a folder; IntegrityError when they cannot be read."""
+    return _read(folder / MANIFEST_NAME, "no output folder of faceaug is there")
+
+
+def stated_format(folder: Path) -> Any:
+    """Return the format that the manifest of a folder states, of whatever version; None where it states none.
+
+    Raises
+    ------
+    IntegrityError
+        When there is no manifest that can be read as JSON.
+    """
+    value = read_json(inside(folder, MANIFEST_NAME), "the manifest")
+    return value.get("format") if isinstance(value, dict) else None
 
 
 def check_hash(folder: Path, data: bytes) -> None:
@@ -298,13 +316,13 @@ def _is_hash_line(line: str) -> bool:
 def parse_manifest(data: bytes, path: Path) -> Manifest:
     """Parse the bytes of manifest.json; `read_manifest` lists the errors."""
     try:
-        value: Any = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        value: Any = parse_json(data)
+    except ValueError as error:
         raise IntegrityError(f"{path} is not JSON: {one_line(error)}") from error
-    stated_format, version = (value.get("format"), value.get("version")) if isinstance(value, dict) else (None, None)
-    if stated_format != MANIFEST_FORMAT:
+    stated, version = (value.get("format"), value.get("version")) if isinstance(value, dict) else (None, None)
+    if stated != MANIFEST_FORMAT:
         raise IntegrityError(
-            f"{path} is no manifest of faceaug: its format is {shown(stated_format)}, not {MANIFEST_FORMAT!r}"
+            f"{path} is no manifest of faceaug: its format is {shown(stated)}, not {MANIFEST_FORMAT!r}"
         )
     if version != MANIFEST_VERSION or isinstance(version, bool):
         raise IntegrityError(
@@ -348,8 +366,9 @@ def manifest_schema() -> dict[str, Any]:
 
 
 def _read(path: Path, missing: str) -> bytes:
+    """Return the bytes of a file of a folder, which no link may lead out of."""
     try:
-        return path.read_bytes()
+        return read_regular(inside(path.parent, path.name))
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing: {missing}") from error
     except OSError as error:

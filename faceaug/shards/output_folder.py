@@ -317,7 +317,8 @@ class OutputFolder:
         write_samples_table(self.path, self.manifest)
         table = file_entry(self.path, SAMPLES_NAME)
         write_json(self.path / CROISSANT_NAME, croissant_description(self.manifest, table))
-        write_bytes(self.path / DATA_CARD_NAME, data_card(self.manifest, self.path.name).encode())
+        described = self.manifest.model_copy(update={"measured": dict(measured or {})})
+        write_bytes(self.path / DATA_CARD_NAME, data_card(described, self.path.name).encode())
         files = (
             *self.manifest.files,
             table,

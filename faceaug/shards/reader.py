@@ -17,13 +17,10 @@ from PIL import Image
 from faceaug.errors import FaceaugError, IntegrityError
 from faceaug.shards.columns import MISSING_CODE, SHARD_FORMAT, SHARD_VERSION, Column
 from faceaug.utils import images
-from faceaug.utils.hdf5 import FlatBytes, open_hdf5
+from faceaug.utils.hdf5 import DAMAGE_ERRORS, FlatBytes, open_hdf5, read_levels, require_stored
 from faceaug.utils.text import nearest, one_line, shown
 
 _CHUNK_CACHE_BYTES = 1 << 20  # small, since a process may hold many shards open
-
-DAMAGE_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
-"""What h5py raises on a damaged file."""
 
 
 class ShardReader:
@@ -125,18 +122,19 @@ class ShardReader:
     def levels(self, key: str) -> tuple[str, ...]:
         """Return the levels of a category column in the order of their codes; empty for any other column."""
         try:
-            stored = self._column(key).attrs.get("levels")
-            return () if stored is None else tuple(bytes(level).decode() for level in stored)
+            return read_levels(self._column(key))
         except DAMAGE_ERRORS as error:
             raise self._damaged(f"column {key}", error) from error
 
     def column(self, key: str, rows: Sequence[int] | slice = slice(None)) -> NDArray[Any]:
         """Return the values of a column (codes for a category) for all or some rows, in the order of `rows`."""
         dataset = self._column(key)
+        if not isinstance(rows, slice):
+            self._check(rows)
         try:
+            require_stored(dataset)
             if isinstance(rows, slice):
                 return np.asarray(dataset[rows])
-            self._check(rows)
             first, last = (min(rows), max(rows) + 1) if len(rows) else (0, 0)
             return np.asarray(dataset[first:last])[np.asarray(rows, np.int64) - first]
         except DAMAGE_ERRORS as error:
@@ -145,7 +143,25 @@ class ShardReader:
     def read_columns(self, columns: Iterable[Column]) -> dict[str, NDArray[Any]]:
         """Return the stored values of several columns by their keys; columns that the shard lacks are left out."""
         keys = set(self.keys)
-        return {column.key: self.column(column.path) for column in columns if column.path in keys}
+        return {column.key: self.values(column) for column in columns if column.path in keys}
+
+    def values(self, column: Column) -> NDArray[Any]:
+        """Return the stored values of a column that is described elsewhere, as in the manifest.
+
+        Raises
+        ------
+        IntegrityError
+            When the shard has no such column, or it has another type, another number of rows or a code without level.
+        """
+        values = self.column(column.path)
+        wide = column.type in ("sha256", "latent")
+        if values.dtype != column.dtype or values.ndim != 1 + wide or len(values) != self.rows:
+            found = f"it is {values.dtype} {list(values.shape)}, not {column.dtype} of {self.rows} rows"
+            raise self._damaged(f"column {column.path}", ValueError(found))
+        least = 0 if column.group == "sample" else MISSING_CODE
+        if column.type == "category" and ((values < least) | (values >= len(column.levels))).any():
+            raise self._damaged(f"column {column.path}", ValueError("it has a code without a level"))
+        return values
 
     def made_by(self, engine: str) -> NDArray[np.bool_]:
         """Return which samples an engine made, bool [rows]; none where the shard does not list the engine."""
@@ -332,8 +348,10 @@ class ShardReader:
         self._codec = _text(file.attrs["codec"])
         if self._layout == "raw":
             self._images, self._offset = file["pixels"], np.empty(0, np.int64)
+            require_stored(self._images)
             valid = self._images.shape[:1] == (self._rows,) and self._images.ndim == 4
         else:
+            require_stored(file["blob"], file["offset"])
             self._images, self._offset = file["blob"], file["offset"][:]
             valid = len(self._offset) == self._rows + 1 and offsets_valid(self._offset, len(self._images))
         if not valid:

@@ -30,9 +30,9 @@ from faceaug.shards.columns import (
 )
 from faceaug.shards.description.samples_table import shard_table
 from faceaug.shards.manifest import SAMPLES_NAME, Manifest, ShardEntry
-from faceaug.shards.reader import DAMAGE_ERRORS, offsets_valid
+from faceaug.shards.reader import offsets_valid
 from faceaug.utils import images
-from faceaug.utils.hdf5 import open_hdf5
+from faceaug.utils.hdf5 import DAMAGE_ERRORS, open_hdf5, read_levels
 from faceaug.utils.text import one_line, shown
 
 _OPTIONAL = ("w", "origin_w", *SOURCE_COLUMNS)  # absent when no sample of the shard has one
@@ -126,7 +126,7 @@ def _check_values(
 ) -> None:
     bad: NDArray[np.bool_] = np.zeros(len(values), bool)
     if column.type == "category":
-        levels = tuple(bytes(level).decode("utf-8", "replace") for level in dataset.attrs.get("levels", ()))
+        levels = read_levels(dataset)
         if levels != column.levels:
             content.add(f"{column.path} has levels {shown(levels)}, the manifest has {column.levels}")
         lowest = 0 if column.group == "sample" else MISSING_CODE

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 from faceaug.errors import IntegrityError, OutputError
 from faceaug.shards.lock import LOCK_NAME
-from faceaug.shards.manifest import MANIFEST_FORMAT, MANIFEST_HASH_NAME, MANIFEST_NAME, PLAN_NAME, Manifest
+from faceaug.shards.manifest import (
+    MANIFEST_FORMAT,
+    MANIFEST_HASH_NAME,
+    MANIFEST_NAME,
+    PLAN_NAME,
+    Manifest,
+    stated_format,
+)
 from faceaug.shards.partial import is_shard_name
 from faceaug.utils.files import inside, output_error, sha256_file
 
@@ -46,10 +52,10 @@ def refuse_foreign_folder(path: Path) -> None:
     names = {entry.name for entry in path.iterdir()}
     if MANIFEST_NAME in names:
         try:
-            stated_format = json.loads((path / MANIFEST_NAME).read_bytes()).get("format")
-        except (ValueError, OSError, AttributeError):
-            stated_format = None
-        if stated_format != MANIFEST_FORMAT:
+            stated = stated_format(path)
+        except IntegrityError:
+            stated = None
+        if stated != MANIFEST_FORMAT:
             raise OutputError(
                 f"{path} has a {MANIFEST_NAME} that is not faceaug's, or is damaged; choose another folder"
             )

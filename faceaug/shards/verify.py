@@ -19,6 +19,7 @@ from faceaug.shards.manifest import (
     Manifest,
     check_hash,
     parse_manifest,
+    read_manifest_bytes,
 )
 from faceaug.shards.shard_checks import ShardContent, ShardProblem, check_shard, check_table
 from faceaug.utils.files import inside, read_json, sha256_file
@@ -88,12 +89,9 @@ def verify(folder: Path | str, progress: Progress | None = None) -> VerifyReport
     folder = Path(folder)
     problems: list[ShardProblem] = []
     try:
-        data = (folder / MANIFEST_NAME).read_bytes()
-    except OSError as error:
-        what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror or error})"
-        return VerifyReport(
-            (ShardProblem(MANIFEST_NAME, f"{what}; no output folder of faceaug is at {folder}"),), 0, False
-        )
+        data = read_manifest_bytes(folder)
+    except IntegrityError as error:
+        return VerifyReport((ShardProblem(MANIFEST_NAME, str(error)),), 0, False)
     try:
         check_hash(folder, data)
     except IntegrityError as error:

@@ -29,6 +29,7 @@ from faceaug.shards.columns import (
     Column,
     complete_columns,
 )
+from faceaug.shards.description.provenance import mark_synthetic
 from faceaug.shards.manifest import ShardEntry
 from faceaug.utils import images
 from faceaug.utils.files import write_bytes
@@ -120,7 +121,7 @@ class EncodedSample:
 
 
 def encode_sample(sample: Sample, *, codec: Codec, layout: Layout) -> EncodedSample:
-    """Encode the image of a sample (or take its pixels in the layout `raw`) and hash it.
+    """Encode the image of a sample, mark it as synthetic (or take its pixels in the layout `raw`), and hash it.
 
     Raises
     ------
@@ -132,13 +133,13 @@ def encode_sample(sample: Sample, *, codec: Codec, layout: Layout) -> EncodedSam
     if isinstance(image, bytes):
         if layout == "raw":
             raise FaceaugError("a sample's image is encoded; expected uint8 [H, W, 3], as the layout is raw")
-        data = image
+        data = mark_synthetic(image, codec, sample.engine, sample.seed)
     elif image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise FaceaugError(f"a sample's image is {image.dtype} {image.shape}; expected uint8 [H, W, 3]")
     elif layout == "raw":
         data, quality, shape = np.ascontiguousarray(image).tobytes(), None, (image.shape[0], image.shape[1])
     else:
-        data = encoded(image, codec, quality)
+        data = mark_synthetic(encoded(image, codec, quality), codec, sample.engine, sample.seed)
     # Latents are copied: a view would keep the array of the whole block in memory.
     w, origin = (None if v is None else np.array(v, np.float32) for v in (sample.w, sample.origin_w))
     without_image = dataclasses.replace(sample, image=NO_IMAGE, quality=quality, w=w, origin_w=origin)

@@ -13,10 +13,12 @@ from faceaug.shards.columns import SOURCE_COLUMNS
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.run_state import CellState
 from faceaug.shards.writer import Sample
-from faceaug.synthesis.acceptance.gates import DUPLICATE
+from faceaug.synthesis.acceptance.gates import DUPLICATE, REAL_COPY
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
+from faceaug.synthesis.acceptance.real_copies import RealCopies
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.base import BlockResult, Candidate, Engine, SourceImage
+from faceaug.utils.images import Rgb, decode
 
 USED_UP = "source below its limit of uses"
 """The reason of faces whose real picture has given as many samples as it may."""
@@ -36,10 +38,15 @@ class Accounting:
         Samples that one real picture may take part in.
     tries : int
         Attempts allowed for each planned sample.
+    copies : RealCopies, optional
+        The real images, of which samples must be no copies; without, that is not asked.
     """
 
-    def __init__(self, duplicates: DuplicateIndex, max_uses: int = 1, tries: int = 1) -> None:
-        self.duplicates, self._tries = duplicates, tries
+    def __init__(
+        self, duplicates: DuplicateIndex, max_uses: int = 1, tries: int = 1, copies: RealCopies | None = None
+    ) -> None:
+        self.duplicates, self._tries, self._copies = duplicates, tries, copies
+        self._resemblances = Counter[int]()  # of accepted samples to the nearest real image, in percent
         self._max_uses, self._uses = max_uses, Counter[bytes]()
         self.accepted: Counter[int] = Counter()
         self.refused: dict[int, Counter[str]] = {}
@@ -51,10 +58,15 @@ class Accounting:
         self._seconds_before, self._start = 0.0, time.perf_counter()
 
     @classmethod
-    def resumed(cls, output: OutputFolder, engine: Engine, config: RunConfig) -> Accounting:
+    def resumed(
+        cls, output: OutputFolder, engine: Engine, config: RunConfig, copies: RealCopies | None = None
+    ) -> Accounting:
         """Return the accounting as an interrupted run left it with its last whole shard, or a fresh one."""
         accounting = cls(
-            DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits), config.uses_limit, config.tries
+            DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits),
+            config.uses_limit,
+            config.tries,
+            copies,
         )
         for reader in output.readers():
             for value in engine.stored_hashes(reader):
@@ -71,6 +83,7 @@ class Accounting:
             accounting.nearest = {int(k): dict(v) for k, v in values["nearest"].items()}
             accounting._recent = {int(k): [list(block) for block in v] for k, v in values["recent"].items()}
             accounting._given_up = {int(k): str(v) for k, v in values["given_up"].items()}
+            accounting._resemblances.update({int(k): int(v) for k, v in values.get("resemblances", {}).items()})
         return accounting
 
     @property
@@ -95,11 +108,17 @@ class Accounting:
             if self.accepted[cell.index] + len(samples) >= cell.planned:
                 break
             last = candidate.attempt
-            reason = self._refusal(candidate)
+            reason, resemblance = self._refusal(candidate), None
+            if not reason and self._copies is not None:
+                sources = [image.sha256 for image in _sources(candidate)]
+                resemblance = self._copies.resemblance(_pixels(candidate), sources)
+                reason = REAL_COPY if resemblance > self._copies.limit else ""
             if reason:
                 refused[reason] += 1
                 continue
             self.duplicates.add(candidate.hash)
+            if resemblance is not None:
+                self._resemblances[round(100 * resemblance)] += 1
             self._uses.update(image.sha256 for image in _sources(candidate))
             samples.append(_sample(cell.index, candidate))
         self.accepted[cell.index] += len(samples)
@@ -175,6 +194,23 @@ class Accounting:
             "nearest": {str(k): v for k, v in self.nearest.items()},
             "recent": {str(k): v for k, v in self._recent.items()},
             "given_up": {str(k): v for k, v in self._given_up.items()},
+            "resemblances": {str(k): v for k, v in sorted(self._resemblances.items())},
+        }
+
+    def real_resemblance(self) -> dict[str, Any]:
+        """Return how much accepted samples look like the real image nearest to each, as JSON values for the manifest.
+
+        The keys are the `limit`, the number of samples `compared`, and the `median` and `largest` correlation; there
+        are none where nothing was compared.
+        """
+        if self._copies is None or not self._resemblances:
+            return {}
+        values = sorted(self._resemblances.elements())
+        return {
+            "limit": self._copies.limit,
+            "compared": len(values),
+            "median": values[len(values) // 2] / 100,
+            "largest": values[-1] / 100,
         }
 
 
@@ -195,6 +231,11 @@ def shortfall_note(short: int, refused: Mapping[str, int], nearest: Mapping[str,
 def _chance_of_fewer(accepted: int, attempts: int, rate: float) -> float:
     """Return the probability that so few of independent attempts, or fewer, are accepted at a rate."""
     return sum(math.comb(attempts, k) * rate**k * (1 - rate) ** (attempts - k) for k in range(accepted + 1))
+
+
+def _pixels(candidate: Candidate) -> Rgb:
+    """Return the image of a candidate, decoded where it is to be stored as it is encoded."""
+    return decode(candidate.image) if isinstance(candidate.image, bytes) else candidate.image
 
 
 def _sources(candidate: Candidate) -> tuple[SourceImage, ...]:

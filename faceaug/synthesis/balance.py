@@ -17,6 +17,7 @@ from faceaug.synthesis.request import check_request
 from faceaug.synthesis.stages import (
     StageClock,
     begin_output,
+    find_copies,
     open_output,
     prepare_engine,
     read_images,
@@ -122,9 +123,10 @@ def balance(
         preparation = prepare_engine(engine, images, output, progress)
         clock.lap("learning")
         executor = LocalExecutor(engine, request.config.worker_threads)
-        synthesis_seconds = fill_cells(request, engine, executor, output, progress)
+        copies = find_copies(request, images)
+        accounting = fill_cells(request, engine, executor, output, progress, copies)
         clock.lap("synthesis")
-        manifest = write_results(output, preparation, clock.seconds, synthesis_seconds)
+        manifest = write_results(output, preparation, clock.seconds, accounting)
         write_report(request, out, progress)
         clock.lap("writing")
     return RunResult(manifest, clock.seconds)

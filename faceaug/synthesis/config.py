@@ -113,6 +113,12 @@ class AcceptanceThresholds(ConfigModel):
         le=64,
         description="Perceptual hashes (64 bits) that differ in at most this many bits are near-copies.",
     )
+    resemblance: Share = Field(
+        default=0.94,
+        description="Largest correlation of a sample's details with those of a real image that it was not made from, "
+        "once the two are laid on each other: also mirrored, shifted, zoomed or turned copies are refused. 1 refuses "
+        "none.",
+    )
     uncovered: Share = Field(
         default=0.03, description="Re-rendering and morphs: largest share of the face that the photographs do not show."
     )
@@ -191,6 +197,12 @@ class RunConfig(ConfigModel):
         False,
         "dataset",
         "The images already have the framing of the generator; faces are measured without a search for them.",
+    )
+    licence: str | None = _setting(
+        None, "dataset", "Licence of the data set's images, for the data card.", max_length=2000
+    )
+    consent: str | None = _setting(
+        None, "dataset", "What the people in the images have agreed to, for the data card.", max_length=2000
     )
     generator: GeneratorInput = _setting(
         "embedded", "generator", "The generator: embedded, digiface, a plug-in's name, or a .safetensors file."

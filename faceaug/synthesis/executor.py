@@ -15,7 +15,7 @@ from faceaug.synthesis.engines.base import BlockResult, Engine
 
 
 class Executor(Protocol):
-    """Computes blocks. Used in a `with` statement, which ends with no block under way."""
+    """Computes blocks. Used in a `with` statement, which ends with no block under way, unless it is interrupted."""
 
     @property
     def ahead(self) -> int:
@@ -55,4 +55,5 @@ class LocalExecutor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)  # no result is wanted any more
+        self._pool.shutdown(wait=not interrupted, cancel_futures=True)

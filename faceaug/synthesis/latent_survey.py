@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from faceaug.appearance import scene
@@ -27,7 +27,7 @@ from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.closed_loop import distance
 from faceaug.synthesis.editing.readout import FaceReader
-from faceaug.utils.files import atomic
+from faceaug.utils.files import write_bytes
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.threads import StageProgress, map_in_order, worker_count
 from faceaug.utils.typing import Floats
@@ -202,8 +202,7 @@ class LatentSurvey:
     def save(self, folder: Path) -> None:
         """Write directions.safetensors and survey.safetensors."""
         self.directions.save(folder / DIRECTIONS_FILE)
-        with atomic(folder / SURVEY_FILE) as temporary:
-            save_file({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}, temporary)
+        write_bytes(folder / SURVEY_FILE, save({name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}))
 
     @classmethod
     def load(cls, folder: Path) -> LatentSurvey:

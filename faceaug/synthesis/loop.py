@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.output_folder import OutputFolder
+from faceaug.synthesis.acceptance.real_copies import RealCopies
 from faceaug.synthesis.accounting import Accounting
 from faceaug.synthesis.engines.base import BlockResult, Engine
 from faceaug.synthesis.executor import Executor
@@ -26,20 +27,25 @@ class _Submitted:
 
 
 def fill_cells(
-    request: RunRequest, engine: Engine, executor: Executor, output: OutputFolder, progress: StageProgress
-) -> float:
+    request: RunRequest,
+    engine: Engine,
+    executor: Executor,
+    output: OutputFolder,
+    progress: StageProgress,
+    copies: RealCopies | None = None,
+) -> Accounting:
     """Fill the cells of the plan in their order, from where the output stands.
 
     Blocks are computed ahead by the executor. What is accepted is decided here, in the order of attempts, so the
-    samples do not depend on the executor.
+    samples do not depend on the executor. Copies of the real images in `copies` are refused.
 
     Returns
     -------
-    float
-        The seconds that synthesis took, those before an interruption included.
+    Accounting
+        What was accepted and rejected, before an interruption included.
     """
     cells = [cell for cell in request.plan.cells if cell.planned]
-    accounting = Accounting.resumed(output, engine, request.config)
+    accounting = Accounting.resumed(output, engine, request.config, copies)
     for cell in cells:
         reason = engine.unreachable(cell)
         if reason:
@@ -55,7 +61,7 @@ def fill_cells(
                 output.append(samples, {done.cell.index: accounting.state(done.cell)}, accounting.progress())
                 progress("synthesis", accounting.total_accepted, total)
     output.update({cell.index: accounting.state(cell, ended=True) for cell in cells}, accounting.progress())
-    return accounting.seconds()
+    return accounting
 
 
 def _needed_blocks(

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faceaug.datasets.thumbnails import load_thumbnails
-from faceaug.errors import FaceaugError, UsageError
+from faceaug.datasets.content import image_digests
+from faceaug.datasets.thumbnails import common_aspect, load_thumbnails
+from faceaug.errors import FaceaugError, OutputError, UsageError
 from faceaug.report.build import REPORT_PAGE, build_report
 from faceaug.shards.columns import BUILT_IN_ENGINES, Column, engine_column
 from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
 from faceaug.shards.output_folder import OutputFolder
+from faceaug.synthesis.acceptance.real_copies import RealCopies
+from faceaug.synthesis.accounting import Accounting
 from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
 from faceaug.synthesis.request import RunRequest
 from faceaug.utils.images import Codec, ImageInfo, Rgb
@@ -24,9 +27,9 @@ from faceaug.utils.threads import StageProgress
 
 MODELS_FOLDER = "models"
 THUMBNAIL_SIDE = 64
-SAMPLE_STREAM = 7
+SAMPLE_STREAM = 8
 """Raised whenever the same request gives other samples than before, so that no run is continued with others."""
-_DO_NOT_CHANGE_SAMPLES = ("workers", "batch_size", "report")
+_DO_NOT_CHANGE_SAMPLES = ("workers", "batch_size", "report", "licence", "consent")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +41,21 @@ class SourceImages:
     thumbnails : uint8 [N, 64, 64, 3]
     infos : tuple of ImageInfo
         Size, codec and quality of each file.
+    digests : tuple of bytes
+        SHA-256 of each file.
+    aspect : float
+        Proportions that the thumbnails were cropped to.
     """
 
     thumbnails: Rgb
     infos: tuple[ImageInfo, ...]
+    digests: tuple[bytes, ...]
+    aspect: float
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the SHA-256 of all files, in their order."""
+        return hashlib.sha256(b"".join(self.digests)).hexdigest()
 
     def commonest_codec(self) -> Codec:
         """Return the codec of most files."""
@@ -100,9 +114,11 @@ def read_images(request: RunRequest, progress: StageProgress) -> SourceImages:
     """
     total = len(request.dataset)
     progress("reading", 0, total)
-    images = SourceImages(*load_thumbnails(request.dataset, THUMBNAIL_SIDE, request.config.workers))
+    dataset, workers = request.dataset, request.config.workers
+    thumbnails, infos = load_thumbnails(dataset, THUMBNAIL_SIDE, workers)
+    digests = tuple(image_digests(dataset.encoded, total, workers))
     progress("reading", total, total)
-    return images
+    return SourceImages(thumbnails, infos, digests, common_aspect(dataset))
 
 
 def begin_output(
@@ -114,6 +130,8 @@ def begin_output(
     ------
     UsageError
         When the layout cannot hold the images.
+    OutputError
+        When the interrupted run had other images under the same names.
     """
     config = request.config
     sizes = {(info.height, info.width) for info in images.infos}
@@ -122,13 +140,15 @@ def begin_output(
             f"the images of {request.dataset.name} have {len(sizes)} different sizes, samples take these sizes, and "
             "--layout raw holds images of one size: use the layout blob"
         )
+    dataset = _dataset_record(request, images)
     if output.started:
+        _check_images(output, dataset)
         return
     header = ManifestHeader(
         created_by=created_by,
         seed=config.seed,
         generator=engine.generator,
-        dataset=_dataset_record(request),
+        dataset=dataset,
         layout=config.layout,
         codec=config.image_format or images.commonest_codec(),
         columns=_columns(engine),
@@ -161,16 +181,22 @@ def prepare_engine(engine: Engine, images: SourceImages, output: OutputFolder, p
     return preparation
 
 
+def find_copies(request: RunRequest, images: SourceImages) -> RealCopies | None:
+    """Return the real images, of which samples must be no copies; None where the threshold refuses none."""
+    limit = request.config.thresholds.resemblance
+    return RealCopies(images.thumbnails, images.digests, images.aspect, limit) if limit < 1 else None
+
+
 def write_results(
-    output: OutputFolder, preparation: Preparation, stages: dict[str, float], synthesis_seconds: float
+    output: OutputFolder, preparation: Preparation, stages: dict[str, float], accounting: Accounting
 ) -> Manifest:
     """Write the table of samples, the data card and the last manifest.
 
     The manifest states the seconds of this call for reading, and those of all calls for fitting and synthesis.
     """
     metrics: dict[str, Any] = dict(preparation.metrics)
-    seconds = {**stages, **metrics.get("seconds", {}), "synthesis": round(synthesis_seconds, 2)}
-    return output.finish(measured={**metrics, "seconds": seconds})
+    seconds = {**stages, **metrics.get("seconds", {}), "synthesis": round(accounting.seconds(), 2)}
+    return output.finish(measured={**metrics, "resemblance": accounting.real_resemblance(), "seconds": seconds})
 
 
 def write_report(request: RunRequest, out: Path, progress: StageProgress) -> None:
@@ -187,15 +213,25 @@ def _columns(engine: Engine) -> tuple[Column, ...]:
     return (*engine.columns, *extra)
 
 
-def _dataset_record(request: RunRequest) -> DatasetRecord:
+def _dataset_record(request: RunRequest, images: SourceImages) -> DatasetRecord:
     dataset = request.dataset
     return DatasetRecord(
         name=dataset.name,
         fingerprint=dataset.fingerprint(),
+        images=images.sha256,
         rows=len(dataset),
         reader=dataset.reader,
         split=dataset.split,
     )
+
+
+def _check_images(output: OutputFolder, dataset: DatasetRecord) -> None:
+    before = output.manifest.dataset.images
+    if before not in (None, dataset.images):
+        raise OutputError(
+            f"the images of {dataset.name} are not those with which the run in {output.path} began (SHA-256 {before}, "
+            f"now {dataset.images}); put the former ones back, or start in another folder"
+        )
 
 
 def _cell_record(cell: Any) -> CellRecord:

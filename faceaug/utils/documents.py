@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -11,7 +10,7 @@ import pydantic
 import yaml
 
 from faceaug.errors import PlanError, UsageError
-from faceaug.utils.files import read_document
+from faceaug.utils.files import parse_json, read_document, without_twins
 from faceaug.utils.text import MOST_SHOWN, nearest, one_line, shown
 
 DOCUMENTS = (".json", ".yaml", ".yml")
@@ -31,21 +30,25 @@ def load_document(path: Path, what: str) -> Any:
     try:
         text = read_document(path)
         if path.suffix.lower() == ".json":
-            return json.loads(text, object_pairs_hook=_no_twins)
-        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
+            return parse_json(text)
+        return _parse_yaml(text)
     except FileNotFoundError as error:
         raise PlanError(f"{what} {path} does not exist; check the path") from error
-    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
-        raise PlanError(f"{what} {path} cannot be read: {one_line(error, 300)}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error, 300)
+        raise PlanError(f"{what} {path} cannot be read: {reason}") from error
 
 
-def _no_twins(pairs: Iterable[tuple[Hashable, Any]]) -> dict[Hashable, Any]:
-    result: dict[Hashable, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key {shown(key)} occurs twice")
-        result[key] = value
-    return result
+def _parse_yaml(text: str) -> Any:
+    """Return the value of a text of YAML; ValueError where it is none."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
+    except ValueError:
+        raise
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    except Exception as error:  # constructors of tags raise errors of any type: "!!bool maybe" a KeyError
+        raise ValueError(f"a value does not fit its tag ({type(error).__name__}: {one_line(error)})") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -74,7 +77,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        _no_twins((key if isinstance(key, Hashable) else str(key), None) for key in keys)
+        without_twins((key if isinstance(key, Hashable) else str(key), None) for key in keys)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -87,8 +90,8 @@ def parse_value(text: str, what: str) -> Any:
         When it cannot be read; `what` names it.
     """
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
-    except (ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        return _parse_yaml(text)
+    except ValueError as error:
         raise UsageError(f"{what} has the value {shown(text)}, which cannot be read: {one_line(error)}") from error
 
 

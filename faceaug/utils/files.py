@@ -1,4 +1,4 @@
-"""Atomic writes (temporary name, flush to disk, rename), JSON files, hashes, and paths that stay in a folder."""
+"""Atomic writes (temporary name, flush to disk, rename), JSON, regular files, hashes, and paths inside a folder."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from faceaug.errors import IntegrityError, OutputError
+from faceaug.errors import IntegrityError, OutputError, UsageError
 from faceaug.utils.text import one_line, shown
 
 MOST_DOCUMENT_BYTES = 8 << 20  # of a recipe, a plan or another document; a plan of 10,000 cells has about 3 MiB
@@ -90,11 +91,55 @@ def read_json(path: Path, what: str, *, document: bool = False) -> Any:
         When the file is missing or is not JSON.
     """
     try:
-        return json.loads(read_document(path) if document else path.read_text(encoding="utf-8"))
+        return parse_json(read_document(path) if document else read_regular(path))
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing: no {what} is there") from error
-    except (ValueError, OSError, RecursionError) as error:
-        raise IntegrityError(f"{path} cannot be read as {what}: {one_line(error)}") from error
+    except (ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise IntegrityError(f"{path} cannot be read as {what}: {reason}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that is not trusted.
+
+    Raises
+    ------
+    ValueError
+        When it is no JSON or no UTF-8, has a key twice (of which the last would win), half of a surrogate pair, which
+        no file can hold, or lists too deep inside each other.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=without_twins)
+    except RecursionError as error:
+        raise ValueError("it has too many lists or mappings inside each other") from error
+    if ("\\u" if isinstance(text, str) else b"\\u") in text:  # type: ignore[operator]
+        json.dumps(value, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError
+    return value
+
+
+def without_twins(pairs: Iterable[tuple[Hashable, Any]]) -> dict[Any, Any]:
+    """Return pairs as a mapping; ValueError for a key that occurs twice."""
+    result: dict[Hashable, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key {shown(key)} occurs twice")
+        result[key] = value
+    return result
+
+
+def require_regular(path: Path) -> None:
+    """Raise OSError unless `path` is a regular file: opening a pipe waits forever, and a device has no end."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a pipe, device or socket, not a file", str(path))
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a regular file; OSError for a pipe or device."""
+    require_regular(path)
+    return path.read_bytes()
 
 
 def read_document(path: Path) -> str:
@@ -107,6 +152,7 @@ def read_document(path: Path) -> str:
     OSError
         When it cannot be read.
     """
+    require_regular(path)
     with open(path, "rb") as file:
         data = file.read(MOST_DOCUMENT_BYTES + 1)
     if len(data) > MOST_DOCUMENT_BYTES:
@@ -132,12 +178,31 @@ def inside(folder: Path, name: str) -> Path:
     Raises
     ------
     IntegrityError
-        When the name is absolute, climbs out by '..', or a link leads outside.
+        When the name is absolute, climbs out by '..', a link leads outside or in a circle, or no file can have it.
     """
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # NUL or half of a surrogate pair; links in a circle
+        raise IntegrityError(f"the name {shown(name)} in {folder} cannot be followed ({one_line(error)})") from error
     if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
         raise IntegrityError(f"the name {shown(name)} leads out of the folder {folder}; only files inside it are read")
     return path
+
+
+def expanded(text: str) -> Path:
+    """Return a path that a person wrote, with "~" for the home folder.
+
+    Raises
+    ------
+    UsageError
+        When it names the home of a user who is not known, or has a character that no path can have.
+    """
+    try:
+        if "\0" in text:
+            raise ValueError("it has a NUL character")
+        return Path(text).expanduser()
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"the path {shown(text)} cannot be used: {one_line(error)}") from error
 
 
 def _umask() -> int:

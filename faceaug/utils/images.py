@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from faceaug.errors import ImageError
-from faceaug.utils.jpeg import decode_plain_jpeg
+from faceaug.utils.jpeg import MOST_SCANS, decode_plain_jpeg, scan_count
 
 Rgb = npt.NDArray[np.uint8]
 Codec = Literal["jpeg", "png", "webp"]
@@ -239,6 +239,8 @@ def _open(data: bytes, name: str, max_pixels: int) -> tuple[Image.Image, Codec]:
     if size is None:
         raise ImageError(f"{name} is cut off or damaged: its {codec.upper()} header has no size; get the file anew")
     _check_size(size, name, max_pixels)
+    if codec == "jpeg" and (scans := scan_count(data)) > MOST_SCANS:
+        raise ImageError(f"{name} has {scans} scans, and {MOST_SCANS} are read: encode it anew, as a baseline JPEG")
     try:
         # The class itself and not Image.open, so that no other codec can be chosen and no global pixel limit applies.
         image = _OPENERS[codec](io.BytesIO(data))

@@ -1,12 +1,45 @@
-"""Conversions between images as uint8 arrays, as they are stored, and as float32 tensors, as networks take them."""
+"""Images as uint8 arrays and as float32 tensors of networks, and files of tensors that are not trusted."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor
+
+from faceaug.utils.files import parse_json, require_regular
+
+
+@contextmanager
+def open_safetensors(path: Path, framework: Literal["np", "pt"]) -> Iterator[tuple[Any, Any]]:
+    """Open a file of tensors that is not trusted, and yield it with its metadata entry ``faceaug``, parsed.
+
+    Parameters
+    ----------
+    path : Path
+    framework : "np" or "pt"
+        Whether tensors are read as arrays or as torch tensors.
+
+    Yields
+    ------
+    (safetensors.safe_open, JSON value)
+        The value is an empty mapping where the file has no such entry.
+
+    Raises
+    ------
+    OSError, SafetensorError, ValueError
+        When it is no regular file, no such file, or its metadata is no JSON.
+    """
+    require_regular(path)
+    with safe_open(str(path), framework) as file:
+        yield file, parse_json((file.metadata() or {}).get("faceaug", "{}"))
 
 
 def normalize_pixels(pixels: Tensor) -> Tensor:

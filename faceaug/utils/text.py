@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import Any
@@ -51,6 +52,29 @@ def one_line(text: object, most: int = 200) -> str:
     line = " ".join(whole[: 4 * most].split()) or type(text).__name__
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
     return line if len(line) <= most and len(whole) <= 4 * most else line[: most - 3] + "..."
+
+
+def without_formula(text: str) -> str:
+    """Return a text as a spreadsheet shows it: one that would be computed or sent has an apostrophe in front.
+
+    Numbers and bins such as "-90 to -25" stay as they are.
+    """
+    starts = text[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{text}" if starts and not re.fullmatch(r"[-+]?[\d.,]+( to [-+]?[\d.,]+)?", text) else text
+
+
+def plain_lines(text: str) -> str:
+    """Return lines of text as a terminal may show them: control characters but line breaks and tabs are escaped.
+
+    A label or a file name can hold sequences that move the cursor, hide text or rename the window, and characters that
+    turn the direction of writing. The escapes are those of JSON where it has one, so JSON stays JSON.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\u{0xD7C0 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
 def printable(value: object) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from faceaug.errors import GeneratorError
+from faceaug.errors import FaceaugError, GeneratorError
 from faceaug.generators import base, registry
 from faceaug.generators.base import in_tiles, sample_z, tile_size
 from faceaug.generators.registry import load_generator
@@ -110,7 +110,8 @@ def installed(monkeypatch):
 def test_a_plugin_is_found_by_its_entry_point(installed):
     installed(Linear)
     generator = load_generator("linear", "cpu")
-    assert isinstance(generator, Linear)
+    assert isinstance(generator, base.Generator)
+    assert generator.synthesize(generator.map(torch.zeros(2, 5))).shape == (2, 3, 8, 8)
     assert generator.device == torch.device("cpu")
     with pytest.raises(GeneratorError, match="did you mean 'linear'"):
         load_generator("linaer")
@@ -129,6 +130,47 @@ def test_a_plugin_that_does_not_fit_is_told(installed, value, message):
     installed(value)
     with pytest.raises(GeneratorError, match=message):
         load_generator("linear")
+
+
+class Bytes(Linear):
+    def synthesize(self, w):
+        return torch.full((len(w), 3, 8, 8), 200, dtype=torch.uint8)
+
+
+class BytesAsFloats(Linear):
+    def synthesize(self, w):
+        return torch.full((len(w), 3, 8, 8), 200.0)
+
+
+class Unfinished(Linear):
+    def synthesize(self, w):
+        return torch.full((len(w), 3, 8, 8), float("nan"))
+
+
+class Wide(Linear):
+    def synthesize(self, w):
+        return torch.zeros(len(w), 8, 8, 3)
+
+
+class Failing(Linear):
+    def synthesize(self, w):
+        raise ZeroDivisionError("no faces today")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Bytes, r"the generator 'linear' returned torch.uint8 of the shape \(2, 3, 8, 8\) from synthesize"),
+        (BytesAsFloats, r"made pixels up to 200; they must be in \[-1, 1\]"),
+        (Unfinished, "returned NaN or infinite numbers from synthesize"),
+        (Wide, r"of the shape \(2, 8, 8, 3\)"),
+        (Failing, "the generator 'linear' failed: ZeroDivisionError: no faces today"),
+    ],
+)
+def test_what_a_plugin_makes_is_checked(installed, value, message):
+    installed(value)
+    with pytest.raises(FaceaugError, match=message):
+        load_generator("linear").synthesize(torch.zeros(2, 5))
 
 
 def test_statistics_do_not_cancel_far_from_zero():

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _Config = TypeVar("_Config", bound=ConfigModel)
 
-LOOSE = AcceptanceThresholds(drift=1.0, spill=5.0, realistic=1.0, face_quality=0.0, exposure=0.0, duplicate_bits=4)
+LOOSE = AcceptanceThresholds(
+    drift=1.0, spill=5.0, realistic=1.0, face_quality=0.0, exposure=0.0, duplicate_bits=4, resemblance=1.0
+)
 """Thresholds that toy faces can pass, which are no faces. What each gate refuses is tested with the gates."""
 QUICK = RunConfig(
     engine="generator",

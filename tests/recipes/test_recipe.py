@@ -135,7 +135,12 @@ EVERYTHING = {
     "format": "faceaug-recipe",
     "version": 2,
     "about": "every setting of a run",
-    "dataset": {"aligned": True, "reconstruction": "measured.safetensors"},
+    "dataset": {
+        "aligned": True,
+        "reconstruction": "measured.safetensors",
+        "licence": "CC BY 4.0",
+        "consent": "for research",
+    },
     "generator": {"name": "digiface", "truncation_psi": 0.5, "directions": "found.safetensors"},
     "thresholds": dict(AcceptanceThresholds()),
     "run": {

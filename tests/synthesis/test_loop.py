@@ -99,7 +99,7 @@ def fill(request, out: Path, executor_of: Callable[..., Executor]) -> Executor:
         begin_output(request, engine, images, output, CreatedBy(faceaug="0", command="a test"))
         prepare_engine(engine, images, output, progress)
         executor = executor_of(engine)
-        seconds = fill_cells(request, engine, executor, output, progress)
+        seconds = fill_cells(request, engine, executor, output, progress).seconds()
         output.finish(measured={"seconds": seconds})
     return executor
 
@@ -196,14 +196,14 @@ def engine(unreachable: int | None = None, blocks: int = 3):
     )
 
 
-def run(executor: ManualExecutor, output: Output, progress=lambda *_: None, **given) -> float:
+def run(executor: ManualExecutor, output: Output, progress=lambda *_: None, **given):
     request = SimpleNamespace(plan=SimpleNamespace(cells=CELLS, total=4), config=CONFIG)
     return fill_cells(request, engine(**given), executor, output, progress)
 
 
 def test_every_block_is_submitted_in_order_and_the_cells_end_with_a_note():
     executor, output = ManualExecutor(done=6), Output()
-    assert run(executor, output) >= 0
+    assert run(executor, output).seconds() >= 0
     assert executor.submitted == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     assert output.appended == 6
     assert executor.closed

@@ -74,3 +74,15 @@ def test_damaged_files_are_read_as_pillow_reads_them():
         picture = decode_plain_jpeg(bytes(data), max_pixels=LIMIT)
         if picture is not None:
             assert np.array_equal(np.asarray(picture), images.decode_with_info(bytes(data))[0])
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data.rindex(b"\xff\xda")
+    bomb = data[:last] + data[last:-2] * 200 + data[-2:]
+    assert decode_plain_jpeg(data, max_pixels=10**6) is not None
+    assert decode_plain_jpeg(bomb, max_pixels=10**6) is None
+    with pytest.raises(ImageError, match="scans, and 64 are read"):
+        images.decode(bomb)

@@ -14,6 +14,7 @@ from faceaug.datasets.base import RawDataset
 from faceaug.datasets.image_tree import Listing
 from faceaug.datasets.label_file import join
 from faceaug.errors import DatasetError
+from faceaug.utils.files import require_regular
 from faceaug.utils.text import one_line, shown
 
 _IMAGES = "img_align_celeba"
@@ -58,6 +59,7 @@ def _find(path: Path, name: str) -> Path | None:
 def _read_attributes(path: Path) -> pd.DataFrame:
     """Read the list: the number of rows, the names of the attributes, then rows of a file name and -1 or 1."""
     try:
+        require_regular(path)
         with open(path, encoding="utf-8") as file:
             file.readline()
             names = file.readline().split()

@@ -13,6 +13,7 @@ from faceaug.datasets.base import RawDataset
 from faceaug.datasets.label_file import UNKNOWN_TEXTS, refuse_reserved
 from faceaug.datasets.readers.hdf5_images import OFFSET_NAME, H5Images, datasets, find_images, open_h5
 from faceaug.errors import DatasetError
+from faceaug.utils.hdf5 import DAMAGE_ERRORS, read_levels, read_texts, whole_limit
 from faceaug.utils.text import one_line, shown
 
 _SUFFIXES = (".h5", ".hdf5", ".he5")
@@ -43,8 +44,11 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
             if storage.count == 0:
                 raise DatasetError(f"{path} has no images; its data set {shown(storage.dataset)} is empty")
             used = (storage.dataset, OFFSET_NAME)
-            columns = {n: read_column(d) for n, d in datasets(file) if n not in used and is_column(d, storage.count)}
-        except (OSError, RuntimeError, KeyError) as error:
+            found = {n: d for n, d in datasets(file) if n not in used and is_column(d, storage.count)}
+            if (claimed := sum(data.nbytes for data in found.values())) > (most := whole_limit(file)):
+                raise DatasetError(f"{path} is refused: its columns claim {claimed:,} bytes, and {most:,} are read")
+            columns = {name: read_column(data) for name, data in found.items()}
+        except DAMAGE_ERRORS as error:
             raise DatasetError(f"{path} is damaged ({one_line(error)}); get a new copy") from error
     names = short_names(list(columns))
     refuse_reserved(names)
@@ -70,16 +74,10 @@ def is_column(data: Any, rows: int) -> bool:
 
 def read_column(data: Any) -> Any:
     """Read a column; text is UTF-8, and texts that count as unknown in a label file become NaN."""
-    levels = data.attrs.get("levels")
-    if levels is not None and data.dtype.kind in "iu":
-        texts = [_text(level) for level in levels]
-        values = [texts[code] if 0 <= code < len(texts) else np.nan for code in data[:].tolist()]
+    if data.dtype.kind in "iu" and (levels := read_levels(data)):
+        values = [levels[code] if 0 <= code < len(levels) else np.nan for code in data[:].tolist()]
     elif data.dtype.kind in "iufb":
         return data[:]
     else:
-        values = [_text(value) for value in data[:]]
+        values = [text.decode("utf-8", "replace") for text in read_texts(data)]
     return pd.Series([np.nan if value in UNKNOWN_TEXTS else value for value in values], dtype=object)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ import h5py
 import numpy as np
 
 from faceaug.errors import DatasetError, ImageError
-from faceaug.utils.hdf5 import open_hdf5
-from faceaug.utils.images import encode
-from faceaug.utils.text import one_line
+from faceaug.utils.hdf5 import check_variable_lengths, open_hdf5
+from faceaug.utils.images import MAX_PIXELS, encode
+from faceaug.utils.text import one_line, shown
 
+_LEAST_IMAGE = 4  # bytes of the file: no image takes less, compressed or not
 BLOB_NAME, OFFSET_NAME = "blob", "offset"
 _PIXEL_NAMES = ("pixels", "images", "image", "faces", "data", "x")
 StorageKind = Literal["blob", "encoded", "pixels"]
@@ -64,10 +66,14 @@ class H5Images:
             begin, end = (int(at) for at in file[OFFSET_NAME][row : row + 2])
             if not 0 <= begin <= end <= data.shape[0]:
                 raise ValueError(f"its offsets {begin} and {end} do not fit {data.shape[0]} bytes")
+            if end - begin > self.path.stat().st_size:  # an encoded image cannot be packed much further
+                raise ValueError(f"it claims {end - begin:,} bytes, more than the file has")
             return bytes(data[begin:end])
         if self.storage.kind == "encoded":
             value = data[row]
             return value if isinstance(value, bytes) else np.asarray(value, np.uint8).tobytes()
+        if math.prod(data.shape[1:]) > 3 * MAX_PIXELS:
+            raise ValueError(f"it is of shape {list(data.shape[1:])}, more than the {MAX_PIXELS:,} pixels of an image")
         return encode(_as_rgb(np.asarray(data[row])), "png")
 
     def _open(self) -> Any:
@@ -100,10 +106,28 @@ def find_images(file: Any, path: Path) -> ImageStorage:
     Raises
     ------
     DatasetError
-        If there are none, or several data sets qualify.
+        If there are none, several data sets qualify, or there are more images than the file can hold.
     """
-    if isinstance(file.get(BLOB_NAME), h5py.Dataset) and isinstance(file.get(OFFSET_NAME), h5py.Dataset):
-        return ImageStorage(BLOB_NAME, "blob", max(0, int(file[OFFSET_NAME].shape[0]) - 1))
+    storage = _find_storage(file, path)
+    if storage.count > path.stat().st_size // _LEAST_IMAGE:
+        raise DatasetError(
+            f"{path} is refused: {shown(storage.dataset)} claims {storage.count:,} images, more than a file of its "
+            "size can hold; write a file that holds the images"
+        )
+    if storage.kind == "encoded":
+        check_variable_lengths(file[storage.dataset])
+    return storage
+
+
+def _find_storage(file: Any, path: Path) -> ImageStorage:
+    blob, offset = file.get(BLOB_NAME), file.get(OFFSET_NAME)
+    if isinstance(blob, h5py.Dataset) and isinstance(offset, h5py.Dataset):
+        if blob.ndim != 1 or blob.dtype != np.uint8 or offset.ndim != 1 or offset.dtype.kind not in "iu":
+            raise DatasetError(
+                f"{path} has a data set {BLOB_NAME!r} with {OFFSET_NAME!r}, but not uint8 [bytes] with whole numbers "
+                "[images + 1]; write both anew"
+            )
+        return ImageStorage(BLOB_NAME, "blob", max(0, int(offset.shape[0]) - 1))
     kinds = {name: kind for name, data in datasets(file) if (kind := _storage_kind(data)) is not None}
     usual = [name for usual_name in _PIXEL_NAMES for name in kinds if name.lower() == usual_name]
     if not kinds:
@@ -121,17 +145,19 @@ def find_images(file: Any, path: Path) -> ImageStorage:
 
 
 def datasets(file: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the data sets of a file, sorted by name; each group once, since hard links can form cycles."""
+    """Yield the data sets of a file, sorted by name; each object once, since hard links can form cycles."""
     pending = [("", file)]
     visited = {h5py.h5o.get_info(file.id).addr}
     while pending:
         prefix, group = pending.pop()
         for name in sorted(group):
             item = group[name]
+            if (address := h5py.h5o.get_info(item.id).addr) in visited:
+                continue
+            visited.add(address)
             if isinstance(item, h5py.Dataset):
                 yield prefix + name, item
-            elif isinstance(item, h5py.Group) and (address := h5py.h5o.get_info(item.id).addr) not in visited:
-                visited.add(address)
+            elif isinstance(item, h5py.Group):
                 pending.append((prefix + name + "/", item))
 
 

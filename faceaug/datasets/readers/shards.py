@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from faceaug.datasets.base import RawDataset
 from faceaug.datasets.label_file import refuse_reserved
 from faceaug.errors import DatasetError, FaceaugError, ImageError, IntegrityError
 from faceaug.shards.columns import Column
-from faceaug.shards.manifest import MANIFEST_FORMAT, MANIFEST_NAME, read_manifest
+from faceaug.shards.manifest import MANIFEST_FORMAT, read_manifest, stated_format
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, sha256_file
 from faceaug.utils.text import shown
@@ -69,10 +68,9 @@ class ShardImages:
 def detect(path: Path, labels: Path | None) -> bool:
     """Return whether a folder has a manifest.json of faceaug, of any version."""
     try:
-        manifest = json.loads((path / MANIFEST_NAME).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return bool(stated_format(path) == MANIFEST_FORMAT)
+    except IntegrityError:  # there is none, or it is no JSON
         return False
-    return isinstance(manifest, dict) and manifest.get("format") == MANIFEST_FORMAT
 
 
 def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
@@ -113,9 +111,9 @@ def _rows(name: str, reader: ShardReader, columns: list[Column]) -> pd.DataFrame
             if column.path not in present:  # a shard without the column has no values
                 table[column.key] = np.full(reader.rows, np.nan)
                 continue
-            values = reader.column(column.path)
+            values = reader.values(column)
             if column.type == "category":
                 levels = np.array([*column.levels, np.nan], dtype=object)
-                values = levels[np.where((values >= 0) & (values < len(column.levels)), values, -1)]
+                values = levels[values]
             table[column.key] = values
     return pd.DataFrame(table)

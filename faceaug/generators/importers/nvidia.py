@@ -34,6 +34,7 @@ from faceaug.generators.importers.torch_file import (
 from faceaug.generators.importers.unpickler import ConstructedObject, dict_entries, read_pickle, refusal_reason
 from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.generators.stylegan3_networks import AliasFreeSynthesis, Filters, StyleGAN3Config
+from faceaug.utils.files import read_regular
 from faceaug.utils.text import printable
 
 MODULE_RECORD = "torch_utils.persistence._reconstruct_persistent_obj"
@@ -100,7 +101,7 @@ def read_nvidia(path: Path) -> ForeignCheckpoint:
         When the file is damaged, contains a name that is not allowed, or holds no generator of a known kind.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise GeneratorError(f"{path} cannot be read: {error.strerror or error}") from error
     root = read_pickle(io.BytesIO(data), path, _ALLOWED_NAMES, refusal_hint)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.importers.unpickler import ConstructedObject, GlobalName, StoredObject, read_pickle
+from faceaug.utils.files import require_regular
 from faceaug.utils.text import printable
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C
@@ -125,6 +126,7 @@ def read_torch_file(path: Path, extra: Collection[str], hint: Callable[[str], st
         When the file is damaged, compressed, or names what may not occur.
     """
     try:
+        require_regular(path)
         with open(path, "rb") as file:
             if file.read(2) == b"PK":
                 return _read_archive(path, extra, hint)

@@ -210,6 +210,8 @@ class _Machine:
         self.stack.append(tuple(self.to_mark()))
 
     def put(self, index: int) -> None:
+        if not 0 <= index < 2**32:  # indices beyond can be chosen to collide in the hash table
+            raise ValueError("an entry of the memo beyond 2^32")
         self.memo[index] = self.stack[-1]
 
     def memoize(self, _: Any) -> None:

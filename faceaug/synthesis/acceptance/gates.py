@@ -18,6 +18,7 @@ from torch import Tensor
 
 from faceaug.errors import FaceaugError, UsageError
 from faceaug.synthesis.config import AcceptanceThresholds
+from faceaug.utils.plugins import guarded
 from faceaug.utils.typing import Floats
 
 Bools = NDArray[np.bool_]
@@ -132,6 +133,8 @@ BUILT_IN: dict[str, Gate] = {
 }
 DUPLICATE = "no near-copy"
 """The reason that `near_duplicates.py` gives; it is decided last, in the order of attempts."""
+REAL_COPY = "no copy of a real image"
+"""The reason that `real_copies.py` gives, of what passes all other gates."""
 GATE_ENTRY_POINTS = "faceaug.gates"
 
 
@@ -139,7 +142,7 @@ def all_gates() -> dict[str, Gate]:
     """Return the built-in gates and those of the entry point group `faceaug.gates`, in their order."""
     others: dict[str, Gate] = {}
     for point in _plugged_in():
-        if point.name in (*BUILT_IN, DUPLICATE):
+        if point.name in (*BUILT_IN, DUPLICATE, REAL_COPY):
             raise UsageError(f"a plug-in brings a gate called {point.name!r}, which faceaug has; it must be renamed")
         try:
             others[point.name] = point.load()
@@ -175,7 +178,9 @@ def refuse(batch: CandidateBatch, gates: dict[str, Gate]) -> list[str | None]:
     """
     reasons: list[str | None] = [None] * len(batch.drift)
     for name, gate in gates.items():
-        passes = np.asarray(gate(batch), bool)  # whatever truth values somebody else's gate gives
+        answer = guarded(f"the gate {name!r}", lambda gate=gate: np.asarray(gate(batch)))  # type: ignore[misc]
+        # Whatever truth values somebody else's gate gives; NaN, which is true in Python, lets nothing pass.
+        passes = answer.astype(bool) & (answer == answer)
         if passes.shape != (len(reasons),):
             raise FaceaugError(
                 f"the gate {name!r} answered with an array of shape {list(passes.shape)} for {len(reasons)} samples; "

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from faceaug.errors import GeneratorError, OutputError
-from faceaug.utils.files import check_writable, output_error, write_bytes
+from faceaug.utils.files import check_writable, output_error, parse_json, read_regular, write_bytes
 
 _FORMAT, _VERSION = "faceaug-training", 2
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.safetensors", "log.jsonl"
@@ -97,14 +97,14 @@ def read_checkpoint(
     """
     path = folder / CHECKPOINT_FILE
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
         length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["faceaug"])
+        header = parse_json(parse_json(data[8 : 8 + length])["__metadata__"]["faceaug"])
         stated, progress, before = (header["format"], header["version"]), header["progress"], header["setup"]
         tensors = safetensors.torch.load(data)
     except OSError as error:
         raise GeneratorError(f"{path} cannot be read ({error.strerror or error}): start without resuming") from error
-    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise GeneratorError(f"{path} is damaged: {error}; start again without resuming") from error
     if stated != (_FORMAT, _VERSION):
         raise GeneratorError(

@@ -24,7 +24,7 @@ def test_the_card_says_what_from_what_and_what_came_of_it(tmp_path):
         "faceaug balance faces/ -o out/",
         "| semantic/yaw | float32 | degrees | measured |",
         'ShardDataset("out")',
-        "## Licence\n\nMIT",
+        "## Licence and consent\n\nMIT",
         "## Known limits",
     ):
         assert said in text
