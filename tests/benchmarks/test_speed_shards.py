@@ -15,7 +15,7 @@ def test_the_benchmark_writes_its_record(tmp_path):
         "--images",
         "40",
         "--side",
-        "32",
+        "64",
         "--seconds",
         "0.01",
         "--rounds",

@@ -12,7 +12,7 @@ import zlib
 from faceaug._version import __version__
 from faceaug.utils.images import Codec, inspect
 
-_SOURCE_TYPES = {"generator": "trainedAlgorithmicMedia"}
+_SOURCE_TYPES = dict.fromkeys(("generator", "unguided", "mirrored"), "trainedAlgorithmicMedia")
 _COMPOSITE = "compositeSynthetic"  # of captured and synthetic parts: what is made of photographs
 _XMP_IN_JPEG, _XMP_IN_PNG = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
 _PNG_START = 33  # bytes of the signature and of the chunk IHDR, which is the first
@@ -36,11 +36,14 @@ def mark_synthetic(data: bytes, codec: Codec, engine: str, seed: int) -> bytes:
     Returns
     -------
     bytes
-        The same pixels; other bytes than of this codec are returned as they are.
+        The same pixels; what has the marks already, or is not of this codec, is returned as it is.
     """
+    xmp = _xmp(_SOURCE_TYPES.get(engine, _COMPOSITE))
+    if xmp in data:  # a sample of another output folder
+        return data
     name = engine.encode("ascii", "backslashreplace").decode()
     comment = f"Synthetic image: faceaug {__version__}, engine {name}, sample seed {seed}".encode()
-    return _INSERTS[codec](data, comment, _xmp(_SOURCE_TYPES.get(engine, _COMPOSITE)))
+    return _INSERTS[codec](data, comment, xmp)
 
 
 def _xmp(source_type: str) -> bytes:
