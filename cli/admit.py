@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import click
@@ -10,7 +9,7 @@ import click
 from .config_options import config_options, read_config, threshold_option
 from .options import PATH, by_option, count, output_options, read_dataset, recipe_of, reference_options, require_by
 from .terminal.admission import admission_json, admission_text
-from .terminal.console import Console
+from .terminal.console import Console, command_line
 
 _SETTINGS = ("candidate_labels", "seed", "device", "embedder", "harmonize", "image_format", "layout", "report")
 """Settings of a run that the engine external uses."""
@@ -58,7 +57,7 @@ def admit(context: click.Context, /, **options: Any) -> int:
         if options["refusals"] is not None:
             found.write_refusals(options["refusals"])
         if options["out"] is not None and found.passed:
-            command = CreatedBy(faceaug=__version__, command=shlex.join(["faceaug", *context.obj]))
+            command = CreatedBy(faceaug=__version__, command=command_line(context.obj))
             found.write(options["out"], progress=progress, created_by=command)
     console.show(admission_text(found, explain=options["explain_refusals"]), admission_json(found))
     if options["out"] is not None:

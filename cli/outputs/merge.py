@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from ..options import PATH
-from ..terminal.console import Console
+from ..terminal.console import Console, command_line
 
 
 @click.command()
@@ -32,7 +31,7 @@ def merge(context: click.Context, /, folders: tuple[Path, ...], out: Path, as_js
 
     console = Console(as_json=as_json, quiet=quiet)
     with console.counter("merging", "sample") as progress:
-        manifest = merge_outputs(folders, out, command=shlex.join(["faceaug", *context.obj]), progress=progress)
+        manifest = merge_outputs(folders, out, command=command_line(context.obj), progress=progress)
     count = manifest.totals.accepted
     console.show(
         f"{count:,} samples of {len(folders)} folders were written to {out}", {"out": str(out), "samples": count}

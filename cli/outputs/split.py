@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..options import PATH
-from ..terminal.console import Console
+from ..terminal.console import Console, command_line
 
 
 @click.command()
@@ -54,7 +53,7 @@ def split(context: click.Context, /, folder: Path, shares: str, out: Path, **opt
             values,
             names=names,
             seed=options["seed"],
-            command=shlex.join(["faceaug", *context.obj]),
+            command=command_line(context.obj),
             progress=progress,
         )
     counts = {name: manifest.totals.accepted for name, manifest in parts.items()}

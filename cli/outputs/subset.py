@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from ..options import PATH
-from ..terminal.console import Console
+from ..terminal.console import Console, command_line
 
 
 @click.command()
@@ -38,7 +37,7 @@ def subset(context: click.Context, /, folder: Path, where: str, out: Path, as_js
 
     console = Console(as_json=as_json, quiet=quiet)
     with console.counter("writing", "sample") as progress:
-        command = shlex.join(["faceaug", *context.obj])
+        command = command_line(context.obj)
         manifest = subset_output(folder, out, where, command=command, progress=progress)
     count = manifest.totals.accepted
     console.show(f"{count:,} samples were written to {out}", {"out": str(out), "samples": count})

@@ -108,7 +108,9 @@ def synthetic_set(
         record["labels"] = wrong_labels(world, ShardDataset(folder, ["cell"]))
         before, examples = examples, _with_label_noise(data, examples, world.label_noise, seed)
         record["flipped"] = int((examples.cells != before.cells).sum())
-    sources = StoredPictures.of(folder, manifest, train).groups[_cells(data, ShardDataset(folder, ["cell"])) >= 0]
+    sources = StoredPictures.of(folder, manifest, train).groups
+    if len(sources):
+        sources = sources[_cells(data, ShardDataset(folder, ["cell"])) >= 0]
     return SyntheticSet(examples, sources, record)
 
 

@@ -81,7 +81,13 @@ class _Condition:
             tree = ast.parse(_QUOTED.sub(self._placeholder, self._text).strip(), mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise UsageError(f"{self._shown} is no condition; write one as: yaw > 20 and engine == 'morph'") from error
-        return self._truth(tree.body)
+        try:
+            return self._truth(tree.body)
+        except (RecursionError, TypeError, OverflowError) as error:
+            raise UsageError(
+                f"{self._shown} cannot be computed ({one_line(error)}); compare columns with numbers, as yaw > 20, or "
+                "with texts in quotes"
+            ) from error
 
     @property
     def _shown(self) -> str:

@@ -135,8 +135,9 @@ def write_folder(
     identity = "\n".join(
         [new.made_by, *(each.manifest.fingerprint for each in chosen), repr(sorted(new.about.items()))]
     )
+    opened = OutputFolder.open(out, hashlib.sha256(identity.encode()).hexdigest())  # what another run holds is kept
     try:
-        with OutputFolder.open(out, hashlib.sha256(identity.encode()).hexdigest()) as folder:
+        with opened as folder:
             folder.begin(new.header, cells, plan.to_dict())
             folder.describe(
                 files=_copy_candidates(out, chosen),

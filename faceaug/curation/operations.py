@@ -184,7 +184,7 @@ def _remove(out: Path, names: Sequence[str]) -> None:
 
 
 def _part_names(shares: Sequence[float], names: Sequence[str]) -> tuple[str, ...]:
-    if len(shares) < 2 or min(shares) <= 0 or abs(sum(shares) - 1) > _SHARES_SUM:
+    if len(shares) < 2 or not min(shares) > 0 or not abs(sum(shares) - 1) <= _SHARES_SUM:
         given = ", ".join(f"{share:g}" for share in shares)
         raise UsageError(f"the shares are {given}; give at least two positive ones with the sum 1, as 0.9,0.1")
     usual = ("train", "val", "test") if len(shares) <= 3 else tuple(f"part{k + 1}" for k in range(len(shares)))
@@ -228,14 +228,15 @@ def _check_alike(first: ChosenSamples, other: ChosenSamples) -> None:
 
 def _check_distinct(chosen: Sequence[ChosenSamples]) -> None:
     """Refuse samples that are in two folders."""
-    seen: dict[object, Path] = {}
-    for each in chosen:
+    seen: dict[object, int] = {}
+    for place, each in enumerate(chosen):
         table = read_samples_table(each.folder / SAMPLES_NAME).to_pandas()
         for key in _identities(table):
-            if seen.setdefault(key, each.folder) != each.folder:
+            if seen.setdefault(key, place) != place:
                 raise UsageError(
-                    f"{each.folder} and {seen[key]} have a sample in common (the same picture, or the same cell and "
-                    "seed); merge outputs of runs with other seeds, or take those of one with faceaug subset"
+                    f"{each.folder} and {chosen[seen[key]].folder} have a sample in common (the same picture, or the "
+                    "same cell and seed); merge outputs of runs with other seeds, or take those of one with faceaug "
+                    "subset"
                 )
 
 

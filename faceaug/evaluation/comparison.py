@@ -47,7 +47,7 @@ class FeatureSet:
         The cell of each.
     groups : int64 [N]
         Pictures of one number show one photograph, or are made from it; no classifier is fitted on one and tested on
-        another.
+        another. A morph has the number of its host: its donors' photographs are not kept apart from it.
     """
 
     features: NDArray[np.float32]
@@ -132,7 +132,7 @@ class SampleEvaluation:
         Of samples to photographs of the same cells.
     reference : SetDistances
         Of held-out photographs to photographs: what samples as good as real faces would reach.
-    auc, auc_photographs : float
+    auc, auc_photographs : float or None
         Of a linear classifier that tells samples from photographs, on pictures that it was not fitted on; and held-out
         photographs from photographs. 0.5 is chance.
     copies : float
@@ -147,8 +147,8 @@ class SampleEvaluation:
 
     distances: SetDistances
     reference: SetDistances
-    auc: float
-    auc_photographs: float
+    auc: float | None
+    auc_photographs: float | None
     copies: float
     agreement: float | None
     agreement_photographs: float | None
@@ -192,21 +192,22 @@ def evaluate_samples(
     tested = tested.take(matched_rows(tested.cells, samples.cells, rng))
     if len(tested) < LEAST_COMPARED // 2:
         raise UsageError(f"only {len(tested):,} held-out photographs are of the cells that samples have: give more")
+    # What compares whole sets needs the same mixture of cells in each, also where photographs of a cell are few.
+    alike, made, other = _of_equal_cells((like, samples, tested), rng)
     limit = copy_limit(real.features)
-    nearest = nearest_distances(samples.features, real.features)
+    copied = nearest_distances(samples.features, real.features) <= limit
     agreement = _agreement(like, samples, tested)
     with threadpool_limits(1, "blas"):
         cells = tuple(
-            _cell(int(cell), (like, samples, tested), nearest < limit, agreement, rng)
-            for cell in np.unique(samples.cells)
+            _cell(int(cell), (like, samples, tested), copied, agreement, rng) for cell in np.unique(samples.cells)
         )
         known = [cell.diversity for cell in cells if cell.diversity is not None]
         return SampleEvaluation(
-            distances=set_distances(like.features, samples.features),
-            reference=set_distances(like.features, tested.features),
-            auc=separability(like, samples),
-            auc_photographs=separability(like, tested),
-            copies=float((nearest < limit).mean()),
+            distances=set_distances(alike.features, made.features),
+            reference=set_distances(alike.features, other.features),
+            auc=separability(alike, made),
+            auc_photographs=separability(alike, other),
+            copies=float(copied.mean()),
             agreement=None if agreement is None else float(agreement[0].mean()),
             agreement_photographs=None if agreement is None else float(agreement[1].mean()),
             diversity=float(np.mean(known)) if known else None,
@@ -221,6 +222,19 @@ def matched_rows(cells: Indices, like: Indices, rng: np.random.Generator) -> Ind
         for cell, count in zip(*np.unique(like, return_counts=True), strict=True)
     ]
     return np.concatenate(chosen) if chosen else np.empty(0, np.int64)
+
+
+def _of_equal_cells(sets: tuple[FeatureSet, ...], rng: np.random.Generator) -> list[FeatureSet]:
+    """Return sets of which each has as many of every cell as the one that has fewest."""
+    counts = [dict(zip(*np.unique(each.cells, return_counts=True), strict=True)) for each in sets]
+    fewest = {cell: min(count.get(cell, 0) for count in counts) for cell in counts[0]}
+    like = np.repeat(np.array(list(fewest), np.int64), list(fewest.values()))
+    if len(like) < LEAST_COMPARED // 2:
+        raise UsageError(
+            f"samples, photographs and held-out photographs share {len(like):,} pictures of the same cells; at least "
+            f"{LEAST_COMPARED // 2} are needed: give more of the cells that samples have"
+        )
+    return [each.take(np.sort(matched_rows(each.cells, like, rng))) for each in sets]
 
 
 def halves(pictures: FeatureSet, rng: np.random.Generator) -> tuple[FeatureSet, FeatureSet]:
@@ -246,21 +260,21 @@ def set_distances(photographs: NDArray[np.float32], pictures: NDArray[np.float32
     )
 
 
-def separability(first: FeatureSet, second: FeatureSet) -> float:
+def separability(first: FeatureSet, second: FeatureSet) -> float | None:
     """Return the AUC of a linear classifier that tells two sets apart, on pictures of groups it was not fitted on.
 
-    NaN where there are too few groups for `FOLDS` folds.
+    None where there are too few groups for `FOLDS` folds.
     """
     values = np.concatenate([first.features, second.features])
     groups = np.concatenate([first.groups, second.groups])
     truth, score = np.repeat([0, 1], [len(first), len(second)]), np.zeros(len(values))
     if len(np.unique(groups)) < FOLDS:
-        return float("nan")
+        return None
     with threadpool_limits(1, "blas"):
         for fitted, held_out in GroupKFold(FOLDS).split(values, truth, groups):
             if len(np.unique(truth[fitted])) < 2:
-                return float("nan")
-            model = _linear_model(balanced=True).fit(values[fitted], truth[fitted])
+                return None
+            model = _linear_model().fit(values[fitted], truth[fitted])
             score[held_out] = model.decision_function(values[held_out])
     return float(roc_auc_score(truth, score))
 
@@ -277,8 +291,12 @@ def diversity(photographs: NDArray[np.float32], samples: NDArray[np.float32], rn
 
 
 def copy_limit(photographs: NDArray[np.float32]) -> float:
-    """Return the distance below which a share `COPY_QUANTILE` of photographs [N, F] has its nearest neighbour."""
-    return float(np.quantile(nearest_distances(photographs, photographs, 2), COPY_QUANTILE))
+    """Return the distance up to which a share `COPY_QUANTILE` of photographs [N, F] has its nearest neighbour.
+
+    Twins, at no distance, do not count.
+    """
+    nearest = nearest_distances(photographs, photographs, 2)
+    return float(np.quantile(nearest[nearest > 0], COPY_QUANTILE)) if (nearest > 0).any() else 0.0
 
 
 def _agreement(fitted: FeatureSet, samples: FeatureSet, tested: FeatureSet) -> tuple[Floats, Floats] | None:
@@ -286,15 +304,17 @@ def _agreement(fitted: FeatureSet, samples: FeatureSet, tested: FeatureSet) -> t
     if len(np.unique(fitted.cells)) < 2:
         return None
     with threadpool_limits(1, "blas"):
-        model = _linear_model().fit(fitted.features, fitted.cells)
+        free = ~np.isin(fitted.groups, samples.groups)  # of photographs that no sample was made from, if there are any
+        every = len(np.unique(fitted.cells[free])) == len(np.unique(fitted.cells))
+        known = fitted.take(free) if every else fitted
+        model = _linear_model().fit(known.features, known.cells)
         return tuple(  # type: ignore[return-value]
             np.asarray(model.predict(each.features) == each.cells, np.float64) for each in (samples, tested)
         )
 
 
-def _linear_model(balanced: bool = False) -> Pipeline:
-    weights = "balanced" if balanced else None
-    return make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500, class_weight=weights))
+def _linear_model() -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION, max_iter=500, class_weight="balanced"))
 
 
 def _cell(

@@ -152,13 +152,17 @@ class Accounting:
         end = blocks if result.next_engine is None else result.next_engine
         if not result.attempts:
             self._given_up[cell.index] = "when there was nothing more to try"
-        elif attempts >= WINDOW and _chance_of_fewer(accepted, attempts, 1 / (2 * self._tries)) < _RARE:
+        elif (
+            result.steady and attempts >= WINDOW and _chance_of_fewer(accepted, attempts, 1 / (2 * self._tries)) < _RARE
+        ):
             self._given_up[cell.index] = (
                 f"since {accepted} of the last {attempts} attempts were accepted, and another sample would cost more "
                 f"than {2 * self._tries}"
             )
         elif self.blocks[cell.index] != end and self.accepted[cell.index] < cell.planned:
             return
+        else:
+            self._given_up.pop(cell.index, None)  # what an engine before said
         self.blocks[cell.index] = end
         del self._recent[cell.index]
 

@@ -174,8 +174,14 @@ def _raw_rows(dataset: h5py.Dataset, path: Path) -> Iterator[bytes]:
             f"{shown(dataset.name)} is stored in a way that is not read; write it without a filter or by gzip"
         )
     for number in range(dataset.id.get_num_chunks()):
-        raw = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)[1]
-        yield zlib.decompressobj().decompress(raw, dataset.chunks[0] * width) if filters else raw
+        left_out, raw = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)
+        if not filters or left_out:  # the filter is not applied to this chunk
+            yield raw
+            continue
+        try:
+            yield zlib.decompressobj().decompress(raw, dataset.chunks[0] * width)
+        except zlib.error as error:
+            raise ValueError(f"{shown(dataset.name)} has a damaged chunk ({error})") from error
 
 
 def check_heaps(path: Path) -> None:

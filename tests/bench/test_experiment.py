@@ -79,7 +79,7 @@ def test_an_arm_may_use_other_shares_and_fewer_samples_of_the_same_set(experimen
     runs = experiment(content).content["runs"]
     assert [run["trials"][0]["options"].keys() - {"lr"} for run in runs] == [set(), set(), {"most"}, {"share", "most"}]
     states = [json.dumps(run["selected"]["average"]["validation"]) for run in runs]
-    assert len(set(states[1:])) > 1
+    assert len(set(states)) == 4  # each has learnt from other draws
     assert len(list((tmp_path / "out/synthetic").iterdir())) == 1
 
 

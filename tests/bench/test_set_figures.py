@@ -36,3 +36,12 @@ def test_copies_are_counted():
 
 def test_too_few_samples_have_no_figures():
     assert set_figures(_faces(4), np.arange(4), _faces(120), _faces(60, seed=1), NAMES) is None
+
+
+def test_few_faces_of_a_cell_do_not_make_like_sets_unlike():
+    real = _faces(400)
+    thinned = real.rows(np.flatnonzero((real.cells == 1) | (np.cumsum(real.cells == 0) <= 12)))
+    figures = set_figures(_faces(240, seed=2), 1000 + np.arange(240), thinned, _faces(240, seed=1), NAMES)
+    assert figures["auc"] < 0.62
+    assert figures["auc_photographs"] < 0.62
+    assert figures["agreement"] > 0.9  # the rare cell is named, too

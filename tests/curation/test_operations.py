@@ -55,6 +55,13 @@ def test_merged_samples_are_all_there_as_they_were(tmp_path, layout):
     assert manifest.measured["merge"] == {"folders": ["one", "two"]}
 
 
+def test_one_folder_is_not_merged_with_itself(tmp_path):
+    one = write_output(tmp_path / "one", count=12)
+    with pytest.raises(UsageError, match="have a sample in common"):
+        merge_outputs([one, one], tmp_path / "both", command="faceaug merge one one")
+    assert not (tmp_path / "both").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

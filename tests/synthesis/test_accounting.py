@@ -281,6 +281,15 @@ def test_a_cell_goes_on_while_success_is_not_proven_to_be_rare():
     assert " after all attempts" in after_blocks([1] * 60)[0].state(cell(500), ended=True).note
 
 
+def test_candidates_of_a_given_number_are_all_looked_at():
+    accounting, wanted = Accounting(DuplicateIndex(np.empty(0, np.uint64), 0), 1, 8), cell(500)
+    for block in range(60):
+        done = replace(result({}, {16 * block + k: "a" for k in range(16)}), steady=False)
+        accounting.take(wanted, block, done)
+        accounting.end_hopeless(wanted, done, 100)
+    assert accounting.next_block(2) == 60
+
+
 def test_the_next_engine_of_a_chain_begins_anew():
     accounting, _ = after_blocks([0] * 16, next_engine=40)
     assert accounting.next_block(2) == 40

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faceaug.datasets.base import RawDataset
-from faceaug.datasets.image_tree import is_image_name
+from faceaug.datasets.image_tree import MAX_BYTES, is_image_name
 from faceaug.datasets.label_file import is_parquet, refuse_reserved
 from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.text import one_line, shown
@@ -52,6 +52,8 @@ class ParquetImages:
             raise ImageError(f"there is no image {shown(key)} ({one_line(error)}); read the data set again") from error
         if not isinstance(value, bytes):
             raise ImageError(f"{key} has no bytes of an image; a file that it names elsewhere is not opened")
+        if len(value) > MAX_BYTES:
+            raise ImageError(f"{key} has {len(value):,} bytes, more than the {MAX_BYTES:,} that an image may have")
         return value
 
     def close(self) -> None:
@@ -64,7 +66,10 @@ class ParquetImages:
 
     def _value(self, name: str, row: int) -> object:
         if name not in self._files:
-            file = pq.ParquetFile(self._paths[name])
+            # As a dictionary: one image that many rows repeat takes its memory once.
+            path, column = self._paths[name], self._column
+            nested = pa.types.is_struct(pq.read_schema(path).field(column).type)
+            file = pq.ParquetFile(path, read_dictionary=[f"{column}.{_BYTES}" if nested else column])
             starts = [0]
             for group in range(file.num_row_groups):
                 starts.append(starts[-1] + file.metadata.row_group(group).num_rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tarfile
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from faceaug.datasets.base import DatasetProblem, RawDataset
 from faceaug.datasets.image_tree import MAX_BYTES, Listing, is_image_name
 from faceaug.datasets.label_file import find_file_column, is_parquet, join, read_labels, with_numbers
 from faceaug.errors import DatasetError, ImageError
+from faceaug.utils.files import parse_json
 from faceaug.utils.text import one_line, shown
 
 _MOST_TEXT = 1 << 20  # bytes of a member of labels
@@ -102,7 +102,10 @@ def _members(path: Path) -> dict[str, _Member]:
     """Return the regular files of a tar file by their names; links are left out, since nothing is unpacked."""
     try:
         with tarfile.open(path, "r:") as archive:
-            return {m.name: _Member(path.resolve(), m.offset_data, m.size) for m in archive if m.isreg()}
+            members = {m.name: _Member(path.resolve(), m.offset_data, m.size) for m in archive if m.isreg()}
+        for name in members:
+            name.encode()  # a name that is no UTF-8 cannot stand in a table
+        return members
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DatasetError(
             f"{path} cannot be read as a tar file ({one_line(error)}); it is damaged or compressed: give it plain"
@@ -139,7 +142,7 @@ def _values(names: dict[str, str], members: dict[str, _Member]) -> dict[str, Any
         if suffix in _TEXTS:
             values[_TEXTS[suffix]] = text.strip()
             continue
-        content = json.loads(text)
+        content = parse_json(text)
         if not isinstance(content, dict):
             raise ValueError(f"{name} is no JSON object")
         values |= {str(key): v for key, v in content.items() if v is None or isinstance(v, (str, int, float, bool))}

@@ -44,7 +44,7 @@ def summary(manifest: Manifest) -> str:
 
 def people_statement(manifest: Manifest) -> str:
     """Return the sentences that say which images show real people."""
-    generated = "Images of the engine 'generator' are synthesized, not photographed."
+    generated = "Images of the engines 'generator', 'unguided' and 'mirrored' are synthesized, not photographed."
     rerendered = (
         "Images of the engine 'rerender' are photographs of the data set in another pose or light: they show real "
         "people."
@@ -53,7 +53,7 @@ def people_statement(manifest: Manifest) -> str:
         "Images of the engine 'external' were made elsewhere, and faceaug does not know how; models/candidates.csv "
         "names the file of each by its source_sha256."
     )
-    rerenders = manifest.config.get("engine", "rerender") in ("rerender", "both")
+    rerenders = not {"rerender", "both", "auto"}.isdisjoint(str(manifest.config.get("engine", "rerender")).split(","))
     external = _has_external(manifest)
     sourced = (
         f"Any {'other ' if external else ''}image with a source_sha256 was made from that photograph and shows, or may "

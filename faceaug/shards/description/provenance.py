@@ -13,6 +13,8 @@ from faceaug._version import __version__
 from faceaug.utils.images import Codec, inspect
 
 _SOURCE_TYPES = dict.fromkeys(("generator", "unguided", "mirrored"), "trainedAlgorithmicMedia")
+EXTERNAL = "external"
+"""The engine whose images were made elsewhere: faceaug knows no more of their source."""
 _COMPOSITE = "compositeSynthetic"  # of captured and synthetic parts: what is made of photographs
 _XMP_IN_JPEG, _XMP_IN_PNG = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
 _PNG_START = 33  # bytes of the signature and of the chunk IHDR, which is the first
@@ -42,7 +44,8 @@ def mark_synthetic(data: bytes, codec: Codec, engine: str, seed: int) -> bytes:
     if xmp in data:  # a sample of another output folder
         return data
     name = engine.encode("ascii", "backslashreplace").decode()
-    comment = f"Synthetic image: faceaug {__version__}, engine {name}, sample seed {seed}".encode()
+    what = "Image made elsewhere, chosen and processed by" if engine == EXTERNAL else "Synthetic image:"
+    comment = f"{what} faceaug {__version__}, engine {name}, sample seed {seed}".encode()
     return _INSERTS[codec](data, comment, xmp)
 
 

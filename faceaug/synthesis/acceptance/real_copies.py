@@ -113,6 +113,9 @@ _ONES = np.array([bin(i).count("1") for i in range(256)], np.uint8)
 
 def _differing_bits(views: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.uint8]:
     """Return the bits [V, N] in which hashes [N, 2] differ from those of some views [V, 2]."""
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        halves = [np.bitwise_count(views[:, None, k] ^ np.ascontiguousarray(known[:, k])) for k in range(2)]
+        return np.asarray(halves[0] + halves[1], np.uint8)
     bits = np.empty((len(views), len(known)), np.uint8)
     for row, view in enumerate(views):
         octets = np.bitwise_xor(known, view).view(np.uint8).reshape(-1, 16)

@@ -112,12 +112,16 @@ class BlockResult:
         By attribute, the highest probability of what is requested that the held-out classifier gave.
     next_engine : int, optional
         The first block of the engine that takes over where this one gives the cell up; None where none does.
+    steady : bool
+        Whether a cell is given up where few of its attempts were accepted. Not so where an attempt costs next to
+        nothing, or is one of a given number that must all be looked at.
     """
 
     candidates: tuple[Candidate, ...]
     refused: dict[int, str]
     nearest: dict[str, float]
     next_engine: int | None = None
+    steady: bool = True
 
     @property
     def attempts(self) -> int:

@@ -23,7 +23,7 @@ from faceaug.synthesis.balance import RunResult, balance
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.base import PreparationInputs
 from faceaug.synthesis.engines.external.external import create_engine
-from faceaug.synthesis.engines.external.verdicts import CANDIDATES_FILE, table_of_verdicts
+from faceaug.synthesis.engines.external.verdicts import CANDIDATES_FILE, table_of_verdicts, without_formulas
 from faceaug.synthesis.request import check_request
 from faceaug.synthesis.stages import read_images
 from faceaug.utils.files import atomic
@@ -78,7 +78,7 @@ class Admission:
             When the file cannot be written.
         """
         with atomic(Path(path)) as temporary:
-            self.refused.to_csv(temporary, index=False)
+            without_formulas(self.refused).to_csv(temporary, index=False)
 
     def write(
         self, out: Path | str, *, progress: StageProgress | None = None, created_by: CreatedBy | None = None

@@ -184,7 +184,7 @@ class ExternalEngine:
                 refused[number] = verdict.reason or READABLE  # another file than the one that was assessed
             else:
                 candidates.append(sample)
-        return BlockResult(tuple(candidates), refused, {})
+        return BlockResult(tuple(candidates), refused, {}, steady=False)  # every candidate is looked at
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         aspect = common_aspect(self._request.dataset)

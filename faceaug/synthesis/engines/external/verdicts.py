@@ -25,6 +25,7 @@ from faceaug.synthesis.engines.external.assessment import (
 )
 from faceaug.synthesis.engines.external.candidates import Candidates
 from faceaug.utils.files import atomic
+from faceaug.utils.text import without_formula
 
 CANDIDATES_FILE = "candidates.csv"
 LEFT_OUT = "candidate with its label"
@@ -83,7 +84,15 @@ def write_verdicts(path: Path, candidates: Candidates, verdicts: Sequence[Verdic
     whole = pd.concat(parts, axis=1)
     whole = pd.concat([whole, left_out], ignore_index=True) if len(left_out) else whole
     with atomic(path) as temporary:
-        whole.to_csv(temporary, index=False)
+        without_formulas(whole).to_csv(temporary, index=False)
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts and names of columns no spreadsheet computes."""
+    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    plain = table.copy()
+    plain[texts] = plain[texts].map(lambda value: without_formula(value) if isinstance(value, str) else value)
+    return plain.rename(columns=without_formula)
 
 
 def table_of_verdicts(path: Path) -> pd.DataFrame:

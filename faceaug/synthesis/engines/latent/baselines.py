@@ -46,6 +46,7 @@ class UnguidedEngine(LatentEditBase):
     """Draws faces, and gives each the label that the guidance classifier reads; an `Engine`."""
 
     names = ("unguided",)
+    _steady = False  # a draw costs little, and a rare class needs many
 
     def prepare(self, inputs: PreparationInputs) -> Preparation:
         """Fit what labels the faces, and let no other gate decide."""
@@ -72,7 +73,7 @@ class UnguidedEngine(LatentEditBase):
         least = (_LIKELIER_THAN_NOT * one, 0.0 * one)  # the held-out classifier has no say
         result = self.editor.assess(EditedBlock(goals, required, objective, edited, attempts, seeds, least))
         own = tuple(replace(candidate, engine=self.names[0]) for candidate in result.candidates)
-        return replace(result, candidates=own)
+        return replace(result, candidates=own, steady=self._steady)
 
     def _gates(self) -> dict[str, Gate]:
         return {"attribute reached": attribute_reached}
@@ -97,6 +98,7 @@ class MirroredEngine(UnguidedEngine):
     """
 
     names = ("mirrored",)
+    _steady = True
 
     def blocks(self, cell: PlannedCell) -> int:
         """Return the number of blocks that hold `tries` attempts for each planned sample; at least two."""
