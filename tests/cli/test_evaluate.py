@@ -66,7 +66,7 @@ def test_bad_input_is_one_sentence(faceaug_cli, run, tmp_path):
     root, _ = run
     outcome = faceaug_cli("evaluate", tmp_path, "--against", root / "faces")
     assert outcome.status == 1
-    assert "not an output folder of faceaug" in outcome.err
+    assert "no output folder of faceaug is there" in outcome.err
     outcome = faceaug_cli("evaluate", root / "out", "--against", root / "faces", "-o", tmp_path / "here")
     assert outcome.status in (1, 2)
     assert "kind" in outcome.err

@@ -68,7 +68,7 @@ def test_a_signal_ends_a_run_soon_and_says_how_to_continue(tmp_path, whole, numb
     start = time.monotonic()
     run.send_signal(number)
     _, err = run.communicate(timeout=30)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 15  # at once, on a busy machine too
     assert run.returncode == 128 + number
     last = "Interrupted; what is finished is kept in out: run the same command with --resume to continue."
     assert err.splitlines()[-1] == last

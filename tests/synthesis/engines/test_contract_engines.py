@@ -52,7 +52,7 @@ MEAN = EntryPoint("mean", "mean_engine:spec", registry.ENGINE_ENTRY_POINTS)
 RAW = changed(QUICK, harmonize=False, image_format="png", thresholds=changed(LOOSE, duplicate_bits=0))
 REAL = {"reconstruction": nosy_estimator(), "aligned": True}
 TOYS = {"generator": ToyFaces()}
-UNGUIDED = changed(RAW, **TOYS, candidates=RunConfig().candidates, corrections=RunConfig().corrections)
+UNGUIDED = changed(RAW, **TOYS, origins=RunConfig().origins, corrections=RunConfig().corrections)
 MORPH = RunConfig(
     engine="morph",
     workers=1,
