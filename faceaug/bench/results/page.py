@@ -177,8 +177,7 @@ def _group_table(content: Mapping[str, Any], selection: str) -> list[dict[str, A
             means = {}
             for arm in content["arms"]:
                 own = [run["selected"][selection]["test"][task]["groups"][group] for run in runs if run["arm"] == arm]
-                known = [each["accuracy"] for each in own if each["accuracy"] is not None]
-                means[arm] = sum(known) / len(known) if known else None
+                means[arm] = _mean([each["accuracy"] for each in own])
             faces = [run["selected"][selection]["test"][task]["groups"][group]["n"] for run in runs]
             rows.append({"group": group, "means": means, "n": sum(faces) / len(faces)})
         tables.append({"task": task, "rows": rows})
