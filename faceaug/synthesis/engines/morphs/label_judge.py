@@ -101,7 +101,7 @@ class LabelJudge:
         """Tell whether the host itself, the first of the photographs, would be refused as a morph of them all.
 
         Surroundings, outline and complexion of a morph are the host's, and most morphs are read as it is: of those of a
-        host that is read less surely than is required, two of three are refused.
+        host that is read less surely than is required, most are refused.
         """
         return not self.verdict(self._photographs[rows[0]], rows, levels)[1]
 

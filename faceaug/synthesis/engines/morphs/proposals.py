@@ -31,7 +31,7 @@ CHOICES = 36
 """Choices of donors that an attempt tries to register, until one fits."""
 _REACH = 10 * NEAREST  # choices of a host
 _DOUBTFUL = 2  # bits by which a predicted hash may be too near where morphs are doubtful
-_PREDICTED = (LABELLED, DISTINCT)  # reasons by predictions, of which one in three is wrong
+_PREDICTED = (LABELLED, DISTINCT)  # reasons by predictions, which may be wrong
 _ORDER, _DONORS = 2**32 - 6, 2**32 - 7  # spawn keys of the order of hosts and of the donors of a host
 
 
