@@ -92,8 +92,8 @@ def estimate(dataset: FaceDataset, plan: Plan, config: RunConfig | None = None) 
 
     A batch is synthesized and read, a few steps of training are done, and the run is extrapolated from that. How many
     attempts a cell takes is not known before: the figure is right to a factor of about two. For morphs, samples and
-    attempts of each cell are expected from the number of its faces. With several engines it is the most, for all that is
-    planned may have to be tried by each.
+    attempts of each cell are expected from the number of its faces. With several engines it is the most, for all that
+    is planned may have to be tried by each.
     """
     return create_engine(check_request(dataset, plan, config or RunConfig())).estimate()
 
