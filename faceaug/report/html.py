@@ -16,8 +16,9 @@ from markupsafe import Markup
 from faceaug.analysis.imbalance import imbalance_metrics
 from faceaug.errors import UsageError
 from faceaug.identity.summary import IdentitySummary
+from faceaug.pages.template import page_template
 from faceaug.report.faces import REAL_SHOWN, SYNTHETIC_SHOWN
-from faceaug.report.people import page_template, render_people, render_people_line
+from faceaug.report.people import render_people, render_people_line
 from faceaug.shards.manifest import CellRecord
 from faceaug.utils.images import Rgb
 from faceaug.utils.text_table import Value
@@ -145,7 +146,7 @@ def render_page(report: Report, sheets: Mapping[int, Sheets] | None = None, *, r
     records = [cell.record for cell in report.cells]
     before = np.array([record.real for record in records], dtype=np.int64)
     after = before + np.array([record.accepted for record in records], dtype=np.int64)
-    return page_template("report.html.jinja").render(
+    return page_template("report.html.jinja", "faceaug.report").render(
         report=report,
         sheets=[(cell, sheets[k]) for k, cell in enumerate(report.cells) if sheets and sheets.get(k)],
         real_faces=real_faces,
