@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import Callable
 
 import uvicorn
@@ -50,7 +52,7 @@ def prepare_server(exploration: Exploration, port: int) -> tuple[uvicorn.Server,
 
 
 def serve(exploration: Exploration, port: int, announce: Callable[[str], None]) -> None:
-    """Serve an explorer until it is interrupted, and learn face quality meanwhile.
+    """Serve an explorer until Ctrl-C, and learn face quality meanwhile.
 
     Parameters
     ----------
@@ -69,5 +71,14 @@ def serve(exploration: Exploration, port: int, announce: Callable[[str], None]) 
     with listening:
         if exploration.faces is not None:
             exploration.faces.quality.start()
+        # In a thread of its own, the server leaves signals to the command.
+        serving = threading.Thread(target=server.run, args=([listening],), name="faceaug-server")
+        serving.start()
         announce(address)
-        server.run([listening])
+        try:
+            serving.join()
+        except KeyboardInterrupt as error:
+            server.should_exit = True
+            serving.join()
+            if error.args and error.args[0] != signal.SIGINT:
+                raise
