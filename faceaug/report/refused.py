@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faceaug.errors import ImageError
 from faceaug.shards.manifest import CellRecord, Manifest
-from faceaug.shards.refused import refused_records
-from faceaug.utils.files import inside
+from faceaug.shards.refused import REFUSED_NAME, read_refused
 from faceaug.utils.images import Rgb, decode
 
 _CELLS_SHOWN = 24  # of a reason, those with the most refusals
@@ -59,18 +57,13 @@ def refusal_rows(cells: Sequence[CellRecord], totals: dict[str, int]) -> list[di
 
 
 def kept_examples(out: Path, manifest: Manifest, *, real_faces: bool) -> list[RefusedExample]:
-    """Return the refused pictures of an output folder, in the order of cells.
+    """Return the refused pictures of an output folder, in the order of cells and reasons.
 
-    Without `real_faces`, those that engines made from photographs are left out.
+    Without `real_faces`, those that were made from photographs are left out.
     """
-    listed = {entry.name for entry in manifest.files}
-    examples = []
-    for record in sorted(refused_records(manifest), key=lambda record: (record.cell, record.reason, record.attempt)):
-        if record.file not in listed or (record.from_photographs and not real_faces):
-            continue
-        try:
-            image = decode(inside(out, record.file).read_bytes(), name=record.file)
-        except (OSError, ImageError):
-            continue  # faceaug verify says that it is damaged
-        examples.append(RefusedExample(record.cell, record.reason, image))
-    return examples
+    pictures = sorted(read_refused(out, manifest), key=lambda each: (each.cell, each.reason, each.attempt))
+    return [
+        RefusedExample(each.cell, each.reason, decode(each.image, name=f"{REFUSED_NAME}, attempt {each.attempt}"))
+        for each in pictures
+        if real_faces or not each.from_photographs
+    ]

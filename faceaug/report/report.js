@@ -45,7 +45,7 @@
 
   /* Thumbnails: a window on a sheet. */
   const [height, width] = data.shape;
-  const PLAIN = width <= 64 ? 1 : Math.min(1, 96 / width), LARGE = width <= 64 ? 3 : width <= 96 ? 2.5 : 2;
+  const PLAIN = width <= 64 ? 1 : Math.min(1, 96 / width), LARGE = width <= 64 ? 3 : 2, BESIDE = width <= 64 ? 2 : 1;
   const paint = (target, kind, number, scale) => {
     const place = number % data.perSheet, name = data.sheets[kind][Math.floor(number / data.perSheet)];
     const column = place % data.columns, row = Math.floor(place / data.columns);
@@ -145,7 +145,7 @@
   const controls = document.getElementById("face-controls");
   controls.addEventListener("submit", (event) => event.preventDefault());
   const choice = (words, options, change) => {
-    const select = element("select", {}, ...options.map(([value, text]) => element("option", { value }, text)));
+    const select = element("select", { "aria-label": words }, ...options.map(([value, text]) => element("option", { value }, text)));
     select.addEventListener("change", () => { change(select.value); update(); });
     controls.append(element("label", {}, words, select));
   };
@@ -163,7 +163,8 @@
   });
   for (const [key, side] of FILTERS) {
     if (!fields[key]) continue;
-    const input = element("input", { type: "number", step: "any", size: 8 });
+    const words = `${fields[key].name}, ${side}`;
+    const input = element("input", { type: "number", step: "any", "aria-label": words });
     const known = fields[key].values.filter((value) => value !== null);
     input.placeholder = `${shown(known.reduce((a, b) => Math.min(a, b)))} to ${shown(known.reduce((a, b) => Math.max(a, b)))}`;
     input.style.width = "10em";
@@ -171,7 +172,7 @@
       if (input.value === "") delete state.limits[key]; else state.limits[key] = Number(input.value);
       update();
     });
-    controls.append(element("label", {}, `${fields[key].name}, ${side}`, input));
+    controls.append(element("label", {}, words, input));
   }
 
   /* One face and where it comes from. */
@@ -197,20 +198,20 @@
     return made;
   };
   const person = (number, title, note) =>
-    element("span", { class: "person" }, picture("real", number, LARGE / 2, `${title}: ${data.real[number]}`), element("b", {}, title), note ?? "", element("span", {}, data.real[number]));
+    element("span", { class: "person" }, picture("real", number, BESIDE, `${title}: ${data.real[number]}`), element("b", {}, title), note ?? "", element("span", {}, data.real[number]));
   const table = (rows) =>
     element("table", {}, element("tbody", {}, ...rows.map(([name, ...values]) =>
-      element("tr", {}, element("th", { scope: "row" }, name), ...values.map((value, k) => element("td", { class: k ? "meaning" : "" }, value))))));
+      element("tr", {}, element("th", { scope: "row" }, name), ...values.map((value, k) => element("td", { class: ["value", "limit", "meaning"][k] }, value))))));
   const readings = (i, group) =>
     data.fields.concat(fields.nearest ? [distance] : [])
       .filter((field) => field.group === group && field.values[i] !== null)
-      .map((field) => [field.name, `${shown(field.values[i])}${field.unit && field.unit !== "as labelled" ? ` ${field.unit}` : ""}`, [field.limit && `accepted ${field.limit}`, field.meaning].filter(Boolean).join("; ")]);
+      .map((field) => [field.name, `${shown(field.values[i])}${field.unit && field.unit !== "as labelled" ? ` ${field.unit}` : ""}`, field.limit, field.meaning]);
   const detailOf = (i, position, of) => {
     const cell = data.cells[samples.cell[i]], engine = samples.engines[samples.engine[i]];
     const [shard, row] = samples.place[i], made = samples.madeOf[i], near = samples.nearest[i] ?? [];
     const roles = engine === "rerender" ? ["photograph before its turn"] : made.length > 1 ? ["host", ...made.slice(1).map((_, k) => `donor ${k + 1}`)] : ["photograph"];
     const origin = [
-      ["engine", engine], ["place", `shards/${samples.shards[shard]}, row ${row}`], ["seed", samples.seed[i]],
+      ["engine", engine], ["file", `shards/${samples.shards[shard]}, row ${row}`], ["seed", samples.seed[i]],
     ];
     if (samples.edit[i] !== null) origin.push(["length of the edit", `${shown(samples.edit[i])} in the latent space`]);
     if (samples.sources[i] > made.length) origin.push(["photographs", `${samples.sources[i]}, of which ${made.length} are shown here`]);

@@ -1,57 +1,82 @@
-"""Refused pictures that a run keeps to look at: a few of each cell and reason, which are no samples."""
+"""Pictures that were refused, a few of each cell and reason, which a run keeps to look at. They are no samples."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from faceaug.errors import IntegrityError
-from faceaug.shards.manifest import Count, Manifest, PlainPath
+from faceaug.shards.manifest import Manifest
+from faceaug.utils.files import atomic, inside
 from faceaug.utils.text import one_line
 
-REFUSED_FOLDER, REFUSED_KEY = "refused", "refused_examples"
+REFUSED_NAME = "refused.parquet"
+_SCHEMA = pa.schema(
+    [
+        ("cell", pa.int32()),
+        ("attempt", pa.int64()),
+        ("reason", pa.string()),
+        ("from_photographs", pa.bool_()),
+        ("image", pa.binary()),
+    ]
+)
 
 
-class RefusedRecord(BaseModel):
-    """A refused picture: its cell and attempt, why it was refused, its file, and whether photographs are part of it."""
+@dataclass(frozen=True)
+class RefusedPicture:
+    """A picture that was refused.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes
+    ----------
+    cell, attempt : int
+    reason : str
+        The gate that refused it.
+    from_photographs : bool
+        Whether it was made from photographs, so that it may show a real person.
+    image : bytes
+        A reduced picture, as WebP.
+    """
 
-    cell: Count
-    attempt: Count
+    cell: int
+    attempt: int
     reason: str
     from_photographs: bool
-    file: PlainPath
+    image: bytes
 
 
-_RECORDS = TypeAdapter(tuple[RefusedRecord, ...])
+def write_refused(folder: Path, pictures: Sequence[RefusedPicture]) -> None:
+    """Write the refused pictures of a run to its output folder.
+
+    Raises
+    ------
+    OutputError
+        When the folder cannot be written.
+    """
+    rows = [dict(zip(_SCHEMA.names, astuple(picture), strict=True)) for picture in pictures]
+    with atomic(folder / REFUSED_NAME) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), temporary)
 
 
-def refused_records(manifest: Manifest) -> tuple[RefusedRecord, ...]:
-    """Return the refused pictures that a run has kept, those of an unfinished run included.
+def read_refused(folder: Path, manifest: Manifest) -> tuple[RefusedPicture, ...]:
+    """Return the refused pictures of an output folder; none where the manifest lists no such file.
 
     Raises
     ------
     IntegrityError
-        When the manifest lists them in another form.
+        When the file is missing or damaged, or names a cell that there is not.
     """
-    state: Any = manifest.measured if manifest.complete else manifest.progress
-    entries = state.get(REFUSED_KEY, ()) if isinstance(state, dict) else ()
+    if REFUSED_NAME not in {entry.name for entry in manifest.files}:
+        return ()
+    path = inside(folder, REFUSED_NAME)
     try:
-        return _RECORDS.validate_python(entries)
-    except ValidationError as error:
-        raise IntegrityError(
-            f"the refused pictures that the manifest lists cannot be read: {one_line(error)}"
-        ) from error
-
-
-def refused_file(cell: int, attempt: int) -> str:
-    """Return the name of the file of a refused picture inside the output folder."""
-    return f"{REFUSED_FOLDER}/{cell:04d}-{attempt:06d}.webp"
-
-
-def is_refused_file(path: Path) -> bool:
-    """Return whether a path inside an output folder is that of a refused picture."""
-    return path.parts[:1] == (REFUSED_FOLDER,)
+        rows = pq.read_table(path, schema=_SCHEMA).to_pylist()
+        pictures = tuple(RefusedPicture(**row) for row in rows)
+        if any(None in row.values() or not 0 <= row["cell"] < len(manifest.cells) for row in rows):
+            raise ValueError("a row lacks a value, or is of a cell that the manifest does not list")
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        raise IntegrityError(f"{path} cannot be read ({one_line(error)}); run faceaug verify") from error
+    return pictures
