@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,42 +23,81 @@ def engine_colours(engines: Sequence[str]) -> dict[str, str]:
     return {name: f"engine-{k % ENGINE_COLOURS}" for k, name in enumerate(engines)}
 
 
-def cell_panels(cells: Sequence[CellRecord], by_engine: Mapping[str, Indices]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class CellBar:
+    """The bar of a cell.
+
+    Attributes
+    ----------
+    levels : mapping of str to str
+        Level of each axis.
+    counts : mapping of str to int
+        Its parts by colour, in their order.
+    said : str
+        The counts in words.
+    text : str
+        The numbers beside it.
+    planned : int
+        Cells with more are shown first where there are too many.
+    """
+
+    levels: Mapping[str, str]
+    counts: Mapping[str, int]
+    said: str
+    text: str
+    planned: int = 0
+
+
+def run_bars(cells: Sequence[CellRecord], by_engine: Mapping[str, Indices]) -> list[CellBar]:
+    """Return the bars of a run: real faces, samples by engine (int64 [cells] each), and what is short."""
+    colours = engine_colours(list(by_engine))
+    bars = []
+    for cell in cells:
+        made = {name: int(counts[cell.index]) for name, counts in by_engine.items() if counts[cell.index]}
+        counts = {"real": cell.real, **{colours[name]: count for name, count in made.items()}, "short": cell.short}
+        said = [f"{cell.real:,} real", *(f"{count:,} {name}" for name, count in made.items()), f"{cell.short:,} short"]
+        text = f"{cell.real:,} → {cell.real + cell.accepted:,}" if cell.planned else f"{cell.real:,}"
+        bars.append(CellBar(cell.attributes, counts, ", ".join(said), text, cell.planned))
+    return bars
+
+
+def cell_panels(bars: Sequence[CellBar]) -> list[dict[str, Any]]:
     """Return small multiples: a panel for each combination of levels but those of one axis, whose levels are its rows.
 
     That axis is the one with the most levels. Bars have one scale, so that panels can be compared. With more than
     `MOST_CELLS` cells, panels with the fewest planned samples are left out.
-
-    Parameters
-    ----------
-    cells : sequence of CellRecord
-    by_engine : mapping of engine to int64 [cells]
-        Accepted samples.
     """
-    if not cells:
+    if not bars:
         return []
-    levels = axis_levels(cells)
+    levels = axis_levels([bar.levels for bar in bars])
     along = max(levels, key=lambda axis: (len(levels[axis]), list(levels).index(axis)))
-    largest, colours = max(1, *(cell.real + cell.planned for cell in cells)), engine_colours(list(by_engine))
+    largest = max(1, *(sum(bar.counts.values()) for bar in bars))
     panels: dict[tuple[str, ...], dict[str, Any]] = {}
-    for cell in cells:
-        others = tuple(level for axis, level in cell.attributes.items() if axis != along)
+    for bar in bars:
+        others = tuple(level_name(axis, level) for axis, level in bar.levels.items() if axis != along)
         panel = panels.setdefault(others, {"title": ", ".join(others) or along, "rows": [], "planned": 0})
-        made = {name: int(counts[cell.index]) for name, counts in by_engine.items() if counts[cell.index]}
-        counts = {"real": cell.real, **{colours[name]: count for name, count in made.items()}, "short": cell.short}
-        said = [f"{cell.real:,} real", *(f"{count:,} {name}" for name, count in made.items()), f"{cell.short:,} short"]
-        panel["planned"] += cell.planned
+        panel["planned"] += bar.planned
         panel["rows"].append(
             {
-                "label": cell.attributes[along],
-                "title": f"{', '.join(cell.attributes.values())}: {', '.join(said)}",
-                "parts": [(colour, 100 * count / largest) for colour, count in counts.items() if count],
-                "text": f"{cell.real:,} → {cell.real + cell.accepted:,}" if cell.planned else f"{cell.real:,}",
+                "label": bar.levels[along],
+                "title": f"{cell_name(bar.levels)}: {bar.said}",
+                "parts": [(colour, 100 * count / largest) for colour, count in bar.counts.items() if count],
+                "text": bar.text,
             }
         )
     shown = max(1, MOST_CELLS // len(levels[along]))
     kept = sorted(panels.values(), key=lambda panel: -panel["planned"])[:shown]
     return [panel for panel in panels.values() if any(panel is other for other in kept)]
+
+
+def cell_name(levels: Mapping[str, str]) -> str:
+    """Return the levels of a cell as a name."""
+    return ", ".join(level_name(axis, level) for axis, level in levels.items())
+
+
+def level_name(axis: str, level: str) -> str:
+    """Return a level as it stands beside others: a number or a bin with the name of its axis."""
+    return level if level[:1].isalpha() else f"{axis} {level}"
 
 
 def imbalance_rows(before: Indices, after: Indices) -> list[dict[str, str]]:
@@ -71,8 +111,7 @@ def imbalance_rows(before: Indices, after: Indices) -> list[dict[str, str]]:
             "largest : smallest",
             number(old.imbalance_ratio),
             number(new.imbalance_ratio),
-            f"The largest cell had {number(old.imbalance_ratio)} times as many faces as the smallest that is not "
-            f"empty, and has {number(new.imbalance_ratio)} times as many now; 1 is even.",
+            "Faces of the largest cell for each face of the smallest one that is not empty; 1 is even.",
         ),
         (
             "evenness",
@@ -107,7 +146,9 @@ def pair_maps(cells: Sequence[CellRecord]) -> list[dict[str, Any]]:
 
     Axes of more than 24 levels are left out. The shades of both maps of a pair have one scale.
     """
-    levels = {axis: own for axis, own in axis_levels(cells).items() if len(own) <= _MOST_LEVELS}
+    levels = {
+        axis: own for axis, own in axis_levels([cell.attributes for cell in cells]).items() if len(own) <= _MOST_LEVELS
+    }
     pairs = []
     for first, second in itertools.combinations(levels, 2):
         shape = (len(levels[first]), len(levels[second]))
@@ -143,7 +184,7 @@ def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], counts: In
     }
 
 
-def axis_levels(cells: Sequence[CellRecord]) -> dict[str, list[str]]:
-    """Return the levels of each axis, in the order in which cells have them."""
-    axes = list(cells[0].attributes) if cells else []
-    return {axis: list(dict.fromkeys(cell.attributes[axis] for cell in cells)) for axis in axes}
+def axis_levels(cells: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return the levels of each axis, in the order in which cells, by their levels, have them."""
+    axes = list(cells[0]) if cells else []
+    return {axis: list(dict.fromkeys(cell[axis] for cell in cells)) for axis in axes}

@@ -18,7 +18,7 @@ from faceaug.errors import UsageError
 from faceaug.identity.summary import IdentitySummary
 from faceaug.pages.histogram import HistogramPlot
 from faceaug.pages.template import page_template
-from faceaug.report.before_after import MOST_CELLS, cell_panels, engine_colours, imbalance_rows, pair_maps
+from faceaug.report.before_after import cell_name, cell_panels, engine_colours, imbalance_rows, pair_maps, run_bars
 from faceaug.report.faces.gallery import DATA_FILE, Gallery
 from faceaug.report.people import render_people, render_people_line
 from faceaug.report.refused import refusal_rows
@@ -133,18 +133,18 @@ def render_page(report: Report) -> str:
     before = np.array([record.real for record in report.cells], dtype=np.int64)
     after = before + np.array([record.accepted for record in report.cells], dtype=np.int64)
     totals = Totals.of(report.cells)
-    panels = cell_panels(report.cells, report.by_engine)
+    panels = cell_panels(run_bars(report.cells, report.by_engine))
     colours = {colour: f"synthetic, {name}" for name, colour in engine_colours(list(report.by_engine)).items()}
     refusals = refusal_rows(report.cells, totals.rejected)
     present = {"faces": report.gallery is not None, "refused": bool(refusals), "card": bool(report.card)}
     return page_template("report.html.jinja", "faceaug.report").render(
         report=report,
         sections={key: name for key, name in _SECTIONS.items() if present.get(key, True)},
+        cell_name=cell_name,
         counts=_COUNTS,
         totals={**{name: getattr(totals, name) for name in _COUNTS if name != "wanted"}, "wanted": _wanted(report)},
         panels=panels,
         left_out=len(report.cells) - sum(len(panel["rows"]) for panel in panels),
-        most_cells=MOST_CELLS,
         legend={"real": "real", **colours, "short": "planned, but missing"},
         plot_legend={"real": "real", **colours, "line": "target distribution"},
         imbalance=imbalance_rows(before, after),

@@ -42,7 +42,8 @@ def test_there_is_an_image_per_direction_and_a_page(written):
     assert re.findall(r'<img src="([^"]+)"', text) == pictures
     for words in (*NAMES, "mouth (100%)", "degrees", "blocks-6-0", "faceaug discover --generator blocks"):
         assert words in text
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
     assert "What else moves" in text
 
 
