@@ -20,12 +20,16 @@ from faceaug.classifiers.face_quality import DISTORTED_TRUNCATION, INTACT_TRUNCA
 from faceaug.generators.base import Generator
 from faceaug.generators.sampling import latent_seeds, sample_latents, synthesize
 from faceaug.utils.images import Rgb
-from faceaug.utils.tensors import thumbnails
+from faceaug.utils.tensors import as_tensor, thumbnails
 
 _SAMPLES, _BATCH = 256, 64  # samples of each kind from which face quality is learnt
 _FILE = "face_quality.safetensors"
 _VERSION = 1
 _log = logging.getLogger(__name__)
+
+
+class _StoppedError(Exception):
+    """The explorer ends before the classifier is learnt."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class FaceQualityMeter:
         self._generator, self._share = generator, share
         self._classifier: Classifier | None = None
         self._least = 0.0
-        self._thread = threading.Thread(target=self._learn, name="faceaug-face-quality", daemon=True)
+        self._thread = threading.Thread(target=self._learn, name="faceaug-face-quality")
+        self._stopped = threading.Event()
 
     def start(self) -> None:
         """Begin to learn."""
@@ -78,6 +83,11 @@ class FaceQualityMeter:
 
     def wait(self) -> None:
         """Return when it is learnt, or cannot be."""
+        self._thread.join()
+
+    def stop(self) -> None:
+        """Leave off learning, and return when that is done."""
+        self._stopped.set()
         self._thread.join()
 
     def read(self, images: Tensor) -> MeterReading | None:
@@ -98,6 +108,8 @@ class FaceQualityMeter:
             usual = self._log_odds(classifier, self._samples(2 * _SAMPLES, 1.0))
             self._least = float(np.quantile(usual, self._share))
             self._classifier = classifier
+        except _StoppedError:
+            return
         except Exception:  # the pages work without this meter
             _log.exception("the classifier of face quality could not be learnt")
 
@@ -111,19 +123,24 @@ class FaceQualityMeter:
                 intact = self._samples(0, INTACT_TRUNCATION)
                 more = self._samples(3 * _SAMPLES, INTACT_TRUNCATION)
                 distorted = self._samples(_SAMPLES, DISTORTED_TRUNCATION)
-                train_face_quality(more, intact, distorted, 0, config).save(folder / _FILE)
+                train_face_quality(more, intact, distorted, 0, config, self._check).save(folder / _FILE)
                 keep_files(key, folder, [_FILE])
             return Classifier.load(folder / _FILE)
 
     def _samples(self, first: int, stretch: float) -> Rgb:
         """Return samples, uint8 [_SAMPLES, 64, 64, 3]."""
         w = sample_latents(self._generator, latent_seeds(0, first, _SAMPLES), stretch)
-        parts = np.array_split(w, -(-len(w) // _BATCH))
-        return np.concatenate([thumbnails(synthesize(self._generator, part, _BATCH)) for part in parts])
+        faces = []
+        for part in np.array_split(w, -(-len(w) // _BATCH)):
+            self._check()
+            faces.append(thumbnails(synthesize(self._generator, part, _BATCH)))
+        return np.concatenate(faces)
+
+    def _check(self, *progress: int) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
 
     @staticmethod
     def _log_odds(classifier: Classifier, faces: Rgb) -> Sequence[float]:
-        from faceaug.utils.tensors import as_tensor
-
         values: Sequence[float] = classifier.read(as_tensor(faces))[0][:, 1].tolist()
         return values

@@ -82,3 +82,6 @@ def serve(exploration: Exploration, port: int, announce: Callable[[str], None]) 
             serving.join()
             if error.args and error.args[0] != signal.SIGINT:
                 raise
+        finally:
+            if exploration.faces is not None:
+                exploration.faces.quality.stop()

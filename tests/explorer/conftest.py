@@ -1,6 +1,5 @@
 """Fixtures of the tests of the explorer."""
 
-from browser import chromium as chromium
 from explorers import address as address
 from explorers import demo_cells as demo_cells
 from explorers import demo_files as demo_files
