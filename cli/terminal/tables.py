@@ -35,7 +35,10 @@ def analysis_view(analysis: Analysis) -> Sequence[RenderableType]:
     for cell in analysis.cells:
         bar = _bar([(cell.count, _SYNTHETIC)], largest)
         table.add_row(*_labels(list(cell.levels.values())), f"{cell.count:,}", percent(cell.count / total), bar)
-    return [sections[0], table, *(part for section in sections[2:] for part in (section, Text()))][:-1]
+    parts: list[RenderableType] = [sections[0], table]
+    for section in sections[2:]:
+        parts += [section, Text()]
+    return parts[:-1]
 
 
 def plan_view(plan: Plan) -> Sequence[RenderableType]:
