@@ -50,6 +50,7 @@ def test_the_commands_are_these():
         "verify",
         "evaluate",
         "compare",
+        "report",
         "export",
         "merge",
         "subset",
