@@ -66,7 +66,7 @@
   const samples = data.samples, count = samples.cell.length;
   const fields = Object.fromEntries(data.fields.map((field) => [field.key, field]));
   const distance = {
-    key: "nearest", name: "distance to the nearest other real face", group: "gate", unit: "", limit: "", values: samples.nearestDistance,
+    key: "nearest", name: "distance to the nearest real face", group: "gate", unit: "", limit: "", values: samples.nearestDistance,
     meaning: "one minus the correlation of small grey pictures, 0 for the same picture; those that it was made from do not count",
   };
   if (distance.values.some((value) => value !== null)) fields.nearest = distance;

@@ -98,15 +98,18 @@ class GalleryWriter:
 
     def write(self, plan: Plan, refused: Sequence[RefusedExample]) -> Gallery:
         """Write the files and return what they hold."""
-        small = [small_picture(self._samples.image(i)) for i in self._chosen] if self._photographs else []
+        side = self._side()
+        shape = (max(1, round(side / self._aspect)), side)
+        faces = SheetWriter(self._folder, "faces", shape)
+        small = []
+        for i in self._chosen:
+            image = self._samples.image(i)
+            faces.add(face_thumbnail(image, self._aspect, side))
+            if self._photographs:
+                small.append(small_picture(image))
         links = self._links(small)
         beside = self._photographs.by_cell(plan) if self._photographs else {}
         real_rows = self._real_rows(beside, links)
-        side = self._side(len(self._chosen) + len(real_rows))
-        shape = (max(1, round(side / self._aspect)), side)
-        faces = SheetWriter(self._folder, "faces", shape)
-        for i in self._chosen:
-            faces.add(face_thumbnail(self._samples.image(i), self._aspect, side))
         real = SheetWriter(self._folder, "real", shape)
         images = self._photographs.images(real_rows, self._aspect, side) if self._photographs else {}
         number = {row: real.add(image) for row, image in images.items()}
@@ -161,8 +164,10 @@ class GalleryWriter:
             rows += new[: max(0, _MOST_PHOTOGRAPHS - len(rows))]
         return rows
 
-    def _side(self, count: int) -> int:
+    def _side(self) -> int:
         """Return the width of thumbnails: as many pixels as the number of faces allows, and no more than they have."""
+        real = min(_MOST_PHOTOGRAPHS, len(self._photographs.dataset)) if self._photographs else 0
+        count = len(self._chosen) + real
         return min(self._native, next((side for most, side in _SIDES if count <= most), _RAW_SIDE))
 
     def _cells(self, beside: Mapping[int, Any], number: Mapping[int, int]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import FaceaugError
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import SOURCE_COLUMNS
-from faceaug.utils.images import Rgb, crop_to_aspect, resize
+from faceaug.utils.images import Rgb, crop_to_aspect, decode, resize
 from faceaug.utils.threads import map_in_threads
 from faceaug.utils.typing import Floats32
 
@@ -60,8 +60,9 @@ class Photographs:
 
         def look(row: int) -> tuple[bytes, Floats32 | None] | None:
             try:
-                digest = hashlib.sha256(dataset.encoded(row)).digest() if digests else b""
-                return digest, small_picture(dataset.image(row)) if row in chosen else None
+                data = dataset.encoded(row)
+                image = decode(data, name=dataset.keys[row], max_pixels=dataset.max_pixels) if row in chosen else None
+                return hashlib.sha256(data).digest(), None if image is None else small_picture(image)
             except (FaceaugError, OSError):
                 return None
 
