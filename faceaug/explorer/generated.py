@@ -29,8 +29,8 @@ from faceaug.utils.typing import Floats
 
 FACE_TRUNCATION = 0.7
 """Truncation of the faces toward the mean: an edit is easiest to see on a typical face."""
-CORRECTIONS = 2
-"""Corrections of an edit that is settled: with the straight step and the face itself four pictures are synthesized."""
+CORRECTIONS = 4
+"""Corrections of an edit that is settled: with the straight step and the face itself six pictures are synthesized."""
 _MEANINGS = FACTOR_MEANINGS | dict(
     tx="where the face lies, across",
     ty="where the face lies, up and down",

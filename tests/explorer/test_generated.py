@@ -19,10 +19,13 @@ def test_a_face_is_one_that_generator_sample_gives(generated):
     assert first.image.shape == (64, 64, 3)
 
 
-@pytest.mark.parametrize(("name", "value", "tolerance"), [("yaw", 18.0, 4.0), ("light_x", -25.0, 5.0)])
-def test_a_settled_edit_reaches_its_value(generated, name, value, tolerance):
-    reached = [generated.edit(FaceEdit(seed, {name: value}, settle=True)).measured[name] for seed in SEEDS]
-    assert np.abs(np.array(reached) - value).mean() < tolerance
+@pytest.mark.parametrize(("name", "step"), [("yaw", 12.0), ("light_x", -15.0)])
+def test_a_settled_edit_comes_nearer_than_it_was(generated, name, step):
+    missed = []
+    for seed in SEEDS:
+        goal = generated.original(seed).measured[name] * 0.5 + step
+        missed.append(abs(generated.edit(FaceEdit(seed, {name: goal}, settle=True)).measured[name] - goal))
+    assert np.mean(missed) < 0.5 * abs(step)
 
 
 def test_keeping_the_rest_moves_the_rest_less(generated):
