@@ -37,6 +37,7 @@ _COMMANDS = {
     "merge": (".outputs.merge", "Write several output folders to one."),
     "subset": (".outputs.subset", "Write the faces that meet a condition to a folder."),
     "split": (".outputs.split", "Divide the faces of an output folder into parts."),
+    "upgrade": (".outputs.upgrade", "Write an output folder of an earlier version anew."),
     "measure": (".measure", "Measure pose and light on photographs, without labels."),
     "generator": (".generator.commands", "Inspect, sample, import, train and evaluate generators."),
     "discover": (".discover", "Find yaw, light and the parts of a face in a generator, without labels."),
