@@ -62,7 +62,7 @@ def upgrade_output(folder: Path | str, out: Path | str, *, progress: Progress | 
     manifest = read_manifest(folder)
     if manifest.version == SHARD_VERSION:
         raise UsageError(f"the shards of {folder} are of version {SHARD_VERSION} already: nothing is to be upgraded")
-    with _at_rest(folder, manifest), appearing_folder(Path(out)) as new:
+    with _at_rest(folder, manifest), appearing_folder(Path(out)) as (new, _):
         for entry in manifest.files:
             (new / entry.name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(_sound(folder, entry), new / entry.name)
