@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 
 import faceaug
-from faceaug.errors import FaceaugError, UsageError
+from faceaug.errors import FaceaugError, RemoteError, UsageError
 
 from .terminal.console import echo
 from .terminal.interrupt import ENDING_SIGNALS, Interrupted, Interruptible, status_of
@@ -97,7 +97,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         except UsageError as error:
             return _fail(str(error), _USAGE_STATUS)
-        except FaceaugError as error:
+        except (FaceaugError, RemoteError) as error:
             return _fail(str(error), _FAILURE_STATUS)
         except (OSError, MemoryError) as error:
             return _fail(_system_message(error), _FAILURE_STATUS)

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from ..options import PATH, label_options, read_unmeasured
+from ..options import PATH, SOURCE, label_options, read_unmeasured
 from ..terminal.console import Console
 
 FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata", "coco-json")
 
 
 @click.command()
-@click.argument("out", metavar="OUT", type=PATH)
+@click.argument("out", metavar="OUT", type=SOURCE)
 @click.option(
     "--to",
     "kind",
@@ -37,14 +37,14 @@ FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata", "coco-json"
     "--by",
     metavar="ATTRIBUTES",
     multiple=True,
-    help="For imagefolder and coco-json, the attributes that define a class: gender or gender,ethnicity.  [default: the "
-    "cells]",
+    help="For imagefolder and coco-json, the attributes that define a class: gender or gender,ethnicity.  [default: "
+    "the cells]",
 )
 @click.option(
     "--with-real",
     "source",
     metavar="DATASET",
-    type=PATH,
+    type=SOURCE,
     help="Write these real images, too: one balanced training set, in which the field synthetic tells the two apart.",
 )
 @label_options
