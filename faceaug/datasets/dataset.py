@@ -22,7 +22,7 @@ from faceaug.datasets.registry import AUTO_READER, detect_reader, find_reader
 from faceaug.datasets.splits import SPLIT_COLUMN, normalize_splits, select_split
 from faceaug.errors import DatasetError
 from faceaug.places.filesystems import is_url
-from faceaug.places.mirrored import images_behind, mirror
+from faceaug.places.mirrored import RemoteImages, images_behind, mirror
 from faceaug.utils.images import MAX_PIXELS, Rgb, decode
 from faceaug.utils.threads import Progress
 
@@ -248,7 +248,8 @@ def load_dataset(
     if table.empty and not (strict and problems):
         raise DatasetError(f"no image of {name} can be used: {_summary(problems)}; give images that can be read")
     _report(problems, name, strict)
-    return FaceDataset(name, reader, str(path), table, raw.images, problems, selected_split, options.max_pixels)
+    location = raw.images.url if isinstance(raw.images, RemoteImages) else str(path)
+    return FaceDataset(name, reader, location, table, raw.images, problems, selected_split, options.max_pixels)
 
 
 def local_place(place: str | Path) -> Path:

@@ -55,6 +55,9 @@ def appearing_folder(destination: Path) -> Iterator[tuple[Path, bool]]:
     temporary = destination.parent / f".{destination.name}.unfinished"
     try:
         temporary.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in temporary.iterdir()}
+        if temporary.is_symlink() or (names and LOCK_NAME not in names):  # what a killed process left has its lock
+            raise OutputError(f"{temporary} is in the way, and no export wrote it; move it away")
         lock = FolderLock(temporary)
     except OSError as error:
         raise output_error(destination, error) from error

@@ -6,6 +6,7 @@ are copied. The images are then read from the URL, through a cache of bounded si
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceaug.errors import DatasetError, ImageError
+from faceaug.errors import DatasetError, ImageError, RemoteError
 from faceaug.places.filesystems import open_filesystem, remote_errors
 from faceaug.utils.files import inside
 
@@ -40,7 +41,6 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="faceaug-remote-")  # removed when the process ends
 
 
-@functools.cache
 def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
     """Return a local path that stands for what is at a URL.
 
@@ -136,7 +136,7 @@ class RemoteImages:
         ImageError
             When the image is no longer there or too large.
         RemoteError
-            When the connection is lost: a data set must not lose the images that were not reached.
+            When the connection is lost, also within an image: a data set must not lose images that were not reached.
         """
         if (size := self.sizes.get(key)) is None:
             raise ImageError(f"{key} is not at {self.url}")
@@ -152,7 +152,13 @@ class RemoteImages:
                 data = bytes(filesystem.cat_file(f"{root}/{key}"))
         except FileNotFoundError as error:
             raise ImageError(f"{key} is no longer at {self.url}; read the data set again") from error
-        self._keep(key, data)
+        if size and len(data) != size:
+            raise RemoteError(
+                f"{self.url}/{key} gave {len(data):,} of {size:,} bytes: the connection was lost or the image was "
+                "changed; run again"
+            )
+        with contextlib.suppress(OSError):  # the disk is full: the image is fetched again
+            self._keep(key, data)
         return data
 
     def _place_of(self, key: str) -> Path:

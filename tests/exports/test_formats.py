@@ -102,6 +102,9 @@ def test_an_export_that_was_killed_begins_again_and_says_so(out, tmp_path, monke
     left = tmp_path / ".x.unfinished" / "female"
     left.mkdir(parents=True)
     (left / "half.jpg").write_bytes(b"half")
+    with pytest.raises(OutputError, match="no export wrote it"):
+        export_output(out, tmp_path / "x")
+    (tmp_path / ".x.unfinished" / ".lock").touch()
     report = export_output(out, tmp_path / "x")
     assert report.again
     assert report.images == COUNT

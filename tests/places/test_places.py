@@ -30,7 +30,6 @@ def server(tmp_path, monkeypatch):
     """URL of a folder that is empty: in memory."""
     monkeypatch.setattr(MemoryFileSystem, "store", {})
     monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
-    mirror.cache_clear()
     return "memory://bucket"
 
 
@@ -98,7 +97,7 @@ def test_a_data_set_on_a_server_is_that_of_a_folder(s3, tmp_path):
 def test_images_are_fetched_when_they_are_read_and_few_are_kept(server, monkeypatch):
     files = faces()
     put(f"{server}/faces", files)
-    fetched = []
+    fetched: list[str] = []
     original = MemoryFileSystem.cat_file
 
     def count(self, path, *rest, **options):
@@ -129,6 +128,13 @@ def test_a_connection_that_is_lost_in_the_middle_ends_the_reading(server, monkey
 
     monkeypatch.setattr(MemoryFileSystem, "cat_file", lose)
     with pytest.raises(RemoteError, match=r"cannot be reached \(reset by peer\)"):
+        load_dataset(f"{server}/faces")
+
+
+def test_half_an_image_is_no_image(server, monkeypatch):
+    put(f"{server}/faces", faces())
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", lambda self, path, *rest: self.store[path].getvalue()[:-9])
+    with pytest.raises(RemoteError, match="the connection was lost or the image was changed"):
         load_dataset(f"{server}/faces")
 
 
@@ -174,7 +180,6 @@ def write_remote(url: str, stop: int | None = None, resume: bool = False) -> Non
 
 
 def there(url: str) -> Path:
-    mirror.cache_clear()
     return mirror(url, is_image_name)
 
 
