@@ -152,6 +152,16 @@ def test_damage_in_an_image_names_its_row_and_no_other(copy):
         assert f"shards/00001.h5, row {row}: the image does not match its SHA-256" in report.to_text()
 
 
+def test_damage_to_the_heap_of_images_is_found_and_the_images_are_sound(copy):
+    path = copy / "shards" / "00001.h5"
+    data = bytearray(path.read_bytes())
+    data[data.find(b"GCOL") + 8] ^= 255  # its size
+    path.write_bytes(data)
+    problems = [problem for problem in verify(copy).problems if problem.shard]
+    assert any("the images cannot be read through HDF5" in problem.what for problem in problems)
+    assert {problem.row for problem in problems} == {None}
+
+
 def test_damage_in_raw_pixels_names_its_row(tmp_path):
     folder = write_output(tmp_path / "out", count=6, rows=8, layout="raw", codec="png")
     path = folder / "shards" / "00000.h5"
