@@ -51,7 +51,6 @@ from faceaug.utils.typing import Floats
 RERENDER_BLOCK = 16
 """Attempts that are computed together, whatever the number of workers."""
 CORRECTIONS = 3
-GAIN = 1.25  # of a correction: measurements follow a turn by a bit less than it was
 DIFFERENT = (3.0, 0.04)  # degrees and share by which a table may differ from what is measured on the photograph
 CLIPPED, MORE_CLIPPED = 0.97, 0.03  # brightness that counts as clipped, and by how much its share may grow
 UNREADABLE, OTHERWISE = "source readable", "source measured as its table says"
@@ -280,7 +279,7 @@ class RerenderEngine:
             holds = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
             inside = np.asarray(holds.all(1))
             missing = np.nan_to_num(values[active] - read)
-            corrected = (change[active] + GAIN * missing).clip(-reach, reach)
+            corrected = (change[active] + missing).clip(-reach, reach)
             change[active] = np.where(inside[:, None], change[active], corrected)
             active = active[~inside & np.isfinite(read).all(1)]
         return change
