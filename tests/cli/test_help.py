@@ -54,6 +54,7 @@ def test_the_commands_are_these():
         "merge",
         "subset",
         "split",
+        "upgrade",
         "measure",
         "generator",
         "discover",
