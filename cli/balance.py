@@ -28,7 +28,7 @@ from .options import (
 )
 from .terminal.console import Console, command_line, echo
 from .terminal.interrupt import Interrupted, Interruptible
-from .terminal.summary import estimate_text, outcome, outcome_text
+from .terminal.summary import estimate_text, outcome, outcome_text, outcome_view
 
 if TYPE_CHECKING:
     from faceaug.datasets.dataset import FaceDataset
@@ -95,7 +95,7 @@ def balance(context: click.Context, /, **options: Any) -> int:
     except KeyboardInterrupt as error:
         raise Interrupted(_kept(out), error) from error
     if not console.quiet or console.as_json:
-        console.show(outcome_text(result, out), outcome(result, out))
+        console.show(outcome_text(result, out), outcome(result, out), lambda: outcome_view(result, out))
     if options["require_full"] and result.short:
         echo(f"Error: {result.short:,} planned faces are short, and --require-full was given", err=True)
         return 1

@@ -33,6 +33,7 @@ _COMMANDS = {
     "verify": (".outputs.verify", "Read an output folder completely; report damage."),
     "evaluate": (".outputs.evaluate", "Measure how good the faces are, per cell and in all."),
     "compare": (".compare", "Compare the faces with the real people of the data set."),
+    "report": (".outputs.report", "Write the page of an output folder, with its faces."),
     "export": (".outputs.export", "Write the faces as image files."),
     "merge": (".outputs.merge", "Write several output folders to one."),
     "subset": (".outputs.subset", "Write the faces that meet a condition to a folder."),

@@ -189,6 +189,18 @@ output_options = decorated(
 )
 
 
+html_option = click.option("--html", metavar="FILE", type=PATH, help="Write a page with the result to this file.")
+
+
+def write_page(file: Path | None, render: Callable[[], str], console: Console) -> None:
+    """Write a page to a file if one was named."""
+    if file is not None:
+        from faceaug.utils.files import write_bytes
+
+        write_bytes(file, render().encode())
+        console.remark(f"The page was written to {file}.")
+
+
 def read_dataset(options: dict[str, Any], console: Console) -> FaceDataset:
     """Read the data set that the options name, and measure the columns that the command needs and the labels lack."""
     needed, load = counted_columns(options), cache(lambda: load_estimator(options))

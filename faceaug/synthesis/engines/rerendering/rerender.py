@@ -196,8 +196,8 @@ class RerenderEngine:
         if not photographs:
             return BlockResult((), refused, {})
         attempts = self._measured(cell, photographs)
-        candidates, refusals = self._attempt(cell, attempts)
-        return BlockResult(candidates, refused | refusals, {})
+        candidates, refusals, pictures = self._attempt(cell, attempts)
+        return BlockResult(candidates, refused | refusals, {}, pictures=pictures)
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         rows = np.flatnonzero(reader.made_by(self.names[0])).tolist()
@@ -233,8 +233,10 @@ class RerenderEngine:
             shorter=shorter,
         )
 
-    def _attempt(self, cell: PlannedCell, attempts: _Attempts) -> tuple[tuple[Candidate, ...], dict[int, str]]:
-        """Return candidates, and why the other attempts are rejected."""
+    def _attempt(
+        self, cell: PlannedCell, attempts: _Attempts
+    ) -> tuple[tuple[Candidate, ...], dict[int, str], dict[int, NDArray[np.uint8]]]:
+        """Return candidates, why the other attempts are rejected, and the pictures of those that were rendered."""
         as_in_table = self._measured_as_in_table(attempts)
         refused = {attempts.numbers[k]: OTHERWISE for k in np.flatnonzero(~as_in_table)}
         seeds = [
@@ -243,14 +245,15 @@ class RerenderEngine:
         ]
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(attempts.goals)) for s in seeds])
         change = self._change(attempts, uniform, np.flatnonzero(as_in_table))
-        candidates = []
+        candidates, pictures = [], {}
         for k in np.flatnonzero(as_in_table).tolist():
             rerendered = self._rerender(attempts, k, change[k : k + 1])
             if rerendered.refused:
                 refused[attempts.numbers[k]] = rerendered.refused
+                pictures[attempts.numbers[k]] = rerendered.stored
             else:
                 candidates.append(self._candidate(cell, attempts, k, seeds[k], rerendered))
-        return tuple(candidates), refused
+        return tuple(candidates), refused, pictures
 
     def _measured_as_in_table(self, attempts: _Attempts) -> NDArray[np.bool_]:
         """Return whether the goals [N] measure on the photographs what the table says of them."""
