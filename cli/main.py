@@ -39,6 +39,7 @@ _COMMANDS = {
     "subset": (".outputs.subset", "Write the faces that meet a condition to a folder."),
     "split": (".outputs.split", "Divide the faces of an output folder into parts."),
     "upgrade": (".outputs.upgrade", "Write an output folder of an earlier version anew."),
+    "explore": (".explore", "Look at it all in the browser: faces, photographs, data sets, outputs."),
     "measure": (".measure", "Measure pose and light on photographs, without labels."),
     "generator": (".generator.commands", "Inspect, sample, import, train and evaluate generators."),
     "discover": (".discover", "Find yaw, light and the parts of a face in a generator, without labels."),

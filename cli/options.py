@@ -143,13 +143,13 @@ _training_split_option = click.option(
     help='The split to use, or "all".  [default: the training split, if there are splits]',
 )
 dataset_options = decorated(source_options, _training_split_option, _check_options)
+dataset_detail_options = decorated(label_options, _training_split_option, _check_options)
+"""The options of a data set, without its place."""
 reference_options = decorated(
     click.option(
         "--dataset", "source", metavar="DATASET", type=SOURCE, required=True, help="The real faces to compare with."
     ),
-    label_options,
-    _training_split_option,
-    _check_options,
+    dataset_detail_options,
 )
 """The options of a data set where the argument of a command is something else."""
 measured_dataset_options = decorated(

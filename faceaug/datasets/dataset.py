@@ -21,12 +21,14 @@ from faceaug.datasets.image_tree import FolderImages, is_image_name
 from faceaug.datasets.registry import AUTO_READER, detect_reader, find_reader
 from faceaug.datasets.splits import SPLIT_COLUMN, normalize_splits, select_split
 from faceaug.errors import DatasetError
+from faceaug.pages.notebook import notebook_html
 from faceaug.places.filesystems import is_url
 from faceaug.places.mirrored import RemoteImages, images_behind, mirror
 from faceaug.utils.images import MAX_PIXELS, Rgb, decode
 from faceaug.utils.threads import Progress
 
 _log = logging.getLogger(__name__)
+_FACES_SHOWN = 12  # in a notebook
 _FINGERPRINT_ROWS = 100_000  # rows that are converted to text at a time for the fingerprint
 
 
@@ -103,6 +105,12 @@ class FaceDataset:
     def image(self, index: int) -> Rgb:
         """Return an image as uint8 [H, W, 3]; ImageError if it cannot be read."""
         return decode(self.encoded(index), name=self.keys[index], max_pixels=self.max_pixels)
+
+    def _repr_html_(self) -> str:
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _FACES_SHOWN)).round().astype(int)).tolist()
+        labels = ", ".join(self.attributes) or "no labels"
+        lines = [f"{len(self):,} faces; {labels}"]
+        return notebook_html(self.name, lines, strips={"Some of them": [self.image(row) for row in rows]})
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the table (keys, labels, selected split) as 64 hexadecimal digits."""

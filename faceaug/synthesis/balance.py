@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceaug._version import __version__
@@ -10,6 +11,7 @@ from faceaug.datasets.dataset import FaceDataset
 from faceaug.places.filesystems import is_url
 from faceaug.places.published import published_folder
 from faceaug.planning.plan import Plan
+from faceaug.report.notebook import CellFaces, cell_faces, run_html
 from faceaug.shards.manifest import CreatedBy, Manifest
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.registry import create_engine
@@ -39,10 +41,16 @@ class RunResult:
         As written.
     timings : dict of str to float
         Seconds of each stage of this call.
+    out : Path
+        The output folder.
+    dataset : FaceDataset, optional
+        That was balanced; its faces are shown beside the samples.
     """
 
     manifest: Manifest
     timings: dict[str, float]
+    out: Path
+    dataset: FaceDataset | None = field(default=None, repr=False, compare=False)
 
     @property
     def planned(self) -> int:
@@ -58,6 +66,24 @@ class RunResult:
     def short(self) -> int:
         """Planned samples that are missing."""
         return self.manifest.totals.short
+
+    def show(self, cell: int | Mapping[str, str]) -> CellFaces:
+        """Return some synthetic and real faces of a cell, which a notebook shows.
+
+        Parameters
+        ----------
+        cell : int or mapping
+            Its index in the plan, or the level of each axis, as ``{"gender": "female"}``.
+
+        Raises
+        ------
+        UsageError
+            When there is no such cell.
+        """
+        return cell_faces(self.out, self.manifest, cell, self.dataset)
+
+    def _repr_html_(self) -> str:
+        return run_html(self.manifest)
 
 
 def balance(
@@ -123,7 +149,7 @@ def balance(
     with open_output(request, engine, out, resume) as output, single_threaded():
         if output.started and output.complete:
             write_report(request, out, progress)
-            return RunResult(output.manifest, {})
+            return RunResult(output.manifest, {}, out, dataset)
         clock = StageClock()
         images = read_images(request, progress)
         clock.lap("reading")
@@ -133,7 +159,7 @@ def balance(
         if not plan.total:
             manifest = output.finish(measured={"seconds": dict(clock.seconds)})
             write_report(request, out, progress)
-            return RunResult(manifest, clock.seconds)
+            return RunResult(manifest, clock.seconds, out, dataset)
         preparation = prepare_engine(engine, images, output, progress)
         clock.lap("learning")
         executor = LocalExecutor(engine, request.config.worker_threads)
@@ -143,4 +169,4 @@ def balance(
         manifest = write_results(output, preparation, clock.seconds, accounting)
         write_report(request, out, progress)
         clock.lap("writing")
-    return RunResult(manifest, clock.seconds)
+    return RunResult(manifest, clock.seconds, out, dataset)

@@ -56,6 +56,7 @@ def test_the_commands_are_these():
         "subset",
         "split",
         "upgrade",
+        "explore",
         "measure",
         "generator",
         "discover",
