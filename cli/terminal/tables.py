@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from faceaug.planning.plan import Plan
     from faceaug.shards.manifest import CellRecord
 
-_BAR, _LONGEST_LABEL = 28, 36
+_BAR, _LONGEST_LABEL = 24, 36
 _REAL, _SYNTHETIC, _SHORT = "bright_black", "blue", "yellow"
 
 
@@ -61,7 +61,7 @@ def plan_view(plan: Plan) -> Sequence[RenderableType]:
 def cell_table(cells: Sequence[CellRecord], reasons: Sequence[str]) -> Sequence[RenderableType]:
     """Return the outcome of cells: real faces, accepted samples and what is short, with a text for each."""
     table = _table(list(cells[0].attributes), ["real", "planned", "accepted", "short"])
-    table.add_column("main reasons for rejection", overflow="fold")
+    table.add_column("main reasons for rejection", overflow="ellipsis", no_wrap=True)
     largest = max(1, *(cell.real + cell.planned for cell in cells))
     for cell, reason in zip(cells, reasons, strict=True):
         bar = _bar([(cell.real, _REAL), (cell.accepted, _SYNTHETIC), (cell.short, _SHORT)], largest)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from faceaug._version import __version__
 from faceaug.datasets.dataset import FaceDataset
+from faceaug.places.filesystems import is_url
+from faceaug.places.published import published_folder
 from faceaug.planning.plan import Plan
 from faceaug.report.notebook import CellFaces, cell_faces, run_html
 from faceaug.shards.manifest import CreatedBy, Manifest
@@ -101,7 +103,8 @@ def balance(
     dataset : FaceDataset
         From `load_dataset`; the plan must be made from it.
     out : path
-        A folder that is absent or empty, or holds this very run, interrupted, with `resume`.
+        A folder that is absent or empty, or holds this very run, interrupted, with `resume`; or the URL of one, as
+        s3://bucket/out. What is written goes there shard by shard, the manifest last.
     plan : Plan
         From `faceaug.plan`.
     config : RunConfig, optional
@@ -129,6 +132,17 @@ def balance(
     >>> wanted = plan(analyze(dataset, "gender,ethnicity"), "uniform")  # doctest: +SKIP
     >>> balance(dataset, "out/", plan=wanted, config=RunConfig(seed=1)).accepted  # doctest: +SKIP
     """
+    if is_url(out):
+        with published_folder(str(out), resume=resume) as published:
+            return balance(
+                dataset,
+                published.folder,
+                plan=plan,
+                config=config,
+                resume=resume,
+                progress=published.following(progress),
+                created_by=created_by,
+            )
     out, progress = Path(out), progress or (lambda stage, done, total: None)
     request = check_request(dataset, plan, config or RunConfig(), resume)
     engine = create_engine(request)

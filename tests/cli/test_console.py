@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from dataclasses import replace
 
@@ -11,10 +12,12 @@ import pandas as pd
 import pytest
 from faceaug.cli.terminal.console import Console, block_text
 from faceaug.cli.terminal.summary import byte_size
-from faceaug.cli.terminal.tables import analysis_view, plan_view
+from faceaug.cli.terminal.tables import analysis_view, cell_table, plan_view
+from rich.console import Console as RichConsole
 
 from faceaug.analysis.analyze import analyze
 from faceaug.planning.plan import plan
+from faceaug.shards.manifest import CellRecord
 from faceaug.utils.threads import BlockReport
 
 
@@ -84,6 +87,16 @@ def test_tables_have_bars_where_the_terminal_can_and_are_plain_where_it_cannot(m
         assert "\x07" not in shown
         assert "all cells" in shown
         assert "Shannon evenness" in shown
+
+
+def test_the_outcome_of_cells_is_a_line_each_with_its_bar():
+    record = CellRecord.planned_only(0, {"group": "[b]a[/b]"}, real=40, wanted=40, planned=40)
+    record = record.with_outcome(30, {"plausible": 9}, "")
+    terminal = RichConsole(file=io.StringIO(), width=80, color_system=None)
+    for part in cell_table([record], ["plausible 9, " + 20 * "well exposed 1, "]):
+        terminal.print(part)
+    (line,) = [line for line in terminal.file.getvalue().splitlines() if "[b]a[/b]" in line]
+    assert re.search(r"40 +40 +30 +10 +█{24} +plausible 9", line)
 
 
 def test_remarks_are_left_out_when_quiet(capsys):

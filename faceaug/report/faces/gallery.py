@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ SAMPLES_SHOWN, REAL_SHOWN = 10_000, 12
 _MOST_PHOTOGRAPHS = 6_000  # with those that samples were made from or are near to
 _SIDES = ((5_000, 128), (9_000, 96))  # most faces, and pixels of each, so that a page has at most about 12 MB
 _RAW_SIDE = 64
+_SHEET_NAME = re.compile(r"(faces|real|refused)-\d{3,}\.webp|(cell|pairs)-\d{4,}\.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +158,7 @@ class GalleryWriter:
         first = [row for rows in beside.values() for row in spread_evenly(rows, REAL_SHOWN)]
         sources = [row for rows in links.made_of for row in rows]
         nearest = [row for near in links.nearest for row, _ in near]
-        rows = list(dict.fromkeys(first))
+        rows = list(dict.fromkeys(first))[:_MOST_PHOTOGRAPHS]
         for more in (sources, nearest):
             known = set(rows)
             new = [row for row, _ in Counter(row for row in more if row not in known).most_common()]
@@ -208,12 +209,10 @@ class GalleryWriter:
 
 
 def remove_unlisted(folder: Path, files: Sequence[str]) -> None:
-    """Remove sheets of an earlier report that this one does not have."""
-    for kind in ("faces", "real", "refused", "cell", "pairs"):
-        for path in folder.glob(f"{kind}-*.*"):
-            if path.name not in files and path.suffix in (".webp", ".png"):
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+    """Remove sheets of an earlier report, also of an earlier version, that this one does not have."""
+    for path in folder.iterdir():
+        if _SHEET_NAME.fullmatch(path.name) and path.name not in files:
+            path.unlink(missing_ok=True)
 
 
 def _spread_over_cells(samples: StoredSamples, indices: Sequence[int]) -> list[int]:
