@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 
 import faceaug
-from faceaug.errors import FaceaugError, UsageError
+from faceaug.errors import FaceaugError, RemoteError, UsageError
 
 from .terminal.console import echo
 from .terminal.interrupt import ENDING_SIGNALS, Interrupted, Interruptible, status_of
@@ -38,6 +38,8 @@ _COMMANDS = {
     "merge": (".outputs.merge", "Write several output folders to one."),
     "subset": (".outputs.subset", "Write the faces that meet a condition to a folder."),
     "split": (".outputs.split", "Divide the faces of an output folder into parts."),
+    "upgrade": (".outputs.upgrade", "Write an output folder of an earlier version anew."),
+    "explore": (".explore", "Look at it all in the browser: faces, photographs, data sets, outputs."),
     "measure": (".measure", "Measure pose and light on photographs, without labels."),
     "generator": (".generator.commands", "Inspect, sample, import, train and evaluate generators."),
     "discover": (".discover", "Find yaw, light and the parts of a face in a generator, without labels."),
@@ -97,7 +99,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         except UsageError as error:
             return _fail(str(error), _USAGE_STATUS)
-        except FaceaugError as error:
+        except (FaceaugError, RemoteError) as error:
             return _fail(str(error), _FAILURE_STATUS)
         except (OSError, MemoryError) as error:
             return _fail(_system_message(error), _FAILURE_STATUS)

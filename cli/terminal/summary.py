@@ -19,7 +19,7 @@ _MAX_SHORT = 5  # cells that are expected to end short
 _REPORT_NAME = "report.html"
 
 
-def outcome(result: RunResult, out: Path) -> dict[str, Any]:
+def outcome(result: RunResult, out: Path | str) -> dict[str, Any]:
     """Return the result of a run as JSON values."""
     manifest = result.manifest
     return {
@@ -34,7 +34,7 @@ def outcome(result: RunResult, out: Path) -> dict[str, Any]:
     }
 
 
-def outcome_text(result: RunResult, out: Path) -> str:
+def outcome_text(result: RunResult, out: Path | str) -> str:
     """Return the result of a run as text: the table of cells, totals, and what to do next."""
     return "\n\n".join([_table(result.manifest), *_sentences(result, out)])
 
@@ -212,12 +212,12 @@ def _unused_generator(manifest: Manifest) -> list[str]:
     ]
 
 
-def _people(out: Path, manifest: Manifest) -> str:
+def _people(out: Path | str, manifest: Manifest) -> str:
     """Return what is known of the people that the samples show, or how to find out."""
     from faceaug.identity.column import IDENTITY_DISTANCE
     from faceaug.report.identity import read_identity
 
-    identity = read_identity(out)
+    identity = read_identity(out) if isinstance(out, Path) else None
     if identity is not None:
         return identity.headline()
     if any(column.key == f"semantic/{IDENTITY_DISTANCE}" for column in manifest.columns):
@@ -228,7 +228,7 @@ def _people(out: Path, manifest: Manifest) -> str:
     return f"Whether the people are new was not measured; it is by: faceaug compare {out} DATASET"
 
 
-def _next(out: Path) -> str:
-    page = out / _REPORT_NAME
-    look = f"Open {page} to look at the faces. " if page.is_file() else ""
+def _next(out: Path | str) -> str:
+    page = out / _REPORT_NAME if isinstance(out, Path) else None
+    look = f"Open {page} to look at the faces. " if page is not None and page.is_file() else ""
     return f"{look}Check the folder with: faceaug verify {out}"

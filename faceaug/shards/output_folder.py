@@ -280,7 +280,8 @@ class OutputFolder:
         shards = [entry for entry in old.shards if not is_part(entry)]
         for number, samples in enumerate(groups, len(shards)):
             path = self.path / SHARDS_FOLDER / shard_name(number, len(samples) if as_part else None)
-            shards.append(writer.write_encoded(path, samples, old.columns, old.codec, old.layout))
+            width = old.generator.w_dim if old.generator else None
+            shards.append(writer.write_encoded(path, samples, old.columns, old.codec, old.layout, width))
         manifest = state.with_shards(shards)
         write_manifest(self.path, manifest)
         pending = state.pending if as_part else ()

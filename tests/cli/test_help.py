@@ -55,6 +55,8 @@ def test_the_commands_are_these():
         "merge",
         "subset",
         "split",
+        "upgrade",
+        "explore",
         "measure",
         "generator",
         "discover",
