@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from faceaug.utils.threads import BlockReport
 
+_LEAST_COLUMNS = 80  # of a terminal, for tables with bars
 _LONGEST_CELL = 32  # characters of a cell's name beside the bar
 
 
@@ -43,9 +45,12 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def shows_colours() -> bool:
-    """Return whether stdout is a terminal that shows colours and block characters, and its user wants colours."""
+    """Return whether stdout is a terminal, wide enough, that shows colours and blocks, and its user wants colours."""
     encoding = (getattr(sys.stdout, "encoding", None) or "").lower()
-    return sys.stdout.isatty() and not _dumb() and not os.environ.get("NO_COLOR") and encoding.startswith("utf")
+    wide = shutil.get_terminal_size().columns >= _LEAST_COLUMNS
+    return (
+        wide and sys.stdout.isatty() and not _dumb() and not os.environ.get("NO_COLOR") and encoding.startswith("utf")
+    )
 
 
 def _dumb() -> bool:

@@ -48,7 +48,7 @@ def outcome_view(result: RunResult, out: Path) -> Sequence[RenderableType]:
     from .tables import cell_table
 
     shown = _shown_cells(result.manifest)
-    table = cell_table(shown, [_reasons(cell) for cell in shown]) if shown else []
+    table = cell_table(shown, [_reasons(cell, 1) for cell in shown]) if shown else []
     text = "\n\n".join(["\n".join(_left_out(result.manifest)).strip(), *_sentences(result, out)]).strip()
     return [*table, Text("\n" + plain_lines(text))]
 
@@ -142,9 +142,9 @@ def _left_out(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _reasons(cell: CellRecord) -> str:
-    most = sorted(cell.rejected.items(), key=lambda item: (-item[1], item[0]))[:_MAX_REASONS]
-    return ", ".join(f"{reason} {number:,}" for reason, number in most if number)
+def _reasons(cell: CellRecord, most: int = _MAX_REASONS) -> str:
+    frequent = sorted(cell.rejected.items(), key=lambda item: (-item[1], item[0]))[:most]
+    return ", ".join(f"{reason} {number:,}" for reason, number in frequent if number)
 
 
 def _totals(result: RunResult) -> str:

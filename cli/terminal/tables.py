@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from faceaug.planning.plan import Plan
     from faceaug.shards.manifest import CellRecord
 
-_BAR, _LONGEST_LABEL = 24, 36
+_BAR, _LONGEST_LABEL = 20, 36
 _REAL, _SYNTHETIC, _SHORT = "bright_black", "blue", "yellow"
 
 
@@ -61,7 +61,7 @@ def plan_view(plan: Plan) -> Sequence[RenderableType]:
 def cell_table(cells: Sequence[CellRecord], reasons: Sequence[str]) -> Sequence[RenderableType]:
     """Return the outcome of cells: real faces, accepted samples and what is short, with a text for each."""
     table = _table(list(cells[0].attributes), ["real", "planned", "accepted", "short"])
-    table.add_column("main reasons for rejection", overflow="ellipsis", no_wrap=True)
+    table.add_column("main reason for rejection", overflow="fold")
     largest = max(1, *(cell.real + cell.planned for cell in cells))
     for cell, reason in zip(cells, reasons, strict=True):
         bar = _bar([(cell.real, _REAL), (cell.accepted, _SYNTHETIC), (cell.short, _SHORT)], largest)
@@ -71,10 +71,10 @@ def cell_table(cells: Sequence[CellRecord], reasons: Sequence[str]) -> Sequence[
 
 
 def _table(axes: Sequence[str], numbers: Sequence[str]) -> Table:
-    """Return a table with columns for labels, numbers and a bar."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    """Return a table with columns for labels, numbers and a bar; where space is short, labels are broken."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in label_columns(list(axes)):
-        table.add_column(_plain(clip(name, _LONGEST_LABEL)), overflow="ellipsis", no_wrap=True)
+        table.add_column(_plain(clip(name, _LONGEST_LABEL)), overflow="fold")
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
