@@ -39,7 +39,7 @@ def outcome_text(result: RunResult, out: Path | str) -> str:
     return "\n\n".join([_table(result.manifest), *_sentences(result, out)])
 
 
-def outcome_view(result: RunResult, out: Path) -> Sequence[RenderableType]:
+def outcome_view(result: RunResult, out: Path | str) -> Sequence[RenderableType]:
     """Return the same for a terminal that shows colours: the table of cells has bars."""
     from rich.text import Text
 
@@ -53,7 +53,7 @@ def outcome_view(result: RunResult, out: Path) -> Sequence[RenderableType]:
     return [*table, Text("\n" + plain_lines(text))]
 
 
-def _sentences(result: RunResult, out: Path) -> list[str]:
+def _sentences(result: RunResult, out: Path | str) -> list[str]:
     """Return what stands below the table."""
     parts = [_totals(result), *_candidates(result.manifest)]
     short = [cell for cell in result.manifest.cells if cell.short]
