@@ -325,11 +325,10 @@ class OutputFolder:
         write_json(self.path / CROISSANT_NAME, croissant_description(self.manifest, table))
         described = self.manifest.model_copy(update={"measured": dict(measured or {})})
         write_bytes(self.path / DATA_CARD_NAME, data_card(described, self.path.name).encode())
-        written = [file_entry(self.path, name) for name in (CROISSANT_NAME, DATA_CARD_NAME, *files)]
-        entries = (*self.manifest.files, table, *written)
-        self._replace_manifest(
-            self._current().with_changes(files=entries, complete=True, progress=None, measured=dict(measured or {}))
-        )
+        others = [file_entry(self.path, name) for name in (CROISSANT_NAME, DATA_CARD_NAME, *files)]
+        listed = (*described.files, table, *others)
+        final = self._current().with_changes(files=listed, complete=True, progress=None, measured=described.measured)
+        self._replace_manifest(final)
         return self.manifest
 
     def close(self, save: bool = True) -> None:
