@@ -129,6 +129,14 @@ by_option = click.option(
 
 plan_options = decorated(
     click.option(
+        "--marginal",
+        metavar="ATTRIBUTES",
+        multiple=True,
+        help="Instead of --by and --strategy: attributes that shall each be even by themselves, with the fewest "
+        "samples: gender, age:5, gender,age:5 (their combinations), gender=female:0.6,male:0.4 or gender=FILE (these "
+        "shares). May be repeated.",
+    ),
+    click.option(
         "--strategy",
         metavar="STRATEGY",
         default="uniform",
@@ -238,6 +246,24 @@ def counted_columns(options: dict[str, Any]) -> list[str]:
     return names
 
 
+def settle_marginals(context: click.Context, options: dict[str, Any]) -> None:
+    """Let the attributes of --marginal stand for --by; what is typed has precedence over what a recipe says."""
+    from faceaug.planning import Marginals
+
+    rivals = [name for name in ("by", "strategy") if given(context, name)]
+    if rivals and not given(context, "marginal"):
+        options["marginal"] = ()
+    if not options["marginal"]:
+        return
+    if not given(context, "marginal"):
+        from_recipe = click.core.ParameterSource.DEFAULT_MAP
+        rivals = [name for name in ("by", "strategy") if context.get_parameter_source(name) is from_recipe]
+    if rivals:
+        named = " and ".join(f"--{name}" for name in rivals)
+        raise click.UsageError(f"--marginal says what to count by and what to reach; leave out {named}, or --marginal")
+    options["by"] = Marginals.parse(options["marginal"]).by
+
+
 def require_by(options: dict[str, Any]) -> list[str]:
     """Return the values of --by, or raise UsageError if there are none."""
     if not options["by"]:
@@ -253,8 +279,9 @@ def count(dataset: FaceDataset, by: list[str], **options: Any) -> Analysis:
 
 
 def make_plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
-    """Return the plan by the strategy and the budget of the options."""
-    from faceaug.planning import Budget, plan
+    """Return the plan by the strategy, or the marginals, and the budget of the options."""
+    from faceaug.planning import Budget, Marginals, plan
 
     budget = Budget(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
-    return plan(count(dataset, require_by(options)), options["strategy"], budget)
+    strategy = Marginals.parse(options["marginal"]) if options["marginal"] else options["strategy"]
+    return plan(count(dataset, require_by(options)), strategy, budget)

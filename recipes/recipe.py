@@ -15,12 +15,14 @@ faceaug.errors.UsageError: an example has an unknown key plan.max_totl; did you 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from faceaug.errors import UsageError
+from faceaug.planning.marginals import SHARES_SUFFIXES
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Section, section_of
 from faceaug.utils.documents import DOCUMENTS, StrictSection, load_document, read_sections
 from faceaug.utils.files import expanded, write_json
@@ -77,6 +79,10 @@ class PlanSection(StrictSection):
     """What to count by and what to reach; see `faceaug.plan`."""
 
     by: str | list[str] | None = _key("What to count by: `gender,ethnicity`, `age:5`, `yaw:-90/-25/25/90`.")
+    marginal: str | list[str] | None = _key(
+        "Instead of `by` and `strategy`: attributes that shall each be even, or have shares, with the fewest samples: "
+        "`gender`, `gender,age:5`, `gender=female:0.6,male:0.4`, `gender=FILE`."
+    )
     minimum: _Count | None = _key("Of `analyze`: cells with fewer faces are listed.")
     strategy: str | None = _key("`uniform`, `uniform-within:COL`, `match:FILE`, `min:N`, or a file of counts.")
     max_synthetic_ratio: _NotNegative | None = _key("At most so many samples for each real face, over the whole set.")
@@ -139,7 +145,7 @@ class Recipe(StrictSection):
         for section in ("dataset", "plan", "generator", "run", "output"):
             given = getattr(self, section).given()
             options |= {_OPTION_OF.get((section, key), key): value for key, value in given.items()}
-        for name in ("by", "keep"):
+        for name in ("by", "marginal", "keep"):
             if isinstance(options.get(name), str):
                 options[name] = [options[name]]
         return options
@@ -225,6 +231,9 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
         strategy = f"match:{rebased(strategy.removeprefix('match:').strip())}"
     elif strategy is not None and Path(strategy).suffix.lower() in DOCUMENTS:
         strategy = rebased(strategy)
+    marginal = recipe.plan.marginal
+    if marginal is not None:
+        marginal = [_with_file(text, rebased) for text in ([marginal] if isinstance(marginal, str) else marginal)]
     generator: Any = recipe.generator
     name = generator.name
     if name is not None and ("/" in name or name.endswith(".safetensors")):
@@ -235,7 +244,9 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(
         update={
             "dataset": dataset.model_copy(update={key: rebased(getattr(dataset, key)) for key in files}),
-            "plan": recipe.plan.model_copy(update={"strategy": strategy, "file": rebased(recipe.plan.file)}),
+            "plan": recipe.plan.model_copy(
+                update={"strategy": strategy, "marginal": marginal, "file": rebased(recipe.plan.file)}
+            ),
             "generator": generator.model_copy(update={"name": name, "directions": rebased(generator.directions)}),
             "run": run.model_copy(
                 update={key: rebased(getattr(run, key)) for key in ("candidates", "candidate_labels")}
@@ -243,6 +254,13 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
             "output": output.model_copy(update={"path": rebased(output.path)}),
         }
     )
+
+
+def _with_file(marginal: str, rebased: Callable[[str], str | None]) -> str:
+    """Return a marginal with the resolved path of its file of shares, if it names one."""
+    attributes, _, shares = marginal.partition("=")
+    is_file = Path(shares.strip()).suffix.lower() in SHARES_SUFFIXES
+    return f"{attributes}={rebased(shares.strip())}" if is_file else marginal
 
 
 if __name__ == "__main__":
