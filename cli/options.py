@@ -72,7 +72,12 @@ recipe_option = click.option(
 
 label_options = decorated(
     click.option(
-        "--labels", metavar="FILE", type=PATH, help="Label file (CSV, TSV or Parquet) with one row per image."
+        "--labels",
+        metavar="FILE",
+        type=PATH,
+        multiple=True,
+        help="Label file (CSV, TSV or Parquet) with one row per image. May be repeated: files are joined by the names "
+        "of the images.",
     ),
     click.option(
         "--reader",
@@ -84,6 +89,25 @@ label_options = decorated(
     ),
     click.option(
         "--file-column", metavar="NAME", help="Column of the labels with file names.  [default: found automatically]"
+    ),
+    click.option(
+        "--one-hot",
+        metavar="COLUMNS",
+        multiple=True,
+        help="One-hot columns to read as one, as gender=male,female, or gender for all that begin with gender_; those "
+        "that are 1 once in every row are found without it. May be repeated.",
+    ),
+    click.option(
+        "--map",
+        metavar="RULE",
+        multiple=True,
+        help="Rename and group values: ethnicity=black|african=black,else=other, or "
+        "age=<13=child,<60=adult,else=senior. May be repeated.",
+    ),
+    click.option(
+        "--follow-links/--no-follow-links",
+        default=False,
+        help="Admit links in a folder of images that lead to images elsewhere.  [default: --no-follow-links]",
     ),
 )
 source_options = decorated(click.argument("source", metavar="DATASET", type=PATH), label_options)
@@ -124,7 +148,8 @@ by_option = click.option(
     metavar="ATTRIBUTES",
     multiple=True,
     help="Attributes that define cells: gender,ethnicity or age:5 (equal width), age:q4 (quantiles), yaw:-90/-25/25/90 "
-    "(edges). yaw, pitch, roll, light_x, light_y and light are measured if they are not labelled. May be repeated.",
+    "(edges). yaw, pitch, roll, light_x, light_y, light and skin_tone are measured if they are not labelled. May be "
+    "repeated.",
 )
 
 plan_options = decorated(
@@ -210,6 +235,9 @@ def read_unmeasured(options: dict[str, Any], console: Console) -> FaceDataset:
                 check=options["check"],
                 workers=options["workers"],
                 needs_labels=False,
+                follow_links=options["follow_links"],
+                one_hot=tuple(options["one_hot"]),
+                maps=tuple(options["map"]),
             ),
             progress=progress,
         )
@@ -222,8 +250,10 @@ def _without_labels(options: dict[str, Any]) -> bool:
 
     reader, source = options["reader"], options["source"]
     if reader == AUTO_READER:
-        reader = detect_reader(source, options["labels"], needs_labels=False)
-    return reader == UNLABELLED_READER and (source.is_file() or bool(Listing.of(source).images))
+        reader = detect_reader(source, next(iter(options["labels"]), None), needs_labels=False)
+    if reader != UNLABELLED_READER:
+        return False
+    return source.is_file() or bool(Listing.of(source, follow_links=options["follow_links"]).images)
 
 
 def load_estimator(options: dict[str, Any]) -> FaceEstimator:

@@ -67,9 +67,14 @@ class _Data(StrictSection):
     """The data set; see `faceaug.load_dataset`."""
 
     path: str | None = _key("The data set.")
-    labels: str | None = _key("Labels: CSV, TSV or Parquet, a row an image.")
+    labels: str | list[str] | None = _key("Labels: CSV, TSV or Parquet, a row an image; several are joined.")
     reader: str | None = _key("The layout of the data set; `auto` by default.")
     file_column: str | None = _key("The column of file names in the labels.")
+    one_hot: str | list[str] | None = _key("One-hot columns to read as one: `gender=male,female`, or `gender`.")
+    map: str | list[str] | None = _key(
+        "Rules that rename and group values: `ethnicity=black|african=black,else=other`, `age=<13=child,else=adult`."
+    )
+    follow_links: bool | None = _key("Admit links in a folder of images that lead to images elsewhere.")
     split: str | None = _key("The split to use, or `all`; the training part by default.")
     strict: bool | None = _key("Stop if any image or label has to be left out.")
     check: Literal["decode", "header", "none"] | None = _key("How every image is checked before it is counted.")
@@ -145,7 +150,7 @@ class Recipe(StrictSection):
         for section in ("dataset", "plan", "generator", "run", "output"):
             given = getattr(self, section).given()
             options |= {_OPTION_OF.get((section, key), key): value for key, value in given.items()}
-        for name in ("by", "marginal", "keep"):
+        for name in ("by", "marginal", "keep", "labels", "one_hot", "map"):
             if isinstance(options.get(name), str):
                 options[name] = [options[name]]
         return options
@@ -240,10 +245,14 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
         name = rebased(name)
     run: Any = recipe.run
     output: Any = recipe.output
-    files = ("path", "labels", "reconstruction")
+    files = ("path", "reconstruction")
+    labels = [dataset.labels] if isinstance(dataset.labels, str) else dataset.labels
     return recipe.model_copy(
         update={
-            "dataset": dataset.model_copy(update={key: rebased(getattr(dataset, key)) for key in files}),
+            "dataset": dataset.model_copy(
+                update={key: rebased(getattr(dataset, key)) for key in files}
+                | {"labels": None if labels is None else [str(rebased(file)) for file in labels]}
+            ),
             "plan": recipe.plan.model_copy(
                 update={"strategy": strategy, "marginal": marginal, "file": rebased(recipe.plan.file)}
             ),

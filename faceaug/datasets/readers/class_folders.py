@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from faceaug.datasets.base import DatasetProblem, RawDataset
-from faceaug.datasets.image_tree import FolderImages, Listing, is_image_name
+from faceaug.datasets.image_tree import Listing, is_image_name
 from faceaug.datasets.splits import canonical_splits
 from faceaug.errors import DatasetError
 
@@ -21,7 +21,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return any(e.is_dir() for e in entries) and not any(e.is_file() and is_image_name(e.name) for e in entries)
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None, follow_links: bool = False) -> RawDataset:
     """Read class folders.
 
     One level of folders gives the column "class"; more levels give "class_1", "class_2" and so on, from the outside in.
@@ -34,7 +34,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
     """
     if labels is not None or file_column is not None:
         raise DatasetError("the labels are the class folders; leave the label file out, or use the reader 'folder'")
-    listing = Listing.of(path)
+    listing = Listing.of(path, follow_links=follow_links)
     problems = listing.problems()
     levels = {key: key.split("/")[:-1] for key in listing.images}
     depths = Counter(len(names) for names in levels.values() if names)
@@ -54,4 +54,4 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
     classes = [name for name in table.columns if name.startswith("class_")]
     names = ["class"] if len(classes) == 1 else [f"class_{i + 1}" for i in range(len(classes))]
     table = table.rename(columns=dict(zip(classes, names, strict=True)))
-    return RawDataset(table, FolderImages(listing.root), tuple(problems))
+    return RawDataset(table, listing.source, tuple(problems))
