@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .options import PATH, load_estimator, measured_dataset_options, output_options, read_unmeasured
+from .options import PATH, load_estimator, measured_dataset_options, output_options, read_unmeasured, write_table
 from .terminal.console import Console
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SUFFIXES = (".parquet", ".csv", ".tsv")
 
@@ -57,7 +54,7 @@ def measure(file: Path | None, **options: Any) -> None:
             dataset, estimator, aligned=options["aligned"], workers=options["workers"], progress=progress
         )
     if file is not None:
-        _write_table(table, file)
+        write_table(table, file)
         for name in dataset.attributes:
             if name in estimator.column_names:
                 console.remark(f"The labels have a {name!r} of their own; {file} holds the measured one.")
@@ -65,17 +62,6 @@ def measure(file: Path | None, **options: Any) -> None:
     console.show(_as_text(summary), summary)
     if file is not None:
         console.remark(f"The table is in {file}; use it with: faceaug analyze ... --labels {file} --by yaw:5")
-
-
-def _write_table(table: pd.DataFrame, file: Path) -> None:
-    """Write a table atomically, in the format of the file's suffix."""
-    from faceaug.utils.files import atomic
-
-    with atomic(file) as temporary:
-        if file.suffix.lower() == ".parquet":
-            table.to_parquet(temporary, index=False)
-        else:
-            table.to_csv(temporary, index=False, sep="\t" if file.suffix.lower() == ".tsv" else ",")
 
 
 def _as_text(summary: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import click
 from .config_options import config_option
 
 if TYPE_CHECKING:
+    import pandas as pd
     from faceaug.recipes.recipe import Recipe
 
     from faceaug.analysis.analyze import Analysis
@@ -315,3 +316,14 @@ def make_plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
     budget = Budget(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
     strategy = Marginals.parse(options["marginal"]) if options["marginal"] else options["strategy"]
     return plan(count(dataset, require_by(options)), strategy, budget)
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write a table atomically, in the format of the file's suffix."""
+    from faceaug.utils.files import atomic
+
+    with atomic(file) as temporary:
+        if file.suffix.lower() == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, index=False, sep="\t" if file.suffix.lower() == ".tsv" else ",")
