@@ -88,7 +88,7 @@ def toned(
     """Return the skin tones [N] of images and the signals of their quality."""
     aligner = estimator.aligner
     faces = aligner.crop_centre(canvases, shorter) if centred else aligner.align(canvases, shorter)
-    _, signals, factors, mirrored = _estimate(estimator.reconstruct, None, faces)
+    _, signals, factors, mirrored = _estimate(estimator.reconstruct, None, faces, None)
     tones = SkinTones.of(factors, mirrored)
     return tones.values, tones.signals(signals)
 

@@ -103,6 +103,8 @@ class Listing:
             remedy = "give the folder that holds the JPEG, PNG or WebP files, directly or in folders below it"
             if links and not follow_links:
                 remedy = "admit links to files elsewhere with --follow-links, or " + remedy
+            if any(name.endswith(".arrow") for name in files):
+                remedy = "Arrow files of Hugging Face are not read: write them as Parquet with Dataset.to_parquet(FILE)"
             raise DatasetError(
                 f"no images are in {folder} ({len(files):,} other files, and {len(links):,} links that are not "
                 f"followed); {remedy}"

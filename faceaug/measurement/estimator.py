@@ -30,6 +30,7 @@ from faceaug.measurement.confidence import (
     standard_errors,
 )
 from faceaug.measurement.crops import CROP_SIDE, undo_steps
+from faceaug.measurement.reader import FactorReader
 from faceaug.measurement.skin_tone import SKIN_TONE, SKIN_TONE_UNIT, SkinTones, skin_tone_confidence
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.renderer import render
@@ -103,6 +104,8 @@ class FaceEstimator:
     atoms : AtomReader, optional
     sha256 : str
         Of all weights; "" where they have not been written yet.
+    reader : FactorReader, optional
+        Reads view and light; where there is none, they are those of the reconstruction.
     """
 
     reconstruct: Reconstruct
@@ -110,6 +113,7 @@ class FaceEstimator:
     confidence_model: ConfidenceModel
     atoms: AtomReader | None = None
     sha256: str = ""
+    reader: FactorReader | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -166,7 +170,7 @@ class FaceEstimator:
             faces = self.aligner.refine(canvases, near)
         else:
             faces = self.aligner.align(canvases, shorter)
-        values, signals, factors, mirrored = _estimate(self.reconstruct, self.atoms, faces)
+        values, signals, factors, mirrored = _estimate(self.reconstruct, self.atoms, faces, self.reader)
         tones = SkinTones.of(factors, mirrored)
         refusals = tuple(self.confidence_model.refusals(signals))
         accepted = np.array([not reason for reason in refusals], bool).reshape(-1, 1)
@@ -183,6 +187,10 @@ class FaceEstimator:
             skin_tone_confidence().probability(tones.signals(signals))[:, 0] * accepted[:, 0],
         )
 
+    def read_framed(self, images: Tensor) -> Floats:
+        """Return view and light, float64 [N, 6], of images [N, 3, R, R] in [-1, 1] in the generator's framing."""
+        return self.reader.values(images) if self.reader else estimate_values(self.reconstruct, images)
+
 
 def estimate_values(reconstruct: Reconstruct, images: Tensor) -> Floats:
     """Return the semantics, float64 [N, 6], of images in the generator's framing: the mean with the mirror image."""
@@ -192,9 +200,9 @@ def estimate_values(reconstruct: Reconstruct, images: Tensor) -> Floats:
 
 
 def estimate_with_signals(
-    reconstruct: Reconstruct, atoms: AtomReader | None, faces: AlignedFaces
+    reconstruct: Reconstruct, atoms: AtomReader | None, faces: AlignedFaces, reader: FactorReader | None = None
 ) -> tuple[Floats, QualitySignals, FaceFactors]:
-    """Estimate the semantics of aligned faces.
+    """Estimate the semantics of aligned faces; parameters are as in `FaceEstimator`.
 
     Returns
     -------
@@ -204,16 +212,18 @@ def estimate_with_signals(
     factors : FaceFactors
         Of the faces, without their mirror images.
     """
-    return _estimate(reconstruct, atoms, faces)[:3]
+    return _estimate(reconstruct, atoms, faces, reader)[:3]
 
 
 def _estimate(
-    reconstruct: Reconstruct, atoms: AtomReader | None, faces: AlignedFaces
+    reconstruct: Reconstruct, atoms: AtomReader | None, faces: AlignedFaces, reader: FactorReader | None
 ) -> tuple[Floats, QualitySignals, FaceFactors, FaceFactors]:
     """Return what `estimate_with_signals` does, and the factors of the mirror images, with the mirror undone."""
     with torch.no_grad():
         factors, mirrored = reconstruct(faces.images), reconstruct(faces.images.flip(-1)).mirrored()
         one, other = _values(factors, atoms), _values(mirrored, atoms)
+        if reader:
+            one[:, : len(FACTOR_NAMES)], other[:, : len(FACTOR_NAMES)] = reader.both(faces.images)
         error = _rendering_error(faces.images, factors).double().cpu().numpy()
     values = (one + other) / 2
     values[:, _ROLL] += np.degrees(faces.windows[:, 3].double().cpu().numpy())
@@ -268,6 +278,7 @@ def calibrate_estimator(
     samples: Tensor,
     *,
     atoms: AtomReader | None = None,
+    reader: FactorReader | None = None,
     config: CalibrationConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceEstimator:
@@ -278,7 +289,7 @@ def calibrate_estimator(
 
     Parameters
     ----------
-    reconstruct, aligner, atoms
+    reconstruct, aligner, atoms, reader
         As in `FaceEstimator`; computed on their own device.
     samples : uint8 [N, 3, S, S]
         Of the generator on which they were trained, but not from their training data; a few hundred suffice.
@@ -296,18 +307,19 @@ def calibrate_estimator(
     for start in range(0, len(samples), ESTIMATOR_BATCH_SIZE):
         clean = resize_tensor(normalize_pixels(samples[start : start + ESTIMATOR_BATCH_SIZE]), CROP_SIDE)
         whole = torch.ones(len(clean))
-        truth, _, _ = estimate_with_signals(reconstruct, atoms, aligner.crop_centre(clean, whole))
+        truth, _, _ = estimate_with_signals(reconstruct, atoms, aligner.crop_centre(clean, whole), reader)
         steps = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_MAX_STEP)
         windows = undo_steps(torch.zeros(len(clean), 4), steps)
         canvases = config.jitter(crop_with_surroundings(clean, windows, rng, config.canvas_side), rng)
-        values, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(canvases, whole))
+        values, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(canvases, whole), reader)
         error = values - truth
         error[:, _ROLL] -= np.degrees(steps[:, 3].double().numpy())  # the rotation of the augmentation is no error
         truths.append(truth)
         errors.append(error)
         signals.append(batch_signals)
         empty = _remove_faces(canvases[: -(-len(clean) // 4)], start // ESTIMATOR_BATCH_SIZE, rng)
-        _, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(empty, whole[: len(empty)]))
+        without = aligner.align(empty, whole[: len(empty)])
+        _, batch_signals, _ = estimate_with_signals(reconstruct, atoms, without, reader)
         without_face.append(batch_signals)
         if progress:
             progress(min(start + ESTIMATOR_BATCH_SIZE, len(samples)), len(samples))
@@ -315,7 +327,7 @@ def calibrate_estimator(
     model = fit_confidence(
         concatenate_signals(signals), np.concatenate(errors), spread, concatenate_signals(without_face)
     )
-    return FaceEstimator(reconstruct, aligner, model, atoms)
+    return FaceEstimator(reconstruct, aligner, model, atoms, reader=reader)
 
 
 def _remove_faces(canvases: Tensor, batch: int, rng: torch.Generator) -> Tensor:

@@ -146,3 +146,9 @@ def test_links_are_for_folders(tmp_path):
     pd.DataFrame({"image": [b"x"], "a": [1]}).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(DatasetError, match="follow-links is for folders"):
         load_dataset(tmp_path / "x.parquet", options=LoadOptions(follow_links=True))
+
+
+def test_arrow_files_are_refused_with_the_way_out(tmp_path):
+    (tmp_path / "data-00000-of-00001.arrow").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"no images .* Dataset\.to_parquet"):
+        load_dataset(tmp_path)
