@@ -37,6 +37,7 @@ from faceaug.datasets.real_images import (
 )
 from faceaug.datasets.shortcut import warn_of_shortcut
 from faceaug.errors import IntegrityError, UsageError
+from faceaug.pages.notebook import notebook_html
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
@@ -120,6 +121,9 @@ class ShardDataset(Dataset[Item]):
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self.folder.name, [f"{len(self):,} synthetic faces; {', '.join(self.columns)}"])
 
     def __getitem__(self, index: int) -> Item:
         return self.__getitems__([index])[0]
