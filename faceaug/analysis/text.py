@@ -76,7 +76,7 @@ def _cell_table(analysis: Analysis, cells: Sequence[Cell]) -> list[str]:
     names = label_columns([axis.name for axis in analysis.axes])
     rows = []
     for cell in cells:
-        span = [] if analysis.intervals is None else [_span(analysis.intervals[cell.index])]
+        span = [] if analysis.intervals is None else [interval_text(analysis.intervals[cell.index])]
         bar = "#" * max(round(_BAR_WIDTH * cell.count / largest), cell.count > 0)
         numbers = [f"{cell.count:,}", percent(cell.count / total), *span, bar.ljust(_BAR_WIDTH)]
         rows.append([*label_columns(list(cell.levels.values())), *numbers])
@@ -84,7 +84,7 @@ def _cell_table(analysis: Analysis, cells: Sequence[Cell]) -> list[str]:
     return render_table([*names, "count", "share", *interval, " " * _BAR_WIDTH], rows, left=len(names))
 
 
-def _span(interval: Floats) -> str:
+def interval_text(interval: Floats) -> str:
     """Return an interval of a share as "12.3 to 15.6%"."""
     low, high = (percent(float(end)) for end in interval)
     return f"{low.removesuffix('%')} to {high}"
@@ -108,7 +108,9 @@ def _attributes(analysis: Analysis) -> list[str]:
     for marginal in analysis.attributes:
         axis, counts = marginal.axes[0], marginal.counts.tolist()
         spans = (
-            [f", {_span(one)}" for one in marginal.intervals] if marginal.intervals is not None else [""] * len(counts)
+            [f", {interval_text(one)}" for one in marginal.intervals]
+            if marginal.intervals is not None
+            else [""] * len(counts)
         )
         words = [
             f"{clip(level, 40)}: {count:,} ({percent(count / sum(counts))}{span})"

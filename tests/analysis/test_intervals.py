@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from faceaug.analysis.analyze import analyze
+from faceaug.report.counts_page import render_analysis_page
 
 BINS = "yaw:-90/-25/-10/10/25/90"
 
@@ -44,10 +45,11 @@ def test_labels_have_no_intervals():
     assert analyze(table.drop(columns="yaw_error"), BINS).intervals is None
 
 
-def test_intervals_are_in_text_and_json():
+def test_intervals_are_in_text_page_and_json():
     _, table = measured()
     analysis = analyze(table, f"gender,{BINS}")
     assert "95% interval" in analysis.to_text()
+    assert "95% interval" in render_analysis_page(analysis, "measured")
     content = analysis.to_dict()
     assert all(low <= cell["share"] <= high for cell in content["cells"] for low, high in [cell["interval"]])
     yaw, gender = content["attributes"][1], content["attributes"][0]
