@@ -18,7 +18,8 @@ import pandas as pd
 from _record import environment, write_result
 from real_faces import read_all, shortened
 
-from faceaug.measurement.measure import CONFIDENCE_SUFFIX, REASON_COLUMN
+from faceaug.measurement.estimator import CONFIDENCE_SUFFIX
+from faceaug.measurement.measure import REASON_COLUMN
 from faceaug.reconstruction.semantics import FACTOR_UNITS
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify

@@ -22,6 +22,7 @@ from .options import (
     read_unmeasured,
     require_by,
     write_page,
+    write_table,
 )
 from .terminal.console import Console
 
@@ -60,6 +61,19 @@ if TYPE_CHECKING:
     help="Find the parts of the face that carry these labels, as gender,age. May be repeated.",
 )
 @click.option("--explain-map", metavar="FILE", type=PATH, help="Write a PNG map of these parts on the mean face.")
+@click.option(
+    "--audit",
+    "audited",
+    is_flag=True,
+    help="Look for wrong labels (of --by, or all), near-duplicates, the same image with other labels, and labels that "
+    "properties of the files give away. Needs the extra faceaug[audit].",
+)
+@click.option(
+    "--audit-file",
+    metavar="FILE",
+    type=PATH,
+    help="Write labels without the suspects (CSV), to be given as --labels.",
+)
 @html_option
 @output_options
 def analyze(**options: Any) -> None:
@@ -77,6 +91,7 @@ def analyze(**options: Any) -> None:
       faceaug analyze faces/ --labels labels.csv --by gender,ethnicity
       faceaug analyze faces/ --labels labels.csv --by gender --by age:q4 --json
       faceaug analyze faces/ --labels labels.csv --explain gender --explain-map gender.png
+      faceaug analyze faces/ --labels labels.csv --audit --audit-file checked.csv
     """
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     if options["explain"]:
@@ -84,6 +99,11 @@ def analyze(**options: Any) -> None:
             raise click.UsageError("--html shows counts; leave out --explain, or write its picture by --explain-map")
         _explain(options, console)
         return
+    if options["audited"]:
+        _audit(options, console)
+        return
+    if options["audit_file"]:
+        raise click.UsageError("--audit-file needs --audit")
     if options["explain_map"]:
         raise click.UsageError("--explain-map needs --explain; name the labels to explain, as --explain gender")
     by = require_by(options)
@@ -135,6 +155,26 @@ def _explain(options: dict[str, Any], console: Console) -> None:
         "\n\n".join([*text, *(explanation.to_text() for explanation in explanations)]),
         facts | {"explanations": [explanation.to_dict() for explanation in explanations]},
     )
+
+
+def _audit(options: dict[str, Any], console: Console) -> None:
+    """Show what is suspect about the labels and images, and write the labels without it."""
+    from faceaug.audit.audit import audit
+    from faceaug.audit.label_issues import check_cleanlab
+    from faceaug.utils.files import check_writable
+
+    check_cleanlab()
+    file = options["audit_file"]
+    if file is not None:
+        if file.suffix.lower() != ".csv":
+            raise click.UsageError(f"{file} must end in .csv")
+        check_writable(file)
+    found = audit(read_dataset(options, console), list(options["by"]), options["workers"])
+    if file is not None:
+        write_table(found.table(), file)
+    console.show(found.to_text(), found.to_dict())
+    if file is not None:
+        console.remark(f"Labels without the suspects are in {file}; use them with: faceaug ... --labels {file}")
 
 
 def _selected_split(dataset: FaceDataset, options: dict[str, Any]) -> FaceDataset:

@@ -25,6 +25,7 @@ from .options import (
     read_dataset,
     recipe_of,
     require_by,
+    settle_marginals,
 )
 from .terminal.console import Console, command_line, echo
 from .terminal.interrupt import Interrupted, Interruptible
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _OF_A_PLAN = {
     "by": "--by",
+    "marginal": "--marginal",
     "strategy": "--strategy",
     "max_synthetic_ratio": "--max-synthetic-ratio",
     "max_per_cell": "--max-per-cell",
@@ -103,6 +105,7 @@ def balance(context: click.Context, /, **options: Any) -> int:
 
 
 def _check_plan_options(context: click.Context, options: dict[str, Any]) -> None:
+    settle_marginals(context, options)
     if options["plan_file"] is None:
         require_by(options)
         return

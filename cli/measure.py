@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .options import PATH, load_estimator, measured_dataset_options, output_options, read_unmeasured
+from .options import PATH, load_estimator, measured_dataset_options, output_options, read_unmeasured, write_table
 from .terminal.console import Console
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SUFFIXES = (".parquet", ".csv", ".tsv")
 
@@ -31,7 +28,7 @@ _SUFFIXES = (".parquet", ".csv", ".tsv")
 )
 @output_options
 def measure(file: Path | None, **options: Any) -> None:
-    """Measure yaw, pitch, roll and light on photographs of faces, with the confidence of each value.
+    """Measure yaw, pitch, roll, light and skin tone on photographs of faces, with the confidence of each value.
 
     DATASET is a folder of images, with or without labels, a single image, an HDF5 file, or an output folder of faceaug.
     The file that is written also holds the labels and can be given as --labels, so that images are not measured again.
@@ -57,9 +54,9 @@ def measure(file: Path | None, **options: Any) -> None:
             dataset, estimator, aligned=options["aligned"], workers=options["workers"], progress=progress
         )
     if file is not None:
-        _write_table(table, file)
+        write_table(table, file)
         for name in dataset.attributes:
-            if name in estimator.names:
+            if name in estimator.column_names:
                 console.remark(f"The labels have a {name!r} of their own; {file} holds the measured one.")
     summary = measurement.summarize_measurements(table, estimator)
     console.show(_as_text(summary), summary)
@@ -67,19 +64,9 @@ def measure(file: Path | None, **options: Any) -> None:
         console.remark(f"The table is in {file}; use it with: faceaug analyze ... --labels {file} --by yaw:5")
 
 
-def _write_table(table: pd.DataFrame, file: Path) -> None:
-    """Write a table atomically, in the format of the file's suffix."""
-    from faceaug.utils.files import atomic
-
-    with atomic(file) as temporary:
-        if file.suffix.lower() == ".parquet":
-            table.to_parquet(temporary, index=False)
-        else:
-            table.to_csv(temporary, index=False, sep="\t" if file.suffix.lower() == ".tsv" else ",")
-
-
 def _as_text(summary: dict[str, Any]) -> str:
     """Return the summary of measurements as text."""
+    from faceaug.measurement.skin_tone import SKIN_TONE, SKIN_TONE_MEANING
     from faceaug.reconstruction.semantics import FACTOR_MEANINGS
     from faceaug.utils.text_table import render_table
 
@@ -91,7 +78,8 @@ def _as_text(summary: dict[str, Any]) -> str:
             for name, one in summary["semantics"].items()
         ]
         lines += ["", *render_table(["", "5%", "median", "95%", "confidence", "unit"], rows)]
-        meanings = {name: FACTOR_MEANINGS[name] for name in summary["semantics"] if name in FACTOR_MEANINGS}
+        known = {**FACTOR_MEANINGS, SKIN_TONE: SKIN_TONE_MEANING}
+        meanings = {name: known[name] for name in summary["semantics"] if name in known}
         width = max(map(len, meanings), default=0)
         lines += ["", *(f"  {name:<{width}}  {meaning}" for name, meaning in meanings.items())]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ import click
 from .config_options import config_option
 
 if TYPE_CHECKING:
+    import pandas as pd
     from faceaug.recipes.recipe import Recipe
 
     from faceaug.analysis.analyze import Analysis
@@ -109,7 +110,12 @@ recipe_option = click.option(
 
 label_options = decorated(
     click.option(
-        "--labels", metavar="FILE", type=SOURCE, help="Label file (CSV, TSV or Parquet) with one row per image."
+        "--labels",
+        metavar="FILE",
+        type=SOURCE,
+        multiple=True,
+        help="Label file (CSV, TSV or Parquet) with one row per image. May be repeated: files are joined by the names "
+        "of the images.",
     ),
     click.option(
         "--reader",
@@ -121,6 +127,25 @@ label_options = decorated(
     ),
     click.option(
         "--file-column", metavar="NAME", help="Column of the labels with file names.  [default: found automatically]"
+    ),
+    click.option(
+        "--one-hot",
+        metavar="COLUMNS",
+        multiple=True,
+        help="One-hot columns to read as one, as gender=male,female, or gender for all that begin with gender_; those "
+        "that are 1 once in every row are found without it. May be repeated.",
+    ),
+    click.option(
+        "--map",
+        metavar="RULE",
+        multiple=True,
+        help="Rename and group values: ethnicity=black|african=black,else=other, or "
+        "age=<13=child,<60=adult,else=senior. May be repeated.",
+    ),
+    click.option(
+        "--follow-links/--no-follow-links",
+        default=False,
+        help="Admit links in a folder of images that lead to images elsewhere.  [default: --no-follow-links]",
     ),
 )
 source_options = decorated(click.argument("source", metavar="DATASET", type=SOURCE), label_options)
@@ -161,10 +186,19 @@ by_option = click.option(
     metavar="ATTRIBUTES",
     multiple=True,
     help="Attributes that define cells: gender,ethnicity or age:5 (equal width), age:q4 (quantiles), yaw:-90/-25/25/90 "
-    "(edges). yaw, pitch, roll, light_x, light_y and light are measured if they are not labelled. May be repeated.",
+    "(edges). yaw, pitch, roll, light_x, light_y, light and skin_tone are measured if they are not labelled. May be "
+    "repeated.",
 )
 
 plan_options = decorated(
+    click.option(
+        "--marginal",
+        metavar="ATTRIBUTES",
+        multiple=True,
+        help="Instead of --by and --strategy: attributes that shall each be even by themselves, with the fewest "
+        "samples: gender, age:5, gender,age:5 (their combinations), gender=female:0.6,male:0.4 or gender=FILE (these "
+        "shares). May be repeated.",
+    ),
     click.option(
         "--strategy",
         metavar="STRATEGY",
@@ -251,6 +285,9 @@ def read_unmeasured(options: dict[str, Any], console: Console) -> FaceDataset:
                 check=options["check"],
                 workers=options["workers"],
                 needs_labels=False,
+                follow_links=options["follow_links"],
+                one_hot=tuple(options["one_hot"]),
+                maps=tuple(options["map"]),
             ),
             progress=progress,
         )
@@ -263,8 +300,10 @@ def _without_labels(options: dict[str, Any]) -> bool:
 
     reader, source = options["reader"], options["source"]
     if reader == AUTO_READER:
-        reader = detect_reader(source, options["labels"], needs_labels=False)
-    return reader == UNLABELLED_READER and (source.is_file() or bool(Listing.of(source).images))
+        reader = detect_reader(source, next(iter(options["labels"]), None), needs_labels=False)
+    if reader != UNLABELLED_READER:
+        return False
+    return source.is_file() or bool(Listing.of(source, follow_links=options["follow_links"]).images)
 
 
 def load_estimator(options: dict[str, Any]) -> FaceEstimator:
@@ -287,6 +326,24 @@ def counted_columns(options: dict[str, Any]) -> list[str]:
     return names
 
 
+def settle_marginals(context: click.Context, options: dict[str, Any]) -> None:
+    """Let the attributes of --marginal stand for --by; what is typed has precedence over what a recipe says."""
+    from faceaug.planning import Marginals
+
+    rivals = [name for name in ("by", "strategy") if given(context, name)]
+    if rivals and not given(context, "marginal"):
+        options["marginal"] = ()
+    if not options["marginal"]:
+        return
+    if not given(context, "marginal"):
+        from_recipe = click.core.ParameterSource.DEFAULT_MAP
+        rivals = [name for name in ("by", "strategy") if context.get_parameter_source(name) is from_recipe]
+    if rivals:
+        named = " and ".join(f"--{name}" for name in rivals)
+        raise click.UsageError(f"--marginal says what to count by and what to reach; leave out {named}, or --marginal")
+    options["by"] = Marginals.parse(options["marginal"]).by
+
+
 def require_by(options: dict[str, Any]) -> list[str]:
     """Return the values of --by, or raise UsageError if there are none."""
     if not options["by"]:
@@ -302,8 +359,20 @@ def count(dataset: FaceDataset, by: list[str], **options: Any) -> Analysis:
 
 
 def make_plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:
-    """Return the plan by the strategy and the budget of the options."""
-    from faceaug.planning import Budget, plan
+    """Return the plan by the strategy, or the marginals, and the budget of the options."""
+    from faceaug.planning import Budget, Marginals, plan
 
     budget = Budget(options["max_synthetic_ratio"], options["max_per_cell"], options["max_total"])
-    return plan(count(dataset, require_by(options)), options["strategy"], budget)
+    strategy = Marginals.parse(options["marginal"]) if options["marginal"] else options["strategy"]
+    return plan(count(dataset, require_by(options)), strategy, budget)
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write a table atomically, in the format of the file's suffix."""
+    from faceaug.utils.files import atomic
+
+    with atomic(file) as temporary:
+        if file.suffix.lower() == ".parquet":
+            table.to_parquet(temporary, index=False)
+        else:
+            table.to_csv(temporary, index=False, sep="\t" if file.suffix.lower() == ".tsv" else ",")

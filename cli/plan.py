@@ -17,6 +17,7 @@ from .options import (
     plan_options,
     read_dataset,
     require_by,
+    settle_marginals,
     write_page,
 )
 from .terminal.console import Console
@@ -38,15 +39,18 @@ if TYPE_CHECKING:
 )
 @html_option
 @output_options
-def plan(file: Path | None, html: Path | None, **options: Any) -> None:
+@click.pass_context
+def plan(context: click.Context, /, file: Path | None, html: Path | None, **options: Any) -> None:
     """Decide how many faces to synthesize in each cell, without synthesizing them.
 
     \b
     Example:
       faceaug plan faces/ --labels labels.csv --by gender,ethnicity \\
           --strategy uniform --max-synthetic-ratio 3 -o plan.json
+      faceaug plan faces/ --labels labels.csv --marginal gender --marginal age:5
     """
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
+    settle_marginals(context, options)
     require_by(options)
     dataset = read_dataset(options, console)
     result = make_plan(dataset, options)

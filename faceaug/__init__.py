@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from faceaug.latents.bundle import Bundle, read_bundle
     from faceaug.measurement.measure import load_estimator, measure
     from faceaug.planning.budget import Budget
+    from faceaug.planning.marginals import Marginals
     from faceaug.planning.plan import Plan, plan
     from faceaug.shards.verify import verify
     from faceaug.synthesis.balance import RunResult, balance
@@ -46,6 +47,7 @@ __all__ = [
     "Bundle",
     "FaceDataset",
     "FaceaugError",
+    "Marginals",
     "Plan",
     "ResumableLoader",
     "ResumableSampler",
@@ -70,6 +72,7 @@ _HOMES = {
     "AcceptanceThresholds": "faceaug.synthesis.config",
     "Budget": "faceaug.planning.budget",
     "FaceDataset": "faceaug.datasets.dataset",
+    "Marginals": "faceaug.planning.marginals",
     "Plan": "faceaug.planning.plan",
     "ResumableLoader": "faceaug.training.resumable",
     "ResumableSampler": "faceaug.training.resumable",

@@ -15,12 +15,14 @@ faceaug.errors.UsageError: an example has an unknown key plan.max_totl; did you 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
 from faceaug.errors import UsageError
+from faceaug.planning.marginals import SHARES_SUFFIXES
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Section, section_of
 from faceaug.utils.documents import DOCUMENTS, StrictSection, load_document, read_sections
 from faceaug.utils.files import expanded, write_json
@@ -65,9 +67,14 @@ class _Data(StrictSection):
     """The data set; see `faceaug.load_dataset`."""
 
     path: str | None = _key("The data set.")
-    labels: str | None = _key("Labels: CSV, TSV or Parquet, a row an image.")
+    labels: str | list[str] | None = _key("Labels: CSV, TSV or Parquet, a row an image; several are joined.")
     reader: str | None = _key("The layout of the data set; `auto` by default.")
     file_column: str | None = _key("The column of file names in the labels.")
+    one_hot: str | list[str] | None = _key("One-hot columns to read as one: `gender=male,female`, or `gender`.")
+    map: str | list[str] | None = _key(
+        "Rules that rename and group values: `ethnicity=black|african=black,else=other`, `age=<13=child,else=adult`."
+    )
+    follow_links: bool | None = _key("Admit links in a folder of images that lead to images elsewhere.")
     split: str | None = _key("The split to use, or `all`; the training part by default.")
     strict: bool | None = _key("Stop if any image or label has to be left out.")
     check: Literal["decode", "header", "none"] | None = _key("How every image is checked before it is counted.")
@@ -77,6 +84,10 @@ class PlanSection(StrictSection):
     """What to count by and what to reach; see `faceaug.plan`."""
 
     by: str | list[str] | None = _key("What to count by: `gender,ethnicity`, `age:5`, `yaw:-90/-25/25/90`.")
+    marginal: str | list[str] | None = _key(
+        "Instead of `by` and `strategy`: attributes that shall each be even, or have shares, with the fewest samples: "
+        "`gender`, `gender,age:5`, `gender=female:0.6,male:0.4`, `gender=FILE`."
+    )
     minimum: _Count | None = _key("Of `analyze`: cells with fewer faces are listed.")
     strategy: str | None = _key("`uniform`, `uniform-within:COL`, `match:FILE`, `min:N`, or a file of counts.")
     max_synthetic_ratio: _NotNegative | None = _key("At most so many samples for each real face, over the whole set.")
@@ -139,7 +150,7 @@ class Recipe(StrictSection):
         for section in ("dataset", "plan", "generator", "run", "output"):
             given = getattr(self, section).given()
             options |= {_OPTION_OF.get((section, key), key): value for key, value in given.items()}
-        for name in ("by", "keep"):
+        for name in ("by", "marginal", "keep", "labels", "one_hot", "map"):
             if isinstance(options.get(name), str):
                 options[name] = [options[name]]
         return options
@@ -225,17 +236,26 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
         strategy = f"match:{rebased(strategy.removeprefix('match:').strip())}"
     elif strategy is not None and Path(strategy).suffix.lower() in DOCUMENTS:
         strategy = rebased(strategy)
+    marginal = recipe.plan.marginal
+    if marginal is not None:
+        marginal = [_with_file(text, rebased) for text in ([marginal] if isinstance(marginal, str) else marginal)]
     generator: Any = recipe.generator
     name = generator.name
     if name is not None and ("/" in name or name.endswith(".safetensors")):
         name = rebased(name)
     run: Any = recipe.run
     output: Any = recipe.output
-    files = ("path", "labels", "reconstruction")
+    files = ("path", "reconstruction")
+    labels = [dataset.labels] if isinstance(dataset.labels, str) else dataset.labels
     return recipe.model_copy(
         update={
-            "dataset": dataset.model_copy(update={key: rebased(getattr(dataset, key)) for key in files}),
-            "plan": recipe.plan.model_copy(update={"strategy": strategy, "file": rebased(recipe.plan.file)}),
+            "dataset": dataset.model_copy(
+                update={key: rebased(getattr(dataset, key)) for key in files}
+                | {"labels": None if labels is None else [str(rebased(file)) for file in labels]}
+            ),
+            "plan": recipe.plan.model_copy(
+                update={"strategy": strategy, "marginal": marginal, "file": rebased(recipe.plan.file)}
+            ),
             "generator": generator.model_copy(update={"name": name, "directions": rebased(generator.directions)}),
             "run": run.model_copy(
                 update={key: rebased(getattr(run, key)) for key in ("candidates", "candidate_labels")}
@@ -243,6 +263,13 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
             "output": output.model_copy(update={"path": rebased(output.path)}),
         }
     )
+
+
+def _with_file(marginal: str, rebased: Callable[[str], str | None]) -> str:
+    """Return a marginal with the resolved path of its file of shares, if it names one."""
+    attributes, _, shares = marginal.partition("=")
+    is_file = Path(shares.strip()).suffix.lower() in SHARES_SUFFIXES
+    return f"{attributes}={rebased(shares.strip())}" if is_file else marginal
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def evaluate(out: Path, **options: Any) -> None:
         other = {
             **options,
             "source": options["held_out"],
-            "labels": options["held_out_labels"] or options["labels"],
+            "labels": (options["held_out_labels"],) if options["held_out_labels"] else options["labels"],
             "split": options["held_out_split"] or "all",
         }
         held_out = _read(other, axes, console)

@@ -67,7 +67,7 @@ def export(out: Path, kind: str, destination: Path | None, by: tuple[str, ...], 
     real = None
     if options["source"] is not None:
         real = read_unmeasured({**options, "strict": False, "check": "header", "workers": None}, console)
-    elif options["labels"] is not None:
+    elif options["labels"]:
         raise click.UsageError("--labels are those of --with-real; name the real images, too")
     if destination is None:
         resolved = out.resolve()

@@ -25,16 +25,18 @@ _REAL, _SYNTHETIC, _SHORT = "bright_black", "blue", "yellow"
 
 def analysis_view(analysis: Analysis) -> Sequence[RenderableType]:
     """Return an analysis; of many cells as in its text, which shows the largest and the smallest."""
-    from faceaug.analysis.text import MOST_ROWS, analysis_sections
+    from faceaug.analysis.text import MOST_ROWS, analysis_sections, interval_text
 
     sections = [_plain(section) for section in analysis_sections(analysis)]
     if len(analysis.counts) > MOST_ROWS:
         return [part for section in sections for part in (section, Text())][:-1]
-    table = _table([axis.name for axis in analysis.axes], ["count", "share"])
+    spans = [] if analysis.intervals is None else [[interval_text(interval)] for interval in analysis.intervals]
+    table = _table([axis.name for axis in analysis.axes], ["count", "share", *(["95% interval"] if spans else [])])
     total, largest = int(analysis.counts.sum()), analysis.figures.largest
     for cell in analysis.cells:
         bar = _bar([(cell.count, _SYNTHETIC)], largest)
-        table.add_row(*_labels(list(cell.levels.values())), f"{cell.count:,}", percent(cell.count / total), bar)
+        numbers = [f"{cell.count:,}", percent(cell.count / total), *(spans[cell.index] if spans else [])]
+        table.add_row(*_labels(list(cell.levels.values())), *numbers, bar)
     parts: list[RenderableType] = [sections[0], table]
     for section in sections[2:]:
         parts += [section, Text()]

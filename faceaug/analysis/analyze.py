@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from faceaug.analysis.axes import (
 )
 from faceaug.analysis.cell_values import as_shares, read_values
 from faceaug.analysis.imbalance import Counts, ImbalanceMetrics, cramers_v, imbalance_metrics, mutual_information
+from faceaug.analysis.intervals import known_errors, share_intervals
 from faceaug.analysis.text import analysis_text
 from faceaug.errors import DatasetError, UsageError
 from faceaug.pages.notebook import notebook_html
@@ -73,12 +74,15 @@ class Marginal:
     missing : int
         Rows without a level on one of these axes.
     figures : ImbalanceMetrics
+    intervals : float64 [cells, 2] or None
+        As of `Analysis`; not computed for pairs.
     """
 
     axes: tuple[Axis, ...]
     counts: Counts
     missing: int
     figures: ImbalanceMetrics
+    intervals: Floats | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,6 +142,9 @@ class Analysis:
         Counts and figures of each single attribute and of each pair of attributes.
     associations : tuple of Association
         One for each pair, in the order of `pairs`.
+    intervals : float64 [cells, 2] or None
+        95% interval of each share, from sampling and the error of the measurement (`analysis.intervals`); None where no
+        attribute is measured with known errors.
     """
 
     axes: tuple[Axis, ...]
@@ -153,6 +160,7 @@ class Analysis:
     attributes: tuple[Marginal, ...]
     pairs: tuple[Marginal, ...]
     associations: tuple[Association, ...]
+    intervals: Floats | None = None
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -185,6 +193,7 @@ class Analysis:
                     "count": cell.count,
                     "share": shares[cell.index],
                     "reference": reference[cell.index],
+                    "interval": None if self.intervals is None else self.intervals[cell.index].tolist(),
                 }
                 for cell in self.cells
             ],
@@ -263,6 +272,12 @@ def analyze(
     pairs = tuple(
         _marginal(axes, levels, chosen, grid, minimum) for chosen in itertools.combinations(range(len(axes)), 2)
     )
+    errors = known_errors(table, axes, getattr(dataset, "standard_errors", {}))
+    singles = []
+    for position, axis in enumerate(axes):
+        single = _marginal(axes, levels, (position,), grid, minimum)
+        spans = share_intervals(table, [axis], [levels[position]], single.counts, errors)
+        singles.append(replace(single, intervals=spans))
     return Analysis(
         axes=axes,
         counts=counts,
@@ -274,9 +289,10 @@ def analyze(
         minimum=minimum,
         reference=reference_shares,
         figures=imbalance_metrics(counts, reference_shares, minimum),
-        attributes=tuple(_marginal(axes, levels, (position,), grid, minimum) for position in range(len(axes))),
+        attributes=tuple(singles),
         pairs=pairs,
         associations=tuple(_association(pair) for pair in pairs),
+        intervals=share_intervals(table, axes, levels, counts, errors),
     )
 
 
@@ -339,13 +355,13 @@ def _association(pair: Marginal) -> Association:
 
 
 def _marginal_dict(marginal: Marginal) -> dict[str, Any]:
-    cells = [cell_levels(marginal.axes, index) for index in range(marginal.counts.size)]
+    cells, spans = [cell_levels(marginal.axes, index) for index in range(marginal.counts.size)], marginal.intervals
     return {
         "names": list(marginal.names),
         "missing": marginal.missing,
         "figures": marginal.figures.to_dict(),
         "cells": [
-            {"levels": levels, "count": count}
-            for levels, count in zip(cells, marginal.counts.ravel().tolist(), strict=True)
+            {"levels": levels, "count": count} | ({} if spans is None else {"interval": spans[index].tolist()})
+            for index, (levels, count) in enumerate(zip(cells, marginal.counts.ravel().tolist(), strict=True))
         ],
     }

@@ -22,6 +22,9 @@ Binning = tuple[Literal["width", "quantile"], int] | tuple[Literal["edges"], tup
 
 MAX_CATEGORIES = 20  # a column with more distinct numbers needs bins
 MAX_BINS = 1_000
+USUAL_EDGES: dict[str, tuple[float, ...]] = {"skin_tone": (-90, -30, 10, 28, 41, 55, 90)}
+"""Edges of columns that have published ones, where `--by` gives no bins: skin tone after Del Bino and Bernerd (Br. J.
+Dermatol. 169, 2013): dark, brown, tan, intermediate, light, very light."""
 NOT_ATTRIBUTES = ("key", "split")  # columns of the table of a data set that describe the row, not the face
 _HOW_TO_BIN = "'{0}:5' (5 bins of equal width), '{0}:q4' (4 bins of equal counts) or '{0}:{1}' (edges)"
 
@@ -155,7 +158,8 @@ class Axis:
 def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
     """Return the axis of a column.
 
-    Text, booleans and numbers with at most 20 distinct values are categorical; other numbers need bins.
+    Text, booleans and numbers with at most 20 distinct values are categorical; other numbers need bins, or have those
+    of `USUAL_EDGES`.
 
     Raises
     ------
@@ -175,6 +179,8 @@ def build_axis(table: pd.DataFrame, spec: AxisSpec) -> Axis:
             raise empty
         if spec.binning is not None:
             return _binned(finite, spec.column, spec.binning)
+        if spec.column in USUAL_EDGES and len(pd.unique(finite)) > MAX_CATEGORIES:
+            return _binned(finite, spec.column, ("edges", USUAL_EDGES[spec.column]))
         if not categorical:
             _check_distinct(finite, spec.column)
     present = {name for name in _factorize(values)[1] if name}

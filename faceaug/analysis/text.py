@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from faceaug.analysis.axes import describe
 from faceaug.utils.text_table import clip, flow, label_columns, percent, render_table
+from faceaug.utils.typing import Floats
 
 if TYPE_CHECKING:
     from faceaug.analysis.analyze import Analysis, Association, Cell, Marginal
@@ -75,10 +76,18 @@ def _cell_table(analysis: Analysis, cells: Sequence[Cell]) -> list[str]:
     names = label_columns([axis.name for axis in analysis.axes])
     rows = []
     for cell in cells:
+        span = [] if analysis.intervals is None else [interval_text(analysis.intervals[cell.index])]
         bar = "#" * max(round(_BAR_WIDTH * cell.count / largest), cell.count > 0)
-        numbers = [f"{cell.count:,}", percent(cell.count / total), bar.ljust(_BAR_WIDTH)]
+        numbers = [f"{cell.count:,}", percent(cell.count / total), *span, bar.ljust(_BAR_WIDTH)]
         rows.append([*label_columns(list(cell.levels.values())), *numbers])
-    return render_table([*names, "count", "share", " " * _BAR_WIDTH], rows, left=len(names))
+    interval = [] if analysis.intervals is None else ["95% interval"]
+    return render_table([*names, "count", "share", *interval, " " * _BAR_WIDTH], rows, left=len(names))
+
+
+def interval_text(interval: Floats) -> str:
+    """Return an interval of a share as "12.3 to 15.6%"."""
+    low, high = (percent(float(end)) for end in interval)
+    return f"{low.removesuffix('%')} to {high}"
 
 
 def _figures(analysis: Analysis) -> list[str]:
@@ -98,9 +107,14 @@ def _attributes(analysis: Analysis) -> list[str]:
     lines = ["Single attributes", *_marginals(analysis.attributes, analysis.minimum)]
     for marginal in analysis.attributes:
         axis, counts = marginal.axes[0], marginal.counts.tolist()
+        spans = (
+            [f", {interval_text(one)}" for one in marginal.intervals]
+            if marginal.intervals is not None
+            else [""] * len(counts)
+        )
         words = [
-            f"{clip(level, 40)}: {count:,} ({percent(count / sum(counts))})"
-            for level, count in zip(axis.levels, counts, strict=True)
+            f"{clip(level, 40)}: {count:,} ({percent(count / sum(counts))}{span})"
+            for level, count, span in zip(axis.levels, counts, spans, strict=True)
         ]
         if len(words) > _MAX_LEVELS:
             words = [*words[:_MAX_LEVELS], f"and {len(words) - _MAX_LEVELS:,} more"]

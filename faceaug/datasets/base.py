@@ -17,9 +17,10 @@ ProblemKind = Literal[
     "image without label",
     "malformed name",
     "duplicate label",
+    "conflicting labels",
 ]
 """Kind of a problem; "missing file" is a label that names a file that is not there, "label without image" one that
-names no file."""
+names no file, "conflicting labels" are of several files or one-hot columns that contradict each other."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ import pandas as pd
 from faceaug.datasets.base import DatasetProblem, ImageSource, RawDataset, summarize
 from faceaug.datasets.image_checks import ImageCheck, check_images
 from faceaug.datasets.image_tree import FolderImages, is_image_name
-from faceaug.datasets.registry import AUTO_READER, detect_reader, find_reader
+from faceaug.datasets.registry import AUTO_READER, LINK_READERS, detect_reader, find_reader
 from faceaug.datasets.splits import SPLIT_COLUMN, normalize_splits, select_split
+from faceaug.datasets.tables.joined_labels import add_labels
+from faceaug.datasets.tables.one_hot import gather_one_hot
+from faceaug.datasets.tables.value_map import apply_maps
 from faceaug.errors import DatasetError
 from faceaug.pages.notebook import notebook_html
 from faceaug.places.filesystems import is_url
@@ -44,11 +47,15 @@ class MeasuredColumns:
         SHA-256 of the weights of the estimator.
     aligned
         Whether the images were measured as they are framed, without alignment.
+    errors
+        Standard errors of the values, a column for each name that has them, by the keys of all images that were
+        measured; None if they are not known.
     """
 
     names: tuple[str, ...]
     by: str
     aligned: bool
+    errors: pd.DataFrame | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +80,8 @@ class FaceDataset:
         Largest number of pixels of an image that is decoded.
     measured
         Columns that were measured on the images; None if there are none.
+    follow_links
+        Whether links in the folder that lead to images elsewhere were followed.
     """
 
     name: str
@@ -84,6 +93,7 @@ class FaceDataset:
     split: str | None = None
     max_pixels: int = MAX_PIXELS
     measured: MeasuredColumns | None = None
+    follow_links: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -92,6 +102,15 @@ class FaceDataset:
     def attributes(self) -> tuple[str, ...]:
         """Names of the attribute columns."""
         return tuple(str(name) for name in self.table.columns if name not in ("key", SPLIT_COLUMN))
+
+    @property
+    def standard_errors(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Standard errors [N] of the measured columns, as far as they are known."""
+        errors = self.measured.errors if self.measured else None
+        if errors is None:
+            return {}
+        rows = errors.loc[self.table["key"]]
+        return {str(name): rows[name].to_numpy(np.float64) for name in rows.columns}
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -165,6 +184,14 @@ class LoadOptions:
         Threads that check images; one per processor (at most 16) when None.
     needs_labels
         When False, images without any labels are accepted, also a single image.
+    follow_links
+        Whether links in a folder of images may lead to files and folders elsewhere; those in a circle and those to
+        devices are refused in any case.
+    one_hot
+        One-hot columns to gather, as "gender=male,female" or "gender"; see `faceaug.datasets.tables.one_hot`.
+    maps
+        Rules that rename and group values, as "ethnicity=black|african=black,else=other"; see
+        `faceaug.datasets.tables.value_map`.
 
     Raises
     ------
@@ -177,6 +204,9 @@ class LoadOptions:
     max_pixels: int = MAX_PIXELS
     workers: int | None = None
     needs_labels: bool = True
+    follow_links: bool = False
+    one_hot: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:
@@ -185,7 +215,7 @@ class LoadOptions:
 
 def load_dataset(
     source: str | Path,
-    labels: str | Path | None = None,
+    labels: str | Path | Sequence[str | Path] | None = None,
     *,
     reader: str = AUTO_READER,
     split: str | None = None,
@@ -201,7 +231,9 @@ def load_dataset(
         A folder of images, an output folder of faceaug, or an HDF5, Parquet or tar file with images; or the URL of one,
         as s3://bucket/faces. Images in a folder behind a URL are read when they are needed, other files are copied.
     labels
-        A CSV, TSV or Parquet file, or its URL, with one row per image, where the labels are not in the data set itself.
+        A CSV, TSV or Parquet file, or its URL, with one row per image, where the labels are not in the data set itself;
+        or several, which are joined by the names of the files. Where they contradict each other, the first has
+        precedence.
     reader
         "shards", "hdf5", "parquet", "tar", "celeba", "fairface", "folder", "utkface", "classes", "unlabelled" (images
         alone), the name of an entry point of the group "faceaug.datasets", or "auto" to detect the format.
@@ -233,12 +265,15 @@ def load_dataset(
     (6500, ('age', 'gender', 'ethnicity'))
     """
     options = options or LoadOptions()
-    path, labels = local_place(source), None if labels is None else local_place(labels)
+    path = local_place(source)
+    given = [] if labels is None else [labels] if isinstance(labels, (str, Path)) else labels
+    files = [local_place(file) for file in given]
+    first = files[0] if files else None
     if reader == AUTO_READER:
-        reader = detect_reader(path, labels, needs_labels=options.needs_labels)
+        reader = detect_reader(path, first, needs_labels=options.needs_labels)
     elif not path.exists():
         raise DatasetError(f"{path} does not exist; give the folder or file of the data set")
-    raw = _with_remote_images(_checked(find_reader(reader)(path, labels, file_column=options.file_column), reader))
+    raw = _with_prepared_labels(_with_remote_images(_read(path, first, reader, options)), path, files[1:], options)
     name = path.resolve().name.encode("utf-8", "replace").decode()  # a name of the system may be no UTF-8
     table, selected_split = select_split(normalize_splits(raw.table), split, name)
     problem_of_row = check_images(
@@ -257,7 +292,8 @@ def load_dataset(
         raise DatasetError(f"no image of {name} can be used: {_summary(problems)}; give images that can be read")
     _report(problems, name, strict)
     location = raw.images.url if isinstance(raw.images, RemoteImages) else str(path)
-    return FaceDataset(name, reader, location, table, raw.images, problems, selected_split, options.max_pixels)
+    dataset = FaceDataset(name, reader, location, table, raw.images, problems, selected_split, options.max_pixels)
+    return replace(dataset, follow_links=options.follow_links)
 
 
 def local_place(place: str | Path) -> Path:
@@ -269,6 +305,27 @@ def _with_remote_images(raw: RawDataset) -> RawDataset:
     """Let images come from a URL, where a reader has found them in the folder that stands for it."""
     remote = images_behind(raw.images.root) if isinstance(raw.images, FolderImages) else None
     return raw if remote is None else replace(raw, images=remote)
+
+
+def _read(path: Path, labels: Path | None, reader: str, options: LoadOptions) -> RawDataset:
+    """Read a data set with a reader, without a look at its images."""
+    if not options.follow_links:
+        return _checked(find_reader(reader)(path, labels, file_column=options.file_column), reader)
+    if reader not in LINK_READERS:
+        raise DatasetError(
+            f"--follow-links is for folders of images, but {path} is read by the reader {reader!r}; leave it out"
+        )
+    read: Any = find_reader(reader)
+    return _checked(read(path, labels, file_column=options.file_column, follow_links=True), reader)
+
+
+def _with_prepared_labels(
+    raw: RawDataset, path: Path, further_labels: Sequence[Path], options: LoadOptions
+) -> RawDataset:
+    """Join further label files, gather one-hot columns, and rename values."""
+    if further_labels:
+        raw = add_labels(raw, path, further_labels, options.file_column)
+    return apply_maps(gather_one_hot(raw, options.one_hot), options.maps)
 
 
 def _checked(raw: RawDataset, reader: str) -> RawDataset:

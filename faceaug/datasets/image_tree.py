@@ -21,9 +21,18 @@ MAX_BYTES = 1 << 30  # 64 million pixels of 16-bit RGBA have half of this
 
 @dataclass(frozen=True)
 class FolderImages:
-    """An ImageSource over a folder; a key is a path relative to it, with forward slashes."""
+    """An ImageSource over a folder; a key is a path relative to it, with forward slashes.
+
+    Attributes
+    ----------
+    root
+        The folder, resolved.
+    follow_links
+        Whether links below the folder may lead to files elsewhere.
+    """
 
     root: Path
+    follow_links: bool = False
 
     def read(self, key: str) -> bytes:
         """Return the bytes of a file.
@@ -31,10 +40,11 @@ class FolderImages:
         Raises
         ------
         ImageError
-            If the key leads out of the folder, also by a link, or the file is missing, too large or unreadable.
+            If the key leads out of the folder, also by a link unless links are followed, or the file is missing, too
+            large or unreadable.
         """
         try:
-            path = inside(self.root, key)
+            path = self.root / key if self.follow_links and _is_below(key) else inside(self.root, key)
             require_regular(path)
             if (size := path.stat().st_size) > MAX_BYTES:
                 raise ImageError(f"{key} has {size:,} bytes, more than the {MAX_BYTES:,} that an image may have")
@@ -49,7 +59,7 @@ class FolderImages:
 
 @dataclass(frozen=True)
 class Listing:
-    """The regular files under a folder; links that lead out of the folder are not among them.
+    """The regular files under a folder; links that lead out of it are among them only where they are followed.
 
     Attributes
     ----------
@@ -60,14 +70,17 @@ class Listing:
     links
         Links that lead out of the folder or in a circle, links to folders, and names that are no UTF-8; they are
         reported and not followed.
+    follow_links
+        Whether links to files and folders elsewhere were followed; those in a circle never are.
     """
 
     root: Path
     files: tuple[str, ...]
     links: tuple[str, ...]
+    follow_links: bool = False
 
     @classmethod
-    def of(cls, folder: Path) -> Listing:
+    def of(cls, folder: Path, *, follow_links: bool = False) -> Listing:
         """List a folder.
 
         Raises
@@ -79,7 +92,7 @@ class Listing:
             raise DatasetError(f"{folder} is not a folder; a folder of JPEG, PNG or WebP images was expected")
         root = folder.resolve()
         try:
-            entries = sorted(_walk(root, ""))
+            entries = sorted(_walk(root, follow_links))
         except OSError as error:
             raise DatasetError(
                 f"{folder} cannot be listed ({error.strerror or error}); check its permissions"
@@ -87,11 +100,21 @@ class Listing:
         files = tuple(name for name, is_file in entries if is_file)
         links = tuple(name for name, is_file in entries if not is_file)
         if not any(map(is_image_name, files)):
+            remedy = "give the folder that holds the JPEG, PNG or WebP files, directly or in folders below it"
+            if links and not follow_links:
+                remedy = "admit links to files elsewhere with --follow-links, or " + remedy
+            if any(name.endswith(".arrow") for name in files):
+                remedy = "Arrow files of Hugging Face are not read: write them as Parquet with Dataset.to_parquet(FILE)"
             raise DatasetError(
                 f"no images are in {folder} ({len(files):,} other files, and {len(links):,} links that are not "
-                "followed); give the folder that holds the JPEG, PNG or WebP files, directly or in folders below it"
+                f"followed); {remedy}"
             )
-        return cls(root, files, links)
+        return cls(root, files, links, follow_links)
+
+    @property
+    def source(self) -> FolderImages:
+        """The source of the images."""
+        return FolderImages(self.root, self.follow_links)
 
     @cached_property
     def _known(self) -> frozenset[str]:
@@ -119,8 +142,10 @@ class Listing:
     def problems(self) -> list[DatasetProblem]:
         """Return a problem for each link that is not followed."""
         detail = (
-            "is a link out of the folder, to a folder or in a circle, or its name is no UTF-8, and it is not followed; "
-            "put a copy of the file in its place"
+            "is a link in a circle, or its name is no UTF-8, and is not followed; put a copy of the file in its place"
+            if self.follow_links
+            else "is a link out of the folder, to a folder or in a circle, or its name is no UTF-8, and it is not "
+            "followed; admit links with --follow-links, or put a copy of the file in its place"
         )
         return [DatasetProblem("unreadable image", name, detail) for name in self.links]
 
@@ -154,7 +179,7 @@ class Listing:
             if file:
                 return file
         if path in self._links:
-            return DatasetProblem("missing file", name, "is a link out of the folder and is not followed")
+            return DatasetProblem("missing file", name, "is a link that is not followed (see --follow-links)")
         return DatasetProblem("missing file", name, f"is not in {self.root}")
 
 
@@ -171,6 +196,11 @@ def base_of(labels: Path, root: Path) -> str | None:
     return root.relative_to(folder).as_posix() + "/"
 
 
+def _is_below(key: str) -> bool:
+    """Return whether a key has the form of a path below its folder, which a link there may still lead out of."""
+    return "\0" not in key and not key.startswith("/") and ".." not in key.split("/")
+
+
 def _followed(root: Path, entry: os.DirEntry[str], name: str) -> bool | None:
     """Return whether a link leads to a file inside of `root`; None where it leads to nothing that could be an image."""
     try:
@@ -181,23 +211,41 @@ def _followed(root: Path, entry: os.DirEntry[str], name: str) -> bool | None:
         return False
 
 
-def _walk(root: Path, prefix: str) -> Iterator[tuple[str, bool]]:
-    """Yield (relative path, True) for files and (relative path, False) for links that are not followed."""
-    pending = [prefix]
-    while pending:
-        folder = pending.pop()
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                name = folder + entry.name
+def _walk(root: Path, follow_links: bool) -> Iterator[tuple[str, bool]]:
+    """Yield (relative path, True) for files and (relative path, False) for links that are not followed.
+
+    With `follow_links`, links to regular files count as files and those to folders as folders, each folder once.
+    """
+    pending, linked = [("", root)], list[tuple[str, Path]]()
+    visited: set[tuple[int, int]] = set()
+    while pending or linked:
+        prefix, folder = pending.pop() if pending else linked.pop(0)  # a folder itself before links to it
+        if follow_links:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in visited:
+                yield prefix.rstrip("/"), False
+                continue
+            visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
+                name = prefix + entry.name
                 if entry.name.startswith(".") or entry.name == "__MACOSX":  # files of the operating system
                     continue
                 if (plain := name.encode("utf-8", "replace").decode()) != name:  # bytes that are no UTF-8
                     yield plain, False
-                elif entry.is_symlink():
+                elif entry.is_symlink() and not (follow_links and _leads_somewhere(entry)):
                     followed = _followed(root, entry, name)
                     if followed is not None:
                         yield name, followed
                 elif entry.is_dir():
-                    pending.append(name + "/")
+                    (linked if entry.is_symlink() else pending).append((name + "/", folder / entry.name))
                 elif entry.is_file():  # not a pipe or a device, which would block
                     yield name, True
+
+
+def _leads_somewhere(link: os.DirEntry[str]) -> bool:
+    """Return whether a link leads to a file or a folder, not in a circle, to a device or to nothing."""
+    try:
+        return link.is_file() or link.is_dir()
+    except (OSError, RuntimeError):
+        return False

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from faceaug.datasets.base import DatasetProblem, RawDataset
-from faceaug.datasets.image_tree import FolderImages, Listing, base_of
+from faceaug.datasets.image_tree import Listing, base_of
 from faceaug.errors import DatasetError
 from faceaug.utils.text import nearest, one_line, shown
 
@@ -139,7 +139,7 @@ def join(table: pd.DataFrame, column: str, listing: Listing, labels: Path) -> Ra
         )
     matched = table.iloc[list(row_of_key.values())].drop(columns=column).reset_index(drop=True)
     matched.insert(0, "key", list(row_of_key))
-    return RawDataset(matched, FolderImages(listing.root), tuple(problems))
+    return RawDataset(matched, listing.source, tuple(problems))
 
 
 def refuse_reserved(columns: Sequence[str]) -> None:

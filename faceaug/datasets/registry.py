@@ -28,6 +28,8 @@ BUILT_IN_READERS: dict[str, ReaderModule] = {
     "utkface": utkface,
     "classes": classes,
 }
+LINK_READERS = ("celeba", "fairface", "folder", "utkface", "classes", UNLABELLED_READER)
+"""Readers of folders of images, whose function `read` takes `follow_links`."""
 
 
 def reader_names() -> tuple[str, ...]:

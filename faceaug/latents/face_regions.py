@@ -48,7 +48,7 @@ class Landmarks:
 
 
 # Half a distance between pupils is 31 mm; all lengths below are in that unit.
-_TYPICAL = Landmarks(eye_x=0.165, eye_y=0.44, nose_y=0.66, mouth_y=0.80)
+TYPICAL_LANDMARKS = Landmarks(eye_x=0.165, eye_y=0.44, nose_y=0.66, mouth_y=0.80)
 _EYES_TO_MOUTH, _EYES_TO_NOSE = 2.2, 0.62  # 68 mm; the tip of the nose at 0.62 of the way
 _HAIRLINE, _CHIN, _HALF_WIDTH = 2.4, 1.35, 2.15  # above the eyes; below the mouth; at the cheekbones
 
@@ -76,13 +76,15 @@ def find_landmarks(depth: Floats | None, albedo: Floats) -> Landmarks:
     grey = albedo.mean(0)
     # Brows, nostrils and the hair line are dark as well, so eyes and mouth are detected together, in proportion.
     best = -np.inf
-    eye_x, eye_y, mouth_y = _TYPICAL.eye_x, _TYPICAL.eye_y, _TYPICAL.mouth_y
+    eye_x, eye_y, mouth_y = TYPICAL_LANDMARKS.eye_x, TYPICAL_LANDMARKS.eye_y, TYPICAL_LANDMARKS.mouth_y
     for across in np.arange(0.11, 0.215, 0.5 / side):
         eye_contrast = _bar_contrast(grey, np.abs(x) - across, 0.5 * across, 0.2 * across)
         mouth_contrast = _bar_contrast(grey - (albedo[0] - albedo[1:].mean(0)), x, 0.7 * across, 0.14 * across)
         ratio = (rows[None, :] - rows[:, None]) / across  # [eyes, mouth]
         score = eye_contrast[:, None] + mouth_contrast[None, :] - 0.02 * ((ratio - _EYES_TO_MOUTH) / 0.4) ** 2
-        score = score - 0.5 * (rows - _TYPICAL.eye_y)[:, None] ** 2 - 2.0 * (across - _TYPICAL.eye_x) ** 2
+        score = (
+            score - 0.5 * (rows - TYPICAL_LANDMARKS.eye_y)[:, None] ** 2 - 2.0 * (across - TYPICAL_LANDMARKS.eye_x) ** 2
+        )
         row, low = (int(k) for k in np.unravel_index(np.argmax(score), score.shape))
         if score[row, low] > best and min(eye_contrast[row], mouth_contrast[low]) > _MIN_CONTRAST:
             best = float(score[row, low])

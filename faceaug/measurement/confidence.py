@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import norm
 from torch import Tensor
 
 from faceaug.errors import FaceaugError, IntegrityError
@@ -30,6 +31,7 @@ _LEAST_LIMITS = (0.1, 0.1, 0.1)
 MIN_FACE_LOG_ODDS = 0.0  # below, the absence of a face is more likely, whatever the calibration says
 _MAX_LOG_ODDS = 6.0
 _ERROR_RANGE = (1e-3, 10.0)  # differences beyond carry no information; the error is infinite where nothing is visible
+_CONFIDENCE_RANGE = (0.05, 0.995)  # beyond, an error as large or as small says more than a confidence can
 _OFFSET = 0.02  # under logarithms, so that small signals do not dominate
 
 
@@ -54,6 +56,21 @@ class QualitySignals:
     mirror_disagreement: Floats
     residual_step: Floats
     face: Floats
+
+
+def standard_errors(confidence: Floats, spread: float) -> Floats:
+    """Return the standard error [N] of values, in their unit, from their confidence [N]; NaN where that is 0.
+
+    A normal error with it stays within `TOLERANCE` spreads with the probability that the confidence states.
+
+    Parameters
+    ----------
+    confidence : float64 [N]
+    spread : float
+        `ConfidenceModel.spread` of the semantic.
+    """
+    likely = np.clip(confidence, *_CONFIDENCE_RANGE)
+    return np.where(confidence > 0, TOLERANCE * spread / norm.ppf((1 + likely) / 2), np.nan)
 
 
 def concatenate_signals(batches: Sequence[QualitySignals]) -> QualitySignals:
@@ -94,11 +111,14 @@ class ConfidenceModel:
 
     def confidence(self, signals: QualitySignals) -> Floats:
         """Return the probability [N, S] that each value is within `TOLERANCE` of the truth; 0 for refused images."""
+        accepted = np.array([not reason for reason in self.refusals(signals)])[:, None]
+        return np.where(accepted, self.probability(signals), 0.0)
+
+    def probability(self, signals: QualitySignals) -> Floats:
+        """Return `confidence` [N, S] also where the limits of this model would refuse an image."""
         standardized = (_predictors(signals, self.spread) - self.centre) / self.scale  # [N, S, 5]
         log_odds = np.einsum("nsf,sf->ns", standardized, self.weights) + self.bias
-        log_odds = np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
-        accepted = np.array([not reason for reason in self.refusals(signals)])[:, None]
-        return np.where(accepted, 1 / (1 + np.exp(-log_odds)), 0.0)
+        return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS))), np.float64)
 
     def refusals(self, signals: QualitySignals) -> list[str]:
         """Return for each image why its estimate is refused, or an empty text."""

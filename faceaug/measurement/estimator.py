@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,9 +22,16 @@ from faceaug.measurement.alignment_data import (
     scramble_phases,
     shuffle_tiles,
 )
-from faceaug.measurement.confidence import ConfidenceModel, QualitySignals, concatenate_signals, fit_confidence
+from faceaug.measurement.confidence import (
+    ConfidenceModel,
+    QualitySignals,
+    concatenate_signals,
+    fit_confidence,
+    standard_errors,
+)
 from faceaug.measurement.crops import CROP_SIDE, undo_steps
 from faceaug.measurement.reader import FactorReader
+from faceaug.measurement.skin_tone import SKIN_TONE, SKIN_TONE_UNIT, SkinTones, skin_tone_confidence
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES, FACTOR_UNITS, semantics_of
@@ -32,6 +40,8 @@ from faceaug.utils.typing import Floats
 
 Reconstruct = Callable[[Tensor], FaceFactors]
 """From images [N, 3, 64, 64] in [-1, 1] to their factors."""
+CONFIDENCE_SUFFIX = "_confidence"
+"""Suffix of the column with the confidence of a column."""
 _ROLL = FACTOR_NAMES.index("roll")
 _MAX_STEP = (0.25, 0.25, 0.45, 0.25)  # of augmented samples from their framing, in each direction
 _MIN_CONTRAST = 0.05  # least standard deviation of an image in [-1, 1] by which its error is divided
@@ -68,6 +78,8 @@ class Measurements:
         Windows of the faces, and their crops.
     factors : FaceFactors
         Of the crops, not averaged with those of their mirror images.
+    skin_tone, skin_tone_confidence : float64 [N]
+        The individual typology angle in degrees (`measurement.skin_tone`) and its confidence, as of the other values.
     """
 
     values: Floats
@@ -75,6 +87,8 @@ class Measurements:
     refusals: tuple[str, ...]
     faces: AlignedFaces
     factors: FaceFactors
+    skin_tone: Floats
+    skin_tone_confidence: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +121,26 @@ class FaceEstimator:
         return (*FACTOR_NAMES, *(self.atoms.atoms if self.atoms else ()))
 
     @property
+    def column_names(self) -> tuple[str, ...]:
+        """All that is measured, in the order of the columns of `measure`: the semantics and the skin tone."""
+        return (*self.names, SKIN_TONE)
+
+    @property
     def units(self) -> tuple[str, ...]:
         """Unit of each semantic."""
         return (*FACTOR_UNITS.values(), *["standard deviations"] * (len(self.names) - len(FACTOR_UNITS)))
+
+    @property
+    def column_units(self) -> tuple[str, ...]:
+        """Unit of each of `column_names`."""
+        return (*self.units, SKIN_TONE_UNIT)
+
+    def errors(self, table: pd.DataFrame) -> dict[str, Floats]:
+        """Return the standard errors [N] of view, light and skin tone, in their units, from a table of measurements."""
+        spreads = dict(zip(self.names, self.confidence_model.spread.tolist(), strict=True))
+        spreads[SKIN_TONE] = float(skin_tone_confidence().spread[0])
+        confidence = {name: table[name + CONFIDENCE_SUFFIX].to_numpy(np.float64) for name in (*FACTOR_NAMES, SKIN_TONE)}
+        return {name: standard_errors(confidence[name], spreads[name]).round(3) for name in confidence}
 
     def read(
         self, canvases: Tensor, shorter: Tensor, *, aligned: bool = False, near: Tensor | None = None
@@ -139,7 +170,8 @@ class FaceEstimator:
             faces = self.aligner.refine(canvases, near)
         else:
             faces = self.aligner.align(canvases, shorter)
-        values, signals, factors = estimate_with_signals(self.reconstruct, self.atoms, faces, self.reader)
+        values, signals, factors, mirrored = _estimate(self.reconstruct, self.atoms, faces, self.reader)
+        tones = SkinTones.of(factors, mirrored)
         refusals = tuple(self.confidence_model.refusals(signals))
         accepted = np.array([not reason for reason in refusals], bool).reshape(-1, 1)
         device = canvases.device
@@ -151,6 +183,8 @@ class FaceEstimator:
                 faces.images.to(device), faces.windows.to(device), faces.face.to(device), faces.residual_step.to(device)
             ),
             factors.map(lambda tensor: tensor.to(device)),
+            np.where(accepted[:, 0], tones.values, np.nan),
+            skin_tone_confidence().probability(tones.signals(signals))[:, 0] * accepted[:, 0],
         )
 
     def read_framed(self, images: Tensor) -> Floats:
@@ -178,6 +212,13 @@ def estimate_with_signals(
     factors : FaceFactors
         Of the faces, without their mirror images.
     """
+    return _estimate(reconstruct, atoms, faces, reader)[:3]
+
+
+def _estimate(
+    reconstruct: Reconstruct, atoms: AtomReader | None, faces: AlignedFaces, reader: FactorReader | None
+) -> tuple[Floats, QualitySignals, FaceFactors, FaceFactors]:
+    """Return what `estimate_with_signals` does, and the factors of the mirror images, with the mirror undone."""
     with torch.no_grad():
         factors, mirrored = reconstruct(faces.images), reconstruct(faces.images.flip(-1)).mirrored()
         one, other = _values(factors, atoms), _values(mirrored, atoms)
@@ -187,7 +228,7 @@ def estimate_with_signals(
     values = (one + other) / 2
     values[:, _ROLL] += np.degrees(faces.windows[:, 3].double().cpu().numpy())
     residual_step, face = faces.residual_step.double().cpu().numpy(), faces.face.double().cpu().numpy()
-    return values, QualitySignals(error, np.abs(one - other) / 2, residual_step, face), factors
+    return values, QualitySignals(error, np.abs(one - other) / 2, residual_step, face), factors, mirrored
 
 
 def _values(factors: FaceFactors, atoms: AtomReader | None) -> Floats:

@@ -21,15 +21,17 @@ import torch
 from numpy.typing import NDArray
 
 from faceaug.analysis.axes import NOT_ATTRIBUTES
+from faceaug.analysis.intervals import ERROR_SUFFIX
 from faceaug.datasets.dataset import FaceDataset, MeasuredColumns
 from faceaug.datasets.registry import UNLABELLED_READER
 from faceaug.errors import DatasetError, FaceaugError, IntegrityError
 from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import Aligner, lay_on_canvas, stack_canvases
 from faceaug.measurement.confidence import ConfidenceModel
-from faceaug.measurement.estimator import AtomReader, FaceEstimator, Measurements, Reconstruct
+from faceaug.measurement.estimator import CONFIDENCE_SUFFIX, AtomReader, FaceEstimator, Measurements, Reconstruct
 from faceaug.measurement.measured_cache import cached_table, measurements_key
 from faceaug.measurement.reader import FactorReader
+from faceaug.measurement.skin_tone import SKIN_TONE
 from faceaug.reconstruction.networks import Reconstructor, network_from_weights
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES
 from faceaug.utils.device import check_device
@@ -37,12 +39,13 @@ from faceaug.utils.images import Rgb, decode
 from faceaug.utils.text import nearest
 from faceaug.utils.threads import Progress, map_in_order, single_threaded, worker_count
 
-FILE_COLUMN, REASON_COLUMN, CONFIDENCE_SUFFIX = "file", "cannot_tell", "_confidence"
+FILE_COLUMN, REASON_COLUMN = "file", "cannot_tell"
 MIN_SIDE = 24
 """Shorter side of an image in pixels below which it is refused."""
 UNREADABLE, TOO_SMALL, BLANK = "unreadable", f"smaller than {MIN_SIDE} pixels", "blank"
 SHIPPED_DIRECTIONS = Path(__file__).parents[1] / "generators" / "embedded" / "directions.safetensors"
 """The estimator that comes with faceaug."""
+_COARSE = (*FACTOR_NAMES, SKIN_TONE)  # all but the atoms of the file
 QUANTILES = (0.05, 0.5, 0.95)
 _BLANK_CONTRAST = 4.0  # standard deviation of all values in 0 to 255 below which an image is blank
 _DECIMALS = {"degrees": 2}
@@ -119,8 +122,9 @@ def measure(
     -------
     DataFrame
         A row per image, in order: "file"; the data set's own columns, except for those whose names are measured; a
-        column for each of `estimator.names` (NaN where the estimate is refused) and its "_confidence" in [0, 1];
-        "cannot_tell", the reason of the refusal or an empty text. Written to a file, it can be given as labels.
+        column for each of `estimator.column_names` (NaN where the estimate is refused) and its "_confidence" in [0, 1];
+        for view, light and skin tone also their standard "_error"; "cannot_tell", the reason of the refusal or an empty
+        text. Written to a file, it can be given as labels.
     """
     if isinstance(source, FaceDataset):
         images, columns = EncodedImages.of_dataset(source), source.table.drop(columns="key")
@@ -128,6 +132,8 @@ def measure(
         images = EncodedImages.of_files([Path(path) for path in source])
         columns = pd.DataFrame(index=range(len(images)))
     table = _measure_columns(images, estimator, aligned, workers, progress)
+    for name, errors in estimator.errors(table).items():
+        table.insert(list(table.columns).index(name + CONFIDENCE_SUFFIX) + 1, name + ERROR_SUFFIX, errors)
     columns = columns[[name for name in columns.columns if name not in (FILE_COLUMN, *table.columns)]]
     return pd.concat([pd.DataFrame({FILE_COLUMN: list(images.names)}), columns, table], axis=1)
 
@@ -167,7 +173,7 @@ def add_measured_columns(
     if dataset.reader == UNLABELLED_READER:
         check_measurable(dataset.location, missing, load)
     estimator = _load_if_measurable(missing, load)
-    if estimator is None or not set(missing) & set(estimator.names):
+    if estimator is None or not set(missing) & set(estimator.column_names):
         return dataset
     table = _measure_columns(EncodedImages.of_dataset(dataset), estimator, aligned, workers, progress)
     reasons = Counter(reason for reason in table[REASON_COLUMN] if reason)
@@ -180,8 +186,9 @@ def add_measured_columns(
     if refused:
         total = f"{len(table):,}"
         _log.warning("%s: nothing can be measured on %s of %s images (%s)", dataset.name, f"{refused:,}", total, counts)
-    new = {name: table[name] for name in estimator.names if name in missing}
-    measured = MeasuredColumns(tuple(new), estimator.sha256, aligned)
+    new = {name: table[name] for name in estimator.column_names if name in missing}
+    errors = pd.DataFrame(estimator.errors(table)).set_axis(dataset.table["key"])
+    measured = MeasuredColumns(tuple(new), estimator.sha256, aligned, errors[[n for n in new if n in errors]])
     return replace(dataset, table=dataset.table.assign(**new), measured=measured)
 
 
@@ -203,10 +210,10 @@ def check_measurable(location: str | Path, names: Sequence[str], load: Callable[
     """
     needed = [name for name in names if name not in NOT_ATTRIBUTES]
     estimator = _load_if_measurable(needed, load) if needed else None
-    measurable = FACTOR_NAMES if estimator is None else estimator.names
+    measurable = _COARSE if estimator is None else estimator.column_names
     unknown = [name for name in needed if name not in measurable]
     if unknown:
-        hint = nearest(unknown[0], FACTOR_NAMES)  # not a list of all atoms
+        hint = nearest(unknown[0], _COARSE)  # not a list of all atoms
         raise DatasetError(
             f"{location} has images but no labels, and {unknown[0]!r} is not measured ({hint}): give a CSV, TSV or "
             "Parquet file of labels with --labels"
@@ -218,7 +225,7 @@ def _load_if_measurable(names: Sequence[str], load: Callable[[], FaceEstimator])
     try:
         return load()
     except DatasetError:
-        if set(names) & set(FACTOR_NAMES):
+        if set(names) & set(_COARSE):
             raise
         return None  # the names are probably misspelt, which the caller reports
 
@@ -228,7 +235,7 @@ def summarize_measurements(table: pd.DataFrame, estimator: FaceEstimator) -> dic
     reasons = Counter(reason for reason in table[REASON_COLUMN] if reason)
     accepted = table[table[REASON_COLUMN] == ""]
     semantics: dict[str, dict[str, Any]] = {}
-    for name, unit in zip(estimator.names, estimator.units, strict=True):
+    for name, unit in zip(estimator.column_names, estimator.column_units, strict=True):
         quantiles, confidence = None, None
         if len(accepted):
             quantiles = [round(float(q), 3) for q in np.quantile(accepted[name], QUANTILES)]
@@ -256,7 +263,8 @@ def load_estimator(path: str | Path | None = None, device: str | torch.device = 
     Returns
     -------
     FaceEstimator
-        Measures yaw, pitch, roll, light_x and light_y in degrees and light as a share, and the atoms of its file.
+        Measures yaw, pitch, roll, light_x, light_y and skin_tone in degrees and light as a share, and the atoms of its
+        file.
 
     Raises
     ------
@@ -341,7 +349,7 @@ def _measure_columns(
     measure_now = partial(_measure_images, images, estimator, aligned, workers, progress)
     if key is None:
         return measure_now()
-    columns = [name + suffix for name in estimator.names for suffix in ("", CONFIDENCE_SUFFIX)]
+    columns = [name + suffix for name in estimator.column_names for suffix in ("", CONFIDENCE_SUFFIX)]
     return cached_table(key, REASON_COLUMN, columns, measure_now)
 
 
@@ -350,7 +358,10 @@ def _measure_images(
 ) -> pd.DataFrame:
     """Measure images in batches, each in one thread: the same for any number of workers."""
     count = len(images)
-    values, confidence = np.full((count, len(estimator.names)), np.nan), np.zeros((count, len(estimator.names)))
+    values, confidence = (
+        np.full((count, len(estimator.column_names)), np.nan),
+        np.zeros((count, len(estimator.column_names))),
+    )
     reasons: list[str] = []
 
     def measure_batch(rows: range) -> tuple[list[str], list[int], Measurements | None]:
@@ -370,13 +381,14 @@ def _measure_images(
             first = len(reasons)
             reasons += refused
             if read is not None:
-                values[rows], confidence[rows] = read.values, read.confidence
+                values[rows] = np.column_stack([read.values, read.skin_tone])
+                confidence[rows] = np.column_stack([read.confidence, read.skin_tone_confidence])
                 for row, reason in zip(rows, read.refusals, strict=True):
                     reasons[row] = reason
             if progress:
                 progress(len(reasons) - first)
     columns: dict[str, Any] = {}
-    for k, (name, unit) in enumerate(zip(estimator.names, estimator.units, strict=True)):
+    for k, (name, unit) in enumerate(zip(estimator.column_names, estimator.column_units, strict=True)):
         columns[name] = values[:, k].round(_DECIMALS.get(unit, _OTHER_DECIMALS)) + 0.0  # no -0.0
         columns[name + CONFIDENCE_SUFFIX] = confidence[:, k].round(3)
     return pd.DataFrame(columns | {REASON_COLUMN: pd.Series(reasons, dtype=object)})

@@ -17,7 +17,7 @@ from faceaug.datasets.content import content_sha256
 from faceaug.errors import FaceaugError
 from faceaug.measurement.estimator import FaceEstimator
 
-MEASUREMENTS_VERSION = 2
+MEASUREMENTS_VERSION = 3
 """Raised whenever the same images and weights give other measurements than before."""
 _NUMBERS, _REASONS = "numbers", "reasons"
 
@@ -57,7 +57,7 @@ def measurements_key(
         {
             "version": MEASUREMENTS_VERSION,
             "pictures": pictures,
-            "by": [estimator.sha256, list(estimator.names)],
+            "by": [estimator.sha256, list(estimator.column_names)],
             "settings": list(settings),
             "device": device_identity(device),
         },

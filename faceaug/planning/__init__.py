@@ -4,6 +4,7 @@ The function `plan` hides the module of the same name; `faceaug.planning.plan` i
 """
 
 from faceaug.planning.budget import Budget
+from faceaug.planning.marginals import Marginals
 from faceaug.planning.plan import Plan, PlannedCell, plan
 
-__all__ = ["Budget", "Plan", "PlannedCell", "plan"]
+__all__ = ["Budget", "Marginals", "Plan", "PlannedCell", "plan"]

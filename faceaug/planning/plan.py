@@ -23,8 +23,9 @@ from faceaug.analysis.axes import Axis, cell_levels, describe
 from faceaug.errors import PlanError
 from faceaug.pages.notebook import notebook_html
 from faceaug.planning.budget import Budget, apportion
+from faceaug.planning.marginals import Marginals, marginal_totals
 from faceaug.planning.schema import PLAN_FORMAT, PLAN_VERSION, validate_plan
-from faceaug.planning.strategies import CellCounts, SamplingStrategy, wanted_totals
+from faceaug.planning.strategies import CellCounts, SamplingStrategy, WantedTotals, wanted_totals
 from faceaug.planning.text import plan_text
 from faceaug.utils.files import read_json, write_json
 
@@ -154,13 +155,13 @@ class Plan:
         return notebook_html(f"Plan: {self.strategy}", [*lines, *self.notes], cells)
 
 
-def plan(analysis: Analysis, strategy: SamplingStrategy = "uniform", budget: Budget | None = None) -> Plan:
+def plan(analysis: Analysis, strategy: SamplingStrategy | Marginals = "uniform", budget: Budget | None = None) -> Plan:
     """Decide how many faces to synthesize in each cell (docs/formats.md, Plan).
 
     Parameters
     ----------
     analysis : Analysis
-    strategy : str, mapping or list of records
+    strategy : str, mapping, list of records or Marginals
         - ``"uniform"``: every cell, also an empty one, is raised to the largest cell.
         - ``"uniform-within:COL"``: within each level of COL, every combination of the other attributes is raised to
           the largest cell of that level.
@@ -173,6 +174,8 @@ def plan(analysis: Analysis, strategy: SamplingStrategy = "uniform", budget: Bud
         - a path to JSON or YAML with the wanted totals of cells, as a list ``[{"gender": "female", "ethnicity":
           "asian", "count": 500}, ...]`` or nested in the order of the axes ``{"female": {"asian": 500}}``; or such a
           value itself. Cells that are left out stay as they are.
+        - `faceaug.Marginals`: the fewest samples with which several attributes each have the shares that they shall
+          have. The limits of the budget are part of this search, so that nothing is cut off afterwards.
     budget : Budget, optional
         `max_per_cell` first limits each cell. If the sum still exceeds the smaller of `max_total` and
         ``floor(max_synthetic_ratio * real)``, this bound is divided in proportion to the limited needs, by largest
@@ -187,13 +190,17 @@ def plan(analysis: Analysis, strategy: SamplingStrategy = "uniform", budget: Bud
     UsageError
         If the strategy is unknown or lacks its argument.
     PlanError
-        If there is a single cell, the strategy asks for fewer faces than there are, or a file does not fit.
+        If there is a single cell, the strategy asks for fewer faces than there are, marginals cannot be met together
+        within the budget, or a file does not fit.
     """
     return plan_counts(analysis.axes, [int(count) for count in analysis.counts], strategy, budget)
 
 
 def plan_counts(
-    axes: Sequence[Axis], counts: Sequence[int], strategy: SamplingStrategy = "uniform", budget: Budget | None = None
+    axes: Sequence[Axis],
+    counts: Sequence[int],
+    strategy: SamplingStrategy | Marginals = "uniform",
+    budget: Budget | None = None,
 ) -> Plan:
     """Do the same as `plan`, from the axes and the number of real faces of each cell [cells], row-major."""
     budget = budget or Budget()
@@ -204,7 +211,10 @@ def plan_counts(
             f"--by {by} has a single {only}, so there is nothing to balance; name another attribute, or add faces of "
             "another level"
         )
-    wanted = wanted_totals(CellCounts(tuple(axes), tuple(counts)), strategy)
+    if isinstance(strategy, Marginals):
+        wanted = WantedTotals(marginal_totals(axes, counts, strategy, budget), strategy.strategy)
+    else:
+        wanted = wanted_totals(CellCounts(tuple(axes), tuple(counts)), strategy)
     needs = [total - count for total, count in zip(wanted.totals, counts, strict=True)]
     limited = needs if budget.max_per_cell is None else [min(need, budget.max_per_cell) for need in needs]
     bound = budget.total_bound(sum(counts))

@@ -16,7 +16,7 @@ from faceaug.utils.documents import DOCUMENTS, load_document
 from faceaug.utils.files import require_regular
 from faceaug.utils.text import one_line
 
-_TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
 def read_reference(path: Path, axes: Sequence[Axis], source: str) -> tuple[CellValues, tuple[str, ...]]:
@@ -43,7 +43,7 @@ def read_reference(path: Path, axes: Sequence[Axis], source: str) -> tuple[CellV
         If the file cannot be read, or does not fit the axes.
     """
     suffix = path.suffix.lower()
-    if suffix in _TABLE_SUFFIXES:
+    if suffix in TABLE_SUFFIXES:
         return _cell_values_of_table(_read_table(path, source), axes, source)
     if suffix not in DOCUMENTS:
         raise PlanError(f"{source} must be a table (.csv, .tsv, .parquet) or a file of shares (.json, .yaml)")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from faceaug.analysis.analyze import Analysis, Marginal
+from faceaug.analysis.text import interval_text
 from faceaug.pages.template import page_template
 from faceaug.planning.plan import Plan
 from faceaug.report.before_after import CellBar, cell_name, cell_panels, heat_map, imbalance_rows
@@ -24,8 +25,8 @@ def render_analysis_page(analysis: Analysis, name: str) -> str:
         Of the data set.
     """
     bars = [
-        CellBar(cell.levels, {"real": cell.count}, f"{cell.count:,} faces", f"{cell.count:,}", cell.count)
-        for cell in analysis.cells
+        CellBar(cell.levels, {"real": cell.count}, f"{cell.count:,} faces", f"{cell.count:,}{span}", cell.count)
+        for cell, span in zip(analysis.cells, _spans(analysis), strict=True)
     ]
     panels = cell_panels(bars)
     pairs = sorted(zip(analysis.pairs, analysis.associations, strict=True), key=lambda pair: pair[0].figures.evenness)
@@ -39,6 +40,13 @@ def render_analysis_page(analysis: Analysis, name: str) -> str:
         figures=imbalance_rows(analysis.counts, analysis.counts),
         pairs=[(_pair_map(pair), tie) for pair, tie in drawable[:_MOST_PAIRS]],
     )
+
+
+def _spans(analysis: Analysis) -> list[str]:
+    """Return the interval of the share of each cell, as text to append; empty where nothing is measured."""
+    if analysis.intervals is None:
+        return [""] * len(analysis.counts)
+    return [f" (95% interval {interval_text(interval)})" for interval in analysis.intervals]
 
 
 def render_plan_page(plan: Plan, name: str) -> str:

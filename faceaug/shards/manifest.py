@@ -82,6 +82,7 @@ class DatasetRecord(_Record):
     rows: Count = Field(description="images that were counted")
     reader: str = ""
     split: str | None = None
+    follow_links: bool = Field(default=False, description="whether links to images outside of its folder were followed")
 
 
 class FileEntry(_Record):

@@ -15,7 +15,8 @@ from faceaug.classifiers.classifier import Task
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.identity.base import FaceEmbedder
 from faceaug.identity.column import identity_column
-from faceaug.measurement.measure import CONFIDENCE_SUFFIX, REASON_COLUMN
+from faceaug.measurement.estimator import CONFIDENCE_SUFFIX
+from faceaug.measurement.measure import REASON_COLUMN
 from faceaug.reconstruction.semantics import FACTOR_MEANINGS, FACTOR_NAMES, FACTOR_UNITS
 from faceaug.shards.columns import RESERVED_NAMES, Column
 from faceaug.synthesis.editing.readout import SCENE

@@ -227,6 +227,7 @@ def _dataset_record(request: RunRequest, images: SourceImages) -> DatasetRecord:
         rows=len(dataset),
         reader=dataset.reader,
         split=dataset.split,
+        follow_links=dataset.follow_links,
     )
 
 

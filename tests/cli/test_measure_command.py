@@ -40,7 +40,7 @@ def test_the_table_is_written_and_summarized(faceaug_cli, pictures, loads, tmp_p
     assert outcome.status == 0
     assert loads == [(Path("some.safetensors"), "cpu")]
     assert outcome.out.startswith("8 of 9 images measured\n  cannot tell: blank, 1\n")
-    assert "yaw      where the nose points, toward the picture's right\n" in outcome.out
+    assert "yaw        where the nose points, toward the picture's right\n" in outcome.out
     assert f"--labels {file}" in outcome.err
     table = pd.read_parquet(file)
     assert len(table) == 9

@@ -51,3 +51,22 @@ def test_an_unknown_key_of_a_recipe_names_the_nearest(faceaug_cli, faces, tmp_pa
     outcome = faceaug_cli("plan", faces, "--recipe", recipe)
     assert outcome.status == 2
     assert outcome.err == f"Error: the recipe {recipe} has an unknown key plan.bye; did you mean 'by'?\n"
+
+
+def test_marginals_take_the_place_of_cells_and_strategy(faceaug_cli, faces, tmp_path):
+    options = ("--marginal", "gender", "--marginal", "ethnicity", "--json")
+    typed = faceaug_cli("plan", faces, *options).json
+    assert typed["strategy"] == "marginals:gender;ethnicity"
+    assert [axis["name"] for axis in typed["axes"]] == ["gender", "ethnicity"]
+    assert (
+        typed["totals"]["planned"]
+        < faceaug_cli("plan", faces, "--by", "gender,ethnicity", "--json").json["totals"]["planned"]
+    )
+    recipe = tmp_path / "run.yaml"
+    recipe.write_text("dataset: {path: faces}\nplan: {marginal: [gender, ethnicity]}\n")
+    assert faceaug_cli("plan", "--recipe", recipe, "--json").json == typed
+    assert faceaug_cli("plan", "--recipe", recipe, "--by", "gender", "--json").json["strategy"] == "uniform"
+    refused = faceaug_cli("plan", faces, *options, "--by", "gender")
+    assert (refused.status, "leave out --by" in refused.err) == (2, True)
+    short = faceaug_cli("plan", faces, *options, "--max-total", 1)
+    assert (short.status, "cannot be met together" in short.err, short.err.count("\n")) == (1, True, 1)

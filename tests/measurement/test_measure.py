@@ -53,7 +53,7 @@ def test_a_row_per_image_has_values_and_confidence(faces, estimator):
     table = measure(load(faces), estimator, progress=counts.append)
     assert list(table.columns) == [
         "file",
-        *(c for name in FACTOR_NAMES for c in (name, f"{name}_confidence")),
+        *(c for name in (*FACTOR_NAMES, "skin_tone") for c in (name, f"{name}_confidence", f"{name}_error")),
         "cannot_tell",
     ]
     assert list(table["file"]) == [f"{k:02d}.png" for k in range(5)]

@@ -69,13 +69,15 @@ def test_an_empty_recipe_gives_nothing():
 def test_relative_paths_are_meant_from_the_recipe(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(
-        "dataset: {path: faces, labels: ../labels.csv}\nplan: {strategy: 'match:shares.csv', file: plan.json}\n"
+        "dataset: {path: faces, labels: ../labels.csv}\nplan: {strategy: 'match:shares.csv', file: plan.json, "
+        "marginal: [age, gender=shares.csv]}\n"
         "generator: {name: weights.safetensors}\noutput: {path: /elsewhere}\n"
     )
     assert load(str(file)).options() == {
         "source": str(tmp_path / "faces"),
-        "labels": str(tmp_path / "../labels.csv"),
+        "labels": [str(tmp_path / "../labels.csv")],
         "strategy": f"match:{tmp_path / 'shares.csv'}",
+        "marginal": ["age", f"gender={tmp_path / 'shares.csv'}"],
         "plan_file": str(tmp_path / "plan.json"),
         "generator": str(tmp_path / "weights.safetensors"),
         "out": "/elsewhere",

@@ -29,7 +29,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return path.is_dir() and (labels.name == _ATTRIBUTES if labels else _find(path, _ATTRIBUTES) is not None)
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None, follow_links: bool = False) -> RawDataset:
     """Read CelebA: each attribute as "yes" or "no", and "split" if the partition list exists.
 
     Raises
@@ -48,7 +48,9 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
         splits = _read_list(partition, ["file", "split"], skip=0)
         table["split"] = table["file"].map(dict(zip(splits["file"], splits["split"].map(_SPLITS), strict=True)))
     folders = (path / _IMAGES / _IMAGES, path / _IMAGES, path / "Img" / _IMAGES)
-    return join(table, "file", Listing.of(next((f for f in folders if f.is_dir()), path)), attributes)
+    return join(
+        table, "file", Listing.of(next((f for f in folders if f.is_dir()), path), follow_links=follow_links), attributes
+    )
 
 
 def _find(path: Path, name: str) -> Path | None:

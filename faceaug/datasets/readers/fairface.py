@@ -20,7 +20,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return path.is_dir() and labels is None and any(path.glob(_PATTERN))
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None, follow_links: bool = False) -> RawDataset:
     """Read FairFace: age (a range, as text), gender, race, service_test, and "split" from the name of the label file.
 
     Raises
@@ -39,4 +39,4 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
             raise DatasetError(f"{file} has no column {column!r}; {nearest(column, table_of_file.columns)}")
         tables.append(table_of_file.assign(split=file.stem.rsplit("_", 1)[-1]))
     table = with_numbers(pd.concat(tables, ignore_index=True), column)
-    return join(table, column, Listing.of(path), files[0])
+    return join(table, column, Listing.of(path, follow_links=follow_links), files[0])

@@ -17,7 +17,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return path.is_dir() and (labels is not None or _labels_in(path) is not None)
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None, follow_links: bool = False) -> RawDataset:
     """Read a tree of images whose attributes are the columns of a label file.
 
     Parameters
@@ -34,7 +34,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
     DatasetError
         If there are no images or no labels, or no label names an image.
     """
-    listing = Listing.of(path)
+    listing = Listing.of(path, follow_links=follow_links)
     labels = labels or _labels_in(path)
     if labels is None:
         raise DatasetError(f"{path} has images but no labels; give a label file (CSV, TSV or Parquet) with --labels")

@@ -16,7 +16,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return labels is None and (path.is_dir() or (path.is_file() and is_image_name(path.name)))
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None, follow_links: bool = False) -> RawDataset:
     """Read images without attributes; the table has only the column "key".
 
     Raises
@@ -28,7 +28,5 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
         raise DatasetError("the reader 'unlabelled' takes no labels; leave the reader out to use them")
     if path.is_file():
         return RawDataset(pd.DataFrame({"key": [path.name]}), FolderImages(path.resolve().parent))
-    listing = Listing.of(path)
-    return RawDataset(
-        pd.DataFrame({"key": list(listing.images)}), FolderImages(listing.root), tuple(listing.problems())
-    )
+    listing = Listing.of(path, follow_links=follow_links)
+    return RawDataset(pd.DataFrame({"key": list(listing.images)}), listing.source, tuple(listing.problems()))

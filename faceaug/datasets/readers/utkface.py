@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from faceaug.datasets.base import DatasetProblem, RawDataset
-from faceaug.datasets.image_tree import FolderImages, Listing, is_image_name
+from faceaug.datasets.image_tree import Listing, is_image_name
 from faceaug.errors import DatasetError
 
 _GENDERS = ("male", "female")
@@ -27,7 +27,7 @@ def detect(path: Path, labels: Path | None) -> bool:
     return bool(names) and sum(_NAME.match(name) is not None for name in names) > len(names) / 2
 
 
-def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> RawDataset:
+def read(path: Path, labels: Path | None, *, file_column: str | None = None, follow_links: bool = False) -> RawDataset:
     """Read UTKFace: age in years, gender and ethnicity from the file names; malformed names are reported.
 
     Raises
@@ -39,7 +39,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
         raise DatasetError(
             "the labels of UTKFace are in its file names; leave the label file out, or use the reader 'folder'"
         )
-    listing = Listing.of(path)
+    listing = Listing.of(path, follow_links=follow_links)
     problems = listing.problems()
     rows = []
     for key in listing.images:
@@ -56,4 +56,4 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
             f"no file name in {path} has the form age_gender_race_date of UTKFace; give labels with --labels"
         )
     table = pd.DataFrame(rows, columns=["key", "age", "gender", "ethnicity"])
-    return RawDataset(table, FolderImages(listing.root), tuple(problems))
+    return RawDataset(table, listing.source, tuple(problems))

@@ -150,6 +150,8 @@ def _sources(manifest: Manifest) -> str:
         ("data set", f"{dataset.name}{f', split {dataset.split}' if dataset.split else ''}, {dataset.rows:,} images"),
         ("fingerprint of its labels", dataset.fingerprint),
     ]
+    if dataset.follow_links:
+        rows.append(("links", "links in its folder that lead to images elsewhere were followed"))
     if manifest.generator is not None:
         rows.append(("generator", f"{manifest.generator.name}, SHA-256 {manifest.generator.sha256}"))
         if manifest.generator.origin:

@@ -83,3 +83,18 @@ def test_a_linked_class_folder_is_reported_not_followed(tmp_path):
 def test_a_folder_without_class_folders_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="lies in a class folder"):
         load_dataset(make_tree(tmp_path, "1.png"), reader="classes")
+
+
+@pytest.mark.parametrize(
+    ("names", "identities"),
+    [
+        (("Ada_Smith/Ada_Smith_0001.jpg", "Bo_Lee/Bo_Lee_0002.jpg"), ["Ada_Smith", "Bo_Lee"]),
+        (("train/n000001/0001_01.jpg", "train/n000002/0003_01.jpg"), ["n000001", "n000002"]),
+    ],
+)
+def test_folders_of_people_are_identities(tmp_path, names, identities):
+    for seed, name in enumerate(names):
+        write_face(tmp_path / name, seed)
+    dataset = load_dataset(tmp_path)
+    assert dataset.attributes == ("identity",)
+    assert dataset.table["identity"].tolist() == identities

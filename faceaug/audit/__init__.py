@@ -1,0 +1,1 @@
+"""Audit of the labels and images of a data set before it is balanced."""

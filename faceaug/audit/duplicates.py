@@ -1,0 +1,35 @@
+"""Pictures that occur several times: the same file, or nearly the same picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceaug.synthesis.acceptance.near_duplicates import differing_bits
+from faceaug.utils.typing import Indices
+
+
+def duplicate_groups(digests: list[bytes], hashes: NDArray[np.uint64], within: int) -> Indices:
+    """Return the first row [N] of the group of each picture: pictures of a group are the same or near-duplicates.
+
+    A picture joins the group of the first picture that is the same file, or whose perceptual hash differs in at most
+    `within` bits.
+
+    Parameters
+    ----------
+    digests : list of bytes, length N
+        Hash of each file.
+    hashes : uint64 [N]
+        Perceptual hash of each picture.
+    within : int
+    """
+    first = np.arange(len(hashes))
+    same: dict[bytes, int] = {}
+    for row, digest in enumerate(digests):
+        near = np.flatnonzero(differing_bits(hashes[row], hashes[:row]) <= within) if row else np.empty(0, np.int64)
+        earlier = same.setdefault(digest, row)
+        if earlier != row:
+            first[row] = first[earlier]
+        elif len(near):
+            first[row] = first[near[0]]
+    return first

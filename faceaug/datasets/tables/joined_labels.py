@@ -1,0 +1,64 @@
+"""Further label files, joined with the table of a data set by the names of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from faceaug.datasets.base import DatasetProblem, RawDataset
+from faceaug.datasets.image_tree import Listing
+from faceaug.datasets.label_file import find_file_column, is_parquet, join, read_labels, with_numbers
+
+_ELSEWHERE = ("image without label",)  # another of the files may label the image
+
+
+def add_labels(raw: RawDataset, path: Path, files: Sequence[Path], file_column: str | None) -> RawDataset:
+    """Return a data set with the columns of further label files.
+
+    Where several files have a column, the first that knows a value gives it; a later one that says otherwise is
+    reported as "conflicting labels".
+
+    Parameters
+    ----------
+    raw : RawDataset
+    path : Path
+        The data set.
+    files : sequence of Path
+        CSV, TSV or Parquet, a row an image.
+    file_column : str or None
+        Their column of file names; found by its name or its content when None, or where a file lacks it.
+
+    Raises
+    ------
+    DatasetError
+        If a file cannot be read, or names no image of the data set.
+    """
+    listing = Listing((path if path.is_dir() else path.parent).resolve(), tuple(map(str, raw.table["key"])), ())
+    table, problems = raw.table.set_index("key"), list(raw.problems)
+    for file in files:
+        labels = read_labels(file)
+        column = find_file_column(labels, listing, file, file_column if file_column in labels.columns else None)
+        joined = join(labels if is_parquet(file) else with_numbers(labels, column), column, listing, file)
+        problems += [problem for problem in joined.problems if problem.kind not in _ELSEWHERE]
+        table, conflicts = _merged(table, joined.table.set_index("key").reindex(table.index), file)
+        problems += conflicts
+    return replace(raw, table=table.reset_index(), problems=tuple(problems))
+
+
+def _merged(table: pd.DataFrame, new: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, list[DatasetProblem]]:
+    """Return the table with the columns of another of the same rows, and where the two contradict each other."""
+    problems = []
+    table = table.copy()
+    for name in new.columns:
+        if name not in table.columns:
+            table[name] = new[name]
+            continue
+        known = table[name].notna() & new[name].notna()
+        for key in table.index[known & (table[name].astype(object) != new[name].astype(object))]:
+            detail = f"{file.name} says {name} is {new[name][key]}, an earlier file {table[name][key]}, which is used"
+            problems.append(DatasetProblem("conflicting labels", str(key), detail))
+        table[name] = table[name].where(table[name].notna(), new[name])
+    return table, problems
