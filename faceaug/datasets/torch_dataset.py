@@ -134,7 +134,8 @@ class ShardDataset(Dataset[Item]):
             rows = (chosen[positions] - self._starts[shard]).tolist()
             reader = self._readers.get(int(shard))
             latents = {c.key: reader.column(c.path, rows) for c in self._latents}
-            for k, (position, image) in enumerate(zip(positions, reader.decoded(rows), strict=True)):
+            images = reader.planes(rows) if self.transform is None else reader.decoded(rows)
+            for k, (position, image) in enumerate(zip(positions, images, strict=True)):
                 labels = {
                     key: torch.from_numpy(np.array(latents[key][k]))
                     if key in latents

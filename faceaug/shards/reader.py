@@ -18,6 +18,7 @@ from faceaug.errors import FaceaugError, IntegrityError
 from faceaug.shards.columns import MISSING_CODE, SHARD_FORMAT, SHARD_VERSION, Column
 from faceaug.utils import images
 from faceaug.utils.hdf5 import DAMAGE_ERRORS, FlatBytes, open_hdf5, read_levels, require_stored
+from faceaug.utils.jpeg import split_planes
 from faceaug.utils.text import nearest, one_line, shown
 
 _CHUNK_CACHE_BYTES = 1 << 20  # small, since a process may hold many shards open
@@ -202,6 +203,14 @@ class ShardReader:
         else:
             for row, data in self._compared(rows):
                 yield images.decode_to_pil(data, name=self._name(row))
+
+    def planes(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images of several rows as uint8 [3, H, W] for training (`faceaug.utils.images.decode_to_planes`)."""
+        if self.layout == "raw":
+            yield from map(split_planes, self._pixels(rows))
+        else:
+            for row, data in self._compared(rows):
+                yield images.decode_to_planes(data, name=self._name(row))
 
     def close(self) -> None:
         """Close the file; the next access opens it again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 # APP0, COM, DQT, DHT, DRI, and the frame headers of baseline and progressive images. EXIF data and other profiles are
@@ -41,6 +43,39 @@ def decode_plain_jpeg(data: bytes, *, max_pixels: int) -> Image.Image | None:
         return None
 
 
+def jpeg_planes(data: bytes, *, max_pixels: int) -> NDArray[np.uint8] | None:
+    """Decode the files that `decode_plain_jpeg` decodes by OpenCV instead, about twice as fast.
+
+    Both decoders are builds of one library, libjpeg-turbo. Its versions may round differently. OpenCV does not say when
+    a file is cut off; so only files that end with the marker of their end are decoded here, which libjpeg can read to
+    the end in either decoder.
+
+    Returns
+    -------
+    uint8 [3, H, W], contiguous, or None
+        None as from `decode_plain_jpeg`, and for a file that does not end with its marker.
+    """
+    size = _frame_size(data)
+    if size is None or scan_count(data) > MOST_SCANS or size[0] * size[1] > max_pixels or data[-2:] != b"\xff\xd9":
+        return None
+    import cv2  # only here, since it takes a tenth of a second
+
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    return None if pixels is None or pixels.shape != (size[1], size[0], 3) else split_planes(pixels, reverse=True)
+
+
+def split_planes(pixels: NDArray[np.uint8], *, reverse: bool = False) -> NDArray[np.uint8]:
+    """Return contiguous uint8 [3, H, W] of pixels uint8 [H, W, 3], with `reverse` in the reverse order of channels."""
+    import cv2
+
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, list(planes[::-1] if reverse else planes))  # faster than a transposition by numpy or torch
+    return planes
+
+
 def scan_count(data: bytes) -> int:
     """Return the number of scans that a JPEG has at most; compressed data cannot hold the marker of one."""
     return data.count(b"\xff\xda")
@@ -69,3 +104,37 @@ def _frame_size(data: bytes) -> tuple[int, int] | None:
             size = width, height
         at += 2 + length
     return None
+
+
+# Luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row.
+_LUMINANCE = np.array(
+    (
+        (16, 11, 10, 16, 24, 40, 51, 61),
+        (12, 12, 14, 19, 26, 58, 60, 55),
+        (14, 13, 16, 24, 40, 57, 69, 56),
+        (14, 17, 22, 29, 51, 87, 80, 62),
+        (18, 22, 37, 56, 68, 109, 103, 77),
+        (24, 35, 55, 64, 81, 104, 113, 92),
+        (49, 64, 78, 87, 103, 121, 120, 101),
+        (72, 92, 95, 98, 112, 100, 103, 99),
+    ),
+    dtype=np.int64,
+).ravel()
+
+
+def _tables() -> NDArray[np.int64]:
+    """Luminance tables of qualities 1 to 100, as the IJG's library scales them: [100, 64]."""
+    quality = np.arange(1, 101)
+    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return ((_LUMINANCE * scale[:, None] + 50) // 100).clip(1, 255)
+
+
+_QUALITY_TABLES = _tables()
+
+
+def jpeg_quality(image: Image.Image) -> int | None:
+    """Return the quality whose table lies nearest to the file's: exact for the IJG's tables, close for others."""
+    table = getattr(image, "quantization", {}).get(0)
+    if table is None or len(table) != 64:
+        return None
+    return int(np.abs(_QUALITY_TABLES - np.asarray(table, np.int64)).sum(axis=1).argmin()) + 1
