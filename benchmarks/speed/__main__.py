@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._record import RESULTS, ROOT, environment, write_result
-from benchmarks.speed.protocol import OURS, Disagreement, Row, measure
+from benchmarks.speed.protocol import Disagreement, Row, measure
 
 ROWS = (
     "synthesis",
@@ -100,15 +100,11 @@ def as_text(name: str, row: dict[str, Any]) -> str:
     for case in row["cases"]:
         lines.append(f"  {case['name']}: {case['agreement']}")
         for contender, found in case["contenders"].items():
-            ratio = case["times_as_fast_as"].get(contender)
-            beside = (
-                f"  faceaug is {ratio['ratio']:g} times as fast ({ratio['interval'][0]:g} to {ratio['interval'][1]:g})"
-                if ratio
-                else ""
-            )
-            lines.append(
-                f"    {contender:28} {found['per_second']:>12,.6g} {case['unit']}/s  {found['median_seconds']:.4g} s{beside}"
-            )
+            speed = f"{found['per_second']:,.6g} {case['unit']}/s"
+            lines.append(f"    {contender:45} {speed:>24} {found['median_seconds']:>10.4g} s")
+            if ratio := case["times_as_fast_as"].get(contender):
+                low, high = ratio["interval"]
+                lines[-1] += f"   faceaug is {ratio['ratio']:g} times as fast ({low:g} to {high:g})"
         lines += [f"    {package:28} {why}" for package, why in case["missing"].items()]
         if case["met"] is not None:
             aim = f"{case['aim']:g} times the fastest" if case["aim"] else f"{case['aim_seconds']:g} s"

@@ -9,7 +9,6 @@ themselves decode by PIL here, as their documentation shows.
 from __future__ import annotations
 
 import functools
-import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

@@ -8,6 +8,7 @@ checksums of the same layout; MDS with SHA-256 as its writer offers it; tar file
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from benchmarks.speed.data import NUMBER, sample, smooth_images
 from benchmarks.speed.protocol import OURS, Case, Disagreement, Size, find_opponents
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.writer import write_shard
-from faceaug.utils.images import encode
+from faceaug.utils.images import decode, encode
 
 TITLE = "writing encoded images, with hashes"
 AIM = 0.9
@@ -53,10 +54,8 @@ def _case(name: str, files: list[bytes], place: Path, opponents: Any) -> Case:
             work()
         with ShardReader(place / "shard.h5") as reader, h5py.File(place / "raw.h5") as raw:
             stored, blob, offset = reader.stored_many(range(len(files))), raw["blob"][:], raw["offset"][:]
-            if [blob[a:b].tobytes() for a, b in zip(offset, offset[1:], strict=False)] != files:
+            if [blob[a:b].tobytes() for a, b in itertools.pairwise(offset)] != files:
                 raise Disagreement(f"{name}: h5py gives other images")
-            from faceaug.utils.images import decode
-
             if any(not np.array_equal(decode(a), decode(b)) for a, b in zip(stored, files, strict=True)):
                 raise Disagreement(f"{name}: the shard gives other pixels")
         return f"{len(files):,} images are read back with the same pixels"

@@ -205,7 +205,7 @@ class ShardReader:
                 yield images.decode_to_pil(data, name=self._name(row))
 
     def planes(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-        """Yield the images of several rows as uint8 [3, H, W] for training (`faceaug.utils.images.decode_to_planes`)."""
+        """Yield the images of several rows for training, uint8 [3, H, W] each (`images.decode_to_planes`)."""
         if self.layout == "raw":
             yield from map(split_planes, self._pixels(rows))
         else:

@@ -11,7 +11,7 @@ from PIL import Image
 _SEGMENTS = {0xE0, 0xFE, 0xDB, 0xC4, 0xDD, 0xC0, 0xC2}
 _FRAMES = {0xC0, 0xC2}
 MOST_SCANS = 64  # of a progressive image: encoders write about ten, and each scan goes over all pixels again
-_APP0, _APP1, _SCAN = 0xE0, 0xE1, 0xDA
+_APP0, _APP1, _SCAN, _TABLES = 0xE0, 0xE1, 0xDA, 0xDB
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -41,6 +41,15 @@ def decode_plain_jpeg(data: bytes, *, max_pixels: int) -> Image.Image | None:
         return Image.frombytes("RGB", size, data, "jpeg", "RGB", "")
     except Exception:  # decoders raise errors of any type on damaged data
         return None
+
+
+def has_plain_header(head: bytes, *, max_pixels: int) -> bool:
+    """Return whether the first bytes of a file are the whole header of a JPEG that `decode_plain_jpeg` decodes.
+
+    Scans are counted as far as the bytes go.
+    """
+    size = _frame_size(head)
+    return size is not None and size[0] * size[1] <= max_pixels and scan_count(head) <= MOST_SCANS
 
 
 def jpeg_planes(data: bytes, *, max_pixels: int) -> NDArray[np.uint8] | None:
@@ -97,6 +106,8 @@ def _frame_size(data: bytes) -> tuple[int, int] | None:
         is_xmp = marker == _APP1 and data.startswith(_XMP, at + 4)
         if (marker not in _SEGMENTS and not is_xmp) or length < 2 or (marker == _APP0 and length < 16):
             return None
+        if marker == _TABLES and not _are_tables(data[at + 4 : at + 2 + length]):
+            return None
         if marker in _FRAMES:
             height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
             if size is not None or length != 17 or data[at + 4] != 8 or data[at + 9] != 3 or not height * width:
@@ -104,6 +115,14 @@ def _frame_size(data: bytes) -> tuple[int, int] | None:
             size = width, height
         at += 2 + length
     return None
+
+
+def _are_tables(segment: bytes) -> bool:
+    """Return whether a segment of quantization tables holds whole tables, of 64 values of 8 or 16 bits, and no more."""
+    at = 0
+    while at < len(segment):
+        at += 65 if segment[at] < 16 else 129
+    return at == len(segment)
 
 
 # Luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row.
