@@ -27,12 +27,12 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from semantics import nose_nearest
 
-from faceaug.discovery.fit import mirror_averaged_factors
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import SamplePool, sample_pool, sample_stream, synthesize_at
 from faceaug.generators.registry import load_generator
 from faceaug.reconstruction.factors import VIEW_NAMES, FaceFactors, concatenate_factors
+from faceaug.reconstruction.networks import mirror_averaged_factors
 from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.reconstruction.training.linear_init import LinearTrainer
 from faceaug.reconstruction.training.network_trainer import NetworkTrainer

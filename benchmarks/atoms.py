@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import MiniBatchDictionaryLearning, MiniBatchSparsePCA
 
 from faceaug.discovery.atlas import HELD_SLACK
-from faceaug.discovery.fit import mirror_averaged_factors, stack_maps
+from faceaug.discovery.fit import stack_maps
 from faceaug.generators.base import sample_z
 from faceaug.generators.pool import POOL_BLOCK_SIZE, sample_stream
 from faceaug.generators.pool import synthesize_at as images_of
@@ -41,7 +41,7 @@ from faceaug.latents.bundle import MIN_LOCAL_SHARE, read_bundle
 from faceaug.latents.face_regions import REGIONS, face_regions, face_weight, find_landmarks, region_shares
 from faceaug.latents.localization import AtomConfig, localize
 from faceaug.latents.regression import StreamingRegression
-from faceaug.reconstruction.networks import network_from_weights
+from faceaug.reconstruction.networks import mirror_averaged_factors, network_from_weights
 from faceaug.utils.typing import Floats
 
 MIN_COSINE = 0.8  # from which an atom counts as found again

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from _classifiers_text import classifiers_text
-from _directions_text import degrees, directions_text, found_yaw
+from _directions_text import degrees, directions_text, found_yaw, pose_accuracy
 from _earlier_records import current, load_record
 from _experiments_text import experiment_text
 from _identity_text import identity_text
@@ -351,6 +351,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "morph_frame": frame_text,
     "directions": directions_text,
     "yaw": found_yaw,
+    "pose_accuracy": pose_accuracy,
     "yaw_scale": degrees,
     "reconstruction": scenes,
     "ablation": couplings,

@@ -27,10 +27,10 @@ from _record import environment, write_result
 from semantics import nose_nearest
 from torch import Tensor
 
-from faceaug.discovery.fit import mirror_averaged_factors
 from faceaug.generators.pool import sample_pool, sample_stream
 from faceaug.reconstruction.factors import LIGHT_NAMES, VIEW_NAMES, FaceFactors
 from faceaug.reconstruction.geometry import normals
+from faceaug.reconstruction.networks import mirror_averaged_factors
 from faceaug.reconstruction.renderer import rasterize
 from faceaug.reconstruction.synthetic_scenes import Observation, Scenes
 from faceaug.reconstruction.training.linear_init import LinearTrainer

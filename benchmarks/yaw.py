@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 from pose_regressor import ANGLES, Floats, PoseRegressor, generated_images, load_pose_regressor
 from torch import Tensor
 
-from faceaug.discovery.fit import SCALAR_UNITS, mirror_averaged_factors, scalar_factors, stack_maps
+from faceaug.discovery.fit import SCALAR_UNITS, scalar_factors, stack_maps
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import sample_stream
 from faceaug.generators.registry import load_generator
 from faceaug.latents.algebra import covariance_given, edit
 from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.latents.directions import Directions
-from faceaug.reconstruction.networks import Reconstructor, network_from_weights
+from faceaug.reconstruction.networks import Reconstructor, mirror_averaged_factors, network_from_weights
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.synthesis.editing.closed_loop import EditObjective, EditOptions, extrapolate
 from faceaug.synthesis.fitted_models import ATOMS_STAY

@@ -20,6 +20,8 @@ READER_STAGE = "training the latent reader"
 NETWORK_STAGE = "training the network"
 FACTOR_STAGE = "estimating factors"
 ALIGNMENT_STAGE = "training the alignment"
+TURN_STAGE = "turning faces"
+VIEW_READER_STAGE = "training the reader of view and light"
 CALIBRATION_STAGE = "calibrating confidence"
 CROP_STAGE = "aligning faces"
 FINETUNE_STAGE = "fine-tuning"
@@ -40,6 +42,8 @@ class DiscoveryConfig:
         Training steps of the linear model and of the latent reader.
     alignment_steps : int
         Training steps of the alignment.
+    turned_faces, view_reader_steps : int
+        Faces that are turned for the training of the reader of view and light, and its steps.
     calibration_samples : int
         Number of the held-out samples on which the confidence model is fitted.
     atoms : int
@@ -60,6 +64,8 @@ class DiscoveryConfig:
     linear_steps: int = 1500
     reader_steps: int = 400
     alignment_steps: int = 1500
+    turned_faces: int = 24_000
+    view_reader_steps: int = 4000
     calibration_samples: int = 1024
     atoms: int = AtomConfig.count
     schedule: ReconstructionSchedule = field(default_factory=ReconstructionSchedule)
@@ -67,7 +73,7 @@ class DiscoveryConfig:
 
     def __post_init__(self) -> None:
         least = dict(samples=100, held_out=64, calibration_samples=64)
-        least |= dict(linear_steps=1, reader_steps=1, alignment_steps=1, atoms=1)
+        least |= dict(linear_steps=1, reader_steps=1, alignment_steps=1, turned_faces=64, view_reader_steps=1, atoms=1)
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least {bound}")

@@ -7,6 +7,7 @@ the regression of the maps is cut into localized atoms (docs/method.md, sections
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -23,6 +24,8 @@ from faceaug.discovery.config import (
     NETWORK_STAGE,
     READER_STAGE,
     SYNTHESIS_STAGE,
+    TURN_STAGE,
+    VIEW_READER_STAGE,
     DiscoveryConfig,
     DiscoveryProgress,
     DiscoveryRun,
@@ -35,6 +38,8 @@ from faceaug.latents.bundle import Bundle
 from faceaug.measurement.alignment import Aligner, train_alignment
 from faceaug.measurement.estimator import CalibrationConfig, calibrate_estimator
 from faceaug.measurement.measure import estimator_state
+from faceaug.measurement.reader import FactorReader
+from faceaug.measurement.reader_training import train_reader, turn_faces
 from faceaug.reconstruction.networks import NETWORK_SIDE, Reconstructor, export_weights, network_from_weights
 from faceaug.reconstruction.training.linear_init import LinearTrainer
 from faceaug.reconstruction.training.network_trainer import NetworkTrainer
@@ -45,11 +50,15 @@ from faceaug.utils.training.checkpoints import check_setup
 from faceaug.utils.training.train_loop import StepTrainer
 from faceaug.utils.training.train_loop import run as run_training
 
-POOL_FOLDER, ALIGNMENT_FILE = "samples", "alignment.safetensors"
+POOL_FOLDER, ALIGNMENT_FILE, VIEW_READER_FILE = "samples", "alignment.safetensors", "view_reader.safetensors"
+LEAST_TURNED = 0.2
+"""Share of the faces that must be usable once they are turned for a reader of view and light to be trained."""
 ALIGNMENT_SAMPLES = 4096
 """Samples that the alignment is trained on, at most."""
 LINEAR_SIDE = 32
 """Side in pixels of the linear model and the mirror split, at most."""
+
+_log = logging.getLogger(__name__)
 
 
 def discover(
@@ -94,9 +103,10 @@ def discover(
     # In half precision, as it is written: what is measured here is what the file holds.
     network = network_from_weights(export_weights(network)).to(generator.device)
     atoms = max(1, min(config.atoms, 2 * even_directions // 3))
-    bundle = replace(fit_bundle(generator, network, pools, atoms, run.progress), made_by=run.command)
     aligner = _alignment(pools.training, config, work / ALIGNMENT_FILE, generator.device, run.progress)
-    bundle = add_estimator(bundle, network, aligner, pools.held_out, config, run.progress)
+    reader = view_reader(pools.training, network, aligner, config, work / VIEW_READER_FILE, run.progress)
+    bundle = replace(fit_bundle(generator, network, reader, pools, atoms, run.progress), made_by=run.command)
+    bundle = add_estimator(bundle, network, aligner, reader, pools.held_out, config, run.progress)
     bundle.save(out)
     shutil.rmtree(work / POOL_FOLDER, ignore_errors=True)  # large, and synthesized again where it is needed
     return bundle
@@ -124,20 +134,62 @@ def add_estimator(
     bundle: Bundle,
     network: Reconstructor,
     aligner: Aligner,
+    reader: FactorReader | None,
     held_out: SamplePool,
     config: DiscoveryConfig,
     progress: DiscoveryProgress,
 ) -> Bundle:
-    """Return a bundle with the alignment and a confidence model fitted on held-out samples."""
+    """Return a bundle with alignment and reader, and with a confidence model fitted on held-out samples."""
     estimator = calibrate_estimator(
         network,
         aligner,
         held_out.images[: config.calibration_samples],
         atoms=bundle,
+        reader=reader,
         config=CalibrationConfig(seed=config.seed),
         progress=lambda done, total: progress(CALIBRATION_STAGE, done, total, {}),
     )
     return replace(bundle, weights={**bundle.weights, **estimator_state(estimator)})
+
+
+def view_reader(
+    pool: SamplePool,
+    network: Reconstructor,
+    aligner: Aligner,
+    config: DiscoveryConfig,
+    file: Path,
+    progress: DiscoveryProgress,
+) -> FactorReader | None:
+    """Train the reader of view and light, or read it from the working folder, as `_alignment` does.
+
+    None, with a warning, where most faces cannot be turned: the reconstruction is then read as it is.
+    """
+    if not file.exists():
+        faces = turn_faces(
+            pool.images,
+            network,
+            aligner,
+            config.turned_faces,
+            seed=config.seed,
+            progress=lambda done, total: progress(TURN_STAGE, done, total, {}),
+        )
+        if len(faces.images) < LEAST_TURNED * config.turned_faces:
+            _log.warning(
+                "%d of %d faces could be turned, too few to learn view and light from: they are read by the "
+                "reconstruction alone",
+                len(faces.images),
+                config.turned_faces,
+            )
+            return None
+        reader = train_reader(
+            faces,
+            steps=config.view_reader_steps,
+            seed=config.seed,
+            device=aligner.device,
+            progress=lambda step, steps, loss: progress(VIEW_READER_STAGE, step, steps, {"loss": loss}),
+        )
+        write_bytes(file, save(reader.state()))
+    return FactorReader.from_state(load_file(file)).to(aligner.device)
 
 
 def _train_network(

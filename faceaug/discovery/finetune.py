@@ -27,7 +27,7 @@ from faceaug.discovery.config import (
     DiscoveryRun,
     prepare_output,
 )
-from faceaug.discovery.discover import POOL_FOLDER, add_estimator, sample_pools
+from faceaug.discovery.discover import POOL_FOLDER, VIEW_READER_FILE, add_estimator, sample_pools, view_reader
 from faceaug.discovery.fit import fit_bundle
 from faceaug.errors import DatasetError
 from faceaug.generators.base import Generator
@@ -154,8 +154,12 @@ def finetune(
     write_json(work / FIGURES_FILE, figures)
     # In half precision, as it is written: what is measured here is what the file holds.
     tuned = network_from_weights(export_weights(trainer.best)).to(generator.device)
-    bundle = replace(fit_bundle(generator, tuned, pools, max(1, len(start.atoms)), run.progress), made_by=run.command)
-    bundle = add_estimator(bundle, tuned, estimator.aligner, pools.held_out, config.discovery, run.progress)
+    reader = view_reader(
+        pools.training, tuned, estimator.aligner, config.discovery, work / VIEW_READER_FILE, run.progress
+    )
+    atoms = max(1, len(start.atoms))
+    bundle = replace(fit_bundle(generator, tuned, reader, pools, atoms, run.progress), made_by=run.command)
+    bundle = add_estimator(bundle, tuned, estimator.aligner, reader, pools.held_out, config.discovery, run.progress)
     bundle.save(out)
     shutil.rmtree(work / POOL_FOLDER, ignore_errors=True)
     return FinetuneResult(bundle, figures)

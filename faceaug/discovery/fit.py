@@ -21,9 +21,10 @@ from faceaug.latents.directions import Directions
 from faceaug.latents.face_regions import face_regions, face_weight, find_landmarks
 from faceaug.latents.localization import AtomConfig, localize
 from faceaug.latents.regression import StreamingRegression
+from faceaug.measurement.reader import FactorReader
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import FOCAL
-from faceaug.reconstruction.networks import Reconstructor, export_weights
+from faceaug.reconstruction.networks import Reconstructor, export_weights, mirror_averaged_factors
 from faceaug.reconstruction.semantics import FACTOR_UNITS, semantics_of
 from faceaug.utils.typing import Floats
 
@@ -47,18 +48,6 @@ class SamplePools:
     held_out: SamplePool
 
 
-def mirror_averaged_factors(network: Reconstructor, images: Tensor) -> FaceFactors:
-    """Return the means of the factors of images [N, 3, S, S] in [-1, 1] and of their mirror images."""
-    with torch.no_grad():
-        factors, mirrored = network(images), network(images.flip(-1)).mirrored()
-    return FaceFactors(
-        (factors.depth + mirrored.depth) / 2,
-        (factors.albedo + mirrored.albedo) / 2,
-        (factors.light + mirrored.light) / 2,
-        (factors.view + mirrored.view) / 2,
-    )
-
-
 def scalar_factors(factors: FaceFactors) -> Tensor:
     """Return the scalar factors, float32 [N, 11], in the order and the units of `SCALAR_UNITS`."""
     shift = factors.view[:, 3:5] * FOCAL
@@ -71,7 +60,12 @@ def stack_maps(factors: FaceFactors) -> Tensor:
 
 
 def fit_bundle(
-    generator: Generator, network: Reconstructor, pools: SamplePools, atoms: int, progress: DiscoveryProgress
+    generator: Generator,
+    network: Reconstructor,
+    reader: FactorReader | None,
+    pools: SamplePools,
+    atoms: int,
+    progress: DiscoveryProgress,
 ) -> Bundle:
     """Regress the factors of samples on the latent, and cut the regression of maps into atoms.
 
@@ -79,8 +73,8 @@ def fit_bundle(
     ----------
     generator
         Its w has a mean and a covariance.
-    network
-        Estimates the factors.
+    network, reader
+        Estimate the factors; the reader, if there is one, those that `faceaug measure` gives.
     pools
         R², ranges and the values of atoms come from the held-out samples.
     atoms
@@ -101,7 +95,7 @@ def fit_bundle(
         progress(FACTOR_STAGE, done, total, {})
 
     training, held_out = (
-        _regress_factors(network, _batches(pool, generator.device), w_dim, count)
+        _regress_factors(network, reader, _batches(pool, generator.device), w_dim, count)
         for pool in (pools.training, pools.held_out)
     )
     maps = training.maps.solve()
@@ -140,7 +134,11 @@ class _FactorRegressions:
 
 
 def _regress_factors(
-    network: Reconstructor, batches: Iterator[tuple[Tensor, Tensor]], w_dim: int, count: Callable[[int], None]
+    network: Reconstructor,
+    reader: FactorReader | None,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    w_dim: int,
+    count: Callable[[int], None],
 ) -> _FactorRegressions:
     """Estimate the factors of batches of latents [n, w_dim] with their images, and regress them on the latents."""
     values = []
@@ -149,6 +147,8 @@ def _regress_factors(
     for w, images in batches:
         factors = mirror_averaged_factors(network, images)
         values.append(scalar_factors(factors).cpu().double().numpy())
+        if reader:
+            values[-1][:, : len(FACTOR_UNITS)] = reader.values(images)
         scalars.update(w, values[-1])
         maps.update(w, stack_maps(factors).flatten(1))
         count(len(w))

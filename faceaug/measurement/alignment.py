@@ -16,12 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from faceaug.appearance.augmentations import photometric_jitter
-from faceaug.classifiers.networks import ResidualBlock
-from faceaug.errors import IntegrityError
 from faceaug.measurement.alignment_data import Jitter, alignment_batch
+from faceaug.measurement.crop_network import CropNetwork, frozen, load_state, state_of
 from faceaug.measurement.crops import CROP_SIDE, CanvasPyramid, apply_steps
 from faceaug.utils.images import Rgb, resize
 from faceaug.utils.tensors import as_tensor, normalize_pixels, resize_tensor
@@ -34,29 +33,9 @@ ROUNDS, REFINEMENT_ROUNDS = 3, 2
 """Steps from the best of the starting windows, and from a window near which the face is known to be."""
 START_SIZES = (1.5, 1.05, 0.75)
 """Half sides of the windows where the search starts, in half sides of the shorter side of the photograph."""
-_COUNTER = "num_batches_tracked"  # of batch normalization; used in training only
+ALIGNMENT_OUTPUTS = 5
+"""Of the network: a step of four numbers, and the log-odds of a face."""
 _STEP_UNITS = (0.1, 0.1, 0.1, 0.1)  # of the network's outputs: shift in half windows, logarithm of scale, radians
-
-
-class AlignmentNet(nn.Module):
-    """From images [N, 3, 64, 64] in [-1, 1] to steps [N, 4] and the log-odds of a face [N]; 0.4 million parameters."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(
-            nn.Conv2d(3, 24, 5, 2, 2, bias=False),
-            nn.BatchNorm2d(24),
-            nn.ReLU(inplace=True),
-            ResidualBlock(24, 48, 2),
-            ResidualBlock(48, 80, 2),
-            ResidualBlock(80, 96, 2),
-        )
-        # Features are not pooled, as the step depends on their position.
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(96 * (CROP_SIDE // 16) ** 2, 64), nn.ReLU(), nn.Linear(64, 5))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.head(self.trunk(x))
-        return out[:, :4] * out.new_tensor(_STEP_UNITS), out[:, 4]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +62,16 @@ class AlignedFaces:
 
 
 class Aligner:
-    """A trained network and the search that it guides; see `train_alignment`."""
+    """A trained network and the search that it guides; see `train_alignment`.
 
-    def __init__(self, net: AlignmentNet) -> None:
-        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    Parameters
+    ----------
+    net : CropNetwork
+        Of `ALIGNMENT_OUTPUTS` outputs.
+    """
+
+    def __init__(self, net: CropNetwork) -> None:
+        self.net = frozen(net)
 
     @property
     def device(self) -> torch.device:
@@ -102,9 +87,7 @@ class Aligner:
     def predict_steps(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return steps [N, 4] and log-odds of a face [N], means over images [N, 3, 64, 64] and their mirror images."""
         with torch.no_grad():
-            (step, face), (mirror_step, mirror_face) = (
-                self.net(images.contiguous(memory_format=torch.channels_last)) for images in (x, x.flip(-1))
-            )
+            (step, face), (mirror_step, mirror_face) = (_step_and_face(self.net(images)) for images in (x, x.flip(-1)))
         return (step + mirror_step * mirror_step.new_tensor([-1, 1, 1, -1])) / 2, (face + mirror_face) / 2
 
     def align(self, canvases: Tensor, shorter: Tensor) -> AlignedFaces:
@@ -154,22 +137,17 @@ class Aligner:
 
     def state(self) -> dict[str, Tensor]:
         """Return the weights by name, on the CPU."""
-        weights = self.net.state_dict()
-        return {name: weights[name].cpu().contiguous() for name in weights if not name.endswith(_COUNTER)}
+        return state_of(self.net)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Aligner:
         """Return the aligner with the weights of `state`; IntegrityError when they do not fit or are not finite."""
-        net = AlignmentNet()
-        counters = {name: value for name, value in net.state_dict().items() if name.endswith(_COUNTER)}
-        try:
-            net.load_state_dict({**state, **counters})
-        except (RuntimeError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise IntegrityError(f"the weights of the alignment do not fit ({reason}): get the file again") from error
-        if not all(torch.isfinite(value).all() for value in state.values()):
-            raise IntegrityError("the weights of the alignment hold numbers that are not finite: get the file again")
-        return cls(net)
+        return cls(load_state(CropNetwork(ALIGNMENT_OUTPUTS), state, "the alignment"))
+
+
+def _step_and_face(out: Tensor) -> tuple[Tensor, Tensor]:
+    """Return steps [N, 4] and the log-odds of a face [N] of outputs of the network [N, 5]."""
+    return out[:, :4] * out.new_tensor(_STEP_UNITS), out[:, 4]
 
 
 def canvas_extent(height: int, width: int, side: int = CANVAS_SIDE) -> tuple[float, float, float, float]:
@@ -263,13 +241,13 @@ def train_alignment(
     rng = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = AlignmentNet().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        net = CropNetwork(ALIGNMENT_OUTPUTS).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     adam = torch.optim.AdamW(net.parameters(), weight_decay=0.02)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
     for step in range(steps):
         rows = torch.randint(0, len(faces), (batch_size,), generator=rng)
         batch = alignment_batch(resize_tensor(normalize_pixels(faces[rows]), CROP_SIDE), rng, jitter=jitter)
-        predicted, log_odds = net(batch.images.to(device).contiguous(memory_format=torch.channels_last))
+        predicted, log_odds = _step_and_face(net(batch.images.to(device)))
         face, expected = batch.face.to(device), batch.steps.to(device)
         units = predicted.new_tensor(_STEP_UNITS)
         error = F.smooth_l1_loss(predicted / units, expected / units, reduction="none", beta=0.3)

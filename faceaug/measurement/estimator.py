@@ -23,6 +23,7 @@ from faceaug.measurement.alignment_data import (
 )
 from faceaug.measurement.confidence import ConfidenceModel, QualitySignals, concatenate_signals, fit_confidence
 from faceaug.measurement.crops import CROP_SIDE, undo_steps
+from faceaug.measurement.reader import FactorReader
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.renderer import render
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES, FACTOR_UNITS, semantics_of
@@ -89,6 +90,8 @@ class FaceEstimator:
     atoms : AtomReader, optional
     sha256 : str
         Of all weights; "" where they have not been written yet.
+    reader : FactorReader, optional
+        Reads view and light; where there is none, they are those of the reconstruction.
     """
 
     reconstruct: Reconstruct
@@ -96,6 +99,7 @@ class FaceEstimator:
     confidence_model: ConfidenceModel
     atoms: AtomReader | None = None
     sha256: str = ""
+    reader: FactorReader | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,7 +139,7 @@ class FaceEstimator:
             faces = self.aligner.refine(canvases, near)
         else:
             faces = self.aligner.align(canvases, shorter)
-        values, signals, factors = estimate_with_signals(self.reconstruct, self.atoms, faces)
+        values, signals, factors = estimate_with_signals(self.reconstruct, self.atoms, faces, self.reader)
         refusals = tuple(self.confidence_model.refusals(signals))
         accepted = np.array([not reason for reason in refusals], bool).reshape(-1, 1)
         device = canvases.device
@@ -149,6 +153,10 @@ class FaceEstimator:
             factors.map(lambda tensor: tensor.to(device)),
         )
 
+    def read_framed(self, images: Tensor) -> Floats:
+        """Return view and light, float64 [N, 6], of images [N, 3, R, R] in [-1, 1] in the generator's framing."""
+        return self.reader.values(images) if self.reader else estimate_values(self.reconstruct, images)
+
 
 def estimate_values(reconstruct: Reconstruct, images: Tensor) -> Floats:
     """Return the semantics, float64 [N, 6], of images in the generator's framing: the mean with the mirror image."""
@@ -158,9 +166,9 @@ def estimate_values(reconstruct: Reconstruct, images: Tensor) -> Floats:
 
 
 def estimate_with_signals(
-    reconstruct: Reconstruct, atoms: AtomReader | None, faces: AlignedFaces
+    reconstruct: Reconstruct, atoms: AtomReader | None, faces: AlignedFaces, reader: FactorReader | None = None
 ) -> tuple[Floats, QualitySignals, FaceFactors]:
-    """Estimate the semantics of aligned faces.
+    """Estimate the semantics of aligned faces; parameters are as in `FaceEstimator`.
 
     Returns
     -------
@@ -173,6 +181,8 @@ def estimate_with_signals(
     with torch.no_grad():
         factors, mirrored = reconstruct(faces.images), reconstruct(faces.images.flip(-1)).mirrored()
         one, other = _values(factors, atoms), _values(mirrored, atoms)
+        if reader:
+            one[:, : len(FACTOR_NAMES)], other[:, : len(FACTOR_NAMES)] = reader.both(faces.images)
         error = _rendering_error(faces.images, factors).double().cpu().numpy()
     values = (one + other) / 2
     values[:, _ROLL] += np.degrees(faces.windows[:, 3].double().cpu().numpy())
@@ -227,6 +237,7 @@ def calibrate_estimator(
     samples: Tensor,
     *,
     atoms: AtomReader | None = None,
+    reader: FactorReader | None = None,
     config: CalibrationConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceEstimator:
@@ -237,7 +248,7 @@ def calibrate_estimator(
 
     Parameters
     ----------
-    reconstruct, aligner, atoms
+    reconstruct, aligner, atoms, reader
         As in `FaceEstimator`; computed on their own device.
     samples : uint8 [N, 3, S, S]
         Of the generator on which they were trained, but not from their training data; a few hundred suffice.
@@ -255,18 +266,19 @@ def calibrate_estimator(
     for start in range(0, len(samples), ESTIMATOR_BATCH_SIZE):
         clean = resize_tensor(normalize_pixels(samples[start : start + ESTIMATOR_BATCH_SIZE]), CROP_SIDE)
         whole = torch.ones(len(clean))
-        truth, _, _ = estimate_with_signals(reconstruct, atoms, aligner.crop_centre(clean, whole))
+        truth, _, _ = estimate_with_signals(reconstruct, atoms, aligner.crop_centre(clean, whole), reader)
         steps = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_MAX_STEP)
         windows = undo_steps(torch.zeros(len(clean), 4), steps)
         canvases = config.jitter(crop_with_surroundings(clean, windows, rng, config.canvas_side), rng)
-        values, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(canvases, whole))
+        values, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(canvases, whole), reader)
         error = values - truth
         error[:, _ROLL] -= np.degrees(steps[:, 3].double().numpy())  # the rotation of the augmentation is no error
         truths.append(truth)
         errors.append(error)
         signals.append(batch_signals)
         empty = _remove_faces(canvases[: -(-len(clean) // 4)], start // ESTIMATOR_BATCH_SIZE, rng)
-        _, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(empty, whole[: len(empty)]))
+        without = aligner.align(empty, whole[: len(empty)])
+        _, batch_signals, _ = estimate_with_signals(reconstruct, atoms, without, reader)
         without_face.append(batch_signals)
         if progress:
             progress(min(start + ESTIMATOR_BATCH_SIZE, len(samples)), len(samples))
@@ -274,7 +286,7 @@ def calibrate_estimator(
     model = fit_confidence(
         concatenate_signals(signals), np.concatenate(errors), spread, concatenate_signals(without_face)
     )
-    return FaceEstimator(reconstruct, aligner, model, atoms)
+    return FaceEstimator(reconstruct, aligner, model, atoms, reader=reader)
 
 
 def _remove_faces(canvases: Tensor, batch: int, rng: torch.Generator) -> Tensor:

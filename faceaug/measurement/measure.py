@@ -29,6 +29,7 @@ from faceaug.measurement.alignment import Aligner, lay_on_canvas, stack_canvases
 from faceaug.measurement.confidence import ConfidenceModel
 from faceaug.measurement.estimator import AtomReader, FaceEstimator, Measurements, Reconstruct
 from faceaug.measurement.measured_cache import cached_table, measurements_key
+from faceaug.measurement.reader import FactorReader
 from faceaug.reconstruction.networks import Reconstructor, network_from_weights
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES
 from faceaug.utils.device import check_device
@@ -46,7 +47,7 @@ QUANTILES = (0.05, 0.5, 0.95)
 _BLANK_CONTRAST = 4.0  # standard deviation of all values in 0 to 255 below which an image is blank
 _DECIMALS = {"degrees": 2}
 _OTHER_DECIMALS = 3  # no estimate is that exact, and the last bits shall not decide the bin of a value
-_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX = "alignment.", "calibration."
+_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX = "alignment.", "calibration.", "reader."
 _log = logging.getLogger(__name__)
 
 
@@ -288,21 +289,22 @@ def estimator_from_bundle(
     atoms = bundle if bundle.atoms else None
     estimator = estimator_from_state(bundle.weights, network, atoms, bundle.reconstruction)
     estimator.aligner.to(target_device)
-    return estimator
+    return replace(estimator, reader=estimator.reader.to(target_device)) if estimator.reader else estimator
 
 
 def network_from_bundle(bundle: Bundle, where: str = "these directions") -> Reconstructor:
     """Return the reconstruction network of a bundle; IntegrityError, naming `where`, when it holds none."""
-    others = (_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX)
+    others = (_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX)
     weights = {name: value for name, value in bundle.weights.items() if not name.startswith(others)}
     return network_from_weights(weights, where)
 
 
 def estimator_state(estimator: FaceEstimator) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the alignment and of the confidence model, which a bundle stores besides the network's."""
+    """Return the arrays of alignment, confidence model and reader, which a bundle stores besides the network's."""
     states = {
         _ALIGNMENT_PREFIX: estimator.aligner.state(),
         _CALIBRATION_PREFIX: estimator.confidence_model.state(),
+        _READER_PREFIX: estimator.reader.state() if estimator.reader else {},
     }
     return {prefix + name: value.numpy() for prefix, state in states.items() for name, value in state.items()}
 
@@ -317,17 +319,18 @@ def estimator_from_state(
     IntegrityError
         When they are damaged, or are for other semantics.
     """
-    alignment, calibration = (
+    alignment, calibration, reader = (
         {
             name.removeprefix(prefix): torch.from_numpy(np.array(value))
             for name, value in state.items()
             if name.startswith(prefix)
         }
-        for prefix in (_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX)
+        for prefix in (_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX)
     )
     count = len(FACTOR_NAMES) + (len(atoms.atoms) if atoms else 0)
     model = ConfidenceModel.from_state(calibration, count)
-    return FaceEstimator(reconstruct, Aligner.from_state(alignment), model, atoms, sha256)
+    read = FactorReader.from_state(reader) if reader else None  # older files have none
+    return FaceEstimator(reconstruct, Aligner.from_state(alignment), model, atoms, sha256, read)
 
 
 def _measure_columns(

@@ -179,6 +179,18 @@ def channels_last(network: Net, device: torch.device) -> Net:
     return network.to(device)
 
 
+def mirror_averaged_factors(network: Reconstructor, images: Tensor) -> FaceFactors:
+    """Return the means of the factors of images [N, 3, S, S] in [-1, 1] and of their mirror images."""
+    with torch.no_grad():
+        factors, mirrored = network(images), network(images.flip(-1)).mirrored()
+    return FaceFactors(
+        (factors.depth + mirrored.depth) / 2,
+        (factors.albedo + mirrored.albedo) / 2,
+        (factors.light + mirrored.light) / 2,
+        (factors.view + mirrored.view) / 2,
+    )
+
+
 def export_weights(network: Reconstructor) -> dict[str, NDArray[Any]]:
     """Return the weights in half precision (float16), as a directions file stores them."""
     return {name: value.detach().cpu().half().numpy() for name, value in network.state_dict().items()}

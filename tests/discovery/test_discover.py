@@ -19,18 +19,20 @@ from faceaug.discovery.config import (
     NETWORK_STAGE,
     READER_STAGE,
     SYNTHESIS_STAGE,
+    TURN_STAGE,
+    VIEW_READER_STAGE,
     DiscoveryConfig,
     DiscoveryRun,
     working_folder,
 )
 from faceaug.discovery.discover import discover
-from faceaug.discovery.fit import SCALAR_UNITS, mirror_averaged_factors, scalar_factors, stack_maps
+from faceaug.discovery.fit import SCALAR_UNITS, scalar_factors, stack_maps
 from faceaug.errors import FaceaugError, GeneratorError, OutputError, UsageError
 from faceaug.generators.pool import sample_pool
 from faceaug.latents.bundle import read_bundle
 from faceaug.measurement.measure import load_estimator
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.networks import Reconstructor
+from faceaug.reconstruction.networks import Reconstructor, mirror_averaged_factors
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.reconstruction.synthetic_scenes import Scenes
 
@@ -73,10 +75,11 @@ def test_the_file_is_a_bundle_of_the_generator_with_its_network(discovered):
 def test_directions_are_the_regression_of_the_factors_of_its_network(discovered):
     """On new samples, the factors by the network of the file scatter about its directions as R² says."""
     out, bundle, _ = discovered
-    generator, network = Scenes(16), load_estimator(out).reconstruct
+    generator, estimator = Scenes(16), load_estimator(out)
     w = sample_pool(generator, 300, 77, 16).w
-    factors = mirror_averaged_factors(network, generator.synthesize(w))
+    factors = mirror_averaged_factors(estimator.reconstruct, generator.synthesize(w))
     values = scalar_factors(factors).double().numpy()
+    values[:, : len(FACTOR_NAMES)] = estimator.read_framed(generator.synthesize(w))
     predicted = bundle.directions.predict(w.double().numpy())
     count = len(SCALAR_UNITS)
     r2 = 1 - np.square(values - predicted[:, :count]).mean(0) / values.var(0)
@@ -96,15 +99,25 @@ def test_directions_are_the_regression_of_the_factors_of_its_network(discovered)
 def test_every_stage_reports_its_end(discovered):
     _, _, stages = discovered
     training = [LINEAR_STAGE, READER_STAGE, NETWORK_STAGE]
-    names = [SYNTHESIS_STAGE, *training, FACTOR_STAGE, ALIGNMENT_STAGE, CALIBRATION_STAGE]
+    names = [
+        SYNTHESIS_STAGE,
+        *training,
+        ALIGNMENT_STAGE,
+        TURN_STAGE,
+        VIEW_READER_STAGE,
+        FACTOR_STAGE,
+        CALIBRATION_STAGE,
+    ]
     assert [stage for stage, _, _ in stages] == names
-    assert [done for _, done, _ in stages] == [total for _, _, total in stages] == [484, 40, 4, 8, 484, 2, 64]
+    assert [done for _, done, _ in stages] == [total for _, _, total in stages] == [484, 40, 4, 8, 2, 64, 2, 484, 64]
 
 
 def test_the_log_is_kept_and_samples_are_removed(discovered):
     out, _, _ = discovered
     work = working_folder(out)
-    assert sorted(path.name for path in work.iterdir()) == ["alignment.safetensors", "linear", "network", "reader"]
+    assert sorted(path.name for path in work.iterdir()) == [
+        *("alignment.safetensors", "linear", "network", "reader", "view_reader.safetensors")
+    ]
     last = json.loads((work / "network" / "log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 8
     assert {"loss", "l1", "seconds_left"} <= set(last)

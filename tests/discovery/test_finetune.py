@@ -18,6 +18,8 @@ from faceaug.discovery.config import (
     FACTOR_STAGE,
     FINETUNE_STAGE,
     SYNTHESIS_STAGE,
+    TURN_STAGE,
+    VIEW_READER_STAGE,
     DiscoveryRun,
 )
 from faceaug.discovery.discover import discover
@@ -43,7 +45,7 @@ def start(tmp_path_factory) -> Bundle:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("faceaug.discovery.discover.train_alignment", lambda *_, **__: still_aligner())
         bundle = discover(Scenes(16), tmp_path_factory.mktemp("found") / "directions.safetensors", QUICK)
-    limits = np.array([99.0, 99.0, 99.0, -99.0])
+    limits = np.array([1e6, 1e6, 1e6, -99.0])
     return replace(bundle, weights={**bundle.weights, "calibration.limits": limits})
 
 
@@ -73,7 +75,9 @@ def test_the_file_can_take_the_place_of_the_one_it_started_from(folder, start, t
         progress=lambda stage, *_: stages.append(stage),
         command="faceaug discover --tune-on faces/",
     )
-    assert list(dict.fromkeys(stages)) == [CROP_STAGE, SYNTHESIS_STAGE, FINETUNE_STAGE, FACTOR_STAGE, CALIBRATION_STAGE]
+    assert list(dict.fromkeys(stages)) == [
+        *(CROP_STAGE, SYNTHESIS_STAGE, FINETUNE_STAGE, TURN_STAGE, VIEW_READER_STAGE, FACTOR_STAGE, CALIBRATION_STAGE)
+    ]
     again = read_bundle(out)
     again.directions.check_generator(Scenes(16).sha256)
     assert again.made_by == "faceaug discover --tune-on faces/"

@@ -11,8 +11,9 @@ from fakes import FakeGenerator, soft
 from torch import Tensor
 
 from faceaug.generators.pool import sample_pool
-from faceaug.measurement.alignment import Aligner, AlignmentNet, train_alignment
+from faceaug.measurement.alignment import ALIGNMENT_OUTPUTS, Aligner, train_alignment
 from faceaug.measurement.confidence import ConfidenceModel
+from faceaug.measurement.crop_network import CropNetwork
 from faceaug.measurement.estimator import FaceEstimator
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import pixel_grid
@@ -72,7 +73,7 @@ def still_aligner() -> Aligner:
     """Return an alignment that finds a face in every image and never moves: it ends at the first start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = AlignmentNet()
+        net = CropNetwork(ALIGNMENT_OUTPUTS)
     last = net.head[-1]
     last.weight.data.zero_()
     last.bias.data = torch.tensor([0.0, 0.0, 0.0, 0.0, 3.0])

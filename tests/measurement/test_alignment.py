@@ -9,8 +9,9 @@ from fake_estimator import PlainFaces, taught_aligner
 
 from faceaug.errors import IntegrityError
 from faceaug.generators.pool import sample_pool
-from faceaug.measurement.alignment import Aligner, AlignmentNet, lay_on_canvas, train_alignment
+from faceaug.measurement.alignment import ALIGNMENT_OUTPUTS, Aligner, lay_on_canvas, train_alignment
 from faceaug.measurement.alignment_data import crop_with_surroundings, scramble_phases, shuffle_tiles
+from faceaug.measurement.crop_network import CropNetwork
 from faceaug.measurement.crops import undo_steps
 
 
@@ -110,7 +111,7 @@ def test_training_is_repeatable_and_reports_progress():
 
 
 def test_the_network_is_small():
-    assert sum(p.numel() for p in AlignmentNet().parameters()) <= 500_000
+    assert sum(p.numel() for p in CropNetwork(ALIGNMENT_OUTPUTS).parameters()) <= 500_000
 
 
 @pytest.mark.slow

@@ -27,13 +27,13 @@ from faceaug.classifiers.training import tasks_of, train_classifiers
 from faceaug.datasets.dataset import FaceDataset, load_dataset
 from faceaug.datasets.splits import ALL_SPLITS
 from faceaug.datasets.thumbnails import common_aspect, load_thumbnails
-from faceaug.discovery.fit import BATCH_SIZE, mirror_averaged_factors, scalar_factors, stack_maps
+from faceaug.discovery.fit import BATCH_SIZE, scalar_factors, stack_maps
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import sample_stream, synthesize_at
 from faceaug.latents.bundle import Bundle
 from faceaug.measurement.measure import network_from_bundle
-from faceaug.reconstruction.networks import Reconstructor
+from faceaug.reconstruction.networks import Reconstructor, mirror_averaged_factors
 from faceaug.synthesis.editing.pose_readout import find_directions
 from faceaug.synthesis.editing.readout import OUTSIDE
 from faceaug.utils.images import Rgb

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.bench.directions.attribute_readers import READ_SIDE, AttributeReaders
-from faceaug.discovery.fit import BATCH_SIZE, mirror_averaged_factors
+from faceaug.discovery.fit import BATCH_SIZE
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import synthesize_at
 from faceaug.identity.base import FaceEmbedder
 from faceaug.latents.face_regions import REGIONS
 from faceaug.reconstruction.factors import FaceFactors
+from faceaug.reconstruction.networks import mirror_averaged_factors
 from faceaug.reconstruction.renderer import render
 from faceaug.utils.tensors import resize_tensor, to_uint8
 from faceaug.utils.typing import Floats

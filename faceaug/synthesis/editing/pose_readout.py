@@ -19,9 +19,8 @@ from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator
 from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import lay_on_canvases
-from faceaug.measurement.estimator import FaceEstimator, estimate_values
+from faceaug.measurement.estimator import FaceEstimator
 from faceaug.measurement.measure import SHIPPED_DIRECTIONS, estimator_from_bundle
-from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.semantics import FACTOR_NAMES, FACTOR_UNITS
 from faceaug.utils.typing import Floats
 
@@ -36,14 +35,15 @@ class PoseLightReader:
 
     Attributes
     ----------
-    network : callable, Tensor [N, 3, R, R] in [-1, 1] -> Reading
+    read : callable
+        From images [N, 3, R, R] in [-1, 1], in the generator's framing, to their values, float64 [N, 6].
     slope, offset : float64 [6]
         Of the line from readings to measurements of finished samples: offset + slope * reading.
     sigma : float64 [6]
         Standard deviation of the residual; 0 where nothing is measured.
     """
 
-    network: Callable[[Tensor], FaceFactors]
+    read: Callable[[Tensor], Floats]
     slope: Floats = field(default_factory=lambda: np.ones(len(FACTOR_NAMES)))
     offset: Floats = field(default_factory=lambda: np.zeros(len(FACTOR_NAMES)))
     sigma: Floats = field(default_factory=lambda: np.zeros(len(FACTOR_NAMES)))
@@ -55,7 +55,7 @@ class PoseLightReader:
         """Read images [N, 3, R, R] in [-1, 1], in the generator's framing: float64 [N, 6]."""
         if not len(images):
             return np.empty((0, len(FACTOR_NAMES)))
-        estimates = np.concatenate([estimate_values(self.network, batch) for batch in torch.split(images, READ_BATCH)])
+        estimates = np.concatenate([self.read(batch) for batch in torch.split(images, READ_BATCH)])
         return np.asarray(self.offset + self.slope * estimates, np.float64)
 
     def in_terms_of(self, read: Floats, measured: Floats) -> PoseLightReader:
@@ -156,4 +156,4 @@ def find_directions(
 def learned_directions(bundle: Bundle, measured: Sequence[str] = (), aligned: bool = False) -> LearnedDirections:
     """Return directions with what reads and measures by their network; a file of `faceaug discover` holds it."""
     instrument = estimator_from_bundle(bundle)
-    return LearnedDirections(bundle, PoseLightReader(instrument.reconstruct), instrument, tuple(measured), aligned)
+    return LearnedDirections(bundle, PoseLightReader(instrument.read_framed), instrument, tuple(measured), aligned)

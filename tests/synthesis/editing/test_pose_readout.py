@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from bundles import small_bundle
-from fake_estimator import fake_estimator, reconstruct, slope
+from fake_estimator import fake_estimator, slope
 from fakes import BlockGenerator, ToyFaces
 from quick_runs import QUICK, changed, small_plan
 from toy_directions import ToyPoseLightReader, toy_directions
@@ -26,6 +26,7 @@ from faceaug.synthesis.engines.latent import latent_edit
 from faceaug.synthesis.engines.latent.latent_editor import ELSEWHERE
 
 YAW, LIGHT_X = FACTOR_NAMES.index("yaw"), FACTOR_NAMES.index("light_x")
+READ = fake_estimator().read_framed
 
 
 def images_of(strengths: list[float]) -> torch.Tensor:
@@ -35,13 +36,13 @@ def images_of(strengths: list[float]) -> torch.Tensor:
 
 def test_images_are_read_in_the_units_of_measurements():
     images = images_of(np.linspace(-0.8, 0.8, 70).tolist())  # more than go through the network at once
-    read = PoseLightReader(reconstruct)(images)
+    read = PoseLightReader(READ)(images)
     assert read.shape == (70, len(FACTOR_NAMES))
     assert (np.diff(read[:, YAW]) > 0).all()
-    np.testing.assert_allclose(read[:, YAW], -PoseLightReader(reconstruct)(images.flip(-1))[:, YAW], atol=1e-4)
-    scaled = PoseLightReader(reconstruct, slope=np.full(6, 2.0), offset=np.full(6, 3.0))(images)
+    np.testing.assert_allclose(read[:, YAW], -PoseLightReader(READ)(images.flip(-1))[:, YAW], atol=1e-4)
+    scaled = PoseLightReader(READ, slope=np.full(6, 2.0), offset=np.full(6, 3.0))(images)
     np.testing.assert_allclose(scaled, 3 + 2 * read)
-    assert PoseLightReader(reconstruct)(images[:0]).shape == (0, 6)
+    assert PoseLightReader(READ)(images[:0]).shape == (0, 6)
 
 
 def test_readings_are_put_in_the_terms_of_measurements():
@@ -51,12 +52,12 @@ def test_readings_are_put_in_the_terms_of_measurements():
     measured[:, 1] = rng.normal(size=400) * 5  # has nothing to do with the reading
     measured[:, 2] *= 5  # is of another scale
     measured[::7] = np.nan
-    fitted = PoseLightReader(reconstruct).in_terms_of(read, measured)
+    fitted = PoseLightReader(READ).in_terms_of(read, measured)
     np.testing.assert_allclose(fitted.slope, [1.2, 1, 1, 1.2, 1.2, 1.2], rtol=0.05)
     assert fitted.offset[0] == pytest.approx(4, abs=0.3)
     assert fitted.sigma[0] == pytest.approx(1, rel=0.2)
     assert fitted.sigma[1] > 5
-    again = PoseLightReader(reconstruct).with_state(fitted.state())
+    again = PoseLightReader(READ).with_state(fitted.state())
     np.testing.assert_array_equal(again.sigma, fitted.sigma)
 
 
@@ -66,11 +67,11 @@ def test_too_few_measurements_are_refused(count):
     measured = np.full_like(read, np.nan)
     measured[:count] = 2 * read[:count]
     with pytest.raises(GeneratorError, match=f"{count} of 60 generated faces can be measured"):
-        PoseLightReader(reconstruct).in_terms_of(read, measured)
+        PoseLightReader(READ).in_terms_of(read, measured)
 
 
 def test_samples_are_measured_as_photographs():
-    learned = LearnedDirections(small_bundle(), PoseLightReader(reconstruct), fake_estimator(), ("yaw",))
+    learned = LearnedDirections(small_bundle(), PoseLightReader(READ), fake_estimator(), ("yaw",))
     values = learned.measure([slope(0.5, 60, 48), slope(-0.5, 48), slope(0.2, 48, red=1.0)])
     assert values.shape == (3, 6)
     assert values[0, YAW] > 0 > values[1, YAW]
