@@ -93,8 +93,8 @@ def _loaded(dataset: Any, workers: int, shuffle: bool = True) -> Epoch:
 
 
 def planes(image: NDArray[np.uint8]) -> Tensor:
-    """Return uint8 [3, H, W] of uint8 [H, W, 3], as torchvision's `pil_to_tensor` does."""
-    return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    """Return uint8 [3, H, W] of uint8 [H, W, 3] as torchvision's `pil_to_tensor` does, a view of a copy."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 class Files(Dataset[tuple[Tensor, int]]):

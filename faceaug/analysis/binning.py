@@ -54,7 +54,7 @@ def quantiles(values: Floats, bins: int, name: str) -> tuple[Edges, str]:
     it is nearest to the quantile, so that no bin is empty. Parameters and errors are those of `equal_width`.
     """
     low, high = _range(values, name)
-    wanted = np.arange(1, bins) * (len(values) / bins)
+    wanted = np.asarray(np.arange(1, bins) * (len(values) / bins), np.float64)
     split = _split
     if bins > _FEW_EDGES:  # one sort costs less than a pass over all values for each cut
         values, split = np.sort(values), _split_sorted

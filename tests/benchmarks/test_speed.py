@@ -64,9 +64,7 @@ def test_contenders_that_disagree_are_an_error(protocol, command, tmp_path, monk
     assert "FAILED" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "name", ["reading", "writing", "decoding", "indexing", "analysis", "regression", "near_copies", "rendering"]
-)
+@pytest.mark.parametrize("name", ["reading", "writing", "decoding", "indexing", "analysis", "near_copies", "rendering"])
 def test_a_row_runs_and_its_contenders_agree(command, tmp_path, name):
     out = tmp_path / "speed.json"
     assert command.main([name, *QUICK, "-o", str(out)]) == 0
@@ -79,7 +77,7 @@ def test_a_row_runs_and_its_contenders_agree(command, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["synthesis", "atoms", "start"])
+@pytest.mark.parametrize("name", ["synthesis", "atoms", "regression", "start"])
 def test_a_longer_row_runs_and_its_contenders_agree(command, tmp_path, name):
     test_a_row_runs_and_its_contenders_agree(command, tmp_path, name)
 
