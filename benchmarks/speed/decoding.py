@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.data import rgb, smooth_images
 from benchmarks.speed.protocol import OURS, Case, Disagreement, Size, Work, find_opponents
-from faceaug.utils.images import decode, encode
+from faceaug.utils.images import decode, decode_to_planes, encode
 
 TITLE = "decoding JPEG files, one thread"
 COUNTS = {"full": {64: 2000, 200: 500, 256: 400, 1024: 30}, "tiny": {32: 10}}
@@ -25,7 +25,7 @@ def cases(size: Size, folder: Path) -> Iterator[Case]:
     opponents = find_opponents(torchvision="torchvision.io")
     for side, count in COUNTS[size].items():
         files = [encode(image, "jpeg") for image in smooth_images(count, side)]
-        decoders = {OURS: decode, "PIL": rgb, "OpenCV": _opencv}
+        decoders = {OURS: decode, "faceaug, for training": _planes, "PIL": rgb, "OpenCV": _opencv}
         if io := opponents.modules.get("torchvision"):
             decoders["torchvision"] = lambda data, io=io: _torchvision(io, data)
         yield _case(f"{side} px", files, decoders, opponents.missing)
@@ -46,6 +46,10 @@ def _case(name: str, files: list[bytes], decoders: dict[str, Any], missing: Any)
 
     works = {contender: work(call) for contender, call in decoders.items()}
     return Case(name, "images", len(files), works, agree, missing=missing)
+
+
+def _planes(data: bytes) -> NDArray[np.uint8]:
+    return decode_to_planes(data).transpose(1, 2, 0)  # a view
 
 
 def _opencv(data: bytes) -> NDArray[np.uint8]:

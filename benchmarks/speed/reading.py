@@ -29,7 +29,7 @@ from faceaug.utils.images import encode
 TITLE = "shuffled reading for training"
 AIM, AIM_RAW = 1.1, 3.0
 BATCH = 64
-COUNTS = {"full": {64: 3000, 256: 1200}, "tiny": {32: 40}}
+COUNTS = {"full": {64: 2000, 256: 600}, "tiny": {32: 40}}
 WORKERS = {"full": (0, 2, 4), "tiny": (0,)}
 
 Epoch = Callable[[], Iterable[tuple[Tensor, Tensor]]]
@@ -69,7 +69,7 @@ def _case(name: str, epochs: dict[str, Epoch], count: int, aim: float, missing: 
         return f"each of {count:,} images once, {same}"
 
     works: dict[str, Work] = {contender: functools.partial(_exhaust, epoch) for contender, epoch in epochs.items()}
-    return Case(name, "images", count, works, agree, aim=aim, missing=missing)
+    return Case(name, "images", count, works, agree, aim=aim, missing=missing, rounds=5)
 
 
 def _exhaust(epoch: Epoch) -> None:

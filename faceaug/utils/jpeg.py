@@ -73,7 +73,11 @@ def jpeg_planes(data: bytes, *, max_pixels: int) -> NDArray[np.uint8] | None:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
-    return None if pixels is None or pixels.shape != (size[1], size[0], 3) else split_planes(np.asarray(pixels, np.uint8), reverse=True)
+    return (
+        None
+        if pixels is None or pixels.shape != (size[1], size[0], 3)
+        else split_planes(np.asarray(pixels, np.uint8), reverse=True)
+    )
 
 
 def split_planes(pixels: NDArray[np.uint8], *, reverse: bool = False) -> NDArray[np.uint8]:
