@@ -7,7 +7,17 @@ from typing import Any
 import click
 
 from .config_options import config_options, read_config, threshold_option
-from .options import PATH, by_option, count, output_options, read_dataset, recipe_of, reference_options, require_by
+from .options import (
+    PATH,
+    SOURCE,
+    by_option,
+    count,
+    output_options,
+    read_dataset,
+    recipe_of,
+    reference_options,
+    require_by,
+)
 from .terminal.admission import admission_json, admission_text
 from .terminal.console import Console, command_line
 
@@ -16,7 +26,7 @@ _SETTINGS = ("candidate_labels", "seed", "device", "embedder", "harmonize", "ima
 
 
 @click.command()
-@click.argument("candidates", metavar="CANDIDATES", type=PATH)
+@click.argument("candidates", metavar="CANDIDATES", type=SOURCE)
 @reference_options
 @by_option
 @click.option("-o", "--output", "out", metavar="FOLDER", type=PATH, help="Write what passes to an output folder.")

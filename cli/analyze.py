@@ -14,16 +14,23 @@ from .options import (
     count,
     counted_columns,
     dataset_options,
+    html_option,
     load_estimator,
     measure_columns,
     output_options,
     read_dataset,
     read_unmeasured,
     require_by,
+    write_page,
 )
 from .terminal.console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from faceaug.analysis.analyze import Analysis
     from faceaug.datasets.dataset import FaceDataset
     from faceaug.explain.explanation import Explanation
     from faceaug.latents.bundle import Bundle
@@ -53,6 +60,7 @@ if TYPE_CHECKING:
     help="Find the parts of the face that carry these labels, as gender,age. May be repeated.",
 )
 @click.option("--explain-map", metavar="FILE", type=PATH, help="Write a PNG map of these parts on the mean face.")
+@html_option
 @output_options
 def analyze(**options: Any) -> None:
     """Count the faces of a data set in cells and measure how uneven they are.
@@ -72,14 +80,30 @@ def analyze(**options: Any) -> None:
     """
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     if options["explain"]:
+        if options["html"]:
+            raise click.UsageError("--html shows counts; leave out --explain, or write its picture by --explain-map")
         _explain(options, console)
         return
     if options["explain_map"]:
         raise click.UsageError("--explain-map needs --explain; name the labels to explain, as --explain gender")
     by = require_by(options)
     reference = _read_reference(options["reference"])
-    analysis = count(read_dataset(options, console), by, minimum=options["minimum"], reference=reference)
-    console.show(analysis.to_text(), analysis.to_dict())
+    dataset = read_dataset(options, console)
+    analysis = count(dataset, by, minimum=options["minimum"], reference=reference)
+    console.show(analysis.to_text(), analysis.to_dict(), lambda: _view(analysis))
+    write_page(options["html"], lambda: _page(analysis, dataset.name), console)
+
+
+def _view(analysis: Analysis) -> Sequence[RenderableType]:
+    from .terminal.tables import analysis_view
+
+    return analysis_view(analysis)
+
+
+def _page(analysis: Analysis, name: str) -> str:
+    from faceaug.report.counts_page import render_analysis_page
+
+    return render_analysis_page(analysis, name)
 
 
 def _explain(options: dict[str, Any], console: Console) -> None:

@@ -13,6 +13,7 @@ from faceaug.synthesis.config import RunConfig
 
 from .config_options import config_options, read_config, threshold_option
 from .options import (
+    DESTINATION,
     PATH,
     SHARED_SETTINGS,
     by_option,
@@ -27,7 +28,7 @@ from .options import (
 )
 from .terminal.console import Console, command_line, echo
 from .terminal.interrupt import Interrupted, Interruptible
-from .terminal.summary import estimate_text, outcome, outcome_text
+from .terminal.summary import estimate_text, outcome, outcome_text, outcome_view
 
 if TYPE_CHECKING:
     from faceaug.datasets.dataset import FaceDataset
@@ -51,7 +52,9 @@ _SETTINGS = tuple(name for name in RunConfig.model_fields if name not in {*SHARE
 @by_option
 @plan_options
 @click.option("--plan", "plan_file", metavar="FILE", type=PATH, help="Carry out this plan, as faceaug plan wrote it.")
-@click.option("-o", "--output", "out", metavar="FOLDER", type=PATH, help="Where the faces are written.")
+@click.option(
+    "-o", "--output", "out", metavar="FOLDER", type=DESTINATION, help="Where the faces are written: a folder, or a URL."
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in the same folder.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and the estimated time and size; write nothing.")
 @click.option(
@@ -75,7 +78,7 @@ def balance(context: click.Context, /, **options: Any) -> int:
       faceaug balance faces/ --recipe balance_faces -o out/ --dry-run
     """
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
-    out: Path | None = options["out"]
+    out: Path | str | None = options["out"]
     if out is None and not options["dry_run"]:
         raise click.UsageError("say where to write, as -o out/ (or look first with --dry-run)")
     _check_plan_options(context, options)
@@ -92,7 +95,7 @@ def balance(context: click.Context, /, **options: Any) -> int:
     except KeyboardInterrupt as error:
         raise Interrupted(_kept(out), error) from error
     if not console.quiet or console.as_json:
-        console.show(outcome_text(result, out), outcome(result, out))
+        console.show(outcome_text(result, out), outcome(result, out), lambda: outcome_view(result, out))
     if options["require_full"] and result.short:
         echo(f"Error: {result.short:,} planned faces are short, and --require-full was given", err=True)
         return 1
@@ -158,7 +161,7 @@ class _Run:
     """What is to be done, and where."""
 
     plan: Plan
-    out: Path
+    out: Path | str
     config: RunConfig
     resume: bool
 
@@ -184,8 +187,10 @@ def _run(context: click.Context, console: Console, dataset: FaceDataset, run: _R
         )
 
 
-def _kept(out: Path | None) -> str:
+def _kept(out: Path | str | None) -> str:
     """What an interruption left, in a sentence."""
+    if isinstance(out, str):
+        return f"Interrupted; what was uploaded to {out} is whole: run the same command with --resume to continue."
     if out is None or not (out / "manifest.json").exists():
         return "Interrupted before anything was written; run the same command again, with or without --resume."
     return f"Interrupted; what is finished is kept in {out}: run the same command with --resume to continue."

@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 
 import faceaug
-from faceaug.errors import FaceaugError, UsageError
+from faceaug.errors import FaceaugError, RemoteError, UsageError
 
 from .terminal.console import echo
 from .terminal.interrupt import ENDING_SIGNALS, Interrupted, Interruptible, status_of
@@ -33,10 +33,13 @@ _COMMANDS = {
     "verify": (".outputs.verify", "Read an output folder completely; report damage."),
     "evaluate": (".outputs.evaluate", "Measure how good the faces are, per cell and in all."),
     "compare": (".compare", "Compare the faces with the real people of the data set."),
+    "report": (".outputs.report", "Write the page of an output folder, with its faces."),
     "export": (".outputs.export", "Write the faces as image files."),
     "merge": (".outputs.merge", "Write several output folders to one."),
     "subset": (".outputs.subset", "Write the faces that meet a condition to a folder."),
     "split": (".outputs.split", "Divide the faces of an output folder into parts."),
+    "upgrade": (".outputs.upgrade", "Write an output folder of an earlier version anew."),
+    "explore": (".explore", "Look at it all in the browser: faces, photographs, data sets, outputs."),
     "measure": (".measure", "Measure pose and light on photographs, without labels."),
     "generator": (".generator.commands", "Inspect, sample, import, train and evaluate generators."),
     "discover": (".discover", "Find yaw, light and the parts of a face in a generator, without labels."),
@@ -96,7 +99,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         except UsageError as error:
             return _fail(str(error), _USAGE_STATUS)
-        except FaceaugError as error:
+        except (FaceaugError, RemoteError) as error:
             return _fail(str(error), _FAILURE_STATUS)
         except (OSError, MemoryError) as error:
             return _fail(_system_message(error), _FAILURE_STATUS)

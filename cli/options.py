@@ -23,7 +23,44 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _RECIPE = "faceaug.recipes.recipe"  # key under which a context stores the recipe
-PATH = click.Path(path_type=Path)
+
+
+class _LocalPath(click.Path):
+    """A path on this machine; a URL is refused, since its slashes would get lost."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        from faceaug.places.filesystems import is_url
+
+        if is_url(value):
+            self.fail(f"{value} is a URL; give a file or folder of this machine", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+class _Source(click.Path):
+    """A path to read from, or a URL, which is converted to a path that stands for it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        from faceaug.places.filesystems import is_url
+
+        if not is_url(value):
+            return super().convert(value, parameter, context)
+        from faceaug.datasets.dataset import local_place
+
+        return local_place(value)
+
+
+class _Destination(click.Path):
+    """A path to write to, or a URL, which stays a text."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        from faceaug.places.filesystems import is_url
+
+        return value if is_url(value) else super().convert(value, parameter, context)
+
+
+PATH = _LocalPath(path_type=Path)
+SOURCE = _Source(path_type=Path)
+DESTINATION = _Destination(path_type=Path)
 SHARED_SETTINGS = ("workers", "reconstruction", "aligned")
 """Settings of a run that other commands have, too."""
 
@@ -72,7 +109,7 @@ recipe_option = click.option(
 
 label_options = decorated(
     click.option(
-        "--labels", metavar="FILE", type=PATH, help="Label file (CSV, TSV or Parquet) with one row per image."
+        "--labels", metavar="FILE", type=SOURCE, help="Label file (CSV, TSV or Parquet) with one row per image."
     ),
     click.option(
         "--reader",
@@ -86,7 +123,7 @@ label_options = decorated(
         "--file-column", metavar="NAME", help="Column of the labels with file names.  [default: found automatically]"
     ),
 )
-source_options = decorated(click.argument("source", metavar="DATASET", type=PATH), label_options)
+source_options = decorated(click.argument("source", metavar="DATASET", type=SOURCE), label_options)
 _check_options = decorated(
     click.option(
         "--strict/--no-strict", default=False, help="Stop with an error if an image or a label has to be left out."
@@ -106,13 +143,13 @@ _training_split_option = click.option(
     help='The split to use, or "all".  [default: the training split, if there are splits]',
 )
 dataset_options = decorated(source_options, _training_split_option, _check_options)
+dataset_detail_options = decorated(label_options, _training_split_option, _check_options)
+"""The options of a data set, without its place."""
 reference_options = decorated(
     click.option(
-        "--dataset", "source", metavar="DATASET", type=PATH, required=True, help="The real faces to compare with."
+        "--dataset", "source", metavar="DATASET", type=SOURCE, required=True, help="The real faces to compare with."
     ),
-    label_options,
-    _training_split_option,
-    _check_options,
+    dataset_detail_options,
 )
 """The options of a data set where the argument of a command is something else."""
 measured_dataset_options = decorated(
@@ -150,6 +187,18 @@ output_options = decorated(
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     click.option("-q", "--quiet", is_flag=True, help="Print the result only, without progress and remarks."),
 )
+
+
+html_option = click.option("--html", metavar="FILE", type=PATH, help="Write a page with the result to this file.")
+
+
+def write_page(file: Path | None, render: Callable[[], str], console: Console) -> None:
+    """Write a page to a file if one was named."""
+    if file is not None:
+        from faceaug.utils.files import write_bytes
+
+        write_bytes(file, render().encode())
+        console.remark(f"The page was written to {file}.")
 
 
 def read_dataset(options: dict[str, Any], console: Console) -> FaceDataset:

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, by_option, dataset_options, make_plan, output_options, plan_options, read_dataset, require_by
+from .options import (
+    PATH,
+    by_option,
+    dataset_options,
+    html_option,
+    make_plan,
+    output_options,
+    plan_options,
+    read_dataset,
+    require_by,
+    write_page,
+)
 from .terminal.console import Console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from faceaug.planning.plan import Plan
 
 
 @click.command()
@@ -18,8 +36,9 @@ from .terminal.console import Console
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=PATH, help="Write the plan to this file, for balance --plan FILE."
 )
+@html_option
 @output_options
-def plan(file: Path | None, **options: Any) -> None:
+def plan(file: Path | None, html: Path | None, **options: Any) -> None:
     """Decide how many faces to synthesize in each cell, without synthesizing them.
 
     \b
@@ -29,9 +48,23 @@ def plan(file: Path | None, **options: Any) -> None:
     """
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     require_by(options)
-    result = make_plan(read_dataset(options, console), options)
+    dataset = read_dataset(options, console)
+    result = make_plan(dataset, options)
     if file is not None:
         result.write(file)
-    console.show(result.to_text(), result.to_dict())
+    console.show(result.to_text(), result.to_dict(), lambda: _view(result))
+    write_page(html, lambda: _page(result, dataset.name), console)
     if file is not None:
         console.remark(f"The plan was written to {file}; carry it out with: faceaug balance ... --plan {file} -o out/")
+
+
+def _view(plan: Plan) -> Sequence[RenderableType]:
+    from .terminal.tables import plan_view
+
+    return plan_view(plan)
+
+
+def _page(plan: Plan, name: str) -> str:
+    from faceaug.report.counts_page import render_plan_page
+
+    return render_plan_page(plan, name)

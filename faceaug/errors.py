@@ -35,5 +35,13 @@ class OutputError(FaceaugError):
     """An output folder is in use, belongs to another configuration, or cannot be written."""
 
 
+class RemoteError(Exception):
+    """A place behind a URL cannot be reached: no connection, no credentials, or another error of its file system.
+
+    It is no FaceaugError: an image that was not reached must not be taken for one that cannot be read, which runs leave
+    out.
+    """
+
+
 class IntegrityError(FaceaugError):
     """A file is damaged, has an unknown version, or refers to a path outside of its folder."""

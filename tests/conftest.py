@@ -4,7 +4,25 @@ Nothing is cached, unless a test names a folder of its own: no test reads or wri
 """
 
 import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from browsing import chromium
 
 # Before torch and numpy are imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["FACEAUG_CACHE"] = "off"
+
+
+@pytest.fixture(scope="module")  # an event loop runs as long as it is open
+def browser() -> Iterator[Any]:
+    """A headless Chromium; tests are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the extra browser (playwright) is not installed")
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium was found; install one, or name it in FACEAUG_CHROMIUM")
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield launched
+        launched.close()

@@ -1,14 +1,13 @@
 """Writing encoded images with their hashes: a shard beside raw h5py in the same layout, tar and MDS.
 
 All write the same images, which are encoded already, and flush them to disk. A shard has a mark of provenance in each
-image, the SHA-256 of each image and of the file, and checksums of HDF5. Raw h5py writes images, offsets, hashes and
-checksums of the same layout; MDS with SHA-256 as its writer offers it; tar files have no hashes.
+image, the SHA-256 of each image and of the file, and checksums of HDF5. Raw h5py writes images and hashes
+in the same layout; MDS with SHA-256 as its writer offers it; tar files have no hashes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +52,8 @@ def _case(name: str, files: list[bytes], place: Path, opponents: Any) -> Case:
         for work in works.values():
             work()
         with ShardReader(place / "shard.h5") as reader, h5py.File(place / "raw.h5") as raw:
-            stored, blob, offset = reader.stored_many(range(len(files))), raw["blob"][:], raw["offset"][:]
-            if [blob[a:b].tobytes() for a, b in itertools.pairwise(offset)] != files:
+            stored = reader.stored_many(range(len(files)))
+            if [row.tobytes() for row in raw["image"]] != files:
                 raise Disagreement(f"{name}: h5py gives other images")
             if any(not np.array_equal(decode(a), decode(b)) for a, b in zip(stored, files, strict=True)):
                 raise Disagreement(f"{name}: the shard gives other pixels")
@@ -64,14 +63,13 @@ def _case(name: str, files: list[bytes], place: Path, opponents: Any) -> Case:
 
 
 def _write_h5py(path: Path, files: list[bytes]) -> None:
-    """Write images, offsets and hashes in the layout of a shard, without any other column."""
-    offset = np.cumsum([0, *map(len, files)])
+    """Write images as rows of variable length, and their hashes, as in a shard, without any other column."""
     hashes = np.frombuffer(b"".join(hashlib.sha256(data).digest() for data in files), np.uint8).reshape(-1, 32)
+    rows = np.empty(len(files), object)
+    rows[:] = [np.frombuffer(data, np.uint8) for data in files]
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
-        blob = np.frombuffer(b"".join(files), np.uint8)
-        for name, values, chunk in (("blob", blob, 65536), ("offset", offset, 256), ("sha256", hashes, 256)):
-            chunks = (min(chunk, len(values)), *values.shape[1:])
-            file.create_dataset(name, data=values, chunks=chunks, fletcher32=True)
+        file.create_dataset("image", data=rows, dtype=h5py.vlen_dtype(np.uint8))
+        file.create_dataset("sha256", data=hashes, chunks=(min(256, len(hashes)), 32), fletcher32=True)
     _flush(path)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config_options import config_options
-from ..options import PATH, SHARED_SETTINGS, label_options, load_estimator, measure_columns, read_unmeasured
+from ..options import PATH, SHARED_SETTINGS, SOURCE, label_options, load_estimator, measure_columns, read_unmeasured
 from ..terminal.console import Console
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("out", metavar="OUT", type=PATH)
 @click.option(
-    "--against", "source", metavar="DATASET", type=PATH, required=True, help="The data set that was balanced."
+    "--against", "source", metavar="DATASET", type=SOURCE, required=True, help="The data set that was balanced."
 )
 @label_options
 @click.option("--split", metavar="NAME", help="Its split to compare with.  [default: that of the run]")
-@click.option("--held-out", metavar="DATASET", type=PATH, help="Photographs that took no part in the run.")
-@click.option("--held-out-labels", metavar="FILE", type=PATH, help="Their labels.  [default: --labels, or their own]")
+@click.option("--held-out", metavar="DATASET", type=SOURCE, help="Photographs that took no part in the run.")
+@click.option("--held-out-labels", metavar="FILE", type=SOURCE, help="Their labels.  [default: --labels, or their own]")
 @click.option("--held-out-split", metavar="NAME", help="Their split.  [default: all]")
 @click.option(
     "--max-samples",

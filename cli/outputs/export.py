@@ -8,21 +8,22 @@ from typing import Any
 
 import click
 
-from ..options import PATH, label_options, read_unmeasured
+from ..options import PATH, SOURCE, label_options, read_unmeasured
 from ..terminal.console import Console
 
-FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata")
+FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata", "coco-json")
 
 
 @click.command()
-@click.argument("out", metavar="OUT", type=PATH)
+@click.argument("out", metavar="OUT", type=SOURCE)
 @click.option(
     "--to",
     "kind",
     type=click.Choice(FORMATS),
     required=True,
     help="imagefolder: image files in a folder for each class, with metadata.csv. webdataset: tar files. parquet: as "
-    "Hugging Face reads it, with a data card. mds, litdata: by the packages mosaicml-streaming and litdata.",
+    "Hugging Face reads it, with a data card. mds, litdata: by the packages mosaicml-streaming and litdata. coco-json: "
+    "image files with annotations.json.",
 )
 @click.option(
     "-o",
@@ -36,13 +37,14 @@ FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata")
     "--by",
     metavar="ATTRIBUTES",
     multiple=True,
-    help="For imagefolder, the attributes that define a class: gender or gender,ethnicity.  [default: the cells]",
+    help="For imagefolder and coco-json, the attributes that define a class: gender or gender,ethnicity.  [default: "
+    "the cells]",
 )
 @click.option(
     "--with-real",
     "source",
     metavar="DATASET",
-    type=PATH,
+    type=SOURCE,
     help="Write these real images, too: one balanced training set, in which the field synthetic tells the two apart.",
 )
 @label_options
@@ -72,9 +74,15 @@ def export(out: Path, kind: str, destination: Path | None, by: tuple[str, ...], 
         destination = resolved.with_name(f"{resolved.name}-{kind}")
     with console.counter("exporting", "image") as progress:
         report = export_output(out, destination, kind, by=by or None, real=real, progress=progress)
-    unit = "folder" if kind == "imagefolder" else "file"
-    places = f"1 {unit}" if len(report.folders) == 1 else f"{len(report.folders):,} {unit}s"
-    beside = {"imagefolder": ", with metadata.csv", "parquet": ", with a data card"}.get(kind, "")
+    if report.again:
+        console.remark(f"An earlier export to {report.destination} was interrupted; what it had left was cleared away.")
+    unit, units = {"imagefolder": ("folder", "folders"), "coco-json": ("class", "classes")}.get(kind, ("file", "files"))
+    places = f"1 {unit}" if len(report.folders) == 1 else f"{len(report.folders):,} {units}"
+    beside = {
+        "imagefolder": ", with metadata.csv",
+        "parquet": ", with a data card and croissant.json",
+        "coco-json": ", with annotations.json",
+    }.get(kind, "")
     text = f"{report.images:,} images in {places} were written to {report.destination}{beside}"
     if console.as_json or not console.quiet:
         console.show(text, dataclasses.asdict(report) | {"destination": str(report.destination)})

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from ..options import PATH
+from ..options import SOURCE
 from ..terminal.console import Console
 
 
 @click.command()
-@click.argument("out", metavar="OUT", type=PATH)
+@click.argument("out", metavar="OUT", type=SOURCE)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print problems only.")
 def verify(out: Path, as_json: bool, quiet: bool) -> int:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from faceaug.utils.text import plain_lines
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from faceaug.utils.threads import BlockReport
+
+_LONGEST_CELL = 32  # characters of a cell's name beside the bar
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -34,8 +42,21 @@ def command_line(words: Sequence[str]) -> str:
     return shlex.join(["faceaug", *(re.sub(r"(^|[=:,])([/~][^,]*)", shortened, word) for word in words)])
 
 
+def shows_colours() -> bool:
+    """Return whether stdout is a terminal that shows colours and block characters, and its user wants colours."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower()
+    return sys.stdout.isatty() and not _dumb() and not os.environ.get("NO_COLOR") and encoding.startswith("utf")
+
+
+def _dumb() -> bool:
+    return os.environ.get("TERM", "") in ("dumb", "unknown")
+
+
 class StageBar(Protocol):
     """Shows the progress of a stage."""
+
+    def block(self, block: BlockReport) -> None:
+        """Show where the cell stands whose block of attempts has just been accounted for."""
 
     def __call__(self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
         """Show that `done` of `total` steps of a stage are done, with figures of the last step if there are any."""
@@ -56,10 +77,20 @@ class Console:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
-        self._has_bars = not quiet and sys.stderr.isatty()
+        self._has_bars = not quiet and sys.stderr.isatty() and not _dumb()
 
-    def show(self, text: str, value: Any) -> None:
-        """Print a result: the text, or the same result as JSON."""
+    def show(self, text: str, value: Any, view: Callable[[], Sequence[RenderableType]] | None = None) -> None:
+        """Print a result: the text, or the same result as JSON.
+
+        `view` returns what a terminal shows instead of the text, where it can show colours and bars.
+        """
+        if view is not None and not self.as_json and shows_colours():
+            from rich.console import Console as Terminal
+
+            terminal = Terminal(markup=False, emoji=False, highlight=False)
+            for part in view():
+                terminal.print(part)
+            return
         echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) if self.as_json else text)
 
     def remark(self, text: str) -> None:
@@ -90,7 +121,7 @@ class Console:
             return
         bars = _StageBars()
         try:
-            yield bars.show
+            yield bars
         finally:
             bars.close()
 
@@ -102,7 +133,7 @@ class _StageBars:
         self._stage = ""
         self._bar: Any = None
 
-    def show(self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
+    def __call__(self, stage: str, done: int, total: int, figures: Mapping[str, float] | None = None, /) -> None:
         from tqdm import tqdm
 
         if stage != self._stage or self._bar is None:
@@ -113,7 +144,20 @@ class _StageBars:
             self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
         self._bar.update(done - self._bar.n)
 
+    def block(self, block: BlockReport) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(block_text(block), refresh=False)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def block_text(block: BlockReport) -> str:
+    """Return where a cell stands: samples of those planned, attempts, and the time left for it at its rate so far."""
+    from faceaug.utils.text_table import clip, duration
+
+    left = block.planned - block.accepted
+    time = f", {duration(block.seconds * left / block.made)} left" if block.made and left else ""
+    return f"{clip(block.cell, _LONGEST_CELL)} {block.accepted:,}/{block.planned:,} of {block.tried:,} tried{time}"

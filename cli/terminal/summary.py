@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from faceaug.planning.plan import Plan
     from faceaug.shards.manifest import CellRecord, Manifest
     from faceaug.synthesis.balance import RunResult
@@ -17,7 +19,7 @@ _MAX_SHORT = 5  # cells that are expected to end short
 _REPORT_NAME = "report.html"
 
 
-def outcome(result: RunResult, out: Path) -> dict[str, Any]:
+def outcome(result: RunResult, out: Path | str) -> dict[str, Any]:
     """Return the result of a run as JSON values."""
     manifest = result.manifest
     return {
@@ -32,15 +34,33 @@ def outcome(result: RunResult, out: Path) -> dict[str, Any]:
     }
 
 
-def outcome_text(result: RunResult, out: Path) -> str:
+def outcome_text(result: RunResult, out: Path | str) -> str:
     """Return the result of a run as text: the table of cells, totals, and what to do next."""
-    parts = [_table(result.manifest), _totals(result), *_candidates(result.manifest)]
+    return "\n\n".join([_table(result.manifest), *_sentences(result, out)])
+
+
+def outcome_view(result: RunResult, out: Path | str) -> Sequence[RenderableType]:
+    """Return the same for a terminal that shows colours: the table of cells has bars."""
+    from rich.text import Text
+
+    from faceaug.utils.text import plain_lines
+
+    from .tables import cell_table
+
+    shown = _shown_cells(result.manifest)
+    table = cell_table(shown, [_reasons(cell) for cell in shown]) if shown else []
+    text = "\n\n".join(["\n".join(_left_out(result.manifest)).strip(), *_sentences(result, out)]).strip()
+    return [*table, Text("\n" + plain_lines(text))]
+
+
+def _sentences(result: RunResult, out: Path | str) -> list[str]:
+    """Return what stands below the table."""
+    parts = [_totals(result), *_candidates(result.manifest)]
     short = [cell for cell in result.manifest.cells if cell.short]
     if short:
         parts.append(_short(short, alone=result.manifest.config.get("engine") == "external"))
         parts += _unused_generator(result.manifest)
-    parts += [_people(out, result.manifest), _next(out)]
-    return "\n\n".join(parts)
+    return [*parts, _people(out, result.manifest), _next(out)]
 
 
 def estimate_text(plan: Plan, estimated: Mapping[str, Any]) -> str:
@@ -86,11 +106,9 @@ def byte_size(count: float) -> str:
 
 
 def _table(manifest: Manifest) -> str:
-    from faceaug.utils.text_table import clip, flow, label_columns, render_table
+    from faceaug.utils.text_table import clip, label_columns, render_table
 
-    cells = [cell for cell in manifest.cells if cell.planned]
-    unplanned = len(manifest.cells) - len(cells)
-    shown_cells = sorted(sorted(cells, key=lambda cell: -cell.planned)[:_MAX_CELLS], key=lambda cell: cell.index)
+    shown_cells = _shown_cells(manifest)
     names = label_columns(list(manifest.cells[0].attributes))
     numbers = ["real", "planned", "accepted", "short"]
     rows = [
@@ -102,11 +120,26 @@ def _table(manifest: Manifest) -> str:
     lines = render_table([*names, *numbers], rows, left=len(names), width=70)
     reasons = ["main reasons for rejection", *map(_reasons, shown_cells), ""]
     lines = [clip(f"{line}  {reason}".rstrip(), 120) for line, reason in zip(lines, reasons, strict=True)]
-    if len(shown_cells) < len(cells):
-        lines.append(f"  The {_MAX_CELLS} of {len(cells):,} cells with the most planned faces.")
+    return "\n".join([*lines, *_left_out(manifest)])
+
+
+def _shown_cells(manifest: Manifest) -> list[CellRecord]:
+    """Return the cells with the most planned faces, in their order."""
+    cells = [cell for cell in manifest.cells if cell.planned]
+    return sorted(sorted(cells, key=lambda cell: -cell.planned)[:_MAX_CELLS], key=lambda cell: cell.index)
+
+
+def _left_out(manifest: Manifest) -> list[str]:
+    """Return lines on cells that the table does not show."""
+    from faceaug.utils.text_table import flow
+
+    planned = sum(1 for cell in manifest.cells if cell.planned)
+    unplanned, lines = len(manifest.cells) - planned, []
+    if planned > _MAX_CELLS:
+        lines.append(f"  The {_MAX_CELLS} of {planned:,} cells with the most planned faces.")
     if unplanned:
         lines += flow([f"  Nothing was planned in {unplanned:,} of the {len(manifest.cells):,} cells."])
-    return "\n".join(lines)
+    return lines
 
 
 def _reasons(cell: CellRecord) -> str:
@@ -179,12 +212,12 @@ def _unused_generator(manifest: Manifest) -> list[str]:
     ]
 
 
-def _people(out: Path, manifest: Manifest) -> str:
+def _people(out: Path | str, manifest: Manifest) -> str:
     """Return what is known of the people that the samples show, or how to find out."""
     from faceaug.identity.column import IDENTITY_DISTANCE
     from faceaug.report.identity import read_identity
 
-    identity = read_identity(out)
+    identity = read_identity(out) if isinstance(out, Path) else None
     if identity is not None:
         return identity.headline()
     if any(column.key == f"semantic/{IDENTITY_DISTANCE}" for column in manifest.columns):
@@ -195,7 +228,7 @@ def _people(out: Path, manifest: Manifest) -> str:
     return f"Whether the people are new was not measured; it is by: faceaug compare {out} DATASET"
 
 
-def _next(out: Path) -> str:
-    page = out / _REPORT_NAME
-    look = f"Open {page} to look at the faces. " if page.is_file() else ""
+def _next(out: Path | str) -> str:
+    page = out / _REPORT_NAME if isinstance(out, Path) else None
+    look = f"Open {page} to look at the faces. " if page is not None and page.is_file() else ""
     return f"{look}Check the folder with: faceaug verify {out}"

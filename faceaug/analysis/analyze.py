@@ -38,6 +38,7 @@ from faceaug.analysis.cell_values import as_shares, read_values
 from faceaug.analysis.imbalance import Counts, ImbalanceMetrics, cramers_v, imbalance_metrics, mutual_information
 from faceaug.analysis.text import analysis_text
 from faceaug.errors import DatasetError, UsageError
+from faceaug.pages.notebook import notebook_html
 from faceaug.utils.typing import Floats
 
 MAX_CELLS = 10_000
@@ -198,6 +199,16 @@ class Analysis:
     def to_text(self) -> str:
         """Return the analysis as text tables, at most 100 characters wide."""
         return analysis_text(self)
+
+    def _repr_html_(self) -> str:
+        figures = self.figures
+        lines = [
+            f"{self.rows - self.missing:,} of {self.rows:,} rows counted in {len(self.counts):,} cells",
+            f"Imbalance, largest over smallest that is not empty: {figures.imbalance_ratio:,.1f}; evenness, 1 is even: "
+            f"{figures.evenness:.3f}; empty cells: {figures.empty:,}",
+        ]
+        cells = [(cell.levels, {"count": cell.count}, {"real": cell.count}) for cell in self.cells]
+        return notebook_html(" x ".join(axis.name for axis in self.axes), lines, cells)
 
 
 def analyze(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from faceaug.analysis.analyze import Analysis, Association, Cell, Marginal
     from faceaug.analysis.imbalance import ImbalanceMetrics
 
-_MAX_ROWS = 40  # with more cells, only the largest and the smallest are shown
+MOST_ROWS = 40  # with more cells, only the largest and the smallest are shown
 _EXTREMES = 12  # how many of the largest, and of the smallest
 _MAX_PAIRS = 10
 _MAX_LEVELS = 30
@@ -21,12 +21,17 @@ _BAR_WIDTH = 20
 
 def analysis_text(analysis: Analysis) -> str:
     """Return the text of an analysis without a final line feed; no line is longer than 100 characters."""
+    return "\n\n".join(analysis_sections(analysis))
+
+
+def analysis_sections(analysis: Analysis) -> list[str]:
+    """Return the sections of the text: what was counted, the cells, figures, attributes, and what concerns pairs."""
     sections = [_head(analysis), _cells(analysis), _figures(analysis), _attributes(analysis)]
     if len(analysis.axes) > 2:
         sections.append(_worst_pairs(analysis))
     if analysis.associations:
         sections.append(_associations(analysis.associations))
-    return "\n\n".join("\n".join(lines) for lines in sections)
+    return ["\n".join(lines) for lines in sections]
 
 
 def _head(analysis: Analysis) -> list[str]:
@@ -46,7 +51,7 @@ def _head(analysis: Analysis) -> list[str]:
 
 def _cells(analysis: Analysis) -> list[str]:
     cells = analysis.cells
-    if len(cells) <= _MAX_ROWS:
+    if len(cells) <= MOST_ROWS:
         return ["Cells", *_cell_table(analysis, cells)]
     filled = sorted((cell for cell in cells if cell.count), key=lambda cell: (-cell.count, cell.index))
     empty = [cell for cell in cells if not cell.count]

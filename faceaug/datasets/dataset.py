@@ -17,13 +17,18 @@ import pandas as pd
 
 from faceaug.datasets.base import DatasetProblem, ImageSource, RawDataset, summarize
 from faceaug.datasets.image_checks import ImageCheck, check_images
+from faceaug.datasets.image_tree import FolderImages, is_image_name
 from faceaug.datasets.registry import AUTO_READER, detect_reader, find_reader
 from faceaug.datasets.splits import SPLIT_COLUMN, normalize_splits, select_split
 from faceaug.errors import DatasetError
+from faceaug.pages.notebook import notebook_html
+from faceaug.places.filesystems import is_url
+from faceaug.places.mirrored import RemoteImages, images_behind, mirror
 from faceaug.utils.images import MAX_PIXELS, Rgb, decode
 from faceaug.utils.threads import Progress
 
 _log = logging.getLogger(__name__)
+_FACES_SHOWN = 12  # in a notebook
 _FINGERPRINT_ROWS = 100_000  # rows that are converted to text at a time for the fingerprint
 
 
@@ -100,6 +105,12 @@ class FaceDataset:
     def image(self, index: int) -> Rgb:
         """Return an image as uint8 [H, W, 3]; ImageError if it cannot be read."""
         return decode(self.encoded(index), name=self.keys[index], max_pixels=self.max_pixels)
+
+    def _repr_html_(self) -> str:
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _FACES_SHOWN)).round().astype(int)).tolist()
+        labels = ", ".join(self.attributes) or "no labels"
+        lines = [f"{len(self):,} faces; {labels}"]
+        return notebook_html(self.name, lines, strips={"Some of them": [self.image(row) for row in rows]})
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the table (keys, labels, selected split) as 64 hexadecimal digits."""
@@ -187,9 +198,10 @@ def load_dataset(
     Parameters
     ----------
     source
-        A folder of images, an output folder of faceaug, or an HDF5, Parquet or tar file with images.
+        A folder of images, an output folder of faceaug, or an HDF5, Parquet or tar file with images; or the URL of one,
+        as s3://bucket/faces. Images in a folder behind a URL are read when they are needed, other files are copied.
     labels
-        A CSV, TSV or Parquet file with one row per image, where the labels are not in the data set itself.
+        A CSV, TSV or Parquet file, or its URL, with one row per image, where the labels are not in the data set itself.
     reader
         "shards", "hdf5", "parquet", "tar", "celeba", "fairface", "folder", "utkface", "classes", "unlabelled" (images
         alone), the name of an entry point of the group "faceaug.datasets", or "auto" to detect the format.
@@ -211,6 +223,8 @@ def load_dataset(
     ------
     DatasetError
         If the data set cannot be read, no image is left, or with `strict` an entry would be left out.
+    RemoteError
+        If what is behind a URL cannot be reached, also in the middle.
 
     Examples
     --------
@@ -219,12 +233,12 @@ def load_dataset(
     (6500, ('age', 'gender', 'ethnicity'))
     """
     options = options or LoadOptions()
-    path, labels = Path(source), None if labels is None else Path(labels)
+    path, labels = local_place(source), None if labels is None else local_place(labels)
     if reader == AUTO_READER:
         reader = detect_reader(path, labels, needs_labels=options.needs_labels)
     elif not path.exists():
         raise DatasetError(f"{path} does not exist; give the folder or file of the data set")
-    raw = _checked(find_reader(reader)(path, labels, file_column=options.file_column), reader)
+    raw = _with_remote_images(_checked(find_reader(reader)(path, labels, file_column=options.file_column), reader))
     name = path.resolve().name.encode("utf-8", "replace").decode()  # a name of the system may be no UTF-8
     table, selected_split = select_split(normalize_splits(raw.table), split, name)
     problem_of_row = check_images(
@@ -242,7 +256,19 @@ def load_dataset(
     if table.empty and not (strict and problems):
         raise DatasetError(f"no image of {name} can be used: {_summary(problems)}; give images that can be read")
     _report(problems, name, strict)
-    return FaceDataset(name, reader, str(path), table, raw.images, problems, selected_split, options.max_pixels)
+    location = raw.images.url if isinstance(raw.images, RemoteImages) else str(path)
+    return FaceDataset(name, reader, location, table, raw.images, problems, selected_split, options.max_pixels)
+
+
+def local_place(place: str | Path) -> Path:
+    """Return a path; one that stands for what is at a URL, where the place is the text of one."""
+    return mirror(str(place), is_image_name) if is_url(place) else Path(place)
+
+
+def _with_remote_images(raw: RawDataset) -> RawDataset:
+    """Let images come from a URL, where a reader has found them in the folder that stands for it."""
+    remote = images_behind(raw.images.root) if isinstance(raw.images, FolderImages) else None
+    return raw if remote is None else replace(raw, images=remote)
 
 
 def _checked(raw: RawDataset, reader: str) -> RawDataset:

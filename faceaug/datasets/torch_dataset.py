@@ -37,6 +37,7 @@ from faceaug.datasets.real_images import (
 )
 from faceaug.datasets.shortcut import warn_of_shortcut
 from faceaug.errors import IntegrityError, UsageError
+from faceaug.pages.notebook import notebook_html
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
@@ -121,6 +122,9 @@ class ShardDataset(Dataset[Item]):
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    def _repr_html_(self) -> str:
+        return notebook_html(self.folder.name, [f"{len(self):,} synthetic faces; {', '.join(self.columns)}"])
+
     def __getitem__(self, index: int) -> Item:
         return self.__getitems__([index])[0]
 
@@ -133,13 +137,11 @@ class ShardDataset(Dataset[Item]):
             positions = np.flatnonzero(shards == shard)
             rows = (chosen[positions] - self._starts[shard]).tolist()
             reader = self._readers.get(int(shard))
-            latents = {c.key: reader.column(c.path, rows) for c in self._latents}
+            latents = {c.key: torch.from_numpy(reader.column(c.path, rows)) for c in self._latents}
             images = reader.planes(rows) if self.transform is None else reader.decoded(rows)
             for k, (position, image) in enumerate(zip(positions, images, strict=True)):
                 labels = {
-                    key: torch.from_numpy(np.array(latents[key][k]))
-                    if key in latents
-                    else self._values[key][chosen[position]]
+                    key: latents[key][k].clone() if key in latents else self._values[key][chosen[position]]
                     for key in self.columns
                 }
                 items[position] = (transformed(image, self.transform), labels)

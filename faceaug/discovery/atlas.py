@@ -9,34 +9,31 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote
 
-import jinja2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator, sample_z
 from faceaug.latents.algebra import covariance_given
 from faceaug.latents.bundle import ATOM_KINDS, Bundle
 from faceaug.latents.directions import Directions, inverse_of
+from faceaug.pages.template import page_template
 from faceaug.utils.files import output_error, write_bytes
 from faceaug.utils.images import Rgb, encode, resize
 from faceaug.utils.tensors import to_uint8
-from faceaug.utils.text_table import number
 from faceaug.utils.typing import Floats
 
 PAGE = "index.html"
 AMOUNTS = (-3, -2, -1, 0, 1, 2, 3)  # standard deviations of the edits
 FACE_TRUNCATION = 0.7  # of the shown faces toward the mean: an edit is easiest to see on a typical face
 HELD_SLACK = 0.5  # by which semantics that are held may move, in their standard deviations
-_TILE, _GAP, _HEAD, _FOOT = 96, 10, 44, 22
-_INK, _FAINT = (34, 40, 49), (120, 128, 138)
+_TILE = 128  # pixels: twice those of the embedded generator, so that its pixels are not smeared
+_GREY = 128  # below the maps
+_MOST_MOVED, _LEAST_MOVED = 5, 0.1  # other semantics that an entry names, and their least change
 _MORE, _LESS = np.array([236, 120, 20.0]), np.array([42, 120, 214.0])
 _HELD_KINDS: dict[str, set[str]] = {"attribute": {"scene"}, "scene": set()}  # besides view and light; else atoms
 _TITLE = "<title>Atlas of directions</title>"  # identifies a page as an atlas
@@ -56,6 +53,8 @@ class AtlasEntry:
         R² of the direction; range over samples; Mahalanobis length of one standard deviation of the edit.
     image : str
         Name of the file.
+    moved : list of (str, float)
+        Other semantics that one standard deviation of the edit moves most, in their standard deviations.
     """
 
     name: str
@@ -67,6 +66,7 @@ class AtlasEntry:
     high: float
     length: float
     image: str
+    moved: list[tuple[str, float]]
 
 
 def held_names(directions: Directions, name: str) -> list[str]:
@@ -131,7 +131,8 @@ def write_atlas(
         entries.append(_entry(bundle, k, length, image_files[k]))
         if progress is not None:
             progress(1)
-    page = _template().render(bundle=bundle, entries=entries, faces=faces, amounts=AMOUNTS, generator=generator)
+    template = page_template("atlas.html.jinja", "faceaug.discovery")
+    page = template.render(bundle=bundle, entries=entries, faces=faces, amounts=AMOUNTS, generator=generator)
     # In this order the page names every image of the atlas, whenever the program is interrupted.
     try:
         for file in earlier - set(image_files):
@@ -147,24 +148,27 @@ def write_atlas(
 def render_direction(bundle: Bundle, generator: Generator, w: Floats, name: str) -> tuple[Rgb, float]:
     """Return the image of a direction, and the Mahalanobis length of one standard deviation of its edit.
 
-    The image has a row for each face of w [N, D] and a column for each of `AMOUNTS`; besides, it shows the effect of
-    the edit on the mean face according to the atoms: shape (orange comes nearer, blue recedes) and texture.
+    The image has a row for each face of w [N, D] and a column for each of `AMOUNTS`; the last column shows the effect
+    of the edit on the mean face according to the atoms: on depth (orange comes nearer, blue recedes) and on albedo.
     """
     directions = bundle.directions
-    (row,) = directions.index([name])
-    is_constant = float(directions.B[row] @ directions.covariance @ directions.B[row]) <= 0
-    step = np.zeros(len(directions.w_mean))
-    if not is_constant:
-        step = _step(directions, name) * directions.spread[row]
+    step = _spread_step(directions, name)
     moved = w[:, None] + np.array(AMOUNTS, np.float64)[None, :, None] * step  # [faces, amounts, D]
     with torch.inference_mode():
         latents = torch.from_numpy(moved.reshape(-1, len(step))).float().to(generator.device)
         batches = [generator.synthesize(batch).float().cpu().clamp(-1, 1) for batch in torch.split(latents, 64)]
     tiles = to_uint8(torch.cat(batches))
     length = float(np.sqrt(max(float(step @ inverse_of(directions.covariance) @ step), 0.0)))
-    facts = f"{directions.kinds[row]}, {directions.units[row]}; R2 {directions.r2[row]:.2f}"
-    maps = [(_shape_map(bundle, step), "shape"), (_texture_map(bundle, step), "texture")]
-    return _compose(list(tiles), maps, name, facts), length
+    maps = [_shape_map(bundle, step), _texture_map(bundle, step)]
+    return _compose(list(tiles), maps), length
+
+
+def _spread_step(directions: Directions, name: str) -> Floats:
+    """Return the edit [D] by one standard deviation of a semantic; zeros for one that does not change along w."""
+    (row,) = directions.index([name])
+    if float(directions.B[row] @ directions.covariance @ directions.B[row]) <= 0:
+        return np.zeros(len(directions.w_mean))
+    return np.asarray(_step(directions, name) * directions.spread[row], np.float64)
 
 
 def _step(directions: Directions, name: str) -> Floats:
@@ -176,26 +180,23 @@ def _step(directions: Directions, name: str) -> Floats:
     return np.asarray(replace(directions, covariance=given).steps([name])[:, 0], np.float64)
 
 
-def _compose(tiles: list[Rgb], maps: list[tuple[Rgb, str]], name: str, facts: str) -> Rgb:
+def _compose(tiles: list[Rgb], maps: list[Rgb]) -> Rgb:
     columns = len(AMOUNTS)
     rows = max(len(tiles) // columns, len(maps))
-    width = 3 * _GAP + (columns + 1) * _TILE + _GAP
-    image = Image.new("RGB", (width, _HEAD + rows * (_TILE + _FOOT // 2) + _FOOT), (255, 255, 255))
-    draw = ImageDraw.Draw(image)
-    large, small = ImageFont.load_default(17), ImageFont.load_default(12)
-    draw.text((_GAP, 6), name, _INK, large)
-    draw.text((_GAP + large.getlength(name) + 12, 10), facts, _FAINT, small)
-    for k, amount in enumerate(AMOUNTS):
-        draw.text((_GAP + (k + 0.5) * _TILE, _HEAD - 14), f"{amount:+d}" if amount else "0", _FAINT, small, anchor="ma")
+    image = np.full((rows * _TILE, (columns + 1) * _TILE, 3), _GREY, np.uint8)
     for k, tile in enumerate(tiles):
-        corner = (_GAP + k % columns * _TILE, _HEAD + k // columns * _TILE)
-        image.paste(Image.fromarray(resize(tile, (_TILE, _TILE))), corner)
-    left = 2 * _GAP + columns * _TILE + _GAP
-    for k, (tile, word) in enumerate(maps):
-        top = _HEAD + k * (_TILE + _FOOT // 2 + 6)
-        image.paste(Image.fromarray(resize(tile, (_TILE, _TILE))), (left, top))
-        draw.text((left + _TILE / 2, top + _TILE + 1), word, _FAINT, small, anchor="ma")
-    return np.asarray(image)
+        top, left = k // columns * _TILE, k % columns * _TILE
+        image[top : top + _TILE, left : left + _TILE] = _enlarged(tile)
+    for k, tile in enumerate(maps):
+        image[k * _TILE : (k + 1) * _TILE, columns * _TILE :] = _enlarged(tile)
+    return image
+
+
+def _enlarged(tile: Rgb) -> Rgb:
+    """Return a tile at its size on the page: pixels are repeated where that is a multiple, and else resized."""
+    side = tile.shape[0]
+    factor = _TILE // side
+    return tile.repeat(factor, 0).repeat(factor, 1) if factor * side == _TILE else resize(tile, (_TILE, _TILE))
 
 
 def _map_change(bundle: Bundle, step: Floats) -> NDArray[np.float64]:
@@ -252,7 +253,16 @@ def _entry(bundle: Bundle, k: int, length: float, file: str) -> AtlasEntry:
         high=float(bundle.ranges[k, 1]),
         length=length,
         image=file,
+        moved=_moved(directions, k),
     )
+
+
+def _moved(directions: Directions, row: int) -> list[tuple[str, float]]:
+    """Return the other semantics that an edit moves most, in their standard deviations."""
+    effects = directions.B @ _spread_step(directions, directions.names[row]) / np.maximum(directions.spread, 1e-12)
+    order = [k for k in np.argsort(-np.abs(effects), kind="stable").tolist() if k != row]
+    most = [(directions.names[k], float(effects[k])) for k in order[:_MOST_MOVED]]
+    return [(name, effect) for name, effect in most if abs(effect) >= _LEAST_MOVED]
 
 
 def _prepare_folder(folder: Path, image_files: list[str]) -> set[str]:
@@ -277,13 +287,3 @@ def _prepare_folder(folder: Path, image_files: list[str]) -> set[str]:
     if foreign:
         raise UsageError(f"{folder} holds {foreign[0]}, which is no part of an atlas: choose another folder")
     return earlier
-
-
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    source = files("faceaug.discovery").joinpath("atlas.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(number=number)
-    return environment.from_string(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from faceaug.report.people import page_template
+from faceaug.pages.template import page_template
 from faceaug.utils.text_table import label_columns, render_table
 
 _CELL_FIGURES = (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import IntegrityError, UsageError
+from faceaug.exports.coco import coco_images, write_coco
 from faceaug.exports.destination import ExportReport, appearing_folder
 from faceaug.exports.image_folder import image_folder_images, write_image_folder
 from faceaug.exports.parquet import parquet_images, write_parquet
@@ -42,8 +43,10 @@ FORMATS = {
     "parquet": ExportFormat(write_parquet, parquet_images),
     "mds": ExportFormat(write_mds, mds_images),
     "litdata": ExportFormat(write_litdata, litdata_images),
+    "coco-json": ExportFormat(write_coco, coco_images),
 }
 """Formats by their names in ``--to``."""
+_WITH_CLASSES = {"imagefolder": write_image_folder, "coco-json": write_coco}
 
 
 def export_output(
@@ -69,7 +72,7 @@ def export_output(
     kind : str
         A key of `FORMATS`.
     by : str or sequence of str, optional
-        For image folders: what makes a folder, see `write_image_folder`.
+        For image folders and COCO: what makes a folder or a class, see `write_image_folder`.
     real : FaceDataset, optional
         Real images, which follow the samples; the field `synthetic` tells the two apart.
     progress : callable (images), optional
@@ -92,20 +95,22 @@ def export_output(
     """
     if kind not in FORMATS:
         raise UsageError(f"there is no format {shown(kind)} to export to; {nearest(kind, FORMATS)}")
-    if by is not None and kind != "imagefolder":
-        raise UsageError(f"folders by an attribute are of --to imagefolder; leave --by out of --to {kind}")
+    if by is not None and kind not in _WITH_CLASSES:
+        raise UsageError(
+            f"classes by an attribute are of --to imagefolder and coco-json; leave --by out of --to {kind}"
+        )
     source, destination = _Hashed(out, real), Path(destination)
-    write = partial(write_image_folder, by=by) if kind == "imagefolder" else FORMATS[kind].write
-    with appearing_folder(destination) as temporary:
+    write = partial(_WITH_CLASSES[kind], by=by) if kind in _WITH_CLASSES else FORMATS[kind].write
+    with appearing_folder(destination) as (temporary, again):
         counts = write(source, temporary, progress or (lambda images: None))
-        again = hashlib.sha256()
+        written = hashlib.sha256()
         for image in FORMATS[kind].images(temporary):
-            again.update(hashlib.sha256(image).digest())
-        if again.digest() != source.digest.digest():
+            written.update(hashlib.sha256(image).digest())
+        if written.digest() != source.digest.digest():
             raise IntegrityError(
                 f"what was written to {destination} is read back otherwise; check the disk, and export again"
             )
-    return ExportReport(destination, sum(counts.values()), counts)
+    return ExportReport(destination, sum(counts.values()), counts, again)
 
 
 class _Hashed(ExportSource):

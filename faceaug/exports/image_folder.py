@@ -42,14 +42,14 @@ def write_image_folder(
     UsageError
         When `by` has an unknown name.
     """
-    names = _folder_names(source, by)
+    names = folder_names(source, by)
     counts: Counter[str] = Counter()
     with open(folder / METADATA_NAME, "w", encoding="utf-8", newline="") as table:
         columns = ["file_name", *(field.name for field in source.fields)]
         writer = csv.DictWriter(table, columns, lineterminator="\n")
         writer.writerow({name: without_formula(name) for name in columns})
         for record in source:
-            place = _place(source, record, names)
+            place = folder_of(source, record, names)
             (folder / place).mkdir(exist_ok=True)
             file = f"{place}/{record.file_name}"
             (folder / file).write_bytes(record.image)
@@ -66,7 +66,7 @@ def image_folder_images(folder: Path) -> Iterator[bytes]:
             yield (folder / row["file_name"]).read_bytes()
 
 
-def _folder_names(source: ExportSource, by: str | Sequence[str] | None) -> tuple[str, ...]:
+def folder_names(source: ExportSource, by: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the axes and attributes that make a folder, after checking them."""
     manifest = source.manifest
     axes = list(manifest.cells[0].attributes) if manifest.cells else []
@@ -81,14 +81,18 @@ def _folder_names(source: ExportSource, by: str | Sequence[str] | None) -> tuple
     return names
 
 
-def _place(source: ExportSource, record: ExportRecord, names: Sequence[str]) -> str:
-    """Return the folder of an image; the level of an axis is that of its cell."""
+def folder_of(source: ExportSource, record: ExportRecord, names: Sequence[str]) -> str:
+    """Return the folder of an image; the level of an axis is that of its cell.
+
+    Levels of several names are joined by an underline, which is escaped where a level has one: no two cells meet.
+    """
     cell = record.values["cell"]
     if cell is not None and not 0 <= int(cell) < len(source.manifest.cells):
         raise IntegrityError("a shard has a sample of a cell that the manifest does not list; run faceaug verify")
     of_cell = {} if cell is None else source.manifest.cells[int(cell)].attributes
     levels = [of_cell.get(name, record.values.get(name)) for name in names]  # a real image may be in no cell
-    return "_".join(_safe_name(_NO_LEVEL if level is None else str(level)) for level in levels) or "all"
+    safe = [_safe_name(_NO_LEVEL if level is None else str(level)) for level in levels]
+    return "_".join(level.replace("_", "%5f") for level in safe) if len(safe) > 1 else "".join(safe) or "all"
 
 
 def _text(value: Any) -> Any:

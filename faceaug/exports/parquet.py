@@ -14,8 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceaug.exports.croissant import croissant_of_parquet
 from faceaug.exports.records import ExportField, ExportRecord, ExportSource
 from faceaug.shards.description.data_card import image_licence, known_limits, summary
+from faceaug.shards.manifest import CROISSANT_NAME, file_entry
 from faceaug.utils.threads import Progress
 
 DATA_FOLDER = "data"
@@ -51,6 +53,8 @@ def write_parquet(source: ExportSource, folder: Path, progress: Progress) -> dic
         if writer is not None:
             writer.close()
     (folder / "README.md").write_text(_card(source, len(source)), encoding="utf-8")
+    description = croissant_of_parquet(source, [file_entry(folder, name) for name in counts])
+    (folder / CROISSANT_NAME).write_text(json.dumps(description, indent=2, ensure_ascii=False), encoding="utf-8")
     return counts
 
 
@@ -110,7 +114,7 @@ def _schema(fields: tuple[ExportField, ...]) -> pa.Schema:
 def _card(source: ExportSource, count: int) -> str:
     """Return the data card with the metadata that the hub reads."""
     manifest = source.manifest
-    size = next((name for most, name in _SIZES if count < most), "n>1M")
+    size = next((name for most, name in _SIZES if count < most), "10M<n<100M")
     header = {
         "pretty_name": f"{manifest.dataset.name} balanced",
         "license": "other",
@@ -137,4 +141,10 @@ def _card(source: ExportSource, count: int) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_SIZES = (
+    (1000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)

@@ -71,6 +71,11 @@ class ExportRecord:
         return self.key + SUFFIXES[self.codec]
 
 
+def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that there are; JSON has no NaN."""
+    return {name: value for name, value in values.items() if value is not None and value == value}
+
+
 class ExportSource:
     """The records of an export: samples in the order of their shards, then real images in that of their table.
 

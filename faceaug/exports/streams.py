@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from faceaug.errors import UsageError
-from faceaug.exports.records import ExportSource
+from faceaug.exports.records import ExportSource, known_values
 from faceaug.utils.threads import Progress
 
 CHUNK_BYTES = 64 << 20
@@ -35,7 +34,7 @@ def write_mds(source: ExportSource, folder: Path, progress: Progress) -> dict[st
     columns = {"image": "bytes", "labels": "json"}
     with MDSWriter(out=str(folder), columns=columns, hashes=["sha1"], size_limit=CHUNK_BYTES) as writer:
         for record in source:
-            writer.write({"image": record.image, "labels": _labels(record.values)})
+            writer.write({"image": record.image, "labels": known_values(record.values)})
             progress(1)
     shards = json.loads((folder / "index.json").read_text())["shards"]
     return {str(shard["raw_data"]["basename"]): int(shard["samples"]) for shard in shards}
@@ -64,7 +63,7 @@ def write_litdata(source: ExportSource, folder: Path, progress: Progress) -> dic
         raise _missing(LITDATA_PACKAGE, "litdata", error) from error
     writer = BinaryWriter(str(folder), chunk_bytes=CHUNK_BYTES)
     for k, record in enumerate(source):
-        writer[k] = {"image": record.image, "labels": json.dumps(_labels(record.values), ensure_ascii=False)}
+        writer[k] = {"image": record.image, "labels": json.dumps(known_values(record.values), ensure_ascii=False)}
         progress(1)
     writer.done()
     writer.merge()
@@ -81,11 +80,6 @@ def litdata_images(folder: Path) -> Iterator[bytes]:
 
     dataset = StreamingDataset(str(folder))
     return (dataset[k]["image"] for k in range(len(dataset)))
-
-
-def _labels(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that there are; JSON has no NaN."""
-    return {name: value for name, value in values.items() if value is not None and value == value}
 
 
 def _missing(package: str, kind: str, error: ImportError) -> UsageError:

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceaug.exports.records import ExportSource
+from faceaug.exports.records import ExportSource, known_values
 from faceaug.utils.threads import Progress
 
 MOST_ROWS, MOST_BYTES = 10_000, 1 << 30
@@ -26,8 +26,7 @@ def write_webdataset(source: ExportSource, folder: Path, progress: Progress) -> 
                 opened.close()  # the file before
                 name, size = f"{len(counts):06d}.tar", 0
                 archive, counts[name] = opened.enter_context(tarfile.open(folder / name, "w")), 0
-            labels = {key: value for key, value in record.values.items() if value is not None and value == value}
-            sidecar = json.dumps(labels, ensure_ascii=False).encode()
+            sidecar = json.dumps(known_values(record.values), ensure_ascii=False).encode()
             for file, data in ((record.file_name, record.image), (f"{record.key}.json", sidecar)):
                 member = tarfile.TarInfo(file)
                 member.size, member.mode = len(data), 0o644

@@ -47,7 +47,7 @@ def sample_w(generator: Generator, n: int, seed: int = 0, truncation_psi: float 
         if isinstance(generator, StyleGAN2):  # truncates toward the running mean of its training
             return generator.with_config(truncation_psi=truncation_psi).map(z)
         check_truncation_psi(truncation_psi)
-        mean = torch.from_numpy(generator.w_mean).to(generator.device, torch.float32)
+        mean = torch.tensor(generator.w_mean, dtype=torch.float32, device=generator.device)
         return mean + truncation_psi * (generator.map(z) - mean)
 
 

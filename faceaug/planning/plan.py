@@ -21,6 +21,7 @@ from typing import Any
 from faceaug.analysis.analyze import Analysis
 from faceaug.analysis.axes import Axis, cell_levels, describe
 from faceaug.errors import PlanError
+from faceaug.pages.notebook import notebook_html
 from faceaug.planning.budget import Budget, apportion
 from faceaug.planning.schema import PLAN_FORMAT, PLAN_VERSION, validate_plan
 from faceaug.planning.strategies import CellCounts, SamplingStrategy, wanted_totals
@@ -138,6 +139,19 @@ class Plan:
     def to_text(self) -> str:
         """Return the plan as a text table, at most 100 characters wide."""
         return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        totals = self.totals
+        lines = [f"{totals['planned']:,} planned of {totals['wanted']:,} wanted, for {totals['real']:,} real faces"]
+        cells = [
+            (
+                cell.levels,
+                {"real": cell.real, "wanted": cell.wanted, "planned": cell.planned},
+                {"real": cell.real, "synthetic": cell.planned, "wanted": cell.wanted - cell.planned},
+            )
+            for cell in self.cells
+        ]
+        return notebook_html(f"Plan: {self.strategy}", [*lines, *self.notes], cells)
 
 
 def plan(analysis: Analysis, strategy: SamplingStrategy = "uniform", budget: Budget | None = None) -> Plan:

@@ -13,6 +13,7 @@ beyond it to `WIDE` times its half side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceaug.errors import FaceaugError
-from faceaug.reconstruction.factors import FaceFactors
+from faceaug.reconstruction.factors import LIGHT_NAMES, VIEW_NAMES, FaceFactors
 from faceaug.reconstruction.geometry import (
     FOCAL,
     PIVOT_DEPTH,
@@ -33,6 +34,7 @@ from faceaug.reconstruction.geometry import (
     unproject,
 )
 from faceaug.reconstruction.renderer import inverse_warp, rasterize
+from faceaug.utils.typing import Floats
 
 WIDE = 1.5
 """Half side of the warped square, in half sides of the window."""
@@ -47,6 +49,7 @@ MAX_DENSITY = 4.0  # source pixels per pixel above which a position is squeezed 
 _FACE = (0.62, 0.9)  # half axes of the face in the canonical maps
 _FADE_START, _FADE_END = 0.8, 1.3  # the warp fades between these distances, in half axes of `_FIELD`
 _FIELD = (1.05, 1.1)
+_STEEPEST_LIGHT = 1.1  # radians
 _BORDER_SHARE = 0.6  # share of the way to the photograph's border by which a sampled position may move outwards
 
 
@@ -132,6 +135,33 @@ def compute_warp(factors: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     return Warp(
         offset, offsets[1], gains[0], gains[1], mirror_share, holes=_share(hole, face), folds=_share(fold, face)
     )
+
+
+def compute_changed_warp(factors: FaceFactors, names: Sequence[str], change: Floats) -> Warp:
+    """Compute the warp that changes what is measured of faces by so much.
+
+    Parameters
+    ----------
+    factors : FaceFactors
+        Of N photographs.
+    names : sequence of str, length K
+        Among `FACTOR_NAMES`; the others stay.
+    change : float64 [N, K]
+        In the units of the measurements.
+    """
+    view, light = factors.view.clone(), factors.light.clone()
+    for name, column in zip(names, torch.from_numpy(change).to(view).unbind(1), strict=True):
+        if name in VIEW_NAMES:
+            view[:, VIEW_NAMES.index(name)] += torch.deg2rad(column)
+        elif name != "light":
+            row = LIGHT_NAMES.index(name)
+            angle = torch.atan(light[:, row]) + torch.deg2rad(column)
+            light[:, row] = torch.tan(angle.clamp(-_STEEPEST_LIGHT, _STEEPEST_LIGHT))
+        else:  # the share of directed light; the sum of both stays as it is
+            total = light[:, :2].sum(1)
+            share = (light[:, 1] / total + column).clamp(0.05, 0.95)
+            light[:, 0], light[:, 1] = total * (1 - share), total * share
+    return compute_warp(factors, view, light)
 
 
 def apply_warp(photographs: Tensor, warp: Warp, extents: Tensor, windows: Tensor) -> Tensor:

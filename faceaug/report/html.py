@@ -1,57 +1,40 @@
 """The page of a report: plain data in, HTML out.
 
-The page needs nothing from a network: it has no script, and no font or image from elsewhere. All text is escaped, so
-that labels and file names cannot change it.
+The page needs nothing from a network. Its own script shows the faces that data.js beside it lists; all else can be read
+without. All text is escaped, and the script sets text as text, so that labels and file names cannot change the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from faceaug.analysis.imbalance import imbalance_metrics
 from faceaug.errors import UsageError
 from faceaug.identity.summary import IdentitySummary
-from faceaug.report.faces import REAL_SHOWN, SYNTHETIC_SHOWN
-from faceaug.report.people import page_template, render_people, render_people_line
-from faceaug.shards.manifest import CellRecord
-from faceaug.utils.images import Rgb
+from faceaug.pages.histogram import HistogramPlot
+from faceaug.pages.template import page_template
+from faceaug.report.before_after import cell_name, cell_panels, engine_colours, imbalance_rows, pair_maps, run_bars
+from faceaug.report.faces.gallery import DATA_FILE, Gallery
+from faceaug.report.people import render_people, render_people_line
+from faceaug.report.refused import refusal_rows
+from faceaug.shards.manifest import REPORT_NAMES, CellRecord, FileEntry, Totals
 from faceaug.utils.text_table import Value
+from faceaug.utils.typing import Indices
 
-_MAX_OPEN_SHEETS = 24  # with more cells, contact sheets are folded
 _COUNTS = ("real", "wanted", "planned", "accepted", "short", "tried")
-
-Sheets = Mapping[Literal["cell", "pairs"], str]
-"""Addresses of the contact sheets of a cell, relative to the page: its faces, and its pairs. Either may be absent."""
-
-
-@dataclass(frozen=True, eq=False)
-class ReportCell:
-    """One cell of the page.
-
-    Attributes
-    ----------
-    record : CellRecord
-        Its attributes, counts, reasons and note, as in the manifest.
-    real_faces, synthetic_faces : sequences of uint8 [H, W, 3]
-        For the contact sheet, which shows the first 12 and 36. Both may be empty.
-    pairs : sequence of (photograph, synthetic face), each uint8 [H, W, 3]
-        Faces with the photographs that they were made from; the first 24 are shown.
-    """
-
-    record: CellRecord
-    real_faces: Sequence[Rgb] = ()
-    synthetic_faces: Sequence[Rgb] = ()
-    pairs: Sequence[tuple[Rgb, Rgb]] = ()
-
-    @property
-    def label(self) -> str:
-        """The levels, in the order of the axes."""
-        return ", ".join(self.record.attributes.values())
+_SECTIONS = {
+    "counts": "Before and after",
+    "faces": "Faces",
+    "refused": "What was refused",
+    "people": "People",
+    "measurements": "Measurements",
+    "card": "Data card",
+}
 
 
 @dataclass(frozen=True)
@@ -94,21 +77,24 @@ class ReportTable:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything that the page shows.
+    """Content of a report.
 
     Attributes
     ----------
     title : str
-    facts : mapping
-        Name to text: data set, generator, seed, versions and more.
-    cells : sequence of ReportCell
+    facts : mapping of str to str
+        The lines at the head of the page.
+    cells : sequence of CellRecord
+        As in the manifest.
+    by_engine : mapping of str to int64 [cells]
+        Accepted samples of each engine.
+    histograms : sequence of (str, HistogramPlot)
+        What was measured on the faces.
     tables : sequence of ReportTable
-        Accuracy and calibration of classifiers, R² of directions.
-    image_stats : mapping
-        Name to `ImageStatsSample.summary()`: of the data set, and of the samples as stored. Sharpness depends on the
-        size of an image: compare it at one size.
-    seconds : mapping
-        Step to wall time in seconds.
+    image_stats : mapping of str to mapping
+        Summaries of image statistics, by source.
+    seconds : mapping of str to float
+        Time of each stage.
     warnings : sequence of str
         What a reader has to know before using the samples.
     complete : bool
@@ -117,11 +103,19 @@ class Report:
         A sentence that says whom the synthetic faces show.
     identity : IdentitySummary, optional
         The comparison of samples with real people, where it was made.
+    gallery : Gallery, optional
+        The faces that are shown.
+    card : mapping of str to str
+        The lines of the data card.
+    files : sequence of FileEntry
+        The files of the output folder with their hashes.
     """
 
     title: str
     facts: Mapping[str, str]
-    cells: Sequence[ReportCell]
+    cells: Sequence[CellRecord]
+    by_engine: Mapping[str, Indices] = field(default_factory=dict)
+    histograms: Sequence[tuple[str, HistogramPlot]] = ()
     tables: Sequence[ReportTable] = ()
     image_stats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -129,52 +123,45 @@ class Report:
     complete: bool = True
     people: str = "These synthetic faces show no real person."
     identity: IdentitySummary | None = None
+    gallery: Gallery | None = None
+    card: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[FileEntry] = ()
 
 
-def render_page(report: Report, sheets: Mapping[int, Sheets] | None = None, *, real_faces: bool = True) -> str:
-    """Return the page as HTML.
-
-    Parameters
-    ----------
-    report : Report
-    sheets : mapping of int to Sheets, optional
-        Contact sheets by index of the cell.
-    real_faces : bool
-        Whether the contact sheets show real faces.
-    """
-    records = [cell.record for cell in report.cells]
-    before = np.array([record.real for record in records], dtype=np.int64)
-    after = before + np.array([record.accepted for record in records], dtype=np.int64)
-    return page_template("report.html.jinja").render(
+def render_page(report: Report) -> str:
+    """Return the page as HTML."""
+    before = np.array([record.real for record in report.cells], dtype=np.int64)
+    after = before + np.array([record.accepted for record in report.cells], dtype=np.int64)
+    totals = Totals.of(report.cells)
+    panels = cell_panels(run_bars(report.cells, report.by_engine))
+    colours = {colour: f"synthetic, {name}" for name, colour in engine_colours(list(report.by_engine)).items()}
+    refusals = refusal_rows(report.cells, totals.rejected)
+    present = {"faces": report.gallery is not None, "refused": bool(refusals), "card": bool(report.card)}
+    return page_template("report.html.jinja", "faceaug.report").render(
         report=report,
-        sheets=[(cell, sheets[k]) for k, cell in enumerate(report.cells) if sheets and sheets.get(k)],
-        real_faces=real_faces,
-        synthetic_shown=SYNTHETIC_SHOWN,
-        real_shown=REAL_SHOWN,
-        open_sheets=len(report.cells) <= _MAX_OPEN_SHEETS,
-        largest=max([1, *(record.real + record.planned for record in records)]),
+        sections={key: name for key, name in _SECTIONS.items() if present.get(key, True)},
+        cell_name=cell_name,
         counts=_COUNTS,
-        totals={name: sum(getattr(record, name) for record in records) for name in _COUNTS},
-        reasons=sorted({reason for record in records for reason in record.rejected}),
-        balance=_balance(before, after),
+        totals={**{name: getattr(totals, name) for name in _COUNTS if name != "wanted"}, "wanted": _wanted(report)},
+        panels=panels,
+        left_out=len(report.cells) - sum(len(panel["rows"]) for panel in panels),
+        legend={"real": "real", **colours, "short": "planned, but missing"},
+        plot_legend={"real": "real", **colours, "line": "target distribution"},
+        imbalance=imbalance_rows(before, after),
+        pairs=pair_maps(report.cells),
+        refusals=refusals,
         strips=_strips(report.image_stats),
         people_section=Markup(render_people(report.identity)),
         people_line=Markup(render_people_line(report.identity)),
         longest_step=max([1e-9, *report.seconds.values()]),
+        data_file=f"{REPORT_NAMES[1]}/{DATA_FILE}",
+        folder=REPORT_NAMES[1],
+        script=Markup(files("faceaug.report").joinpath("report.js").read_text(encoding="utf-8")),
     )
 
 
-def _balance(before: np.ndarray, after: np.ndarray) -> list[dict[str, Value]]:
-    """Return how even the cells were and are: figures for the head of the page."""
-    if not len(before):
-        return []
-    uniform = np.full(len(before), 1 / len(before))
-    old, new = imbalance_metrics(before, uniform, 0), imbalance_metrics(after, uniform, 0)
-    return [
-        {"name": "largest cell : smallest", "before": old.imbalance_ratio, "after": new.imbalance_ratio},
-        {"name": "evenness (1 = all equal)", "before": old.evenness, "after": new.evenness},
-        {"name": "empty cells", "before": old.empty, "after": new.empty},
-    ]
+def _wanted(report: Report) -> int:
+    return sum(cell.wanted for cell in report.cells)
 
 
 def _strips(image_stats: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

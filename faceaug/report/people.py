@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from html import escape
-from importlib.resources import files
 from typing import Any
 
-import jinja2
-
 from faceaug.identity.summary import IdentitySummary
-from faceaug.utils.text_table import duration, number
+from faceaug.pages.template import page_template
 
 _SECTION = re.compile(r'<section id="people">.*?</section>', re.DOTALL)
 _LINE = re.compile(r'<dt id="people-line">.*?</dd>', re.DOTALL)
@@ -19,7 +15,9 @@ _LINE = re.compile(r'<dt id="people-line">.*?</dd>', re.DOTALL)
 
 def render_people(identity: IdentitySummary | None) -> str:
     """Return the section as HTML; without a comparison, it says how to make one."""
-    section: str = page_template("people.html.jinja").render(identity=identity, histograms=_histograms(identity))
+    section: str = page_template("people.html.jinja", "faceaug.report").render(
+        identity=identity, histograms=_histograms(identity)
+    )
     return section.rstrip()
 
 
@@ -52,14 +50,3 @@ def _histograms(identity: IdentitySummary | None) -> list[dict[str, Any]]:
         for name, distribution in identity.distances.items()
         if distribution.n
     ]
-
-
-@lru_cache(maxsize=4)
-def page_template(name: str, package: str = "faceaug.report") -> jinja2.Template:
-    """Return a template of a package; what is filled in is escaped."""
-    source = files(package).joinpath(name).read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(number=number, duration=duration)
-    return environment.from_string(source)

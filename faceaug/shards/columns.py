@@ -7,14 +7,17 @@ same name, except that an attribute goes by its plain name (`gender`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SHARD_FORMAT = "faceaug-shard"
-SHARD_VERSION = 2
+SHARD_VERSION: Final = 3
+OLD_VERSION = 2
+"""The version before, of shards and manifests, which is read and can be upgraded."""
+READ_VERSIONS = f"version {SHARD_VERSION} and version {OLD_VERSION}"
 
 ColumnGroup = Literal["sample", "attr", "attr_confidence", "semantic", "harmonize"]
 ColumnType = Literal["category", "float32", "float64", "int16", "int32", "uint64", "sha256", "latent"]
@@ -34,7 +37,7 @@ ENGINES_WITH_SOURCE = frozenset({"rerender", "morph", "extrapolate", EXTERNAL_EN
 MAX_DONORS = 3
 DONOR_COLUMNS = tuple(f"donor{k}_sha256" for k in range(1, MAX_DONORS + 1))
 SOURCE_COLUMNS = ("source_sha256", *DONOR_COLUMNS)
-"""Columns that name the real images of a sample. A shard lacks those that no sample of it has."""
+"""Columns that name the real images of a sample. A shard of version 2 lacks those that no sample of it has."""
 
 _MAX_ENGINES = 128  # non-negative codes of int8
 
@@ -111,6 +114,11 @@ class Column(BaseModel):
         return np.dtype({"sha256": "uint8", "latent": "float32"}.get(self.type, self.type))
 
 
+def is_read(version: object) -> bool:
+    """Return whether shards or manifests of a version, as a file states it, are read."""
+    return not isinstance(version, bool) and version in (SHARD_VERSION, OLD_VERSION)
+
+
 def engine_column(names: Iterable[str] = ()) -> Column:
     """Return the column that says which engine made a sample.
 
@@ -150,7 +158,7 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     _sample_column("w", "latent", "latent of the image before harmonization"),
     _sample_column("origin_w", "latent", "latent before the edit"),
 )
-"""The columns that every shard has (hashes of real images and latents only where a sample has a value)."""
+"""The columns that every shard has (latents only where the generator of the run has any)."""
 
 
 def complete_columns(columns: Iterable[Column]) -> tuple[Column, ...]:

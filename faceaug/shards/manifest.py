@@ -14,12 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from faceaug.errors import IntegrityError, OutputError
-from faceaug.shards.columns import Column
+from faceaug.shards.columns import READ_VERSIONS, SHARD_VERSION, Column, is_read
 from faceaug.utils.files import inside, parse_json, read_json, read_regular, sha256_file, write_bytes, write_json
 from faceaug.utils.text import one_line, shown
 
 MANIFEST_FORMAT = "faceaug-manifest"
-MANIFEST_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 MANIFEST_HASH_NAME = "manifest.sha256"
 PLAN_NAME = "plan.json"
@@ -62,6 +61,9 @@ class GeneratorRecord(_Record):
     sha256: Sha256 = Field(description="of its weights")
     licence: str
     origin: str = ""
+    w_dim: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="width of the latents in every shard; null where the shards say it"
+    )
 
 
 class ModelRecord(_Record):
@@ -199,7 +201,7 @@ class Manifest(ManifestHeader):
     """The whole of manifest.json."""
 
     format: Literal["faceaug-manifest"] = "faceaug-manifest"
-    version: Literal[2] = 2
+    version: Literal[2, 3] = Field(default=SHARD_VERSION, description="of the manifest and of the shards that it lists")
     complete: bool = Field(description="false while the run goes on or was interrupted")
     fingerprint: str = Field(description="hash of the configuration; only a run with the same one may continue")
     shards: tuple[ShardEntry, ...] = ()
@@ -324,9 +326,9 @@ def parse_manifest(data: bytes, path: Path) -> Manifest:
         raise IntegrityError(
             f"{path} is no manifest of faceaug: its format is {shown(stated)}, not {MANIFEST_FORMAT!r}"
         )
-    if version != MANIFEST_VERSION or isinstance(version, bool):
+    if not is_read(version):
         raise IntegrityError(
-            f"{path} has version {shown(version)}, and this faceaug reads version {MANIFEST_VERSION}; write the folder "
+            f"{path} has version {shown(version)}, and this faceaug reads {READ_VERSIONS}; write the folder "
             "anew with this version, or read it with the version that wrote it"
         )
     try:

@@ -280,18 +280,20 @@ class OutputFolder:
         shards = [entry for entry in old.shards if not is_part(entry)]
         for number, samples in enumerate(groups, len(shards)):
             path = self.path / SHARDS_FOLDER / shard_name(number, len(samples) if as_part else None)
-            shards.append(writer.write_encoded(path, samples, old.columns, old.codec, old.layout))
+            width = old.generator.w_dim if old.generator else None
+            shards.append(writer.write_encoded(path, samples, old.columns, old.codec, old.layout, width))
         manifest = state.with_shards(shards)
         write_manifest(self.path, manifest)
-        self._state = dataclasses.replace(state, manifest=manifest, saved=len(state.pending), changed=False)
-        if not as_part:
-            self._state = dataclasses.replace(self._state, pending=(), saved=0, size=0)
+        self._state = state.written(manifest, as_part)
         self._saved_at = time.monotonic()
         for name in {entry.name for entry in old.shards} - {entry.name for entry in shards}:
             inside(self.path, name).unlink(missing_ok=True)
 
     def finish(
-        self, cells: Mapping[int, CellState] | None = None, measured: Mapping[str, JsonValue] | None = None
+        self,
+        cells: Mapping[int, CellState] | None = None,
+        measured: Mapping[str, JsonValue] | None = None,
+        files: Iterable[str] = (),
     ) -> Manifest:
         """Write samples.parquet, croissant.json and the data card, and mark the run complete.
 
@@ -301,6 +303,8 @@ class OutputFolder:
             Final state of cells; others keep theirs.
         measured : mapping of str to JSON value, optional
             What the run measured, for the manifest.
+        files : iterable of str
+            Further files that the caller has written to the folder.
 
         Returns
         -------
@@ -320,14 +324,10 @@ class OutputFolder:
         write_json(self.path / CROISSANT_NAME, croissant_description(self.manifest, table))
         described = self.manifest.model_copy(update={"measured": dict(measured or {})})
         write_bytes(self.path / DATA_CARD_NAME, data_card(described, self.path.name).encode())
-        files = (
-            *self.manifest.files,
-            table,
-            file_entry(self.path, CROISSANT_NAME),
-            file_entry(self.path, DATA_CARD_NAME),
-        )
+        written = [file_entry(self.path, name) for name in (CROISSANT_NAME, DATA_CARD_NAME, *files)]
+        entries = (*self.manifest.files, table, *written)
         self._replace_manifest(
-            self._current().with_changes(files=files, complete=True, progress=None, measured=dict(measured or {}))
+            self._current().with_changes(files=entries, complete=True, progress=None, measured=dict(measured or {}))
         )
         return self.manifest
 

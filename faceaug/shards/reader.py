@@ -15,12 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceaug.errors import FaceaugError, IntegrityError
-from faceaug.shards.columns import MISSING_CODE, SHARD_FORMAT, SHARD_VERSION, Column
+from faceaug.shards.columns import MISSING_CODE, READ_VERSIONS, SHARD_FORMAT, SHARD_VERSION, Column, is_read
+from faceaug.shards.images.blob import BLOB_NAME, OFFSET_NAME, BlobImages
+from faceaug.shards.images.image_rows import IMAGE_NAME, LENGTH_NAME, POSITION_NAME, ImageRows
 from faceaug.utils import images
-from faceaug.utils.hdf5 import DAMAGE_ERRORS, FlatBytes, open_hdf5, read_levels, require_stored
+from faceaug.utils.hdf5 import DAMAGE_ERRORS, open_hdf5, read_levels, require_stored
 from faceaug.utils.jpeg import split_planes
 from faceaug.utils.text import nearest, one_line, shown
 
+PIXELS_NAME = "pixels"
+IMAGE_NAMES = frozenset({PIXELS_NAME, IMAGE_NAME, POSITION_NAME, LENGTH_NAME, BLOB_NAME, OFFSET_NAME})
+"""Data sets of images, which are no columns."""
 _CHUNK_CACHE_BYTES = 1 << 20  # small, since a process may hold many shards open
 
 
@@ -28,16 +33,12 @@ class ShardReader:
     """Random access to one shard.
 
     The file is opened on first use. A process that receives the reader by pickling or by fork opens the file anew.
-    HDF5 checks every read against its checksums; images that are decoded are compared with their SHA-256 instead.
+    HDF5 checks every read against its checksums; encoded images are compared with their SHA-256 instead.
 
     Parameters
     ----------
     path : path
-        The shard.
-    max_gap : int
-        Bytes between two requested images up to which they are fetched in one read.
-    max_span : int
-        Most bytes of one read that fetches several images.
+        The shard, of this version or of version 2.
 
     Raises
     ------
@@ -46,21 +47,19 @@ class ShardReader:
         where it is read.
     """
 
-    def __init__(self, path: Path | str, *, max_gap: int = 1 << 16, max_span: int = 8 << 20) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._max_gap, self._max_span = max_gap, max_span
         self._file: h5py.File | None = None
         self._pid = -1
-        self._images: h5py.Dataset | None = None
-        self._flat: FlatBytes | None = None
+        self._raw: h5py.Dataset | None = None
+        self._encoded: ImageRows | BlobImages | None = None
         self._hashes: NDArray[np.uint8] | None = None
-        self._offset: NDArray[np.int64] | None = None
         self._rows = 0
         self._layout = ""
         self._codec = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_images": None, "_flat": None, "_hashes": None, "_pid": -1}
+        return {**self.__dict__, "_file": None, "_raw": None, "_encoded": None, "_hashes": None, "_pid": -1}
 
     def __enter__(self) -> ShardReader:
         return self
@@ -95,15 +94,7 @@ class ShardReader:
     def pixel_shape(self) -> tuple[int, int] | None:
         """Height and width of the images of a raw shard; None for a blob, whose images may have several sizes."""
         self._open()
-        assert self._images is not None
-        return (self._images.shape[1], self._images.shape[2]) if self._layout == "raw" else None
-
-    @property
-    def offset(self) -> NDArray[np.int64]:
-        """Offsets int64 [rows + 1]: image k is blob[offset[k]:offset[k+1]]. Empty in the raw layout."""
-        self._open()
-        assert self._offset is not None
-        return self._offset
+        return None if self._raw is None else (self._raw.shape[1], self._raw.shape[2])
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -111,7 +102,7 @@ class ShardReader:
         names: list[str] = []
 
         def collect(name: str, item: h5py.HLObject) -> None:
-            if isinstance(item, h5py.Dataset) and name not in ("blob", "offset", "pixels"):
+            if isinstance(item, h5py.Dataset) and name not in IMAGE_NAMES:
                 names.append(name)
 
         try:
@@ -177,11 +168,11 @@ class ShardReader:
         """Return the encoded images of several rows, which are read in the order of the file."""
         if self.layout == "raw":
             return [images.encode(pixels, "png") for pixels in self._pixels(rows)]
-        return self._blobs(rows)
+        return self._compared(rows)
 
     def stored_many(self, rows: Sequence[int]) -> list[bytes]:
         """Return the bytes that the column sha256 is computed from: encoded images, or raw pixels."""
-        return [p.tobytes() for p in self._pixels(rows)] if self.layout == "raw" else self._blobs(rows)
+        return [p.tobytes() for p in self._pixels(rows)] if self.layout == "raw" else self._compared(rows)
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """Return the image of a row, uint8 [H, W, 3]."""
@@ -191,7 +182,7 @@ class ShardReader:
         """Return the images of several rows, uint8 [H, W, 3] each."""
         if self.layout == "raw":
             return self._pixels(rows)
-        return [images.decode(data, name=self._name(row)) for row, data in self._compared(rows)]
+        return [images.decode(data, name=self._name(row)) for row, data in zip(rows, self._compared(rows), strict=True)]
 
     def decoded(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8] | Image.Image]:
         """Yield the images of several rows in the form that costs least, each decoded when it is taken.
@@ -201,7 +192,7 @@ class ShardReader:
         if self.layout == "raw":
             yield from self._pixels(rows)
         else:
-            for row, data in self._compared(rows):
+            for row, data in zip(rows, self._compared(rows), strict=True):
                 yield images.decode_to_pil(data, name=self._name(row))
 
     def planes(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
@@ -209,7 +200,7 @@ class ShardReader:
         if self.layout == "raw":
             yield from map(split_planes, self._pixels(rows))
         else:
-            for row, data in self._compared(rows):
+            for row, data in zip(rows, self._compared(rows), strict=True):
                 yield images.decode_to_planes(data, name=self._name(row))
 
     def close(self) -> None:
@@ -219,38 +210,31 @@ class ShardReader:
         self._forget()
 
     def _forget(self) -> None:
-        self._file = self._images = self._flat = self._hashes = None
+        self._file = self._raw = self._encoded = self._hashes = None
 
-    def _compared(self, rows: Sequence[int]) -> list[tuple[int, bytes]]:
-        """Return rows and their encoded images, each of which has the SHA-256 that the shard lists for it.
+    def _compared(self, rows: Sequence[int]) -> list[bytes]:
+        """Return encoded images, each of which has the SHA-256 that the shard lists for its row.
 
         Images are read in the order of the file, and without HDF5 where that gives the right bytes.
         """
         self._check(rows)
-        flat, hashes, offset = self._flat_bytes(), self._row_hashes(), self.offset
-        result = [(row, b"") for row in rows]
+        hashes, stored, result = self._row_hashes(), self._encoded, [b""] * len(rows)
+        assert stored is not None, "the header was read"
         for k in sorted(range(len(rows)), key=rows.__getitem__):
             row, expected = rows[k], hashes[rows[k]].tobytes()
             try:
-                data = flat.read(int(offset[row]), int(offset[row + 1]))
-            except OSError:  # HDF5 meets the same, and its error is told below
+                data = stored.flat(row)
+            except DAMAGE_ERRORS:  # HDF5 meets the same, and its error is told below
                 data = b""
             if hashlib.sha256(data).digest() != expected:
-                (data,) = self._blobs([row])
+                try:
+                    data = stored.through_hdf5(row)
+                except DAMAGE_ERRORS as error:
+                    raise self._damaged(f"row {row} or a neighbouring row", error) from error
                 if hashlib.sha256(data).digest() != expected:
                     raise self._damaged(f"row {row}", ValueError("the image does not have the SHA-256 of its row"))
-            result[k] = row, data
+            result[k] = data
         return result
-
-    def _flat_bytes(self) -> FlatBytes:
-        self._open()
-        if self._flat is None:
-            assert self._images is not None
-            try:
-                self._flat = FlatBytes(self._images)
-            except DAMAGE_ERRORS as error:
-                raise self._damaged("its structure", error) from error
-        return self._flat
 
     def _row_hashes(self) -> NDArray[np.uint8]:
         if self._hashes is None:
@@ -263,40 +247,16 @@ class ShardReader:
     def _name(self, row: int) -> str:
         return f"{self.path}, row {row}"
 
-    def _blobs(self, rows: Sequence[int]) -> list[bytes]:
-        """Read images of the blob; images that lie close together are fetched in one read."""
-        self._check(rows)
-        offset = self.offset
-        order = sorted(range(len(rows)), key=rows.__getitem__)
-        result: list[bytes] = [b""] * len(rows)
-        first = 0
-        while first < len(order):
-            start, stop, after = offset[rows[order[first]]], offset[rows[order[first]] + 1], first + 1
-            while after < len(order):
-                begin, end = offset[rows[order[after]]], offset[rows[order[after]] + 1]
-                if begin - stop > self._max_gap or end - start > self._max_span:
-                    break
-                stop, after = max(stop, end), after + 1
-            span = self._read(slice(int(start), int(stop)), rows[order[first]]).tobytes()
-            for k in order[first:after]:
-                result[k] = span[offset[rows[k]] - start : offset[rows[k] + 1] - start]
-            first = after
-        return result
-
     def _pixels(self, rows: Sequence[int]) -> list[NDArray[np.uint8]]:
         self._check(rows)
+        assert self._raw is not None, "the layout is raw"
         result: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)] * len(rows)
         for k in sorted(range(len(rows)), key=rows.__getitem__):
-            result[k] = self._read(rows[k], rows[k])
+            try:
+                result[k] = np.asarray(self._raw[rows[k]])
+            except DAMAGE_ERRORS as error:
+                raise self._damaged(f"row {rows[k]} or a neighbouring row", error) from error
         return result
-
-    def _read(self, where: slice | int, row: int) -> NDArray[np.uint8]:
-        self._open()
-        assert self._images is not None
-        try:
-            return np.asarray(self._images[where])
-        except DAMAGE_ERRORS as error:
-            raise self._damaged(f"row {row} or a neighbouring row", error) from error
 
     def _check(self, rows: Sequence[int]) -> None:
         count = self.rows
@@ -348,28 +308,20 @@ class ShardReader:
             raise IntegrityError(
                 f"{self.path} is not a shard of faceaug: its format is {shown(stated_format)}, not {SHARD_FORMAT!r}"
             )
-        if version != SHARD_VERSION:
+        if not is_read(version):
             raise IntegrityError(
-                f"{self.path} has version {shown(version)}, and this faceaug reads version {SHARD_VERSION}; write the "
+                f"{self.path} has version {shown(version)}, and this faceaug reads {READ_VERSIONS}; write the "
                 "folder anew with this version, or read it with the version that wrote it"
             )
         self._rows, self._layout = int(file.attrs["rows"]), _text(file.attrs["layout"])
         self._codec = _text(file.attrs["codec"])
         if self._layout == "raw":
-            self._images, self._offset = file["pixels"], np.empty(0, np.int64)
-            require_stored(self._images)
-            valid = self._images.shape[:1] == (self._rows,) and self._images.ndim == 4
+            self._raw = file[PIXELS_NAME]
+            require_stored(self._raw)
+            if self._raw.shape[:1] != (self._rows,) or self._raw.ndim != 4:
+                raise ValueError("the images do not match the number of rows")
         else:
-            require_stored(file["blob"], file["offset"])
-            self._images, self._offset = file["blob"], file["offset"][:]
-            valid = len(self._offset) == self._rows + 1 and offsets_valid(self._offset, len(self._images))
-        if not valid:
-            raise ValueError("the images and their offsets do not match the number of rows")
-
-
-def offsets_valid(offset: NDArray[np.int64], total: int) -> bool:
-    """Return whether offsets int64 [n + 1] start at 0, increase at every step and end at `total`."""
-    return bool(len(offset) and offset[0] == 0 and offset[-1] == total and np.all(np.diff(offset) > 0))
+            self._encoded = (ImageRows if version == SHARD_VERSION else BlobImages)(file, self._rows)
 
 
 def _text(value: Any) -> str:

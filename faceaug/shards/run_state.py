@@ -126,6 +126,13 @@ class RunState:
             shards=tuple(shards), cells=cells, totals=Totals.of(cells), progress=copy.deepcopy(self.progress)
         )
 
+    def written(self, manifest: Manifest, as_part: bool) -> RunState:
+        """Return the state once all samples are on disk: in a part, which is written anew later, or in whole shards."""
+        pending, size = (self.pending, self.size) if as_part else ((), 0)
+        return dataclasses.replace(
+            self, manifest=manifest, pending=pending, saved=len(pending), size=size, changed=False
+        )
+
     def with_changes(self, **changes: Any) -> Manifest:
         """Return the manifest with other values in some fields, checked as a whole.
 

@@ -29,8 +29,10 @@ from faceaug.shards.columns import (
     complete_columns,
 )
 from faceaug.shards.description.samples_table import plain_values, samples_schema
+from faceaug.shards.images.blob import BLOB_NAME, OFFSET_NAME, offsets_valid
+from faceaug.shards.images.image_rows import IMAGE_NAME, LENGTH_NAME, POSITION_NAME, ImageRows
 from faceaug.shards.manifest import SAMPLES_NAME, Manifest, ShardEntry
-from faceaug.shards.reader import offsets_valid
+from faceaug.shards.reader import PIXELS_NAME
 from faceaug.utils import images
 from faceaug.utils.hdf5 import DAMAGE_ERRORS, open_hdf5, read_levels
 from faceaug.utils.text import one_line, shown
@@ -85,7 +87,7 @@ def _check_header(file: h5py.File, content: ShardContent, manifest: Manifest) ->
     stated = {name: _plain(file.attrs.get(name)) for name in ("format", "version", "rows", "layout", "codec")}
     expected = {
         "format": SHARD_FORMAT,
-        "version": SHARD_VERSION,
+        "version": manifest.version,
         "rows": content.entry.rows,
         "layout": manifest.layout,
         "codec": manifest.codec,
@@ -98,7 +100,7 @@ def _check_header(file: h5py.File, content: ShardContent, manifest: Manifest) ->
 
 def _check_columns(file: h5py.File, content: ShardContent, manifest: Manifest) -> None:
     columns = {column.path: column for column in complete_columns(manifest.columns)}
-    image_paths = {"pixels"} if manifest.layout == "raw" else {"blob", "offset"}
+    image_paths = _image_paths(manifest)
     paths: set[str] = set()
     file.visititems(lambda path, item: paths.add(path) if isinstance(item, h5py.Dataset) else None)
     for path in sorted(paths - image_paths - set(columns)):
@@ -119,6 +121,13 @@ def _check_columns(file: h5py.File, content: ShardContent, manifest: Manifest) -
             content.columns[column.key] = values
         _check_values(file[path], column, values, content, len(manifest.cells))
     _check_sources(content, columns["engine"])
+
+
+def _image_paths(manifest: Manifest) -> set[str]:
+    """Return the data sets of images that a shard should have."""
+    if manifest.layout == "raw":
+        return {PIXELS_NAME}
+    return {IMAGE_NAME, POSITION_NAME, LENGTH_NAME} if manifest.version == SHARD_VERSION else {BLOB_NAME, OFFSET_NAME}
 
 
 def _check_values(
@@ -172,7 +181,7 @@ def _stored_images(file: h5py.File, content: ShardContent, manifest: Manifest) -
     """Yield row and bytes of each image; None for pixels that cannot be read."""
     rows = content.entry.rows
     if manifest.layout == "raw":
-        pixels = file["pixels"]
+        pixels = file[PIXELS_NAME]
         if pixels.ndim != 4 or pixels.shape[0] != rows or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
             content.add(f"pixels are {pixels.dtype} {list(pixels.shape)}, expected uint8 [{rows}, H, W, 3]")
             return
@@ -182,7 +191,10 @@ def _stored_images(file: h5py.File, content: ShardContent, manifest: Manifest) -
             except OSError:
                 yield row, None
         return
-    offset, blob = _read_whole(file["offset"], "offset", content), _read_whole(file["blob"], "blob", content)
+    if manifest.version == SHARD_VERSION:
+        yield from _image_rows(file, content)
+        return
+    offset, blob = (_read_whole(file[name], name, content) for name in (OFFSET_NAME, BLOB_NAME))
     if offset is None or blob is None:
         return
     if offset.shape != (rows + 1,) or blob.ndim != 1 or blob.dtype != np.uint8 or not offsets_valid(offset, len(blob)):
@@ -191,6 +203,22 @@ def _stored_images(file: h5py.File, content: ShardContent, manifest: Manifest) -
         return
     for row in range(rows):
         yield row, blob[offset[row] : offset[row + 1]].tobytes()
+
+
+def _image_rows(file: h5py.File, content: ShardContent) -> Iterator[tuple[int, bytes]]:
+    """Yield row and bytes of each image, which have to be the same when they are read through HDF5."""
+    for name in (POSITION_NAME, LENGTH_NAME):
+        _read_whole(file[name], name, content)
+    stored, readable = ImageRows(file, content.entry.rows), True
+    for row in range(content.entry.rows):
+        data = stored.flat(row)
+        yield row, data
+        try:
+            if readable and stored.through_hdf5(row) != data:
+                content.add("the image is another one when it is read through HDF5", row)
+        except DAMAGE_ERRORS as error:
+            content.add(f"the images cannot be read through HDF5: {one_line(error)}")
+            readable = False
 
 
 def _first_bad_offset(offset: NDArray[np.int64], total: int) -> int | None:

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 from faceaug.errors import IntegrityError, OutputError
+from faceaug.shards.columns import SHARD_VERSION
 from faceaug.shards.lock import LOCK_NAME
 from faceaug.shards.manifest import (
     MANIFEST_FORMAT,
@@ -83,6 +84,11 @@ def refuse_other_run(path: Path, manifest: Manifest, fingerprint: str, resume: b
     if manifest.fingerprint != fingerprint:
         raise OutputError(
             f"{path} has the run of another configuration ({manifest.created_by.command}); choose another folder"
+        )
+    if manifest.version != SHARD_VERSION:
+        raise OutputError(
+            f"{path} has the run of an earlier version of faceaug, with shards of version {manifest.version}; run "
+            f"faceaug upgrade {path}, and continue the run in the folder that it writes"
         )
     if not resume:
         state = "a finished run" if manifest.complete else "an unfinished run"

@@ -30,6 +30,7 @@ from faceaug.shards.columns import (
     complete_columns,
 )
 from faceaug.shards.description.provenance import mark_synthetic
+from faceaug.shards.images.image_rows import LENGTH_NAME, POSITION_NAME, write_rows
 from faceaug.shards.manifest import ShardEntry
 from faceaug.utils import images
 from faceaug.utils.files import write_bytes
@@ -39,7 +40,6 @@ from faceaug.utils.text import nearest
 MAX_SHARD_ROWS = 2000
 MAX_SHARD_BYTES = 256_000_000
 NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
-_BLOB_CHUNK = 65536  # bytes of the image blob under one checksum
 _COLUMN_CHUNK = 256  # rows of a column under one checksum
 
 Layout = Literal["blob", "raw"]
@@ -220,9 +220,18 @@ def write_shard(
 
 
 def write_encoded(
-    path: Path, samples: Sequence[EncodedSample], columns: Sequence[Column], codec: Codec, layout: Layout
+    path: Path,
+    samples: Sequence[EncodedSample],
+    columns: Sequence[Column],
+    codec: Codec,
+    layout: Layout,
+    latent_width: int | None = None,
 ) -> ShardEntry:
-    """Write encoded samples to one shard file; see `write_shard`."""
+    """Write encoded samples to one shard file; see `write_shard`.
+
+    With a `latent_width`, a shard whose samples have no latents has the columns of latents, too, filled with NaN: all
+    shards of a folder should have the same columns, since readers of HDF5 take them from the first.
+    """
     if not samples:
         raise FaceaugError(f"{path} would hold no sample; a shard has at least one")
     check_samples(columns, samples)
@@ -234,7 +243,7 @@ def write_encoded(
         _write_text(file, "codec", codec)
         _write_images(file, samples, layout)
         for column in complete_columns(columns):
-            values = _values(column, samples)
+            values = _values(column, samples, latent_width)
             if values is not None:
                 _describe(_create_dataset(file, column.path, values), column)
         file.flush()
@@ -297,11 +306,9 @@ def _write_images(file: h5py.File, samples: Sequence[EncodedSample], layout: Lay
         pixels = np.frombuffer(b"".join(s.data for s in samples), np.uint8).reshape(-1, height, width, 3)
         _create_dataset(file, "pixels", pixels, chunks=(1, height, width, 3))
         return
-    offset = np.zeros(len(samples) + 1, np.int64)
-    np.cumsum([len(s.data) for s in samples], out=offset[1:])
-    blob = np.frombuffer(b"".join(s.data for s in samples), np.uint8)
-    _create_dataset(file, "blob", blob, chunks=(min(_BLOB_CHUNK, len(blob)),))
-    _create_dataset(file, "offset", offset)
+    position, length = write_rows(file, [sample.data for sample in samples])
+    _create_dataset(file, POSITION_NAME, position)
+    _create_dataset(file, LENGTH_NAME, length)
 
 
 def _create_dataset(
@@ -324,10 +331,10 @@ def _describe(dataset: h5py.Dataset, column: Column) -> None:
         dataset.attrs["levels"] = np.array(levels, dtype=f"S{max(1, *map(len, levels))}")
 
 
-def _values(column: Column, samples: Sequence[EncodedSample]) -> NDArray[Any] | None:
-    """Return the values of one column, or None for a latent or source that no sample of the shard has."""
+def _values(column: Column, samples: Sequence[EncodedSample], latent_width: int | None) -> NDArray[Any] | None:
+    """Return the values of one column, or None for latents where there are none."""
     if column.group == "sample":
-        return _fixed_values(column, samples)
+        return _fixed_values(column, samples, latent_width)
     values = [getattr(s.sample, column.group).get(column.name) for s in samples]
     if column.type == "category":
         codes = [MISSING_CODE if level is None else _level_code(column, level) for level in values]
@@ -335,38 +342,38 @@ def _values(column: Column, samples: Sequence[EncodedSample]) -> NDArray[Any] | 
     return np.array([np.nan if value is None else float(value) for value in values], column.dtype)
 
 
-def _fixed_values(column: Column, samples: Sequence[EncodedSample]) -> NDArray[Any] | None:
+def _fixed_values(column: Column, samples: Sequence[EncodedSample], latent_width: int | None) -> NDArray[Any] | None:
     if column.name == "sha256":
         return np.frombuffer(b"".join(s.digest for s in samples), np.uint8).reshape(-1, 32)
     if column.name in SOURCE_COLUMNS:
         return _digests(column.name, samples)
     values = [getattr(s.sample, column.name) for s in samples]
     if column.type == "latent":
-        return _stack_latents(values, column.name)
+        return _stack_latents(values, column.name, latent_width)
     if column.name == "quality":
         return np.array([MISSING_CODE if value is None else value for value in values], column.dtype)
     return np.array([_level_code(column, v) for v in values] if column.type == "category" else values, column.dtype)
 
 
-def _digests(name: str, samples: Sequence[EncodedSample]) -> NDArray[np.uint8] | None:
-    """Return the hashes [n, 32] of real images, zeros where a sample has none; None where no sample has one."""
+def _digests(name: str, samples: Sequence[EncodedSample]) -> NDArray[np.uint8]:
+    """Return the hashes [n, 32] of real images, zeros where a sample has none."""
     if name in DONOR_COLUMNS:
         k = DONOR_COLUMNS.index(name)
         values = [s.sample.donors[k] if k < len(s.sample.donors) else None for s in samples]
     else:
         values = [s.sample.source_sha256 for s in samples]
-    if all(value is None for value in values):
-        return None
     return np.frombuffer(b"".join(value or bytes(32) for value in values), np.uint8).reshape(-1, 32)
 
 
-def _stack_latents(latents: Sequence[NDArray[np.float32] | None], name: str) -> NDArray[np.float32] | None:
-    """Stack latents to [n, D] with a row of NaN where a sample has none; None when no sample has one."""
-    shapes = {latent.shape for latent in latents if latent is not None}
+def _stack_latents(
+    latents: Sequence[NDArray[np.float32] | None], name: str, width: int | None
+) -> NDArray[np.float32] | None:
+    """Stack latents to [n, D] with a row of NaN where a sample has none; None without a width and without latents."""
+    shapes = {latent.shape for latent in latents if latent is not None} | ({(width,)} if width else set())
     if not shapes:
         return None
     if len(shapes) > 1 or len(shape := shapes.pop()) != 1:
-        raise FaceaugError(f"the latents {name} of one shard must be vectors of one width")
+        raise FaceaugError(f"the latents {name} of one shard must be vectors of one width, that of the generator")
     stacked = np.full((len(latents), *shape), np.nan, np.float32)
     for row, latent in enumerate(latents):
         if latent is not None:

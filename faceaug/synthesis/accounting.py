@@ -16,6 +16,7 @@ from faceaug.shards.writer import Sample
 from faceaug.synthesis.acceptance.gates import DUPLICATE, REAL_COPY
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
 from faceaug.synthesis.acceptance.real_copies import RealCopies
+from faceaug.synthesis.acceptance.refused_pictures import RefusedPictures
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.base import BlockResult, Candidate, Engine, SourceImage
 from faceaug.utils.images import Rgb, decode
@@ -40,12 +41,20 @@ class Accounting:
         Attempts allowed for each planned sample.
     copies : RealCopies, optional
         The real images, of which samples must be no copies; without, that is not asked.
+    keep_refused : bool
+        Whether a few refused pictures are kept.
     """
 
     def __init__(
-        self, duplicates: DuplicateIndex, max_uses: int = 1, tries: int = 1, copies: RealCopies | None = None
+        self,
+        duplicates: DuplicateIndex,
+        max_uses: int = 1,
+        tries: int = 1,
+        copies: RealCopies | None = None,
+        keep_refused: bool = False,
     ) -> None:
         self.duplicates, self._tries, self._copies = duplicates, tries, copies
+        self.refused_pictures = RefusedPictures(keep_refused)
         self._resemblances = Counter[int]()  # of accepted samples to the nearest real image, in percent
         self._max_uses, self._uses = max_uses, Counter[bytes]()
         self.accepted: Counter[int] = Counter()
@@ -68,6 +77,7 @@ class Accounting:
             config.uses_limit,
             config.tries,
             copies,
+            config.keep_refused,
         )
         for reader in output.readers():
             for value in engine.stored_hashes(reader):
@@ -86,6 +96,7 @@ class Accounting:
             accounting._recent = {int(k): [list(block) for block in v] for k, v in values["recent"].items() if v}
             accounting._given_up = {int(k): str(v) for k, v in values["given_up"].items() if v}
             accounting._resemblances.update({int(k): int(v) for k, v in values.get("resemblances", {}).items()})
+            accounting.refused_pictures.restore(values.get("refused_pictures", ()))
         return accounting
 
     def next_block(self, cell: int) -> int:
@@ -112,6 +123,8 @@ class Accounting:
                 reason = REAL_COPY if resemblance > self._copies.limit else ""
             if reason:
                 refused[reason] += 1
+                if reason == USED_UP:  # the others are copies
+                    self.refused_pictures.add(cell.index, candidate.attempt, reason, _pixels(candidate), True)
                 continue
             self.duplicates.add(candidate.hash)
             if resemblance is not None:
@@ -122,6 +135,11 @@ class Accounting:
         self.total_accepted += len(samples)
         full = self.accepted[cell.index] >= cell.planned
         refused.update(result.refusals(before=last if full else None))
+        for attempt, picture in sorted(result.pictures.items()):
+            if not full or last is None or attempt < last:
+                self.refused_pictures.add(
+                    cell.index, attempt, result.refused[attempt], picture, result.from_photographs
+                )
         self._recent.setdefault(cell.index, []).append([result.attempts, len(samples)])
         self.blocks[cell.index] = block + 1
         nearest = self.nearest.setdefault(cell.index, {})
@@ -197,6 +215,7 @@ class Accounting:
             "recent": {str(cell): self._recent.get(cell, [])},
             "given_up": {str(cell): self._given_up.get(cell, "")},
             "resemblances": {str(k): v for k, v in sorted(self._resemblances.items())},
+            "refused_pictures": self.refused_pictures.state(),
         }
 
     def real_resemblance(self) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceaug._version import __version__
 from faceaug.datasets.dataset import FaceDataset
+from faceaug.places.filesystems import is_url
+from faceaug.places.published import published_folder
 from faceaug.planning.plan import Plan
+from faceaug.report.notebook import CellFaces, cell_faces, run_html
 from faceaug.shards.manifest import CreatedBy, Manifest
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.registry import create_engine
@@ -37,10 +41,16 @@ class RunResult:
         As written.
     timings : dict of str to float
         Seconds of each stage of this call.
+    out : Path
+        The output folder.
+    dataset : FaceDataset, optional
+        That was balanced; its faces are shown beside the samples.
     """
 
     manifest: Manifest
     timings: dict[str, float]
+    out: Path
+    dataset: FaceDataset | None = field(default=None, repr=False, compare=False)
 
     @property
     def planned(self) -> int:
@@ -56,6 +66,24 @@ class RunResult:
     def short(self) -> int:
         """Planned samples that are missing."""
         return self.manifest.totals.short
+
+    def show(self, cell: int | Mapping[str, str]) -> CellFaces:
+        """Return some synthetic and real faces of a cell, which a notebook shows.
+
+        Parameters
+        ----------
+        cell : int or mapping
+            Its index in the plan, or the level of each axis, as ``{"gender": "female"}``.
+
+        Raises
+        ------
+        UsageError
+            When there is no such cell.
+        """
+        return cell_faces(self.out, self.manifest, cell, self.dataset)
+
+    def _repr_html_(self) -> str:
+        return run_html(self.manifest)
 
 
 def balance(
@@ -75,7 +103,8 @@ def balance(
     dataset : FaceDataset
         From `load_dataset`; the plan must be made from it.
     out : path
-        A folder that is absent or empty, or holds this very run, interrupted, with `resume`.
+        A folder that is absent or empty, or holds this very run, interrupted, with `resume`; or the URL of one, as
+        s3://bucket/out. What is written goes there shard by shard, the manifest last.
     plan : Plan
         From `faceaug.plan`.
     config : RunConfig, optional
@@ -103,13 +132,24 @@ def balance(
     >>> wanted = plan(analyze(dataset, "gender,ethnicity"), "uniform")  # doctest: +SKIP
     >>> balance(dataset, "out/", plan=wanted, config=RunConfig(seed=1)).accepted  # doctest: +SKIP
     """
+    if is_url(out):
+        with published_folder(str(out), resume=resume) as published:
+            return balance(
+                dataset,
+                published.folder,
+                plan=plan,
+                config=config,
+                resume=resume,
+                progress=published.following(progress),
+                created_by=created_by,
+            )
     out, progress = Path(out), progress or (lambda stage, done, total: None)
     request = check_request(dataset, plan, config or RunConfig(), resume)
     engine = create_engine(request)
     with open_output(request, engine, out, resume) as output, single_threaded():
         if output.started and output.complete:
             write_report(request, out, progress)
-            return RunResult(output.manifest, {})
+            return RunResult(output.manifest, {}, out, dataset)
         clock = StageClock()
         images = read_images(request, progress)
         clock.lap("reading")
@@ -119,7 +159,7 @@ def balance(
         if not plan.total:
             manifest = output.finish(measured={"seconds": dict(clock.seconds)})
             write_report(request, out, progress)
-            return RunResult(manifest, clock.seconds)
+            return RunResult(manifest, clock.seconds, out, dataset)
         preparation = prepare_engine(engine, images, output, progress)
         clock.lap("learning")
         executor = LocalExecutor(engine, request.config.worker_threads)
@@ -129,4 +169,4 @@ def balance(
         manifest = write_results(output, preparation, clock.seconds, accounting)
         write_report(request, out, progress)
         clock.lap("writing")
-    return RunResult(manifest, clock.seconds)
+    return RunResult(manifest, clock.seconds, out, dataset)

@@ -297,6 +297,12 @@ class RunConfig(ConfigModel):
         None, "output", "Codec of the samples. Default: that of the data set."
     )
     layout: Literal["blob", "raw"] = _setting("blob", "output", "Encoded images in the shards, or plain pixels.")
+    keep_refused: bool = _setting(
+        True,
+        "output",
+        "Keep two refused pictures of each cell and reason for the report, in refused.parquet; none that was refused "
+        "as a copy.",
+    )
     report: bool = _setting(True, "output", "Write report.html, a page to look at.")
     thresholds: AcceptanceThresholds = Field(default=AcceptanceThresholds(), description="Thresholds of the gates.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -14,7 +15,7 @@ from faceaug.synthesis.accounting import Accounting
 from faceaug.synthesis.engines.base import BlockResult, Engine
 from faceaug.synthesis.executor import Executor
 from faceaug.synthesis.request import RunRequest
-from faceaug.utils.threads import StageProgress
+from faceaug.utils.threads import BlockProgress, BlockReport, StageProgress
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ def fill_cells(
             accounting.unreachable[cell.index] = reason
     total = sum(cell.planned for cell in cells)
     progress("synthesis", accounting.total_accepted, total)
+    clock = _CellClock()
     with executor:
         for done in _in_order(executor, _needed_blocks(cells, accounting, engine)):
             if accounting.needs(done.cell, done.block):  # otherwise it was computed ahead in vain
@@ -61,9 +63,34 @@ def fill_cells(
                 output.append(
                     samples, {done.cell.index: accounting.state(done.cell)}, accounting.progress(done.cell.index)
                 )
+                if isinstance(progress, BlockProgress):
+                    progress.block(clock.report(done.cell, accounting, len(samples)))
                 progress("synthesis", accounting.total_accepted, total)
     output.update({cell.index: accounting.state(cell, ended=True) for cell in cells})
     return accounting
+
+
+class _CellClock:
+    """The samples and seconds of the cell that is being filled."""
+
+    def __init__(self) -> None:
+        self._cell, self._made = -1, 0
+        self._start = self._last = time.perf_counter()
+
+    def report(self, cell: PlannedCell, accounting: Accounting, new: int) -> BlockReport:
+        """Return where a cell stands, of which `new` samples have just been made."""
+        if cell.index != self._cell:
+            self._cell, self._made, self._start = cell.index, 0, self._last
+        self._made, self._last = self._made + new, time.perf_counter()
+        accepted = accounting.accepted[cell.index]
+        return BlockReport(
+            cell=", ".join(cell.levels.values()),
+            accepted=accepted,
+            planned=cell.planned,
+            tried=accepted + sum(accounting.refused.get(cell.index, {}).values()),
+            made=self._made,
+            seconds=self._last - self._start,
+        )
 
 
 def _needed_blocks(

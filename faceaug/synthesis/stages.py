@@ -17,6 +17,7 @@ from faceaug.report.build import REPORT_PAGE, build_report
 from faceaug.shards.columns import BUILT_IN_ENGINES, Column, engine_column
 from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
 from faceaug.shards.output_folder import OutputFolder
+from faceaug.shards.refused import REFUSED_NAME, write_refused
 from faceaug.synthesis.acceptance.real_copies import RealCopies
 from faceaug.synthesis.accounting import Accounting
 from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
@@ -27,9 +28,9 @@ from faceaug.utils.threads import StageProgress
 
 MODELS_FOLDER = "models"
 THUMBNAIL_SIDE = 64
-SAMPLE_STREAM = 8
+SAMPLE_STREAM = 9
 """Raised whenever the same request gives other samples than before, so that no run is continued with others."""
-_DO_NOT_CHANGE_SAMPLES = ("workers", "batch_size", "report", "licence", "consent")
+_DO_NOT_CHANGE_SAMPLES = ("workers", "batch_size", "report", "licence", "consent", "keep_refused")
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +191,17 @@ def find_copies(request: RunRequest, images: SourceImages) -> RealCopies | None:
 def write_results(
     output: OutputFolder, preparation: Preparation, stages: dict[str, float], accounting: Accounting
 ) -> Manifest:
-    """Write the table of samples, the data card and the last manifest.
+    """Write the table of samples, refused pictures, the data card and the last manifest.
 
     The manifest states the seconds of this call for reading, and those of all calls for fitting and synthesis.
     """
     metrics: dict[str, Any] = dict(preparation.metrics)
     seconds = {**stages, **metrics.get("seconds", {}), "synthesis": round(accounting.seconds(), 2)}
-    return output.finish(measured={**metrics, "resemblance": accounting.real_resemblance(), "seconds": seconds})
+    measured = {**metrics, "resemblance": accounting.real_resemblance(), "seconds": seconds}
+    kept = accounting.refused_pictures.kept
+    if kept:
+        write_refused(output.path, kept)
+    return output.finish(measured=measured, files=[REFUSED_NAME] if kept else [])
 
 
 def write_report(request: RunRequest, out: Path, progress: StageProgress) -> None:

@@ -38,7 +38,8 @@ _FREE_BYTES = 1 << 26  # of values that any file may have beside its images
 DAMAGE_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError)
 """What h5py raises on a damaged file."""
 _HEAP_START = b"GCOL\1\0\0\0"
-_HEAP_ROW = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])  # of a value of variable length
+HEAP_ROW = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+"""What is stored of a value of variable length: its length, and its place in a heap."""
 _NOT_PACKING = {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE}
 _LINKS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
 
@@ -147,7 +148,7 @@ def check_variable_lengths(dataset: h5py.Dataset) -> None:
     path = Path(dataset.file.filename)
     with _mapped(path) as data:
         for raw in _raw_rows(dataset, path):
-            rows = np.frombuffer(raw[: len(raw) // _HEAP_ROW.itemsize * _HEAP_ROW.itemsize], _HEAP_ROW)
+            rows = np.frombuffer(raw[: len(raw) // HEAP_ROW.itemsize * HEAP_ROW.itemsize], HEAP_ROW)
             rows = rows[rows["length"] > 0]
             if len(rows) and int(rows["length"].max()) > len(data):
                 claimed = int(rows["length"].max())
@@ -158,7 +159,7 @@ def check_variable_lengths(dataset: h5py.Dataset) -> None:
 
 def _raw_rows(dataset: h5py.Dataset, path: Path) -> Iterator[bytes]:
     """Yield the bytes of a data set as they are stored, piece by piece."""
-    stored, width = dataset.id.get_create_plist(), _HEAP_ROW.itemsize
+    stored, width = dataset.id.get_create_plist(), HEAP_ROW.itemsize
     if stored.get_layout() == h5py.h5d.CONTIGUOUS:
         if (offset := dataset.id.get_offset()) is not None:
             with open(path, "rb") as file:
@@ -221,59 +222,6 @@ def _heap_bound(file: h5py.File) -> int:
 
     file.visititems(add)
     return max(1, os.path.getsize(file.filename) - stored)
-
-
-class FlatBytes:
-    """The bytes of a one-dimensional data set, read from the file without HDF5.
-
-    HDF5 reads, and sums up, whole chunks for the few bytes of one image. Here nothing is compared with a checksum: only
-    bytes whose hash is known may be read so.
-
-    Attributes
-    ----------
-    usable : bool
-        Whether the file is an ordinary one and the data set uint8 without compression; else `read` returns nothing.
-    """
-
-    _MOST_CHUNKS = 1 << 16  # 4 GB in the chunks of a shard; a file that claims more is read by HDF5
-
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        stored = dataset.id.get_create_plist()
-        filters = {stored.get_filter(k)[0] for k in range(stored.get_nfilters())}
-        file = dataset.file
-        self.usable = (
-            hasattr(os, "pread")
-            and (file.driver, file.userblock_size) == ("sec2", 0)
-            and (dataset.ndim, dataset.dtype) == (1, "uint8")
-            and dataset.chunks is not None
-            and len(dataset) <= self._MOST_CHUNKS * dataset.chunks[0]
-            and filters <= {h5py.h5z.FILTER_FLETCHER32}
-        )
-        if self.usable:
-            self._chunk = int(dataset.chunks[0])
-            self._descriptor = file.id.get_vfd_handle()
-            self._size = os.fstat(self._descriptor).st_size
-            # Positions of the chunks in the file; the end of the file stands for none.
-            self._places = np.full(-(-len(dataset) // self._chunk), self._size, np.int64)
-            dataset.id.chunk_iter(self._note)
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes from `start` to `stop`, fewer where the file does not have them."""
-        parts: list[bytes] = []
-        while self.usable and start < stop:
-            chunk, skipped = divmod(start, self._chunk)
-            count = min(self._chunk - skipped, stop - start)
-            place = int(self._places[chunk])
-            if place + skipped + count > self._size:  # nothing is allocated for what is not there
-                break
-            parts.append(os.pread(self._descriptor, count, place + skipped))
-            start += count
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _note(self, chunk: Any) -> None:
-        number = chunk.chunk_offset[0] // self._chunk
-        if chunk.byte_offset is not None and number < len(self._places):
-            self._places[number] = min(chunk.byte_offset, self._size)
 
 
 def _check(file: h5py.File, path: Path, refused: type[FaceaugError]) -> None:

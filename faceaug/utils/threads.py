@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from faceaug.errors import DatasetError
 
@@ -15,6 +16,39 @@ Progress = Callable[[int], object]
 """Called with the number of items that were done since the last call."""
 StageProgress = Callable[[str, int, int], None]
 """Called with the name of a stage, how many of its steps are done, and how many it has."""
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """Where a cell stands after a block of attempts.
+
+    Attributes
+    ----------
+    cell : str
+        Its levels.
+    accepted, planned, tried : int
+        Samples so far, those that are planned, and all attempts.
+    made, seconds : int, float
+        Samples of this process, and the seconds that it has spent on the cell.
+    """
+
+    cell: str
+    accepted: int
+    planned: int
+    tried: int
+    made: int
+    seconds: float
+
+
+@runtime_checkable
+class BlockProgress(Protocol):
+    """A `StageProgress` that is told of each block of attempts, too."""
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None: ...
+
+    def block(self, block: BlockReport) -> None:
+        """Called after each block that was accounted for, before the call with the samples of all cells."""
+
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from faceaug.bench.results.page import point_plot, round_ticks
+from faceaug.bench.results.page import point_plot
+from faceaug.pages.histogram import round_ticks
 
 
 def _row(mean, low=None, high=None, values=()):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from demo_faces import labelled_demo, write_demo_faces
 
-from faceaug.utils.images import encode
+from faceaug.shards.manifest import read_manifest
+from faceaug.utils.images import decode, encode
 
 
 @pytest.fixture
@@ -21,13 +24,18 @@ def test_what_passes_is_written_and_refusals_are_explained(faceaug_cli, faces, t
     (tmp_path / "made").mkdir()
     made = write_demo_faces(tmp_path / "made", 40, 12)
     (made / "small.png").write_bytes(encode(np.zeros((20, 20, 3), np.uint8), "png"))
+    copied = next(path for path in sorted((tmp_path / "faces").iterdir()) if path.is_file())
+    (made / "mirrored.png").write_bytes(encode(np.ascontiguousarray(decode(copied.read_bytes())[:, ::-1]), "png"))
     loose = ("--threshold", "confidence=0", "--threshold", "held_out=0", "--threshold", "duplicate_bits=0")
     outcome = faceaug_cli(
         *("admit", made, *faces, "-o", tmp_path / "out", "--refusals", tmp_path / "refusals.csv"),
         *("--explain-refusals", "--no-report", *loose),
     )
     assert outcome.status == 0
-    assert "of 13 candidates passed" in outcome.out
+    (passed,) = re.findall(r"(\d+) of 14 candidates passed", outcome.out)
+    assert read_manifest(tmp_path / "out").totals.accepted == int(passed)
+    assert "1  no copy of a real image" in outcome.out
+    assert "mirrored.png" in set(pd.read_csv(tmp_path / "refusals.csv")["file"])
     assert "the picture has fewer pixels than classifiers read" in outcome.out
     assert "small.png  shorter_side 20.00" in outcome.out
     assert "small.png" in set(pd.read_csv(tmp_path / "refusals.csv")["file"])

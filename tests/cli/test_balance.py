@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def result(out: Path, accepted: tuple[int, int] = (40, 10)) -> RunResult:
         for cell, count in zip(cells(), accepted, strict=True)
     ]
     manifest = read_manifest(write_output(out)).model_copy(update={"cells": tuple(done), "totals": Totals.of(done)})
-    return RunResult(manifest, {"reading": 1.5, "learning": 20.0, "synthesis": 100.0})
+    return RunResult(manifest, {"reading": 1.5, "learning": 20.0, "synthesis": 100.0}, out)
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_what_is_short_because_the_generator_was_left_out_says_so(
     def checked(out: Path) -> RunResult:
         found = result(out, accepted)
         measured = {**found.manifest.measured, **({"domain": domain} if domain else {})}
-        return RunResult(found.manifest.model_copy(update={"measured": measured}), found.timings)
+        return replace(found, manifest=found.manifest.model_copy(update={"measured": measured}))
 
     calls.then = checked
     printed = faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out").out

@@ -37,7 +37,7 @@ def test_the_comparison_is_printed_and_joins_the_report(faceaug_cli, out, faces,
     assert "for the 30 samples" in outcome.out
     assert cache.exists()
     text = (out / "report.html").read_text("utf-8")
-    assert text.count('<div class="histogram') == 2
+    assert text.count('<div class="bars-of-distances') == 2
     assert "6 photographs that samples were made from are not in the data set" in text
     value = faceaug_cli("compare", out, faces, "--embedder", "toy", "--max-samples", 7, "--json").json
     assert (value["compared"], value["stored"], value["real"]) == (7, 30, 20)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
+from dataclasses import replace
 
 import command_line  # noqa: F401  (makes faceaug.cli importable)
+import pandas as pd
 import pytest
-from faceaug.cli.terminal.console import Console
+from faceaug.cli.terminal.console import Console, block_text
 from faceaug.cli.terminal.summary import byte_size
+from faceaug.cli.terminal.tables import analysis_view, cell_table, plan_view
+from rich.console import Console as RichConsole
+
+from faceaug.analysis.analyze import analyze
+from faceaug.planning.plan import plan
+from faceaug.shards.manifest import CellRecord
+from faceaug.utils.threads import BlockReport
 
 
 @pytest.mark.parametrize(
@@ -32,6 +43,60 @@ def test_bars_only_in_a_terminal_and_not_when_quiet(monkeypatch, capsys, termina
     assert ("training: 100%" in shown.err) == bars
     assert ("loss=0.25" in shown.err) == bars
     assert ("5/9" in shown.err) == bars  # a resumed stage begins where it stands
+
+
+def test_no_bars_where_the_terminal_is_dumb(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    with Console().stages() as progress:
+        assert progress is None
+
+
+def test_a_cell_is_shown_with_its_attempts_and_the_time_left():
+    report = BlockReport("female\x1b[2J, asian", accepted=20, planned=60, tried=50, made=10, seconds=5.0)
+    assert block_text(report) == "female?[2J, asian 20/60 of 50 tried, 20 s left"
+    assert block_text(replace(report, accepted=60)) == "female?[2J, asian 60/60 of 50 tried"
+
+
+class Terminal(io.StringIO):
+    """A terminal that shows colours."""
+
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+def test_tables_have_bars_where_the_terminal_can_and_are_plain_where_it_cannot(monkeypatch):
+    hostile = "[red]a[/red]\x1b[31m\x07"
+    table = pd.DataFrame({"group": [hostile] * 3 + ["b"], "age": [1, 2, 3, 4]})
+    analysis = analyze(table, "group")
+    wanted = plan(analysis, "uniform")
+    for environment, bars in (({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)):
+        monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        Console().show(analysis.to_text(), {}, lambda: analysis_view(analysis))
+        Console().show(wanted.to_text(), {}, lambda: plan_view(wanted))
+        shown = terminal.getvalue()
+        assert ("█" in shown) == bars
+        assert "[red]a[/red]" in shown  # as text
+        assert "\x1b[31m" not in shown
+        assert "\x07" not in shown
+        assert "all cells" in shown
+        assert "Shannon evenness" in shown
+
+
+def test_the_outcome_of_cells_is_a_line_each_with_its_bar():
+    record = CellRecord.planned_only(0, {"group": "[b]a[/b]"}, real=40, wanted=40, planned=40)
+    record = record.with_outcome(30, {"plausible": 9}, "")
+    terminal = RichConsole(file=io.StringIO(), width=80, color_system=None)
+    for part in cell_table([record], ["plausible 9, " + 20 * "well exposed 1, "]):
+        terminal.print(part)
+    (line,) = [line for line in terminal.file.getvalue().splitlines() if "[b]a[/b]" in line]
+    assert re.search(r"40 +40 +30 +10 +█{24} +plausible 9", line)
 
 
 def test_remarks_are_left_out_when_quiet(capsys):

@@ -50,10 +50,13 @@ def test_the_commands_are_these():
         "verify",
         "evaluate",
         "compare",
+        "report",
         "export",
         "merge",
         "subset",
         "split",
+        "upgrade",
+        "explore",
         "measure",
         "generator",
         "discover",
@@ -102,7 +105,7 @@ import sys
 assert run(["--help"]) == 0
 assert "pydantic" not in sys.modules
 assert run(["balance", "--help"]) == 0
-heavy = {{"torch", "numpy", "pandas", "sklearn", "yaml", "h5py", "PIL", "tqdm"}} & sys.modules.keys()
+heavy = {{"torch", "numpy", "pandas", "sklearn", "yaml", "h5py", "PIL", "rich", "tqdm"}} & sys.modules.keys()
 sys.exit(f"loaded {{heavy}}" if heavy else 0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

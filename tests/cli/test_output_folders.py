@@ -101,4 +101,4 @@ def test_export_with_real_images(faceaug_cli, out, tmp_path):
     words = ("export", out, "--to", "parquet", "-o", tmp_path / "x")
     assert "--labels are those of --with-real" in faceaug_cli(*words, "--labels", tmp_path / "real.csv").err
     outcome = faceaug_cli(*words, "--with-real", tmp_path / "real", "--labels", tmp_path / "real.csv")
-    assert outcome.out == f"31 images in 1 file were written to {tmp_path / 'x'}, with a data card\n"
+    assert outcome.out == f"31 images in 1 file were written to {tmp_path / 'x'}, with a data card and croissant.json\n"

@@ -31,7 +31,7 @@ def written(generator, tmp_path_factory):
 
 
 def tile(picture, row, column):
-    left, top = atlas._GAP + column * atlas._TILE, atlas._HEAD + row * atlas._TILE
+    left, top = column * atlas._TILE, row * atlas._TILE
     return picture[top : top + atlas._TILE, left : left + atlas._TILE]
 
 
@@ -42,7 +42,9 @@ def test_there_is_an_image_per_direction_and_a_page(written):
     assert re.findall(r'<img src="([^"]+)"', text) == pictures
     for words in (*NAMES, "mouth (100%)", "degrees", "blocks-6-0", "faceaug discover --generator blocks"):
         assert words in text
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "What else moves" in text
 
 
 def test_the_tiles_are_the_edited_faces(generator):

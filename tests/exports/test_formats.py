@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tarfile
@@ -16,11 +17,13 @@ from faceaug.datasets import load_dataset
 from faceaug.errors import IntegrityError, OutputError, UsageError
 from faceaug.exports import export as exporting
 from faceaug.exports import parquet, webdataset
+from faceaug.exports.destination import appearing_folder
 from faceaug.exports.export import FORMATS, export_output
 from faceaug.exports.records import ExportSource
 
 COUNT = 30
-OWN = ("imagefolder", "webdataset", "parquet")
+READ_BY_FACEAUG = ("imagefolder", "webdataset", "parquet")
+OWN = (*READ_BY_FACEAUG, "coco-json")
 """Formats that need no other package."""
 
 
@@ -39,7 +42,7 @@ def real(tmp_path):
     return load_dataset(tmp_path / "real", tmp_path / "real.csv")
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", READ_BY_FACEAUG)
 def test_what_is_written_is_read_back_by_faceaug(out, real, tmp_path, kind):
     report = export_output(out, tmp_path / "x", kind, real=real)
     assert report.images == COUNT + 3
@@ -68,6 +71,51 @@ def test_parquet_has_typed_features_and_a_card(out, real, tmp_path):
     assert card.startswith("---\n")
     assert '"path": "data/*.parquet"' in card
     assert "3 images are photographs of real" in card
+
+
+def test_coco_has_an_annotation_for_each_image(out, real, tmp_path):
+    report = export_output(out, tmp_path / "x", "coco-json", by="gender", real=real)
+    content = json.loads((tmp_path / "x/annotations.json").read_text("utf-8"))
+    classes = {category["id"]: category["name"] for category in content["categories"]}
+    assert report.folders == {"diverse": 1, "female": 16, "male": 16}
+    assert len(content["images"]) == len(content["annotations"]) == COUNT + 3
+    records = {record.file_name: record.values for record in ExportSource(out, real)}
+    for image, annotation in zip(content["images"], content["annotations"], strict=True):
+        values = records[image["file_name"]]
+        assert annotation["image_id"] == image["id"]
+        assert classes[annotation["category_id"]] == values["gender"]
+        assert annotation["attributes"]["synthetic"] == values["synthetic"]
+        assert annotation["bbox"] == [0, 0, image["width"], image["height"]]
+
+
+def test_the_croissant_of_parquet_lists_its_files_and_fields(out, tmp_path):
+    export_output(out, tmp_path / "x", "parquet")
+    description = json.loads((tmp_path / "x/croissant.json").read_text("utf-8"))
+    (file, file_set), (records,) = description["distribution"], description["recordSet"]
+    data = (tmp_path / "x" / file["contentUrl"]).read_bytes()
+    assert file["sha256"] == hashlib.sha256(data).hexdigest()
+    assert file_set["includes"] == "data/*.parquet"
+    assert {field["@id"] for field in records["field"]} >= {"images/image", "images/gender", "images/synthetic"}
+
+
+def test_an_export_that_was_killed_begins_again_and_says_so(out, tmp_path, monkeypatch):
+    left = tmp_path / ".x.unfinished" / "female"
+    left.mkdir(parents=True)
+    (left / "half.jpg").write_bytes(b"half")
+    with pytest.raises(OutputError, match="no export wrote it"):
+        export_output(out, tmp_path / "x")
+    (tmp_path / ".x.unfinished" / ".lock").touch()
+    report = export_output(out, tmp_path / "x")
+    assert report.again
+    assert report.images == COUNT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x"]
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["female", "male", "metadata.csv"]
+
+
+def test_two_exports_to_one_place_do_not_meet(out, tmp_path):
+    with appearing_folder(tmp_path / "x"), pytest.raises(OutputError, match="is in use"):
+        export_output(out, tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_files_are_closed_when_they_are_large(out, tmp_path, monkeypatch):

@@ -61,6 +61,21 @@ def test_any_attributes_can_make_the_folders(out, tmp_path):
     assert sum(two.folders.values()) == COUNT
 
 
+def test_cells_whose_levels_hold_underlines_do_not_meet(tmp_path):
+    hats, coats = ("a_b", "a"), ("c", "b_c")
+    columns = [
+        COLUMNS[0].model_copy(update={"name": name, "levels": levels})
+        for name, levels in (("hat", hats), ("coat", coats))
+    ]
+    samples = [
+        {"attr": {"hat": hat, "coat": coat}, "attr_confidence": {}, "semantic": {}, "harmonize": {}}
+        for hat, coat in (("a_b", "c"), ("a", "b_c"))
+    ]
+    out = write_custom(tmp_path / "out", tuple(columns), samples)
+    assert export_output(out, tmp_path / "x", by="hat,coat").folders == {"a%5fb_c": 1, "a_b%5fc": 1}
+    assert set(export_output(out, tmp_path / "y", by="hat").folders) == {"a_b", "a"}
+
+
 @pytest.mark.parametrize("by", ["gander", "age", "semantic/yaw"])
 def test_folders_by_a_name_without_levels_are_refused(out, tmp_path, by):
     with pytest.raises(UsageError, match="cannot be sorted by"):

@@ -216,7 +216,7 @@ def test_a_heap_without_an_end_is_refused(tmp_path: Path) -> None:
         load_dataset(tmp_path / "x.h5")
 
 
-@pytest.mark.parametrize("name", ["offset", "seed", "w"])
+@pytest.mark.parametrize("name", ["length", "seed", "w"])
 def test_a_shard_that_claims_more_than_it_holds_is_refused(tmp_path: Path, name: str) -> None:
     write_output(tmp_path / "out")
     path = tmp_path / "out" / read_manifest(tmp_path / "out").shards[0].name

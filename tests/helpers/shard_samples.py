@@ -58,7 +58,7 @@ def header(**changes: Any) -> ManifestHeader:
     values: dict[str, Any] = {
         "created_by": CreatedBy(faceaug="0.1.0", command="faceaug balance faces/ -o out/"),
         "seed": 3,
-        "generator": GeneratorRecord(name="toy", sha256="a" * 64, licence="MIT", origin="made up"),
+        "generator": GeneratorRecord(name="toy", sha256="a" * 64, licence="MIT", origin="made up", w_dim=6),
         "directions": ModelRecord(name="toy directions", sha256="b" * 64),
         "classifiers": (ModelRecord(name="gender", sha256="c" * 64),),
         "dataset": DatasetRecord(name="faces|old", fingerprint="d" * 64, rows=90, reader="folder"),

@@ -163,7 +163,7 @@ EVERYTHING = {
         "allow_same_identity": True,
         "from_real": True,
     },
-    "output": {"layout": "raw", "image_format": "png", "harmonize": False, "report": False},
+    "output": {"layout": "raw", "image_format": "png", "harmonize": False, "keep_refused": False, "report": False},
 }
 
 

@@ -47,7 +47,7 @@ def test_the_comparison_stands_in_the_report_and_stays_when_it_is_built_again(ou
         assert text.count('<section id="people">') == text.count('<dt id="people-line">') == 1
         assert "6 of 8 samples made from photographs (75%) lie nearer to one of them than 0.5" in text
         assert "for 3 of 8, no other real face is as near to the photograph" in text
-        assert text.count('<div class="histogram') == 3
+        assert text.count('<div class="bars-of-distances') == 3
         assert text.count('<b style="left:50.0%">') == 3
         assert "n = 28, median 0.400, 25.0 % below that of one person" in text
         assert "toy&lt;b&gt;" in text
@@ -70,7 +70,7 @@ def test_a_stand_in_is_named_and_has_no_line_and_no_verdict(out: Path) -> None:
     write_identity(out, summary(is_identity=False, same_person=None, distances=distances))
     text = build_report(out).read_text("utf-8")
     assert "a stand-in that does not tell people apart, so there is no verdict" in text
-    assert text.count('<div class="histogram') == 2
+    assert text.count('<div class="bars-of-distances') == 2
     assert '<b style="left' not in text
     assert "below that of one person" not in text
 

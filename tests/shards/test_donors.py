@@ -51,14 +51,14 @@ def stored(path, samples) -> dict[str, np.ndarray]:
 def test_donors_are_read_as_they_were_written(tmp_path):
     samples = [morph(0, 1), morph(1, 2), sample(2)]
     found = stored(tmp_path / "one.h5", samples)
-    assert list(found) == list(DONOR_COLUMNS[:2])  # no sample has a third donor
-    for k, name in enumerate(DONOR_COLUMNS[:2]):
+    for k, name in enumerate(DONOR_COLUMNS):
         expected = [one.donors[k] if k < len(one.donors) else bytes(32) for one in samples]
         assert [row.tobytes() for row in found[name]] == expected
 
 
-def test_a_shard_without_morphs_has_no_columns_of_donors(tmp_path):
-    assert stored(tmp_path / "one.h5", [sample(k) for k in range(6)]) == {}
+def test_a_shard_without_morphs_names_no_donors(tmp_path):
+    found = stored(tmp_path / "one.h5", [sample(k) for k in range(6)])
+    assert not any(values.any() for values in found.values())
 
 
 @pytest.mark.parametrize("layout", ["blob", "raw"])

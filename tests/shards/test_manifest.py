@@ -92,7 +92,7 @@ def test_a_changed_byte_in_either_file_is_refused(tmp_path, name):
             read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, "2", None, True, 2.5])
+@pytest.mark.parametrize("version", [0, 1, 4, "2", None, True, 2.5])
 def test_another_version_is_refused_and_named(tmp_path, version):
     value = manifest().model_dump(mode="json")
     put(tmp_path, {**value, "version": version})

@@ -16,7 +16,7 @@ from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
 
-SENTENCE = r"has version 1, and this faceaug reads version 2; write the folder anew with this version, or read it with"
+SENTENCE = r"has version 1, and this faceaug reads version 3 and version 2; write the folder anew"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_run_of_version_1_is_not_continued(folder):
 def test_verify_names_a_manifest_of_version_1(folder):
     (problem,) = verify(folder).problems
     assert problem.file == MANIFEST_NAME
-    assert "reads version 2" in problem.what
+    assert "reads version 3 and version 2" in problem.what
 
 
 def test_a_shard_of_version_1_is_refused(folder):

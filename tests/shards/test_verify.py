@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from old_shards import to_old_folder
 from shard_samples import sample, write_output
 
 from faceaug.shards import verify as verify_module
@@ -15,10 +16,11 @@ from faceaug.shards.reader import ShardReader
 from faceaug.shards.verify import verify
 
 
-@pytest.fixture(scope="module", params=["blob", "raw"])
+@pytest.fixture(scope="module", params=["blob", "raw", "version 2"])
 def sound(request, tmp_path_factory):
     changes = {"layout": "raw", "codec": "png"} if request.param == "raw" else {}
-    return write_output(tmp_path_factory.mktemp(request.param) / "out", count=20, rows=8, **changes)
+    out = write_output(tmp_path_factory.mktemp(request.param) / "out", count=20, rows=8, **changes)
+    return to_old_folder(out) if request.param == "version 2" else out
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,16 @@ def test_damage_in_an_image_names_its_row_and_no_other(copy):
         assert f"shards/00001.h5, row {row}: the image does not match its SHA-256" in report.to_text()
 
 
+def test_damage_to_the_heap_of_images_is_found_and_the_images_are_sound(copy):
+    path = copy / "shards" / "00001.h5"
+    data = bytearray(path.read_bytes())
+    data[data.find(b"GCOL") + 8] ^= 255  # its size
+    path.write_bytes(data)
+    problems = [problem for problem in verify(copy).problems if problem.shard]
+    assert any("the images cannot be read through HDF5" in problem.what for problem in problems)
+    assert {problem.row for problem in problems} == {None}
+
+
 def test_damage_in_raw_pixels_names_its_row(tmp_path):
     folder = write_output(tmp_path / "out", count=6, rows=8, layout="raw", codec="png")
     path = folder / "shards" / "00000.h5"
@@ -198,9 +210,11 @@ def relevel(file):
         (replace("source_sha256", 0, 4), "requires a source_sha256", 4),
         (replace("w", np.nan, (2, 3)), "w has the value", 2),
         (replace("w", np.inf, 2), "w has the value", 2),
-        (replace("offset", 0, 3), "offsets do not increase", 2),
-        (replace("offset", 10**9, 3), "offsets do not increase", 2),
-        (replace("offset", 1, 0), "offsets do not increase", None),
+        (replace("length", 0, 3), "positions and lengths do not fit", None),
+        (replace("length", 10**9, 3), "positions and lengths do not fit", None),
+        (replace("position", -1, 3), "positions and lengths do not fit", None),
+        (replace("position", 0, 3), "the image is another one when it is read through HDF5", 3),
+        (replace("length", 1, 0), "the image is another one when it is read through HDF5", 0),
         (replace("sha256", 0, 6), "does not match its SHA-256", 6),
         (lambda f: f.__delitem__("seed"), "'seed' is missing", None),
         (
@@ -210,7 +224,7 @@ def relevel(file):
         ),
         (relevel, "has levels ('male', 'female')", None),
         (lambda f: f.attrs.modify("rows", 7), "its rows is 7, expected 8", None),
-        (lambda f: f.attrs.modify("version", 9), "its version is 9, expected 2", None),
+        (lambda f: f.attrs.modify("version", 9), "its version is 9, expected 3", None),
         (lambda f: f.attrs.modify("codec", b"png"), "its codec is 'png', expected 'jpeg'", None),
     ],
 )
@@ -244,13 +258,15 @@ def test_a_data_set_that_claims_more_than_the_file_holds_is_not_read(copy):
 
 def test_an_image_that_is_not_a_jpeg_is_found(tmp_path):
     folder = write_output(tmp_path / "out", count=8, rows=8)
+    path = folder / "shards" / "00000.h5"
+    with ShardReader(path) as reader:
+        image, start = reader.encoded(2), int(reader.column("position")[2])
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + b"\1" + data[start + 1 :])
 
     def change(file):
-        blob, offset = file["blob"][...], file["offset"][...]
-        blob[offset[2]] = 0
         hashes = file["sha256"][...]
-        hashes[2] = np.frombuffer(hashlib.sha256(blob[offset[2] : offset[3]].tobytes()).digest(), np.uint8)
-        replace("blob", blob)(file)
+        hashes[2] = np.frombuffer(hashlib.sha256(b"\1" + image[1:]).digest(), np.uint8)
         replace("sha256", hashes)(file)
 
     edit(folder, "shards/00000.h5", change)

@@ -9,7 +9,7 @@ from shard_samples import COLUMNS, sample
 
 from faceaug.errors import FaceaugError
 from faceaug.shards.reader import ShardReader
-from faceaug.shards.writer import encode_sample, encoded, split_into_shards, write_shard
+from faceaug.shards.writer import encode_sample, encoded, split_into_shards, write_encoded, write_shard
 from faceaug.utils import images
 
 
@@ -25,33 +25,32 @@ def datasets(file):
 
 
 @pytest.mark.parametrize("layout", ["blob", "raw"])
-def test_every_dataset_has_a_checksum_and_no_compression(tmp_path, layout):
+def test_every_column_has_a_checksum_and_no_compression(tmp_path, layout):
     write(tmp_path / "shards" / "00000.h5", [sample(k) for k in range(5)], layout=layout)
     with h5py.File(tmp_path / "shards" / "00000.h5") as file:
         found = datasets(file)
         assert len(found) >= 17
         for dataset in found:
-            assert dataset.fletcher32, dataset.name
-            assert dataset.compression is None, dataset.name
-            assert h5py.check_string_dtype(dataset.dtype) is None, dataset.name
+            if dataset.name != "/image":  # of variable length; it is compared with its SHA-256
+                assert dataset.fletcher32, dataset.name
+                assert dataset.compression is None, dataset.name
+                assert h5py.check_string_dtype(dataset.dtype) is None, dataset.name
 
 
-def test_blob_chunks_are_64_kib_and_pixel_chunks_one_image(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    many = [sample(k, image=np.roll(noise, k, 0)) for k in range(30)]
-    write(tmp_path / "blob.h5", many, codec="png")
+def test_encoded_images_are_rows_of_variable_length_and_pixels_chunks(tmp_path):
+    many = [sample(k) for k in range(3)]
+    write(tmp_path / "blob.h5", many)
     write(tmp_path / "raw.h5", many, layout="raw")
     with h5py.File(tmp_path / "blob.h5") as blob, h5py.File(tmp_path / "raw.h5") as raw:
-        assert len(blob["blob"]) > 2 * 65536
-        assert blob["blob"].chunks == (65536,)
-        assert raw["pixels"].chunks == (1, 64, 64, 3)
+        assert h5py.check_vlen_dtype(blob["image"].dtype) == np.uint8
+        assert raw["pixels"].chunks == (1, 24, 24, 3)
 
 
 def test_the_file_says_what_it_is_in_fixed_length_attributes(tmp_path):
     write(tmp_path / "a.h5", [sample(0)], codec="webp")
     with h5py.File(tmp_path / "a.h5") as file:
         found = {name: file.attrs[name] for name in file.attrs}
-        assert found == {"format": b"faceaug-shard", "version": 2, "rows": 1, "layout": b"blob", "codec": b"webp"}
+        assert found == {"format": b"faceaug-shard", "version": 3, "rows": 1, "layout": b"blob", "codec": b"webp"}
         assert [level.decode() for level in file["attr/skin%2Ftone"].attrs["levels"]] == [
             "dunkel",
             "hell-weiß",
@@ -86,15 +85,33 @@ def test_no_string_is_of_variable_length(tmp_path):
                 assert not (isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()), (item.name, name)
 
 
-def test_columns_without_any_value_are_absent(tmp_path):
+def test_latents_are_absent_only_where_there_are_none_and_none_are_announced(tmp_path):
     write(tmp_path / "made.h5", [sample(k) for k in range(4)])
     write(tmp_path / "turned.h5", [sample(4), sample(9)])
+    records = [encode_sample(sample(k), codec="jpeg", layout="blob") for k in (4, 9)]
+    write_encoded(tmp_path / "announced.h5", records, COLUMNS, "jpeg", "blob", 6)
     with h5py.File(tmp_path / "made.h5") as made, h5py.File(tmp_path / "turned.h5") as turned:
-        assert "source_sha256" not in made
+        assert not made["source_sha256"][...].any()
         assert made["w"].shape == (4, 6)
         assert "w" not in turned
         assert "origin_w" not in turned
         assert turned["source_sha256"][1].tobytes() == bytes(range(32))
+    with h5py.File(tmp_path / "announced.h5") as announced:
+        assert np.isnan(announced["w"][...]).all()
+        assert announced["origin_w"].shape == (2, 6)
+
+
+@pytest.mark.parametrize("layout", ["blob", "raw"])
+def test_every_data_set_has_a_row_for_each_sample(tmp_path, layout):
+    write(tmp_path / "a.h5", [sample(k) for k in range(7)], layout=layout)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert {item.shape[0] for item in datasets(file)} == {7}
+
+
+def test_a_shard_takes_hardly_more_space_than_its_images(tmp_path):
+    one = write(tmp_path / "a.h5", [sample(k, size=8 * (k + 3), quality=95) for k in range(40)])
+    with ShardReader(tmp_path / "a.h5") as reader:
+        assert one.bytes < 1.1 * sum(map(len, reader.encoded_many(range(40)))) + 64_000
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
 from faceaug.synthesis.accounting import USED_UP, Accounting, shortfall_note
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 from faceaug.synthesis.engines.base import BlockResult, Candidate, SourceImage
+from faceaug.utils.images import decode
 
 
 def candidate(attempt: int, value: int) -> Candidate:
@@ -70,6 +71,31 @@ def test_a_cell_that_is_not_full_counts_everything():
     assert len(accounting.take(cell(9), 1, result({9: 12}, {8: "b"}))) == 1
     assert accounting.refused[2] == {"a": 2, "b": 2}
     assert (accounting.accepted[2], accounting.next_block(2)) == (2, 2)
+
+
+def test_a_few_refused_pictures_are_kept_of_what_was_needed_and_survive_an_interruption():
+    accounting = Accounting(DuplicateIndex(np.array([], np.uint64), 0), keep_refused=True)
+    refused = {0: "a", 1: "b", 2: "a", 3: "a", 7: "b"}
+    pictures = {k: np.full((200, 150, 3), k, np.uint8) for k in (0, 2, 3, 7)}  # of 1 nothing was rendered
+    block = replace(result({4: 11, 6: 12}, refused), pictures=pictures, from_photographs=False)
+    accounting.take(cell(2), 0, block)
+    kept = accounting.refused_pictures.kept
+    assert [(p.cell, p.attempt, p.reason) for p in kept] == [(2, 0, "a"), (2, 2, "a")]  # 7 came after the last needed
+    assert not kept[0].from_photographs
+    assert decode(kept[1].image).shape == (128, 96, 3)
+    again = fresh()
+    again.refused_pictures.restore(json.loads(json.dumps(accounting.progress(2)["refused_pictures"])))
+    assert again.refused_pictures.kept == kept
+    without = fresh()
+    without.take(cell(2), 0, block)
+    assert without.refused_pictures.kept == []
+
+
+def test_no_picture_is_kept_of_a_copy():
+    accounting = Accounting(DuplicateIndex(np.array([11], np.uint64), 0), keep_refused=True)
+    accounting.take(cell(2), 0, result({0: 11}))
+    assert accounting.refused[2] == {DUPLICATE: 1}
+    assert accounting.refused_pictures.kept == []
 
 
 def test_near_copies_are_rejected_and_the_first_stays():

@@ -22,6 +22,7 @@ from faceaug.generators.stylegan2_networks import StyleGAN2Config
 from faceaug.planning.plan import Plan
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.reader import ShardReader
+from faceaug.shards.refused import read_refused
 from faceaug.shards.verify import verify
 from faceaug.synthesis import fitted_models, label_classifiers
 from faceaug.synthesis.acceptance.gates import BUILT_IN, DUPLICATE
@@ -142,6 +143,9 @@ def test_interruptions_do_not_change_a_bit(base, toy_dataset, plan, tmp_path, mo
     assert next(done for stage, done, _ in reports if stage == "synthesis") == done[2]
     assert (result.accepted, result.short) == (base[1].accepted, base[1].short)
     assert_same_samples(base[0], out)
+    kept = read_refused(out, read_manifest(out))
+    assert kept == read_refused(base[0], read_manifest(base[0]))
+    assert kept
     assert verify(out).problems == ()
 
 

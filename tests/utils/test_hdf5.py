@@ -164,7 +164,7 @@ def spoiled(sound: Path, folder: Path, spoil: Spoil, name: str, canary: Path) ->
 
 
 @kinds
-@pytest.mark.parametrize("name", ["blob", "offset", "attr/gender"])
+@pytest.mark.parametrize("name", ["image", "length", "attr/gender"])
 def test_no_reader_of_shards_reads_from_elsewhere(sound, tmp_path, canary, spoil, said, name):
     shard = spoiled(sound, tmp_path / "out", spoil, name, canary)
     with pytest.raises(IntegrityError, match=said):
@@ -180,7 +180,7 @@ def test_no_reader_of_shards_reads_from_elsewhere(sound, tmp_path, canary, spoil
 
 @pytest.mark.slow
 def test_a_shard_that_maps_itself_does_not_end_the_process(sound, tmp_path, canary):
-    names = ("blob", "offset", "attr/gender")
+    names = ("image", "length", "attr/gender")
     shards = [spoiled(sound, tmp_path / f"{k}", mapping_itself, name, canary) for k, name in enumerate(names)]
     folders = [shard.parents[1] for shard in shards]
     code = """

@@ -19,7 +19,7 @@ from faceaug.bench.directions.face_statistics import mean_over_faces, ratio_over
 from faceaug.bench.results.record import package_versions
 from faceaug.bench.run_files import BENCH_REPORT, RESULTS_FILE
 from faceaug.generators.base import Generator
-from faceaug.report.people import page_template
+from faceaug.pages.template import page_template
 from faceaug.utils.device import machine_class
 from faceaug.utils.files import write_bytes, write_json
 from faceaug.utils.images import encode

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from faceaug.bench.metrics import FIGURES, HIGHER_IS_BETTER
-from faceaug.report.people import page_template
+from faceaug.pages.histogram import round_ticks
+from faceaug.pages.template import page_template
 from faceaug.utils.text_table import clip
 
 _LABEL, _PLOT, _ROW, _TOP, _RIGHT = 190, 470, 24, 26, 60  # pixels of a figure
 _PLOTTED = ("worst_group", "thinned_groups", "mean_of_groups", "accuracy")
 _LONGEST_LABEL = 28
 _SET_FIGURES = ("auc", "auc_photographs", "precision", "recall", "density", "coverage", "copies", "agreement")
-_TICKS = 5
 
 
 def render_bench_page(content: Mapping[str, Any]) -> str:
@@ -107,15 +106,6 @@ def point_plot(title: str, rows: Mapping[str, Mapping[str, Any]], *, zero: bool 
         "zero": place(0.0) if zero else None,
         "ticks": [{"x": place(tick), "text": f"{tick:g}"} for tick in round_ticks(low, high)],
     }
-
-
-def round_ticks(low: float, high: float) -> list[float]:
-    """Return about `_TICKS` round numbers between two others."""
-    rough = (high - low) / _TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first, last = math.ceil(low / step), math.floor(high / step)
-    return [round(step * k, 6) for k in range(first, last + 1)]
 
 
 def _facts(content: Mapping[str, Any]) -> dict[str, str]:

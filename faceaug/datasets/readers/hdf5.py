@@ -13,6 +13,8 @@ from faceaug.datasets.base import RawDataset
 from faceaug.datasets.label_file import UNKNOWN_TEXTS, refuse_reserved
 from faceaug.datasets.readers.hdf5_images import OFFSET_NAME, H5Images, datasets, find_images, open_h5
 from faceaug.errors import DatasetError
+from faceaug.shards.columns import SHARD_FORMAT
+from faceaug.shards.reader import IMAGE_NAMES
 from faceaug.utils.hdf5 import DAMAGE_ERRORS, read_levels, read_texts, whole_limit
 from faceaug.utils.text import one_line, shown
 
@@ -43,7 +45,8 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
             storage = find_images(file, path)
             if storage.count == 0:
                 raise DatasetError(f"{path} has no images; its data set {shown(storage.dataset)} is empty")
-            used = (storage.dataset, OFFSET_NAME)
+            of_shard = IMAGE_NAMES if file.attrs.get("format") == SHARD_FORMAT.encode() else ()
+            used = (storage.dataset, OFFSET_NAME, *of_shard)
             found = {n: d for n, d in datasets(file) if n not in used and is_column(d, storage.count)}
             if (claimed := sum(data.nbytes for data in found.values())) > (most := whole_limit(file)):
                 raise DatasetError(f"{path} is refused: its columns claim {claimed:,} bytes, and {most:,} are read")

@@ -17,7 +17,7 @@ from faceaug.shards.manifest import SAMPLES_NAME, FileEntry, Manifest
 CROISSANT_FORMAT = "faceaug-croissant"
 CROISSANT_VERSION = 1
 
-_CONTEXT: dict[str, Any] = {
+CROISSANT_CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
     "citeAs": "cr:citeAs",
@@ -75,10 +75,25 @@ def croissant_description(manifest: Manifest, table: FileEntry) -> dict[str, Any
     dict
         JSON values.
     """
-    created_by = manifest.created_by
     categories = [c for c in table_columns(manifest.columns) if c.group == "attr" and c.levels]
     return {
-        "@context": _CONTEXT,
+        **croissant_header(manifest),
+        "distribution": [
+            croissant_file(table, "application/x-parquet", "one row per accepted sample"),
+            *[
+                croissant_file(shard, "application/x-hdf5", f"images of {shard.rows} samples")
+                for shard in manifest.shards
+            ],
+        ],
+        "recordSet": [*[_enumeration(column) for column in categories], _samples(manifest.columns)],
+    }
+
+
+def croissant_header(manifest: Manifest) -> dict[str, Any]:
+    """Return what a Croissant description says of the samples of an output folder as a whole."""
+    created_by = manifest.created_by
+    return {
+        "@context": CROISSANT_CONTEXT,
         "@type": "sc:Dataset",
         "faceaug:format": CROISSANT_FORMAT,
         "faceaug:version": CROISSANT_VERSION,
@@ -95,15 +110,11 @@ def croissant_description(manifest: Manifest, table: FileEntry) -> dict[str, Any
         "rai:dataLimitations": known_limits(manifest),
         "rai:dataUseCases": "Training and testing of face models, together with the real images that were balanced.",
         "rai:personalSensitiveInformation": people_statement(manifest),
-        "distribution": [
-            _file(table, "application/x-parquet", "one row per accepted sample"),
-            *[_file(shard, "application/x-hdf5", f"images of {shard.rows} samples") for shard in manifest.shards],
-        ],
-        "recordSet": [*[_enumeration(column) for column in categories], _samples(manifest.columns)],
     }
 
 
-def _file(entry: FileEntry, encoding: str, description: str) -> dict[str, Any]:
+def croissant_file(entry: FileEntry, encoding: str, description: str) -> dict[str, Any]:
+    """Return the description of a file."""
     return {
         "@type": "cr:FileObject",
         "@id": entry.name,

@@ -12,9 +12,12 @@ import zlib
 from faceaug._version import __version__
 from faceaug.utils.images import Codec, inspect
 
-_SOURCE_TYPES = dict.fromkeys(("generator", "unguided", "mirrored"), "trainedAlgorithmicMedia")
 EXTERNAL = "external"
 """The engine whose images were made elsewhere: faceaug knows no more of their source."""
+_SOURCE_TYPES = {
+    **dict.fromkeys(("generator", "unguided", "mirrored"), "trainedAlgorithmicMedia"),
+    EXTERNAL: "algorithmicallyEnhanced",  # says of an image that a program altered it, and nothing of its origin
+}
 _COMPOSITE = "compositeSynthetic"  # of captured and synthetic parts: what is made of photographs
 _XMP_IN_JPEG, _XMP_IN_PNG = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp"
 _PNG_START = 33  # bytes of the signature and of the chunk IHDR, which is the first
@@ -94,7 +97,8 @@ def _into_webp(data: bytes, comment: bytes, xmp: bytes) -> bytes:
         size = (info.width - 1).to_bytes(3, "little") + (info.height - 1).to_bytes(3, "little")
         chunks = b"VP8X" + struct.pack("<IB3x", 10, _XMP_FLAG) + size + chunks
     content = xmp + b"<!-- " + comment.replace(b"--", b"- ") + b" -->"
-    chunks += b"XMP " + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+    content += b" " * (len(content) % 2)  # else WebP wants a zero after it, which readers of HDF5 take for padding
+    chunks += b"XMP " + struct.pack("<I", len(content)) + content
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
 

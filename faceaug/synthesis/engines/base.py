@@ -115,6 +115,11 @@ class BlockResult:
     steady : bool
         Whether a cell is given up where few of its attempts were accepted. Not so where an attempt costs next to
         nothing, or is one of a given number that must all be looked at.
+    pictures : dict of int to uint8 [H, W, 3]
+        By attempt, pictures of rejected attempts that may be kept to look at. There is none where nothing was rendered,
+        and none of a picture that was rejected since it is nearly a real one or shows its person.
+    from_photographs : bool
+        Whether these pictures were made from photographs, so that they may show real people.
     """
 
     candidates: tuple[Candidate, ...]
@@ -122,6 +127,8 @@ class BlockResult:
     nearest: dict[str, float]
     next_engine: int | None = None
     steady: bool = True
+    pictures: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    from_photographs: bool = True
 
     @property
     def attempts(self) -> int:

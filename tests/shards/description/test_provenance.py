@@ -29,7 +29,12 @@ def test_a_marked_image_has_the_same_pixels(codec):
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize(
-    ("engine", "kind"), [("generator", "trainedAlgorithmicMedia"), ("morph", "compositeSynthetic")]
+    ("engine", "kind"),
+    [
+        ("generator", "trainedAlgorithmicMedia"),
+        ("morph", "compositeSynthetic"),
+        ("external", "algorithmicallyEnhanced"),
+    ],
 )
 def test_the_marks_are_read_by_others(codec, engine, kind):
     data = mark_synthetic(encode(PIXELS, codec), codec, engine, 2**64 - 1)
@@ -38,7 +43,8 @@ def test_the_marks_are_read_by_others(codec, engine, kind):
         xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp").encode()
         comment = image.info.get("comment") or image.info.get("Comment", "").encode() or xmp
     assert f"digitalsourcetype/{kind}".encode() in xmp
-    said = f"Synthetic image: faceaug {__version__}, engine {engine}, sample seed {2**64 - 1}"
+    begin = "Image made elsewhere, chosen and processed by" if engine == "external" else "Synthetic image:"
+    said = f"{begin} faceaug {__version__}, engine {engine}, sample seed {2**64 - 1}"
     assert said.encode() in comment
 
 

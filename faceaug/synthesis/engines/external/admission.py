@@ -19,13 +19,15 @@ from faceaug.planning.budget import Budget
 from faceaug.planning.plan import Plan, PlannedCell
 from faceaug.shards.columns import EXTERNAL_ENGINE
 from faceaug.shards.manifest import CreatedBy
+from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
+from faceaug.synthesis.accounting import Accounting
 from faceaug.synthesis.balance import RunResult, balance
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines.base import PreparationInputs
+from faceaug.synthesis.engines.base import BlockResult, Engine, PreparationInputs
 from faceaug.synthesis.engines.external.external import create_engine
 from faceaug.synthesis.engines.external.verdicts import CANDIDATES_FILE, table_of_verdicts, without_formulas
-from faceaug.synthesis.request import check_request
-from faceaug.synthesis.stages import read_images
+from faceaug.synthesis.request import RunRequest, check_request
+from faceaug.synthesis.stages import SourceImages, find_copies, read_images
 from faceaug.utils.files import atomic
 from faceaug.utils.threads import StageProgress, single_threaded
 
@@ -151,8 +153,35 @@ def admit(
         stored_codec = codec if config.layout == "blob" else None
         engine.prepare(PreparationInputs(images.thumbnails, codec, stored_codec, Path(folder), progress))
         table = table_of_verdicts(Path(folder) / CANDIDATES_FILE)
+        refused = _refused_by_a_run(request, engine, images, _passed(analysis, table))
+    later = table["sha256"].map(refused)
+    table["reason"] = table["reason"].where(later.isna(), later)
+    return Admission(dataset, config, _passed(analysis, table), table)
+
+
+def _refused_by_a_run(request: RunRequest, engine: Engine, images: SourceImages, plan: Plan) -> dict[str, str]:
+    """Return why a run would refuse candidates in the light of real images and of others, by the SHA-256 of the file.
+
+    Those that pass each for itself can still be turned or shifted copies of real images.
+    """
+    config, reasons = request.config, dict[str, str]()
+    index = DuplicateIndex(engine.real_hashes, config.thresholds.duplicate_bits)
+    accounting = Accounting(index, config.uses_limit, config.tries, find_copies(request, images))
+    for cell in (cell for cell in plan.cells if cell.planned):
+        for block in range(engine.blocks(cell)):
+            for candidate in engine.propose(cell, block).candidates:
+                before = Counter(accounting.refused.get(cell.index))
+                taken = accounting.take(cell, block, BlockResult((candidate,), {}, {}))
+                if not taken and candidate.source is not None:
+                    (reason,) = accounting.refused[cell.index] - before
+                    reasons[candidate.source.sha256.hex()] = reason
+    return reasons
+
+
+def _passed(analysis: Analysis, table: pd.DataFrame) -> Plan:
+    """Return the plan of as many samples of each cell as candidates passed."""
     counts = Counter(table.loc[table["reason"] == "", "cell"].astype(int).tolist())
-    return Admission(dataset, config, _plan(analysis, [counts[k] for k in range(len(analysis.counts))]), table)
+    return _plan(analysis, [counts[k] for k in range(len(analysis.counts))])
 
 
 def _plan(analysis: Analysis, planned: Sequence[int]) -> Plan:

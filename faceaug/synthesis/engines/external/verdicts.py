@@ -11,7 +11,7 @@ import pandas as pd
 
 from faceaug.analysis.axes import Axis, cell_count, cell_levels
 from faceaug.errors import IntegrityError
-from faceaug.synthesis.acceptance.gates import DUPLICATE
+from faceaug.synthesis.acceptance.gates import DUPLICATE, REAL_COPY
 from faceaug.synthesis.engines.external.assessment import (
     CONFIRMED,
     FACE,
@@ -40,6 +40,7 @@ EXPLANATIONS = {
     PLACED: "measured view or light is outside the bins that are counted",
     NEW_PERSON: "the person is one of the data set's, as the embedder measures identity",
     DUPLICATE: "the picture is nearly the same as another one",
+    REAL_COPY: "the picture is a real image, as it is, mirrored, shifted, zoomed or turned (threshold resemblance)",
     "well exposed": "darker, brighter or more clipped than real faces (threshold exposure)",
     "natural colour": "bluer or greener than real faces (threshold exposure)",
     "face quality": "more like a distorted face than real faces are (threshold exposure)",

@@ -187,7 +187,7 @@ class InversionEngine(LatentEditBase):
             for candidate in result.candidates
             if candidate.attempt not in unmoved
         )
-        return BlockResult(candidates, {**result.refused, **refused}, result.nearest)
+        return BlockResult(candidates, {**result.refused, **refused}, result.nearest, pictures=result.pictures)
 
     def _sources_of(self, cell: PlannedCell, goals: Sequence[AttributeGoal], attempts: Sequence[int]) -> list[int]:
         """Return the photograph of each attempt: each one once, and then again those that edits can begin with.

@@ -160,7 +160,13 @@ class LatentEditBase:
     @property
     def generator(self) -> GeneratorRecord:
         source = self.source_generator
-        return GeneratorRecord(name=source.name, sha256=source.sha256, licence=source.licence, origin=source.origin)
+        return GeneratorRecord(
+            name=source.name,
+            sha256=source.sha256,
+            licence=source.licence,
+            origin=source.origin,
+            w_dim=source.w_dim,
+        )
 
     @property
     def takes_image_sizes(self) -> bool:

@@ -286,7 +286,13 @@ class LatentEditor:
             if not sample.refused
         )
         highest = {g.task.name: float(np.nan_to_num(batch.held_out[:, k]).max()) for k, g in enumerate(goals)}
-        return BlockResult(candidates, {block.attempts[i]: refused[i] for i in sorted(refused)}, highest)
+        return BlockResult(
+            candidates,
+            {block.attempts[i]: refused[i] for i in sorted(refused)},
+            highest,
+            pictures={block.attempts[i]: to_uint8(viewed[i : i + 1])[0] for i in refused},
+            from_photographs=False,
+        )
 
     def _candidate_batch(
         self, block: EditedBlock, viewed: Tensor, read: Floats, features: NDArray[np.float32]

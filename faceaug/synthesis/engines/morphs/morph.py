@@ -196,14 +196,16 @@ class MorphEngine:
         read: Sequence[Floats | None] = [None] * len(rendered)
         if self._judge:
             read = list(self._judge.read([morph.stored for morph in rendered]))
-        candidates = []
+        candidates, pictures = [], {}
         for morph, labels in zip(rendered, read, strict=True):
             accepted = self._accept(cell, morph, labels)
             if isinstance(accepted, str):
                 refused[morph.attempt.number] = accepted
+                if accepted not in (DISTINCT, NEW_PERSON):  # these show a real person
+                    pictures[morph.attempt.number] = morph.stored
             else:
                 candidates.append(self._candidate(accepted))
-        return BlockResult(tuple(candidates), refused, {})
+        return BlockResult(tuple(candidates), refused, {}, pictures=pictures)
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         hosts = reader.column("source_sha256")

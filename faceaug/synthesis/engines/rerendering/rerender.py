@@ -23,8 +23,7 @@ from faceaug.errors import FaceaugError
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvas, lay_on_canvases, stack_canvases
 from faceaug.measurement.estimator import FaceEstimator, Measurements
 from faceaug.planning.plan import PlannedCell
-from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.warp import Warp, apply_warp, compute_warp
+from faceaug.reconstruction.warp import apply_warp, compute_changed_warp
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import ModelRecord
 from faceaug.shards.reader import ShardReader
@@ -51,7 +50,6 @@ from faceaug.utils.typing import Floats
 RERENDER_BLOCK = 16
 """Attempts that are computed together, whatever the number of workers."""
 CORRECTIONS = 3
-GAIN = 1.25  # of a correction: measurements follow a turn by a bit less than it was
 DIFFERENT = (3.0, 0.04)  # degrees and share by which a table may differ from what is measured on the photograph
 CLIPPED, MORE_CLIPPED = 0.97, 0.03  # brightness that counts as clipped, and by how much its share may grow
 UNREADABLE, OTHERWISE = "source readable", "source measured as its table says"
@@ -109,6 +107,11 @@ class _Attempts:
     before: Measurements
     canvases: Tensor
     shorter: Tensor
+
+    @property
+    def names(self) -> list[str]:
+        """The semantics of the goals."""
+        return [goal.name for goal in self.goals]
 
     @property
     def columns(self) -> list[int]:
@@ -197,8 +200,8 @@ class RerenderEngine:
         if not photographs:
             return BlockResult((), refused, {})
         attempts = self._measured(cell, photographs)
-        candidates, refusals = self._attempt(cell, attempts)
-        return BlockResult(candidates, refused | refusals, {})
+        candidates, refusals, pictures = self._attempt(cell, attempts)
+        return BlockResult(candidates, refused | refusals, {}, pictures=pictures)
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         rows = np.flatnonzero(reader.made_by(self.names[0])).tolist()
@@ -234,8 +237,10 @@ class RerenderEngine:
             shorter=shorter,
         )
 
-    def _attempt(self, cell: PlannedCell, attempts: _Attempts) -> tuple[tuple[Candidate, ...], dict[int, str]]:
-        """Return candidates, and why the other attempts are rejected."""
+    def _attempt(
+        self, cell: PlannedCell, attempts: _Attempts
+    ) -> tuple[tuple[Candidate, ...], dict[int, str], dict[int, NDArray[np.uint8]]]:
+        """Return candidates, why the other attempts are rejected, and the pictures of those that were rendered."""
         as_in_table = self._measured_as_in_table(attempts)
         refused = {attempts.numbers[k]: OTHERWISE for k in np.flatnonzero(~as_in_table)}
         seeds = [
@@ -244,14 +249,15 @@ class RerenderEngine:
         ]
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(attempts.goals)) for s in seeds])
         change = self._change(attempts, uniform, np.flatnonzero(as_in_table))
-        candidates = []
+        candidates, pictures = [], {}
         for k in np.flatnonzero(as_in_table).tolist():
             rerendered = self._rerender(attempts, k, change[k : k + 1])
             if rerendered.refused:
                 refused[attempts.numbers[k]] = rerendered.refused
+                pictures[attempts.numbers[k]] = rerendered.stored
             else:
                 candidates.append(self._candidate(cell, attempts, k, seeds[k], rerendered))
-        return tuple(candidates), refused
+        return tuple(candidates), refused, pictures
 
     def _measured_as_in_table(self, attempts: _Attempts) -> NDArray[np.bool_]:
         """Return whether the goals [N] measure on the photographs what the table says of them."""
@@ -265,14 +271,15 @@ class RerenderEngine:
         goals, before, columns, rows = attempts.goals, attempts.before, attempts.columns, attempts.rows
         now = before.values[:, columns]
         values = np.stack([goal.entered(now[:, k], rows, uniform[:, k]) for k, goal in enumerate(goals)], 1)
-        reach = np.array([REACH[goal.name] for goal in goals])
+        names = attempts.names
+        reach = np.array([REACH[name] for name in names])
         whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(rows), -1)  # canvases lie on themselves
         change = np.where(np.isfinite(values), values - now, 0.0).clip(-reach, reach)
         for _ in range(CORRECTIONS):
             if not len(active):
                 break
             pick = torch.from_numpy(active)
-            warp = _warp_for(before.factors[pick], goals, change[active])
+            warp = compute_changed_warp(before.factors[pick], names, change[active])
             windows = before.faces.windows[pick]
             turned = apply_warp(attempts.canvases[pick], warp, whole[pick], windows)
             measurements = self._estimator.read(turned, attempts.shorter[pick], aligned=self._aligned, near=windows)
@@ -280,7 +287,7 @@ class RerenderEngine:
             holds = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
             inside = np.asarray(holds.all(1))
             missing = np.nan_to_num(values[active] - read)
-            corrected = (change[active] + GAIN * missing).clip(-reach, reach)
+            corrected = (change[active] + missing).clip(-reach, reach)
             change[active] = np.where(inside[:, None], change[active], corrected)
             active = active[~inside & np.isfinite(read).all(1)]
         return change
@@ -288,7 +295,7 @@ class RerenderEngine:
     def _rerender(self, attempts: _Attempts, k: int, change: Floats) -> _Rerendered:
         """Render attempt k at its full size with its semantics moved by `change` [1, A], and measure what is stored."""
         photograph, before = attempts.photographs[k], attempts.before
-        warp = _warp_for(before.factors[k : k + 1], attempts.goals, change)
+        warp = compute_changed_warp(before.factors[k : k + 1], attempts.names, change)
         decoded, _ = self._decoded(photograph.row, photograph.data)
         pixels = as_tensor(decoded)[None]
         extent = torch.tensor([canvas_extent(*photograph.size)])
@@ -334,25 +341,3 @@ class RerenderEngine:
     def _hashes(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint64]:
         small = np.stack([thumbnail(image, self._aspect, THUMBNAIL_SIDE) for image in images])
         return hashes(as_tensor(small))
-
-
-_VIEW_COLUMNS, _LIGHT_COLUMNS = {"pitch": 0, "yaw": 1, "roll": 2}, {"light_x": 2, "light_y": 3}
-_STEEPEST_LIGHT = 1.1  # radians
-
-
-def _warp_for(factors: FaceFactors, goals: Sequence[SourceGoal], change: Floats) -> Warp:
-    """Return the warp that moves the semantics of faces by `change` [N, A]."""
-    view, light = factors.view.clone(), factors.light.clone()
-    for k, goal in enumerate(goals):
-        step = torch.from_numpy(change[:, k]).to(view)
-        if goal.name in _VIEW_COLUMNS:
-            view[:, _VIEW_COLUMNS[goal.name]] += torch.deg2rad(step)
-        elif goal.name in _LIGHT_COLUMNS:
-            column = _LIGHT_COLUMNS[goal.name]
-            angle = torch.atan(light[:, column]) + torch.deg2rad(step)
-            light[:, column] = torch.tan(angle.clamp(-_STEEPEST_LIGHT, _STEEPEST_LIGHT))
-        else:  # the share of directed light; the sum of both stays as it is
-            total = light[:, :2].sum(1)
-            share = (light[:, 1] / total + step).clamp(0.05, 0.95)
-            light[:, 0], light[:, 1] = total * (1 - share), total * share
-    return compute_warp(factors, view, light)

@@ -1,0 +1,1 @@
+"""Data sets and outputs behind URLs: listed, read when they are needed, and written whole."""

@@ -1,0 +1,68 @@
+"""The file system behind a URL, by fsspec, and its errors in one sentence.
+
+Credentials, retries and time-outs are those of the file system's own configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from faceaug.errors import FaceaugError, RemoteError, UsageError
+from faceaug.utils.text import one_line, shown
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+
+
+def is_url(place: object) -> bool:
+    """Return whether a place is the text of a URL; a `Path` never is one."""
+    return isinstance(place, str) and _URL.match(place) is not None
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL and the path in it, without a slash at the end.
+
+    Raises
+    ------
+    UsageError
+        When no file system has that protocol, or its package is not installed.
+    RemoteError
+        When it cannot be opened, as without credentials.
+    """
+    import fsspec
+    from fsspec.registry import known_implementations
+
+    protocol = url.split("://", maxsplit=1)[0]
+    try:
+        with remote_errors(url):
+            filesystem, path = fsspec.core.url_to_fs(url)
+    except RemoteError as error:
+        if isinstance(error.__cause__, ImportError):
+            package = known_implementations.get(protocol, {}).get("class", protocol).split(".")[0].replace("_", "-")
+            raise UsageError(
+                f"{url} needs the package {package}, which cannot be imported "
+                f"({one_line(error.__cause__)}): pip install {package}"
+            ) from error
+        if isinstance(error.__cause__, ValueError):
+            raise UsageError(f"no file system is known for {shown(protocol)} of {url}; give a URL as s3://") from error
+        raise
+    return filesystem, str(path).rstrip("/")
+
+
+@contextlib.contextmanager
+def remote_errors(url: str) -> Iterator[None]:
+    """Turn whatever a file system raises into RemoteError; FileNotFoundError passes.
+
+    File systems raise errors of the libraries below them, which have no class in common.
+    """
+    try:
+        yield
+    except (FaceaugError, RemoteError, FileNotFoundError):
+        raise
+    except Exception as error:
+        reason = one_line(error) or type(error).__name__
+        raise RemoteError(
+            f"{url} cannot be reached ({reason}); check the address, the connection and the credentials, and run again"
+        ) from error

@@ -1,0 +1,147 @@
+"""An output behind a URL: written to a local folder, and uploaded file by file with the manifest last."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from faceaug.errors import FaceaugError, OutputError, RemoteError
+from faceaug.places.filesystems import open_filesystem, remote_errors
+from faceaug.shards.manifest import (
+    MANIFEST_HASH_NAME,
+    MANIFEST_NAME,
+    REPORT_NAMES,
+    Manifest,
+    hash_line,
+    read_manifest,
+)
+from faceaug.utils.files import inside
+from faceaug.utils.threads import StageProgress
+
+
+class PublishedFolder:
+    """A local folder and the URL that gets what is written to it.
+
+    What is at the URL is a sound output folder at any time, or has no manifest: files are uploaded before the manifest
+    that lists them, and removed after one that does not.
+
+    Attributes
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, url: str, folder: Path, resume: bool) -> None:
+        self.url, self.folder = url, folder
+        self._filesystem, self._root = open_filesystem(url)
+        self._there: dict[str, str] = {}
+        """SHA-256 of the files that were uploaded, by name."""
+        self._manifest = b""
+        with remote_errors(url):
+            begun = self._filesystem.exists(f"{self._root}/{MANIFEST_NAME}")
+            content = begun or (self._filesystem.exists(self._root) and self._filesystem.find(self._root))
+        if begun and not resume:
+            raise OutputError(f"{url} has a run; continue it with --resume, or choose another place")
+        if begun:
+            self._fetch()
+        elif content:
+            raise OutputError(f"{url} is not empty and is no output of faceaug; choose another place")
+
+    def upload(self) -> None:
+        """Bring the URL to the state of the folder, if there is a new manifest.
+
+        Raises
+        ------
+        RemoteError
+            When it cannot be written; what is there is sound still.
+        """
+        path = self.folder / MANIFEST_NAME
+        if not path.exists() or (data := path.read_bytes()) == self._manifest:
+            return
+        manifest = read_manifest(self.folder)
+        listed = {entry.name: entry.sha256 for entry in (*manifest.shards, *manifest.files)}
+        for name, digest in listed.items():
+            if self._there.get(name) != digest:
+                self._put(name)
+        both = hash_line(data) + (hash_line(self._manifest) if self._manifest else "")
+        with remote_errors(self.url):
+            self._filesystem.pipe_file(f"{self._root}/{MANIFEST_HASH_NAME}", both.encode())
+            self._filesystem.pipe_file(f"{self._root}/{MANIFEST_NAME}", data)
+            self._filesystem.pipe_file(f"{self._root}/{MANIFEST_HASH_NAME}", hash_line(data).encode())
+            self._manifest = data
+            for name in set(self._there) - set(listed):
+                self._filesystem.rm_file(f"{self._root}/{name}")
+        self._there = listed
+
+    def upload_report(self) -> None:
+        """Upload the report, which no manifest lists."""
+        for name in REPORT_NAMES:
+            path = self.folder / name
+            files = [path] if path.is_file() else sorted(path.rglob("*"))
+            for file in (file for file in files if file.is_file()):
+                self._put(file.relative_to(self.folder).as_posix())
+
+    def following(self, progress: StageProgress | None) -> StageProgress:
+        """Return a function that uploads what is new each time that it is told of progress."""
+
+        def report(stage: str, done: int, total: int) -> None:
+            self.upload()
+            if progress is not None:
+                progress(stage, done, total)
+
+        return report
+
+    def _put(self, name: str) -> None:
+        with remote_errors(f"{self.url}/{name}"):
+            target = f"{self._root}/{name}"
+            self._filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            self._filesystem.put_file(str(self.folder / name), target)
+
+    def _fetch(self) -> None:
+        """Copy the state of an interrupted run to the folder."""
+        self.folder.mkdir(exist_ok=True)
+        self._get(MANIFEST_HASH_NAME)
+        self._get(MANIFEST_NAME)
+        manifest: Manifest = read_manifest(self.folder)
+        for entry in (*manifest.shards, *manifest.files):
+            self._get(entry.name)
+            self._there[entry.name] = entry.sha256
+        self._manifest = (self.folder / MANIFEST_NAME).read_bytes()
+
+    def _get(self, name: str) -> None:
+        target = inside(self.folder, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with remote_errors(f"{self.url}/{name}"):
+                self._filesystem.get_file(f"{self._root}/{name}", str(target))
+        except FileNotFoundError as error:
+            raise OutputError(
+                f"{self.url}/{name} is missing, so the run cannot continue; choose another place"
+            ) from error
+
+
+@contextlib.contextmanager
+def published_folder(url: str, *, resume: bool) -> Iterator[PublishedFolder]:
+    """Yield a folder whose output goes to a URL, also after an error or an interruption.
+
+    Raises
+    ------
+    UsageError
+        When the file system is not known or its package is not installed.
+    OutputError
+        When something is at the URL that is no run to continue.
+    RemoteError
+        When it cannot be written.
+    """
+    name = url.rstrip("/").rsplit("/", 1)[-1] or "out"
+    with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
+        published = PublishedFolder(url.rstrip("/"), Path(staging) / name, resume)
+        try:
+            yield published
+        except BaseException:
+            with contextlib.suppress(FaceaugError, RemoteError):  # the first error is raised
+                published.upload()
+            raise
+        published.upload_report()
+        published.upload()
