@@ -52,6 +52,8 @@ def command() -> str:
     """Return the running command as one would type it in the root of the repository."""
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
+    if script.name == "__main__.py":  # of a package that was run by its name
+        return shlex.join(["python", "-m", name.removesuffix("/__main__.py").replace("/", "."), *sys.argv[1:]])
     return shlex.join(["python", name, *sys.argv[1:]])
 
 

@@ -1,7 +1,7 @@
-"""Write the figures of docs/results.md from the records in benchmarks/results: one record for each marked block.
+"""Write the figures of docs/results.md and docs/performance.md from records: one record for each marked block.
 
-    python benchmarks/figures.py            # updates docs/results.md
-    python benchmarks/figures.py --check    # changes nothing; exits with 1 if the page is out of date
+    python benchmarks/figures.py            # updates the pages
+    python benchmarks/figures.py --check    # changes nothing; exits with 1 if a page is out of date
 
 A block begins with `<!-- figures: benchmarks/results/NAME.json -->` and ends with `<!-- end of figures -->`. `AS_TEXT`
 maps the name of a record to the function that writes it as Markdown. A record of an earlier version may hold keys,
@@ -24,9 +24,10 @@ from _experiments_text import experiment_text
 from _identity_text import identity_text
 from _markdown import table
 from _morph_text import extrapolation_text, frame_text, quality_text
+from _performance_text import growth_plot, growth_text, speed_text
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "results.md"
+PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "performance.md")
 BLOCK = re.compile(
     r"(?P<head><!-- figures: benchmarks/results/(?P<name>\w+)\.json -->\n).*?(?P<tail><!-- end of figures -->)", re.S
 )
@@ -39,18 +40,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="change nothing")
     given = parser.parse_args()
-    before = PAGE.read_text(encoding="utf-8")
-    after = up_to_date(before)
-    if given.check:
-        sys.exit(0 if after == before else "docs/results.md is out of date: run python benchmarks/figures.py")
-    PAGE.write_text(after, encoding="utf-8")
+    files = {page: up_to_date(page.read_text(encoding="utf-8")) for page in PAGES}
+    growth = ROOT / "benchmarks" / "results" / "growth.json"
+    if growth.exists():
+        files[ROOT / "docs" / "growth.svg"] = growth_plot(load_record(growth))
+    for path, after in files.items():
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        if given.check and after != before:
+            sys.exit(f"{path.relative_to(ROOT)} is out of date: run python benchmarks/figures.py")
+        if not given.check:
+            path.write_text(after, encoding="utf-8")
 
 
 def up_to_date(text: str) -> str:
     """Return a page with every marked block rewritten from its record."""
 
     def written(found: re.Match[str]) -> str:
-        record = load_record(ROOT / "benchmarks" / "results" / f"{found['name']}.json")
+        path = ROOT / "benchmarks" / "results" / f"{found['name']}.json"
+        if not path.exists():
+            return found["head"] + "Not measured yet.\n" + found["tail"]
+        record = load_record(path)
         return found["head"] + current(AS_TEXT.get(found["name"], experiment_text)(record)) + "\n" + found["tail"]
 
     return BLOCK.sub(written, text)
@@ -351,6 +360,8 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "discovery_cost": large_generators,
     "gpu": on_gpu,
     "parity": imported,
+    "speed": speed_text,
+    "growth": growth_text,
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """StyleGAN2's synthesis as the paper writes it: kernels are modulated for every image, then one grouped convolution.
 
-The named alternative of speed_generators.py, and the reference that the tests hold faceaug's synthesis against. It
-takes the state of a `StyleGAN2Network` and shares no code with it.
+The named alternative of the row `synthesis` of benchmarks/speed, and the reference that the tests hold faceaug's
+synthesis against. It takes the state of a `StyleGAN2Network` and shares no code with it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ The time is linear in the number of rows.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ from faceaug.analysis.axes import (
     cell_codes,
     cell_count,
     cell_levels,
+    numbers,
     parse_by,
 )
 from faceaug.analysis.cell_values import as_shares, read_values
@@ -41,6 +43,7 @@ from faceaug.pages.notebook import notebook_html
 from faceaug.utils.typing import Floats
 
 MAX_CELLS = 10_000
+_MOST_COMBINATIONS = 1 << 20  # of levels and missing ones, up to which all axes are counted at once
 _FORMAT, _VERSION = "faceaug-analysis", 2
 
 
@@ -260,8 +263,8 @@ def analyze(
     axes = tuple(build_axis(table, spec) for spec in specs)
     check_cells(axes)
     levels = [axis.assign(attribute(table, axis.name)) for axis in axes]
-    codes = cell_codes(levels, axes)
-    counts = np.bincount(codes[codes >= 0], minlength=cell_count(axes)).astype(np.int64)
+    rows = _RowCounter(levels, axes)
+    counts = rows.counts(range(len(axes))).ravel()
     if not counts.sum():
         raise DatasetError(
             f"no row has a value for each of {', '.join(axis.name for axis in axes)}; leave one of them out of --by"
@@ -270,18 +273,18 @@ def analyze(
     reference_shares = _reference_shares(reference, axes)
     grid = reference_shares.reshape([len(axis.levels) for axis in axes])
     pairs = tuple(
-        _marginal(axes, levels, chosen, grid, minimum) for chosen in itertools.combinations(range(len(axes)), 2)
+        _marginal(axes, rows, chosen, grid, minimum) for chosen in itertools.combinations(range(len(axes)), 2)
     )
     errors = known_errors(table, axes, getattr(dataset, "standard_errors", {}))
     singles = []
     for position, axis in enumerate(axes):
-        single = _marginal(axes, levels, (position,), grid, minimum)
+        single = _marginal(axes, rows, (position,), grid, minimum)
         spans = share_intervals(table, [axis], [levels[position]], single.counts, errors)
         singles.append(replace(single, intervals=spans))
     return Analysis(
         axes=axes,
         counts=counts,
-        codes=codes,
+        codes=rows.cells(),
         missing=len(table) - int(counts.sum()),
         rows=len(table),
         unlabelled=unlabelled,
@@ -312,11 +315,11 @@ def _left_out(
     """Return for each axis the number of rows without a value, and of rows with a value outside of its edges."""
     unlabelled, outside = {}, {}
     for axis, codes in zip(axes, levels, strict=True):
-        without_level = int(np.sum(codes < 0))
+        without_level = int(np.count_nonzero(codes < 0))
         outside_edges = 0
         if without_level and axis.edges is not None:
-            unbounded = Axis(axis.name, axis.kind, ("any",), (-np.finfo(np.float64).max, np.finfo(np.float64).max))
-            outside_edges = without_level - int(np.sum(unbounded.assign(attribute(table, axis.name)) < 0))
+            known = np.count_nonzero(~np.isnan(numbers(attribute(table, axis.name), axis.name)))
+            outside_edges = int(known) - (len(codes) - without_level)
         unlabelled[axis.name], outside[axis.name] = without_level - outside_edges, outside_edges
     return unlabelled, outside
 
@@ -332,20 +335,45 @@ def _reference_shares(reference: Mapping[Any, Any] | None, axes: Sequence[Axis])
     return shares
 
 
+class _RowCounter:
+    """Counts rows over any of the axes, from one pass over all rows where the axes span few combinations."""
+
+    def __init__(self, levels: Sequence[Codes], axes: Sequence[Axis]) -> None:
+        self._levels, self._axes, self.total = levels, axes, len(levels[0])
+        self._shape = tuple(len(axis.levels) + 1 for axis in axes)  # one more for rows without a level
+        self._joint: Counts | None = None
+        if math.prod(self._shape) <= _MOST_COMBINATIONS:
+            self._places = np.ravel_multi_index(tuple(levels), self._shape, mode="wrap")  # -1 becomes the last
+            self._joint = np.bincount(self._places, minlength=math.prod(self._shape)).reshape(self._shape)
+
+    def counts(self, chosen: Sequence[int]) -> Counts:
+        """Return the rows in each combination of the levels of some axes, int64 with a dimension for each."""
+        axes = [self._axes[position] for position in chosen]
+        if self._joint is not None:
+            others = tuple(position for position in range(len(self._axes)) if position not in chosen)
+            return np.asarray(self._joint.sum(axis=others)[(slice(-1),) * len(axes)], np.int64)
+        codes = cell_codes([self._levels[position] for position in chosen], axes)
+        counts = np.bincount(codes[codes >= 0], minlength=cell_count(axes))
+        return counts.reshape([len(axis.levels) for axis in axes]).astype(np.int64)
+
+    def cells(self) -> Codes:
+        """Return the cell of each row, int64 [rows]; -1 for a row that is in none."""
+        if self._joint is None:
+            return cell_codes(self._levels, self._axes)
+        cell_of_place = np.full(self._shape, -1, np.int64)
+        inner = cell_of_place[(slice(-1),) * len(self._axes)]
+        inner[...] = np.arange(inner.size).reshape(inner.shape)
+        return np.asarray(cell_of_place.ravel()[self._places])
+
+
 def _marginal(
-    axes: Sequence[Axis],
-    levels: Sequence[Codes],
-    chosen: tuple[int, ...],
-    reference: Floats,
-    minimum: int,
+    axes: Sequence[Axis], rows: _RowCounter, chosen: tuple[int, ...], reference: Floats, minimum: int
 ) -> Marginal:
-    chosen_axes = tuple(axes[position] for position in chosen)
-    codes = cell_codes([levels[position] for position in chosen], chosen_axes)
-    shape = [len(axis.levels) for axis in chosen_axes]
-    counts = np.bincount(codes[codes >= 0], minlength=cell_count(chosen_axes)).astype(np.int64).reshape(shape)
+    counts = rows.counts(chosen)
     others = tuple(position for position in range(len(axes)) if position not in chosen)
     figures = imbalance_metrics(counts, reference.sum(axis=others), minimum)
-    return Marginal(chosen_axes, counts, int(np.sum(codes < 0)), figures)
+    chosen_axes = tuple(axes[position] for position in chosen)
+    return Marginal(chosen_axes, counts, rows.total - int(counts.sum()), figures)
 
 
 def _association(pair: Marginal) -> Association:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -15,6 +15,8 @@ from faceaug.utils.text import shown
 from faceaug.utils.typing import Floats
 
 Edges = tuple[float, ...]
+_Split = Callable[[Floats, float], tuple[Floats, Floats]]
+_FEW_EDGES = 16
 
 
 def equal_width(values: Floats, bins: int, name: str) -> tuple[Edges, str]:
@@ -52,15 +54,40 @@ def quantiles(values: Floats, bins: int, name: str) -> tuple[Edges, str]:
     it is nearest to the quantile, so that no bin is empty. Parameters and errors are those of `equal_width`.
     """
     low, high = _range(values, name)
-    distinct, rows = np.unique(values, return_counts=True)
-    below = np.cumsum(rows)[:-1]  # [distinct - 1] rows below a cut after distinct value i
-    wanted = np.arange(1, bins) * (len(values) / bins)
-    right = np.minimum(np.searchsorted(below, wanted), len(below) - 1)
-    left = np.maximum(right - 1, 0)
-    cuts = np.unique(np.where(np.abs(wanted - below[left]) <= np.abs(below[right] - wanted), left, right))
-    inner = [_short_between(float(distinct[i]), float(distinct[i + 1]), last=i + 2 == len(distinct)) for i in cuts]
+    wanted = np.asarray(np.arange(1, bins) * (len(values) / bins), np.float64)
+    split = _split
+    if bins > _FEW_EDGES:  # one sort costs less than a pass over all values for each cut
+        values, split = np.sort(values), _split_sorted
+    ranked = zip(wanted.tolist(), _at_ranks(values, wanted), strict=True)
+    cuts = {_cut_near(values, rows, at, split) for rows, at in ranked}
+    inner = [_short_between(below, above, last=above == high) for below, above in sorted(cuts)]
     edges = np.unique(np.array([low, *inner, high]))
     return tuple(map(float, edges)), _merged("quantile", bins, len(edges) - 1)
+
+
+def _at_ranks(values: Floats, wanted: Floats) -> list[float]:
+    """Return for each number of rows the least value that has at least as many rows up to it; time is linear."""
+    ranks = np.ceil(wanted).astype(np.int64) - 1
+    return [float(value) for value in np.partition(values, np.unique(ranks))[ranks]]
+
+
+def _split(values: Floats, at: float) -> tuple[Floats, Floats]:
+    return values[values < at], values[values > at]
+
+
+def _split_sorted(values: Floats, at: float) -> tuple[Floats, Floats]:
+    return values[: np.searchsorted(values, at)], values[np.searchsorted(values, at, side="right") :]
+
+
+def _cut_near(values: Floats, wanted: float, at: float, split: _Split) -> tuple[float, float]:
+    """Return the neighbouring distinct values between which the number of rows below is nearest to `wanted`.
+
+    `at` is the value at that rank, so the cut lies beside it. Of two that are equally near, the lower one is taken.
+    """
+    below, above = split(values, at)
+    if len(below) and (not len(above) or abs(wanted - len(below)) <= abs(len(values) - len(above) - wanted)):
+        return float(below.max()), at
+    return at, float(above.min())
 
 
 def bin_codes(values: Floats, edges: Sequence[float]) -> npt.NDArray[np.int64]:
@@ -75,7 +102,12 @@ def bin_codes(values: Floats, edges: Sequence[float]) -> npt.NDArray[np.int64]:
     -------
     int64 [N], from -1 to bins - 1
     """
-    codes = np.searchsorted(np.asarray(edges, dtype=np.float64), values, side="right").astype(np.int64) - 1
+    if len(edges) <= _FEW_EDGES:  # comparisons are faster than a search of each value
+        codes = np.full(len(values), -1, np.int64)
+        for edge in edges:
+            codes += values >= edge
+    else:
+        codes = np.searchsorted(np.asarray(edges, dtype=np.float64), values, side="right").astype(np.int64) - 1
     codes[values == edges[-1]] = len(edges) - 2
     codes[~(values <= edges[-1])] = -1  # NaN compares false
     return codes

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from faceaug.datasets.base import DatasetProblem, ImageSource
+from faceaug.datasets.image_tree import FolderImages
 from faceaug.errors import DatasetError, FaceaugError
 from faceaug.utils.images import decode, inspect
+from faceaug.utils.jpeg import has_plain_header
 from faceaug.utils.threads import Progress, map_in_threads
 
 ImageCheck = Literal["decode", "header", "none"]
@@ -53,10 +55,12 @@ def check_images(
     if check == "none":
         return [None] * len(keys)
     read = decode if check == "decode" else inspect
+    head = images.head if check == "header" and isinstance(images, FolderImages) else None
 
     def task(index: int) -> DatasetProblem | None:
         try:
-            read(images.read(keys[index]), name=keys[index], max_pixels=max_pixels)
+            if head is None or not has_plain_header(head(keys[index]), max_pixels=max_pixels):
+                read(images.read(keys[index]), name=keys[index], max_pixels=max_pixels)
         except FaceaugError as error:
             return DatasetProblem("unreadable image", keys[index], str(error))
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ntpath
 import os
 import posixpath
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from faceaug.utils.files import inside, require_regular
 
 # Suffixes of image files. The format itself is recognized by the content when the file is decoded.
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
+HEAD_BYTES = 1 << 16
 MAX_BYTES = 1 << 30  # 64 million pixels of 16-bit RGBA have half of this
 
 
@@ -43,6 +45,45 @@ class FolderImages:
             If the key leads out of the folder, also by a link unless links are followed, or the file is missing, too
             large or unreadable.
         """
+        data = self._read_directly(key, MAX_BYTES)
+        return self._read_resolved(key) if data is None else data
+
+    def head(self, key: str) -> bytes:
+        """Return the first bytes of a file, in which most images have their header; errors as in `read`."""
+        data = self._read_directly(key, HEAD_BYTES)
+        return self._read_resolved(key) if data is None else data
+
+    def _read_directly(self, key: str, most: int) -> bytes | None:
+        """Return at most the first `most` bytes of a file if no link and no ".." lies on the path to it, else None.
+
+        That is known without resolving the path, which takes longer than reading a small image.
+        """
+        folder, *below = (os.fspath(self.root), *key.split("/"))
+        if not hasattr(os, "O_NOFOLLOW") or "\0" in key or not {"", ".", ".."}.isdisjoint(below):
+            return None
+        try:
+            for part in below[:-1]:
+                folder = f"{folder}/{part}"
+                if not stat.S_ISDIR(os.lstat(folder).st_mode):
+                    return None
+            # a pipe without a writer would block
+            descriptor = os.open(f"{folder}/{below[-1]}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError):  # the slower way says what it is
+            return None
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+                return None
+            size = min(found.st_size, most)
+            data = os.read(descriptor, size)
+            return data if len(data) == size else None
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _read_resolved(self, key: str) -> bytes:
+        """Return the bytes of a file, whatever links lead to it inside of the folder; errors as in `read`."""
         try:
             path = self.root / key if self.follow_links and _is_below(key) else inside(self.root, key)
             require_regular(path)

@@ -17,6 +17,7 @@ from faceaug.analysis.axes import label
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import UsageError
 from faceaug.shards.columns import MISSING_CODE
+from faceaug.utils.images import decode_to_pil, decode_to_planes
 from faceaug.utils.text import nearest
 
 Item = tuple[Any, dict[str, Any]]
@@ -91,7 +92,10 @@ class RealImageDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         row = int(check_rows([index], len(self))[0])
         labels = {name: values[row] for name, values in self._values.items()}
-        return transformed(self.dataset.image(row), self.transform), labels
+        decode = decode_to_planes if self.transform is None else decode_to_pil
+        key, dataset = self.dataset.keys[row], self.dataset
+        image = decode(dataset.encoded(row), name=key, max_pixels=dataset.max_pixels)
+        return transformed(image, self.transform), labels
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
         """Return several items."""
@@ -138,15 +142,13 @@ def check_rows(indices: Sequence[int], count: int) -> NDArray[np.int64]:
 
 
 def transformed(image: NDArray[np.uint8] | Image.Image, transform: Transform | None) -> Any:
-    """Return the result of the transform for an image uint8 [H, W, 3], or without it a uint8 tensor [3, H, W]."""
+    """Return the result of the transform for an image, uint8 [H, W, 3] or of PIL.
+
+    Without a transform, the image is uint8 [3, H, W], and is returned as a tensor.
+    """
     if transform is not None:
         return transform(image if isinstance(image, Image.Image) else Image.fromarray(image))
-    import cv2  # only here, since it takes a tenth of a second
-
-    pixels = np.asarray(image)
-    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
-    cv2.split(pixels, list(planes))  # faster than a transposition by numpy or torch
-    return torch.from_numpy(planes)
+    return torch.from_numpy(image)
 
 
 def level_names(values: NDArray[Any], levels: Sequence[str]) -> Any:

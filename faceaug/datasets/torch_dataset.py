@@ -137,12 +137,11 @@ class ShardDataset(Dataset[Item]):
             positions = np.flatnonzero(shards == shard)
             rows = (chosen[positions] - self._starts[shard]).tolist()
             reader = self._readers.get(int(shard))
-            latents = {c.key: reader.column(c.path, rows) for c in self._latents}
-            for k, (position, image) in enumerate(zip(positions, reader.decoded(rows), strict=True)):
+            latents = {c.key: torch.from_numpy(reader.column(c.path, rows)) for c in self._latents}
+            images = reader.planes(rows) if self.transform is None else reader.decoded(rows)
+            for k, (position, image) in enumerate(zip(positions, images, strict=True)):
                 labels = {
-                    key: torch.from_numpy(np.array(latents[key][k]))
-                    if key in latents
-                    else self._values[key][chosen[position]]
+                    key: latents[key][k].clone() if key in latents else self._values[key][chosen[position]]
                     for key in self.columns
                 }
                 items[position] = (transformed(image, self.transform), labels)

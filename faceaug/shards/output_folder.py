@@ -187,7 +187,7 @@ class OutputFolder:
             totals=Totals.of(cells),
         )
         write_manifest(self.path, manifest)
-        self._state = RunState(manifest)
+        self._state = RunState.from_manifest(manifest, ())
 
     def describe(
         self,
@@ -234,7 +234,7 @@ class OutputFolder:
         cells : mapping of int to CellState, optional
             State of cells after this block, counted from the start of the run; other cells keep theirs.
         progress : JSON value, optional
-            Position of the run after this block, available as `manifest.progress`; None leaves it unchanged.
+            Changes of the position of the run (`manifest.progress`) by this block; see `RunState.extended`.
 
         Raises
         ------
@@ -284,8 +284,7 @@ class OutputFolder:
             shards.append(writer.write_encoded(path, samples, old.columns, old.codec, old.layout, width))
         manifest = state.with_shards(shards)
         write_manifest(self.path, manifest)
-        pending = state.pending if as_part else ()
-        self._state = dataclasses.replace(state, manifest=manifest, pending=pending, saved=len(pending), changed=False)
+        self._state = state.written(manifest, as_part)
         self._saved_at = time.monotonic()
         for name in {entry.name for entry in old.shards} - {entry.name for entry in shards}:
             inside(self.path, name).unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from faceaug.shards.images.blob import BLOB_NAME, OFFSET_NAME, BlobImages
 from faceaug.shards.images.image_rows import IMAGE_NAME, LENGTH_NAME, POSITION_NAME, ImageRows
 from faceaug.utils import images
 from faceaug.utils.hdf5 import DAMAGE_ERRORS, open_hdf5, read_levels, require_stored
+from faceaug.utils.jpeg import split_planes
 from faceaug.utils.text import nearest, one_line, shown
 
 PIXELS_NAME = "pixels"
@@ -193,6 +194,14 @@ class ShardReader:
         else:
             for row, data in zip(rows, self._compared(rows), strict=True):
                 yield images.decode_to_pil(data, name=self._name(row))
+
+    def planes(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images of several rows for training, uint8 [3, H, W] each (`images.decode_to_planes`)."""
+        if self.layout == "raw":
+            yield from map(split_planes, self._pixels(rows))
+        else:
+            for row, data in zip(rows, self._compared(rows), strict=True):
+                yield images.decode_to_planes(data, name=self._name(row))
 
     def close(self) -> None:
         """Close the file; the next access opens it again."""

@@ -28,7 +28,7 @@ from faceaug.shards.columns import (
     Column,
     complete_columns,
 )
-from faceaug.shards.description.samples_table import shard_table
+from faceaug.shards.description.samples_table import plain_values, samples_schema
 from faceaug.shards.images.blob import BLOB_NAME, OFFSET_NAME, offsets_valid
 from faceaug.shards.images.image_rows import IMAGE_NAME, LENGTH_NAME, POSITION_NAME, ImageRows
 from faceaug.shards.manifest import SAMPLES_NAME, Manifest, ShardEntry
@@ -263,31 +263,31 @@ def check_table(table: pa.Table, contents: list[ShardContent], manifest: Manifes
     expected_rows = sum(content.entry.rows for content in contents)
     if table.num_rows != expected_rows:
         return [ShardProblem(SAMPLES_NAME, f"has {table.num_rows} rows, the shards have {expected_rows}")]
+    schema = samples_schema(manifest.columns)
+    if contents and table.column_names != schema.names:
+        return [ShardProblem(SAMPLES_NAME, f"has the columns {table.column_names}, expected {schema.names}")]
     start = 0
     for content in contents:
         entry, values = content.entry, content.columns
-        expected = shard_table(entry.name, entry.rows, manifest.columns, values)
-        if start == 0 and table.column_names != expected.column_names:
-            what = f"has the columns {table.column_names}, expected {expected.column_names}"
-            return [ShardProblem(SAMPLES_NAME, what)]
+        expected = plain_values(entry.name, entry.rows, manifest.columns, values)
         rows = table.slice(start, entry.rows)
         start += entry.rows
-        for name in expected.column_names:
+        for name in schema.names:
             if name in ("shard", "row") or name in values or name in _OPTIONAL:
                 problems += [
                     ShardProblem(
                         SAMPLES_NAME, f"{name} is {shown(value)}, the shard has {shown(stored)}", entry.name, row
                     )
-                    for row, value, stored in _differences(rows[name], expected[name])
+                    for row, value, stored in _differences(rows[name], schema.field(name).type, expected[name])
                 ]
     return problems
 
 
-def _differences(column: pa.ChunkedArray, expected: pa.ChunkedArray) -> Iterator[tuple[int, Any, Any]]:
-    if column.type != expected.type:
-        yield 0, str(column.type), str(expected.type)
+def _differences(column: pa.ChunkedArray, kind: pa.DataType, expected: list[Any]) -> Iterator[tuple[int, Any, Any]]:
+    if column.type != kind:
+        yield 0, str(column.type), str(kind)
         return
-    for row, (left, right) in enumerate(zip(column.to_pylist(), expected.to_pylist(), strict=True)):
+    for row, (left, right) in enumerate(zip(column.to_pylist(), expected, strict=True)):
         if left != right and not (left != left and right != right):  # NaN equals NaN here
             yield row, left, right
 

@@ -58,6 +58,7 @@ class Accounting:
         self._resemblances = Counter[int]()  # of accepted samples to the nearest real image, in percent
         self._max_uses, self._uses = max_uses, Counter[bytes]()
         self.accepted: Counter[int] = Counter()
+        self.total_accepted = 0  # in all cells
         self.refused: dict[int, Counter[str]] = {}
         self.nearest: dict[int, dict[str, float]] = {}
         self.blocks: dict[int, int] = {}
@@ -84,6 +85,7 @@ class Accounting:
             for name in (name for name in SOURCE_COLUMNS if name in reader.keys):
                 accounting._uses.update(row.tobytes() for row in reader.column(name) if row.any())
         accounting.accepted = output.accepted()
+        accounting.total_accepted = accounting.accepted.total()
         accounting.refused = {cell.index: Counter(cell.rejected) for cell in output.manifest.cells}
         state = output.manifest.progress
         if isinstance(state, dict):
@@ -91,16 +93,11 @@ class Accounting:
             accounting.blocks = {int(k): int(v) for k, v in values["blocks"].items()}
             accounting._seconds_before = float(values.get("seconds", 0.0))
             accounting.nearest = {int(k): dict(v) for k, v in values["nearest"].items()}
-            accounting._recent = {int(k): [list(block) for block in v] for k, v in values["recent"].items()}
-            accounting._given_up = {int(k): str(v) for k, v in values["given_up"].items()}
+            accounting._recent = {int(k): [list(block) for block in v] for k, v in values["recent"].items() if v}
+            accounting._given_up = {int(k): str(v) for k, v in values["given_up"].items() if v}
             accounting._resemblances.update({int(k): int(v) for k, v in values.get("resemblances", {}).items()})
             accounting.refused_pictures.restore(values.get("refused_pictures", ()))
         return accounting
-
-    @property
-    def total_accepted(self) -> int:
-        """Samples accepted in all cells."""
-        return sum(self.accepted.values())
 
     def next_block(self, cell: int) -> int:
         """Return the first block of a cell that has not been accounted for."""
@@ -135,6 +132,7 @@ class Accounting:
             self._uses.update(image.sha256 for image in _sources(candidate))
             samples.append(_sample(cell.index, candidate))
         self.accepted[cell.index] += len(samples)
+        self.total_accepted += len(samples)
         full = self.accepted[cell.index] >= cell.planned
         refused.update(result.refusals(before=last if full else None))
         for attempt, picture in sorted(result.pictures.items()):
@@ -208,14 +206,14 @@ class Accounting:
         """Return the seconds that synthesis has taken, those before an interruption included."""
         return self._seconds_before + time.perf_counter() - self._start
 
-    def progress(self) -> dict[str, Any]:
-        """Return where the run stands, as JSON values."""
+    def progress(self, cell: int) -> dict[str, Any]:
+        """Return where the run stands, as JSON values: what is true of all cells, and of the one cell that changed."""
         return {
             "seconds": round(self.seconds(), 2),
-            "blocks": {str(k): v for k, v in self.blocks.items()},
-            "nearest": {str(k): v for k, v in self.nearest.items()},
-            "recent": {str(k): v for k, v in self._recent.items()},
-            "given_up": {str(k): v for k, v in self._given_up.items()},
+            "blocks": {str(cell): self.next_block(cell)},
+            "nearest": {str(cell): self.nearest.get(cell, {})},
+            "recent": {str(cell): self._recent.get(cell, [])},
+            "given_up": {str(cell): self._given_up.get(cell, "")},
             "resemblances": {str(k): v for k, v in sorted(self._resemblances.items())},
             "refused_pictures": self.refused_pictures.state(),
         }

@@ -60,11 +60,13 @@ def fill_cells(
                 result = done.result.result()
                 samples = accounting.take(done.cell, done.block, result)
                 accounting.end_hopeless(done.cell, result, engine.blocks(done.cell))
-                output.append(samples, {done.cell.index: accounting.state(done.cell)}, accounting.progress())
+                output.append(
+                    samples, {done.cell.index: accounting.state(done.cell)}, accounting.progress(done.cell.index)
+                )
                 if isinstance(progress, BlockProgress):
                     progress.block(clock.report(done.cell, accounting, len(samples)))
                 progress("synthesis", accounting.total_accepted, total)
-    output.update({cell.index: accounting.state(cell, ended=True) for cell in cells}, accounting.progress())
+    output.update({cell.index: accounting.state(cell, ended=True) for cell in cells})
     return accounting
 
 

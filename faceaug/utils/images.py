@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from faceaug.errors import ImageError
-from faceaug.utils.jpeg import MOST_SCANS, decode_plain_jpeg, scan_count
+from faceaug.utils.jpeg import MOST_SCANS, decode_plain_jpeg, jpeg_planes, jpeg_quality, scan_count, split_planes
 
 Rgb = npt.NDArray[np.uint8]
 Codec = Literal["jpeg", "png", "webp"]
@@ -110,7 +110,17 @@ def decode_with_info(data: bytes, *, name: str = "image", max_pixels: int = MAX_
             raise _damaged(name, codec, error) from error
         pixels = np.ascontiguousarray(_upright(pixels, _orientation(image)))
         height, width = pixels.shape[:2]
-        return pixels, ImageInfo(codec, width, height, _jpeg_quality(image))
+        return pixels, ImageInfo(codec, width, height, jpeg_quality(image))
+
+
+def decode_to_planes(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Rgb:
+    """Decode an image as `decode` does, to contiguous uint8 [3, H, W], as fast as possible.
+
+    The pixels of a JPEG may differ from those of `decode` by rounding, depending on the version of OpenCV: this is for
+    training, and not for what samples depend on.
+    """
+    planes = jpeg_planes(data, max_pixels=max_pixels)
+    return split_planes(decode(data, name=name, max_pixels=max_pixels)) if planes is None else planes
 
 
 def inspect(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -127,7 +137,7 @@ def inspect(data: bytes, *, name: str = "image", max_pixels: int = MAX_PIXELS) -
         # Pillow would decode a PNG without EXIF data before its pixels in search of some behind them.
         if (codec != "png" or "exif" in image.info) and _orientation(image) >= 5:  # a quarter turn
             width, height = height, width
-        return ImageInfo(codec, width, height, _jpeg_quality(image))
+        return ImageInfo(codec, width, height, jpeg_quality(image))
 
 
 def encode(rgb: Rgb, codec: Codec, quality: int = DEFAULT_QUALITY) -> bytes:
@@ -350,40 +360,6 @@ def _to_rgb(image: Image.Image) -> Rgb:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-# Luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row.
-_LUMINANCE = np.array(
-    (
-        (16, 11, 10, 16, 24, 40, 51, 61),
-        (12, 12, 14, 19, 26, 58, 60, 55),
-        (14, 13, 16, 24, 40, 57, 69, 56),
-        (14, 17, 22, 29, 51, 87, 80, 62),
-        (18, 22, 37, 56, 68, 109, 103, 77),
-        (24, 35, 55, 64, 81, 104, 113, 92),
-        (49, 64, 78, 87, 103, 121, 120, 101),
-        (72, 92, 95, 98, 112, 100, 103, 99),
-    ),
-    dtype=np.int64,
-).ravel()
-
-
-def _tables() -> npt.NDArray[np.int64]:
-    """Luminance tables of qualities 1 to 100, as the IJG's library scales them: [100, 64]."""
-    quality = np.arange(1, 101)
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return ((_LUMINANCE * scale[:, None] + 50) // 100).clip(1, 255)
-
-
-_QUALITY_TABLES = _tables()
-
-
-def _jpeg_quality(image: Image.Image) -> int | None:
-    """The quality whose table lies nearest to the file's: exact for the IJG's tables, close for others."""
-    table = getattr(image, "quantization", {}).get(0)
-    if table is None or len(table) != 64:
-        return None
-    return int(np.abs(_QUALITY_TABLES - np.asarray(table, np.int64)).sum(axis=1).argmin()) + 1
 
 
 def _require_rgb(rgb: Rgb) -> None:

@@ -84,7 +84,7 @@ def test_a_few_refused_pictures_are_kept_of_what_was_needed_and_survive_an_inter
     assert not kept[0].from_photographs
     assert decode(kept[1].image).shape == (128, 96, 3)
     again = fresh()
-    again.refused_pictures.restore(json.loads(json.dumps(accounting.progress()["refused_pictures"])))
+    again.refused_pictures.restore(json.loads(json.dumps(accounting.progress(2)["refused_pictures"])))
     assert again.refused_pictures.kept == kept
     without = fresh()
     without.take(cell(2), 0, block)
@@ -238,7 +238,7 @@ def test_a_resumed_accounting_knows_what_the_first_one_did():
     for sample, value in zip(samples, (10, 11, 12), strict=True):
         sample.w[:] = value
     w = np.stack([sample.w for sample in samples])
-    progress = json.loads(json.dumps(accounting.progress()))
+    progress = json.loads(json.dumps(accounting.progress(2)))
     folder = Folder([{"w": w[:2]}, {"w": w[2:]}], {2: 3}, {2: dict(accounting.refused[2])}, progress)
     again = Accounting.resumed(folder, FirstNumberEngine(), EXACT)
     for name in ("accepted", "refused", "nearest", "blocks"):
@@ -246,7 +246,7 @@ def test_a_resumed_accounting_knows_what_the_first_one_did():
     third = result({16: 11, 17: 12, 18: 900, 19: 13})
     taken = [[sample.seed for sample in one.take(cell(9), 2, third)] for one in (again, accounting)]
     assert taken == [[1019], [1019]]
-    one, two = again.progress(), accounting.progress()
+    one, two = again.progress(2), accounting.progress(2)
     assert one.pop("seconds") == pytest.approx(two.pop("seconds"), abs=1)
     assert one == two
 
@@ -269,7 +269,7 @@ def test_a_fresh_folder_gives_a_fresh_accounting():
 
 
 def test_the_seconds_of_synthesis_go_on_after_an_interruption():
-    progress = {**fresh().progress(), "seconds": 100.0}
+    progress = {**fresh().progress(2), "seconds": 100.0}
     again = Accounting.resumed(Folder([], {}, {}, progress), FirstNumberEngine(), EXACT)
     assert 100 <= again.seconds() < 160
 
@@ -319,7 +319,7 @@ def test_candidates_of_a_given_number_are_all_looked_at():
 def test_the_next_engine_of_a_chain_begins_anew():
     accounting, _ = after_blocks([0] * 16, next_engine=40)
     assert accounting.next_block(2) == 40
-    assert accounting.progress()["recent"] == {}
+    assert accounting.progress(2)["recent"] == {"2": []}
 
 
 def test_a_block_without_attempts_ends_an_engine():

@@ -86,3 +86,27 @@ def test_a_jpeg_of_endless_scans_is_refused():
     assert decode_plain_jpeg(bomb, max_pixels=10**6) is None
     with pytest.raises(ImageError, match="scans, and 64 are read"):
         images.decode(bomb)
+
+
+def test_planes_for_training_have_the_pixels_of_the_other_decoder_but_for_rounding():
+    coarse = np.random.default_rng(3).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    pixels = images.resize(coarse, (47, 61))
+    for quality in (50, 90, 100):
+        data = images.encode(pixels, "jpeg", quality)
+        planes = images.decode_to_planes(data)
+        assert planes.shape == (3, 47, 61)
+        assert planes.flags.c_contiguous
+        off = np.abs(planes.transpose(1, 2, 0).astype(int) - images.decode(data))
+        assert off.max() <= 4
+    assert np.array_equal(images.decode_to_planes(images.encode(pixels, "png")), pixels.transpose(2, 0, 1))
+
+
+def test_planes_of_a_file_that_is_cut_off_or_too_large_are_refused():
+    data = images.encode(
+        images.resize(np.random.default_rng(4).integers(0, 256, (8, 8, 3), np.uint8), (64, 64)), "jpeg"
+    )
+    for damaged in (data[: len(data) // 2], data[:-2], data[:200]):
+        with pytest.raises(ImageError):
+            images.decode_to_planes(damaged)
+    with pytest.raises(ImageError, match="more than the 100"):
+        images.decode_to_planes(data, max_pixels=100)

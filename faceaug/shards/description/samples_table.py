@@ -66,6 +66,25 @@ def shard_table(name: str, rows: int, columns: Sequence[Column], values: Mapping
     return pa.Table.from_arrays(arrays, schema=samples_schema(columns))
 
 
+def plain_values(
+    name: str, rows: int, columns: Sequence[Column], values: Mapping[str, NDArray[Any]]
+) -> dict[str, list[Any]]:
+    """Return `shard_table` as lists by column, without Arrow arrays, to make which Arrow would import pandas."""
+    lists: dict[str, list[Any]] = {"shard": [name] * rows, "row": list(range(rows))}
+    for column in table_columns(columns):
+        lists[column.key] = _plain_list(column, values[column.key]) if column.key in values else [None] * rows
+    return lists
+
+
+def _plain_list(column: Column, values: NDArray[Any]) -> list[Any]:
+    if column.type == "category":
+        count = len(column.levels)
+        return [column.levels[code] if 0 <= code < count else None for code in values.tolist()]
+    if column.type == "sha256":
+        return [value.tobytes().hex() if value.any() else None for value in values]
+    return list(values.tolist())
+
+
 def write_samples_table(folder: Path, manifest: Manifest) -> None:
     """Write samples.parquet from the shards that `manifest` lists, with a row group per shard.
 
@@ -96,7 +115,8 @@ def read_samples_table(path: Path) -> pa.Table:
         When the file is missing or damaged, or has another format or version.
     """
     try:
-        table = pq.read_table(path, page_checksum_verification=True, use_threads=False)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:  # `read_table` would import pandas
+            table = file.read(use_threads=False)
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing: the table of samples does not exist") from error
     except (OSError, pa.ArrowException) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -34,6 +36,8 @@ def hashes(images: Tensor) -> NDArray[np.uint64]:
 
 def differing_bits(one: np.uint64, others: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return in how many bits a hash differs from each of others [M]."""
+    if hasattr(np, "bitwise_count"):  # NumPy 2
+        return np.bitwise_count(np.bitwise_xor(others, one)).astype(np.int64)
     octets = np.bitwise_xor(others, one).view(np.uint8).reshape(-1, 8)
     return np.asarray(_ONES[octets].sum(1), np.int64)
 
@@ -42,22 +46,28 @@ _ONES = np.array([bin(i).count("1") for i in range(256)], np.uint8)
 
 
 class DuplicateIndex:
-    """Hashes of real faces and of accepted samples; what comes first stays."""
+    """Hashes of real faces and of accepted samples; what comes first stays.
+
+    A few hashes are compared one by one. More of them are found by parts (multi-index hashing: Norouzi, Punjani, Fleet,
+    "Fast Exact Search in Hamming Space With Multi-Index Hashing", PAMI 2014): where two hashes differ in at most k
+    bits, they differ in at most k / 4 of one of their four parts of 16 bits.
+    """
 
     def __init__(self, real: NDArray[np.uint64], within: int) -> None:
         self._known = real.copy()
-        self._real = self._count = len(real)
+        self._count = len(real)
         self._within = within
+        self._added: set[int] = set()
+        self._parts: list[list[array[int]]] = []  # for each part, the hashes by the value that they have there
 
     def near(self, value: np.uint64, but: np.uint64 | None = None) -> bool:
         """Return whether a hash of the index differs in at most the stated number of bits.
 
         Real faces with the hash `but`, such as the photograph from which a sample was synthesized, do not count.
         """
-        known = self._known[: self._count]
-        if but is not None:
-            known = np.concatenate([known[: self._real][known[: self._real] != but], known[self._real :]])
-        return bool(len(known)) and int(differing_bits(value, known).min()) <= self._within
+        known = self._candidates(value)
+        near = known[differing_bits(value, known) <= self._within]
+        return bool(len(near)) and (but is None or bool((near != but).any()) or int(but) in self._added)
 
     def add(self, value: np.uint64) -> None:
         """Add a hash."""
@@ -65,3 +75,44 @@ class DuplicateIndex:
             self._known = np.concatenate([self._known, np.zeros(max(1024, self._count), np.uint64)])
         self._known[self._count] = value
         self._count += 1
+        self._added.add(int(value))
+        for lists, part in zip(self._parts, _parts_of(value), strict=False):
+            lists[part].append(int(value))
+
+    def _candidates(self, value: np.uint64) -> NDArray[np.uint64]:
+        """Return hashes among which are all that are near to `value`."""
+        radius = self._within // _PARTS
+        if self._count < _MANY or radius >= len(_PATTERNS):
+            return self._known[: self._count]
+        if not self._parts:
+            self._parts = [_by_value(self._known[: self._count], part) for part in range(_PARTS)]
+        found = [
+            lists[place]
+            for lists, part in zip(self._parts, _parts_of(value), strict=True)
+            for place in (part ^ _PATTERNS[radius]).tolist()
+        ]
+        return np.frombuffer(b"".join(found), np.uint64)
+
+
+def _parts_of(value: np.uint64) -> list[int]:
+    """Return the four parts of a hash, 16 bits each."""
+    return [int(part) for part in np.array([value], np.uint64).view(np.uint16)]
+
+
+def _by_value(known: NDArray[np.uint64], part: int) -> list[array[int]]:
+    """Return hashes [N] by the value of one of their parts."""
+    values = known.view(np.uint16).reshape(-1, _PARTS)[:, part]
+    ordered = known[np.argsort(values, kind="stable")]
+    ends = np.cumsum(np.bincount(values, minlength=1 << 16))
+    return [array("Q", rows.tobytes()) for rows in np.split(ordered, ends[:-1])]
+
+
+def _patterns() -> list[NDArray[np.int64]]:
+    """Return the numbers of 16 bits of which at most 0, 1, 2, 3 are set."""
+    numbers = np.arange(1 << 16)
+    ones = _ONES[numbers & 255] + _ONES[numbers >> 8]
+    return [numbers[ones <= most] for most in range(_MOST_RADIUS + 1)]
+
+
+_PARTS, _MANY, _MOST_RADIUS = 4, 1 << 17, 2
+_PATTERNS = _patterns()

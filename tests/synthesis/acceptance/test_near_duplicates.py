@@ -126,3 +126,20 @@ def test_two_images_of_one_photograph_are_near_copies_of_each_other():
     assert not index.near(np.uint64(0b1111), np.uint64(0b1111))
     index.add(np.uint64(0b1111))
     assert index.near(np.uint64(0b1111), np.uint64(0b1111))
+
+
+def test_a_large_index_decides_as_one_that_compares_all_hashes():
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 2**64, 140_000, np.uint64)
+    index = DuplicateIndex(real, 8)
+    changes = [np.uint64(sum(1 << int(bit) for bit in rng.choice(64, count, replace=False))) for count in range(4, 12)]
+    copies = [real[k] ^ change for k, change in enumerate(changes)]
+    for value in [*copies, *rng.integers(0, 2**64, 8, np.uint64)]:
+        assert index.near(value) == (differing_bits(value, real).min() <= 8)
+    source = real[0]
+    assert index.near(source)
+    assert not index.near(source, but=source)
+    index.add(copies[0])  # four bits from the source
+    assert index.near(source, but=source)
+    index.add(source)
+    assert index.near(source, but=source)
