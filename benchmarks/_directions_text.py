@@ -120,37 +120,3 @@ def degrees(record: Record) -> str:
         f"changes the error beyond 20° from {before['beyond 20']:.1f}° to {after['beyond 20']:.1f}°, and the error "
         f"up to 10° from {before['up to 10']:.1f}° to {after['up to 10']:.1f}°."
     )
-
-
-def pose_accuracy(record: Record) -> str:
-    """Return the comparison of measured head pose with a landmark model (pose_accuracy.py)."""
-    rows, bins = [], []
-    for name, way in record["ways"].items():
-        yaw, pitch = way["yaw"], way["pitch"]
-        numbers = (yaw["correlation"], yaw["slope"], pitch["correlation"], pitch["slope"])
-        correlation, slope, pitched, pitch_slope = (f"{number:.2f}" for number in numbers)
-        milliseconds = f"{record['milliseconds'][name]:.1f}"
-        rows.append(
-            [
-                name,
-                f"{way['measured']:,}",
-                correlation,
-                slope,
-                f"{yaw['within']:.0%}",
-                pitched,
-                pitch_slope,
-                milliseconds,
-            ]
-        )
-        bins.append([name, *(f"{each['measured']:.0f} (n {each['n']:,})" for each in yaw["bins"])])
-    first = next(iter(record["ways"].values()))["yaw"]["bins"]
-    head = ["", "measured", "yaw, correlation", "yaw, slope", "yaw within 5°", "pitch, correlation", "pitch, slope"]
-    return "\n".join([
-        f"{record['photographs']:,} photographs, {record['machine']}; load {record['load_average']} on its two cores.",
-        "",
-        *table([*head, "ms a framed face"], rows, right=range(1, 8)),
-        "",
-        "Mean degrees measured where the landmark model reads yaw, to either side, as",
-        "",
-        *table(["", *(f"{each['table']:.0f}°" for each in first)], bins, right=range(1, len(first) + 1)),
-    ])  # fmt: skip

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from _classifiers_text import classifiers_text
-from _directions_text import degrees, directions_text, found_yaw, pose_accuracy
+from _directions_text import degrees, directions_text, found_yaw
 from _earlier_records import current, load_record
 from _experiments_text import experiment_text
 from _identity_text import identity_text
 from _markdown import table
+from _measurement_text import pose_accuracy, skin_tones
 from _morph_text import extrapolation_text, frame_text, quality_text
 from _performance_text import growth_plot, growth_text, speed_text
 
@@ -352,6 +353,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "directions": directions_text,
     "yaw": found_yaw,
     "pose_accuracy": pose_accuracy,
+    "skin_tone": skin_tones,
     "yaw_scale": degrees,
     "reconstruction": scenes,
     "ablation": couplings,

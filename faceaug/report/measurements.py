@@ -33,7 +33,7 @@ def report_facts(manifest: Manifest) -> dict[str, str]:
     megabytes = sum(shard.bytes for shard in manifest.shards) / 1e6
     facts = {
         "data set": f"{dataset.name} ({dataset.rows:,} images{f', split {dataset.split}' if dataset.split else ''})",
-        "generator": f"{generator.name} ({generator.licence})" if generator else "none: real faces are rerendered",
+        "generator": f"{generator.name} ({generator.licence})" if generator else "none: made from real faces",
         "command": created_by.command,
         "recipe": created_by.recipe or "",
         "seed": str(manifest.seed),

@@ -89,7 +89,7 @@ def test_planned_is_accepted_and_short_and_the_folder_is_clean(base, plan):
         assert bool(cell.note) == bool(cell.short)
     assert not (out / "models").exists()
     assert "real people" in (out / "README.md").read_text()
-    assert "real faces are rerendered" in (out / "report.html").read_text()
+    assert "made from real faces" in (out / "report.html").read_text()
 
 
 def test_samples_are_measured_in_their_cells_and_keep_their_labels(base, dataset, plan):

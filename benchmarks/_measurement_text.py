@@ -1,0 +1,75 @@
+"""The accounts of what is measured on photographs on docs/results.md (pose_accuracy.py, skin_tone.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from _markdown import table
+
+Record = dict[str, Any]
+
+
+def pose_accuracy(record: Record) -> str:
+    """Return the comparison of measured head pose with a landmark model (pose_accuracy.py)."""
+    rows, bins = [], []
+    for name, way in record["ways"].items():
+        yaw, pitch = way["yaw"], way["pitch"]
+        numbers = (yaw["correlation"], yaw["slope"], pitch["correlation"], pitch["slope"])
+        correlation, slope, pitched, pitch_slope = (f"{number:.2f}" for number in numbers)
+        milliseconds = f"{record['milliseconds'][name]:.1f}"
+        rows.append(
+            [
+                name,
+                f"{way['measured']:,}",
+                correlation,
+                slope,
+                f"{yaw['within']:.0%}",
+                pitched,
+                pitch_slope,
+                milliseconds,
+            ]
+        )
+        bins.append([name, *(f"{each['measured']:.0f} (n {each['n']:,})" for each in yaw["bins"])])
+    first = next(iter(record["ways"].values()))["yaw"]["bins"]
+    turns = [(name, turn, each) for name in ("yaw", "pitch") for turn, each in record["turned"][name].items()]
+    head = ["", "measured", "yaw, correlation", "yaw, slope", "yaw within 5°", "pitch, correlation", "pitch, slope"]
+    return "\n".join([
+        f"{record['photographs']:,} photographs, {record['machine']}; load {record['load_average']} on its two cores.",
+        "",
+        *table([*head, "ms a framed face"], rows, right=range(1, 8)),
+        "",
+        "Mean degrees measured where the landmark model reads yaw, to either side, as",
+        "",
+        *table(["", *(f"{each['table']:.0f}°" for each in first)], bins, right=range(1, len(first) + 1)),
+        "",
+        f"By how many degrees the reading changes when {record['turned']['photographs']} photographs are turned by",
+        "",
+        *table(
+            ["", *(f"{name} {turn}°" for name, turn, _ in turns)],
+            [[way, *(f"{each[way]:+.0f}" for _, _, each in turns)] for way in record["ways"]],
+            right=range(1, len(turns) + 1),
+        ),
+    ])  # fmt: skip
+
+
+def skin_tones(record: Record) -> str:
+    """Return the comparison of skin tone with labels and brightness (skin_tone.py)."""
+    levels, measures = record["counts"], record["measures"]
+    rows = []
+    for name, own in measures.items():
+        medians = [own["quantiles"][level][1] for level in levels]
+        decimals = 2 if max(medians) < 1 else 0
+        rows.append(
+            [
+                name.replace("_", " "),
+                f"{own['auc_white_over_black']:.2f}",
+                *(f"{median:.{decimals}f}" for median in medians),
+            ]
+        )
+    head = ["", "AUC white over black", *(f"median, {level} (n {count:,})" for level, count in levels.items())]
+    return "\n".join([
+        f"{record['measured']:,} of {record['images']:,} photographs; the median confidence is "
+        f"{record['median_confidence']:.2f}.",
+        "",
+        *table(head, rows, right=range(1, len(head))),
+    ])  # fmt: skip
