@@ -20,7 +20,7 @@ from torch import Tensor
 
 from faceaug.appearance.augmentations import photometric_jitter
 from faceaug.measurement.alignment_data import Jitter, alignment_batch
-from faceaug.measurement.crop_network import CropNetwork, frozen, load_state, state_of
+from faceaug.measurement.crop_network import CropNetwork, frozen, load_state, state_of, train_crop_network
 from faceaug.measurement.crops import CROP_SIDE, CanvasPyramid, apply_steps
 from faceaug.utils.images import Rgb, resize
 from faceaug.utils.tensors import as_tensor, normalize_pixels, resize_tensor
@@ -238,24 +238,16 @@ def train_alignment(
     Aligner
         On the CPU.
     """
-    rng = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = CropNetwork(ALIGNMENT_OUTPUTS).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    adam = torch.optim.AdamW(net.parameters(), weight_decay=0.02)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
-    for step in range(steps):
+
+    def batch_loss(net: CropNetwork, rng: torch.Generator) -> Tensor:
         rows = torch.randint(0, len(faces), (batch_size,), generator=rng)
         batch = alignment_batch(resize_tensor(normalize_pixels(faces[rows]), CROP_SIDE), rng, jitter=jitter)
         predicted, log_odds = _step_and_face(net(batch.images.to(device)))
         face, expected = batch.face.to(device), batch.steps.to(device)
         units = predicted.new_tensor(_STEP_UNITS)
         error = F.smooth_l1_loss(predicted / units, expected / units, reduction="none", beta=0.3)
-        loss = (error.mean(1) * face).mean() + F.binary_cross_entropy_with_logits(log_odds, face)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        scheduler.step()
-        if progress:
-            progress(step + 1, steps, float(loss.detach()))
-    return Aligner(net.cpu())
+        return (error.mean(1) * face).mean() + F.binary_cross_entropy_with_logits(log_odds, face)
+
+    return Aligner(
+        train_crop_network(ALIGNMENT_OUTPUTS, batch_loss, steps=steps, seed=seed, device=device, progress=progress)
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,52 @@ class CropNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.trunk(x.contiguous(memory_format=torch.channels_last)))
         return out
+
+
+def train_crop_network(
+    outputs: int,
+    batch_loss: Callable[[CropNetwork, torch.Generator], Tensor],
+    *,
+    steps: int,
+    seed: int,
+    device: str | torch.device,
+    progress: Callable[[int, int, float], None] | None,
+) -> CropNetwork:
+    """Train a network of so many outputs.
+
+    Parameters
+    ----------
+    outputs : int
+    batch_loss : callable
+        From the network and the source of randomness to the loss of a new batch.
+    steps : int
+    seed : int
+        Seed of that source and of the initial weights.
+    device
+        Device to train on.
+    progress : callable (steps done, steps, loss), optional
+
+    Returns
+    -------
+    CropNetwork
+        On the CPU.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = CropNetwork(outputs).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    adam = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
+    for step in range(steps):
+        loss = batch_loss(network, rng)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        scheduler.step()
+        if progress:
+            progress(step + 1, steps, float(loss.detach()))
+    trained: CropNetwork = network.cpu()
+    return trained
 
 
 def frozen(network: CropNetwork) -> CropNetwork:

@@ -18,7 +18,7 @@ from torch import Tensor
 from faceaug.appearance.augmentations import photometric_jitter
 from faceaug.measurement.alignment import Aligner
 from faceaug.measurement.alignment_data import Jitter, crop_with_surroundings
-from faceaug.measurement.crop_network import CropNetwork, frozen
+from faceaug.measurement.crop_network import CropNetwork, frozen, train_crop_network
 from faceaug.measurement.crops import CROP_SIDE
 from faceaug.measurement.reader import MIRROR_SIGN, FactorReader
 from faceaug.reconstruction.factors import FaceFactors
@@ -148,15 +148,10 @@ def train_reader(
     FactorReader
         On the CPU.
     """
-    rng = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = CropNetwork(len(FACTOR_NAMES)).to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     centre, scale = faces.values.mean(0), faces.values.std(0).clamp(min=1e-6)
     sign = torch.from_numpy(MIRROR_SIGN).float()
-    adam = torch.optim.AdamW(net.parameters(), weight_decay=0.02)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=steps, pct_start=0.15)
-    for step in range(steps):
+
+    def batch_loss(net: CropNetwork, rng: torch.Generator) -> Tensor:
         rows = torch.randint(0, len(faces.images), (batch_size,), generator=rng)
         mirrored = torch.rand(batch_size, generator=rng) < 0.5
         images, values = normalize_pixels(faces.images[rows]), faces.values[rows]
@@ -165,11 +160,9 @@ def train_reader(
         windows = torch.randn(batch_size, 4, generator=rng) * torch.tensor(_FRAME_SPREAD)
         images = jitter(crop_with_surroundings(images, windows, rng, CROP_SIDE), rng)
         expected = ((values - centre) / scale).to(device)
-        loss = F.smooth_l1_loss(net(images.to(device)), expected, beta=0.3)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        adam.step()
-        scheduler.step()
-        if progress:
-            progress(step + 1, steps, float(loss.detach()))
-    return FactorReader(frozen(net.cpu()), centre, scale)
+        return F.smooth_l1_loss(net(images.to(device)), expected, beta=0.3)
+
+    network = train_crop_network(
+        len(FACTOR_NAMES), batch_loss, steps=steps, seed=seed, device=device, progress=progress
+    )
+    return FactorReader(frozen(network), centre, scale)
