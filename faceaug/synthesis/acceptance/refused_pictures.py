@@ -30,6 +30,7 @@ class RefusedPictures:
         self._wanted = wanted
         self._counts = Counter[tuple[int, str]]()
         self.kept: list[RefusedPicture] = []
+        self._stored: list[list[Any]] = []  # the same as JSON values: asked for with every block
 
     def add(self, cell: int, attempt: int, reason: str, image: Rgb, from_photographs: bool) -> None:
         """Keep a picture, uint8 [H, W, 3], unless there are enough of its cell and reason."""
@@ -42,10 +43,7 @@ class RefusedPictures:
 
     def state(self) -> list[list[Any]]:
         """Return what was kept as JSON values, for an interrupted run."""
-        return [
-            [each.cell, each.attempt, each.reason, each.from_photographs, base64.b64encode(each.image).decode()]
-            for each in self.kept
-        ]
+        return list(self._stored)
 
     def restore(self, state: Iterable[Sequence[Any]]) -> None:
         """Take over what `state` returned."""
@@ -55,3 +53,5 @@ class RefusedPictures:
     def _keep(self, picture: RefusedPicture) -> None:
         self._counts[picture.cell, picture.reason] += 1
         self.kept.append(picture)
+        image = base64.b64encode(picture.image).decode()
+        self._stored.append([picture.cell, picture.attempt, picture.reason, picture.from_photographs, image])
