@@ -68,7 +68,7 @@ def main() -> None:
         "images_making": made,
         "images_an_accepted_sample": made / max(1, totals.accepted),
         "rejected": dict(totals.rejected),
-        "seconds": dict(result.seconds),
+        "seconds": dict(result.timings),
     }
     print(write_result("generator_calls", record))
 
