@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any, TypeVar
@@ -32,7 +32,8 @@ from faceaug.explorer.photographs import (
     PhotographEdit,
     PhotographEditor,
 )
-from faceaug.explorer.saving import SaveFolder
+from faceaug.explorer.saving import SaveFolder, plan_near
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.images import Rgb, encode
 
 _PHOTOGRAPHS_KEPT = 6
@@ -48,8 +49,8 @@ async def computed(task: Callable[[], _Result]) -> _Result:
     return await asyncio.get_running_loop().run_in_executor(_computing, task)
 
 
-def face_routes(faces: GeneratedFaces, saved: SaveFolder) -> list[BaseRoute]:
-    """Return the routes of generated faces."""
+def face_routes(faces: GeneratedFaces, saved: SaveFolder, sections: Mapping[str, Any]) -> list[BaseRoute]:
+    """Return the routes of generated faces; `sections` are those of recipes beside the plan: data set, generator."""
 
     async def picture(request: Request) -> Response:
         face = await computed(lambda: faces.original(int(request.path_params["seed"])))
@@ -66,6 +67,10 @@ def face_routes(faces: GeneratedFaces, saved: SaveFolder) -> list[BaseRoute]:
         )
         if message.save is not None:
             answer["saved"] = str(saved.picture(message.save, face.image, "generator", message.seed))
+        if message.save_recipe is not None:
+            content = {**sections, "plan": plan_near(message.values)}
+            answer["saved"] = str(saved.recipe(message.save_recipe, content))
+            answer["left_out"] = [name for name in message.values if name not in FACTOR_NAMES]
         return JSONResponse(answer)
 
     return [Route("/face/{seed:int}.png", picture), Route("/face/edit", edit, methods=["POST"])]

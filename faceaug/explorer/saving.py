@@ -10,16 +10,44 @@ from typing import Any
 
 import yaml
 
+from faceaug.analysis.axes import AxisSpec
 from faceaug.errors import OutputError, UsageError
 from faceaug.planning.plan import Plan
 from faceaug.recipes.recipe import parse
+from faceaug.reconstruction.semantics import FACTOR_NAMES, FACTOR_UNITS
 from faceaug.shards.description.provenance import mark_synthetic
 from faceaug.utils.files import output_error, write_bytes
 from faceaug.utils.images import Rgb, encode
 from faceaug.utils.text import shown
 
+_FACES_NEAR = 100  # that a recipe for faces near given values asks for
+_HALF_WIDTHS = {"degrees": 5.0, "share": 0.1}  # of its bins, by unit
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,80}")
 _PATHS = (("dataset", ("path", "labels", "reconstruction")), ("generator", ("directions",)))
+
+
+def plan_near(values: Mapping[str, float]) -> dict[str, Any]:
+    """Return the section `plan` of a recipe for faces whose view and light are near given values.
+
+    It counts by one bin around each value of view and light, and asks for a hundred faces there. Other semantics are
+    left out, since no column of a data set counts them.
+
+    Raises
+    ------
+    UsageError
+        When there is no value of view or light.
+    """
+    near = {name: values[name] for name in FACTOR_NAMES if name in values}
+    if not near:
+        raise UsageError(
+            f"a recipe counts faces by view and light, and none of these was moved: move {', '.join(FACTOR_NAMES)}"
+        )
+    by = []
+    for name, value in near.items():
+        half = _HALF_WIDTHS[FACTOR_UNITS[name]]
+        edges = (round(value - half, 2), round(value + half, 2))
+        by.append(str(AxisSpec(name, ("edges", edges))))
+    return dict(by=by, strategy=f"min:{_FACES_NEAR}")
 
 
 class SaveFolder:

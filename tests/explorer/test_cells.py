@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import ROOT  # noqa: F401  a checkout that is not installed
 from explorers import BY, asked
+from faceaug.cli.main import run
 from faceaug.recipes.recipe import load
 from faces_in_memory import face_dataset
 
@@ -54,6 +56,20 @@ def test_a_saved_recipe_is_one_of_balance(tmp_path, demo_cells, monkeypatch):
     assert Path(options["source"]).resolve() == tmp_path / "faces"
     with pytest.raises(OutputError, match="already"):
         folder.recipe("mine.yaml", {"plan": plan})
+
+
+def test_a_recipe_for_faces_near_an_edit_is_one_of_balance(address, save_folder):
+    prefix = "/" + address.split("/", 3)[3]
+    edit = {"seed": 1, "values": {"yaw": 33.3, "tx": 0.0}, "save_recipe": "near.yaml"}
+    status, _, body = asked(address, prefix + "face/edit", json.dumps(edit).encode())
+    assert (status, json.loads(body)["left_out"]) == (200, ["tx"])
+    assert run(["balance", "--recipe", str(save_folder / "near.yaml"), "--dry-run"]) == 0
+    (save_folder / "near.yaml").unlink()
+    save_folder.rmdir()
+    edit["values"] = {"tx": 0.0}
+    status, _, body = asked(address, prefix + "face/edit", json.dumps(edit).encode())
+    assert status == 400
+    assert "counts faces by view and light" in json.loads(body)["error"]
 
 
 @pytest.mark.parametrize("name", ["../mine.png", "mine.jpg", ".png", "a/b.png", "mine.png\n", "", "x" * 200 + ".png"])
