@@ -208,9 +208,10 @@
       .map((field) => [field.name, `${shown(field.values[i])}${field.unit && field.unit !== "as labelled" ? ` ${field.unit}` : ""}`, field.limit, field.meaning]);
   const strip = (i) => {
     const last = data.stripImages - 1, shares = [...Array(last + 1).keys()];
-    const words = (k) => (k === 0 ? "before the edit" : k === last ? "after the edit" : `${Math.round((100 * k) / last)} % of the edit`);
-    return element("div", { class: "people" }, ...shares.map((k) =>
-      element("span", { class: "person" }, picture("strips", samples.strip[i] * (last + 1) + k, 1, `the generator's face ${words(k)}`), words(k))));
+    const words = (k) => (k === 0 ? "before" : k === last ? "after" : `${Math.round((100 * k) / last)} %`);
+    const scale = Math.min(1, 60 / data.stripShape[1]); // five beside each other on a phone
+    return element("div", { class: "people strip-of-edit" }, ...shares.map((k) =>
+      element("span", { class: "person" }, picture("strips", samples.strip[i] * (last + 1) + k, scale, `the edit: ${words(k)}`), words(k))));
   };
   const detailOf = (i, position, of) => {
     const cell = data.cells[samples.cell[i]], engine = samples.engines[samples.engine[i]];

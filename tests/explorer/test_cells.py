@@ -58,18 +58,21 @@ def test_a_saved_recipe_is_one_of_balance(tmp_path, demo_cells, monkeypatch):
         folder.recipe("mine.yaml", {"plan": plan})
 
 
-def test_a_recipe_for_faces_near_an_edit_is_one_of_balance(address, save_folder):
-    prefix = "/" + address.split("/", 3)[3]
-    edit = {"seed": 1, "values": {"yaw": 33.3, "tx": 0.0}, "save_recipe": "near.yaml"}
-    status, _, body = asked(address, prefix + "face/edit", json.dumps(edit).encode())
-    assert (status, json.loads(body)["left_out"]) == (200, ["tx"])
-    assert run(["balance", "--recipe", str(save_folder / "near.yaml"), "--dry-run"]) == 0
-    (save_folder / "near.yaml").unlink()
-    save_folder.rmdir()
-    edit["values"] = {"tx": 0.0}
-    status, _, body = asked(address, prefix + "face/edit", json.dumps(edit).encode())
-    assert status == 400
-    assert "counts faces by view and light" in json.loads(body)["error"]
+def test_a_recipe_for_faces_near_an_edit_adds_to_their_cell_alone(tmp_path, demo_cells):
+    table = demo_cells.dataset.table
+    path = SaveFolder(tmp_path).recipe_near("near.yaml", {"yaw": 20.0, "nose": 1.0}, {}, table)
+    options = load(str(path)).options()
+    planned = faceaug.plan(faceaug.analyze(demo_cells.dataset, *options["by"]), options["strategy"])
+    assert {cell.levels["yaw"]: cell.planned for cell in planned.cells if cell.planned} == {"15 to 25": 100}
+    with pytest.raises(UsageError, match="counts faces by view and light"):
+        SaveFolder(tmp_path).recipe_near("other.yaml", {"nose": 1.0}, {}, table)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_a_recipe_for_faces_near_an_edit_is_one_of_balance(tmp_path, demo_cells):
+    path = SaveFolder(tmp_path).recipe_near("near.yaml", {"yaw": 20.0}, {"dataset": demo_cells.place}, None)
+    assert run(["balance", "--recipe", str(path), "--dry-run"]) == 0
 
 
 @pytest.mark.parametrize("name", ["../mine.png", "mine.jpg", ".png", "a/b.png", "mine.png\n", "", "x" * 200 + ".png"])
@@ -91,9 +94,16 @@ def test_only_what_is_saved_is_written(address, save_folder):
     sent("dataset/plan", {"by": BY})
     assert not save_folder.exists()
     sent("face/edit", {"seed": 1, "values": {"yaw": 10.0}, "save": "face.png"})
+    saved = sent("face/edit", {"seed": 1, "values": {"yaw": 10.0, "tx": 0.0}, "save_recipe": "near.yaml"})
+    assert saved["left_out"] == ["tx"]
     sent("dataset/plan", {"by": BY, "max_total": 30, "save_plan": "plan.json"})
     data = (save_folder / "face.png").read_bytes()
     assert b"trainedAlgorithmicMedia" in data
     assert inspect(data).width == 64
     assert Plan.read(save_folder / "plan.json").total == 30
-    assert sorted(file.name for file in save_folder.iterdir()) == ["face.png", "plan.json"]
+    assert sorted(file.name for file in save_folder.iterdir()) == [
+        "face.png",
+        "near.counts.yaml",
+        "near.yaml",
+        "plan.json",
+    ]
