@@ -38,6 +38,8 @@ from faceaug.discovery.config import (
     NETWORK_STAGE,
     READER_STAGE,
     SYNTHESIS_STAGE,
+    TURN_STAGE,
+    VIEW_READER_STAGE,
     DiscoveryConfig,
     DiscoveryRun,
 )
@@ -59,6 +61,8 @@ SHORT = DiscoveryConfig(
     linear_steps=20,
     reader_steps=10,
     alignment_steps=10,
+    turned_faces=64,
+    view_reader_steps=10,
     calibration_samples=64,
     atoms=4,
     schedule=ReconstructionSchedule(steps=24, distil_steps=10, refit_every=20),
@@ -199,6 +203,8 @@ def defaults(generator: Generator, per: Mapping[str, float], between: float) -> 
         f"{NETWORK_STAGE}, with new images": paired,
         FACTOR_STAGE: usual.samples + usual.held_out,
         ALIGNMENT_STAGE: usual.alignment_steps,
+        TURN_STAGE: usual.turned_faces,
+        VIEW_READER_STAGE: usual.view_reader_steps,
         CALIBRATION_STAGE: usual.calibration_samples,
     }
     hours = {name: round(per[name] * n / 3600, 3) for name, n in counts.items() if name in per}

@@ -1,6 +1,6 @@
 """Images that the generator synthesizes for an accepted sample of turned heads.
 
-    python benchmarks/generator_calls.py [--samples 100]
+    python benchmarks/generator_calls.py
 
 The demo data set is balanced by yaw with the engine `generator`: samples between 25 and 35 degrees to either side,
 which are within 5 degrees of 30. Every latent that the generator turns into an image is counted, those of the learning
@@ -68,7 +68,7 @@ def main() -> None:
         "images_making": made,
         "images_an_accepted_sample": made / max(1, totals.accepted),
         "rejected": dict(totals.rejected),
-        "seconds": dict(result.seconds),
+        "seconds": dict(result.timings),
     }
     print(write_result("generator_calls", record))
 

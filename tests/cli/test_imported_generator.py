@@ -36,6 +36,8 @@ def commands(faceaug_cli, monkeypatch):
             linear_steps=10,
             reader_steps=2,
             alignment_steps=2,
+            turned_faces=64,
+            view_reader_steps=2,
             calibration_samples=64,
             atoms=2,
             schedule=schedule,

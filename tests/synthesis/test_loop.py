@@ -184,7 +184,7 @@ class Output:
     def append(self, samples, states, progress):
         self.appended += 1
 
-    def update(self, states, progress):
+    def update(self, states, progress=None):
         self.states = {index: state.note for index, state in states.items()}
 
 
