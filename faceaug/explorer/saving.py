@@ -106,7 +106,9 @@ class SaveFolder:
             raise UsageError(
                 f"a recipe counts faces by view and light, and none of these was moved: move {', '.join(FACTOR_NAMES)}"
             )
-        cell = {key: int(bin_codes(np.array([values[key]]), edges)[0]) for key, edges in axes.items()}
+        cell = {
+            key: int(bin_codes(np.clip([values[key]], edges[0], edges[-1]), edges)[0]) for key, edges in axes.items()
+        }
         real = 0
         if table is not None and set(axes) <= set(table.columns):
             near = [bin_codes(numbers(table[key], key), edges) == cell[key] for key, edges in axes.items()]
@@ -141,4 +143,5 @@ class SaveFolder:
 def _edges_around(name: str, value: float) -> tuple[float, ...]:
     """Return the edges of an axis of view or light with a bin around a value."""
     half, low, high = _BINS[FACTOR_UNITS[name]]
+    value = min(max(value, low), high)
     return tuple(sorted({low, max(low, round(value - half, 2)), min(high, round(value + half, 2)), high}))
