@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from explorers import BY, asked
 from faceaug.recipes.recipe import load
@@ -54,6 +55,12 @@ def test_a_saved_recipe_is_one_of_balance(tmp_path, demo_cells, monkeypatch):
     assert Path(options["source"]).resolve() == tmp_path / "faces"
     with pytest.raises(OutputError, match="already"):
         folder.recipe("mine.yaml", {"plan": plan})
+
+
+def test_a_missing_value_of_an_integer_column_is_no_fact():
+    cells = DatasetCells(face_dataset(2, age=pd.array([None, 31], dtype="Int64")), "gender", {})
+    assert "age" not in cells.facts(0)
+    assert cells.facts(1)["age"] == "31"
 
 
 @pytest.mark.parametrize("name", ["../mine.png", "mine.jpg", ".png", "a/b.png", "mine.png\n", "", "x" * 200 + ".png"])
