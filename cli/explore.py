@@ -30,7 +30,17 @@ if TYPE_CHECKING:
 
 _UNLABELLED = "yaw:5"
 """What faces without labels are counted by at first."""
-_IN_RECIPES = ("labels", "file_column", "split", "reconstruction", "strict", "aligned")
+_IN_RECIPES = (
+    "labels",
+    "file_column",
+    "one_hot",
+    "map",
+    "follow_links",
+    "split",
+    "reconstruction",
+    "strict",
+    "aligned",
+)
 
 
 @click.command()
@@ -59,7 +69,8 @@ def explore(context: click.Context, /, place: Path | None, real: Path | None, **
 
     PLACE is a data set or an output folder of faceaug. Without it the page shows the generator's faces and takes
     photographs of your own. The page is served to this machine alone, under an address with a random token, until
-    Ctrl-C; it writes what you save, and nothing else. Needs the extra faceaug[explore].
+    Ctrl-C; it writes what you save and, in faceaug's cache, what it has learnt and measured; no picture. Needs the
+    extra faceaug[explore].
 
     \b
     Example:
@@ -138,11 +149,17 @@ def _dataset(place: Path, options: dict[str, Any], console: Console) -> DatasetC
         if not by:
             by = _UNLABELLED
             dataset = _measured(dataset, {**options, "by": [by]}, console)
-    section = {key: options[key] for key in _IN_RECIPES if options[key]}
-    section = {key: str(value) if isinstance(value, Path) else value for key, value in section.items()}
+    section = {key: _as_written(options[key]) for key in _IN_RECIPES if options[key]}
     if options["reader"] != "auto":
         section["reader"] = options["reader"]
     return DatasetCells(dataset, by, {"path": str(place), **section})
+
+
+def _as_written(value: Any) -> Any:
+    """Return the value of an option as a recipe has it: paths as text, and a list where an option may be repeated."""
+    if isinstance(value, tuple):
+        return [str(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _measured(dataset: FaceDataset, options: dict[str, Any], console: Console) -> FaceDataset:

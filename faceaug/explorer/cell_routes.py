@@ -31,7 +31,7 @@ def dataset_routes(cells: DatasetCells, saved: SaveFolder, generator: Mapping[st
             cells=[dict(real=cell.real, wanted=cell.wanted, planned=cell.planned) for cell in planned.cells],
             totals=planned.totals,
             notes=list(planned.notes),
-            command=_command(cells.place, wish),
+            command=plan_command(cells.place, wish),
         )
         if message.save_plan is not None:
             answer["saved"] = str(saved.plan(message.save_plan, planned))
@@ -92,13 +92,15 @@ def _faces(page: FacePage, folder: str, facts: Callable[[int], dict[str, str]]) 
     return dict(total=page.total, faces=[dict(src=f"{folder}/{row}.jpg", facts=facts(row)) for row in page.rows])
 
 
-def _command(place: Mapping[str, Any], wish: PlanWish) -> str:
+def plan_command(place: Mapping[str, Any], wish: PlanWish) -> str:
     """Return the command that gives the same plan."""
     words = ["faceaug", "plan", str(place["path"])]
-    for key in ("labels", "reader", "file_column", "split", "reconstruction"):
-        if place.get(key) is not None:
-            words += [f"--{key.replace('_', '-')}", str(place[key])]
-    words += ["--aligned"] if place.get("aligned") else []
+    for key, value in place.items():
+        if key == "path":
+            continue
+        flag = f"--{key.replace('_', '-')}"
+        values = value if isinstance(value, list) else [value]
+        words += [flag] if value is True else [word for each in values for word in (flag, str(each))]
     words += ["--by", wish.by, "--strategy", wish.strategy]
     for name in _LIMITS:
         if (value := getattr(wish, name)) is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from faceaug.analysis.analyze import Analysis, analyze
@@ -257,7 +258,7 @@ def _stored(reader: ShardReader, column: Column) -> NDArray[Any]:
 
 def _text(value: Any) -> str:
     """Return a value of a table as people read it, "" where there is none."""
-    if value is None or value != value:
+    if pd.isna(value):
         return ""
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
 

@@ -1,4 +1,4 @@
-"""What the user saves: pictures with their marks, plans and recipes. Nothing else is written."""
+"""What the user saves: pictures with their marks, plans and recipes."""
 
 from __future__ import annotations
 
@@ -71,9 +71,11 @@ class SaveFolder:
         sections = {name: dict(section) for name, section in content.items() if section}
         for section, keys in _PATHS:
             for key in keys:
-                path = sections.get(section, {}).get(key)
-                if path is not None and not Path(path).is_absolute():
-                    sections[section][key] = os.path.relpath(path, self.folder)
+                value = sections.get(section, {}).get(key)
+                if isinstance(value, list):
+                    sections[section][key] = [self._seen_from_folder(path) for path in value]
+                elif value is not None:
+                    sections[section][key] = self._seen_from_folder(value)
         whole = {"format": "faceaug-recipe", "version": 2, "about": "Saved from the explorer.", **sections}
         parse(whole, "the recipe")  # what is saved can be read again
         return self._write(name, ".yaml", yaml.safe_dump(whole, sort_keys=False, allow_unicode=True).encode())
@@ -119,6 +121,9 @@ class SaveFolder:
         self._write(counts, ".yaml", yaml.safe_dump([{**levels, "count": real + _FACES_NEAR}]).encode())
         by = [str(AxisSpec(key, ("edges", edges))) for key, edges in axes.items()]
         return self.recipe(name, {**sections, "plan": dict(by=by, strategy=counts)})
+
+    def _seen_from_folder(self, path: str) -> str:
+        return path if Path(path).is_absolute() else os.path.relpath(path, self.folder)
 
     def _write(self, name: str, suffix: str, data: bytes) -> Path:
         path = self._new_file(name, suffix)

@@ -18,9 +18,12 @@ MOST_CELLS, _MOST_PAIRS, _MOST_LEVELS = 1000, 6, 24
 ENGINE_COLOURS = 6
 
 
-def engine_colours(engines: Sequence[str]) -> dict[str, str]:
-    """Return the colour class of each engine."""
-    return {name: f"engine-{k % ENGINE_COLOURS}" for k, name in enumerate(engines)}
+def engines_by_colour(engines: Sequence[str]) -> dict[str, list[str]]:
+    """Return the engines of each colour class; where there are more engines than colours, the last ones share one."""
+    found: dict[str, list[str]] = {}
+    for k, name in enumerate(engines):
+        found.setdefault(f"engine-{min(k, ENGINE_COLOURS - 1)}", []).append(name)
+    return found
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,12 @@ class CellBar:
 
 def run_bars(cells: Sequence[CellRecord], by_engine: Mapping[str, Indices]) -> list[CellBar]:
     """Return the bars of a run: real faces, samples by engine (int64 [cells] each), and what is short."""
-    colours = engine_colours(list(by_engine))
+    colours = engines_by_colour(list(by_engine))
     bars = []
     for cell in cells:
         made = {name: int(counts[cell.index]) for name, counts in by_engine.items() if counts[cell.index]}
-        counts = {"real": cell.real, **{colours[name]: count for name, count in made.items()}, "short": cell.short}
+        parts = {colour: sum(made.get(name, 0) for name in names) for colour, names in colours.items()}
+        counts = {"real": cell.real, **parts, "short": cell.short}
         said = [f"{cell.real:,} real", *(f"{count:,} {name}" for name, count in made.items()), f"{cell.short:,} short"]
         text = f"{cell.real:,} → {cell.real + cell.accepted:,}" if cell.planned else f"{cell.real:,}"
         bars.append(CellBar(cell.attributes, counts, ", ".join(said), text, cell.planned))

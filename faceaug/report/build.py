@@ -26,7 +26,8 @@ from faceaug.report.measurements import (
     report_warnings,
 )
 from faceaug.report.refused import kept_examples
-from faceaug.shards.manifest import PLAN_NAME, REPORT_NAMES, read_manifest
+from faceaug.shards.description.data_card import people_statement
+from faceaug.shards.manifest import PLAN_NAME, REPORT_NAMES, Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside, output_error, write_bytes
 
@@ -84,7 +85,7 @@ def build_report(out: Path | str, dataset: FaceDataset | None = None, *, real_fa
         seconds=numbers_in(manifest.measured.get("seconds")),
         warnings=report_warnings(manifest, gallery.missing if photographs else 0),
         complete=manifest.complete,
-        people=_people_statement(sum(map(bool, samples.sources)), gallery),
+        people=_whom_they_show(manifest, sum(map(bool, samples.sources)), gallery),
         identity=read_identity(out),
         gallery=gallery,
         card=card_facts(manifest),
@@ -96,9 +97,10 @@ def build_report(out: Path | str, dataset: FaceDataset | None = None, *, real_fa
     return out / REPORT_PAGE
 
 
-def _people_statement(sourced: int, gallery: Gallery) -> str:
-    """Return the sentence that says whom the samples show, of which `sourced` were made from a photograph."""
+def _whom_they_show(manifest: Manifest, sourced: int, gallery: Gallery) -> str:
+    """Return the statement of the data card, and how many samples were made from a photograph."""
+    statement = people_statement(manifest)
     if not sourced:
-        return Report.people
-    statement = f"{sourced:,} of the synthetic faces were made from a photograph and show, or resemble, its person"
-    return f"{statement}; they are left out too." if gallery.withheld else f"{statement}."
+        return statement
+    left_out = "; they are left out of this page" if gallery.withheld else ""
+    return f"{statement} {sourced:,} of the synthetic faces were made from a photograph{left_out}."

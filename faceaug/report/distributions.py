@@ -11,7 +11,7 @@ import pandas as pd
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.pages.histogram import HistogramPlot, histogram_plot
 from faceaug.planning.plan import Plan
-from faceaug.report.before_after import engine_colours
+from faceaug.report.before_after import engines_by_colour
 from faceaug.report.faces.samples import StoredSamples
 from faceaug.utils.typing import Floats
 
@@ -24,7 +24,8 @@ def measured_histograms(
 ) -> list[tuple[str, HistogramPlot]]:
     """Return name and histogram of each quantity that is known of samples: axes with bins first, then view, light, age.
 
-    The target, real faces and planned samples by bin, is drawn where the plan counts by the quantity.
+    The target by bin is drawn where the plan counts by the quantity: planned samples, and real faces where these are
+    drawn.
     """
     binned = {axis.name: axis for axis in plan.axes if axis.edges is not None}
     plots = []
@@ -34,7 +35,7 @@ def measured_histograms(
         known = {colour: each for colour, each in values.items() if np.isfinite(each).any()}
         if not known or not any(np.isfinite(each).any() for each in synthetic.values()):
             continue
-        axis, target = binned.get(name), _target(plan, name)
+        axis, target = binned.get(name), _target(plan, name, real="real" in known)
         unit = next((c.unit for c in samples.columns if c.name == name and c.unit not in ("", "as labelled")), "")
         about = f"{name}{f', {unit}' if unit else ''}"
         edges = axis.edges if axis is not None and axis.edges is not None else ()
@@ -49,8 +50,8 @@ def _of_samples(samples: StoredSamples, name: str) -> dict[str, Floats]:
     if values is None:
         return {}
     engines = np.array(samples.engines, object)
-    colours = engine_colours(list(dict.fromkeys(samples.engines)))
-    return {colour: values[engines == engine] for engine, colour in colours.items()}
+    colours = engines_by_colour(list(dict.fromkeys(samples.engines)))
+    return {colour: values[np.isin(engines, names)] for colour, names in colours.items()}
 
 
 def _of_dataset(dataset: FaceDataset | None, name: str) -> Floats:
@@ -59,10 +60,13 @@ def _of_dataset(dataset: FaceDataset | None, name: str) -> Floats:
     return np.asarray(pd.to_numeric(dataset.table[name], errors="coerce"), np.float64)
 
 
-def _target(plan: Plan, name: str) -> list[int]:
-    """Return real faces and planned samples of each level of an axis; empty where the plan does not count by it."""
+def _target(plan: Plan, name: str, *, real: bool) -> list[int]:
+    """Return planned samples of each level of an axis, with its real faces if asked for; empty without such an axis."""
     levels = next((axis.levels for axis in plan.axes if axis.name == name and axis.edges is not None), ())
-    return [sum(cell.real + cell.planned for cell in plan.cells if cell.levels[name] == level) for level in levels]
+    return [
+        sum(cell.planned + (cell.real if real else 0) for cell in plan.cells if cell.levels[name] == level)
+        for level in levels
+    ]
 
 
 def _said(about: str, values: Mapping[str, Any]) -> str:

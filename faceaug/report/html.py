@@ -18,7 +18,7 @@ from faceaug.errors import UsageError
 from faceaug.identity.summary import IdentitySummary
 from faceaug.pages.histogram import HistogramPlot
 from faceaug.pages.template import page_template
-from faceaug.report.before_after import cell_name, cell_panels, engine_colours, imbalance_rows, pair_maps, run_bars
+from faceaug.report.before_after import cell_name, cell_panels, engines_by_colour, imbalance_rows, pair_maps, run_bars
 from faceaug.report.faces.gallery import DATA_FILE, Gallery
 from faceaug.report.people import render_people, render_people_line
 from faceaug.report.refused import refusal_rows
@@ -100,7 +100,7 @@ class Report:
     complete : bool
         Whether the run is finished.
     people : str
-        A sentence that says whom the synthetic faces show.
+        The sentences that say whom the synthetic faces show.
     identity : IdentitySummary, optional
         The comparison of samples with real people, where it was made.
     gallery : Gallery, optional
@@ -121,7 +121,7 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     complete: bool = True
-    people: str = "These synthetic faces show no real person."
+    people: str = ""
     identity: IdentitySummary | None = None
     gallery: Gallery | None = None
     card: Mapping[str, str] = field(default_factory=dict)
@@ -134,7 +134,10 @@ def render_page(report: Report) -> str:
     after = before + np.array([record.accepted for record in report.cells], dtype=np.int64)
     totals = Totals.of(report.cells)
     panels = cell_panels(run_bars(report.cells, report.by_engine))
-    colours = {colour: f"synthetic, {name}" for name, colour in engine_colours(list(report.by_engine)).items()}
+    colours = {
+        colour: f"synthetic, {', '.join(names)}" for colour, names in engines_by_colour(list(report.by_engine)).items()
+    }
+    drawn = {bar["colour"] for _, plot in report.histograms for bar in plot.bars}
     refusals = refusal_rows(report.cells, totals.rejected)
     present = {"faces": report.gallery is not None, "refused": bool(refusals), "card": bool(report.card)}
     return page_template("report.html.jinja", "faceaug.report").render(
@@ -146,7 +149,7 @@ def render_page(report: Report) -> str:
         panels=panels,
         left_out=len(report.cells) - sum(len(panel["rows"]) for panel in panels),
         legend={"real": "real", **colours, "short": "planned, but missing"},
-        plot_legend={"real": "real", **colours, "line": "target distribution"},
+        plot_legend={**({"real": "real"} if "real" in drawn else {}), **colours, "line": "target distribution"},
         imbalance=imbalance_rows(before, after),
         pairs=pair_maps(report.cells),
         refusals=refusals,

@@ -65,8 +65,10 @@
 
   const samples = data.samples, count = samples.cell.length;
   const fields = Object.fromEntries(data.fields.map((field) => [field.key, field]));
+  const [compared, photographs] = data.compared;
+  const among = compared < photographs ? ` among ${compared.toLocaleString("en")} of ${photographs.toLocaleString("en")} photographs` : "";
   const distance = {
-    key: "nearest", name: "distance to the nearest real face", group: "gate", unit: "", limit: "", values: samples.nearestDistance,
+    key: "nearest", name: `distance to the nearest real face${among}`, group: "gate", unit: "", limit: "", values: samples.nearestDistance,
     meaning: "one minus the correlation of small grey pictures, 0 for the same picture; those that it was made from do not count",
   };
   if (distance.values.some((value) => value !== null)) fields.nearest = distance;
@@ -216,7 +218,7 @@
   const detailOf = (i, position, of) => {
     const cell = data.cells[samples.cell[i]], engine = samples.engines[samples.engine[i]];
     const [shard, row] = samples.place[i], made = samples.madeOf[i], near = samples.nearest[i] ?? [];
-    const roles = engine === "rerender" ? ["photograph before its turn"] : made.length > 1 ? ["host", ...made.slice(1).map((_, k) => `donor ${k + 1}`)] : ["photograph"];
+    const roles = engine === "rerender" ? ["photograph before its turn"] : samples.sources[i] > 1 ? ["host", ...[...Array(samples.sources[i] - 1).keys()].map((k) => `donor ${k + 1}`)] : ["photograph"];
     const origin = [
       ["engine", engine], ["file", `shards/${samples.shards[shard]}, row ${row}`], ["seed", samples.seed[i]],
     ];
@@ -238,9 +240,9 @@
         element("div", {},
           ...part("What was asked for", table(asked)),
           ...part("Where it comes from", table(origin)),
-          ...(made.length ? [element("div", { class: "people" }, ...made.map((number, k) => person(number, roles[k] ?? "photograph")))] : []),
+          ...(made.length ? [element("div", { class: "people" }, ...made.map(([k, number]) => person(number, roles[k] ?? "photograph")))] : []),
           ...(samples.strip[i] !== null ? part("The edit, before harmonization", strip(i)) : []),
-          ...(near.length ? part(made.length ? "Other real faces that are nearest" : "Nearest real faces", element("div", { class: "people" }, ...near.map(([number, gap]) => person(number, `distance ${shown(gap)}`)))) : []),
+          ...(near.length ? part(`${made.length ? "Other real faces that are nearest" : "Nearest real faces"}${among}`, element("div", { class: "people" }, ...near.map(([number, gap]) => person(number, `distance ${shown(gap)}`)))) : []),
           ...(gates.length ? part("Checks that it passed", table(gates)) : []),
           ...(measured.length ? part("Measured", table(measured)) : []),
           ...(harmonization.length ? part("Harmonization", table(harmonization)) : []))),

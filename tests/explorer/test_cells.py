@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from command_line import ROOT  # noqa: F401  a checkout that is not installed
 from explorers import BY, asked
@@ -73,6 +74,12 @@ def test_a_recipe_for_faces_near_an_edit_adds_to_their_cell_alone(tmp_path, demo
 def test_a_recipe_for_faces_near_an_edit_is_one_of_balance(tmp_path, demo_cells):
     path = SaveFolder(tmp_path).recipe_near("near.yaml", {"yaw": 20.0}, {"dataset": demo_cells.place}, None)
     assert run(["balance", "--recipe", str(path), "--dry-run"]) == 0
+
+
+def test_a_missing_value_of_an_integer_column_is_no_fact():
+    cells = DatasetCells(face_dataset(2, age=pd.array([None, 31], dtype="Int64")), "gender", {})
+    assert "age" not in cells.facts(0)
+    assert cells.facts(1)["age"] == "31"
 
 
 @pytest.mark.parametrize("name", ["../mine.png", "mine.jpg", ".png", "a/b.png", "mine.png\n", "", "x" * 200 + ".png"])

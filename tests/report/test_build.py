@@ -21,8 +21,9 @@ from faceaug.appearance.image_stats import measure_image_stats
 from faceaug.datasets.dataset import FaceDataset, load_dataset
 from faceaug.errors import OutputError, UsageError
 from faceaug.planning.plan import plan
+from faceaug.report.before_after import run_bars
 from faceaug.report.build import build_report
-from faceaug.report.faces import strips
+from faceaug.report.faces import photographs, strips
 from faceaug.report.html import Report, ReportTable, render_page
 from faceaug.shards.manifest import CellRecord
 from faceaug.shards.output_folder import OutputFolder
@@ -278,14 +279,46 @@ def test_a_sample_names_the_photographs_that_it_was_made_from(tmp_path: Path) ->
     out = output_folder(tmp_path / "out", dataset, source_sha256=photograph)
     words = " ".join(Page(build_report(out, dataset).read_text(encoding="utf-8")).words)
     data = data_of(out)
-    (number,) = data["samples"]["madeOf"][0]
+    ((position, number),) = data["samples"]["madeOf"][0]
+    assert position == 0
     assert data["real"][number] == "03.png"
     width = data["shape"][1]
     real = sheet(out, data["sheets"]["real"][0])
     assert real[:width, number * width : (number + 1) * width].mean() == pytest.approx(200, abs=12)
     assert number not in [near for near, _ in data["samples"]["nearest"][0]]
-    assert "6 of the synthetic faces were made from a photograph and show, or resemble, its person" in words
-    assert "no real person" not in words
+    assert "shows, or may resemble, its person. 6 of the synthetic faces were made from a photograph." in words
+
+
+def test_a_donor_stays_one_where_its_host_is_missing(tmp_path: Path) -> None:
+    dataset = faces_folder(tmp_path / "real")
+    donor = hashlib.sha256(dataset.encoded(3)).digest()
+    out = output_folder(tmp_path / "out", dataset, source_sha256=b"h" * 32, donors=(donor,))
+    build_report(out, dataset)
+    samples = data_of(out)["samples"]
+    ((position, _),) = samples["madeOf"][0]
+    assert (position, samples["sources"][0]) == (1, 2)
+
+
+def test_the_report_says_of_people_what_the_data_card_says(tmp_path: Path) -> None:
+    out = write_output(tmp_path / "out", config={"engine": "external"}, generator=None)
+    words = " ".join(Page(build_report(out).read_text(encoding="utf-8")).words)
+    assert words.count("Images of the engine 'external' were made elsewhere") >= 2  # beside the faces, and in the card
+
+
+def test_the_report_says_among_how_many_photographs_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "MOST_COMPARED", 5)
+    dataset = faces_folder(tmp_path / "real")
+    out = output_folder(tmp_path / "out", dataset)
+    build_report(out, dataset)
+    assert data_of(out)["compared"] == [5, 30]
+
+
+def test_samples_of_more_engines_than_colours_are_all_drawn() -> None:
+    by_engine = {f"made-{k}": np.array([0, 100 + k, 0]) for k in range(8)}
+    bar = run_bars(report().cells, by_engine)[1]
+    assert sum(count for part, count in bar.counts.items() if part.startswith("engine")) == 828
+    assert bar.counts["engine-5"] == 105 + 106 + 107
+    assert "synthetic, made-5, made-6, made-7" in Page(render_page(report(by_engine=by_engine))).words
 
 
 def test_missing_photographs_are_counted(tmp_path: Path) -> None:
@@ -300,7 +333,7 @@ def test_samples_of_real_people_are_left_out_with_them(tmp_path: Path) -> None:
     dataset = faces_folder(tmp_path / "real")
     out = output_folder(tmp_path / "out", dataset, source_sha256=hashlib.sha256(dataset.encoded(3)).digest())
     words = " ".join(Page(build_report(out, dataset, real_faces=False).read_text(encoding="utf-8")).words)
-    assert "its person; they are left out too." in words
+    assert "were made from a photograph; they are left out of this page." in words
     assert len(data_of(out)["samples"]["cell"]) == 4  # six of ten were made from a photograph
 
 

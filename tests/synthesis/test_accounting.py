@@ -83,10 +83,12 @@ def test_a_few_refused_pictures_are_kept_of_what_was_needed_and_survive_an_inter
     assert [(p.cell, p.attempt, p.reason) for p in kept] == [(2, 0, "a"), (2, 2, "a")]  # 7 came after the last needed
     assert not kept[0].from_photographs
     assert decode(kept[1].image).shape == (128, 96, 3)
-    again = fresh()
-    again.refused_pictures.restore(json.loads(json.dumps(accounting.progress(2)["refused_pictures"])))
+    stored = json.loads(json.dumps(accounting.progress(2)["refused_pictures"]))
+    again = Accounting(DuplicateIndex(np.array([], np.uint64), 0), keep_refused=True)
+    again.refused_pictures.restore(stored)
     assert again.refused_pictures.kept == kept
     without = fresh()
+    without.refused_pictures.restore(stored)  # a run that is resumed with --no-keep-refused
     without.take(cell(2), 0, block)
     assert without.refused_pictures.kept == []
 

@@ -64,9 +64,11 @@ class Gallery:
 
 @dataclass(frozen=True, eq=False)
 class _Links:
-    """By sample: rows of the photographs that it was made from, and rows and distances of those nearest to it."""
+    """By sample: positions among its sources and rows of the photographs that it was made from, and rows and distances
+    of those nearest to it.
+    """
 
-    made_of: list[list[int]]
+    made_of: list[list[tuple[int, int]]]
     nearest: list[list[tuple[int, float]]]
     missing: int
 
@@ -134,6 +136,9 @@ class GalleryWriter:
             "sheets": {"faces": faces.names, "real": real.names, "refused": examples.names, "strips": strips.names},
             "cells": self._cells(beside, number),
             "real": [self._photographs.file_name(row) for row in number] if self._photographs else [],
+            "compared": [len(self._photographs.compared), len(self._photographs.dataset)]
+            if self._photographs
+            else [0, 0],
             "samples": self._columns(links, number, edits),
             "fields": described_fields(self._samples, self._chosen, self._manifest),
             "refused": [{"cell": each.cell, "reason": each.reason} for each in refused],
@@ -163,17 +168,17 @@ class GalleryWriter:
             return _Links(nothing, nothing, 0)
         rows = self._photographs.rows
         sources = [self._samples.sources[i] for i in self._chosen]
-        made_of = [[rows[digest] for digest in each if digest in rows] for each in sources]
+        made_of = [[(k, rows[digest]) for k, digest in enumerate(each) if digest in rows] for each in sources]
         return _Links(
             made_of=made_of,
-            nearest=self._photographs.nearest(small, made_of),
+            nearest=self._photographs.nearest(small, [[row for _, row in each] for each in made_of]),
             missing=len({digest for each in sources for digest in each} - rows.keys()),
         )
 
     def _real_rows(self, beside: Mapping[int, Any], links: _Links) -> list[int]:
         """Return the rows of the photographs that are shown: those of cells, then sources, then nearest ones."""
         first = [row for rows in beside.values() for row in spread_evenly(rows, REAL_SHOWN)]
-        sources = [row for rows in links.made_of for row in rows]
+        sources = [row for each in links.made_of for _, row in each]
         nearest = [row for near in links.nearest for row, _ in near]
         rows = list(dict.fromkeys(first))[:_MOST_PHOTOGRAPHS]
         for more in (sources, nearest):
@@ -220,7 +225,7 @@ class GalleryWriter:
             "seed": [str(samples.seeds[i]) for i in chosen],
             "edit": [None if np.isnan(samples.edits[i]) else round(float(samples.edits[i]), 3) for i in chosen],
             "strip": [strips.get(i) for i in chosen],
-            "madeOf": [[number[row] for row in rows if row in number] for rows in links.made_of],
+            "madeOf": [[(k, number[row]) for k, row in each if row in number] for each in links.made_of],
             "sources": [len(samples.sources[i]) for i in chosen],
             "nearest": [[[number[row], round(gap, 3)] for row, gap in near if row in number] for near in links.nearest],
             "nearestDistance": [round(near[0][1], 3) if near else None for near in links.nearest],

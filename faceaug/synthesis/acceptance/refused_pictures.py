@@ -46,7 +46,9 @@ class RefusedPictures:
         return list(self._stored)
 
     def restore(self, state: Iterable[Sequence[Any]]) -> None:
-        """Take over what `state` returned."""
+        """Take over what `state` returned, where pictures are kept at all."""
+        if not self._wanted:
+            return
         for cell, attempt, reason, from_photographs, image in state:
             self._keep(RefusedPicture(cell, attempt, reason, from_photographs, base64.b64decode(image)))
 
