@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,9 @@ TRUNK, DUPLICATE_BITS = "lite0-stage4", 4
 """Features that labels are compared on, and differing bits of perceptual hashes up to which pictures are the same."""
 SPURIOUS_AUC = 0.75
 """AUC from which a property of the files gives a level away."""
-_SIDE, _FEWEST, _SHOWN = 96, 20, 20
+_SIDE, _BLOCK, _SHOWN = 96, 1000, 20  # pixels; pictures that are computed with at once; rows of a table of the text
+_MOST_LEVELS, _FEWEST_FACES = 20, 20
+"""Levels of an attribute that is looked at unasked, and faces with and without a level that is compared."""
 _FRAMED_ALIKE = {"mirror": False, "rotate": False, "exposure": False, "contrast": False}
 
 
@@ -181,7 +183,8 @@ def audit(dataset: FaceDataset, by: str | Sequence[str | AxisSpec] = (), workers
     codes = {axis.name: axis.assign(attribute(dataset.table, axis.name)) for axis in axes}
     images, infos = load_thumbnails(dataset, _SIDE, workers)
     digests = image_digests(dataset.encoded, len(dataset), workers)
-    first = duplicate_groups(digests, hashes(as_tensor(images)), DUPLICATE_BITS)
+    perceptual = np.concatenate([hashes(as_tensor(block)) for block in _blocks(images)])
+    first = duplicate_groups(digests, perceptual, DUPLICATE_BITS)
     features = picture_features(images, TRUNK, _FRAMED_ALIKE).plain.astype(np.float64) if axes else np.empty((0, 0))
     issues = [issue for axis in axes for issue in label_issues(axis, codes[axis.name], features, first)]
     properties = _properties(images, infos)
@@ -203,7 +206,7 @@ def _axes(dataset: FaceDataset, by: str | Sequence[str | AxisSpec]) -> list[Axis
             axes.append(build_axis(dataset.table, AxisSpec(name)))
         except (UsageError, DatasetError):  # numbers without bins, or no value
             continue
-    return [axis for axis in axes if 1 < len(axis.levels) <= _FEWEST]
+    return [axis for axis in axes if 1 < len(axis.levels) <= _MOST_LEVELS]
 
 
 def _duplicate(row: int, of: int, digests: list[bytes], codes: dict[str, Codes]) -> Duplicate:
@@ -213,24 +216,34 @@ def _duplicate(row: int, of: int, digests: list[bytes], codes: dict[str, Codes])
 
 def _properties(images: Rgb, infos: tuple[ImageInfo, ...]) -> dict[str, Floats]:
     """Return properties [N] of the files and of their exposure, which should say nothing of a label."""
-    grey = images.astype(np.float64).mean(-1)
+    exposure = np.concatenate([_exposure(block) for block in _blocks(images)])
     found = {
         "width": np.array([info.width for info in infos], np.float64),
         "height": np.array([info.height for info in infos], np.float64),
         "JPEG quality": np.array([info.quality or 0 for info in infos], np.float64),
         "JPEG": np.array([info.codec == "jpeg" for info in infos], np.float64),
-        "brightness": grey.mean((1, 2)),
-        "contrast": grey.std((1, 2)),
-        "colour": (images.max(-1).astype(np.float64) - images.min(-1)).mean((1, 2)),
+        **dict(zip(("brightness", "contrast", "colour"), exposure.T, strict=True)),
     }
     return {name: values for name, values in found.items() if np.ptp(values) > 0}
+
+
+def _exposure(images: Rgb) -> Floats:
+    """Return brightness, contrast and colour [N, 3]."""
+    grey = images.astype(np.float64).mean(-1)
+    colour = (images.max(-1).astype(np.float64) - images.min(-1)).mean((1, 2))
+    return np.stack([grey.mean((1, 2)), grey.std((1, 2)), colour], 1)
+
+
+def _blocks(images: Rgb) -> Iterator[Rgb]:
+    """Yield the pictures some at a time: as floating-point numbers all of them may not fit in memory."""
+    return (images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK))
 
 
 def _spurious(axis: Axis, codes: Codes, properties: dict[str, Floats]) -> list[SpuriousAttribute]:
     known, found = codes >= 0, []
     for code, level in enumerate(axis.levels):
         inside = codes[known] == code
-        if min(inside.sum(), (~inside).sum()) < _FEWEST:
+        if min(inside.sum(), (~inside).sum()) < _FEWEST_FACES:
             continue
         for name, values in properties.items():
             auc = float(roc_auc_score(inside, values[known]))

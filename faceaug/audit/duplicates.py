@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.synthesis.acceptance.near_duplicates import differing_bits
+from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex, differing_bits
 from faceaug.utils.typing import Indices
 
 
@@ -23,13 +23,13 @@ def duplicate_groups(digests: list[bytes], hashes: NDArray[np.uint64], within: i
         Perceptual hash of each picture.
     within : int
     """
-    first = np.arange(len(hashes))
+    first, index = np.arange(len(hashes)), DuplicateIndex(np.empty(0, np.uint64), within)
     same: dict[bytes, int] = {}
     for row, digest in enumerate(digests):
-        near = np.flatnonzero(differing_bits(hashes[row], hashes[:row]) <= within) if row else np.empty(0, np.int64)
         earlier = same.setdefault(digest, row)
         if earlier != row:
             first[row] = first[earlier]
-        elif len(near):
-            first[row] = first[near[0]]
+        elif index.near(hashes[row]):
+            first[row] = first[np.argmax(differing_bits(hashes[row], hashes[:row]) <= within)]
+        index.add(hashes[row])
     return first

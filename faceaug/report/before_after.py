@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from faceaug.analysis.axes import describe
 from faceaug.analysis.imbalance import imbalance_metrics
 from faceaug.shards.manifest import CellRecord
 from faceaug.utils.text_table import number
@@ -76,15 +77,15 @@ def cell_panels(bars: Sequence[CellBar]) -> list[dict[str, Any]]:
     levels = axis_levels([bar.levels for bar in bars])
     along = max(levels, key=lambda axis: (len(levels[axis]), list(levels).index(axis)))
     largest = max(1, *(sum(bar.counts.values()) for bar in bars))
-    panels: dict[tuple[str, ...], dict[str, Any]] = {}
+    panels: dict[str, dict[str, Any]] = {}
     for bar in bars:
-        others = tuple(level_name(axis, level) for axis, level in bar.levels.items() if axis != along)
-        panel = panels.setdefault(others, {"title": ", ".join(others) or along, "rows": [], "planned": 0})
+        others = describe({axis: level for axis, level in bar.levels.items() if axis != along})
+        panel = panels.setdefault(others, {"title": others or along, "rows": [], "planned": 0})
         panel["planned"] += bar.planned
         panel["rows"].append(
             {
                 "label": bar.levels[along],
-                "title": f"{cell_name(bar.levels)}: {bar.said}",
+                "title": f"{describe(bar.levels)}: {bar.said}",
                 "parts": [(colour, 100 * count / largest) for colour, count in bar.counts.items() if count],
                 "text": bar.text,
             }
@@ -92,16 +93,6 @@ def cell_panels(bars: Sequence[CellBar]) -> list[dict[str, Any]]:
     shown = max(1, MOST_CELLS // len(levels[along]))
     kept = sorted(panels.values(), key=lambda panel: -panel["planned"])[:shown]
     return [panel for panel in panels.values() if any(panel is other for other in kept)]
-
-
-def cell_name(levels: Mapping[str, str]) -> str:
-    """Return the levels of a cell as a name."""
-    return ", ".join(level_name(axis, level) for axis, level in levels.items())
-
-
-def level_name(axis: str, level: str) -> str:
-    """Return a level as it stands beside others: a number or a bin with the name of its axis."""
-    return level if level[:1].isalpha() else f"{axis} {level}"
 
 
 def imbalance_rows(before: Indices, after: Indices) -> list[dict[str, str]]:

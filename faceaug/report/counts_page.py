@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from faceaug.analysis.analyze import Analysis, Marginal
+from faceaug.analysis.axes import describe
 from faceaug.analysis.text import interval_text
 from faceaug.pages.template import page_template
 from faceaug.planning.plan import Plan
-from faceaug.report.before_after import CellBar, cell_name, cell_panels, heat_map, imbalance_rows
+from faceaug.report.before_after import CellBar, cell_panels, heat_map, imbalance_rows
 
 _MOST_PAIRS, _MOST_LEVELS = 10, 24
 
@@ -71,7 +72,7 @@ def render_plan_page(plan: Plan, name: str) -> str:
         panels=panels,
         left_out=len(bars) - sum(len(panel["rows"]) for panel in panels),
         figures=imbalance_rows(before, before + np.array([cell.planned for cell in plan.cells], np.int64)),
-        cells=[(cell_name(cell.levels), cell) for cell in plan.cells],
+        cells=[(describe(cell.levels), cell) for cell in plan.cells],
     )
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from faceaug.analysis.axes import describe
 from faceaug.errors import UsageError
 from faceaug.identity.summary import IdentitySummary
 from faceaug.pages.histogram import HistogramPlot
 from faceaug.pages.template import page_template
-from faceaug.report.before_after import cell_name, cell_panels, engines_by_colour, imbalance_rows, pair_maps, run_bars
+from faceaug.report.before_after import cell_panels, engines_by_colour, imbalance_rows, pair_maps, run_bars
 from faceaug.report.faces.gallery import DATA_FILE, Gallery
 from faceaug.report.people import render_people, render_people_line
 from faceaug.report.refused import refusal_rows
@@ -143,7 +144,7 @@ def render_page(report: Report) -> str:
     return page_template("report.html.jinja", "faceaug.report").render(
         report=report,
         sections={key: name for key, name in _SECTIONS.items() if present.get(key, True)},
-        cell_name=cell_name,
+        describe=describe,
         counts=_COUNTS,
         totals={**{name: getattr(totals, name) for name in _COUNTS if name != "wanted"}, "wanted": _wanted(report)},
         panels=panels,

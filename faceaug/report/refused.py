@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faceaug.report.before_after import cell_name
+from faceaug.analysis.axes import describe
 from faceaug.shards.manifest import CellRecord, Manifest
 from faceaug.shards.refused import REFUSED_NAME, read_refused
 from faceaug.utils.images import Rgb, decode
@@ -45,7 +45,7 @@ def refusal_rows(cells: Sequence[CellRecord], totals: dict[str, int]) -> list[di
                 "more": max(0, len(own) - _CELLS_SHOWN),
                 "cells": [
                     {
-                        "label": cell_name(cell.attributes),
+                        "label": describe(cell.attributes),
                         "title": f"{cell.rejected[reason]} of {cell.tried} attempts",
                         "parts": [("engine-0", 100 * cell.rejected[reason] / most)],
                         "text": f"{cell.rejected[reason]:,} of {cell.tried:,}",

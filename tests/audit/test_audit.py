@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from faceaug.audit import audit as module
 from faceaug.audit import label_issues
 from faceaug.audit.audit import audit
+from faceaug.audit.duplicates import duplicate_groups
 from faceaug.datasets.dataset import load_dataset
 from faceaug.errors import UsageError
 from faceaug.pretrained.efficientnet import efficientnet_weights_installed
@@ -85,6 +87,18 @@ def test_a_level_that_the_size_of_the_files_gives_away_is_named(tmp_path):
     labels.to_csv(tmp_path / "labels.csv", index=False)
     spurious = audit(load_dataset(tmp_path), "kind").spurious
     assert ("kind", "a", "height", 1.0, True) in [(s.attribute, s.level, s.prop, s.auc, s.larger) for s in spurious]
+
+
+@needs_packages
+def test_pictures_are_computed_in_blocks_with_the_same_result(found, dataset, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 10)
+    assert audit(dataset, "kind").to_dict() == found.to_dict()
+
+
+def test_a_near_duplicate_joins_the_first_picture_that_it_is_near_to():
+    hashes = np.array([0b1111, 0xFF << 40, 0b1, 0b1111, 0b1 | 0xFF << 40, 0xFFFF << 20], np.uint64)
+    digests = [b"a", b"b", b"c", b"a", b"d", b"b"]
+    assert duplicate_groups(digests, hashes, 4).tolist() == [0, 1, 0, 0, 1, 1]
 
 
 def test_without_cleanlab_one_sentence_says_what_to_install(dataset, monkeypatch):

@@ -86,7 +86,7 @@ def test_faces_are_filtered_and_put_in_order(browser: Any, address: str) -> None
         assert "0 of 60" in page.get_by_role("status").inner_text()
         page.get_by_label("plausibility, at most").fill("")
         page.get_by_label("order").select_option(label="age, highest first")
-        page.get_by_label("cell", exact=True).select_option(label="female")
+        page.get_by_label("cell", exact=True).select_option(label="gender=female")
         page.locator("button.thumb").first.click()
         assert "78" in page.get_by_role("dialog").inner_text()  # the oldest of this cell
 

@@ -102,7 +102,7 @@ def test_counts_stand_by_engine_with_what_is_short_and_what_the_figures_mean() -
     assert content.open == []  # every tag closed
     for words in ("A balanced set", "out of tries", "1,234", "not local", "200 → 800", "synthetic, morph"):
         assert words in content.words, words
-    assert 'aria-label="b, age 0-9: 200 real, 400 morph, 200 generator, 200 short"' in text
+    assert 'aria-label="group=b, age=0-9: 200 real, 400 morph, 200 generator, 200 short"' in text
     assert "5 → 1.25" in content.words  # largest : smallest
     assert any("smallest one that is not empty" in words for words in content.words)
 

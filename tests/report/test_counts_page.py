@@ -22,6 +22,12 @@ def test_the_page_of_an_analysis_has_a_panel_for_each_level_and_a_map_for_each_p
     assert "Cramér&#39;s V" in text or "Cramér's V" in text
 
 
+def test_cells_of_yes_and_no_name_their_axes() -> None:
+    table = pd.DataFrame({"smiling": ["yes", "no"], "glasses": ["no", "yes"]})
+    text = render_plan_page(plan(analyze(table, "smiling,glasses"), "uniform", Budget(max_total=2)), "faces")
+    assert "smiling=yes, glasses=no" in text
+
+
 def test_the_page_of_a_plan_shows_what_is_planned_and_what_the_budget_leaves_out() -> None:
     text = render_plan_page(plan(analyze(TABLE, "gender"), "uniform", Budget(max_total=1)), HOSTILE)
     assert "<script" not in text

@@ -1,7 +1,8 @@
 """CelebA: img_align_celeba/, list_attr_celeba.txt (-1 and 1), list_eval_partition.txt (0, 1, 2).
 
 The reader accepts the official layout (Img/, Anno/, Eval/), everything in one folder (as torchvision unpacks it), and
-the image folder with the lists beside it.
+the image folder with the lists beside it. CelebA-HQ (CelebAMask-HQ) has such a list of CelebA-HQ-img/,
+CelebAMask-HQ-attribute-anno.txt; its images have other numbers, to which the partition does not apply.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from faceaug.utils.text import one_line, shown
 
 _IMAGES = "img_align_celeba"
 _ATTRIBUTES = "list_attr_celeba.txt"
+_HQ_IMAGES = "CelebA-HQ-img"
+_HQ_ATTRIBUTES = "CelebAMask-HQ-attribute-anno.txt"
 _PARTITION = "list_eval_partition.txt"
 _SPLITS = {"0": "train", "1": "val", "2": "test"}
 _ANSWERS = {"1": "yes", "-1": "no"}
 
 
 def detect(path: Path, labels: Path | None) -> bool:
-    """Return whether a folder has list_attr_celeba.txt in or beside it, or the labels are that file."""
-    return path.is_dir() and (labels.name == _ATTRIBUTES if labels else _find(path, _ATTRIBUTES) is not None)
+    """Return whether a folder has a list of attributes in or beside it, or the labels are one."""
+    if not path.is_dir():
+        return False
+    return labels.name in (_ATTRIBUTES, _HQ_ATTRIBUTES) if labels else _attributes_of(path) is not None
 
 
 def read(path: Path, labels: Path | None, *, file_column: str | None = None, follow_links: bool = False) -> RawDataset:
@@ -39,18 +44,23 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None, fol
     """
     if file_column is not None:
         raise DatasetError("the lists of CelebA have no named column of files; leave --file-column out")
-    attributes = labels or _find(path, _ATTRIBUTES)
+    attributes = labels or _attributes_of(path)
     if attributes is None:
         raise DatasetError(f"{_ATTRIBUTES} is not in {path}; put it beside {_IMAGES}/, or give it with --labels")
     table = _read_attributes(attributes)
-    partition = _find(path, _PARTITION)
+    hq = attributes.name == _HQ_ATTRIBUTES
+    partition = None if hq else _find(path, _PARTITION)
     if partition is not None:
         splits = _read_list(partition, ["file", "split"], skip=0)
         table["split"] = table["file"].map(dict(zip(splits["file"], splits["split"].map(_SPLITS), strict=True)))
-    folders = (path / _IMAGES / _IMAGES, path / _IMAGES, path / "Img" / _IMAGES)
+    folders = (path / _HQ_IMAGES,) if hq else (path / _IMAGES / _IMAGES, path / _IMAGES, path / "Img" / _IMAGES)
     return join(
         table, "file", Listing.of(next((f for f in folders if f.is_dir()), path), follow_links=follow_links), attributes
     )
+
+
+def _attributes_of(path: Path) -> Path | None:
+    return _find(path, _ATTRIBUTES) or _find(path, _HQ_ATTRIBUTES)
 
 
 def _find(path: Path, name: str) -> Path | None:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from faceaug.analysis.axes import NOT_ATTRIBUTES
 from faceaug.datasets.base import DatasetProblem, RawDataset
-from faceaug.datasets.splits import SPLIT_COLUMN
 from faceaug.errors import UsageError
 from faceaug.utils.text import nearest, shown
 
+_SEPARATORS = ("_", ".", "=")
 _PREFIX = re.compile(r"(?P<name>.+?)[_.=](?P<level>[^_.=]+)")
 _HOT = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
 _log = logging.getLogger(__name__)
@@ -25,14 +26,14 @@ def gather_one_hot(raw: RawDataset, options: Sequence[str]) -> RawDataset:
     """Return a data set whose one-hot columns are single columns of text.
 
     Those that `options` name are gathered, as "gender=male,female" (columns that become the levels) or "gender" (all
-    columns that begin with "gender_"); a row with none of them has no label, and one with several is reported. Besides,
-    columns of 0 and 1 are gathered where they share what comes before a "_", "." or "=", and exactly one of them is 1
-    in every row.
+    columns that begin with "gender_", "gender." or "gender="); a row with none of them has no label, and one with
+    several is reported. Besides, columns of 0 and 1 are gathered where they share what comes before a "_", "." or "=",
+    and exactly one of them is 1 in every row.
 
     Raises
     ------
     UsageError
-        If an option cannot be parsed, or names a column that is missing or holds other values.
+        If an option cannot be parsed, names a column that is missing or holds other values, or would overwrite one.
     """
     table, problems = raw.table, list(raw.problems)
     named = [_named_group(option, table) for option in options]
@@ -54,12 +55,13 @@ def gather_one_hot(raw: RawDataset, options: Sequence[str]) -> RawDataset:
 def _named_group(option: str, table: pd.DataFrame) -> tuple[str, dict[str, str]]:
     """Return the name of the new column, and the level of each column that it replaces."""
     name, equals, columns = (part.strip() for part in option.partition("="))
-    known = [str(column) for column in table.columns if column not in ("key", SPLIT_COLUMN)]
+    known = [str(column) for column in table.columns if column not in NOT_ATTRIBUTES]
     if equals:
         levels = {column.strip(): column.strip() for column in columns.split(",")}
     else:
-        matches = {column: _PREFIX.fullmatch(column) for column in known}
-        levels = {column: match["level"] for column, match in matches.items() if match and match["name"] == name}
+        # the level is all that follows: "ethnicity_east_asian" is the level "east_asian" of "ethnicity"
+        beginnings = tuple(name + separator for separator in _SEPARATORS)
+        levels = {c: c[len(name) + 1 :] for c in known if c.startswith(beginnings) and len(c) > len(name) + 1}
     if not name or (equals and len(levels) < 2):
         raise UsageError(f"--one-hot {shown(option)} must be NAME or NAME=COLUMN,COLUMN, as gender=male,female")
     if len(levels) < 2:
@@ -67,6 +69,8 @@ def _named_group(option: str, table: pd.DataFrame) -> tuple[str, dict[str, str]]
     for column in levels:
         if column not in known:
             raise UsageError(f"--one-hot {shown(option)} names no column {shown(column)}; {nearest(column, known)}")
+    if name in NOT_ATTRIBUTES or (name in known and name not in levels):
+        raise UsageError(f"--one-hot {shown(option)} would overwrite the column {shown(name)}; give another name")
     return name, levels
 
 

@@ -2,10 +2,11 @@
 
     COLUMN=CLAUSE,CLAUSE,...
     CLAUSE    VALUE|VALUE=NAME    these values are called NAME
-              <NUMBER=NAME        smaller numbers that no clause before names are called NAME
+              <NUMBER=NAME        smaller numbers are called NAME, if no VALUE and no smaller NUMBER names them
               else=NAME           all other values are called NAME; without it they stay, "else=" makes them unknown
 
-A value or name with one of ``,|=<"`` in it stands in double quotes. The first clause that fits a value gives its name.
+A value or name with one of ``,|=<"`` in it stands in double quotes. A VALUE that stands in two clauses has the
+name of the first; a VALUE is an exception from the numbers, before or behind it.
 
 >>> rule = parse_map("ethnicity=black|african=black,else=other")
 >>> rule.names

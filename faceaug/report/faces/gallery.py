@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from faceaug.analysis.axes import describe
 from faceaug.pages.template import script_value
 from faceaug.planning.plan import Plan
-from faceaug.report.before_after import cell_name
 from faceaug.report.faces.photographs import Photographs, face_thumbnail, small_picture
 from faceaug.report.faces.readings import described_fields
 from faceaug.report.faces.samples import StoredSamples, spread_evenly
@@ -196,7 +196,7 @@ class GalleryWriter:
     def _cells(self, beside: Mapping[int, Any], number: Mapping[int, int]) -> list[dict[str, Any]]:
         return [
             {
-                "label": cell_name(cell.attributes),
+                "label": describe(cell.attributes),
                 "levels": cell.attributes,
                 "real": cell.real,
                 "accepted": cell.accepted,

@@ -49,6 +49,16 @@ def test_the_official_layout_and_the_image_folder_itself(celeba):
     assert len(given) == 6
 
 
+def test_celeba_hq_has_its_own_numbers_and_no_partition(celeba):
+    (celeba / "img_align_celeba").rename(celeba / "CelebA-HQ-img")
+    (celeba / "CelebA-HQ-img" / "000001.jpg").rename(celeba / "CelebA-HQ-img" / "0.jpg")
+    (celeba / "list_attr_celeba.txt").unlink()
+    (celeba / "CelebAMask-HQ-attribute-anno.txt").write_text("1\nMale Smiling\n0.jpg  1 -1\n")
+    dataset = load_dataset(celeba)
+    assert (dataset.reader, dataset.split) == ("celeba", None)
+    assert dataset.table.to_dict("records") == [{"key": "0.jpg", "Male": "yes", "Smiling": "no"}]
+
+
 def test_missing_files_and_unlabelled_images_are_reported(celeba):
     (celeba / "img_align_celeba" / "000002.jpg").rename(celeba / "img_align_celeba" / "000099.jpg")
     dataset = load_dataset(celeba)

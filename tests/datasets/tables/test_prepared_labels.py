@@ -52,6 +52,26 @@ def test_contradictions_are_counted_and_refused_where_strict(folder, tmp_path):
         loaded(folder, [first, second], strict=True)
 
 
+def test_images_that_only_a_later_file_labels_are_used(folder, tmp_path):
+    first = table(tmp_path, "1.csv", "file,gender,age\na.png,f,7\n")
+    second = table(tmp_path, "2.csv", "file,age\nb.png,9\n")
+    dataset = loaded(folder, [first, second])
+    assert dataset.table["key"].tolist() == ["a.png", "b.png"]
+    assert dataset.table["age"].tolist() == [7, 9]
+    assert [(p.kind, p.name) for p in dataset.problems] == [("image without label", "c.png")]
+    third = table(tmp_path, "3.csv", "file,gender\nc.png,m\n")
+    assert loaded(folder, [first, second, third], strict=True).table["gender"].fillna("?").tolist() == ["f", "?", "m"]
+
+
+def test_files_may_store_the_same_values_in_different_types(folder, tmp_path):
+    columns = {"file": NAMES, "gender": pd.Categorical(["f", "f", None]), "age": ["30", "31", None]}
+    pd.DataFrame(columns).to_parquet(tmp_path / "1.parquet")
+    second = table(tmp_path, "2.csv", "file,gender,age\na.png,f,30\nb.png,f,31\nc.png,m,32\n")
+    dataset = loaded(folder, [tmp_path / "1.parquet", second], strict=True)
+    assert dataset.table["gender"].tolist() == ["f", "f", "m"]
+    assert [str(age) for age in dataset.table["age"]] == ["30", "31", "32"]
+
+
 def test_one_hot_columns_are_found(folder, tmp_path):
     labels = table(tmp_path, "l.csv", "file,gender_f,gender_m,age\na.png,1,0,3\nb.png,0,1,4\nc.png,1,0,5\n")
     assert loaded(folder, labels).table["gender"].tolist() == ["f", "m", "f"]
@@ -74,6 +94,24 @@ def test_one_hot_columns_can_be_named(folder, tmp_path):
             loaded(folder, labels, one_hot=(option,))
 
 
+def test_the_level_of_a_named_group_is_all_that_follows_its_name(folder, tmp_path):
+    labels = table(
+        tmp_path, "l.csv", "file,race_black,race_east_asian,race=x.y\na.png,1,0,0\nb.png,0,1,0\nc.png,0,0,1\n"
+    )
+    dataset = loaded(folder, labels, one_hot=("race",))
+    assert dataset.table["race"].tolist() == ["black", "east_asian", "x.y"]
+    assert dataset.attributes == ("race",)
+
+
+@pytest.mark.parametrize("name", ["key", "split", "gender"])
+def test_a_gathered_column_overwrites_none(folder, tmp_path, name):
+    labels = table(tmp_path, "l.csv", "file,gender,m,f\na.png,x,1,0\nb.png,y,0,1\nc.png,x,0,1\n")
+    with pytest.raises(UsageError, match=f"would overwrite the column '{name}'"):
+        loaded(folder, labels, one_hot=(f"{name}=m,f",))
+    own = table(tmp_path, "o.csv", "file,m,f\na.png,1,0\nb.png,0,1\nc.png,0,1\n")
+    assert loaded(folder, own, one_hot=("m=m,f",)).table["m"].tolist() == ["m", "f", "f"]
+
+
 def test_values_are_renamed_and_grouped(folder, tmp_path):
     labels = table(tmp_path, "l.csv", "file,ethnicity,age\na.png,black,12\nb.png,african,\nc.png,asian,60\n")
     maps = ("ethnicity=black|african=black,else=other", "age=<13=child,<60=adult,else=senior")
@@ -89,6 +127,8 @@ def test_the_grammar_of_a_map():
     values = pd.Series(["x,y", "z", "w", None])
     assert parse_map('a="x,y"|z=p,else=').apply(values).fillna("?").tolist() == ["p", "p", "?", "?"]
     assert parse_map("n=7=seven,<7=few").apply(pd.Series([7.0, 6, 8, np.nan])).tolist()[:3] == ["seven", "few", 8.0]
+    behind = parse_map("n=<7=few,3=three,3=drei,<9=more").apply(pd.Series([2, 3, 8]))
+    assert behind.tolist() == ["few", "three", "more"]  # a single value is named wherever it stands
 
 
 @pytest.mark.parametrize(
