@@ -28,9 +28,13 @@ def write_rows(file: h5py.File, encoded: Sequence[bytes]) -> tuple[NDArray[np.in
     int64 [n], int32 [n]
         Where the bytes of each image begin in the file, and how many there are.
     """
-    rows = file.create_dataset(IMAGE_NAME, (len(encoded),), h5py.vlen_dtype(np.uint8), track_times=False)
+    kind = h5py.vlen_dtype(np.uint8)
+    rows = file.create_dataset(IMAGE_NAME, (len(encoded),), kind, track_times=False)
+    values = np.empty(len(encoded), kind)
     for row, data in enumerate(encoded):
-        rows[row] = np.frombuffer(data, np.uint8)
+        values[row] = np.frombuffer(data, np.uint8)
+    # All at once, which takes far less time than row by row; `rows[...] = values` fails where all have one length.
+    rows.id.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
     file.flush()
     content, start = file.id.get_file_image(), rows.id.get_offset()
     heaps = np.frombuffer(content, HEAP_ROW, len(encoded), start)["address"].tolist()
