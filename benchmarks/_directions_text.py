@@ -1,4 +1,4 @@
-"""The accounts of directions on docs/results.md (directions.py, yaw.py, yaw_scale.py)."""
+"""The accounts of directions on docs/results.md (directions.py, yaw.py, yaw_scale.py, generator_calls.py)."""
 
 from __future__ import annotations
 
@@ -119,4 +119,16 @@ def degrees(record: Record) -> str:
         f"by {told}. No factor is applied: that of the linear model, {record['scale_from_the_linear_model']:.2f}, "
         f"changes the error beyond 20° from {before['beyond 20']:.1f}° to {after['beyond 20']:.1f}°, and the error "
         f"up to 10° from {before['up to 10']:.1f}° to {after['up to 10']:.1f}°."
+    )
+
+
+def generator_calls(record: Record) -> str:
+    """Return how many images an accepted sample takes (generator_calls.py)."""
+    rejected = ", ".join(
+        f"{reason} {n}" for reason, n in sorted(record["rejected"].items(), key=lambda x: (-x[1], x[0]))
+    )
+    return (
+        f"{record['accepted']} of {record['planned']} samples within 5 degrees of 30 to either side were accepted of "
+        f"{record['attempts']} attempts, with {record['images_an_accepted_sample']:.0f} images of the generator each. "
+        f"Rejected: {rejected}."
     )

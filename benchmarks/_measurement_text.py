@@ -1,4 +1,4 @@
-"""The accounts of what is measured on photographs on docs/results.md (pose_accuracy.py, skin_tone.py)."""
+"""The accounts of measurements on docs/results.md and docs/performance.md (pose_accuracy, skin_tone, measure_cost)."""
 
 from __future__ import annotations
 
@@ -72,4 +72,15 @@ def skin_tones(record: Record) -> str:
         f"{record['median_confidence']:.2f}.",
         "",
         *table(head, rows, right=range(1, len(head))),
+    ])  # fmt: skip
+
+
+def measuring(record: Record) -> str:
+    """Return where the time of measuring goes (measure_cost.py)."""
+    rows = [[step, f"{milliseconds:.1f}"] for step, milliseconds in record["milliseconds"].items()]
+    return "\n".join([
+        f"{record['photographs_a_second']:.0f} photographs a second, of {record['photographs']}, on a "
+        f"{record['machine']}; load {record['load_average']}.",
+        "",
+        *table(["step", "ms of a core a photograph"], rows, right={1}),
     ])  # fmt: skip

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from _classifiers_text import classifiers_text
-from _directions_text import degrees, directions_text, found_yaw
+from _directions_text import degrees, directions_text, found_yaw, generator_calls
 from _earlier_records import current, load_record
 from _experiments_text import experiment_text
 from _identity_text import identity_text
 from _markdown import table
-from _measurement_text import pose_accuracy, skin_tones
+from _measurement_text import measuring, pose_accuracy, skin_tones
 from _morph_text import extrapolation_text, frame_text, quality_text
 from _performance_text import growth_plot, growth_text, speed_text
 
@@ -352,6 +352,8 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "morph_frame": frame_text,
     "directions": directions_text,
     "yaw": found_yaw,
+    "generator_calls": generator_calls,
+    "measure_cost": measuring,
     "pose_accuracy": pose_accuracy,
     "skin_tone": skin_tones,
     "yaw_scale": degrees,

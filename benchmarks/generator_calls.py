@@ -1,6 +1,6 @@
 """Images that the generator synthesizes for an accepted sample of turned heads.
 
-    python benchmarks/generator_calls.py [--samples 100]
+    python benchmarks/generator_calls.py
 
 The demo data set is balanced by yaw with the engine `generator`: samples between 25 and 35 degrees to either side,
 which are within 5 degrees of 30. Every latent that the generator turns into an image is counted, those of the learning

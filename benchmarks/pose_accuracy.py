@@ -4,10 +4,10 @@
 
 The table has a row a photograph: file, pitch, yaw and roll in degrees; rows without numbers are left out. Nothing is
 trained or tuned by it. Of both, the reader and the reconstruction alone, the record gives the correlation with the
-table, the slope (degrees measured for a degree of the table, by least squares), the share of photographs within 5
-degrees, and the mean measured for bins of the table. Pitch is compared without its offset, since the zeros differ.
-Photographs that look ahead are also turned by known angles by the warp of re-rendered faces, framed again and read. The
-reading of framed faces is timed, one thread. Writes benchmarks/results/pose_accuracy.json.
+table, the slope (degrees measured for a degree of the table, by least squares), the share of the measured photographs
+within 5 degrees, and the mean measured for bins of the table. Pitch is compared without its offset, since the zeros
+differ. Photographs that look ahead are also turned by known angles by the warp of re-rendered faces, framed again and
+read. The reading of framed faces is timed, one thread. Writes benchmarks/results/pose_accuracy.json.
 """
 
 from __future__ import annotations

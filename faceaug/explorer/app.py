@@ -79,7 +79,7 @@ def explorer_app(exploration: Exploration, token: str, port: int) -> Guard:
         Route("/static/{name}", _static),
     ]
     if exploration.faces is not None:
-        routes += face_routes(exploration.faces, exploration.saved)
+        routes += face_routes(exploration.faces, exploration.saved, exploration.dataset, exploration.generator)
     if exploration.photographs is not None:
         routes += photograph_routes(exploration.photographs, exploration.saved)
     if exploration.dataset is not None:

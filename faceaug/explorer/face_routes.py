@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any, TypeVar
 
 import torch
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from faceaug.errors import UsageError
+from faceaug.explorer.cells import DatasetCells
 from faceaug.explorer.generated import EditedFace, FaceEdit, GeneratedFaces
 from faceaug.explorer.guard import body_of
 from faceaug.explorer.messages import (
@@ -33,6 +35,7 @@ from faceaug.explorer.photographs import (
     PhotographEditor,
 )
 from faceaug.explorer.saving import SaveFolder
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.images import Rgb, encode
 
 _PHOTOGRAPHS_KEPT = 6
@@ -48,8 +51,12 @@ async def computed(task: Callable[[], _Result]) -> _Result:
     return await asyncio.get_running_loop().run_in_executor(_computing, task)
 
 
-def face_routes(faces: GeneratedFaces, saved: SaveFolder) -> list[BaseRoute]:
-    """Return the routes of generated faces."""
+def face_routes(
+    faces: GeneratedFaces, saved: SaveFolder, dataset: DatasetCells | None, generator: Mapping[str, Any]
+) -> list[BaseRoute]:
+    """Return the routes of generated faces; recipes are for `dataset`, and `generator` is that section of them."""
+    sections = {"dataset": {} if dataset is None else dataset.place, "generator": generator}
+    table = None if dataset is None else dataset.dataset.table
 
     async def picture(request: Request) -> Response:
         face = await computed(lambda: faces.original(int(request.path_params["seed"])))
@@ -66,6 +73,10 @@ def face_routes(faces: GeneratedFaces, saved: SaveFolder) -> list[BaseRoute]:
         )
         if message.save is not None:
             answer["saved"] = str(saved.picture(message.save, face.image, "generator", message.seed))
+        if message.save_recipe is not None:
+            path = await run_in_threadpool(saved.recipe_near, message.save_recipe, message.values, sections, table)
+            answer["saved"] = str(path)
+            answer["left_out"] = [name for name in message.values if name not in FACTOR_NAMES]
         return JSONResponse(answer)
 
     return [Route("/face/{seed:int}.png", picture), Route("/face/edit", edit, methods=["POST"])]

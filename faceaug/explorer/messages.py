@@ -24,13 +24,14 @@ class _Message(pydantic.BaseModel):
 
 
 class FaceMessage(_Message):
-    """An edit of a generated face; with `save`, the name under which its picture is saved."""
+    """An edit of a generated face; with `save` its picture is saved, with `save_recipe` a recipe for faces like it."""
 
     seed: _Count
     values: _Values = {}
     keep: bool = True
     settle: bool = False
     save: _Name | None = None
+    save_recipe: _Name | None = None
 
 
 class PhotographMessage(_Message):

@@ -8,16 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import yaml
 
+from faceaug.analysis.axes import AxisSpec, numbers
+from faceaug.analysis.binning import bin_codes, edge_labels
 from faceaug.errors import OutputError, UsageError
 from faceaug.planning.plan import Plan
 from faceaug.recipes.recipe import parse
+from faceaug.reconstruction.semantics import FACTOR_NAMES, FACTOR_UNITS
 from faceaug.shards.description.provenance import mark_synthetic
 from faceaug.utils.files import output_error, write_bytes
 from faceaug.utils.images import Rgb, encode
 from faceaug.utils.text import shown
 
+_FACES_NEAR = 100  # that a recipe for faces near given values asks for, beside the real ones
+_BINS = {"degrees": (5.0, -90.0, 90.0), "share": (0.1, 0.0, 1.0)}  # half width, and the ends of the axis, by unit
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,80}")
 _PATHS = (("dataset", ("path", "labels", "reconstruction")), ("generator", ("directions",)))
 
@@ -71,6 +78,48 @@ class SaveFolder:
         parse(whole, "the recipe")  # what is saved can be read again
         return self._write(name, ".yaml", yaml.safe_dump(whole, sort_keys=False, allow_unicode=True).encode())
 
+    def recipe_near(
+        self, name: str, values: Mapping[str, float], sections: Mapping[str, Any], table: pd.DataFrame | None
+    ) -> Path:
+        """Save a recipe for a hundred more faces whose view and light are near given values, and its file of counts.
+
+        It counts by view and light in bins around the values, and adds faces to that one cell. Other semantics are
+        left out, since no column of a data set counts them. Errors as for `recipe`.
+
+        Parameters
+        ----------
+        values : mapping of str to float
+            By semantic.
+        sections : mapping
+            The other sections of the recipe.
+        table : DataFrame, optional
+            Of the data set, by which the real faces near the values are counted. Where it lacks the columns, a hundred
+            faces are asked for in all, the real ones among them.
+
+        Raises
+        ------
+        UsageError
+            When there is no value of view or light.
+        """
+        axes = {key: _edges_around(key, values[key]) for key in FACTOR_NAMES if key in values}
+        if not axes:
+            raise UsageError(
+                f"a recipe counts faces by view and light, and none of these was moved: move {', '.join(FACTOR_NAMES)}"
+            )
+        cell = {
+            key: int(bin_codes(np.clip([values[key]], edges[0], edges[-1]), edges)[0]) for key, edges in axes.items()
+        }
+        real = 0
+        if table is not None and set(axes) <= set(table.columns):
+            near = [bin_codes(numbers(table[key], key), edges) == cell[key] for key, edges in axes.items()]
+            real = int(np.all(near, axis=0).sum())
+        levels = {key: edge_labels(edges)[cell[key]] for key, edges in axes.items()}
+        counts = f"{name.removesuffix('.yaml')}.counts.yaml"
+        self._new_file(name, ".yaml")  # refused before anything is written
+        self._write(counts, ".yaml", yaml.safe_dump([{**levels, "count": real + _FACES_NEAR}]).encode())
+        by = [str(AxisSpec(key, ("edges", edges))) for key, edges in axes.items()]
+        return self.recipe(name, {**sections, "plan": dict(by=by, strategy=counts)})
+
     def _write(self, name: str, suffix: str, data: bytes) -> Path:
         path = self._new_file(name, suffix)
         write_bytes(path, data)
@@ -89,3 +138,10 @@ class SaveFolder:
         except OSError as error:
             raise output_error(self.folder, error) from error
         return path
+
+
+def _edges_around(name: str, value: float) -> tuple[float, ...]:
+    """Return the edges of an axis of view or light with a bin around a value."""
+    half, low, high = _BINS[FACTOR_UNITS[name]]
+    value = min(max(value, low), high)
+    return tuple(sorted({low, max(low, round(value - half, 2)), min(high, round(value + half, 2)), high}))

@@ -44,12 +44,12 @@
   if (!data) return;
 
   /* Thumbnails: a window on a sheet. */
-  const [height, width] = data.shape;
+  const width = data.shape[1];
   const PLAIN = width <= 64 ? 1 : Math.min(1, 96 / width), LARGE = width <= 64 ? 3 : 2, BESIDE = width <= 64 ? 2 : 1;
   const paint = (target, kind, number, scale) => {
     const place = number % data.perSheet, name = data.sheets[kind][Math.floor(number / data.perSheet)];
     const column = place % data.columns, row = Math.floor(place / data.columns);
-    const [w, h] = [width * scale, height * scale];
+    const [h, w] = (kind === "strips" ? data.stripShape : data.shape).map((side) => side * scale);
     Object.assign(target.style, {
       width: `${w}px`,
       height: `${h}px`,
@@ -206,6 +206,13 @@
     data.fields.concat(fields.nearest ? [distance] : [])
       .filter((field) => field.group === group && field.values[i] !== null)
       .map((field) => [field.name, `${shown(field.values[i])}${field.unit && field.unit !== "as labelled" ? ` ${field.unit}` : ""}`, field.limit, field.meaning]);
+  const strip = (i) => {
+    const last = data.stripImages - 1, shares = [...Array(last + 1).keys()];
+    const words = (k) => (k === 0 ? "before" : k === last ? "after" : `${Math.round((100 * k) / last)} %`);
+    const scale = Math.min(1, 60 / data.stripShape[1]); // five beside each other on a phone
+    return element("div", { class: "people strip-of-edit" }, ...shares.map((k) =>
+      element("span", { class: "person" }, picture("strips", samples.strip[i] * (last + 1) + k, scale, `the edit: ${words(k)}`), words(k))));
+  };
   const detailOf = (i, position, of) => {
     const cell = data.cells[samples.cell[i]], engine = samples.engines[samples.engine[i]];
     const [shard, row] = samples.place[i], made = samples.madeOf[i], near = samples.nearest[i] ?? [];
@@ -232,6 +239,7 @@
           ...part("What was asked for", table(asked)),
           ...part("Where it comes from", table(origin)),
           ...(made.length ? [element("div", { class: "people" }, ...made.map((number, k) => person(number, roles[k] ?? "photograph")))] : []),
+          ...(samples.strip[i] !== null ? part("The edit, before harmonization", strip(i)) : []),
           ...(near.length ? part(made.length ? "Other real faces that are nearest" : "Nearest real faces", element("div", { class: "people" }, ...near.map(([number, gap]) => person(number, `distance ${shown(gap)}`)))) : []),
           ...(gates.length ? part("Checks that it passed", table(gates)) : []),
           ...(measured.length ? part("Measured", table(measured)) : []),

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import ROOT  # noqa: F401  a checkout that is not installed
 from explorers import BY, asked
+from faceaug.cli.main import run
 from faceaug.recipes.recipe import load
 from faces_in_memory import face_dataset
 
@@ -56,6 +58,23 @@ def test_a_saved_recipe_is_one_of_balance(tmp_path, demo_cells, monkeypatch):
         folder.recipe("mine.yaml", {"plan": plan})
 
 
+def test_a_recipe_for_faces_near_an_edit_adds_to_their_cell_alone(tmp_path, demo_cells):
+    table = demo_cells.dataset.table
+    path = SaveFolder(tmp_path).recipe_near("near.yaml", {"yaw": 20.0, "nose": 1.0}, {}, table)
+    options = load(str(path)).options()
+    planned = faceaug.plan(faceaug.analyze(demo_cells.dataset, *options["by"]), options["strategy"])
+    assert {cell.levels["yaw"]: cell.planned for cell in planned.cells if cell.planned} == {"15 to 25": 100}
+    with pytest.raises(UsageError, match="counts faces by view and light"):
+        SaveFolder(tmp_path).recipe_near("other.yaml", {"nose": 1.0}, {}, table)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_a_recipe_for_faces_near_an_edit_is_one_of_balance(tmp_path, demo_cells):
+    path = SaveFolder(tmp_path).recipe_near("near.yaml", {"yaw": 20.0}, {"dataset": demo_cells.place}, None)
+    assert run(["balance", "--recipe", str(path), "--dry-run"]) == 0
+
+
 @pytest.mark.parametrize("name", ["../mine.png", "mine.jpg", ".png", "a/b.png", "mine.png\n", "", "x" * 200 + ".png"])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name, generated):
     with pytest.raises(UsageError):
@@ -75,9 +94,16 @@ def test_only_what_is_saved_is_written(address, save_folder):
     sent("dataset/plan", {"by": BY})
     assert not save_folder.exists()
     sent("face/edit", {"seed": 1, "values": {"yaw": 10.0}, "save": "face.png"})
+    saved = sent("face/edit", {"seed": 1, "values": {"yaw": 10.0, "tx": 0.0}, "save_recipe": "near.yaml"})
+    assert saved["left_out"] == ["tx"]
     sent("dataset/plan", {"by": BY, "max_total": 30, "save_plan": "plan.json"})
     data = (save_folder / "face.png").read_bytes()
     assert b"trainedAlgorithmicMedia" in data
     assert inspect(data).width == 64
     assert Plan.read(save_folder / "plan.json").total == 30
-    assert sorted(file.name for file in save_folder.iterdir()) == ["face.png", "plan.json"]
+    assert sorted(file.name for file in save_folder.iterdir()) == [
+        "face.png",
+        "near.counts.yaml",
+        "near.yaml",
+        "plan.json",
+    ]

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from fakes import FakeGenerator
 from shard_samples import header, sample, write_output
 
 from faceaug.analysis.analyze import analyze
@@ -20,6 +22,7 @@ from faceaug.datasets.dataset import FaceDataset, load_dataset
 from faceaug.errors import OutputError, UsageError
 from faceaug.planning.plan import plan
 from faceaug.report.build import build_report
+from faceaug.report.faces import strips
 from faceaug.report.html import Report, ReportTable, render_page
 from faceaug.shards.manifest import CellRecord
 from faceaug.shards.output_folder import OutputFolder
@@ -305,3 +308,49 @@ def test_an_interrupted_run_has_a_report(tmp_path: Path) -> None:
     text = build_report(write_output(tmp_path / "out", finish=False)).read_text(encoding="utf-8")
     assert "not complete" in text
     assert "only so far" in text
+
+
+class Grey(FakeGenerator):
+    """Images of one grey, that of the first coordinate of w; its hash is that of the runs of these tests."""
+
+    def __init__(self) -> None:
+        super().__init__("toy", 16, np.zeros(6), np.eye(6))
+        self.sha256 = "a" * 64
+
+    def synthesize(self, w: torch.Tensor) -> torch.Tensor:
+        return w[:, :1, None, None].expand(-1, 3, 16, 16)
+
+
+def test_an_edit_is_shown_as_a_strip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "load_generator", lambda name: Grey())
+    monkeypatch.setattr(strips, "_MOST_PIXELS", 8 * 5 * 16 * 16)
+    dataset = faces_folder(tmp_path / "real")
+    w = np.array([0.5, 0, 0, 0, 0, 0], np.float32)
+    photograph = hashlib.sha256(dataset.encoded(3)).digest()
+    out = output_folder(tmp_path / "out", dataset, w=w, origin_w=-w, source_sha256=photograph)
+    assert "8 of 9 edits of a latent are shown as a strip" in build_report(out).read_text("utf-8")
+    data = data_of(out)
+    assert data["samples"]["strip"] == [0, 1, 2, 3, 4, 6, None, 5, 7, None]
+    (name,) = data["sheets"]["strips"]
+    width, images = data["stripShape"][1], data["stripImages"]
+    greys = sheet(out, name)[: data["stripShape"][0], : images * width].reshape(-1, images, width, 3).mean((0, 2, 3))
+    np.testing.assert_allclose(greys, 127.5 + 127.5 * np.linspace(-0.5, 0.5, images), atol=3)
+    build_report(out, real_faces=False)  # the samples of photographs are left out, and their strips
+    assert len(data_of(out)["samples"]["strip"]) == 4
+
+
+@pytest.mark.parametrize(("name", "why"), [("toy", "no generator toy is installed"), ("a/b", "names a file")])
+def test_without_its_generator_a_report_has_no_strips(tmp_path: Path, name: str, why: str) -> None:
+    generator = header().generator
+    assert generator is not None
+    out = write_output(tmp_path / "out", generator=generator.model_copy(update={"name": name}))
+    assert why in build_report(out).read_text("utf-8")
+    assert data_of(out)["sheets"]["strips"] == []
+
+
+def test_another_version_of_the_generator_makes_no_strips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Grey()
+    other.sha256 = "b" * 64
+    monkeypatch.setattr(strips, "load_generator", lambda name: other)
+    out = write_output(tmp_path / "out")
+    assert "toy has other weights here" in build_report(out).read_text("utf-8")

@@ -98,6 +98,12 @@ at("save").addEventListener("submit", (event) => {
   event.preventDefault();
   ask("face/edit", { ...state, settle: true, save: at("save-name").value }).catch(() => {});
 });
+at("save-recipe").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const saved = await ask("face/edit", { ...state, save_recipe: at("recipe-name").value }).catch(() => null);
+  if (saved?.left_out.length)
+    say(`Saved as ${saved.saved}, without ${saved.left_out.join(", ").replaceAll("_", " ")}: a recipe counts by view and light alone.`);
+});
 
 choose(0);
 render(true);

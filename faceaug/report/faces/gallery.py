@@ -18,6 +18,7 @@ from faceaug.report.faces.photographs import Photographs, face_thumbnail, small_
 from faceaug.report.faces.readings import described_fields
 from faceaug.report.faces.samples import StoredSamples, spread_evenly
 from faceaug.report.faces.sheets import SHEET_COLUMNS, SHEET_FACES, SheetWriter
+from faceaug.report.faces.strips import STRIP_IMAGES, EditStrips
 from faceaug.report.refused import RefusedExample
 from faceaug.shards.manifest import Manifest
 from faceaug.utils.files import write_bytes
@@ -29,7 +30,7 @@ SAMPLES_SHOWN, REAL_SHOWN = 10_000, 12
 _MOST_PHOTOGRAPHS = 6_000  # with those that samples were made from or are near to
 _SIDES = ((5_000, 128), (9_000, 96))  # most faces, and pixels of each, so that a page has at most about 12 MB
 _RAW_SIDE = 64
-_SHEET_NAME = re.compile(r"(faces|real|refused)-\d{3,}\.webp|(cell|pairs)-\d{4,}\.png")
+_SHEET_NAME = re.compile(r"(faces|real|refused|strips)-\d{3,}\.webp|(cell|pairs)-\d{4,}\.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,8 @@ class Gallery:
         Real faces that are shown.
     missing : int
         Photographs that samples were made from and the data set does not have any more.
+    strips : str
+        A sentence on edits that are shown as strips, or why none is; empty where there are none.
     files : tuple of str
         Names of the files in the report's folder.
     """
@@ -55,6 +58,7 @@ class Gallery:
     withheld: int
     photographs: int
     missing: int
+    strips: str
     files: tuple[str, ...]
 
 
@@ -117,16 +121,20 @@ class GalleryWriter:
         examples = SheetWriter(self._folder, "refused", shape)
         for example in refused:
             examples.add(face_thumbnail(example.image, self._aspect, side))
+        edits = EditStrips.of(self._samples, self._chosen, self._manifest)
+        strips = self._write_strips(edits)
         for sheets in (faces, real, examples):
             sheets.close()
         content = {
             "shape": shape,
+            "stripShape": strips.shape,
+            "stripImages": STRIP_IMAGES,
             "columns": SHEET_COLUMNS,
             "perSheet": SHEET_FACES,
-            "sheets": {"faces": faces.names, "real": real.names, "refused": examples.names},
+            "sheets": {"faces": faces.names, "real": real.names, "refused": examples.names, "strips": strips.names},
             "cells": self._cells(beside, number),
             "real": [self._photographs.file_name(row) for row in number] if self._photographs else [],
-            "samples": self._columns(links, number),
+            "samples": self._columns(links, number, edits),
             "fields": described_fields(self._samples, self._chosen, self._manifest),
             "refused": [{"cell": each.cell, "reason": each.reason} for each in refused],
         }
@@ -137,8 +145,17 @@ class GalleryWriter:
             withheld=self._withheld,
             photographs=len(number),
             missing=links.missing,
-            files=(*faces.names, *real.names, *examples.names, DATA_FILE),
+            strips=edits.note,
+            files=(*faces.names, *real.names, *examples.names, *strips.names, DATA_FILE),
         )
+
+    def _write_strips(self, edits: EditStrips) -> SheetWriter:
+        side = min(self._native, _RAW_SIDE)
+        strips = SheetWriter(self._folder, "strips", (max(1, round(side / self._aspect)), side))
+        for image in edits.images(self._samples):
+            strips.add(face_thumbnail(image, self._aspect, side))
+        strips.close()
+        return strips
 
     def _links(self, small: Sequence[Floats32]) -> _Links:
         if self._photographs is None:
@@ -188,11 +205,12 @@ class GalleryWriter:
             for cell in self._manifest.cells
         ]
 
-    def _columns(self, links: _Links, number: Mapping[int, int]) -> dict[str, Any]:
+    def _columns(self, links: _Links, number: Mapping[int, int], edits: EditStrips) -> dict[str, Any]:
         """Return what is known of each sample, by column; hashes and numbers of two to the 64 as text."""
         samples, chosen = self._samples, self._chosen
         engines = list(dict.fromkeys(samples.engines))
         shards = list(dict.fromkeys(shard.path.name for shard, _ in samples.rows))
+        strips = {row: k for k, row in enumerate(edits.rows)}
         return {
             "cell": [int(samples.cells[i]) for i in chosen],
             "engines": engines,
@@ -201,6 +219,7 @@ class GalleryWriter:
             "place": [[shards.index(samples.rows[i][0].path.name), samples.rows[i][1]] for i in chosen],
             "seed": [str(samples.seeds[i]) for i in chosen],
             "edit": [None if np.isnan(samples.edits[i]) else round(float(samples.edits[i]), 3) for i in chosen],
+            "strip": [strips.get(i) for i in chosen],
             "madeOf": [[number[row] for row in rows if row in number] for rows in links.made_of],
             "sources": [len(samples.sources[i]) for i in chosen],
             "nearest": [[[number[row], round(gap, 3)] for row, gap in near if row in number] for near in links.nearest],

@@ -79,6 +79,11 @@ class StoredSamples:
         shard, row = self.rows[index]
         return shard.image(row)
 
+    def latents(self, index: int) -> Floats:
+        """Return the latents of a sample before and after its edit, float64 [2, D]."""
+        shard, row = self.rows[index]
+        return np.stack([shard.column(key, [row])[0] for key in ("origin_w", "w")]).astype(np.float64)
+
     def engine_counts(self, cells: int) -> dict[str, npt.NDArray[np.int64]]:
         """Return, for each engine that made a sample, the number of its samples in each cell: int64 [cells]."""
         names = np.array(self.engines, object)

@@ -28,7 +28,7 @@ class SheetWriter:
     """
 
     def __init__(self, folder: Path, kind: str, shape: tuple[int, int]) -> None:
-        self._folder, self._kind, self._shape = folder, kind, shape
+        self._folder, self._kind, self.shape = folder, kind, shape
         self._waiting: list[Rgb] = []
         self.count = 0
         self.names: list[str] = []
@@ -47,7 +47,7 @@ class SheetWriter:
             self._write()
 
     def _write(self) -> None:
-        height, width = self._shape
+        height, width = self.shape
         rows = -(-len(self._waiting) // SHEET_COLUMNS)
         sheet = np.zeros((rows * height, SHEET_COLUMNS * width, 3), np.uint8)
         for k, image in enumerate(self._waiting):

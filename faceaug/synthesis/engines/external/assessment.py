@@ -35,6 +35,7 @@ READABLE, LARGE, NOT_REAL = "candidate readable", "large enough", "no image of t
 FACE, PLACED, CONFIRMED = "face found", "in a cell of the plan", "claimed label confirmed"
 NEW_PERSON = "nobody of the data set"
 NO_CELL = -1
+_NEVER_KEPT = (READABLE, LARGE, NOT_REAL, DUPLICATE, NEW_PERSON)  # reasons of which no picture is kept
 _GATE_READINGS = ("misexposure", "discolouring", "face_quality", "realism")
 _SIDE = 64  # of the thumbnails that classifiers read
 _SEED_KEY = 2**32 - 8  # second number of the seeds' spawn key
@@ -154,6 +155,22 @@ class CandidateAssessor:
         seed = np.random.SeedSequence(self._seed, spawn_key=(row, _SEED_KEY))
         stored = self._stored(pixels, seed)
         return self._decide(row, attempt, sha256, stored, seed)
+
+    def picture(self, row: int, verdict: Verdict) -> Rgb | None:
+        """Return a refused candidate to be looked at, uint8 [H, W, 3].
+
+        None of what is, or may be, a copy of a real face or show its person, of what was not compared with real faces,
+        and of a file that is not the one that was assessed.
+        """
+        dataset = self._candidates.dataset
+        if verdict.reason in _NEVER_KEPT:
+            return None
+        try:
+            data = dataset.encoded(row)
+            pixels, _ = decode_with_info(data, name=dataset.keys[row], max_pixels=dataset.max_pixels)
+        except (FaceaugError, OSError):
+            return None
+        return pixels if hashlib.sha256(data).digest() == verdict.sha256 else None
 
     def _stored(self, pixels: Rgb, seed: np.random.SeedSequence) -> _Stored:
         image, parameters, quality = self._judge.standards.harmonized(pixels, seed_number(seed))

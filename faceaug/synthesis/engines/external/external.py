@@ -6,6 +6,7 @@ that the seed decides, and are assessed again where they are stored, so that a r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ from faceaug.shards.manifest import ModelRecord
 from faceaug.shards.reader import ShardReader
 from faceaug.synthesis.acceptance.gates import DUPLICATE, all_gates, gate_identities
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex, hashes
+from faceaug.synthesis.acceptance.refused_pictures import KEPT
 from faceaug.synthesis.engines.base import BlockResult, Candidate, Engine, Preparation, PreparationInputs
 from faceaug.synthesis.engines.external.assessment import READABLE, CandidateAssessor, Judge, Verdict
 from faceaug.synthesis.engines.external.candidates import Candidates, open_candidates
@@ -42,6 +44,7 @@ from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import external_columns
 from faceaug.synthesis.stages import THUMBNAIL_SIDE
 from faceaug.utils.files import sha256_file
+from faceaug.utils.images import Rgb
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.threads import map_in_threads
 
@@ -174,17 +177,24 @@ class ExternalEngine:
         first = block * EXTERNAL_BLOCK
         candidates: list[Candidate] = []
         refused: dict[int, str] = {}
+        pictures: dict[int, Rgb] = {}
+        looked_at = Counter[str]()  # by reason: more than are kept need not be decoded
         for number, row in enumerate(self._of(cell)[first : first + EXTERNAL_BLOCK].tolist(), first):
             known = self._verdicts[row]
             if known.reason:
                 refused[number] = known.reason
+                looked_at[known.reason] += 1
+                wanted = self._config.keep_refused and looked_at[known.reason] <= KEPT
+                if wanted and (picture := self._assessor.picture(row, known)) is not None:
+                    pictures[number] = picture
                 continue
             verdict, sample = self._assessor.assess(row, number)
             if sample is None or verdict.sha256 != known.sha256:
                 refused[number] = verdict.reason or READABLE  # another file than the one that was assessed
             else:
                 candidates.append(sample)
-        return BlockResult(tuple(candidates), refused, {}, steady=False)  # every candidate is looked at
+        # Every candidate is looked at, and any may be a photograph.
+        return BlockResult(tuple(candidates), refused, {}, steady=False, pictures=pictures)
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         aspect = common_aspect(self._request.dataset)

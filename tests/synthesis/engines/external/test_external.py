@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from faceaug.errors import DatasetError, UsageError
 from faceaug.planning.plan import plan
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.reader import ShardReader
+from faceaug.shards.refused import read_refused
 from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
@@ -159,6 +161,16 @@ def test_a_plan_is_filled_and_the_rest_is_made_by_the_next_engine(world, tmp_pat
             engines += [reader.levels("engine")[code] for code in reader.column("engine")]
     assert {"external", "morph"} <= set(engines)
     assert result.manifest.measured["external"]["candidates"] == 33
+
+
+def test_refused_candidates_are_kept_to_look_at_but_for_copies_of_faces(world, tmp_path):
+    wanted = plan(analyze(world.dataset, "tint"), "min:200")  # more than there are, so that all are tried
+    balance(world.dataset, tmp_path / "out", plan=wanted, config=world.config)
+    manifest = read_manifest(tmp_path / "out")
+    kept = Counter((picture.cell, picture.reason) for picture in read_refused(tmp_path / "out", manifest))
+    tried = {(cell.index, reason): count for cell in manifest.cells for reason, count in cell.rejected.items()}
+    assert "claimed label confirmed" in {reason for _, reason in kept}
+    assert kept == {key: min(count, 2) for key, count in tried.items() if key[1] != "no near-copy"}
 
 
 def test_verdicts_do_not_depend_on_workers(world, found, monkeypatch):
