@@ -34,13 +34,12 @@ from faceaug.generators.pool import sample_stream
 from faceaug.generators.registry import load_generator
 from faceaug.inversion.inverter import INVERSION_STEPS, Inverter
 from faceaug.measurement.measure import load_estimator
-from faceaug.shards.manifest import Manifest, read_manifest
+from faceaug.shards.manifest import MODELS_FOLDER, Manifest, read_manifest
 from faceaug.shards.verify import verify
 from faceaug.synthesis.engines.latent.face_crops import FaceCropper
 from faceaug.synthesis.engines.latent.fitted_inversion import ENCODER_FILE
 from faceaug.synthesis.fitted_models import STATE_FILE
 from faceaug.synthesis.sample_columns import INVERSION_ERROR
-from faceaug.synthesis.stages import MODELS_FOLDER
 from faceaug.utils.files import read_json
 from faceaug.utils.images import contact_sheet, encode, resize
 from faceaug.utils.tensors import to_uint8

@@ -27,10 +27,9 @@ from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.torch_dataset import ShardDataset
 from faceaug.generators.registry import load_generator
 from faceaug.generators.sampling import synthesize
-from faceaug.shards.manifest import Manifest, read_manifest
+from faceaug.shards.manifest import MODELS_FOLDER, Manifest, read_manifest
 from faceaug.shards.verify import verify
 from faceaug.synthesis.label_classifiers import HELD_OUT_FILE
-from faceaug.synthesis.stages import MODELS_FOLDER
 from faceaug.utils.images import LUMA_WEIGHTS, resize
 from faceaug.utils.tensors import as_tensor
 

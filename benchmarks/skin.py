@@ -41,7 +41,7 @@ from faceaug.latents.algebra import append_directions, rebuild, select
 from faceaug.latents.bundle import Bundle
 from faceaug.latents.directions import Directions
 from faceaug.reconstruction.semantics import FACTOR_NAMES
-from faceaug.shards.manifest import read_manifest
+from faceaug.shards.manifest import MODELS_FOLDER, read_manifest
 from faceaug.synthesis.editing.closed_loop import EditObjective, EditResult, distance, extrapolate
 from faceaug.synthesis.editing.objectives import EDIT_PROBABILITY
 from faceaug.synthesis.editing.pose_readout import find_directions, learned_directions
@@ -49,7 +49,6 @@ from faceaug.synthesis.editing.readout import LIKE_SKIN, OUTSIDE, FaceReader, ke
 from faceaug.synthesis.fitted_models import FACE_QUALITY_FILE, STATE_FILE
 from faceaug.synthesis.label_classifiers import GUIDANCE_FILE
 from faceaug.synthesis.latent_survey import LatentSurvey
-from faceaug.synthesis.stages import MODELS_FOLDER
 from faceaug.utils.files import read_json
 from faceaug.utils.images import contact_sheet, encode
 from faceaug.utils.tensors import to_uint8

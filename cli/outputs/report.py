@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..config_options import config_options
-from ..options import PATH, SHARED_SETTINGS, label_options, load_estimator, measure_columns, read_unmeasured
+from ..options import PATH, SHARED_SETTINGS, SOURCE, label_options, load_estimator, measure_columns, read_unmeasured
 from ..terminal.console import Console
 
 
@@ -18,7 +18,7 @@ from ..terminal.console import Console
     "--dataset",
     "source",
     metavar="DATASET",
-    type=PATH,
+    type=SOURCE,
     help="The data set that was balanced, to show its faces beside.",
 )
 @label_options

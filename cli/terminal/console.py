@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from faceaug.utils.threads import BlockReport
 
+_URL_OR_PATH = r"(?<![^=,])(?!file:)\w+://[^,]*|(^|[=:,])([/~][^,]*)"
 _LEAST_COLUMNS = 80  # of a terminal, for tables with bars
 _LONGEST_CELL = 32  # characters of a cell's name beside the bar
 
@@ -34,14 +35,16 @@ def echo(text: str, *, err: bool = False) -> None:
 def command_line(words: Sequence[str]) -> str:
     """Return a command as it is recorded: absolute paths are reduced to what they are from here, or to their name.
 
-    The folders of a machine and the names of its users are nobody else's business.
+    The folders of a machine and the names of its users are nobody else's business. URLs stay as they are.
     """
 
     def shortened(found: re.Match[str]) -> str:
+        if found[2] is None:
+            return found[0]
         path = Path(found[2])
         return found[1] + str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name)
 
-    return shlex.join(["faceaug", *(re.sub(r"(^|[=:,])([/~][^,]*)", shortened, word) for word in words)])
+    return shlex.join(["faceaug", *(re.sub(_URL_OR_PATH, shortened, word) for word in words)])
 
 
 def shows_colours() -> bool:

@@ -18,7 +18,7 @@ from faceaug.planning.budget import apportion
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import Column, engine_column
 from faceaug.shards.description.samples_table import read_samples_table
-from faceaug.shards.manifest import PLAN_NAME, SAMPLES_NAME, Manifest
+from faceaug.shards.manifest import PLAN_NAME, SAMPLES_NAME, GeneratorRecord, Manifest
 from faceaug.utils.threads import Progress
 
 _SAME = ("dataset", "layout", "codec", "generator", "directions")
@@ -69,6 +69,7 @@ def merge_outputs(
         command,
         columns=_joined_columns(chosen),
         classifiers=tuple(classifiers.values()),
+        generator=_known_generator(chosen),
         config={**first.manifest.config, "engine": ",".join(name for name in engines if name)},
     )
     about = {"folders": [each.folder.resolve().name for each in chosen]}
@@ -222,8 +223,17 @@ def _check_alike(first: ChosenSamples, other: ChosenSamples) -> None:
             "outputs of the same axes"
         )
     for name in _SAME:
-        if getattr(one, name) != getattr(two, name):
+        values = [getattr(manifest, name) for manifest in (one, two)]
+        if name == "generator":  # its width is not in manifests of the version before
+            values = [value and value.model_copy(update={"w_dim": None}) for value in values]
+        if values[0] != values[1]:
             raise UsageError(f"{first.folder} and {other.folder} have another {name}; merge outputs that share it")
+
+
+def _known_generator(chosen: Sequence[ChosenSamples]) -> GeneratorRecord | None:
+    """Return the generator that all folders share, with the width of its latents where one of them says it."""
+    records = [each.manifest.generator for each in chosen if each.manifest.generator is not None]
+    return max(records, key=lambda record: record.w_dim or 0, default=None)
 
 
 def _check_distinct(chosen: Sequence[ChosenSamples]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from faceaug.exports.image_folder import folder_names, folder_of
-from faceaug.exports.records import ExportSource, known_values
+from faceaug.exports.records import SYNTHETIC, ExportSource, known_values
 from faceaug.shards.description.data_card import image_licence, summary
 from faceaug.utils.images import inspect
 from faceaug.utils.threads import Progress
@@ -38,15 +38,18 @@ def write_coco(
         open(folder / ANNOTATIONS_NAME, "w", encoding="utf-8") as file,
         tempfile.TemporaryFile("w+", encoding="utf-8") as annotations,  # their list follows that of the images
     ):
-        info = {"description": summary(manifest), "version": "1.0", "date_created": manifest.created_by.date}
+        description = summary(manifest) + source.real_statement
+        info = {"description": description, "version": "1.0", "date_created": manifest.created_by.date}
         licences = [{"id": 1, "name": image_licence(manifest), "url": ""}]
+        if source.real is not None:
+            licences.append({"id": 2, "name": f"that of the data set {source.real.name}", "url": ""})
         file.write(f'{{"info": {_json(info)},\n"licenses": {_json(licences)},\n"images": [')
         for number, record in enumerate(source, start=1):
             name = folder_of(source, record, names)
             (folder / IMAGES_FOLDER / record.file_name).write_bytes(record.image)
             size = inspect(record.image, name=record.key)
-            width, height = size.width, size.height
-            image = {"id": number, "file_name": record.file_name, "width": width, "height": height, "license": 1}
+            width, height, licence = size.width, size.height, 1 if record.values[SYNTHETIC] else 2
+            image = {"id": number, "file_name": record.file_name, "width": width, "height": height, "license": licence}
             annotation = {
                 "id": number,
                 "image_id": number,

@@ -18,8 +18,11 @@ def croissant_of_parquet(source: ExportSource, files: Sequence[FileEntry]) -> di
 
     A class is the number of its level; the description of its field names them.
     """
+    header = croissant_header(source.manifest)
+    if source.real is not None:
+        header |= {"description": header["description"] + source.real_statement, "license": "other"}
     return {
-        **croissant_header(source.manifest),
+        **header,
         "distribution": [
             *[croissant_file(entry, "application/x-parquet", "images and labels") for entry in files],
             {

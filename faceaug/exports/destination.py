@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faceaug.errors import OutputError
-from faceaug.shards.lock import LOCK_NAME, FolderLock
+from faceaug.shards.lock import FolderLock
 from faceaug.utils.files import output_error
 
 
@@ -49,29 +49,32 @@ def appearing_folder(destination: Path) -> Iterator[tuple[Path, bool]]:
     OutputError
         When the destination is not empty, another process writes to it, or it cannot be written.
     """
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise OutputError(f"{destination} exists already and is not an empty folder; choose another destination")
     destination = Path(os.path.abspath(destination))
     temporary = destination.parent / f".{destination.name}.unfinished"
+    beside = temporary.with_name(f"{temporary.name}.lock")
     try:
-        temporary.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in temporary.iterdir()}
-        if temporary.is_symlink() or (names and LOCK_NAME not in names):  # what a killed process left has its lock
-            raise OutputError(f"{temporary} is in the way, and no export wrote it; move it away")
-        lock = FolderLock(temporary)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        begun = beside.exists()  # a killed process leaves it
+        lock = FolderLock(destination, beside)
     except OSError as error:
         raise output_error(destination, error) from error
     try:
-        left = [path for path in temporary.iterdir() if path.name != LOCK_NAME]
-        for path in left:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        yield temporary, bool(left)
-        lock.release()  # removes its file, which is no part of what was written
-        if destination.exists():
-            destination.rmdir()
-        os.replace(temporary, destination)
+        if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+            raise OutputError(f"{destination} exists already and is not an empty folder; choose another destination")
+        left = os.path.lexists(temporary)
+        if temporary.is_symlink() or (left and not begun):
+            raise OutputError(f"{temporary} is in the way, and no export wrote it; move it away")
+        if left:
+            shutil.rmtree(temporary)
+        try:
+            temporary.mkdir()
+            yield temporary, left
+            if destination.exists():
+                destination.rmdir()
+            os.replace(temporary, destination)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise output_error(destination, error) from error
     finally:
-        lock.release()
-        shutil.rmtree(temporary, ignore_errors=True)
+        lock.release()  # last, so that no other process meets what is unfinished

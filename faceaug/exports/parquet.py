@@ -124,12 +124,6 @@ def _card(source: ExportSource, count: int) -> str:
         "size_categories": [size],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": f"{DATA_FOLDER}/*.parquet"}]}],
     }
-    real = ""
-    if source.real is not None:
-        real = (
-            f" {len(source.real):,} images are photographs of {source.real.name}, under the licence of that data set; "
-            "their field `synthetic` is false."
-        )
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in header.items()]
     head = "---\n" + "\n".join(lines) + "\n---"
     limits = f"## Known limits\n\n{known_limits(manifest)}"
@@ -137,7 +131,7 @@ def _card(source: ExportSource, count: int) -> str:
         "## Reading\n\n```python\nfrom datasets import load_dataset\n\n"
         'faces = load_dataset("parquet", data_dir="data", split="train")\n```'
     )
-    parts = [head, f"# {manifest.dataset.name}, balanced", summary(manifest) + real, reading, limits]
+    parts = [head, f"# {manifest.dataset.name}, balanced", summary(manifest) + source.real_statement, reading, limits]
     return "\n\n".join(parts) + "\n"
 
 

@@ -104,6 +104,16 @@ class ExportSource:
     def __len__(self) -> int:
         return self.manifest.totals.accepted + (len(self.real) if self.real is not None else 0)
 
+    @property
+    def real_statement(self) -> str:
+        """A sentence on the real images, with a space before it; empty where there are none."""
+        if self.real is None:
+            return ""
+        return (
+            f" {len(self.real):,} images are photographs of {self.real.name}, under the licence of that data set; "
+            f"their field `{SYNTHETIC}` is false."
+        )
+
     @cached_property
     def fields(self) -> tuple[ExportField, ...]:
         """The fields of every record, those of `samples.parquet` first."""

@@ -27,7 +27,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     Raises
     ------
     UsageError
-        When no file system has that protocol, or its package is not installed.
+        When no file system has that protocol, its package is not installed, or the URL has no path.
     RemoteError
         When it cannot be opened, as without credentials.
     """
@@ -48,7 +48,9 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         if isinstance(error.__cause__, ValueError):
             raise UsageError(f"no file system is known for {shown(protocol)} of {url}; give a URL as s3://") from error
         raise
-    return filesystem, str(path).rstrip("/")
+    if not (path := str(path).rstrip("/")):
+        raise UsageError(f"{url} has no path; give the URL of a folder or file, as {protocol}://bucket/faces")
+    return filesystem, path
 
 
 @contextlib.contextmanager

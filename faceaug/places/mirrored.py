@@ -62,7 +62,7 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
     """
     filesystem, root = open_filesystem(url)
     folder = Path(tempfile.mkdtemp(dir=_temporary().name)).resolve()
-    place = folder / (PurePosixPath(root).name or "data")
+    place = folder / PurePosixPath(root).name
     try:
         with remote_errors(url):
             if filesystem.isfile(root):

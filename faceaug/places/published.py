@@ -12,13 +12,18 @@ from faceaug.places.filesystems import open_filesystem, remote_errors
 from faceaug.shards.manifest import (
     MANIFEST_HASH_NAME,
     MANIFEST_NAME,
+    MODELS_FOLDER,
+    PLAN_NAME,
     REPORT_NAMES,
     Manifest,
     hash_line,
     read_manifest,
 )
+from faceaug.shards.partial import is_shard_name
+from faceaug.shards.takeover import SHARDS_FOLDER
 from faceaug.utils.files import inside
-from faceaug.utils.threads import StageProgress
+from faceaug.utils.text import one_line
+from faceaug.utils.threads import BlockProgress, BlockReport, StageProgress
 
 
 class PublishedFolder:
@@ -33,20 +38,20 @@ class PublishedFolder:
     """
 
     def __init__(self, url: str, folder: Path, resume: bool) -> None:
-        self.url, self.folder = url, folder
         self._filesystem, self._root = open_filesystem(url)
+        self.url, self.folder = url.rstrip("/"), folder
         self._there: dict[str, str] = {}
-        """SHA-256 of the files that were uploaded, by name."""
+        """SHA-256 of the files that were uploaded, by name; empty where it is not known."""
         self._manifest = b""
-        with remote_errors(url):
+        with _writing(self.url):
             begun = self._filesystem.exists(f"{self._root}/{MANIFEST_NAME}")
-            content = begun or (self._filesystem.exists(self._root) and self._filesystem.find(self._root))
+            found = self._filesystem.find(self._root) if not begun and self._filesystem.exists(self._root) else []
         if begun and not resume:
-            raise OutputError(f"{url} has a run; continue it with --resume, or choose another place")
+            raise OutputError(f"{self.url} has a run; continue it with --resume, or choose another place")
         if begun:
             self._fetch()
-        elif content:
-            raise OutputError(f"{url} is not empty and is no output of faceaug; choose another place")
+        else:
+            self._replace({path[len(self._root) :].lstrip("/") for path in found if not path.endswith("/")})
 
     def upload(self) -> None:
         """Bring the URL to the state of the folder, if there is a new manifest.
@@ -60,12 +65,12 @@ class PublishedFolder:
         if not path.exists() or (data := path.read_bytes()) == self._manifest:
             return
         manifest = read_manifest(self.folder)
-        listed = {entry.name: entry.sha256 for entry in (*manifest.shards, *manifest.files)}
+        listed = {entry.name: entry.sha256 for entry in (*manifest.files, *manifest.shards)}  # plan.json comes first
         for name, digest in listed.items():
             if self._there.get(name) != digest:
                 self._put(name)
         both = hash_line(data) + (hash_line(self._manifest) if self._manifest else "")
-        with remote_errors(self.url):
+        with _writing(self.url):
             self._filesystem.pipe_file(f"{self._root}/{MANIFEST_HASH_NAME}", both.encode())
             self._filesystem.pipe_file(f"{self._root}/{MANIFEST_NAME}", data)
             self._filesystem.pipe_file(f"{self._root}/{MANIFEST_HASH_NAME}", hash_line(data).encode())
@@ -84,23 +89,26 @@ class PublishedFolder:
 
     def following(self, progress: StageProgress | None) -> StageProgress:
         """Return a function that uploads what is new each time that it is told of progress."""
-
-        def report(stage: str, done: int, total: int) -> None:
-            self.upload()
-            if progress is not None:
-                progress(stage, done, total)
-
-        return report
+        return _Following(self, progress)
 
     def _put(self, name: str) -> None:
-        with remote_errors(f"{self.url}/{name}"):
+        with _writing(f"{self.url}/{name}"):
             target = f"{self._root}/{name}"
             self._filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
             self._filesystem.put_file(str(self.folder / name), target)
 
+    def _replace(self, names: set[str]) -> None:
+        """Take a place that has no manifest; it may have what a run wrote whose first upload was interrupted."""
+        shards = {name for name in names if is_shard_name(name)}
+        models = {name for name in names if name.startswith(f"{MODELS_FOLDER}/")}
+        foreign = names - shards - models - {PLAN_NAME, MANIFEST_HASH_NAME}
+        if foreign or (names and PLAN_NAME not in names):
+            raise OutputError(f"{self.url} is not empty and is no output of faceaug; choose another place")
+        self._there = dict.fromkeys(shards, "")  # removed when no manifest comes to list them
+
     def _fetch(self) -> None:
         """Copy the state of an interrupted run to the folder."""
-        self.folder.mkdir(exist_ok=True)
+        (self.folder / SHARDS_FOLDER).mkdir(parents=True, exist_ok=True)  # stores of objects have no empty folders
         self._get(MANIFEST_HASH_NAME)
         self._get(MANIFEST_NAME)
         manifest: Manifest = read_manifest(self.folder)
@@ -121,6 +129,34 @@ class PublishedFolder:
             ) from error
 
 
+class _Following:
+    """Uploads what is new before it passes on what it is told of progress."""
+
+    def __init__(self, published: PublishedFolder, progress: StageProgress | None) -> None:
+        self._published, self._progress = published, progress
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        self._published.upload()
+        if self._progress is not None:
+            self._progress(stage, done, total)
+
+    def block(self, block: BlockReport) -> None:
+        if isinstance(self._progress, BlockProgress):
+            self._progress.block(block)
+
+
+@contextlib.contextmanager
+def _writing(url: str) -> Iterator[None]:
+    """Turn whatever a file system raises into RemoteError, also that there is no such bucket."""
+    try:
+        with remote_errors(url):
+            yield
+    except FileNotFoundError as error:
+        raise RemoteError(
+            f"{url} cannot be written ({one_line(error)}); check that the bucket or folder is there, and run again"
+        ) from error
+
+
 @contextlib.contextmanager
 def published_folder(url: str, *, resume: bool) -> Iterator[PublishedFolder]:
     """Yield a folder whose output goes to a URL, also after an error or an interruption.
@@ -134,9 +170,9 @@ def published_folder(url: str, *, resume: bool) -> Iterator[PublishedFolder]:
     RemoteError
         When it cannot be written.
     """
-    name = url.rstrip("/").rsplit("/", 1)[-1] or "out"
+    name = url.rstrip("/").rsplit("/", 1)[-1]
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
-        published = PublishedFolder(url.rstrip("/"), Path(staging) / name, resume)
+        published = PublishedFolder(url, Path(staging) / name, resume)
         try:
             yield published
         except BaseException:

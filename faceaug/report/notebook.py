@@ -47,8 +47,8 @@ class CellFaces:
         return notebook_html(describe(cell.attributes), lines, strips={"Synthetic": self.synthetic, "Real": self.real})
 
 
-def run_html(manifest: Manifest) -> str:
-    """Return the result of a run as HTML for a notebook."""
+def run_html(manifest: Manifest, url: str | None = None) -> str:
+    """Return the result of a run as HTML for a notebook; it names the URL of an output that is behind one."""
     totals = manifest.totals
     rows = [
         (
@@ -59,7 +59,8 @@ def run_html(manifest: Manifest) -> str:
         for cell in manifest.cells
     ]
     line = f"{totals.accepted:,} of {totals.planned:,} planned faces accepted, {totals.short:,} short"
-    return notebook_html(f"{manifest.dataset.name}, balanced", [line], rows)
+    lines = [line] if url is None else [line, f"The faces are at {url}."]
+    return notebook_html(f"{manifest.dataset.name}, balanced", lines, rows)
 
 
 def cell_faces(

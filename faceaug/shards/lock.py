@@ -22,15 +22,21 @@ class FolderLock:
     The lock is a POSIX record lock. The system releases it when the process ends, however it ends. Child processes do
     not inherit it, so a worker that outlives its parent does not keep the folder locked.
 
+    Parameters
+    ----------
+    folder : Path
+    path : Path, optional
+        The file that is locked; `LOCK_NAME` in the folder when None.
+
     Raises
     ------
     OutputError
         When another process, or this one, has the lock.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, path: Path | None = None) -> None:
         self._folder = folder.resolve()
-        self._path = folder / LOCK_NAME
+        self._path = folder / LOCK_NAME if path is None else path
         self._pid = os.getpid()
         if self._folder in _locked_folders:
             raise OutputError(f"{folder} is in use by this very process; close it there first")

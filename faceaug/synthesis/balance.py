@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from faceaug._version import __version__
 from faceaug.datasets.dataset import FaceDataset
+from faceaug.errors import UsageError
 from faceaug.places.filesystems import is_url
 from faceaug.places.published import published_folder
 from faceaug.planning.plan import Plan
@@ -41,15 +42,15 @@ class RunResult:
         As written.
     timings : dict of str to float
         Seconds of each stage of this call.
-    out : Path
-        The output folder.
+    out : Path or str
+        The output folder, or its URL.
     dataset : FaceDataset, optional
         That was balanced; its faces are shown beside the samples.
     """
 
     manifest: Manifest
     timings: dict[str, float]
-    out: Path
+    out: Path | str
     dataset: FaceDataset | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -78,12 +79,14 @@ class RunResult:
         Raises
         ------
         UsageError
-            When there is no such cell.
+            When there is no such cell, or the output is behind a URL.
         """
+        if isinstance(self.out, str):
+            raise UsageError(f"the faces are at {self.out}; copy them to a folder and look at its report.html")
         return cell_faces(self.out, self.manifest, cell, self.dataset)
 
     def _repr_html_(self) -> str:
-        return run_html(self.manifest)
+        return run_html(self.manifest, self.out if isinstance(self.out, str) else None)
 
 
 def balance(
@@ -134,7 +137,7 @@ def balance(
     """
     if is_url(out):
         with published_folder(str(out), resume=resume) as published:
-            return balance(
+            result = balance(
                 dataset,
                 published.folder,
                 plan=plan,
@@ -143,6 +146,7 @@ def balance(
                 progress=published.following(progress),
                 created_by=created_by,
             )
+        return replace(result, out=published.url)
     out, progress = Path(out), progress or (lambda stage, done, total: None)
     request = check_request(dataset, plan, config or RunConfig(), resume)
     engine = create_engine(request)

@@ -15,7 +15,7 @@ from faceaug.datasets.thumbnails import common_aspect, load_thumbnails
 from faceaug.errors import FaceaugError, OutputError, UsageError
 from faceaug.report.build import REPORT_PAGE, build_report
 from faceaug.shards.columns import BUILT_IN_ENGINES, Column, engine_column
-from faceaug.shards.manifest import CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
+from faceaug.shards.manifest import MODELS_FOLDER, CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.refused import REFUSED_NAME, write_refused
 from faceaug.synthesis.acceptance.real_copies import RealCopies
@@ -26,7 +26,6 @@ from faceaug.utils.images import Codec, ImageInfo, Rgb
 from faceaug.utils.text import one_line
 from faceaug.utils.threads import StageProgress
 
-MODELS_FOLDER = "models"
 THUMBNAIL_SIDE = 64
 SAMPLE_STREAM = 9
 """Raised whenever the same request gives other samples than before, so that no run is continued with others."""

@@ -11,6 +11,7 @@ import command_line  # noqa: F401  (makes faceaug.cli importable)
 import pandas as pd
 import pytest
 from faceaug.cli.terminal.console import Console, block_text
+from faceaug.cli.terminal.console import command_line as recorded
 from faceaug.cli.terminal.summary import byte_size
 from faceaug.cli.terminal.tables import analysis_view, cell_table, plan_view
 from rich.console import Console as RichConsole
@@ -56,6 +57,11 @@ def test_a_cell_is_shown_with_its_attempts_and_the_time_left():
     report = BlockReport("female\x1b[2J, asian", accepted=20, planned=60, tried=50, made=10, seconds=5.0)
     assert block_text(report) == "female?[2J, asian 20/60 of 50 tried, 20 s left"
     assert block_text(replace(report, accepted=60)) == "female?[2J, asian 60/60 of 50 tried"
+
+
+def test_a_command_is_recorded_with_its_urls_and_without_the_folders_of_a_machine():
+    words = ["s3://bucket/faces", "--out=s3://b/out", "s3://b/1,/home/ann/2", "/home/ann/f", "file:///home/ann/f"]
+    assert recorded(words) == "faceaug s3://bucket/faces --out=s3://b/out s3://b/1,2 f file:f"
 
 
 class Terminal(io.StringIO):

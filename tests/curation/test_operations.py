@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from old_shards import to_old_folder
 from shard_samples import COLUMNS, cells, header, plan, sample, write_output
 
 from faceaug.curation.operations import merge_outputs, split_output, subset_output
@@ -53,6 +54,16 @@ def test_merged_samples_are_all_there_as_they_were(tmp_path, layout):
     assert manifest.totals.rejected == {"blurred": 2, "duplicate": 1}
     assert manifest.created_by.command == "faceaug merge one two"
     assert manifest.measured["merge"] == {"folders": ["one", "two"]}
+
+
+@pytest.mark.parametrize("old_first", [True, False])
+def test_a_folder_of_the_version_before_is_merged_with_one_of_today(tmp_path, old_first):
+    old = to_old_folder(write_output(tmp_path / "old", count=12))
+    new = other_output(tmp_path / "new")
+    folders = [old, new] if old_first else [new, old]
+    manifest = merge_outputs(folders, tmp_path / "both")
+    assert sound(tmp_path / "both") == 19
+    assert manifest.generator == read_manifest(new).generator
 
 
 def test_one_folder_is_not_merged_with_itself(tmp_path):

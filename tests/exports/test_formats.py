@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 
@@ -86,6 +87,9 @@ def test_coco_has_an_annotation_for_each_image(out, real, tmp_path):
         assert classes[annotation["category_id"]] == values["gender"]
         assert annotation["attributes"]["synthetic"] == values["synthetic"]
         assert annotation["bbox"] == [0, 0, image["width"], image["height"]]
+        assert image["license"] == (1 if values["synthetic"] else 2)
+    assert [licence["name"] for licence in content["licenses"]] == ["MIT", "that of the data set real"]
+    assert "3 images are photographs of real, under the licence of that data set" in content["info"]["description"]
 
 
 def test_the_croissant_of_parquet_lists_its_files_and_fields(out, tmp_path):
@@ -96,6 +100,14 @@ def test_the_croissant_of_parquet_lists_its_files_and_fields(out, tmp_path):
     assert file["sha256"] == hashlib.sha256(data).hexdigest()
     assert file_set["includes"] == "data/*.parquet"
     assert {field["@id"] for field in records["field"]} >= {"images/image", "images/gender", "images/synthetic"}
+    assert description["license"] == "MIT"
+
+
+def test_the_croissant_of_real_images_says_so(out, real, tmp_path):
+    export_output(out, tmp_path / "x", "parquet", real=real)
+    description = json.loads((tmp_path / "x/croissant.json").read_text("utf-8"))
+    assert description["license"] == "other"
+    assert "3 images are photographs of real" in description["description"]
 
 
 def test_an_export_that_was_killed_begins_again_and_says_so(out, tmp_path, monkeypatch):
@@ -104,12 +116,26 @@ def test_an_export_that_was_killed_begins_again_and_says_so(out, tmp_path, monke
     (left / "half.jpg").write_bytes(b"half")
     with pytest.raises(OutputError, match="no export wrote it"):
         export_output(out, tmp_path / "x")
-    (tmp_path / ".x.unfinished" / ".lock").touch()
+    (tmp_path / ".x.unfinished.lock").touch()
     report = export_output(out, tmp_path / "x")
     assert report.again
     assert report.images == COUNT
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x"]
     assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["female", "male", "metadata.csv"]
+
+
+def test_an_export_holds_its_lock_until_the_folder_is_there(out, tmp_path, monkeypatch):
+    replaced = os.replace
+
+    def meanwhile(one, two):
+        with pytest.raises(OutputError, match="is in use"), appearing_folder(tmp_path / "x"):
+            pass
+        replaced(one, two)
+
+    with appearing_folder(tmp_path / "x") as (folder, _):
+        (folder / "a").touch()
+        monkeypatch.setattr(os, "replace", meanwhile)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == ["x", "x/a"]
 
 
 def test_two_exports_to_one_place_do_not_meet(out, tmp_path):

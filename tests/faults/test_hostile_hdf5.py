@@ -232,6 +232,16 @@ def test_a_shard_that_claims_more_than_it_holds_is_refused(tmp_path: Path, name:
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MOST_MEGABYTES
 
 
+def test_images_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    write_output(tmp_path / "out")
+    path = tmp_path / "out" / read_manifest(tmp_path / "out").shards[0].name
+    with h5py.File(path, "a") as file:
+        file["position"][...] = 0
+        file["length"][...] = path.stat().st_size // 2
+    with pytest.raises(IntegrityError, match="do not fit each other"), ShardReader(path) as reader:
+        reader.image_many(range(reader.rows))
+
+
 def test_every_flipped_byte_of_a_shard_ends_in_an_error_of_faceaug(tmp_path: Path) -> None:
     write_output(tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")

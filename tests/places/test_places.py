@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
+import command_line  # noqa: F401  (makes faceaug.cli importable)
 import fsspec
 import numpy as np
 import pytest
@@ -18,9 +20,12 @@ from faceaug.datasets.image_tree import is_image_name
 from faceaug.errors import DatasetError, ImageError, IntegrityError, OutputError, RemoteError, UsageError
 from faceaug.places.mirrored import RemoteImages, mirror
 from faceaug.places.published import published_folder
+from faceaug.shards.manifest import read_manifest
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.verify import verify
+from faceaug.synthesis.balance import RunResult
 from faceaug.utils.images import encode
+from faceaug.utils.threads import BlockProgress, BlockReport
 
 COUNT = 8
 
@@ -237,13 +242,74 @@ def test_a_connection_lost_at_any_upload_leaves_what_is_whole(server, tmp_path, 
 
         return call
 
-    for name in originals:
-        monkeypatch.setattr(MemoryFileSystem, name, failing(name))
-    with pytest.raises(RemoteError, match="timed out"):
-        write_remote(url)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        for name in originals:
+            patch.setattr(MemoryFileSystem, name, failing(name))
+        with pytest.raises(RemoteError, match="timed out"):
+            write_remote(url)
     if fsspec.filesystem("memory").exists("/bucket/out/manifest.json"):
         assert verify(there(url)).problems == ()
+    write_remote(url, resume=True)
+    assert verify(there(url)).to_text() == "sound: 30 samples"
+
+
+def test_a_run_without_a_shard_is_continued(server):
+    with pytest.raises(KeyboardInterrupt):
+        write_remote(f"{server}/out", stop=0)
+    write_remote(f"{server}/out", resume=True)
+    assert verify(there(f"{server}/out")).to_text() == "sound: 30 samples"
+
+
+def test_blocks_are_reported_through_an_upload(server):
+    class Bar:
+        blocks: ClassVar[list[BlockReport]] = []
+
+        def __call__(self, stage, done, total):
+            pass
+
+        def block(self, block):
+            self.blocks.append(block)
+
+    with published_folder(f"{server}/out", resume=False) as published:
+        report = published.following(Bar())
+        assert isinstance(report, BlockProgress)
+        report.block(BlockReport("female", 1, 2, 3, 1, 1.0))
+        published.following(None).block(Bar.blocks[0])
+    assert len(Bar.blocks) == 1
+
+
+@pytest.mark.parametrize("url", ["memory://", "memory:///"])
+def test_a_url_without_a_path_is_refused(server, url):
+    with pytest.raises(UsageError, match="has no path"), published_folder(url, resume=False):
+        pass
+    with pytest.raises(UsageError, match="has no path"):
+        load_dataset(url)
+
+
+def test_a_bucket_that_is_missing_is_said_with_its_url(server, monkeypatch):
+    def missing(self, *values, **options):
+        raise FileNotFoundError("The specified bucket does not exist")
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", missing)
+    with pytest.raises(RemoteError, match=r"memory://bucket/out/plan.json cannot be written \(The specified bucket"):
+        write_remote(f"{server}/out")
+
+
+def test_the_result_of_a_run_behind_a_url_names_it(server, tmp_path):
+    manifest = read_manifest(write_output(tmp_path / "out"))
+    result = RunResult(manifest, {}, f"{server}/out")
+    assert "The faces are at memory://bucket/out." in result._repr_html_()
+    with pytest.raises(UsageError, match="the faces are at memory://bucket/out"):
+        result.show(0)
+
+
+def test_the_page_of_an_output_shows_faces_behind_a_url(server, tmp_path):
+    from faceaug.cli.main import run as run_command
+
+    put(f"{server}/faces", faces())
+    out = write_output(tmp_path / "out")
+    assert run_command(["report", str(out), "--dataset", f"{server}/none"]) != 0
+    assert run_command(["report", str(out), "--dataset", f"{server}/faces", "-q"]) == 0
 
 
 def test_a_place_with_other_content_is_refused(server):

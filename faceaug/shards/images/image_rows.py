@@ -56,10 +56,12 @@ class ImageRows:
         require_stored(file[POSITION_NAME], file[LENGTH_NAME])
         position, length = file[POSITION_NAME][...], file[LENGTH_NAME][...]
         self._path = file.filename
+        size = os.path.getsize(self._path)
         if (
             (self._images.shape, h5py.check_vlen_dtype(self._images.dtype)) != ((rows,), np.uint8)
             or (position.shape, position.dtype, length.shape, length.dtype) != ((rows,), np.int64, (rows,), np.int32)
-            or bool(((length <= 0) | (position < 0) | (position > os.path.getsize(self._path) - length)).any())
+            or bool(((length <= 0) | (position < 0) | (position > size - length)).any())
+            or int(length.sum(dtype=np.int64)) > size  # no two images share bytes
         ):
             raise ValueError("the images, their positions and lengths do not fit each other, or the file is cut off")
         self._position: list[int] = position.tolist()
