@@ -25,10 +25,10 @@ def speed_text(record: Record) -> str:
         lines += ["", f"**{row['title'][0].upper()}{row['title'][1:]}** (`{name}`)", ""]
         if "error" in row:
             lines += [f"The row failed: {row['error']}", ""]
-        cells = [line for case in row["cells"] for line in _case_lines(case)]
+        cells = [line for case in row["cases"] for line in _case_lines(case)]
         head = ["case", "contender", "per second", "times as fast (95%)", "aim"]
         lines += table(head, cells, right={2, 3})
-        for case in row["cells"]:
+        for case in row["cases"]:
             if "peak_megabytes" in case:
                 peaks = ", ".join(f"{who} {peak:,.0f} MB" for who, peak in case["peak_megabytes"].items())
                 lines += ["", f"Peak memory of {case['name']}: {peaks}; ratio {case['memory_ratio']:.3f}."]
