@@ -54,6 +54,23 @@ def scalar_factors(factors: FaceFactors) -> Tensor:
     return torch.cat([semantics_of(factors), shift, factors.view[:, 5:], factors.light[:, :2]], 1)
 
 
+def read_scalars(factors: FaceFactors, images: Tensor, reader: FactorReader | None) -> Floats:
+    """Return the scalar factors, float64 [N, 11], as an estimator gives them.
+
+    Parameters
+    ----------
+    factors : FaceFactors
+        Of the images, by the reconstruction.
+    images : float32 [N, 3, S, S] in [-1, 1]
+    reader : FactorReader, optional
+        Reads those that `faceaug measure` gives, where there is one.
+    """
+    values: Floats = scalar_factors(factors).cpu().double().numpy()
+    if reader:
+        values[:, : len(FACTOR_UNITS)] = reader.values(images)
+    return values
+
+
 def stack_maps(factors: FaceFactors) -> Tensor:
     """Return the canonical maps, float32 [N, 4, S, S]: depth and the three channels of albedo."""
     return torch.cat([factors.depth[:, None], factors.albedo], 1)
@@ -146,9 +163,7 @@ def _regress_factors(
     maps = StreamingRegression(w_dim, 4 * network.side**2)
     for w, images in batches:
         factors = mirror_averaged_factors(network, images)
-        values.append(scalar_factors(factors).cpu().double().numpy())
-        if reader:
-            values[-1][:, : len(FACTOR_UNITS)] = reader.values(images)
+        values.append(read_scalars(factors, images, reader))
         scalars.update(w, values[-1])
         maps.update(w, stack_maps(factors).flatten(1))
         count(len(w))

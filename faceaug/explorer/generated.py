@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from faceaug.discovery.atlas import HELD_SLACK, held_names
-from faceaug.discovery.fit import SCALAR_UNITS, scalar_factors
+from faceaug.discovery.fit import SCALAR_UNITS, read_scalars
 from faceaug.errors import UsageError
 from faceaug.explorer.meters import FaceQualityMeter, MeterReading
 from faceaug.generators.base import Generator
@@ -18,7 +18,7 @@ from faceaug.generators.sampling import latent_seeds, sample_latents, sample_w, 
 from faceaug.latents.algebra import covariance_given
 from faceaug.latents.bundle import Bundle
 from faceaug.latents.directions import Directions
-from faceaug.measurement.measure import estimator_from_bundle, network_from_bundle
+from faceaug.measurement.measure import estimator_from_bundle
 from faceaug.reconstruction.networks import mirror_averaged_factors
 from faceaug.reconstruction.semantics import FACTOR_MEANINGS, FACTOR_NAMES
 from faceaug.synthesis.config import AcceptanceThresholds
@@ -129,8 +129,7 @@ class GeneratedFaces:
         thresholds = thresholds or AcceptanceThresholds()
         bundle.directions.check_generator(generator.sha256)
         self.generator, self.bundle = generator, bundle
-        self._network = network_from_bundle(bundle).to(generator.device)
-        self._reader = estimator_from_bundle(bundle, device=generator.device).reader
+        self._estimator = estimator_from_bundle(bundle, device=generator.device)
         self._directions = bundle.directions
         self._read = (*SCALAR_UNITS, *bundle.atoms)  # what the network reads, in the order of `_measure`
         self.quality = FaceQualityMeter(generator, thresholds.face_quality)
@@ -213,12 +212,12 @@ class GeneratedFaces:
 
     def _measure(self, images: Tensor) -> Floats:
         """Read images [N, 3, R, R]: float64 [N, S]; a semantic that has no slider stays at its mean."""
-        factors = mirror_averaged_factors(self._network, images.to(self.generator.device)).map(Tensor.cpu)
+        estimator = self._estimator
+        factors = mirror_averaged_factors(estimator.reconstruct, images.to(self.generator.device)).map(Tensor.cpu)
         side = self.bundle.depth.shape[-1]
         depth, albedo = (resize_tensor(maps, side).numpy() for maps in (factors.depth[:, None], factors.albedo))
-        read = np.concatenate([scalar_factors(factors).double().numpy(), self.bundle.values(depth[:, 0], albedo)], 1)
-        if self._reader:
-            read[:, : len(FACTOR_NAMES)] = self._reader.values(images)
+        scalars = read_scalars(factors, images, estimator.reader)
+        read = np.concatenate([scalars, self.bundle.values(depth[:, 0], albedo)], 1)
         values = np.tile(self._directions.offset, (len(images), 1))
         values[:, self._directions.index(self._read)] = read
         return values

@@ -24,7 +24,7 @@ from faceaug.measurement.reader import MIRROR_SIGN, FactorReader
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.networks import Reconstructor, mirror_averaged_factors
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES, semantics_of
-from faceaug.reconstruction.warp import apply_warp, compute_warp
+from faceaug.reconstruction.warp import apply_warp, compute_warp, turn_light
 from faceaug.utils.tensors import normalize_pixels, quantize_pixels, resize_tensor
 
 MAX_TURN = (22.0, 42.0, 12.0)
@@ -34,7 +34,6 @@ MAX_RELIGHT = 30.0
 FRONTAL = 10.0
 """Largest yaw, in degrees, of a face that is turned: up to it the reconstruction reads yaw at its scale."""
 _MAX_UNKNOWN = 0.35  # share of the face that is uncovered or folded beyond which a turned face is left out
-_STEEPEST_LIGHT = 1.1  # radians
 _FRAME_SPREAD = (0.04, 0.04, 0.05, 0.0)  # of the windows in which turned faces are seen: what alignments leave
 _YAW, _ROLL = FACTOR_NAMES.index("yaw"), FACTOR_NAMES.index("roll")
 
@@ -107,7 +106,7 @@ def _turn(faces: Tensor, network: Reconstructor, aligner: Aligner, rng: torch.Ge
     view[:, :3] += (torch.rand(n, 3, generator=rng) * 2 - 1) * torch.deg2rad(torch.tensor(MAX_TURN))
     relit = (torch.rand(n, 2, generator=rng) * 2 - 1) * math.radians(MAX_RELIGHT)
     relit = relit * (torch.rand(n, 1, generator=rng) < 0.5)
-    light[:, 2:] = torch.tan((torch.atan(light[:, 2:]) + relit).clamp(-_STEEPEST_LIGHT, _STEEPEST_LIGHT))
+    light[:, 2:] = turn_light(light[:, 2:], relit)
     warp = compute_warp(factors, view, light)
     whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(n, -1)
     windows = torch.zeros(n, 4)

@@ -8,7 +8,7 @@ in the image; only the confidence maps, which belong to the image, are predicted
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -179,7 +179,7 @@ def channels_last(network: Net, device: torch.device) -> Net:
     return network.to(device)
 
 
-def mirror_averaged_factors(network: Reconstructor, images: Tensor) -> FaceFactors:
+def mirror_averaged_factors(network: Callable[[Tensor], FaceFactors], images: Tensor) -> FaceFactors:
     """Return the means of the factors of images [N, 3, S, S] in [-1, 1] and of their mirror images."""
     with torch.no_grad():
         factors, mirrored = network(images), network(images.flip(-1)).mirrored()

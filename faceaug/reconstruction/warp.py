@@ -155,13 +155,18 @@ def compute_changed_warp(factors: FaceFactors, names: Sequence[str], change: Flo
             view[:, VIEW_NAMES.index(name)] += torch.deg2rad(column)
         elif name != "light":
             row = LIGHT_NAMES.index(name)
-            angle = torch.atan(light[:, row]) + torch.deg2rad(column)
-            light[:, row] = torch.tan(angle.clamp(-_STEEPEST_LIGHT, _STEEPEST_LIGHT))
+            light[:, row] = turn_light(light[:, row], torch.deg2rad(column))
         else:  # the share of directed light; the sum of both stays as it is
             total = light[:, :2].sum(1)
             share = (light[:, 1] / total + column).clamp(0.05, 0.95)
             light[:, 0], light[:, 1] = total * (1 - share), total * share
     return compute_warp(factors, view, light)
+
+
+def turn_light(direction: Tensor, angle: Tensor) -> Tensor:
+    """Return coordinates of the light's direction (x or y of `FaceFactors.light`), turned by angles in radians."""
+    turned: Tensor = torch.tan((torch.atan(direction) + angle).clamp(-_STEEPEST_LIGHT, _STEEPEST_LIGHT))
+    return turned
 
 
 def apply_warp(photographs: Tensor, warp: Warp, extents: Tensor, windows: Tensor) -> Tensor:
