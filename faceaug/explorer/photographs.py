@@ -162,7 +162,7 @@ class PhotographEditor:
         if change:
             warp = compute_changed_warp(photograph.read.factors, list(change), np.array([list(change.values())]))
             before = as_tensor(pixels[None])
-            turned = apply_warp(before, warp, photograph.extent, windows)
+            turned = apply_warp(before, warp, photograph.extent, windows, in_place=True)
             pixels, engine = to_uint8(turned)[0], engine or "rerender"
             meters += self._warp_meters(warp, before, turned)
         found: dict[str, float] = {}

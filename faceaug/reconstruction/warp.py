@@ -69,6 +69,8 @@ class Warp:
         Share of the face that neither half of the photograph shows.
     folds : float32 [N] in [0, 1]
         Share of the face where the warp folds over, or stretches or squeezes the photograph beyond recognition.
+    movement : float32 [N, 2]
+        Of the middle of the face, in half windows to the right and down.
     """
 
     offset: Tensor
@@ -78,6 +80,7 @@ class Warp:
     mirror_share: Tensor
     holes: Tensor
     folds: Tensor
+    movement: Tensor
 
     def __getitem__(self, rows: slice) -> Warp:
         return Warp(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
@@ -133,7 +136,14 @@ def compute_warp(factors: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     hole = face & (quality < MIN_DENSITY) & (mirror_quality < MIN_DENSITY)
     fold = _is_folded(offset, grid * WIDE)[:, None] & face & (mirror_share < 0.5)
     return Warp(
-        offset, offsets[1], gains[0], gains[1], mirror_share, holes=_share(hole, face), folds=_share(fold, face)
+        offset,
+        offsets[1],
+        gains[0],
+        gains[1],
+        mirror_share,
+        holes=_share(hole, face),
+        folds=_share(fold, face),
+        movement=_movement(factors.depth, factors.view, view),
     )
 
 
@@ -169,7 +179,7 @@ def turn_light(direction: Tensor, angle: Tensor) -> Tensor:
     return turned
 
 
-def apply_warp(photographs: Tensor, warp: Warp, extents: Tensor, windows: Tensor) -> Tensor:
+def apply_warp(photographs: Tensor, warp: Warp, extents: Tensor, windows: Tensor, *, in_place: bool = False) -> Tensor:
     """Resample photographs.
 
     Parameters
@@ -182,17 +192,25 @@ def apply_warp(photographs: Tensor, warp: Warp, extents: Tensor, windows: Tensor
         width and half height.
     windows : float32 [N, 4]
         The window of the canvas from which the factors were estimated.
+    in_place : bool
+        Keep the face where it is, and move what is behind it, as where faces are framed by their landmarks. Otherwise
+        the head turns about its axis, and the face moves before a background that stays.
 
     Returns
     -------
     float32 [N, 3, H, W] in [-1, 1]
-        Unchanged away from the face.
+        Unchanged away from the face, but for what moves with `in_place`: there the background is stretched up to the
+        border that it moves away from.
     """
     height, width = photographs.shape[2:]
     ys, xs = ((2 * torch.arange(size, device=photographs.device) + 1) / size - 1 for size in (height, width))
     grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], -1).to(photographs.dtype)  # [H, W, 2], (x, y)
     centre, half_size = extents[:, None, None, :2], extents[:, None, None, 2:]
-    positions = positions_in_window(grid * half_size + centre, windows)  # [N, H, W, 2]
+    shown = grid * half_size + centre
+    if in_place:
+        back = (_rotation(windows) @ warp.movement[:, :, None])[..., 0] * windows[:, 2].exp()[:, None]
+        shown = shown + back[:, None, None]
+    positions = positions_in_window(shown, windows)  # [N, H, W, 2]
 
     def resample(offset: Tensor, gain: Tensor) -> Tensor:
         maps = torch.cat([offset.permute(0, 3, 1, 2), gain - 1], 1)
@@ -222,6 +240,15 @@ def widened_depth(depth: Tensor) -> Tensor:
     relief = F.softplus(relief, beta=120.0)  # no point lies beyond the axis
     relief = relief * smooth_bump(grid / grid.new_tensor([0.95, 1.15]), 0.7, 1.2)
     return PIVOT_DEPTH - _blurred(relief, SMOOTHING)[:, 0] / WIDE
+
+
+def _movement(depth: Tensor, old_view: Tensor, new_view: Tensor) -> Tensor:
+    """Return by how much the middle half of canonical faces [N, S, S] moves in the image between two views, [N, 2]."""
+    side = depth.shape[-1]
+    middle = slice(side // 4, side - side // 4)
+    points = unproject(depth)[:, middle, middle]
+    moved: Tensor = (project(move(points, new_view)) - project(move(points, old_view))).mean((1, 2))
+    return moved
 
 
 def scaled_view(view: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Faces that are a grey ball with a red nose, and an untrained estimator that sees where the nose points."""
+"""Faces that are a grey ball with a red nose under a blue hat, and an untrained estimator that sees how far the nose is
+from the middle of the hat, which does not turn."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ from faceaug.utils.images import encode
 
 RELIEF = 1 / (FOCAL + 1)
 """How much nearer than the axis the nose is: so its place in the image is the sine of the yaw."""
+HAT = 0.85
+"""How far above the middle the hat is: away from what a warp turns."""
 
 
 def nosy(yaw: float, seed: int, side: int = 48, height: int | None = None) -> np.ndarray:
@@ -33,17 +36,22 @@ def nosy(yaw: float, seed: int, side: int = 48, height: int | None = None) -> np
     )
     grey = np.clip(0.1 - 0.4 * np.hypot(x, y) ** 2 + shading, -0.9, 0.5)
     nose = np.exp(-(((x - np.sin(np.radians(yaw))) ** 2 + y**2) / 0.02))
-    image = np.stack([grey + nose * (0.95 - grey), grey, grey], 2)
+    hat = np.exp(-((x**2 + (y + HAT) ** 2) / 0.02))
+    image = np.stack([grey + nose * (0.95 - grey), grey, grey + hat * (0.95 - grey)], 2)
     return ((image.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
 
 
 def find_nose(images: Tensor) -> FaceFactors:
-    """Read yaw off the nose, light off which side is brighter; depth is a bump in the middle."""
-    red = (images[:, 0] - images[:, 1]).clamp(min=0)
+    """Read yaw off nose and hat, light off which side is brighter; depth is a bump in the middle."""
     x, y = pixel_grid(images.shape[-1], images).unbind(-1)
-    total = red.sum((1, 2)).clamp(min=1e-6)
-    across = ((red * x).sum((1, 2)) / total).clamp(-0.9, 0.9)
-    slant = (images[:, 2] * x).mean((1, 2))
+
+    def place(channel: int) -> Tensor:
+        coloured = (images[:, channel] - images[:, 1]).clamp(min=0)
+        middle: Tensor = (coloured * x).sum((1, 2)) / coloured.sum((1, 2)).clamp(min=1e-6)
+        return middle
+
+    across = (place(0) - place(2)).clamp(-0.9, 0.9)
+    slant = (images[:, 1] * x).mean((1, 2))
     zero = torch.zeros_like(across)
     depth = (1 - RELIEF * torch.exp(-(x.square() + y.square()) / 0.7)).expand(len(images), -1, -1)
     view = torch.stack([zero, torch.asin(across), zero, zero, zero, zero], 1)

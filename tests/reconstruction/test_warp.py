@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from faceaug.errors import FaceaugError
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvas
 from faceaug.measurement.crops import CanvasPyramid
 from faceaug.reconstruction.factors import FaceFactors
+from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.synthetic_scenes import SEMANTICS, Scenes
 from faceaug.reconstruction.warp import apply_warp, compute_warp
 from faceaug.utils.images import resize
@@ -65,6 +67,21 @@ def test_a_lifted_face_is_what_the_scene_shows():
     after, true = scene(pitch=1.2)
     warped = turned(before, factors, pitch=float(true.view[0, 0] - factors.view[0, 0]))
     assert off(warped, after) < 0.6 * off(before, after)
+
+
+def test_a_face_that_is_kept_in_place_is_turned_alike_and_its_background_moves():
+    image, factors = scene()
+    view = factors.view.clone()
+    view[:, 1] += 0.3
+    warp = compute_warp(factors, view, factors.light)
+    across, down = warp.movement[0].tolist()
+    assert 0.1 < abs(across) < 0.3
+    assert abs(down) < 0.02
+    moved = apply_warp(image, warp, WHOLE, HERE)
+    kept = apply_warp(image, warp, WHOLE, HERE, in_place=True)
+    grid = pixel_grid(64, image)[None] + warp.movement
+    back = F.grid_sample(moved, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    assert off(kept, back) < 0.03 < off(kept, moved)
 
 
 def test_light_gives_what_the_scene_shows_under_it():

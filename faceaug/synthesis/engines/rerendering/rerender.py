@@ -281,7 +281,7 @@ class RerenderEngine:
             pick = torch.from_numpy(active)
             warp = compute_changed_warp(before.factors[pick], names, change[active])
             windows = before.faces.windows[pick]
-            turned = apply_warp(attempts.canvases[pick], warp, whole[pick], windows)
+            turned = apply_warp(attempts.canvases[pick], warp, whole[pick], windows, in_place=True)
             measurements = self._estimator.read(turned, attempts.shorter[pick], aligned=self._aligned, near=windows)
             read = measurements.values[:, columns]
             holds = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
@@ -299,7 +299,7 @@ class RerenderEngine:
         decoded, _ = self._decoded(photograph.row, photograph.data)
         pixels = as_tensor(decoded)[None]
         extent = torch.tensor([canvas_extent(*photograph.size)])
-        turned = apply_warp(pixels, warp, extent, before.faces.windows[k : k + 1])
+        turned = apply_warp(pixels, warp, extent, before.faces.windows[k : k + 1], in_place=True)
         image, stored = stored_image(to_uint8(turned[0]), self._codec, photograph.quality)
         after = self._estimator.read(*lay_on_canvases([stored]), aligned=self._aligned)
         clipped = [float(((part + 1) / 2 > CLIPPED).float().mean()) for part in (pixels, turned)]

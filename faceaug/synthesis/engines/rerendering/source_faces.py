@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,11 @@ from faceaug.utils.typing import Floats
 
 REACH = dict(yaw=25.0, pitch=12.0, roll=15.0, light_x=40.0, light_y=30.0, light=0.25)
 """The most by which a face is turned or its light is moved, in the units of the measurements."""
+ENOUGH = 5
+"""Real faces in a bin from which on values are drawn as theirs are spread."""
+MIDDLE = (0.05, 0.95)  # the quantiles between which these values are drawn: the farthest may be errors of reading
 MARGIN = (0.1, 0.4)
-"""How far a value is brought into its bin, in parts of the bin's width; drawn evenly between the two."""
+"""With fewer, how far a value is brought into the bin, in parts of its width; drawn evenly between the two."""
 NARROW = 6.0  # degrees, or hundredths of a share: a wider or open bin is entered as far as one of this width
 
 
@@ -30,11 +33,14 @@ class SourceGoal:
     name : str
     low, high : float64 [N]
         The bin, or how far it may drift, for each row of the data set.
+    real : float64 [K]
+        Values of the real faces in the bin, ascending; empty where it is to be kept.
     """
 
     name: str
     low: Floats
     high: Floats
+    real: Floats = field(default_factory=lambda: np.empty(0))
 
     @property
     def column(self) -> int:
@@ -46,11 +52,20 @@ class SourceGoal:
         return np.asarray((values >= self.low[rows]) & (values < self.high[rows]))
 
     def entered(self, values: Floats, rows: NDArray[np.int64], u: Floats) -> Floats:
-        """Return the values [M] a little inside the nearer edge of the bin, by uniform numbers u [M]."""
+        """Return the values [M] to bring these into the bin, by uniform numbers u [M].
+
+        They are spread as those of the real faces in the bin, as far as `REACH` allows. All near its edge, samples of a
+        bin of turned heads would be turned less than nearly all real ones. With fewer than `ENOUGH` real faces they
+        lie a little inside the nearer edge, as do values that are to be kept.
+        """
         low, high = self.low[rows], self.high[rows]
         width = np.minimum(high - low, NARROW if self.name != "light" else NARROW / 100)
         inside = (MARGIN[0] + (MARGIN[1] - MARGIN[0]) * u) * width
         entered = np.where(values < low, low + inside, high - inside)
+        if len(self.real) >= ENOUGH:
+            like_real = np.quantile(self.real, MIDDLE[0] + (MIDDLE[1] - MIDDLE[0]) * u)
+            reachable = np.clip(like_real, values - REACH[self.name], values + REACH[self.name])
+            entered = np.where((reachable >= low) & (reachable < high), reachable, entered)
         return np.asarray(np.where(self.holds(values, rows), values, entered))
 
 
@@ -115,9 +130,9 @@ class SourceFaces:
                 k = axis.levels.index(levels[axis.name])
                 # The last bin is closed.
                 high = axis.edges[k + 1] if k + 2 < len(axis.edges) else np.nextafter(axis.edges[k + 1], np.inf)
-                goals.append(
-                    SourceGoal(axis.name, np.full(self._size, float(axis.edges[k])), np.full(self._size, float(high)))
-                )
+                low, high = (np.full(self._size, float(edge)) for edge in (axis.edges[k], high))
+                real = np.sort(self._values[axis.name][self._codes[axis.name] == k])
+                goals.append(SourceGoal(axis.name, low, high, real))
         for name, tolerance in self._keep.items():
             goals.append(SourceGoal(name, self._values[name] - tolerance, self._values[name] + tolerance))
         return tuple(goals)

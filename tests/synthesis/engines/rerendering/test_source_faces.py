@@ -38,13 +38,27 @@ def test_rows_are_those_of_the_labels_outside_the_bin_and_within_reach(dataset):
     assert rows.tolist() != SourceFaces(dataset, axes, (), 0.5, 1).rows(7, levels).tolist()
 
 
-def test_a_goal_is_just_inside_the_bin_and_values_inside_stay(dataset):
+def test_values_are_spread_as_those_of_the_real_faces_in_the_bin(dataset):
+    axes = axes_of(dataset, "yaw:-90/-4/4/90")
+    goal = SourceFaces(dataset, axes, (), 0.5, 0).goals({"yaw": axes[0].levels[2]})[0]
+    yaw = dataset.table["yaw"].to_numpy()
+    assert goal.real.tolist() == sorted(yaw[yaw >= 4])
+    u = np.linspace(0, 1, 9)
+    rows, frontal = np.zeros(9, np.int64), np.full(9, 2.0)
+    entered = goal.entered(frontal, rows, u)
+    assert entered == pytest.approx(np.quantile(goal.real, 0.05 + 0.9 * u))
+    far = goal.entered(np.full(9, -20.0), rows, u)  # no face is turned by more than it may be
+    assert far == pytest.approx(np.minimum(entered, REACH["yaw"] - 20))
+
+
+def test_with_few_real_faces_a_goal_is_just_inside_the_bin_and_values_inside_stay(dataset):
     axes = axes_of(dataset, "yaw:-90/-10/10/90")
     low, middle, high = (SourceFaces(dataset, axes, (), 0.5, 0).goals({"yaw": level})[0] for level in axes[0].levels)
     rows, u = np.arange(3), np.array([0.0, 0.5, 1.0])
     values = np.array([2.0, -9.0, 9.0])
     assert (middle.entered(values, rows, u) == values).all()
     for goal, sign in ((low, -1), (high, 1)):
+        goal = replace(goal, real=goal.real[:4])
         entered = goal.entered(values, rows, u)
         assert goal.holds(entered, rows).all()
         assert (np.diff(entered * sign) > 0).all()
