@@ -38,9 +38,9 @@ def worker(context: click.Context, /, **options: Any) -> int:
     driver may be begun in any order; one that was ended is begun again by the same command.
 
     \b
-    Example (a Slurm array of 64 tasks):
-      faceaug balance faces/ --recipe run.yaml --executor folder -o /shared/out
-      faceaug worker  faces/ --recipe run.yaml -o /shared/out --rank $SLURM_ARRAY_TASK_ID --of 64
+    Example (in a Slurm array of 64 tasks the rank is $SLURM_ARRAY_TASK_ID):
+      faceaug balance faces/ --recipe balance_faces --executor folder -o /shared/out
+      faceaug worker  faces/ --recipe balance_faces -o /shared/out --rank 0 --of 64
     """
     from faceaug.synthesis.executors.worker import Share, work_share
     from faceaug.synthesis.request import check_request

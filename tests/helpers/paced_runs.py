@@ -106,7 +106,7 @@ def begun(log: Path) -> Counter[str]:
     return Counter(log.read_text().split() if log.exists() else [])
 
 
-def wait_until(condition: Any, seconds: float = 120) -> None:
+def wait_until(condition: Any, seconds: float = 200) -> None:
     """Wait until a condition holds; AssertionError where it does not for long."""
     end = time.monotonic() + seconds
     while not condition():

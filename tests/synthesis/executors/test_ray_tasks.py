@@ -36,6 +36,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PACED_SECONDS": "0.3",
         "PACED_LOG": str(folder / "log"),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",  # else a token is written to the home folder
+        "RAY_worker_niceness": "0",  # else other work on the machine keeps workers waiting
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_failure_threshold": "3",
         "OMP_NUM_THREADS": "1",
