@@ -127,7 +127,7 @@ class BlockFiles:
         taken: Mapping[str, int] = progress["blocks"] if progress else {}
         for path in self.folder.glob("*-*.safetensors"):
             cell, _, block = path.stem.partition("-")
-            if int(block) < taken.get(cell, 0):
+            if block.isdecimal() and int(block) < taken.get(cell, 0):
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:

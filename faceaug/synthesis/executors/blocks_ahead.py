@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from faceaug.planning.plan import PlannedCell
 from faceaug.synthesis.accounting import Accounting
 from faceaug.synthesis.engines.base import BlockResult, Engine
 from faceaug.synthesis.executors.base import Executor, PendingBlock
+
+_ASK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,7 @@ class BlocksAhead:
         self._pending: dict[int, deque[_Submitted]] = {}
         self._next: dict[int, int] = {}  # first block of a cell that was not begun
         self._count = 0
+        self._asked = (-math.inf, 0)
 
     def take(self, cell: PlannedCell, block: int) -> BlockResult:
         """Wait for a block of the cell that is being filled; blocks before it are left out.
@@ -65,14 +70,15 @@ class BlocksAhead:
         pending = self._pending[cell.index]
         while pending and pending[0].block < block:
             self._leave_out(pending.popleft())
-        wanted = min(self._needed(cell), self._executor.ahead)
+        ahead = self._ahead()
+        wanted = min(self._needed(cell), ahead)
         self._begin(cell, max(1, wanted) - len(pending))
-        while self._count < self._executor.ahead and (after := next(self._later, None)) is not None:
+        while self._count < ahead and (after := next(self._later, None)) is not None:
             if after.index not in self._pending and after.index not in self._accounting.unreachable:
                 first = self._accounting.next_block(after.index)
                 self._begin_cell(after, first)
                 wanted = self._needed(after) if self._accounting.needs(after, first) else 0
-                self._begin(after, min(wanted, self._executor.ahead - self._count))
+                self._begin(after, min(wanted, ahead - self._count))
         self._taken[cell.index] += 1
         self._count -= 1
         return pending.popleft().result.result()
@@ -92,6 +98,13 @@ class BlocksAhead:
         for pending in self._pending.values():  # after an error or an interruption nothing more is begun
             for submitted in pending:
                 submitted.result.cancel()
+
+    def _ahead(self) -> int:
+        """Return the executor's number; to count its workers may take a while, so it is not asked for every block."""
+        now = time.monotonic()
+        if now - self._asked[0] >= _ASK_SECONDS:
+            self._asked = now, self._executor.ahead
+        return self._asked[1]
 
     def _begin_cell(self, cell: PlannedCell, block: int) -> None:
         self._pending.setdefault(cell.index, deque())

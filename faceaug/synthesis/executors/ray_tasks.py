@@ -67,8 +67,12 @@ class _RayBlock:
         except ray.exceptions.RayTaskError as error:  # of the engine
             cause = error.cause
             raise cause if isinstance(cause, FaceaugError) else error from None
-        except ray.exceptions.RayError as error:
+        except _lost() as error:
             raise LostBlockError(one_line(error)) from error
+        except ray.exceptions.RayError as error:
+            raise FaceaugError(
+                f"the Ray cluster does not answer any more ({one_line(error)}); run the same command with --resume"
+            ) from error
         result = self.files.read(self.cell, self.block)
         if result is None:
             raise FaceaugError(f"{self.files.path(self.cell, self.block)} was removed while the run was under way")
@@ -76,6 +80,18 @@ class _RayBlock:
 
     def cancel(self) -> None:
         """Nothing: Ray would interrupt an engine that keeps what it computed for other blocks."""
+
+
+def _lost() -> tuple[type[BaseException], ...]:
+    """Return the errors by which Ray says that it has lost a block, and has tried it again."""
+    from ray import exceptions
+
+    return (
+        exceptions.WorkerCrashedError,
+        exceptions.NodeDiedError,
+        exceptions.OutOfMemoryError,
+        exceptions.ObjectLostError,
+    )
 
 
 class RayExecutor:

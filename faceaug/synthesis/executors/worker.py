@@ -20,7 +20,6 @@ from faceaug.synthesis.executors.shared_folder import (
     DIED,
     FAILED,
     LOST_BLOCK,
-    POLL_SECONDS,
     SHARES_FOLDER,
     read_wanted,
 )
@@ -29,6 +28,8 @@ from faceaug.synthesis.stages import fingerprint
 from faceaug.utils.files import write_bytes
 from faceaug.utils.text import one_line
 from faceaug.utils.threads import single_threaded
+
+_IDLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -85,26 +86,32 @@ def work_share(request: RunRequest, out: Path, share: Share, *, patience: float 
         What the engine raised; the driver ends with the same error.
     """
     expected = fingerprint(request, create_engine(request))
+    folder, computed = BlockFiles(out).folder, 0
+    worker: _Worker | None = None
     with single_threaded():
-        worker: _Worker | None = None
         waited_since = time.monotonic()
         while time.monotonic() - waited_since < patience:
-            manifest = _manifest(out)
-            if manifest is not None and manifest.fingerprint != expected:
-                raise OutputError(
-                    f"{out} has the run of another configuration ({manifest.created_by.command}); give the worker the "
-                    "data set, plan and settings of the driver"
-                )
-            if manifest is not None and manifest.complete:
-                break
-            wanted = read_wanted(BlockFiles(out).folder) if manifest is not None else None
-            if manifest is not None and wanted is not None and worker is None:
-                worker = _Worker.begun(request, out, manifest, share)
+            wanted = read_wanted(folder)
+            if worker is None or wanted is None:  # it is finished where the folder is gone
+                manifest = _manifest(out)
+                _check_run(out, manifest, expected)
+                if manifest is not None and manifest.complete:
+                    break
+                if manifest is not None and wanted is not None:
+                    worker = _Worker.begun(request, out, manifest, share)
             if worker is not None and wanted and worker.compute_first(share.ordered(wanted)):
-                waited_since = time.monotonic()
+                computed, waited_since = worker.computed, time.monotonic()
             else:
-                time.sleep(POLL_SECONDS)
-        return worker.computed if worker is not None else 0
+                time.sleep(_IDLE_SECONDS)
+    return computed
+
+
+def _check_run(out: Path, manifest: Manifest | None, expected: str) -> None:
+    if manifest is not None and manifest.fingerprint != expected:
+        raise OutputError(
+            f"{out} has the run of another configuration ({manifest.created_by.command}); give the worker the "
+            "data set, plan and settings of the driver"
+        )
 
 
 class _Worker:
