@@ -162,14 +162,13 @@ def test_a_driver_that_ends_at_any_moment_is_resumed_to_the_same_samples():
     planned, output = 4, Recorded()
     for session in range(200):
         try:
-            fill(Simulated(7 + session % 5, 0.05, session, dies_after=150), output, planned)
+            fill(Simulated(7 + session % 5, 0.01, session, dies_after=150), output, planned)
             break
         except KeyboardInterrupt:
             continue
     assert 5 < session < 199
-    lost_again = output.states
-    if not any(state.rejected.get(LOST) for state in lost_again.values()):
-        assert output.seeds == expected(planned, set())
+    assert not any(state.rejected.get(LOST) for state in output.states.values())
+    assert output.seeds == expected(planned, set())
     assert len(set(output.seeds)) == len(output.seeds) == planned * CELLS
 
 
