@@ -1,4 +1,4 @@
-"""Write the figures of docs/results.md and docs/performance.md from records: one record for each marked block.
+"""Write the figures of docs/results.md, performance.md and scaling.md from records: one for each marked block.
 
     python benchmarks/figures.py            # updates the pages
     python benchmarks/figures.py --check    # changes nothing; exits with 1 if a page is out of date
@@ -26,9 +26,10 @@ from _markdown import table
 from _measurement_text import measuring, pose_accuracy, skin_tones
 from _morph_text import extrapolation_text, frame_text, quality_text
 from _performance_text import growth_plot, growth_text, speed_text
+from _scaling_text import scaling_text
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "performance.md")
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "performance", "scaling"))
 BLOCK = re.compile(
     r"(?P<head><!-- figures: benchmarks/results/(?P<name>\w+)\.json -->\n).*?(?P<tail><!-- end of figures -->)", re.S
 )
@@ -339,6 +340,7 @@ def imported(record: Record) -> str:
 
 AS_TEXT: dict[str, Callable[[Record], str]] = {
     "classifiers": classifiers_text,
+    "scaling": scaling_text,
     "utkface": real_run,
     "unlabelled": unlabelled,
     "skin": skin,

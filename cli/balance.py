@@ -18,6 +18,7 @@ from .options import (
     SHARED_SETTINGS,
     by_option,
     dataset_options,
+    decorated,
     given,
     make_plan,
     output_options,
@@ -49,11 +50,20 @@ _OF_A_PLAN = {
 _SETTINGS = tuple(name for name in RunConfig.model_fields if name not in {*SHARED_SETTINGS, "thresholds"})
 
 
+run_options = decorated(
+    dataset_options,
+    by_option,
+    plan_options,
+    click.option(
+        "--plan", "plan_file", metavar="FILE", type=PATH, help="Carry out this plan, as faceaug plan wrote it."
+    ),
+)
+"""The options that say what is synthesized of what, which a worker shares."""
+setting_options = decorated(config_options(_SETTINGS), threshold_option)
+
+
 @click.command()
-@dataset_options
-@by_option
-@plan_options
-@click.option("--plan", "plan_file", metavar="FILE", type=PATH, help="Carry out this plan, as faceaug plan wrote it.")
+@run_options
 @click.option(
     "-o", "--output", "out", metavar="FOLDER", type=DESTINATION, help="Where the faces are written: a folder, or a URL."
 )
@@ -62,8 +72,7 @@ _SETTINGS = tuple(name for name in RunConfig.model_fields if name not in {*SHARE
 @click.option(
     "--require-full/--no-require-full", default=False, help="Exit with status 1 if any cell ends short of its plan."
 )
-@config_options(_SETTINGS)
-@threshold_option
+@setting_options
 @output_options
 @click.pass_context
 def balance(context: click.Context, /, **options: Any) -> int:
@@ -83,13 +92,8 @@ def balance(context: click.Context, /, **options: Any) -> int:
     out: Path | str | None = options["out"]
     if out is None and not options["dry_run"]:
         raise click.UsageError("say where to write, as -o out/ (or look first with --dry-run)")
-    _check_plan_options(context, options)
     try:
-        recipe = recipe_of(context)
-        config = read_config(options, recipe[1] if recipe else None)
-        _check_engine(config)
-        dataset = read_dataset(options, console)
-        plan = _plan(dataset, options)
+        dataset, plan, config = read_run(context, options, console)
         if options["dry_run"] or out is None:
             return _dry_run(console, dataset, plan, config)
         with Interruptible(lambda: _kept(out)):
@@ -102,6 +106,16 @@ def balance(context: click.Context, /, **options: Any) -> int:
         echo(f"Error: {result.short:,} planned faces are short, and --require-full was given", err=True)
         return 1
     return 0
+
+
+def read_run(context: click.Context, options: dict[str, Any], console: Console) -> tuple[FaceDataset, Plan, RunConfig]:
+    """Return the data set, the plan and the configuration that `run_options` and `setting_options` give."""
+    _check_plan_options(context, options)
+    recipe = recipe_of(context)
+    config = read_config(options, recipe[1] if recipe else None)
+    _check_engine(config)
+    dataset = read_dataset(options, console)
+    return dataset, _plan(dataset, options), config
 
 
 def _check_plan_options(context: click.Context, options: dict[str, Any]) -> None:
@@ -118,10 +132,12 @@ def _check_plan_options(context: click.Context, options: dict[str, Any]) -> None
 
 
 def _check_engine(config: RunConfig) -> None:
-    """Refuse an unknown engine, and settings that the engine does not use, before anything is read."""
+    """Refuse an unknown engine or executor, and settings that they do not use, before anything is read."""
     from faceaug.synthesis.engines.registry import engine_specs
+    from faceaug.synthesis.executors.registry import check_executor
 
     engine_specs(config)
+    check_executor(config)
 
 
 def _plan(dataset: FaceDataset, options: dict[str, Any]) -> Plan:

@@ -29,6 +29,7 @@ _COMMANDS = {
     "analyze": (".analyze", "Count faces in cells; measure the imbalance."),
     "plan": (".plan", "Decide how many faces to synthesize in each cell."),
     "balance": (".balance", "Synthesize the faces, check each, write them."),
+    "worker": (".outputs.worker", "Compute a share of a run on another machine, over a common folder."),
     "admit": (".admit", "Check images that were made elsewhere; say what passes."),
     "verify": (".outputs.verify", "Read an output folder completely; report damage."),
     "evaluate": (".outputs.evaluate", "Measure how good the faces are, per cell and in all."),

@@ -20,6 +20,8 @@ from faceaug.shards.partial import is_shard_name
 from faceaug.utils.files import inside, output_error, sha256_file
 
 SHARDS_FOLDER = "shards"
+BLOCKS_FOLDER = "blocks"
+"""Where results wait to be accepted, of runs whose samples are computed by other processes."""
 
 
 def create_folder(path: Path) -> bool:
@@ -106,6 +108,8 @@ def clear_leftovers(path: Path, listed: set[str] | None) -> None:
     """Remove the temporary files of an interrupted run, and shards that are not `listed` (None: keep all shards)."""
     for file in list(path.rglob("*")):
         name = file.relative_to(path).as_posix()
+        if name.startswith(f"{BLOCKS_FOLDER}/"):  # workers may be writing there
+            continue
         unlisted = listed is not None and name not in listed and is_shard_name(name)
         if file.is_file() and (_is_temporary(file.name) or unlisted):
             file.unlink(missing_ok=True)

@@ -24,6 +24,11 @@ from faceaug.utils.images import Rgb, decode
 USED_UP = "source below its limit of uses"
 """The reason of faces whose real picture has given as many samples as it may."""
 
+LOST = "block computed"
+"""The reason that counts blocks whose worker was lost each time; how many attempts they held is not known."""
+LOST_IN_TURN = 3
+"""So many of them one after the other, and a cell is given up."""
+
 WINDOW = 256
 """Attempts at a cell by which it is decided whether to go on."""
 _RARE = 0.05
@@ -65,6 +70,7 @@ class Accounting:
         self.unreachable: dict[int, str] = {}  # cells for which nothing is tried, and why
         self._recent: dict[int, list[list[int]]] = {}  # of the last blocks of a cell, attempts and accepted ones
         self._given_up: dict[int, str] = {}  # cells that were given up, and why
+        self._lost_in_turn: Counter[int] = Counter()
         self._seconds_before, self._start = 0.0, time.perf_counter()
 
     @classmethod
@@ -111,6 +117,7 @@ class Accounting:
         """Accept a block's candidates in order while the cell needs them, and account for the rest."""
         samples: list[Sample] = []
         refused = self.refused.setdefault(cell.index, Counter())
+        self._lost_in_turn.pop(cell.index, None)
         last = None
         for candidate in result.candidates:
             if self.accepted[cell.index] + len(samples) >= cell.planned:
@@ -146,6 +153,25 @@ class Accounting:
         for name, value in result.nearest.items():
             nearest[name] = max(value, nearest.get(name, 0.0))
         return samples
+
+    def lose(self, cell: PlannedCell, block: int, blocks: int, why: str) -> None:
+        """Go on without a block that could not be computed; give the cell up after `LOST_IN_TURN` of them in turn.
+
+        Parameters
+        ----------
+        cell : PlannedCell
+        block : int
+        blocks : int
+            Number of blocks of the cell.
+        why : str
+            What happened to the last worker.
+        """
+        self.refused.setdefault(cell.index, Counter())[LOST] += 1
+        self._lost_in_turn[cell.index] += 1
+        self.blocks[cell.index] = block + 1
+        if self._lost_in_turn[cell.index] >= LOST_IN_TURN:
+            self._given_up[cell.index] = f"since {LOST_IN_TURN} blocks in turn were lost with their workers ({why})"
+            self.blocks[cell.index] = blocks
 
     def end_hopeless(self, cell: PlannedCell, result: BlockResult, blocks: int) -> None:
         """Leave out the blocks of an engine that has nothing more to try in a cell, or hardly any success.

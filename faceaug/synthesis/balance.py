@@ -16,7 +16,8 @@ from faceaug.report.notebook import CellFaces, cell_faces, run_html
 from faceaug.shards.manifest import CreatedBy, Manifest
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.registry import create_engine
-from faceaug.synthesis.executor import LocalExecutor
+from faceaug.synthesis.executors.base import Work
+from faceaug.synthesis.executors.registry import check_executor, create_executor
 from faceaug.synthesis.loop import fill_cells
 from faceaug.synthesis.request import check_request
 from faceaug.synthesis.stages import (
@@ -135,7 +136,10 @@ def balance(
     >>> wanted = plan(analyze(dataset, "gender,ethnicity"), "uniform")  # doctest: +SKIP
     >>> balance(dataset, "out/", plan=wanted, config=RunConfig(seed=1)).accepted  # doctest: +SKIP
     """
+    check_executor(config or RunConfig())
     if is_url(out):
+        if config is not None and config.executor == "folder":
+            raise UsageError(f"{out} is a URL, and the executor folder needs a folder that workers share: give one")
         with published_folder(str(out), resume=resume) as published:
             result = balance(
                 dataset,
@@ -166,8 +170,8 @@ def balance(
             return RunResult(manifest, clock.seconds, out, dataset)
         preparation = prepare_engine(engine, images, output, progress)
         clock.lap("learning")
-        executor = LocalExecutor(engine, request.config.worker_threads)
         copies = find_copies(request, images)
+        executor = create_executor(Work(request, engine, output))
         accounting = fill_cells(request, engine, executor, output, progress, copies)
         clock.lap("synthesis")
         manifest = write_results(output, preparation, clock.seconds, accounting)

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.output_folder import OutputFolder
+from faceaug.shards.writer import Sample
 from faceaug.synthesis.acceptance.real_copies import RealCopies
 from faceaug.synthesis.accounting import Accounting
-from faceaug.synthesis.engines.base import BlockResult, Engine
-from faceaug.synthesis.executor import Executor
+from faceaug.synthesis.engines.base import Engine
+from faceaug.synthesis.executors.base import Executor, LostBlockError
+from faceaug.synthesis.executors.blocks_ahead import BlocksAhead
 from faceaug.synthesis.request import RunRequest
+from faceaug.utils.text import one_line
 from faceaug.utils.threads import BlockProgress, BlockReport, StageProgress
-
-
-@dataclass(frozen=True, eq=False)
-class _Submitted:
-    """A block that is under way."""
-
-    cell: PlannedCell
-    block: int
-    result: Future[BlockResult]
 
 
 def fill_cells(
@@ -54,20 +45,30 @@ def fill_cells(
     total = sum(cell.planned for cell in cells)
     progress("synthesis", accounting.total_accepted, total)
     clock = _CellClock()
-    with executor:
-        for done in _in_order(executor, _needed_blocks(cells, accounting, engine)):
-            if accounting.needs(done.cell, done.block):  # otherwise it was computed ahead in vain
-                result = done.result.result()
-                samples = accounting.take(done.cell, done.block, result)
-                accounting.end_hopeless(done.cell, result, engine.blocks(done.cell))
-                output.append(
-                    samples, {done.cell.index: accounting.state(done.cell)}, accounting.progress(done.cell.index)
-                )
+    with executor, BlocksAhead(executor, engine, cells, accounting, request.config.tries) as ahead:
+        for cell in cells:
+            blocks = 0 if cell.index in accounting.unreachable else engine.blocks(cell)
+            while (block := accounting.next_block(cell.index)) < blocks and accounting.needs(cell, block):
+                samples = _filled(cell, block, blocks, ahead, accounting)
+                output.append(samples, {cell.index: accounting.state(cell)}, accounting.progress(cell.index))
                 if isinstance(progress, BlockProgress):
-                    progress.block(clock.report(done.cell, accounting, len(samples)))
+                    progress.block(clock.report(cell, accounting, len(samples)))
                 progress("synthesis", accounting.total_accepted, total)
-    output.update({cell.index: accounting.state(cell, ended=True) for cell in cells})
+            ahead.end(cell)
+        output.update({cell.index: accounting.state(cell, ended=True) for cell in cells})
     return accounting
+
+
+def _filled(cell: PlannedCell, block: int, blocks: int, ahead: BlocksAhead, accounting: Accounting) -> Sequence[Sample]:
+    """Account for a block of a cell that has `blocks` of them, and return the samples that were accepted."""
+    try:
+        result = ahead.take(cell, block)
+    except LostBlockError as error:
+        accounting.lose(cell, block, blocks, one_line(error))
+        return ()
+    samples = accounting.take(cell, block, result)
+    accounting.end_hopeless(cell, result, blocks)
+    return samples
 
 
 class _CellClock:
@@ -91,38 +92,3 @@ class _CellClock:
             made=self._made,
             seconds=self._last - self._start,
         )
-
-
-def _needed_blocks(
-    cells: list[PlannedCell], accounting: Accounting, engine: Engine
-) -> Iterator[tuple[PlannedCell, int]]:
-    """Yield the blocks that are still to be computed; a cell that is full or given up by then gets no more."""
-    for cell in cells:
-        if cell.index in accounting.unreachable:
-            continue
-        for block in range(accounting.next_block(cell.index), engine.blocks(cell)):
-            if accounting.needs(cell, block):
-                yield cell, block
-
-
-def _in_order(executor: Executor, blocks: Iterator[tuple[PlannedCell, int]]) -> Iterator[_Submitted]:
-    """Yield blocks in their order once they are computed, with at most `executor.ahead` under way."""
-    pending: deque[_Submitted] = deque()
-
-    def submit_next() -> bool:
-        for cell, block in blocks:
-            pending.append(_Submitted(cell, block, executor.submit(cell, block)))
-            return True
-        return False
-
-    try:
-        while len(pending) < executor.ahead and submit_next():
-            pass
-        while pending:
-            first = pending.popleft()
-            first.result.result()  # wait; an error of the engine is raised here
-            submit_next()
-            yield first
-    finally:
-        for submitted in pending:  # after an error or an interruption nothing more is begun
-            submitted.result.cancel()

@@ -46,6 +46,7 @@ def test_the_commands_are_these():
         "analyze",
         "plan",
         "balance",
+        "worker",
         "admit",
         "verify",
         "evaluate",

@@ -149,6 +149,8 @@ EVERYTHING = {
         "seed": 1,
         "device": "cpu",
         "workers": 1,
+        "executor": "ray",
+        "address": "auto",
         "batch_size": 1,
         "tries": 1,
         "origins": 1,

@@ -1,38 +1,16 @@
-"""Where blocks of attempts are computed: an executor takes them in any number and returns their results.
-
-Acceptance is decided elsewhere, in the order of attempts (`faceaug.synthesis.loop`), so an executor may compute blocks
-in any order and on any machine. Threads of this process are the only executor so far.
-"""
+"""Blocks computed by threads of this process."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Protocol
 
 from faceaug.planning.plan import PlannedCell
 from faceaug.synthesis.engines.base import BlockResult, Engine
 
 
-class Executor(Protocol):
-    """Computes blocks. Used in a `with` statement, which ends with no block under way, unless it is interrupted."""
-
-    @property
-    def ahead(self) -> int:
-        """Number of blocks that are worth having under way at a time."""
-
-    def submit(self, cell: PlannedCell, block: int) -> Future[BlockResult]:
-        """Begin to compute a block of attempts at a cell."""
-
-    def __enter__(self) -> Executor: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
 class LocalExecutor:
-    """Computes blocks in threads of this process.
+    """Computes blocks in threads of this process; an `Executor`.
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""Where blocks of attempts are computed: threads, other machines by Ray, or shares over a common folder."""

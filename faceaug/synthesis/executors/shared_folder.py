@@ -1,0 +1,139 @@
+"""Blocks computed by processes that share the output folder with the driver; each makes its share of them.
+
+There is no daemon. The driver writes which blocks it wants (`wanted.json`), and every process that runs ``faceaug
+worker`` writes results, each as a file that is whole or absent (`faceaug.synthesis.executors.worker`). Any of them can
+be ended and begun again at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from faceaug.errors import FaceaugError, IntegrityError
+from faceaug.planning.plan import PlannedCell
+from faceaug.synthesis.engines.base import BlockResult
+from faceaug.synthesis.executors.base import LostBlockError, Work
+from faceaug.synthesis.executors.block_files import BlockFiles
+from faceaug.utils.files import parse_json, read_regular, write_bytes
+
+WANTED_NAME = "wanted.json"
+SHARES_FOLDER = "shares"
+FAILED, LOST_BLOCK, DIED = "failed", "lost", "died"
+"""Kinds of files on a block: an error of the engine, that it was given up, that a worker ended while computing it."""
+POLL_SECONDS = 0.1
+_LEAST_AHEAD = 4
+
+
+@dataclass(frozen=True, eq=False)
+class _WantedBlock:
+    """A block that some worker will compute."""
+
+    executor: FolderExecutor
+    cell: int
+    block: int
+
+    def result(self) -> BlockResult:
+        return self.executor.wait(self.cell, self.block)
+
+    def cancel(self) -> None:
+        self.executor.leave_out(self.cell, self.block)
+
+
+class FolderExecutor:
+    """Has blocks computed by the workers of a shared folder; an `Executor`.
+
+    Parameters
+    ----------
+    work : Work
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._output, self._files = work.output, BlockFiles(work.output.path)
+        self._wanted: dict[tuple[int, int], None] = {}  # in the order in which they were submitted
+        self._published: list[list[int]] | None = None
+        self._files.create()
+        for path in self._files.folder.iterdir():  # what failed before may be mended
+            if path.suffix[1:] in (FAILED, LOST_BLOCK, DIED):
+                path.unlink(missing_ok=True)
+
+    @property
+    def ahead(self) -> int:
+        """Two blocks for each worker that has begun."""
+        shares = self._files.folder / SHARES_FOLDER
+        return max(_LEAST_AHEAD, 2 * sum(1 for _ in shares.iterdir()) if shares.is_dir() else 0)
+
+    def submit(self, cell: PlannedCell, block: int) -> _WantedBlock:
+        """Want a block of attempts at a cell; its result may be there already, from before an interruption."""
+        self._wanted[cell.index, block] = None
+        return _WantedBlock(self, cell.index, block)
+
+    def wait(self, cell: int, block: int) -> BlockResult:
+        """Return the result of a block once a worker has written it.
+
+        Raises
+        ------
+        LostBlockError
+            When every worker that computed it ended.
+        FaceaugError
+            What a worker says of an error.
+        """
+        self._files.remove_saved(self._output.manifest)
+        while (result := self._files.read(cell, block)) is None:
+            if (said := _text(self._files.path(cell, block, FAILED))) is not None:
+                raise FaceaugError(said)
+            if (said := _text(self._files.path(cell, block, LOST_BLOCK))) is not None:
+                self.leave_out(cell, block)
+                raise LostBlockError(said)
+            self._publish()
+            time.sleep(POLL_SECONDS)
+        self.leave_out(cell, block)
+        return result
+
+    def leave_out(self, cell: int, block: int) -> None:
+        """Want a block no longer."""
+        self._wanted.pop((cell, block), None)
+
+    def _publish(self) -> None:
+        """Write what is wanted, if that has changed; called before each wait, so that workers have enough to do."""
+        wanted = [list(key) for key in self._wanted]
+        if wanted != self._published:
+            write_wanted(self._files.folder, wanted)
+            self._published = wanted
+
+    def __enter__(self) -> FolderExecutor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._files.remove()
+        else:  # the workers wait for the driver to be resumed
+            with contextlib.suppress(FaceaugError):
+                write_wanted(self._files.folder, [])
+
+
+def write_wanted(folder: Path, wanted: list[list[int]]) -> None:
+    """Write the list of blocks, as pairs of cell and block, that workers are to compute, the most urgent first."""
+    write_bytes(folder / WANTED_NAME, json.dumps(wanted).encode())
+
+
+def read_wanted(folder: Path) -> list[tuple[int, int]] | None:
+    """Return the list of blocks that the driver wants, or None where there is none yet."""
+    text = _text(folder / WANTED_NAME)
+    try:
+        return None if text is None else [(int(cell), int(block)) for cell, block in parse_json(text)]
+    except (TypeError, ValueError) as error:
+        raise IntegrityError(f"{folder / WANTED_NAME} is no list of blocks: run faceaug balance --resume") from error
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return read_regular(path).decode(errors="replace")
+    except FileNotFoundError:
+        return None

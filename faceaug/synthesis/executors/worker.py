@@ -1,0 +1,189 @@
+"""One worker of a shared folder: computes its share of the blocks that the driver wants, until the run is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from faceaug.errors import FaceaugError, IntegrityError, OutputError, UsageError
+from faceaug.planning.plan import PlannedCell
+from faceaug.shards.manifest import MANIFEST_NAME, Manifest, read_manifest
+from faceaug.synthesis.engines.base import Engine
+from faceaug.synthesis.engines.registry import create_engine
+from faceaug.synthesis.executors.base import RETRIES
+from faceaug.synthesis.executors.block_files import BlockFiles, encode_block
+from faceaug.synthesis.executors.rebuilt_engine import LearntModels, rebuild_engine
+from faceaug.synthesis.executors.shared_folder import (
+    DIED,
+    FAILED,
+    LOST_BLOCK,
+    SHARES_FOLDER,
+    read_wanted,
+)
+from faceaug.synthesis.request import RunRequest
+from faceaug.synthesis.stages import fingerprint
+from faceaug.utils.files import write_bytes
+from faceaug.utils.text import one_line
+from faceaug.utils.threads import single_threaded
+
+_IDLE_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of the blocks a worker computes first: those whose cell and number add up to `rank` modulo `of`.
+
+    Attributes
+    ----------
+    rank : int
+        From 0.
+    of : int
+        Number of workers.
+    """
+
+    rank: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.of:
+            raise UsageError(f"the rank is {self.rank} of {self.of} workers; it must be 0 to {self.of - 1}")
+
+    def ordered(self, wanted: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the blocks in the order in which this worker computes them: its own, then those of the others.
+
+        The others may have ended. A block that two workers compute has the same result.
+        """
+        return sorted(wanted, key=lambda key: (sum(key) - self.rank) % self.of)
+
+
+def work_share(request: RunRequest, out: Path, share: Share, *, patience: float = 600.0) -> int:
+    """Compute blocks of a run whose driver has the executor `folder`, until the run is finished.
+
+    Parameters
+    ----------
+    request : RunRequest
+        That of the driver.
+    out : Path
+        The output folder of the driver, which may still be absent.
+    share : Share
+        No two workers have the same rank at a time.
+    patience : float
+        Seconds without a block to compute after which the worker ends.
+
+    Returns
+    -------
+    int
+        Number of blocks that were computed.
+
+    Raises
+    ------
+    OutputError
+        When the folder has the run of another configuration, or the images of the data set differ.
+    FaceaugError
+        What the engine raised; the driver ends with the same error.
+    """
+    expected = fingerprint(request, create_engine(request))
+    folder, computed = BlockFiles(out).folder, 0
+    worker: _Worker | None = None
+    with single_threaded():
+        waited_since = time.monotonic()
+        while time.monotonic() - waited_since < patience:
+            wanted = read_wanted(folder)
+            if worker is None or wanted is None:  # it is finished where the folder is gone
+                manifest = _manifest(out)
+                _check_run(out, manifest, expected)
+                if manifest is not None and manifest.complete:
+                    break
+                if manifest is not None and wanted is not None:
+                    worker = _Worker.begun(request, out, manifest, share)
+            if worker is not None and wanted and worker.compute_first(share.ordered(wanted)):
+                computed, waited_since = worker.computed, time.monotonic()
+            else:
+                time.sleep(_IDLE_SECONDS)
+    return computed
+
+
+def _check_run(out: Path, manifest: Manifest | None, expected: str) -> None:
+    if manifest is not None and manifest.fingerprint != expected:
+        raise OutputError(
+            f"{out} has the run of another configuration ({manifest.created_by.command}); give the worker the "
+            "data set, plan and settings of the driver"
+        )
+
+
+class _Worker:
+    """A prepared engine, and the file that says which block it computes."""
+
+    def __init__(self, engine: Engine, cells: dict[int, PlannedCell], files: BlockFiles, share: Share) -> None:
+        self._engine, self._cells, self._files = engine, cells, files
+        self._begun = files.folder / SHARES_FOLDER / str(share.rank)
+        self.computed = 0
+
+    @classmethod
+    def begun(cls, request: RunRequest, out: Path, manifest: Manifest, share: Share) -> _Worker:
+        """Announce a worker and prepare its engine."""
+        files = BlockFiles(out)
+        cells = {cell.index: cell for cell in request.plan.cells}
+        worker = cls(rebuild_engine(request, LearntModels.of(out, manifest)), cells, files, share)
+        with contextlib.suppress(FileNotFoundError):  # the run may be finished by now
+            worker._begun.parent.mkdir(exist_ok=True)
+            worker._note_death()
+            worker._begun.write_text("")
+        return worker
+
+    def compute_first(self, blocks: list[tuple[int, int]]) -> bool:
+        """Compute the first block that has no result; return whether there was one."""
+        for cell, block in blocks:
+            if any(self._files.path(cell, block, kind).exists() for kind in ("safetensors", FAILED, LOST_BLOCK)):
+                continue
+            with _while_there_is(self._files.folder):
+                self._compute(cell, block)
+            return True
+        return False
+
+    def _compute(self, cell: int, block: int) -> None:
+        if cell not in self._cells:
+            raise IntegrityError(f"the driver wants a block of cell {cell}, which is not in the plan")
+        deaths = len(list(self._files.folder.glob(f"{cell}-{block}.*.{DIED}")))
+        if deaths > RETRIES:
+            why = f"{deaths} workers ended while they computed it"
+            write_bytes(self._files.path(cell, block, LOST_BLOCK), why.encode())
+            return
+        self._begun.write_text(f"{cell}-{block}")  # stays where this process is killed
+        try:
+            self._files.write(cell, block, encode_block(self._engine.propose(self._cells[cell], block)))
+            self.computed += 1
+        except OutputError:
+            raise
+        except Exception as error:
+            said = str(error) if isinstance(error, FaceaugError) else f"{type(error).__name__}: {one_line(error)}"
+            write_bytes(self._files.path(cell, block, FAILED), said.encode())
+            raise
+        finally:
+            self._begun.write_text("")
+
+    def _note_death(self) -> None:
+        """Note that the process which had this rank before was killed while it computed a block, if it was."""
+        block = self._begun.read_text() if self._begun.exists() else ""
+        if block:
+            (self._files.folder / f"{block}.{time.time_ns()}.{DIED}").touch()
+
+
+def _manifest(out: Path) -> Manifest | None:
+    """Return the manifest of the run; None where there is none yet, or it is being replaced."""
+    with contextlib.suppress(IntegrityError):
+        return read_manifest(out) if (out / MANIFEST_NAME).exists() else None
+    return None
+
+
+@contextlib.contextmanager
+def _while_there_is(folder: Path) -> Iterator[None]:
+    """Pass over what fails because the driver has finished and removed the folder."""
+    try:
+        yield
+    except (OSError, OutputError):
+        if folder.exists():
+            raise

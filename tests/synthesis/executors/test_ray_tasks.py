@@ -1,0 +1,117 @@
+"""Runs whose blocks are computed by a Ray cluster of two nodes on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cheap_runs import write_faces
+from finished_runs import assert_same_samples
+from paced_runs import begun, drive, know_engine, start, wait_until, write_plugin
+
+from faceaug.shards.manifest import read_manifest
+from faceaug.shards.takeover import BLOCKS_FOLDER
+from faceaug.shards.verify import verify
+from faceaug.synthesis.engines import registry
+
+FATAL = "0-2"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What nodes and drivers need in their environment."""
+    folder = tmp_path_factory.mktemp("plugin")
+    return {
+        "PYTHONPATH": write_plugin(folder),
+        "PACED_SECONDS": "0.3",
+        "PACED_LOG": str(folder / "log"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",  # else a token is written to the home folder
+        "RAY_worker_niceness": "0",  # else other work on the machine keeps workers waiting
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def cluster(environment) -> Iterator[Any]:
+    """A cluster of a head without processors and two nodes with one each."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        memory = {"object_store_memory": 80 << 20, "include_dashboard": False}
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
+        try:
+            yield started, memory
+        finally:
+            started.shutdown()
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Faces with labels, and the same run by threads of one process."""
+    folder = write_faces(tmp_path_factory.mktemp("faces"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(registry, "entry_points", registry.entry_points)
+        know_engine()
+        drive(folder, folder / "base")
+        yield folder
+
+
+def results(out: Path) -> int:
+    return len(list((out / BLOCKS_FOLDER).glob("*.safetensors")))
+
+
+def test_a_node_and_the_driver_are_killed_and_the_samples_stay_the_same(faces, cluster, environment):
+    started, memory = cluster
+    node = started.add_node(num_cpus=1, **memory)
+    out, log = faces / "out", Path(environment["PACED_LOG"])
+    run = {"executor": "ray", "address": started.address}
+    driver = start(drive, faces, out, environment=environment, **run)
+    wait_until(lambda: results(out) >= 3)
+    driver.kill()
+    driver.join()
+    done = {path.stem for path in (out / BLOCKS_FOLDER).glob("*.safetensors")}
+    times = begun(log)
+    started.add_node(num_cpus=1, **memory)  # joins late
+    resumed = start(drive, faces, out, True, environment=environment, **run)
+    before = begun(log).total()
+    wait_until(lambda: begun(log).total() > before + 2)
+    started.remove_node(node, allow_graceful=False)
+    resumed.join(200)
+    assert resumed.exitcode == 0
+    assert_same_samples(faces / "base", out)
+    report = verify(out)
+    assert (report.ok, report.complete, report.notes) == (True, True, ())
+    assert all(begun(log)[block] == times[block] for block in done)  # no result that was on disk was computed again
+
+
+def test_a_block_that_ends_its_worker_each_time_is_left_out_with_the_reason(faces, environment, tmp_path):
+    log = tmp_path / "log"
+    given = {**environment, "PACED_FATAL": FATAL, "PACED_SECONDS": "0", "PACED_LOG": str(log)}
+    driver = start(drive, faces, tmp_path / "out", environment=given, executor="ray")  # a cluster of its own
+    driver.join(250)
+    assert driver.exitcode == 0
+    assert begun(log)[FATAL] == 4
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.cells[0].rejected["block computed"] == 1
+    assert manifest.totals.short == 0
+
+
+def test_ray_is_imported_only_when_it_is_asked_for():
+    words = "import sys, faceaug.synthesis.balance, faceaug.synthesis.executors.ray_tasks; print('ray' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True, env=os.environ)
+    assert said.stdout.strip() == "False"

@@ -1,0 +1,126 @@
+"""Runs whose blocks are computed by processes that share a folder with the driver."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from cheap_runs import write_faces
+from finished_runs import assert_same_samples
+from paced_runs import begun, config, drive, know_engine, parts, start, wait_until, work
+
+from faceaug.errors import FaceaugError, OutputError, UsageError
+from faceaug.shards.takeover import BLOCKS_FOLDER
+from faceaug.shards.verify import verify
+from faceaug.synthesis.balance import balance
+from faceaug.synthesis.engines import registry
+from faceaug.synthesis.executors.base import RETRIES
+from faceaug.synthesis.executors.registry import check_executor
+from faceaug.synthesis.executors.worker import Share, work_share
+from faceaug.synthesis.request import check_request
+
+
+@pytest.fixture
+def faces(tmp_path, monkeypatch) -> Path:
+    """Faces with labels; this process knows the engine."""
+    monkeypatch.setattr(registry, "entry_points", registry.entry_points)  # put back afterwards
+    know_engine()
+    return write_faces(tmp_path / "data")
+
+
+@pytest.fixture
+def base(faces) -> Path:
+    """The same run by threads of one process."""
+    drive(faces, faces / "base")
+    return faces / "base"
+
+
+def results(out: Path) -> int:
+    return len(list((out / BLOCKS_FOLDER).glob("*.safetensors")))
+
+
+@pytest.mark.slow
+def test_workers_and_the_driver_are_killed_and_the_samples_stay_the_same(faces, base):
+    out, log = faces / "out", faces / "log"
+    environment = {"PACED_SECONDS": "0.3", "PACED_LOG": str(log)}
+
+    def worker(rank: int):
+        return start(work, faces, out, rank, 3, environment=environment)
+
+    driver = start(drive, faces, out, environment=environment, executor="folder")
+    workers = [worker(rank) for rank in range(3)]
+    wait_until(lambda: results(out) >= 3)
+    driver.kill()
+    workers[1].kill()
+    driver.join()
+    workers[1].join()
+    done = {path.stem for path in (out / BLOCKS_FOLDER).glob("*.safetensors")}
+    times = begun(log)
+    workers[1] = worker(1)
+    drive(faces, out, resume=True, executor="folder")
+    for process in workers:
+        process.join(60)
+        assert process.exitcode == 0
+    assert_same_samples(base, out)
+    report = verify(out)
+    assert (report.ok, report.complete, report.notes) == (True, True, ())
+    assert all(begun(log)[block] == times[block] for block in done)  # no result that was on disk was computed again
+
+
+def in_background(task) -> threading.Thread:
+    """Run a task in a thread of this process."""
+    thread = threading.Thread(target=task)
+    thread.start()
+    return thread
+
+
+def test_a_block_whose_workers_end_each_time_is_left_out_with_the_reason(faces):
+    dataset, plan = parts(faces)
+    out = faces / "out"
+    done = {}
+    driver = in_background(lambda: done.update(run=balance(dataset, out, plan=plan, config=config(executor="folder"))))
+    wait_until(lambda: (out / BLOCKS_FOLDER).is_dir())
+    for number in range(RETRIES + 1):
+        (out / BLOCKS_FOLDER / f"0-0.{number}.died").touch()
+    work_share(check_request(dataset, plan, config()), out, Share(0, 1))
+    driver.join()
+    manifest = done["run"].manifest
+    assert manifest.cells[0].rejected["block computed"] == 1
+    assert manifest.totals.short == 0  # another block of the cell stands in
+    assert verify(out).ok
+
+
+def test_an_error_of_the_engine_ends_the_driver_and_is_not_tried_again(faces, monkeypatch):
+    dataset, plan = parts(faces)
+    out, said = faces / "out", []
+
+    def drive_and_fail() -> None:
+        try:
+            balance(dataset, out, plan=plan, config=config(executor="folder"))
+        except FaceaugError as error:
+            said.append(str(error))
+
+    monkeypatch.setattr("paced_runs.PacedEngine.propose", lambda *_: 1 / 0)
+    driver = in_background(drive_and_fail)
+    with pytest.raises(FaceaugError, match="the engine 'mean' failed: ZeroDivisionError"):
+        work_share(check_request(dataset, plan, config()), out, Share(0, 1))
+    driver.join()
+    assert said == ["the engine 'mean' failed: ZeroDivisionError: division by zero"]
+
+
+def test_a_worker_of_another_run_is_refused_and_one_without_a_driver_ends(faces, base):
+    dataset, plan = parts(faces)
+    with pytest.raises(OutputError, match="has the run of another configuration"):
+        work_share(check_request(dataset, plan, config(seed=7)), base, Share(0, 1))
+    assert work_share(check_request(dataset, plan, config()), base, Share(0, 1)) == 0  # finished
+    assert work_share(check_request(dataset, plan, config()), faces / "none", Share(0, 1), patience=0.2) == 0
+    with pytest.raises(UsageError, match="the rank is 3 of 3 workers; it must be 0 to 2"):
+        Share(3, 3)
+
+
+def test_executors_are_checked_before_anything_is_read():
+    with pytest.raises(UsageError, match="there is no executor 'foldr': did you mean 'folder'"):
+        check_executor(config(executor="foldr"))
+    with pytest.raises(UsageError, match="address is given, which the executor local does not use"):
+        check_executor(config(address="auto"))
