@@ -48,6 +48,7 @@ def test_the_commands_are_these():
         "balance",
         "admit",
         "verify",
+        "sign",
         "evaluate",
         "compare",
         "report",
