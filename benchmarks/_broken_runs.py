@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import resource
 import signal
@@ -12,11 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any, NamedTuple
 
 from _record import ROOT
 
+from faceaug import demo
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
 
@@ -76,6 +78,47 @@ def soak(seconds: float, seed: int, before: Counts, save: Save) -> None:
         counts["seconds"] += round(time.monotonic() - start)
         counts["peak_megabytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
         save({"samples": SAMPLES, **counts})
+
+
+def kill_learning(seconds: float, seed: int, before: Counts, save: Save) -> None:
+    """Kill a run of the demo, which learns before it makes samples, every few seconds until it has ended.
+
+    The time between two kills grows slowly, so that a run ends that has to do a piece of work at once; its length says
+    how large that piece is. Without an end within so many seconds, `ended` is 0.
+    """
+    if before:
+        return
+    rng, counts, end = random.Random(f"learning/{seed}"), Counter[str](), time.monotonic() + seconds
+    with tempfile.TemporaryDirectory() as folder:
+        places = {name: Path(folder) / name for name in ("whole", "broken")}
+        start = time.monotonic()
+        _start_demo(places["whole"]).communicate()
+        counts["seconds_unbroken"] = round(time.monotonic() - start)
+        longest, run = 4.0, None
+        while time.monotonic() < end:
+            run = _start_demo(places["broken"])
+            _wait_for_folder(run, places["broken"])
+            with contextlib.suppress(TimeoutExpired):
+                run.communicate(timeout=rng.uniform(0, longest))
+                break
+            run.kill()
+            run.communicate()
+            counts["killed"] += 1
+            longest *= 1.03
+        counts["longest_seconds_between_kills"] = round(longest)
+        counts["ended"] = int(run is not None and run.returncode == 0)
+        counts["identical"] = int(bool(counts["ended"]) and _samples(places["whole"]) == _samples(places["broken"]))
+        counts["verified"] = int(bool(counts["ended"]) and verify(places["broken"] / "out").ok)
+    save(dict(counts))
+
+
+def _start_demo(place: Path) -> Popen[str]:
+    """Begin or continue the run of the demo in a folder, with a cache of its own."""
+    place.mkdir(exist_ok=True)
+    words = ["balance", str(demo.path()), "--recipe", "demo", "--resume", "--no-report", "-o", "out"]
+    environment = {**os.environ, "FACEAUG_CACHE": str(place / "cache")}
+    pipes = {"stdout": PIPE, "stderr": PIPE, "text": True}
+    return Popen([sys.executable, "-m", "faceaug.cli", *words], cwd=place, env=environment, **pipes)
 
 
 def flip_bits(flips: int, seed: int, seconds: float, before: Counts, save: Save) -> None:

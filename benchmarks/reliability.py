@@ -2,11 +2,13 @@
 
     python benchmarks/reliability.py fuzz kills flips [--inputs 10000] [--kills 100] [--flips 200] [--minutes 60]
     python benchmarks/reliability.py guided [--inputs 10000] [--minutes 60]      # needs atheris
+    python benchmarks/reliability.py learning [--minutes 60]
     python benchmarks/reliability.py soak [--soak-minutes 60]
 
 `fuzz`: each reader gets so many mutated files, in a process of its own whose memory and time are watched: it must
 end with an error of faceaug or with success. `guided`: the same, with files that atheris chooses by the code that they
 reach. `kills`: runs with a cheap engine are killed at random moments, resumed, and compared with an unbroken one.
+`learning`: a run of the demo is killed every few seconds, mostly while it learns, until it has ended.
 `flips`: bits of the files of an output folder are flipped, and `verify` must name the file. `soak`: cycles of all this,
 each with data and seed of its own. A campaign goes on where the record has it, and the counts say how far it came;
 --anew forgets them. Needs the helpers of the tests. Writes benchmarks/results/reliability.json.
@@ -21,13 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _broken_runs import flip_bits, kill_runs, soak
+from _broken_runs import flip_bits, kill_learning, kill_runs, soak
 from _fuzzing import fuzz_reader, kinds_of_readers
 from _record import RESULTS, environment, write_result
 
 from faceaug.utils.files import read_json
 
-CAMPAIGNS = ("fuzz", "guided", "kills", "flips", "soak")
+CAMPAIGNS = ("fuzz", "guided", "kills", "learning", "flips", "soak")
 
 
 def main() -> None:
@@ -95,6 +97,8 @@ def run_campaigns(options: argparse.Namespace, record: Record) -> None:
                 fuzz_reader(kind, options.inputs, options.seed, share, before, name == "guided", save)
         elif name == "kills":
             kill_runs(options.kills, options.seed, left, before, save)
+        elif name == "learning":
+            kill_learning(left, options.seed, before, save)
         elif name == "flips":
             flip_bits(options.flips, options.seed, left, before, save)
         else:
