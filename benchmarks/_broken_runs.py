@@ -28,6 +28,7 @@ from shard_samples import write_output
 
 PAUSE = 0.1  # seconds that a block of four attempts takes at least, so that a run lasts longer than its start
 IMPORTING = 0.2  # of all kills come before a run has its folder; without this bound most would, imports take so long
+DEMO_SAMPLES = 20  # few, since a run is killed for what it learns before it makes any
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Counts = dict[str, Any]
@@ -115,10 +116,12 @@ def kill_learning(seconds: float, seed: int, before: Counts, save: Save) -> None
 def _start_demo(place: Path) -> Popen[str]:
     """Begin or continue the run of the demo in a folder, with a cache of its own."""
     place.mkdir(exist_ok=True)
-    words = ["balance", str(demo.path()), "--recipe", "demo", "--resume", "--no-report", "-o", "out"]
+    words = ["balance", str(demo.path()), "--recipe", "demo", "--max-total", str(DEMO_SAMPLES), "--no-report"]
     environment = {**os.environ, "FACEAUG_CACHE": str(place / "cache")}
     pipes = {"stdout": PIPE, "stderr": PIPE, "text": True}
-    return Popen([sys.executable, "-m", "faceaug.cli", *words], cwd=place, env=environment, **pipes)
+    return Popen(
+        [sys.executable, "-m", "faceaug.cli", *words, "--resume", "-o", "out"], cwd=place, env=environment, **pipes
+    )
 
 
 def flip_bits(flips: int, seed: int, seconds: float, before: Counts, save: Save) -> None:
