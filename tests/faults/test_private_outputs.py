@@ -26,7 +26,7 @@ def texts(folder: Path) -> Iterator[tuple[str, bytes]]:
         yield name, name.encode() + path.read_bytes()
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
-            yield name, repr([frame.attrs, frame.select_dtypes("object").to_dict()]).encode()
+            yield name, repr([frame.attrs, frame.to_dict("list")]).encode()
         if path.suffix == ".h5":
             with h5py.File(path) as file:
                 yield name, repr(sorted(_hdf5_texts(file))).encode()
