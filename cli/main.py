@@ -32,6 +32,7 @@ _COMMANDS = {
     "worker": (".outputs.worker", "Compute a share of a run on another machine, over a common folder."),
     "admit": (".admit", "Check images that were made elsewhere; say what passes."),
     "verify": (".outputs.verify", "Read an output folder completely; report damage."),
+    "sign": (".outputs.sign", "Sign a finished output folder with a key of your own."),
     "evaluate": (".outputs.evaluate", "Measure how good the faces are, per cell and in all."),
     "compare": (".compare", "Compare the faces with the real people of the data set."),
     "report": (".outputs.report", "Write the page of an output folder, with its faces."),

@@ -112,6 +112,12 @@ class Cache:
             reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else one_line(error)
             self._give_up(f"cannot be written ({reason})")
 
+    def remove(self, key: CacheKey) -> None:
+        """Remove a value that is no longer needed, where there is one."""
+        if self._is_usable():
+            with contextlib.suppress(OSError):
+                self._path(key).unlink(missing_ok=True)
+
     def entries(self) -> list[CacheEntry]:
         """Return all entries, the one that was used last first."""
         if not self._is_usable():

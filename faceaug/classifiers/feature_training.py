@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from faceaug.cache.key import CacheKey, array_sha256, device_identity
 from faceaug.classifiers.classifier import READ_BATCH, Task, new_net
 from faceaug.classifiers.config import ClassifierConfig
 from faceaug.classifiers.feature_net import FROZEN_TRUNKS, FeatureNet
-from faceaug.classifiers.losses import multitask_loss, random_batches, targets_and_weights
+from faceaug.classifiers.losses import RandomBatches, multitask_loss, targets_and_weights
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.threads import Progress, map_in_order, worker_count
 from faceaug.utils.typing import Floats, Indices
@@ -24,6 +25,7 @@ from faceaug.utils.typing import Floats, Indices
 FEATURES_VERSION = 1
 """Raised whenever the same pictures give other features than before."""
 _VARIED_SEED = 0x4641  # of the variations, which are the same for all runs, so that their features are shared
+_CACHED_TOGETHER = 32 * READ_BATCH  # pictures: an interrupted call loses the work of some seconds
 _INPUT_DROPOUT, _HIDDEN_DROPOUT = 0.1, 0.3
 _LR, _WEIGHT_DECAY = 2e-3, 0.05
 
@@ -54,7 +56,7 @@ def picture_features(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> PictureFeatures:
-    """Compute the features of pictures, or read them from the cache.
+    """Compute the features of pictures, or read them from the cache, where an interrupted call has left a part of them.
 
     Parameters
     ----------
@@ -68,24 +70,25 @@ def picture_features(
         Called with the number of blocks of `READ_BATCH` pictures that were done since the last call.
     """
     source = FROZEN_TRUNKS[trunk]
-    key = CacheKey(
-        "features",
-        {
-            "version": FEATURES_VERSION,
-            "pictures": array_sha256(images),
-            "network": source.sha256,
-            "trunk": [source.stages, source.side, source.grid],
-            "augmentations": dict(augmentations),
-            "device": device_identity(device),
-        },
-    )
+    settings = {
+        "version": FEATURES_VERSION,
+        "network": source.sha256,
+        "trunk": [source.stages, source.side, source.grid],
+        "augmentations": dict(augmentations),
+        "device": device_identity(device),
+    }
 
-    def compute() -> dict[str, Half]:
-        computed = compute_features(images, trunk, augmentations, device, progress)
+    def compute(first: int) -> dict[str, Half]:
+        part = images[first : first + _CACHED_TOGETHER]
+        computed = compute_features(part, trunk, augmentations, device, progress, first)
         return {"plain": computed.plain, "varied": computed.varied}
 
-    arrays = cached_arrays(key, compute)
-    return PictureFeatures(arrays["plain"], arrays["varied"])
+    parts = []
+    for first in range(0, len(images), _CACHED_TOGETHER):
+        pictures = array_sha256(images[first : first + _CACHED_TOGETHER])
+        key = CacheKey("features", {**settings, "pictures": pictures, "first": first})
+        parts.append(cached_arrays(key, partial(compute, first)))
+    return PictureFeatures(*(np.concatenate([part[name] for part in parts]) for name in ("plain", "varied")))
 
 
 def compute_features(
@@ -94,10 +97,12 @@ def compute_features(
     augmentations: Mapping[str, bool],
     device: str = "cpu",
     progress: Progress | None = None,
+    first: int = 0,
 ) -> PictureFeatures:
     """Compute the features of pictures, as `picture_features` does, without the cache.
 
     Blocks have a fixed size, and each is computed by one thread, so that the number of threads does not change them.
+    The variations of a picture follow from its number; `first` is that of the first one.
     """
     net = new_net(trunk, [Task("", "value")], 0)
     assert isinstance(net, FeatureNet)
@@ -105,7 +110,7 @@ def compute_features(
 
     def block(start: int) -> list[Half]:
         torch.set_num_threads(1)
-        rng = torch.Generator().manual_seed(_VARIED_SEED + start)
+        rng = torch.Generator().manual_seed(_VARIED_SEED + first + start)
         plain = as_tensor(images[start : start + READ_BATCH])
         views = (plain, jitter(plain, rng, **augmentations))
         with torch.inference_mode():
@@ -157,7 +162,9 @@ def train_on_features(
     net.frozen.eval()
     adam = torch.optim.AdamW(learnt, _LR / 2, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, _LR, total_steps=config.steps, pct_start=0.2)
-    for step, rows in enumerate(random_batches(len(plain), config.batch_size, config.steps, rng), 1):
+    batches = RandomBatches(len(plain), config.batch_size, rng)
+    for step in range(1, config.steps + 1):
+        rows = batches.draw()
         frozen = torch.where(torch.rand(len(rows), 1, generator=rng) < 0.5, plain[rows], varied[rows]).float()
         kept = (torch.rand(frozen.shape, generator=rng) >= _INPUT_DROPOUT) / (1 - _INPUT_DROPOUT)
         centred = net.mean + (frozen - net.mean) * kept  # what is dropped reads as the mean face

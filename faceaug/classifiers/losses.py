@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -55,18 +55,27 @@ def targets_and_weights(
     return targets, [torch.from_numpy(sample_weights(task, y, power)) for task, y in pairs]
 
 
-def random_batches(count: int, batch_size: int, steps: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Yield the rows int64 [B] of each step's batch: all rows in random order, then in another one.
+class RandomBatches:
+    """Batches of all rows in random order, then in another one.
 
     The order is drawn when it is needed, so that what else a step draws from `rng` comes in between.
+
+    Attributes
+    ----------
+    order : Tensor of int64
+        Rows of the present order that are still to come.
     """
-    order = torch.empty(0, dtype=torch.long)
-    batch_size = min(batch_size, count)
-    for _ in range(steps):
-        if len(order) < batch_size:
-            order = torch.randperm(count, generator=rng)
-        rows, order = order[:batch_size], order[batch_size:]
-        yield rows
+
+    def __init__(self, count: int, batch_size: int, rng: torch.Generator) -> None:
+        self._count, self._size, self._rng = count, min(batch_size, count), rng
+        self.order = torch.empty(0, dtype=torch.long)
+
+    def draw(self) -> Tensor:
+        """Return the rows int64 [B] of the next batch."""
+        if len(self.order) < self._size:
+            self.order = torch.randperm(self._count, generator=self._rng)
+        rows, self.order = self.order[: self._size], self.order[self._size :]
+        return rows
 
 
 def multitask_loss(

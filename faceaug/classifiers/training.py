@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 
 from faceaug.analysis.axes import Axis, attribute, numbers
 from faceaug.appearance.augmentations import jitter
+from faceaug.cache.key import array_sha256, device_identity
 from faceaug.classifiers.calibration import calibrate, evaluate_classifier
 from faceaug.classifiers.classifier import READ_BATCH, Classifier, Task, new_net
 from faceaug.classifiers.config import ClassifierConfig
 from faceaug.classifiers.feature_net import FeatureNet
 from faceaug.classifiers.feature_training import PictureFeatures, picture_features, train_on_features
-from faceaug.classifiers.losses import multitask_loss, random_batches, targets_and_weights
+from faceaug.classifiers.losses import RandomBatches, multitask_loss, targets_and_weights
 from faceaug.classifiers.networks import ClassifierNet
+from faceaug.classifiers.training_state import TrainingState
 from faceaug.errors import DatasetError
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.typing import Floats, Indices
@@ -269,7 +271,8 @@ def train_net(
 
     Notes
     -----
-    An augmentation is left out where it would change an attribute, for example the mirror for yaw.
+    An augmentation is left out where it would change an attribute, for example the mirror for yaw. An interrupted call
+    leaves its state in the cache, from which the same call goes on with the same numbers.
     """
     rng = torch.Generator().manual_seed(seed)
     varied = augmentations_of(tasks)
@@ -278,7 +281,12 @@ def train_net(
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     adam = torch.optim.AdamW(net.parameters(), config.lr / 2, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, config.lr, total_steps=config.steps, pct_start=0.2)
-    for step, rows in enumerate(random_batches(len(images), config.batch_size, config.steps, rng), 1):
+    batches = RandomBatches(len(images), config.batch_size, rng)
+    content = [array_sha256(images, *labels), [asdict(task) for task in tasks]]
+    settings = [seed, asdict(config), device_identity(config.device)]
+    state = TrainingState({"content": content, "settings": settings}, net, adam, schedule, batches)
+    for step in range(state.restore(rng) + 1, config.steps + 1):
+        rows = batches.draw()
         augmented = jitter(as_tensor(images[rows.numpy()]), rng, **varied)
         features = net.features(augmented.to(config.device).contiguous(memory_format=torch.channels_last))
         kept = (torch.rand(features.shape, generator=rng) >= net.dropout).to(config.device) / (1 - net.dropout)
@@ -292,8 +300,10 @@ def train_net(
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
         schedule.step()
+        state.keep(step, rng)
         if progress:
             progress(step, float(loss.detach()))
+    state.discard()
     net.eval()
 
 

@@ -23,7 +23,7 @@ ProblemKind = Literal[
 names no file, "conflicting labels" are of several files or one-hot columns that contradict each other."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there can be millions
 class DatasetProblem:
     """An entry of a data set that cannot be used.
 

@@ -177,6 +177,10 @@ class Listing:
         return aliases
 
     @cached_property
+    def _absent(self) -> str:
+        return f"is not in {self.root}"
+
+    @cached_property
     def _links(self) -> frozenset[str]:
         return frozenset(self.links)
 
@@ -221,7 +225,7 @@ class Listing:
                 return file
         if path in self._links:
             return DatasetProblem("missing file", name, "is a link that is not followed (see --follow-links)")
-        return DatasetProblem("missing file", name, f"is not in {self.root}")
+        return DatasetProblem("missing file", name, self._absent)
 
 
 def is_image_name(name: str) -> bool:

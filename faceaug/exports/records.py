@@ -14,6 +14,7 @@ import numpy as np
 from faceaug.analysis.axes import attribute, cell_codes, label
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import IntegrityError, UsageError
+from faceaug.exports.stripping import without_metadata
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import Column
 from faceaug.shards.description.samples_table import shard_table, table_columns
@@ -166,11 +167,12 @@ class ExportSource:
         cells = self._cells(real)
         empty = dict.fromkeys((field.name for field in self.fields), None)
         for row in range(len(real)):
-            image = real.encoded(row)
+            encoded = real.encoded(row)
+            codec = inspect(encoded, name=real.keys[row], max_pixels=real.max_pixels).codec
+            image = without_metadata(encoded, codec)
             values = {column.key: _value(real.table[column.name].iloc[row], column) for column in given}
             cell = None if cells is None or cells[row] < 0 else int(cells[row])
             own = {"cell": cell, "sha256": hashlib.sha256(image).hexdigest(), SYNTHETIC: False}
-            codec = inspect(image, name=real.keys[row], max_pixels=real.max_pixels).codec
             yield ExportRecord(f"real-{row:07d}", image, codec, {**empty, **values, **own})
 
     def _cells(self, real: FaceDataset) -> np.ndarray[Any, np.dtype[np.int64]] | None:

@@ -29,7 +29,7 @@ from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import Aligner, lay_on_canvas, stack_canvases
 from faceaug.measurement.confidence import ConfidenceModel
 from faceaug.measurement.estimator import CONFIDENCE_SUFFIX, AtomReader, FaceEstimator, Measurements, Reconstruct
-from faceaug.measurement.measured_cache import cached_table, measurements_key
+from faceaug.measurement.measured_cache import CACHED_TOGETHER, cached_table, encoded_from, measurements_key
 from faceaug.measurement.reader import FactorReader
 from faceaug.measurement.skin_tone import SKIN_TONE
 from faceaug.reconstruction.networks import Reconstructor, network_from_weights
@@ -344,13 +344,16 @@ def estimator_from_state(
 def _measure_columns(
     images: EncodedImages, estimator: FaceEstimator, aligned: bool, workers: int | None, progress: Progress | None
 ) -> pd.DataFrame:
-    """Return the measured columns, a row for each image; from the cache where it has them."""
-    key = measurements_key(images.encoded, len(images), [images.max_pixels, aligned], estimator, workers)
-    measure_now = partial(_measure_images, images, estimator, aligned, workers, progress)
-    if key is None:
-        return measure_now()
+    """Return the measured columns, a row for each image; those that the cache has are not measured again."""
     columns = [name + suffix for name in estimator.column_names for suffix in ("", CONFIDENCE_SUFFIX)]
-    return cached_table(key, REASON_COLUMN, columns, measure_now)
+    tables = []
+    for first in range(0, max(1, len(images)), CACHED_TOGETHER):
+        names = images.names[first : first + CACHED_TOGETHER]
+        part = EncodedImages(names, encoded_from(images.encoded, first), images.max_pixels)
+        key = measurements_key(part.encoded, len(part), [part.max_pixels, aligned], estimator, workers)
+        measure_now = partial(_measure_images, part, estimator, aligned, workers, progress)
+        tables.append(cached_table(key, REASON_COLUMN, columns, measure_now) if key else measure_now())
+    return pd.concat(tables, ignore_index=True)
 
 
 def _measure_images(

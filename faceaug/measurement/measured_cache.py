@@ -19,7 +19,14 @@ from faceaug.measurement.estimator import FaceEstimator
 
 MEASUREMENTS_VERSION = 3
 """Raised whenever the same images and weights give other measurements than before."""
+CACHED_TOGETHER = 1024
+"""Images whose measurements are one entry, whole batches: an interrupted call loses the work of some seconds."""
 _NUMBERS, _REASONS = "numbers", "reasons"
+
+
+def encoded_from(encoded: Callable[[int], bytes], first: int) -> Callable[[int], bytes]:
+    """Return what gives the bytes of the images from number `first` on, which is then number 0."""
+    return lambda row: encoded(first + row)
 
 
 def measurements_key(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from faceaug.errors import OutputError
 from faceaug.utils.files import output_error
+from faceaug.utils.text import one_line
 
 LOCK_NAME = ".lock"
 
@@ -22,6 +23,9 @@ class FolderLock:
     The lock is a POSIX record lock. The system releases it when the process ends, however it ends. Child processes do
     not inherit it, so a worker that outlives its parent does not keep the folder locked.
 
+    Some file systems that machines share do not share such locks. So a lock file that a process of another machine
+    has left is not taken over; one of this machine is, also from another container or from before it was started anew.
+
     Parameters
     ----------
     folder : Path
@@ -31,7 +35,7 @@ class FolderLock:
     Raises
     ------
     OutputError
-        When another process, or this one, has the lock.
+        When another process, or this one, has the lock, or a process of another machine may have it.
     """
 
     def __init__(self, folder: Path, path: Path | None = None) -> None:
@@ -52,11 +56,15 @@ class FolderLock:
             try:
                 fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_open_file(handle, self._path):  # else the last owner of the lock has removed the file meanwhile
+                    self._refuse_other_machine(folder, handle)
                     os.ftruncate(handle, 0)
-                    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n{_boot()}\n".encode(), 0)
                     return handle
+            except OutputError:
+                os.close(handle)
+                raise
             except OSError as error:
-                owner = os.read(handle, 200).decode("utf-8", "replace").strip()
+                owner, _ = _read_owner(handle)
                 os.close(handle)
                 if error.errno in (errno.EACCES, errno.EAGAIN):
                     by_owner = f" by {owner}" if owner else ""
@@ -65,6 +73,15 @@ class FolderLock:
                     ) from error
                 raise
             os.close(handle)
+
+    def _refuse_other_machine(self, folder: Path, handle: int) -> None:
+        owner, boot = _read_owner(handle)
+        host = owner.rpartition(" on ")[2]
+        if owner and boot and host != socket.gethostname() and boot != _boot():
+            raise OutputError(
+                f"{folder} is locked by {owner}, another machine, on which this one cannot see whether that process "
+                f"still runs: if it does not, remove {self._path} to take the folder over; else wait until it ends"
+            )
 
     @property
     def ours(self) -> bool:
@@ -78,6 +95,20 @@ class FolderLock:
         _locked_folders.discard(self._folder)
         self._path.unlink(missing_ok=True)  # while still locked, so that the file of a new lock is not removed
         os.close(self._handle)
+
+
+def _read_owner(handle: int) -> tuple[str, str]:
+    """Return who has written a lock file, and what tells the start of that machine; empty where it does not say so."""
+    owner, _, boot = os.pread(handle, 400, 0).decode("utf-8", "replace").partition("\n")
+    return one_line(owner) if owner else "", boot.strip()
+
+
+def _boot() -> str:
+    """Return what the system calls this start of the machine, the same in all of its containers; empty if unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _is_open_file(handle: int, path: Path) -> bool:

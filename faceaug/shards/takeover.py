@@ -24,6 +24,20 @@ BLOCKS_FOLDER = "blocks"
 """Where results wait to be accepted, of runs whose samples are computed by other processes."""
 
 
+class OtherRunError(OutputError):
+    """A folder has the run of another configuration.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Of that run.
+    """
+
+    def __init__(self, message: str, manifest: Manifest) -> None:
+        super().__init__(message)
+        self.manifest = manifest
+
+
 def create_folder(path: Path) -> bool:
     """Create the folder if it is absent, and return whether it was.
 
@@ -78,15 +92,16 @@ def refuse_other_run(path: Path, manifest: Manifest, fingerprint: str, resume: b
 
     Raises
     ------
+    OtherRunError
+        When the run has another configuration.
     OutputError
-        When the run has another configuration, or is there although `resume` is False.
+        When it is there although `resume` is False.
     IntegrityError
         When a file is missing or damaged.
     """
     if manifest.fingerprint != fingerprint:
-        raise OutputError(
-            f"{path} has the run of another configuration ({manifest.created_by.command}); choose another folder"
-        )
+        command = manifest.created_by.command
+        raise OtherRunError(f"{path} has the run of another configuration ({command}); choose another folder", manifest)
     if manifest.version != SHARD_VERSION:
         raise OutputError(
             f"{path} has the run of an earlier version of faceaug, with shards of version {manifest.version}; run "

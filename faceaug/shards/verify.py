@@ -9,6 +9,13 @@ from typing import Any
 
 from faceaug.errors import IntegrityError
 from faceaug.shards.description.samples_table import read_samples_table
+from faceaug.shards.description.signature import (
+    SIGNATURE_NAME,
+    check_signature,
+    read_private_key,
+    read_public_key,
+    write_signature,
+)
 from faceaug.shards.manifest import (
     MANIFEST_HASH_NAME,
     MANIFEST_NAME,
@@ -71,7 +78,7 @@ class VerifyReport:
         return "\n".join([*lines, f"{outcome}: {self.rows} samples{state}"])
 
 
-def verify(folder: Path | str, progress: Progress | None = None) -> VerifyReport:
+def verify(folder: Path | str, progress: Progress | None = None, public_key: Path | None = None) -> VerifyReport:
     """Read everything in an output folder again: every file, every image, every number.
 
     Parameters
@@ -80,13 +87,20 @@ def verify(folder: Path | str, progress: Progress | None = None) -> VerifyReport
         The output folder.
     progress : callable (samples), optional
         Called with the number of samples that were just checked.
+    public_key : path, optional
+        An Ed25519 key in PEM, which must have signed the folder (`sign_output`).
 
     Returns
     -------
     VerifyReport
         Damage is reported and never raised. An unfinished run is accepted when its files are valid.
+
+    Raises
+    ------
+    UsageError
+        When `public_key` is no such key, or the package cryptography is not installed.
     """
-    folder = Path(folder)
+    folder, key = Path(folder), public_key and read_public_key(public_key)
     problems: list[ShardProblem] = []
     try:
         data = read_manifest_bytes(folder)
@@ -96,6 +110,11 @@ def verify(folder: Path | str, progress: Progress | None = None) -> VerifyReport
         check_hash(folder, data)
     except IntegrityError as error:
         problems.append(ShardProblem(MANIFEST_HASH_NAME, str(error)))
+    if key:
+        try:
+            check_signature(folder, data, key)
+        except IntegrityError as error:
+            problems.append(ShardProblem(SIGNATURE_NAME, str(error)))
     try:
         manifest = parse_manifest(data, folder / MANIFEST_NAME)
     except IntegrityError as error:
@@ -103,7 +122,32 @@ def verify(folder: Path | str, progress: Progress | None = None) -> VerifyReport
     contents = _check_files(folder, manifest, problems, progress)
     problems += _check_cells(contents, manifest)
     notes = _unlisted(folder, manifest, problems)
+    if not key and (folder / SIGNATURE_NAME).exists():
+        notes.append(f"{SIGNATURE_NAME} was not checked: that needs the public key of who signed the folder (--key)")
     return VerifyReport(tuple(problems), sum(s.rows for s in manifest.shards), manifest.complete, tuple(notes))
+
+
+def sign_output(folder: Path, private_key: Path, progress: Progress | None = None) -> None:
+    """Verify a finished output folder, and sign its manifest with an Ed25519 key in PEM.
+
+    Raises
+    ------
+    UsageError
+        When there is no such key, or the package cryptography is not installed.
+    IntegrityError
+        When the folder is damaged or its run is unfinished.
+    OutputError
+        When the folder cannot be written.
+    """
+    key, data = read_private_key(private_key), read_manifest_bytes(folder)
+    report = verify(folder, progress)
+    if not report.ok:
+        raise IntegrityError(
+            f"{folder} is damaged and is not signed: {report.problems[0]}; faceaug verify names it all"
+        )
+    if not report.complete:
+        raise IntegrityError(f"the run in {folder} is unfinished: end it with --resume, and sign what it gives")
+    write_signature(folder, data, key)
 
 
 def _check_files(
@@ -201,7 +245,8 @@ def _check_cells(contents: list[ShardContent], manifest: Manifest) -> list[Shard
 
 def _unlisted(folder: Path, manifest: Manifest, problems: list[ShardProblem]) -> list[str]:
     """Return notes on files that the manifest does not list; among the shards of a finished run they are problems."""
-    listed = {entry.name for entry in (*manifest.shards, *manifest.files)} | {MANIFEST_NAME, MANIFEST_HASH_NAME}
+    listed = {entry.name for entry in (*manifest.shards, *manifest.files)}
+    listed |= {MANIFEST_NAME, MANIFEST_HASH_NAME, SIGNATURE_NAME}
     notes = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)

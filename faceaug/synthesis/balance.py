@@ -19,7 +19,7 @@ from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.executors.base import Work
 from faceaug.synthesis.executors.registry import check_executor, create_executor
 from faceaug.synthesis.loop import fill_cells
-from faceaug.synthesis.request import check_request
+from faceaug.synthesis.request import check_licences, check_request
 from faceaug.synthesis.stages import (
     StageClock,
     begin_output,
@@ -154,6 +154,7 @@ def balance(
     out, progress = Path(out), progress or (lambda stage, done, total: None)
     request = check_request(dataset, plan, config or RunConfig(), resume)
     engine = create_engine(request)
+    check_licences(request, engine.generator)
     with open_output(request, engine, out, resume) as output, single_threaded():
         if output.started and output.complete:
             write_report(request, out, progress)

@@ -204,6 +204,12 @@ class RunConfig(ConfigModel):
     consent: str | None = _setting(
         None, "dataset", "What the people in the images have agreed to, for the data card.", max_length=2000
     )
+    allow_research_only: bool = _setting(
+        False,
+        "dataset",
+        "Go on where the stated licence of the images or of the generator's weights allows research alone; the data "
+        "card then says so.",
+    )
     generator: GeneratorInput = _setting(
         "embedded", "generator", "The generator: embedded, digiface, a plug-in's name, or a .safetensors file."
     )

@@ -76,8 +76,8 @@ ATOMS_STAY = 0.5  # of their spread: how firmly edits of view and light hold the
 _WITHOUT_EFFECT = frozenset(
     {
         *("workers", "batch_size", "report", "tries", "origins", "corrections", "max_uses", "layout"),
-        *("image_format", "thresholds", "engine", "from_real"),
-        *("donors", "embedder", "allow_same_identity", "extrapolate"),
+        *("image_format", "thresholds", "engine", "from_real", "donors", "embedder", "allow_same_identity"),
+        *("extrapolate", "licence", "consent", "allow_research_only"),
     }
 )
 """Settings that take no part in what is fitted."""
@@ -266,9 +266,11 @@ def _fit(inputs: FitInputs) -> RealFaces:
     reader = replace(reader, classifier=classifiers.guidance, pose_light=pose_light)
     clock.append(time.perf_counter())
     real = _read_real_faces(inputs, held_out)
-    reader = replace(reader, face_quality=_fit_face_quality(inputs, reader))
+    if not (quality := inputs.folder / FACE_QUALITY_FILE).exists():  # else an interrupted run has come so far
+        _fit_face_quality(inputs, reader).save(quality)
+    reader = replace(reader, face_quality=Classifier.load(quality))
     clock.append(time.perf_counter())
-    latents = survey(inputs.generator, reader, held_out, real, inputs.config, inputs.progress)
+    latents = survey(inputs.generator, reader, held_out, real, inputs.config, inputs.progress, inputs.folder)
     clock.append(time.perf_counter())
     stages = ("classifiers", "framing and image statistics", "face quality", "directions")
     metrics = {
@@ -280,7 +282,6 @@ def _fit(inputs: FitInputs) -> RealFaces:
         "learned_directions": _summary(inputs.learned, pose_light) if inputs.learned and pose_light else None,
         "seconds": dict(zip(stages, np.round(np.diff(clock), 2).tolist(), strict=True)),
     }
-    reader.face_quality.save(inputs.folder / FACE_QUALITY_FILE)
     latents.save(inputs.folder)
     state = {
         "framing": reader.framing.to_dict(),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, load_file, save
 from torch import Tensor
 
 from faceaug.appearance import scene
@@ -27,7 +30,7 @@ from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.closed_loop import distance
 from faceaug.synthesis.editing.readout import FaceReader
-from faceaug.utils.files import write_bytes
+from faceaug.utils.files import read_regular, write_bytes
 from faceaug.utils.tensors import as_tensor
 from faceaug.utils.threads import StageProgress, map_in_order, worker_count
 from faceaug.utils.typing import Floats
@@ -40,7 +43,10 @@ MOST_REAL = 20_000  # real faces that realism is measured against
 READINGS_VERSION = 1
 """Raised whenever the same pictures and classifier give other readings than before."""
 DIRECTIONS_FILE, SURVEY_FILE = "directions.safetensors", "survey.safetensors"
+SAVE_EVERY = 10.0
+"""Seconds of work that an interruption of a survey may lose."""
 _ARRAYS = ("w", "read", "distance", "remoteness")
+_PART_FILE, _PART = "survey.part.safetensors", ("w", "read", "remoteness")
 
 
 @dataclass(frozen=True)
@@ -206,7 +212,8 @@ class LatentSurvey:
 
     @classmethod
     def load(cls, folder: Path) -> LatentSurvey:
-        """Read what `save` wrote; IntegrityError when it is damaged."""
+        """Read what `save` wrote and remove what an interrupted `survey` has left; IntegrityError for damage."""
+        (folder / _PART_FILE).unlink(missing_ok=True)
         directions = read_directions(folder / DIRECTIONS_FILE)
         try:
             stored = load_file(folder / SURVEY_FILE)
@@ -234,10 +241,12 @@ def survey(
     real: RealFaces,
     config: RunConfig,
     progress: StageProgress,
+    folder: Path | None = None,
 ) -> LatentSurvey:
     """Read `config.survey_samples` generated faces and fit the directions on them (docs/method.md, section 3).
 
-    Every eighth block is held out for R². The result does not depend on the number of workers.
+    Every eighth block is held out for R². The result does not depend on the number of workers. Every `SAVE_EVERY`
+    seconds what was read is written to a file of `folder`, from which a call after an interruption goes on.
 
     Raises
     ------
@@ -256,9 +265,12 @@ def survey(
         features = held_out.read(reader.view(images))[1]
         return w, reader(images), real.remoteness(features)
 
+    part = folder / _PART_FILE if folder else None
+    before, saved = _read_part(part) if part else [], time.monotonic()
     latents, readings, remoteness = [], [], []
     with ThreadPoolExecutor(workers) as pool:
-        for block, (w, read, remote) in enumerate(map_in_order(pool, read_block, iter(range(blocks)), 2 * workers)):
+        following = map_in_order(pool, read_block, iter(range(len(before), blocks)), 2 * workers)
+        for block, (w, read, remote) in enumerate(itertools.chain(before, following)):
             if not np.isfinite(read).all():
                 raise GeneratorError(
                     f"the generator {generator.name!r} synthesizes images that cannot be measured: they hold NaN"
@@ -268,10 +280,27 @@ def survey(
             readings.append(read)
             remoteness.append(remote)
             progress("directions", block + 1, blocks)
+            if part and time.monotonic() - saved >= SAVE_EVERY:
+                _write_part(part, latents, readings, remoteness)
+                saved = time.monotonic()
     w, read = np.concatenate(latents), np.concatenate(readings)
     directions = _directions(generator, reader, fitted.solve(), validation, read.std(0))
     lengths = distance(w, directions.w_mean, directions.precision)
     return LatentSurvey(directions, w.astype(np.float32), read.astype(np.float32), lengths, np.concatenate(remoteness))
+
+
+def _write_part(path: Path, *columns: Sequence[NDArray[Any]]) -> None:
+    """Write the blocks of w, readings and remoteness that there are."""
+    write_bytes(path, save({name: np.stack(blocks) for name, blocks in zip(_PART, columns, strict=True)}))
+
+
+def _read_part(path: Path) -> list[tuple[Floats, Floats, Floats]]:
+    """Return the blocks that an interrupted survey has written; none where the file is missing or damaged."""
+    try:
+        stored = load(read_regular(path))
+        return list(zip(*(stored[name] for name in _PART), strict=True))
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return []
 
 
 def _directions(

@@ -14,10 +14,12 @@ from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import DatasetError, UsageError
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import RESERVED_NAMES
+from faceaug.shards.description.licence import is_research_only
+from faceaug.shards.manifest import GeneratorRecord
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.editing.readout import SCENE
 from faceaug.synthesis.sample_columns import INVERSION_ERROR
-from faceaug.utils.text import nearest
+from faceaug.utils.text import nearest, shown
 from faceaug.utils.typing import Floats
 
 KEPT_QUANTILES = 4  # bins of a kept number; they are for its training split alone
@@ -72,6 +74,26 @@ def check_request(dataset: FaceDataset, plan: Plan, config: RunConfig, resume: b
     kept = tuple(_kept_axis(dataset, name) for name in _known(dataset, plan, config.keep))
     _check_names([axis.name for axis in (*plan.axes, *kept)])
     return RunRequest(dataset, plan, config, kept, resume)
+
+
+def check_licences(request: RunRequest, generator: GeneratorRecord | None) -> None:
+    """Ask for the consent of whoever makes the run where a stated licence allows research alone.
+
+    Raises
+    ------
+    UsageError
+        When that of the data set or of the weights does, and `RunConfig.allow_research_only` is not set.
+    """
+    if request.config.allow_research_only:
+        return
+    stated = [(f"the images of {request.dataset.name}", request.config.licence or "")]
+    stated += [(f"the generator {generator.name!r}", generator.licence)] if generator else []
+    for what, licence in stated:
+        if is_research_only(licence):
+            raise UsageError(
+                f"the licence of {what} allows research alone ({shown(licence)}): give --allow-research-only if the "
+                "samples are for nothing else, or choose another source"
+            )
 
 
 def _known(dataset: FaceDataset, plan: Plan, keep: Sequence[str]) -> Sequence[str]:

@@ -6,38 +6,44 @@ import hashlib
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faceaug._version import __version__
 from faceaug.datasets.content import image_digests
 from faceaug.datasets.thumbnails import common_aspect, load_thumbnails
 from faceaug.errors import FaceaugError, OutputError, UsageError
 from faceaug.report.build import REPORT_PAGE, build_report
 from faceaug.shards.columns import BUILT_IN_ENGINES, Column, engine_column
-from faceaug.shards.manifest import MODELS_FOLDER, CellRecord, CreatedBy, DatasetRecord, Manifest, ManifestHeader
+from faceaug.shards.manifest import (
+    MODELS_FOLDER,
+    PLAN_NAME,
+    CellRecord,
+    CreatedBy,
+    DatasetRecord,
+    Manifest,
+    ManifestHeader,
+)
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.refused import REFUSED_NAME, write_refused
+from faceaug.shards.takeover import OtherRunError
 from faceaug.synthesis.acceptance.real_copies import RealCopies
 from faceaug.synthesis.accounting import Accounting
 from faceaug.synthesis.engines.base import Engine, Preparation, PreparationInputs
 from faceaug.synthesis.request import RunRequest
+from faceaug.utils.files import inside, read_json
 from faceaug.utils.images import Codec, ImageInfo, Rgb
-from faceaug.utils.text import one_line
+from faceaug.utils.text import one_line, shown
 from faceaug.utils.threads import StageProgress
 
 THUMBNAIL_SIDE = 64
 SAMPLE_STREAM = 10
 """Raised whenever the same request gives other samples than before, so that no run is continued with others."""
 _DO_NOT_CHANGE_SAMPLES = (
-    "workers",
-    "batch_size",
-    "report",
-    "licence",
-    "consent",
-    "keep_refused",
-    "executor",
-    "address",
+    *("workers", "batch_size", "report", "keep_refused", "executor", "address"),
+    *("licence", "consent", "allow_research_only"),
 )
 
 
@@ -92,7 +98,45 @@ def open_output(request: RunRequest, engine: Engine, out: Path, resume: bool) ->
     OutputError, IntegrityError
         When the folder holds something else, is in use, or is damaged.
     """
-    return OutputFolder.open(out, fingerprint(request, engine), resume=resume)
+    try:
+        return OutputFolder.open(out, fingerprint(request, engine), resume=resume)
+    except OtherRunError as error:
+        differences = _differences(request, engine, out, error.manifest)
+        raise OutputError(
+            f"{out} has the run of another configuration: {differences}; continue with what it was begun with, or "
+            "choose another folder"
+        ) from error
+
+
+def _differences(request: RunRequest, engine: Engine, out: Path, begun: Manifest) -> str:
+    """Return what an interrupted run was begun with and what it is now, as far as the folder says."""
+    before, now, generator = _flat(begun.config), _flat(request.config.to_json()), engine.generator
+    pairs: dict[str, tuple[object, object]] = {
+        name: (before.get(name), now[name]) for name in now if name not in _DO_NOT_CHANGE_SAMPLES
+    }
+    pairs["weights of the generator"] = (
+        begun.generator.sha256 if begun.generator else None,
+        generator.sha256 if generator else None,
+    )
+    pairs["labels of the data set"] = (begun.dataset.fingerprint, request.dataset.fingerprint())
+    pairs["plan"] = (_plan_sha256(read_json(inside(out, PLAN_NAME), "the plan")), _plan_sha256(request.plan.to_dict()))
+    found = [f"{name} was {shown(old)} and is {shown(new)}" for name, (old, new) in pairs.items() if old != new]
+    if found:
+        return ", ".join(found)
+    return (
+        f"it was begun with other models or candidates, or by a version of faceaug that makes other samples "
+        f"({begun.created_by.faceaug}, now {__version__})"
+    )
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with those of thresholds beside the others, as thresholds.held_out."""
+    thresholds = settings.get("thresholds") or {}
+    return {**settings, "thresholds": None, **{f"thresholds.{name}": value for name, value in thresholds.items()}}
+
+
+def _plan_sha256(plan: Any) -> str:
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint(request: RunRequest, engine: Engine) -> str:

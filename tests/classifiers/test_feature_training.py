@@ -186,6 +186,28 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
     assert again.plain.dtype == np.float16
 
 
+def test_an_interrupted_call_leaves_the_features_that_it_has_come_to(tmp_path, monkeypatch):
+    images = signs(3 * READ_BATCH, 5, 64)[0]
+    whole = picture_features(images, "lite0-stage3", {"mirror": True})
+    monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path))
+    monkeypatch.setattr(feature_training, "_CACHED_TOGETHER", READ_BATCH)
+    computed, compute = [], feature_training.compute_features
+
+    def interrupted(images, *words):
+        computed.append(words[-1])
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        return compute(images, *words)
+
+    monkeypatch.setattr(feature_training, "compute_features", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        picture_features(images, "lite0-stage3", {"mirror": True})
+    again = picture_features(images, "lite0-stage3", {"mirror": True})
+    assert computed == [0, READ_BATCH, 2 * READ_BATCH, 2 * READ_BATCH]
+    np.testing.assert_array_equal(again.plain, whole.plain)
+    np.testing.assert_array_equal(again.varied, whole.varied)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("FACEAUG_UTKFACE" not in os.environ, reason="FACEAUG_UTKFACE is not set")
 def test_photographs_are_read_better_than_by_networks_from_nothing():

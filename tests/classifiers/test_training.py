@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from fakes import signs
 
 from faceaug.analysis.axes import AxisSpec, build_axis
+from faceaug.cache.store import open_cache
 from faceaug.classifiers import training
 from faceaug.classifiers.classifier import Task, new_net
 from faceaug.classifiers.config import ClassifierConfig
@@ -301,3 +303,31 @@ def test_schedule_from_nothing_follows_the_size(n, steps, monkeypatch):
 def test_schedule_on_features_follows_the_size(n, steps, monkeypatch):
     monkeypatch.setattr("faceaug.classifiers.config.efficientnet_weights_installed", lambda: True)
     assert ClassifierConfig.for_size(n) == ClassifierConfig(steps, batch_size=128, pretrained=True)
+
+
+@pytest.mark.parametrize("trunk", ["plain", "residual"])
+def test_an_interrupted_training_goes_on_with_the_same_numbers(tmp_path, monkeypatch, trunk):
+    images, patch, _ = signs(40, 0, 32)
+
+    def trained(stop=0):
+        def progress(step, loss):
+            done.append(step)
+            if step == stop:
+                raise KeyboardInterrupt
+
+        net, done = new_net(trunk, (PATCH,), 0), []
+        config = ClassifierConfig(9, batch_size=16, input_size=32)
+        with contextlib.suppress(KeyboardInterrupt):
+            train_net(net, (PATCH,), images, [patch.astype(float)], config, 5, progress)
+        return net.state_dict(), done
+
+    whole, _ = trained()
+    monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path))
+    monkeypatch.setattr("faceaug.classifiers.training_state.SAVE_EVERY", 0.0)
+    for stop in (4, 7):
+        trained(stop)
+    again, done = trained()
+    assert done == [8, 9]
+    assert again.keys() == whole.keys()
+    assert all(torch.equal(again[name], whole[name]) for name in whole)
+    assert [entry.kind for entry in open_cache().entries()] == []  # what has ended is kept by whoever asked for it

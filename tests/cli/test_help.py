@@ -49,6 +49,7 @@ def test_the_commands_are_these():
         "worker",
         "admit",
         "verify",
+        "sign",
         "evaluate",
         "compare",
         "report",

@@ -12,6 +12,7 @@ from subprocess import Popen
 
 import pytest
 from cheap_runs import SAMPLES, finish_balance, start_balance, write_faces
+from small_disks import small_disk
 
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
@@ -93,16 +94,18 @@ def test_pictures_that_were_exchanged_are_not_mixed_in(tmp_path):
     assert "are not those with which the run in out began (SHA-256 " in err
 
 
-def test_another_seed_is_refused_on_resuming(tmp_path):
+def test_resuming_with_another_request_is_refused_with_both_values(tmp_path):
     folder = write_faces(tmp_path)
     run = start_balance(folder, pause=0.2)
     wait_for_samples(folder, run)
     run.kill()
     run.communicate()
-    again = start_balance(folder, "--resume", "--seed", "1")
-    _, err = again.communicate(timeout=60)
+    others = ("--seed", "1", "--max-total", "50", "--threshold", "resemblance=0.9")
+    _, err = (again := start_balance(folder, "--resume", *others)).communicate(timeout=60)
     assert again.returncode == 1
-    assert "has the run of another configuration" in err
+    assert "Error: out has the run of another configuration: seed was 0 and is 1, " in err
+    assert ", thresholds.resemblance was 1.0 and is 0.9, plan was " in err
+    assert err.endswith("continue with what it was begun with, or choose another folder\n")
 
 
 def test_a_second_run_into_the_folder_ends_at_once(tmp_path):
@@ -129,3 +132,22 @@ def test_a_folder_that_is_deleted_meanwhile_ends_in_one_sentence(tmp_path):
     assert "Traceback" not in err
     assert "could not be written" in err
     finish_balance(folder)
+
+
+def test_a_full_disk_ends_a_run_in_one_sentence_and_the_run_continues_when_there_is_room(tmp_path, whole):
+    folder = write_faces(tmp_path)
+    with small_disk(folder / "out", kilobytes=64) as resize:
+        run = start_balance(folder)
+        _, err = run.communicate(timeout=120)
+        assert run.returncode == 1, err
+        assert "Traceback" not in err
+        last = err.splitlines()[-1]
+        assert last.startswith("Error: the disk is full: out/"), err
+        assert last.endswith("could not be written; free some space and run again with --resume")
+        report = verify(folder / "out")
+        assert report.ok, report.to_text()
+        assert report.rows > 0
+        resize(64 << 10)
+        finish_balance(folder, "--resume")
+        assert verify(folder / "out").complete
+        assert samples(folder) == samples(whole)

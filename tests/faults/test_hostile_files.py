@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
+import resource
 import socket
 import struct
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +15,7 @@ from pathlib import Path
 import h5py
 import pandas as pd
 import pytest
+import torch
 from faceaug.recipes import recipe
 from PIL import Image
 from shard_samples import write_output
@@ -161,6 +165,24 @@ def test_a_name_that_is_no_utf8_is_a_problem(tmp_path: Path) -> None:
     assert (len(dataset), [problem.name for problem in dataset.problems]) == (2, ["??.png"])
 
 
+@pytest.mark.slow
+def test_a_folder_of_very_many_files_is_read_in_little_time_and_memory(tmp_path: Path) -> None:
+    """Tens of thousands are linked to one image; FACEAUG_TEST_FILES gives another number."""
+    count, faces = int(os.environ.get("FACEAUG_TEST_FILES", "20000")), images(tmp_path, 1)
+    for k in range(1, count):
+        if k % 50_000:  # a file has at most 65,000 names
+            os.link(faces / f"{k // 50_000 * 50_000}.png", faces / f"{k}.png")
+        else:
+            (faces / f"{k}.png").write_bytes((faces / "0.png").read_bytes())
+    rows = "".join(f"{k}.png,{'ab'[k % 2]}\n" for k in range(count))
+    (tmp_path / "labels.csv").write_text(f"file,g\n{rows}")
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    dataset = load_dataset(faces, tmp_path / "labels.csv")
+    assert (len(dataset), dataset.problems) == (count, ())
+    assert time.process_time() - start < count / 1000
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 500
+
+
 def test_names_with_nul_are_problems(tmp_path: Path) -> None:
     faces = images(tmp_path)
     (tmp_path / "labels.csv").write_bytes(b"file,g\n0.png,a\n1.png,b\n2\x00.png,a\n")
@@ -190,6 +212,33 @@ def test_a_pickle_whose_memo_would_collide_is_refused() -> None:
     for data in (b"\x80\x00N" + collide + b".", b"\x80\x00Np-1\n."):
         with pytest.raises(GeneratorError, match="its pickle cannot be read"):
             read_pickle(BytesIO(data), "x.pkl", (), refusal_reason)
+
+
+class Running:
+    """An object whose pickle writes a file when it is loaded, by a call within a call."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return eval, (f"open({str(self.canary)!r}, 'w').close()",)
+
+
+@pytest.mark.parametrize("kind", ["x.pkl", "nested.pkl", "new.pt", "old.pt"])
+def test_no_code_of_a_pickle_runs(tmp_path: Path, kind: str) -> None:
+    path, canary = tmp_path / kind, tmp_path / "canary"
+    content = {"G_ema": Running(canary), "g_ema": {"a": [Running(canary)]}}
+    if path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps(content if kind == "x.pkl" else {"G_ema": [pickle.dumps(content), content]}))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=kind == "new.pt")
+    for read in (import_generator, load_generator, Classifier.load, read_directions):
+        with pytest.raises(FaceaugError):
+            read(path)
+    assert not canary.exists()
+    if path.suffix == ".pkl":  # the canary sings where it may
+        pickle.loads(path.read_bytes())
+        assert canary.exists()
 
 
 def test_safetensors_with_absurd_headers_are_refused(tmp_path: Path) -> None:

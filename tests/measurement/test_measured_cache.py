@@ -58,6 +58,28 @@ def test_reasons_of_refusals_come_back(faces):
     assert [entry.kind for entry in open_cache().entries()] == ["measured"]
 
 
+def test_an_interrupted_call_leaves_the_measurements_that_it_has_come_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "CACHED_TOGETHER", 2)
+    monkeypatch.setattr(module, "ESTIMATOR_BATCH_SIZE", 2)
+    faces = load(write_slopes(tmp_path / "faces", [-0.9, -0.4, 0.0, 0.3, 0.7]))
+    estimator = replace(fake_estimator(), sha256="1" * 64)
+    whole = measure(faces, replace(estimator, sha256=""))  # nothing of it is cached
+    measured, measure_now = [], module._measure_images
+
+    def interrupted(images, *words):
+        measured.append(images.names)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return measure_now(images, *words)
+
+    monkeypatch.setattr(module, "_measure_images", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure(faces, estimator)
+    pd.testing.assert_frame_equal(measure(faces, estimator), whole, check_exact=True)
+    assert [len(names) for names in measured] == [2, 2, 2, 1]
+
+
 def test_an_estimator_whose_weights_have_no_hash_is_not_cached(faces):
     (faces / "blank.png").unlink()
     measure(load(faces), replace(fake_estimator(), sha256=""))

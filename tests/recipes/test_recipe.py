@@ -142,6 +142,7 @@ EVERYTHING = {
         "reconstruction": "measured.safetensors",
         "licence": "CC BY 4.0",
         "consent": "for research",
+        "allow_research_only": True,
     },
     "generator": {"name": "digiface", "truncation_psi": 0.5, "directions": "found.safetensors"},
     "thresholds": dict(AcceptanceThresholds()),

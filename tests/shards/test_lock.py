@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,32 @@ def test_a_folder_in_use_is_refused_until_its_process_is_killed(tmp_path):
     with OutputFolder.open(out, FINGERPRINT, resume=True) as folder:
         assert folder.manifest.totals.accepted == 1
     assert not (out / ".lock").exists()
+
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@pytest.mark.skipif(not BOOT.exists(), reason="this system does not say when it was started")
+def test_a_lock_of_another_machine_is_named_and_not_taken_over(tmp_path):
+    out = tmp_path / "out"
+    begin_run(out).close()
+    (out / ".lock").write_text("process 7 on elsewhere\n0123-4567\n")
+    with pytest.raises(OutputError, match=f"locked by process 7 on elsewhere, .*: if it does not, remove {out}/.lock"):
+        OutputFolder.open(out, FINGERPRINT, resume=True)
+    (out / ".lock").unlink()
+    OutputFolder.open(out, FINGERPRINT, resume=True).close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["process 7 on elsewhere\n{boot}\n", "process 7 on {host}\n0123-4567\n", "process 7 on {host}\n", "", "\x00\xff"],
+)
+def test_a_stale_lock_of_this_machine_is_taken_over(tmp_path, text):
+    out = tmp_path / "out"
+    begin_run(out).close()
+    boot = BOOT.read_text().strip() if BOOT.exists() else ""
+    (out / ".lock").write_text(text.format(boot=boot, host=socket.gethostname()))  # of a container; before a restart
+    OutputFolder.open(out, FINGERPRINT, resume=True).close()
 
 
 def _close(folder):

@@ -94,7 +94,7 @@ def test_what_is_read_back_is_what_was_fitted(fitted, toy_dataset, module_quick,
     np.testing.assert_array_equal(again.held_out.read(x)[0], models.held_out.read(x)[0])
 
 
-def test_classifiers_are_not_trained_again_after_an_interruption(toy_dataset, tmp_path, module_quick, monkeypatch):
+def test_what_was_learnt_is_not_learnt_again_after_an_interruption(toy_dataset, tmp_path, module_quick, monkeypatch):
     def stop(stage, done, total):
         if stage == "directions":
             raise KeyboardInterrupt
@@ -102,6 +102,7 @@ def test_classifiers_are_not_trained_again_after_an_interruption(toy_dataset, tm
     with pytest.raises(KeyboardInterrupt):
         fit_toys(toy_dataset, tmp_path, config=RAW, progress=stop)
     monkeypatch.setattr(label_classifiers, "train_classifiers", None)
+    monkeypatch.setattr(fitted_models, "train_face_quality", None)
     models = fit_toys(toy_dataset, tmp_path, config=RAW)
     assert models.directions.names[:2] == ("bar=no", "bar=yes")
     assert models.harmonizer is None

@@ -68,11 +68,11 @@ def real_faces(features):
     )
 
 
-def surveyed(generator, spoil=False, progress=lambda *_: None, **settings):
+def surveyed(generator, spoil=False, progress=lambda *_: None, folder=None, **settings):
     held_out = MeanClassifier()
     real = real_faces(held_out.read(generator.synthesize(torch.from_numpy(generator.draw(30, 5))) * 0.5)[1])
     config = RunConfig(**{"seed": 1, "survey_samples": 1000, "workers": 2, **settings})
-    return survey(generator, Reading(generator, spoil), held_out, real, config, progress)
+    return survey(generator, Reading(generator, spoil), held_out, real, config, progress, folder)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,35 @@ def test_workers_and_batches_do_not_matter(base):
     assert other.directions.sha256() == base.directions.sha256()
     for name in ("w", "read", "distance", "remoteness"):
         np.testing.assert_array_equal(getattr(other, name), getattr(base, name))
+
+
+def test_an_interrupted_survey_goes_on_where_it_was(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("faceaug.synthesis.latent_survey.SAVE_EVERY", 0.0)
+
+    def stop(stage, done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        surveyed(BlockGenerator(6), progress=stop, folder=tmp_path)
+    sampled = []
+    monkeypatch.setattr(
+        "faceaug.synthesis.latent_survey.latent_seeds",
+        lambda seed, first, count: sampled.append(first) or latent_seeds(seed, first, count),
+    )
+    other = surveyed(BlockGenerator(6), folder=tmp_path)
+    assert min(sampled) == 4 * SURVEY_BLOCK
+    assert other.directions.sha256() == base.directions.sha256()
+    for name in ("w", "read", "distance", "remoteness"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(base, name))
+    other.save(tmp_path)
+    LatentSurvey.load(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"directions.safetensors", SURVEY_FILE}
+
+
+def test_a_damaged_part_of_a_survey_is_read_anew(base, tmp_path):
+    (tmp_path / "survey.part.safetensors").write_bytes(b"no tensors")
+    assert surveyed(BlockGenerator(6), folder=tmp_path).directions.sha256() == base.directions.sha256()
 
 
 def test_progress_counts_blocks():

@@ -9,8 +9,9 @@ import pytest
 from quick_runs import small_plan
 
 from faceaug.errors import UsageError
+from faceaug.shards.manifest import GeneratorRecord
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.request import KEPT_QUANTILES, check_request
+from faceaug.synthesis.request import KEPT_QUANTILES, check_licences, check_request
 from faceaug.synthesis.sample_columns import INVERSION_ERROR
 
 
@@ -43,3 +44,18 @@ def test_names_that_outputs_use_are_refused(toy_dataset, plan, name):
 def test_an_attribute_that_is_kept_twice_is_refused(toy_dataset, plan):
     with pytest.raises(UsageError, match="the attribute 'spot' is named twice"):
         check_request(toy_dataset, plan, RunConfig(keep=("spot", "spot")))
+
+
+def test_a_licence_that_allows_research_alone_is_asked_about(toy_dataset, plan):
+    weights = GeneratorRecord(name="faces", sha256="0" * 64, licence="CC BY-NC 4.0", origin="", w_dim=4)
+    free = weights.model_copy(update={"licence": "CC0"})
+    for config, generator, named in (
+        (RunConfig(), weights, r"the generator 'faces' allows research alone \('CC BY-NC 4.0'\)"),
+        (RunConfig(licence="research only"), free, f"the images of {toy_dataset.name}"),
+        (RunConfig(licence="research only"), None, "give --allow-research-only"),
+    ):
+        with pytest.raises(UsageError, match=named):
+            check_licences(check_request(toy_dataset, plan, config), generator)
+        allowed = config.model_copy(update={"allow_research_only": True})
+        check_licences(check_request(toy_dataset, plan, allowed), generator)
+    check_licences(check_request(toy_dataset, plan, RunConfig(licence="CC BY 4.0")), free)

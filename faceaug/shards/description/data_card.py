@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from faceaug.shards.columns import EXTERNAL_ENGINE, Column
+from faceaug.shards.description.licence import is_research_only
 from faceaug.shards.manifest import Manifest
 from faceaug.utils.text import plain_lines
 
@@ -93,10 +94,12 @@ def _has_external(manifest: Manifest) -> bool:
 def rights_statement(manifest: Manifest) -> str:
     """Return the sentences on licence and consent of the data set, as whoever made the run stated them."""
     licence, consent = manifest.config.get("licence"), manifest.config.get("consent")
+    licences = (str(licence or ""), manifest.generator.licence if manifest.generator else "")
+    research_only = " The samples are for research alone." if any(map(is_research_only, licences)) else ""
     stated = [f"is stated as: {text}" if text else "was not stated" for text in (licence, consent)]
     return (
         f"The images of {manifest.dataset.name} keep their own licence, which {stated[0]}. The consent of the people "
-        f"in them {stated[1]}."
+        f"in them {stated[1]}.{research_only}"
     )
 
 

@@ -52,6 +52,11 @@ def mark_synthetic(data: bytes, codec: Codec, engine: str, seed: int) -> bytes:
     return _INSERTS[codec](data, comment, xmp)
 
 
+def is_marked_synthetic(data: bytes) -> bool:
+    """Return whether an encoded image has the marks of `mark_synthetic`."""
+    return any(_xmp(source_type) in data for source_type in {*_SOURCE_TYPES.values(), _COMPOSITE})
+
+
 def _xmp(source_type: str) -> bytes:
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
