@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..options import SOURCE
 from ..terminal.console import Console
+from ..terminal.paths import SOURCE
 
 
 @click.command()
