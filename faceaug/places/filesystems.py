@@ -16,6 +16,7 @@ from faceaug.utils.text import one_line, shown
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hub", "http": "http", "https": "http"}
 """The extras of faceaug that bring the package of a file system, by its protocol."""
+_NOT_FOUND = 404
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 
 
@@ -66,10 +67,14 @@ def remote_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (FaceaugError, RemoteError, FileNotFoundError):
+    except (FaceaugError, RemoteError):
         raise
     except Exception as error:
-        reason = one_line(error) or type(error).__name__
+        cause = error.__cause__ if is_http(url) and isinstance(error, FileNotFoundError) else None
+        # That of HTTP is raised for whatever keeps a server from answering.
+        if isinstance(error, FileNotFoundError) and (cause is None or getattr(cause, "status", 0) == _NOT_FOUND):
+            raise
+        reason = one_line(cause or error) or type(error).__name__
         raise RemoteError(
             f"{url} cannot be reached ({reason}); check the address, the connection and the credentials, and run again"
         ) from error

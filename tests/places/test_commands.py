@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import socket
 import threading
 
 import command_line  # noqa: F401  (makes faceaug.cli importable)
@@ -221,6 +222,29 @@ def test_folders_of_a_web_server_are_read_by_their_lists(tmp_path):
             load_dataset(f"{url}/page")
         with pytest.raises(DatasetError, match=r"nothing is at|gives no list"):
             load_dataset(f"{url}/none")
+    with pytest.raises(RemoteError, match="cannot be reached"):
+        load_dataset(f"{url}/my%20faces")  # the server is gone
+
+
+@pytest.mark.slow
+def test_samples_are_merged_chosen_and_divided_on_a_server_of_google(outputs, monkeypatch):
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it asks for what the emulator has not
+    pytest.importorskip("gcsfs")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="faces")
+    server.start()
+    try:
+        options = {"endpoint_url": f"http://127.0.0.1:{port}", "token": "anon"}
+        for protocol in ("gs", "gcs"):
+            monkeypatch.setitem(fsspec.config.conf, protocol, options)
+        for name, folder in zip("ab", outputs, strict=True):
+            put(f"gs://faces/curated/{name}", contents(folder))
+        check_curation("gs://faces/curated")
+    finally:
+        server.stop()
 
 
 def test_a_data_set_of_the_hub_is_read_by_its_name(monkeypatch):
