@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from faceaug.errors import DatasetError, ImageError, RemoteError
 from faceaug.places.filesystems import is_http, open_filesystem, remote_errors, remote_name
@@ -63,7 +63,7 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
     """
     filesystem, root = open_filesystem(url)
     folder = Path(tempfile.mkdtemp(dir=_temporary().name)).resolve()
-    place = folder / PurePosixPath(root).name
+    place = folder / _local_name(url, root)
     try:
         with remote_errors(url):
             if _is_file(filesystem.info(root)):
@@ -106,6 +106,12 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
         )
     _mirrors[place] = _Mirror(url.rstrip("/"), sizes)
     return place
+
+
+def _local_name(url: str, root: str) -> str:
+    """Return the name that stands for a path of a file system here; of HTTP, without what is asked behind "?"."""
+    name = PurePosixPath(unquote(urlsplit(root).path) if is_http(url) else root).name
+    return name if name not in ("", "..") else "data"
 
 
 def _is_file(info: Mapping[str, Any]) -> bool:

@@ -218,6 +218,7 @@ def test_folders_of_a_web_server_are_read_by_their_lists(tmp_path):
         one, other = load_dataset(f"{url}/my%20faces"), load_dataset(tmp_path / "my faces")
         assert one.table.equals(other.table)
         assert [one.encoded(row) for row in range(COUNT)] == [other.encoded(row) for row in range(COUNT)]
+        assert len(load_dataset(f"{url}/my%20faces", f"{url}/my%20faces/labels.csv?download=true")) == COUNT
         with pytest.raises(DatasetError, match="gives no list of files"):
             load_dataset(f"{url}/page")
         with pytest.raises(DatasetError, match=r"nothing is at|gives no list"):

@@ -53,6 +53,7 @@ def test_images_that_are_named_by_a_path_are_read_in_the_folder_only(tmp_path):
         dataset.images.read("data.arrow:3")
 
 
+@pytest.mark.slow
 def test_it_reads_what_the_library_writes(tmp_path):
     datasets = pytest.importorskip("datasets")
     levels = sorted(set(GENDERS))
