@@ -41,7 +41,8 @@ from faceaug.latents.bundle import MIN_LOCAL_SHARE, read_bundle
 from faceaug.latents.face_regions import REGIONS, face_regions, face_weight, find_landmarks, region_shares
 from faceaug.latents.localization import AtomConfig, localize
 from faceaug.latents.regression import StreamingRegression
-from faceaug.reconstruction.networks import mirror_averaged_factors, network_from_weights
+from faceaug.measurement.measure import network_from_bundle
+from faceaug.reconstruction.networks import mirror_averaged_factors
 from faceaug.utils.typing import Floats
 
 MIN_COSINE = 0.8  # from which an atom counts as found again
@@ -219,8 +220,7 @@ def canonical_slopes(file: Path, draws: int, seed: int) -> dict[str, Floats]:
     bundle = read_bundle(file)
     generator = load_generator(bundle.generator_name)
     bundle.directions.check_generator(generator.sha256)
-    own = {name: value for name, value in bundle.weights.items() if not name.startswith(("alignment.", "calibration."))}
-    network = network_from_weights(own)
+    network = network_from_bundle(bundle)
     side = network.side
     sums = StreamingRegression(generator.w_dim, 4 * side * side)
     for start in range(0, draws, POOL_BLOCK_SIZE):

@@ -34,7 +34,8 @@ from faceaug.generators.registry import load_generator
 from faceaug.latents.algebra import covariance_given, edit
 from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.latents.directions import Directions
-from faceaug.reconstruction.networks import Reconstructor, mirror_averaged_factors, network_from_weights
+from faceaug.measurement.measure import network_from_bundle
+from faceaug.reconstruction.networks import Reconstructor, mirror_averaged_factors
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.synthesis.editing.closed_loop import EditObjective, EditOptions, extrapolate
 from faceaug.synthesis.fitted_models import ATOMS_STAY
@@ -99,12 +100,11 @@ class Bench:
     @classmethod
     def of(cls, bundle: Bundle, judge: PoseRegressor, given: argparse.Namespace) -> Bench:
         """Return the bench of a directions file and the command line."""
-        weights = {k: v for k, v in bundle.weights.items() if not k.startswith(("alignment.", "calibration."))}
         generator = load_generator(bundle.generator_name)
         bundle.directions.check_generator(generator.sha256)
         return cls(
             bundle,
-            network_from_weights(weights),
+            network_from_bundle(bundle),
             generator,
             judge,
             given.draws,

@@ -7,19 +7,10 @@ from typing import Any
 import click
 
 from .config_options import config_options, read_config, threshold_option
-from .options import (
-    PATH,
-    SOURCE,
-    by_option,
-    count,
-    output_options,
-    read_dataset,
-    recipe_of,
-    reference_options,
-    require_by,
-)
+from .options import by_option, count, output_options, read_dataset, recipe_of, reference_options, require_by
 from .terminal.admission import admission_json, admission_text
 from .terminal.console import Console, command_line
+from .terminal.paths import DESTINATION, PATH, SOURCE
 
 _SETTINGS = ("candidate_labels", "seed", "device", "embedder", "harmonize", "image_format", "layout", "report")
 """Settings of a run that the engine external uses."""
@@ -29,7 +20,14 @@ _SETTINGS = ("candidate_labels", "seed", "device", "embedder", "harmonize", "ima
 @click.argument("candidates", metavar="CANDIDATES", type=SOURCE)
 @reference_options
 @by_option
-@click.option("-o", "--output", "out", metavar="FOLDER", type=PATH, help="Write what passes to an output folder.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    metavar="FOLDER",
+    type=DESTINATION,
+    help="Write what passes to an output folder, or its URL.",
+)
 @click.option(
     "--refusals", metavar="FILE", type=PATH, help="Write a CSV of the refused candidates: file, reason, values."
 )
@@ -41,9 +39,9 @@ _SETTINGS = ("candidate_labels", "seed", "device", "embedder", "harmonize", "ima
 def admit(context: click.Context, /, **options: Any) -> int:
     """Check images that were made elsewhere, without a plan: what passes?
 
-    CANDIDATES is a folder of images, a tar file, Parquet with images, or an output folder of faceaug. Each is read
-    strictly, put into the cell that both classifiers find, given the look of the data set, and held to the gates. The
-    engine external of faceaug balance does the same for a plan.
+    CANDIDATES is a folder of images, a tar file, Parquet with images, a folder of Hugging Face, or an output folder
+    of faceaug. Each is read strictly, put into the cell that both classifiers find, given the look of the data set,
+    and held to the gates. The engine external of faceaug balance does the same for a plan.
 
     \b
     Example:

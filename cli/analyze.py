@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
-    PATH,
     by_option,
     count,
     counted_columns,
@@ -25,6 +24,7 @@ from .options import (
     write_table,
 )
 from .terminal.console import Console
+from .terminal.paths import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,8 @@ if TYPE_CHECKING:
 def analyze(**options: Any) -> None:
     """Count the faces of a data set in cells and measure how uneven they are.
 
-    DATASET is a folder of images, an HDF5 file, or an output folder of faceaug.
+    DATASET is a folder of images, an HDF5, Parquet or tar file, a folder of Hugging Face's save_to_disk, or an output
+    folder of faceaug.
 
     With --explain, labels are predicted by a sparse regression on local parts of the shape and colour of the face,
     which are measured on every image (or are columns of the labels, from faceaug measure). The effect of

@@ -13,8 +13,6 @@ from faceaug.synthesis.config import RunConfig
 
 from .config_options import config_options, read_config, threshold_option
 from .options import (
-    DESTINATION,
-    PATH,
     SHARED_SETTINGS,
     by_option,
     dataset_options,
@@ -30,6 +28,7 @@ from .options import (
 )
 from .terminal.console import Console, command_line, echo
 from .terminal.interrupt import Interrupted, Interruptible
+from .terminal.paths import DESTINATION, PATH
 from .terminal.summary import estimate_text, outcome, outcome_text, outcome_view
 
 if TYPE_CHECKING:

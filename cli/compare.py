@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, read_unmeasured, source_options
+from .options import read_unmeasured, source_options
 from .terminal.console import Console
+from .terminal.paths import PATH
 
 if TYPE_CHECKING:
     from faceaug.identity.base import FaceEmbedder

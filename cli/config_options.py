@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -14,11 +13,15 @@ from faceaug.errors import UsageError
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 from faceaug.utils.text import nearest, shown
 
+from .terminal.paths import PATH, SOURCE
+
 if TYPE_CHECKING:
     from faceaug.recipes.recipe import Recipe
     from pydantic.fields import FieldInfo
 
-_PATHS = ("directions", "reconstruction", "candidates", "candidate_labels")
+_REMOTE = ("candidates", "candidate_labels")
+"""Settings that may be URLs."""
+_PATHS = ("directions", "reconstruction", *_REMOTE)
 THRESHOLD_OPTION = "threshold"
 
 
@@ -81,7 +84,8 @@ def read_config(options: dict[str, Any], recipe: Recipe | None) -> RunConfig:
 def _type_of(name: str, field: FieldInfo) -> tuple[Any, str | None]:
     """Return the type that click checks a setting by, and how help names its value."""
     if name in _PATHS:
-        return click.Path(path_type=Path), "PATH" if name == "candidates" else "FILE"
+        place = SOURCE if name in _REMOTE else PATH
+        return place, "PATH" if name == "candidates" else "FILE"
     if name == "keep":
         return str, "ATTRIBUTE"
     annotation: Any = field.annotation

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH
 from .terminal.console import Console
+from .terminal.paths import PATH
 
 if TYPE_CHECKING:
     from faceaug.latents.bundle import Bundle

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import PATH, given
+from .options import given
 from .terminal.console import Console, StageBar, command_line
 from .terminal.interrupt import Interrupted, Interruptible
+from .terminal.paths import PATH
 
 if TYPE_CHECKING:
     from faceaug.discovery.config import DiscoveryProgress, DiscoveryRun

@@ -11,7 +11,6 @@ from faceaug.errors import FaceaugError, GeneratorError, MissingWeightsError, Us
 
 from .config_options import config_option
 from .options import (
-    PATH,
     by_option,
     counted_columns,
     dataset_detail_options,
@@ -22,6 +21,7 @@ from .options import (
     read_unmeasured,
 )
 from .terminal.console import Console, echo
+from .terminal.paths import PATH
 
 if TYPE_CHECKING:
     from faceaug.datasets.dataset import FaceDataset

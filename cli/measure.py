@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from .options import PATH, load_estimator, measured_dataset_options, output_options, read_unmeasured, write_table
+from .options import load_estimator, measured_dataset_options, output_options, read_unmeasured, write_table
 from .terminal.console import Console
+from .terminal.paths import PATH
 
 _SUFFIXES = (".parquet", ".csv", ".tsv")
 

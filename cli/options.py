@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .config_options import config_option
+from .terminal.paths import PATH, SOURCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,42 +27,6 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _RECIPE = "faceaug.recipes.recipe"  # key under which a context stores the recipe
 
 
-class _LocalPath(click.Path):
-    """A path on this machine; a URL is refused, since its slashes would get lost."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        from faceaug.places.filesystems import is_url
-
-        if is_url(value):
-            self.fail(f"{value} is a URL; give a file or folder of this machine", parameter, context)
-        return super().convert(value, parameter, context)
-
-
-class _Source(click.Path):
-    """A path to read from, or a URL, which is converted to a path that stands for it."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        from faceaug.places.filesystems import is_url
-
-        if not is_url(value):
-            return super().convert(value, parameter, context)
-        from faceaug.datasets.dataset import local_place
-
-        return local_place(value)
-
-
-class _Destination(click.Path):
-    """A path to write to, or a URL, which stays a text."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        from faceaug.places.filesystems import is_url
-
-        return value if is_url(value) else super().convert(value, parameter, context)
-
-
-PATH = _LocalPath(path_type=Path)
-SOURCE = _Source(path_type=Path)
-DESTINATION = _Destination(path_type=Path)
 SHARED_SETTINGS = ("workers", "reconstruction", "aligned")
 """Settings of a run that other commands have, too."""
 
@@ -122,8 +87,8 @@ label_options = decorated(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="Format of DATASET: folder, classes, celeba, fairface, utkface, hdf5, parquet, tar, shards, unlabelled, "
-        "or auto.",
+        help="Format of DATASET: folder, classes, celeba, fairface, utkface, hdf5, arrow, parquet, tar, shards, "
+        "unlabelled, or auto.",
     ),
     click.option(
         "--file-column", metavar="NAME", help="Column of the labels with file names.  [default: found automatically]"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
-    PATH,
     by_option,
     dataset_options,
     html_option,
@@ -21,6 +20,7 @@ from .options import (
     write_page,
 )
 from .terminal.console import Console
+from .terminal.paths import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

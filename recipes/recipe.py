@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from faceaug.errors import UsageError
+from faceaug.places.filesystems import is_url
 from faceaug.planning.marginals import SHARES_SUFFIXES
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig, Section, section_of
 from faceaug.utils.documents import DOCUMENTS, StrictSection, load_document, read_sections
@@ -172,7 +173,7 @@ def recipe_schema() -> dict[str, Any]:
 def load(name: str) -> Recipe:
     """Read a recipe, by its path or by the name of one that comes with faceaug.
 
-    Relative paths in it are meant from the folder in which the recipe lies, and are returned so resolved.
+    Relative paths in it are meant from the folder in which the recipe lies, and are returned so resolved; URLs stay.
 
     Raises
     ------
@@ -228,7 +229,7 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
     """Resolve the relative paths of a recipe that lies in `folder`."""
 
     def rebased(text: str | None) -> str | None:
-        return None if text is None else str(folder / expanded(text))
+        return text if text is None or is_url(text) else str(folder / expanded(text))
 
     dataset: Any = recipe.dataset
     strategy = recipe.plan.strategy

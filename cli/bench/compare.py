@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..options import PATH
 from ..terminal.console import Console
+from ..terminal.paths import PATH
 
 
 @click.command("compare")

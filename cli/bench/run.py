@@ -9,9 +9,9 @@ import click
 
 from faceaug.utils.files import expanded
 
-from ..options import PATH
 from ..terminal.console import Console, command_line
 from ..terminal.interrupt import Interrupted, Interruptible
+from ..terminal.paths import PATH
 
 
 @click.command("run")

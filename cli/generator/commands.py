@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..options import PATH
 from ..terminal.console import Console
+from ..terminal.paths import PATH
 from .evaluate import evaluate
 from .train import train
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ..options import PATH
 from ..terminal.console import Console
+from ..terminal.paths import PATH
 from .train import default_device, device_option, image_options, read_squares
 
 RESULT_FILE, SAMPLES_FILE, REAL_FILE = "evaluation.json", "samples.png", "real.png"

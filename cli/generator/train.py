@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..options import PATH, decorated
+from ..options import decorated
 from ..terminal.console import Console
 from ..terminal.interrupt import Interrupted, Interruptible
+from ..terminal.paths import PATH
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config_options import config_options
-from ..options import PATH, SHARED_SETTINGS, SOURCE, label_options, load_estimator, measure_columns, read_unmeasured
+from ..options import SHARED_SETTINGS, label_options, load_estimator, measure_columns, read_unmeasured
 from ..terminal.console import Console
+from ..terminal.paths import DESTINATION, SOURCE
 
 if TYPE_CHECKING:
     from faceaug.datasets.dataset import FaceDataset
 
 
 @click.command()
-@click.argument("out", metavar="OUT", type=PATH)
+@click.argument("out", metavar="OUT", type=SOURCE)
 @click.option(
     "--against", "source", metavar="DATASET", type=SOURCE, required=True, help="The data set that was balanced."
 )
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     "--output",
     "folder",
     metavar="FOLDER",
-    type=PATH,
+    type=DESTINATION,
     help="Where evaluation.json and .html are written.  [default: OUT/report_files]",
 )
 @config_options(SHARED_SETTINGS)
@@ -60,6 +61,8 @@ def evaluate(out: Path, **options: Any) -> None:
     """
     from faceaug.evaluation.output import evaluate_output
     from faceaug.evaluation.page import evaluation_text, render_evaluation_page
+    from faceaug.places.mirrored import url_of
+    from faceaug.places.uploads import written_folder
     from faceaug.shards.manifest import read_manifest
     from faceaug.utils.files import write_bytes, write_json
 
@@ -81,14 +84,12 @@ def evaluate(out: Path, **options: Any) -> None:
             out, dataset, held_out, most=options["max_samples"], seed=options["seed"], progress=progress
         )
     content = found.to_dict()
-    folder = options["folder"] or out / "report_files"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "evaluation.json", content)
-    write_bytes(folder / "evaluation.html", render_evaluation_page(content).encode())
+    place = options["folder"] or (out / "report_files" if url_of(out) is None else f"{url_of(out)}/report_files")
+    with written_folder(place) as folder:
+        write_json(folder / "evaluation.json", content)
+        write_bytes(folder / "evaluation.html", render_evaluation_page(content).encode())
     console.show(evaluation_text(content), content)
-    console.remark(
-        f"The figures are in {folder / 'evaluation.json'}, a page with them in {folder / 'evaluation.html'}."
-    )
+    console.remark(f"The figures are in {place}/evaluation.json, a page with them in {place}/evaluation.html.")
 
 
 def _read(options: dict[str, Any], axes: list[str], console: Console) -> FaceDataset:

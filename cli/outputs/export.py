@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from ..options import PATH, SOURCE, label_options, read_unmeasured
+from ..options import label_options, read_unmeasured
 from ..terminal.console import Console
+from ..terminal.paths import DESTINATION, SOURCE
 
 FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata", "coco-json")
 
@@ -30,8 +31,8 @@ FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata", "coco-json"
     "--output",
     "destination",
     metavar="FOLDER",
-    type=PATH,
-    help="Where the files are written.  [default: OUT-FORMAT]",
+    type=DESTINATION,
+    help="Where the files are written: a folder, or a URL.  [default: OUT-FORMAT]",
 )
 @click.option(
     "--by",
@@ -53,7 +54,7 @@ FORMATS = ("imagefolder", "webdataset", "parquet", "mds", "litdata", "coco-json"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print neither progress nor remarks.")
-def export(out: Path, kind: str, destination: Path | None, by: tuple[str, ...], **options: Any) -> None:
+def export(out: Path, kind: str, destination: Path | str | None, by: tuple[str, ...], **options: Any) -> None:
     """Write the faces of an output folder in a format that other tools open, and read them back to check.
 
     \b
@@ -62,6 +63,7 @@ def export(out: Path, kind: str, destination: Path | None, by: tuple[str, ...], 
       faceaug export out/ --to parquet -o hub/ --with-real faces/ --labels labels.csv
     """
     from faceaug.exports.export import export_output
+    from faceaug.places.mirrored import url_of
 
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     real = None
@@ -71,6 +73,8 @@ def export(out: Path, kind: str, destination: Path | None, by: tuple[str, ...], 
         raise click.UsageError("--labels are those of --with-real; name the real images, too")
     if destination is None:
         resolved = out.resolve()
+        if url_of(out) is not None:
+            raise click.UsageError(f"say where to write, as -o {resolved.name}-{kind}/")
         destination = resolved.with_name(f"{resolved.name}-{kind}")
     with console.counter("exporting", "image") as progress:
         report = export_output(out, destination, kind, by=by or None, real=real, progress=progress)

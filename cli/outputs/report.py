@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from ..config_options import config_options
-from ..options import PATH, SHARED_SETTINGS, SOURCE, label_options, load_estimator, measure_columns, read_unmeasured
+from ..options import SHARED_SETTINGS, label_options, load_estimator, measure_columns, read_unmeasured
 from ..terminal.console import Console
+from ..terminal.paths import SOURCE
 
 
 @click.command()
-@click.argument("out", metavar="OUT", type=PATH)
+@click.argument("out", metavar="OUT", type=SOURCE)
 @click.option(
     "--dataset",
     "source",
@@ -41,6 +42,8 @@ def report(out: Path, real_faces: bool, quiet: bool, **options: Any) -> None:
       faceaug report out/ --dataset faces/ --labels labels.csv
       faceaug report out/ --no-real-faces
     """
+    from faceaug.places.mirrored import url_of
+    from faceaug.places.uploads import upload_report
     from faceaug.report.build import build_report
     from faceaug.shards.manifest import read_manifest
 
@@ -52,5 +55,8 @@ def report(out: Path, real_faces: bool, quiet: bool, **options: Any) -> None:
         options |= {"strict": False, "check": "header", "split": options["split"] or manifest.dataset.split or "all"}
         unmeasured = read_unmeasured(options, console)
         dataset = measure_columns(unmeasured, axes, lambda: load_estimator(options), options, console)
-    page = build_report(out, dataset, real_faces=real_faces)
+    page: Path | str = build_report(out, dataset, real_faces=real_faces)
+    if (url := url_of(out)) is not None:
+        upload_report(out, url)
+        page = f"{url}/{Path(page).name}"
     console.show(f"The report is in {page}", {"page": str(page)})

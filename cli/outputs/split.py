@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from ..options import PATH
 from ..terminal.console import Console, command_line
+from ..terminal.paths import DESTINATION, SOURCE
 
 
 @click.command()
-@click.argument("folder", metavar="OUT", type=PATH)
+@click.argument("folder", metavar="OUT", type=SOURCE)
 @click.option(
     "--by",
     type=click.Choice(["cell"]),
@@ -25,11 +25,13 @@ from ..terminal.console import Console, command_line
 @click.option(
     "--seed", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of samples."
 )
-@click.option("-o", "--output", "out", metavar="FOLDER", type=PATH, required=True, help="Where the parts are written.")
+@click.option(
+    "-o", "--output", "out", metavar="FOLDER", type=DESTINATION, required=True, help="Where the parts are written."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print neither progress nor remarks.")
 @click.pass_context
-def split(context: click.Context, /, folder: Path, shares: str, out: Path, **options: Any) -> None:
+def split(context: click.Context, /, folder: Path, shares: str, out: Path | str, **options: Any) -> None:
     """Divide the samples of an output folder into parts, each an output folder that faceaug verify calls sound.
 
     Every cell is divided by the same shares, and samples of one photograph go to one part where that is possible.
@@ -57,5 +59,5 @@ def split(context: click.Context, /, folder: Path, shares: str, out: Path, **opt
             progress=progress,
         )
     counts = {name: manifest.totals.accepted for name, manifest in parts.items()}
-    text = ", ".join(f"{count:,} in {out / name}" for name, count in counts.items())
+    text = ", ".join(f"{count:,} in {str(out).rstrip('/')}/{name}" for name, count in counts.items())
     console.show(f"Samples were divided: {text}", {"out": str(out), "samples": counts})

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from ..options import PATH
 from ..terminal.console import Console, command_line
+from ..terminal.paths import DESTINATION, SOURCE
 
 
 @click.command()
-@click.argument("folder", metavar="OUT", type=PATH)
+@click.argument("folder", metavar="OUT", type=SOURCE)
 @click.option(
     "--where",
     metavar="CONDITION",
@@ -20,12 +20,12 @@ from ..terminal.console import Console, command_line
     "the last part of its name, any name may stand in backticks, and a missing value meets no comparison.",
 )
 @click.option(
-    "-o", "--output", "out", metavar="FOLDER", type=PATH, required=True, help="Where the samples are written."
+    "-o", "--output", "out", metavar="FOLDER", type=DESTINATION, required=True, help="Where the samples are written."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print neither progress nor remarks.")
 @click.pass_context
-def subset(context: click.Context, /, folder: Path, where: str, out: Path, as_json: bool, quiet: bool) -> None:
+def subset(context: click.Context, /, folder: Path, where: str, out: Path | str, as_json: bool, quiet: bool) -> None:
     """Write the samples of an output folder that meet a condition to another one, which faceaug verify calls sound.
 
     \b

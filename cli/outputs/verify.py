@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..options import PATH, SOURCE
 from ..terminal.console import Console
+from ..terminal.paths import PATH, SOURCE
 
 
 @click.command()

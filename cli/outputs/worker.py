@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from ..balance import read_run, run_options, setting_options
-from ..options import PATH, recipe_option
+from ..options import recipe_option
 from ..terminal.console import Console, echo
+from ..terminal.paths import PATH
 
 
 @click.command()

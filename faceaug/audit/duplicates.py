@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex, differing_bits
+from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
 from faceaug.utils.typing import Indices
 
 
@@ -25,11 +25,14 @@ def duplicate_groups(digests: list[bytes], hashes: NDArray[np.uint64], within: i
     """
     first, index = np.arange(len(hashes)), DuplicateIndex(np.empty(0, np.uint64), within)
     same: dict[bytes, int] = {}
+    row_of: dict[int, int] = {}  # the first with a hash
     for row, digest in enumerate(digests):
         earlier = same.setdefault(digest, row)
         if earlier != row:
             first[row] = first[earlier]
-        elif index.near(hashes[row]):
-            first[row] = first[np.argmax(differing_bits(hashes[row], hashes[:row]) <= within)]
-        index.add(hashes[row])
+        elif near := index.near_hashes(hashes[row]).tolist():
+            first[row] = first[min(row_of[each] for each in near)]
+        if int(hashes[row]) not in row_of:
+            row_of[int(hashes[row])] = row
+            index.add(hashes[row])
     return first

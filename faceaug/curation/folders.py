@@ -15,7 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from faceaug._version import __version__
+from faceaug.datasets.dataset import local_place
 from faceaug.errors import OutputError, UsageError
+from faceaug.places.published import local_output
 from faceaug.planning.budget import Budget
 from faceaug.planning.plan import Plan, PlannedCell
 from faceaug.shards.manifest import PLAN_NAME, CellRecord, CreatedBy, Manifest, ManifestHeader, read_manifest
@@ -49,7 +51,7 @@ class ChosenSamples:
 
     @classmethod
     def all_of(cls, folder: Path | str) -> ChosenSamples:
-        """Return all samples of a folder.
+        """Return all samples of a folder, or of one behind a URL.
 
         Raises
         ------
@@ -58,10 +60,11 @@ class ChosenSamples:
         IntegrityError
             When the manifest is damaged.
         """
+        folder = local_place(folder)
         manifest = read_manifest(folder)
         if not manifest.complete:
             raise UsageError(f"the run in {folder} is unfinished; continue it with --resume first")
-        return cls(Path(folder), manifest, np.ones(manifest.totals.accepted, bool))
+        return cls(folder, manifest, np.ones(manifest.totals.accepted, bool))
 
     def take(self, mask: NDArray[np.bool_]) -> ChosenSamples:
         """Return other samples of the same folder."""
@@ -117,7 +120,7 @@ class NewFolder:
 def write_folder(
     out: Path | str, chosen: Sequence[ChosenSamples], new: NewFolder, progress: Progress | None
 ) -> Manifest:
-    """Write samples of one or several folders to a new output folder, in their order.
+    """Write samples of one or several folders to a new output folder, or to its URL, in their order.
 
     The plan of the new folder has as many samples of each cell as there are. After an error nothing is left.
 
@@ -127,8 +130,14 @@ def write_folder(
         When the folder exists and is not empty, or cannot be written.
     IntegrityError
         When a shard is damaged.
+    RemoteError
+        When a URL cannot be written.
     """
-    out = Path(out)
+    with local_output(out) as folder:
+        return _write_folder(folder, chosen, new, progress)
+
+
+def _write_folder(out: Path, chosen: Sequence[ChosenSamples], new: NewFolder, progress: Progress | None) -> Manifest:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} exists already and is not an empty folder; choose another destination")
     cells, plan = _plan(chosen, new)

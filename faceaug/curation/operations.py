@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ import pandas as pd
 from faceaug.curation.condition import matching_rows
 from faceaug.curation.folders import ChosenSamples, NewFolder, header_of, write_folder
 from faceaug.errors import OutputError, UsageError
+from faceaug.places.filesystems import is_url
+from faceaug.places.published import local_output
 from faceaug.planning.budget import apportion
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import Column, engine_column
@@ -32,9 +34,9 @@ def merge_outputs(
 
     Parameters
     ----------
-    folders : sequence of path
+    folders : sequence of path or URL
         At least two, of runs on one data set with the same axes, layout, codec and generator.
-    out : path
+    out : path or URL
         Absent, or an empty folder.
     command : str
         For the manifest.
@@ -88,7 +90,7 @@ def subset_output(
 
     Parameters
     ----------
-    folder, out : path
+    folder, out : path or URL
     where : str
         A condition, see `faceaug.curation.condition`.
     command : str
@@ -134,7 +136,7 @@ def split_output(
 
     Parameters
     ----------
-    folder, out : path
+    folder, out : path or URL
     shares : sequence of float
         At least two, positive, with the sum 1. Each cell is divided by largest remainders.
     names : sequence of str
@@ -158,30 +160,45 @@ def split_output(
         See `write_folder`.
     """
     names = _part_names(shares, names)
-    out, chosen = Path(out), ChosenSamples.all_of(folder)
+    chosen = ChosenSamples.all_of(folder)
+    if is_url(out):
+        with ExitStack() as stack:  # parts are uploaded once all of them are written
+            places = {name: stack.enter_context(local_output(f"{str(out).rstrip('/')}/{name}")) for name in names}
+            return _write_parts(chosen, places, (shares, seed), command, progress)
+    out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} exists already and is not an empty folder; choose another destination")
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        return _write_parts(chosen, {name: out / name for name in names}, (shares, seed), command, progress)
+    except BaseException:
+        with suppress(OSError):
+            out.rmdir()
+        raise
+
+
+def _write_parts(
+    chosen: ChosenSamples,
+    places: Mapping[str, Path],
+    division: tuple[Sequence[float], int],
+    command: str,
+    progress: Progress | None,
+) -> dict[str, Manifest]:
+    """Write the parts of a folder, by shares and a seed; after an error none is left that could look whole."""
+    shares, seed = division
     table = read_samples_table(chosen.folder / SAMPLES_NAME).to_pandas()
     part = _parts(table, shares, seed)
     header, manifests = header_of(chosen.manifest, command), {}
-    out.mkdir(parents=True, exist_ok=True)
     try:
-        for k, name in enumerate(names):
+        for k, (name, place) in enumerate(places.items()):
             about = {"folder": chosen.folder.resolve().name, "share": shares[k], "seed": seed}
             new = NewFolder(header, "split", {}, about, command)
-            manifests[name] = write_folder(out / name, [chosen.take(part == k)], new, progress)
+            manifests[name] = write_folder(place, [chosen.take(part == k)], new, progress)
     except BaseException:
-        _remove(out, names)
+        for place in places.values():
+            shutil.rmtree(place, ignore_errors=True)
         raise
     return manifests
-
-
-def _remove(out: Path, names: Sequence[str]) -> None:
-    """Remove the parts that were written before an error, so that no division looks whole."""
-    for name in names:
-        shutil.rmtree(out / name, ignore_errors=True)
-    with suppress(OSError):
-        out.rmdir()
 
 
 def _part_names(shares: Sequence[float], names: Sequence[str]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from faceaug.datasets.tables.value_map import apply_maps
 from faceaug.errors import DatasetError
 from faceaug.pages.notebook import notebook_html
 from faceaug.places.filesystems import is_url
-from faceaug.places.mirrored import RemoteImages, images_behind, mirror
+from faceaug.places.mirrored import RemoteImages, images_behind, mirror, url_of
 from faceaug.utils.images import MAX_PIXELS, Rgb, decode
 from faceaug.utils.threads import Progress
 
@@ -228,15 +228,17 @@ def load_dataset(
     Parameters
     ----------
     source
-        A folder of images, an output folder of faceaug, or an HDF5, Parquet or tar file with images; or the URL of one,
-        as s3://bucket/faces. Images in a folder behind a URL are read when they are needed, other files are copied.
+        A folder of images, an output folder of faceaug or of Hugging Face's `save_to_disk`, or an HDF5, Parquet or tar
+        file with images; or the URL of one, as s3://bucket/faces. Images in a folder behind a URL are read when they
+        are needed, other files are copied.
     labels
         A CSV, TSV or Parquet file, or its URL, with one row per image, where the labels are not in the data set itself;
         or several, which are joined by the names of the files. Where they contradict each other, the first has
         precedence.
     reader
-        "shards", "hdf5", "parquet", "tar", "celeba", "fairface", "folder", "utkface", "classes", "unlabelled" (images
-        alone), the name of an entry point of the group "faceaug.datasets", or "auto" to detect the format.
+        "shards", "hdf5", "arrow" (Hugging Face), "parquet", "tar", "celeba", "fairface", "folder", "utkface",
+        "classes", "unlabelled" (images alone), the name of an entry point of the group "faceaug.datasets", or "auto" to
+        detect the format.
     split
         The split to use; "all" for all rows; None for the training split if there are splits, else all rows.
     strict
@@ -291,7 +293,7 @@ def load_dataset(
     if table.empty and not (strict and problems):
         raise DatasetError(f"no image of {name} can be used: {_summary(problems)}; give images that can be read")
     _report(problems, name, strict)
-    location = raw.images.url if isinstance(raw.images, RemoteImages) else str(path)
+    location = raw.images.url if isinstance(raw.images, RemoteImages) else url_of(path) or str(path)
     dataset = FaceDataset(name, reader, location, table, raw.images, problems, selected_split, options.max_pixels)
     return replace(dataset, follow_links=options.follow_links)
 

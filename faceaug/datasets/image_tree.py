@@ -145,7 +145,7 @@ class Listing:
             if links and not follow_links:
                 remedy = "admit links to files elsewhere with --follow-links, or " + remedy
             if any(name.endswith(".arrow") for name in files):
-                remedy = "Arrow files of Hugging Face are not read: write them as Parquet with Dataset.to_parquet(FILE)"
+                remedy = "Arrow files are read in a folder as Hugging Face's save_to_disk writes it, with state.json"
             raise DatasetError(
                 f"no images are in {folder} ({len(files):,} other files, and {len(links):,} links that are not "
                 f"followed); {remedy}"

@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from faceaug.datasets.base import Reader, ReaderModule
+from faceaug.datasets.readers import arrow_images as arrow
 from faceaug.datasets.readers import celeba, fairface, folder, hdf5, shards, unlabelled, utkface
 from faceaug.datasets.readers import class_folders as classes
 from faceaug.datasets.readers import parquet_images as parquet
@@ -20,6 +21,7 @@ UNLABELLED_READER = "unlabelled"
 BUILT_IN_READERS: dict[str, ReaderModule] = {
     "shards": shards,
     "hdf5": hdf5,
+    "arrow": arrow,
     "parquet": parquet,
     "tar": tar,
     "celeba": celeba,
@@ -77,7 +79,7 @@ def detect_reader(path: Path, labels: Path | None, *, needs_labels: bool = True)
         If no reader of faceaug recognizes it.
     """
     if not path.exists():
-        raise DatasetError(f"{path} does not exist; give the folder or the HDF5 file of the data set")
+        raise DatasetError(f"{path} does not exist; give the folder or file of the data set")
     try:
         name = next((name for name, module in BUILT_IN_READERS.items() if module.detect(path, labels)), None)
     except OSError as error:

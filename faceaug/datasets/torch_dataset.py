@@ -25,7 +25,7 @@ from torch.utils.data import Dataset, Subset
 
 from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import label
-from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.dataset import FaceDataset, local_place
 from faceaug.datasets.real_images import (
     Item,
     LabelSource,
@@ -61,8 +61,8 @@ class ShardDataset(Dataset[Item]):
 
     Parameters
     ----------
-    out : path
-        Output folder.
+    out : path or URL
+        Output folder. What is behind a URL is copied at once, to be there until the process ends.
     columns : sequence of str, optional
         Entries of `labels`, by the names in samples.parquet (`gender`, `semantic/yaw`, `cell`, `w` ...); by default the
         attributes. A latent is a float32 tensor [D]; `seed` and hashes are text.
@@ -99,7 +99,7 @@ class ShardDataset(Dataset[Item]):
         unfinished: bool = False,
         max_open: int = 128,
     ) -> None:
-        self.folder = Path(out)
+        self.folder = local_place(out)
         self.transform = transform
         self.manifest: Manifest = read_manifest(self.folder)
         if not self.manifest.complete and not unfinished:

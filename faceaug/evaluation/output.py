@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.dataset import FaceDataset, local_place
 from faceaug.datasets.readers.shards import read as read_shards
 from faceaug.errors import UsageError
 from faceaug.evaluation.comparison import FeatureSet, SampleEvaluation, evaluate_samples, matched_rows
@@ -81,7 +81,7 @@ def evaluate_output(
 
     Parameters
     ----------
-    out : path
+    out : path or URL
         A complete output folder.
     dataset : FaceDataset
         The data set that was balanced, with the columns that its plan counts.
@@ -103,7 +103,7 @@ def evaluate_output(
     ImageError
         When an image cannot be read.
     """
-    folder = Path(out)
+    folder = local_place(out)
     manifest = read_manifest(folder)
     if not manifest.complete:
         raise UsageError(f"the run in {folder} is unfinished; continue it with --resume, then evaluate it")

@@ -20,7 +20,8 @@ class ExportReport:
 
     Attributes
     ----------
-    destination : Path
+    destination : Path or str
+        The folder, or its URL.
     images : int
         Images that were written.
     folders : dict of str to int
@@ -29,7 +30,7 @@ class ExportReport:
         Whether an earlier export to there was interrupted, and what it had left was cleared away.
     """
 
-    destination: Path
+    destination: Path | str
     images: int
     folders: dict[str, int]
     again: bool = False

@@ -17,6 +17,8 @@ from faceaug.exports.parquet import parquet_images, write_parquet
 from faceaug.exports.records import ExportRecord, ExportSource
 from faceaug.exports.streams import litdata_images, mds_images, write_litdata, write_mds
 from faceaug.exports.webdataset import webdataset_images, write_webdataset
+from faceaug.places.filesystems import is_url
+from faceaug.places.uploads import uploaded_folder
 from faceaug.utils.text import nearest, shown
 from faceaug.utils.threads import Progress
 
@@ -65,10 +67,10 @@ def export_output(
 
     Parameters
     ----------
-    out : path
+    out : path or URL
         A complete output folder.
-    destination : path
-        Absent, or an empty folder.
+    destination : path or URL
+        Absent, or an empty folder. At a URL, the file `faceaug-unfinished.txt` lies as long as files are uploaded.
     kind : str
         A key of `FORMATS`.
     by : str or sequence of str, optional
@@ -99,9 +101,11 @@ def export_output(
         raise UsageError(
             f"classes by an attribute are of --to imagefolder and coco-json; leave --by out of --to {kind}"
         )
-    source, destination = _Hashed(out, real), Path(destination)
+    source = _Hashed(out, real)
+    destination = str(destination).rstrip("/") if is_url(destination) else Path(destination)
     write = partial(_WITH_CLASSES[kind], by=by) if kind in _WITH_CLASSES else FORMATS[kind].write
-    with appearing_folder(destination) as (temporary, again):
+    appearing = uploaded_folder(destination) if isinstance(destination, str) else appearing_folder(destination)
+    with appearing as (temporary, again):
         counts = write(source, temporary, progress or (lambda images: None))
         written = hashlib.sha256()
         for image in FORMATS[kind].images(temporary):

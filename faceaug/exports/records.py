@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from faceaug.analysis.axes import attribute, cell_codes, label
-from faceaug.datasets.dataset import FaceDataset
+from faceaug.datasets.dataset import FaceDataset, local_place
 from faceaug.errors import IntegrityError, UsageError
 from faceaug.exports.stripping import without_metadata
 from faceaug.planning.plan import Plan
@@ -82,7 +82,7 @@ class ExportSource:
 
     Parameters
     ----------
-    out : path
+    out : path or URL
         A complete output folder.
     real : FaceDataset, optional
         Real images that are written, too, with those of their labels that samples have.
@@ -96,7 +96,7 @@ class ExportSource:
     """
 
     def __init__(self, out: Path | str, real: FaceDataset | None = None) -> None:
-        self.folder, self.real = Path(out), real
+        self.folder, self.real = local_place(out), real
         self.manifest: Manifest = read_manifest(self.folder)
         if not self.manifest.complete:
             raise UsageError(f"the run in {self.folder} is unfinished; continue it with --resume, then export")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -106,6 +106,8 @@ class FaceEstimator:
         Of all weights; "" where they have not been written yet.
     reader : FactorReader, optional
         Reads view and light; where there is none, they are those of the reconstruction.
+    tone_model : ConfidenceModel, optional
+        Of the skin tone; where there is none, that of the reconstruction that comes with faceaug.
     """
 
     reconstruct: Reconstruct
@@ -114,6 +116,7 @@ class FaceEstimator:
     atoms: AtomReader | None = None
     sha256: str = ""
     reader: FactorReader | None = None
+    tone_model: ConfidenceModel | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,7 +141,7 @@ class FaceEstimator:
     def errors(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the standard errors [N] of view, light and skin tone, in their units, from a table of measurements."""
         spreads = dict(zip(self.names, self.confidence_model.spread.tolist(), strict=True))
-        spreads[SKIN_TONE] = float(skin_tone_confidence().spread[0])
+        spreads[SKIN_TONE] = float(self._tone_model.spread[0])
         confidence = {name: table[name + CONFIDENCE_SUFFIX].to_numpy(np.float64) for name in (*FACTOR_NAMES, SKIN_TONE)}
         return {name: standard_errors(confidence[name], spreads[name]).round(3) for name in confidence}
 
@@ -184,8 +187,12 @@ class FaceEstimator:
             ),
             factors.map(lambda tensor: tensor.to(device)),
             np.where(accepted[:, 0], tones.values, np.nan),
-            skin_tone_confidence().probability(tones.signals(signals))[:, 0] * accepted[:, 0],
+            self._tone_model.probability(tones.signals(signals))[:, 0] * accepted[:, 0],
         )
+
+    @property
+    def _tone_model(self) -> ConfidenceModel:
+        return self.tone_model or skin_tone_confidence()
 
     def read_framed(self, images: Tensor) -> Floats:
         """Return view and light, float64 [N, 6], of images [N, 3, R, R] in [-1, 1] in the generator's framing."""
@@ -303,31 +310,54 @@ def calibrate_estimator(
     """
     config = config or CalibrationConfig()
     rng = torch.Generator().manual_seed(config.seed)
-    truths, errors, signals, without_face = [], [], [], []
+    semantics, tones = _CalibrationReadings(), _CalibrationReadings()
+
+    def read(faces: AlignedFaces) -> tuple[_Reading, _Reading]:
+        values, signals, factors, mirrored = _estimate(reconstruct, atoms, faces, reader)
+        found = SkinTones.of(factors, mirrored)
+        return (values, signals), (found.values[:, None], found.signals(signals))
+
     for start in range(0, len(samples), ESTIMATOR_BATCH_SIZE):
         clean = resize_tensor(normalize_pixels(samples[start : start + ESTIMATOR_BATCH_SIZE]), CROP_SIDE)
         whole = torch.ones(len(clean))
-        truth, _, _ = estimate_with_signals(reconstruct, atoms, aligner.crop_centre(clean, whole), reader)
+        truths = read(aligner.crop_centre(clean, whole))
         steps = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(_MAX_STEP)
         windows = undo_steps(torch.zeros(len(clean), 4), steps)
         canvases = config.jitter(crop_with_surroundings(clean, windows, rng, config.canvas_side), rng)
-        values, batch_signals, _ = estimate_with_signals(reconstruct, atoms, aligner.align(canvases, whole), reader)
-        error = values - truth
-        error[:, _ROLL] -= np.degrees(steps[:, 3].double().numpy())  # the rotation of the augmentation is no error
-        truths.append(truth)
-        errors.append(error)
-        signals.append(batch_signals)
+        estimates = read(aligner.align(canvases, whole))
+        estimates[0][0][:, _ROLL] -= np.degrees(steps[:, 3].double().numpy())  # that of the augmentation is no error
         empty = _remove_faces(canvases[: -(-len(clean) // 4)], start // ESTIMATOR_BATCH_SIZE, rng)
-        without = aligner.align(empty, whole[: len(empty)])
-        _, batch_signals, _ = estimate_with_signals(reconstruct, atoms, without, reader)
-        without_face.append(batch_signals)
+        without = read(aligner.align(empty, whole[: len(empty)]))
+        for readings, *of_batch in zip((semantics, tones), truths, estimates, without, strict=True):
+            readings.add(*of_batch)
         if progress:
             progress(min(start + ESTIMATOR_BATCH_SIZE, len(samples)), len(samples))
-    spread = np.maximum(np.concatenate(truths).std(0), 1e-6)
-    model = fit_confidence(
-        concatenate_signals(signals), np.concatenate(errors), spread, concatenate_signals(without_face)
-    )
-    return FaceEstimator(reconstruct, aligner, model, atoms, reader=reader)
+    return FaceEstimator(reconstruct, aligner, semantics.fit(), atoms, reader=reader, tone_model=tones.fit())
+
+
+_Reading: TypeAlias = "tuple[Floats, QualitySignals]"
+
+
+@dataclass(frozen=True, eq=False)
+class _CalibrationReadings:
+    """What a confidence model is fitted to, gathered batch by batch."""
+
+    truths: list[Floats] = field(default_factory=list)
+    errors: list[Floats] = field(default_factory=list)
+    signals: list[QualitySignals] = field(default_factory=list)
+    without_face: list[QualitySignals] = field(default_factory=list)
+
+    def add(self, truth: _Reading, estimate: _Reading, without_face: _Reading) -> None:
+        """Add readings of samples as they are, of augmented ones, and of images without a face."""
+        self.truths.append(truth[0])
+        self.errors.append(estimate[0] - truth[0])
+        self.signals.append(estimate[1])
+        self.without_face.append(without_face[1])
+
+    def fit(self) -> ConfidenceModel:
+        spread = np.maximum(np.concatenate(self.truths).std(0), 1e-6)
+        errors = np.concatenate(self.errors)
+        return fit_confidence(concatenate_signals(self.signals), errors, spread, concatenate_signals(self.without_face))
 
 
 def _remove_faces(canvases: Tensor, batch: int, rng: torch.Generator) -> Tensor:

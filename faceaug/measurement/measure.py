@@ -51,6 +51,7 @@ _BLANK_CONTRAST = 4.0  # standard deviation of all values in 0 to 255 below whic
 _DECIMALS = {"degrees": 2}
 _OTHER_DECIMALS = 3  # no estimate is that exact, and the last bits shall not decide the bin of a value
 _ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX = "alignment.", "calibration.", "reader."
+_TONE_PREFIX = "skin_tone."
 _log = logging.getLogger(__name__)
 
 
@@ -302,7 +303,7 @@ def estimator_from_bundle(
 
 def network_from_bundle(bundle: Bundle, where: str = "these directions") -> Reconstructor:
     """Return the reconstruction network of a bundle; IntegrityError, naming `where`, when it holds none."""
-    others = (_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX)
+    others = (_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX, _TONE_PREFIX)
     weights = {name: value for name, value in bundle.weights.items() if not name.startswith(others)}
     return network_from_weights(weights, where)
 
@@ -313,6 +314,7 @@ def estimator_state(estimator: FaceEstimator) -> dict[str, NDArray[Any]]:
         _ALIGNMENT_PREFIX: estimator.aligner.state(),
         _CALIBRATION_PREFIX: estimator.confidence_model.state(),
         _READER_PREFIX: estimator.reader.state() if estimator.reader else {},
+        _TONE_PREFIX: estimator.tone_model.state() if estimator.tone_model else {},
     }
     return {prefix + name: value.numpy() for prefix, state in states.items() for name, value in state.items()}
 
@@ -327,18 +329,19 @@ def estimator_from_state(
     IntegrityError
         When they are damaged, or are for other semantics.
     """
-    alignment, calibration, reader = (
+    alignment, calibration, reader, tone = (
         {
             name.removeprefix(prefix): torch.from_numpy(np.array(value))
             for name, value in state.items()
             if name.startswith(prefix)
         }
-        for prefix in (_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX)
+        for prefix in (_ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX, _TONE_PREFIX)
     )
     count = len(FACTOR_NAMES) + (len(atoms.atoms) if atoms else 0)
     model = ConfidenceModel.from_state(calibration, count)
     read = FactorReader.from_state(reader) if reader else None  # older files have none
-    return FaceEstimator(reconstruct, Aligner.from_state(alignment), model, atoms, sha256, read)
+    tone_model = ConfidenceModel.from_state(tone, 1) if tone else None
+    return FaceEstimator(reconstruct, Aligner.from_state(alignment), model, atoms, sha256, read, tone_model)
 
 
 def _measure_columns(

@@ -9,10 +9,14 @@ import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from faceaug.errors import FaceaugError, RemoteError, UsageError
 from faceaug.utils.text import one_line, shown
 
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hub", "http": "http", "https": "http"}
+"""The extras of faceaug that bring the package of a file system, by its protocol."""
+_NOT_FOUND = 404
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 
 
@@ -41,9 +45,11 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     except RemoteError as error:
         if isinstance(error.__cause__, ImportError):
             package = known_implementations.get(protocol, {}).get("class", protocol).split(".")[0].replace("_", "-")
+            package = "aiohttp" if package == "fsspec" else package
+            remedy = f"'faceaug[{_EXTRAS[protocol]}]'" if protocol in _EXTRAS else package
             raise UsageError(
                 f"{url} needs the package {package}, which cannot be imported "
-                f"({one_line(error.__cause__)}): pip install {package}"
+                f"({one_line(error.__cause__)}): pip install {remedy}"
             ) from error
         if isinstance(error.__cause__, ValueError):
             raise UsageError(f"no file system is known for {shown(protocol)} of {url}; give a URL as s3://") from error
@@ -61,10 +67,36 @@ def remote_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except (FaceaugError, RemoteError, FileNotFoundError):
+    except (FaceaugError, RemoteError):
         raise
     except Exception as error:
-        reason = one_line(error) or type(error).__name__
+        cause = error.__cause__ if is_http(url) and isinstance(error, FileNotFoundError) else None
+        # That of HTTP is raised for whatever keeps a server from answering.
+        if isinstance(error, FileNotFoundError) and (cause is None or getattr(cause, "status", 0) == _NOT_FOUND):
+            raise
+        reason = one_line(cause or error) or type(error).__name__
         raise RemoteError(
             f"{url} cannot be reached ({reason}); check the address, the connection and the credentials, and run again"
         ) from error
+
+
+@contextlib.contextmanager
+def writing_errors(url: str) -> Iterator[None]:
+    """Turn whatever a file system raises while it writes into RemoteError, also that there is no such bucket."""
+    try:
+        with remote_errors(url):
+            yield
+    except FileNotFoundError as error:
+        raise RemoteError(
+            f"{url} cannot be written ({one_line(error)}); check that the bucket or folder is there, and run again"
+        ) from error
+
+
+def remote_name(url: str, name: str) -> str:
+    """Return a name below a URL as its file system asks for it: HTTP has some characters escaped."""
+    return quote(name) if is_http(url) else name
+
+
+def is_http(url: str) -> bool:
+    """Return whether a URL is of a web server, whose folders are pages of links."""
+    return url.startswith(("http://", "https://"))

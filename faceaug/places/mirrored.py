@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from faceaug.errors import DatasetError, ImageError, RemoteError
-from faceaug.places.filesystems import open_filesystem, remote_errors
+from faceaug.places.filesystems import is_http, open_filesystem, remote_errors, remote_name
 from faceaug.utils.files import inside
 
 MOST_CACHED_BYTES = 4 << 30
@@ -62,11 +63,12 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
     """
     filesystem, root = open_filesystem(url)
     folder = Path(tempfile.mkdtemp(dir=_temporary().name)).resolve()
-    place = folder / PurePosixPath(root).name
+    place = folder / _local_name(url, root)
     try:
         with remote_errors(url):
-            if filesystem.isfile(root):
+            if _is_file(filesystem.info(root)):
                 filesystem.get_file(root, str(place))
+                _mirrors[place] = _Mirror(url, {})
                 return place
             found = filesystem.find(root, detail=True)
     except FileNotFoundError:
@@ -76,6 +78,10 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
         name = path[len(root) :].lstrip("/")
         if not name or name.endswith("/"):  # a mark of some stores for a folder
             continue
+        if is_http(url):
+            if "?" in name:  # a link that orders the list
+                continue
+            name = unquote(name)
         local = inside(place, name)
         try:
             local.parent.mkdir(parents=True, exist_ok=True)
@@ -85,12 +91,38 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
                 continue
         except OSError as error:
             raise DatasetError(f"{path} of {url} cannot be the name of a file here ({error.strerror})") from error
-        with remote_errors(url):
-            filesystem.get_file(path, str(local))
+        try:
+            with remote_errors(url):
+                filesystem.get_file(path, str(local))
+        except FileNotFoundError as error:
+            raise RemoteError(f"{path} was removed from {url} while it was read; run again") from error
     if not place.exists():
-        raise DatasetError(f"nothing is at {url}; give the URL of a folder of images, or of a file")
+        if is_http(url):
+            raise DatasetError(
+                f"{url} gives no list of files; name one file, or give a folder of which the server shows such a list"
+            )
+        raise DatasetError(
+            f"nothing is at {url}; give the URL of a folder of images, or of a file, and credentials if it needs them"
+        )
     _mirrors[place] = _Mirror(url.rstrip("/"), sizes)
     return place
+
+
+def _local_name(url: str, root: str) -> str:
+    """Return the name that stands for a path of a file system here; of HTTP, without what is asked behind "?"."""
+    name = PurePosixPath(unquote(urlsplit(root).path) if is_http(url) else root).name
+    return name if name not in ("", "..") else "data"
+
+
+def _is_file(info: Mapping[str, Any]) -> bool:
+    """Return whether something at a URL is a file, and no folder or page of links."""
+    return bool(info["type"] == "file" and info.get("mimetype") != "text/html")
+
+
+def url_of(place: Path) -> str | None:
+    """Return the URL of what a path from `mirror` stands for; None for any other path."""
+    mirrored = _mirrors.get(place)
+    return None if mirrored is None else mirrored.url
 
 
 def images_behind(folder: Path) -> RemoteImages | None:
@@ -149,7 +181,7 @@ class RemoteImages:
         try:
             with remote_errors(f"{self.url}/{key}"):
                 filesystem, root = self._filesystem()
-                data = bytes(filesystem.cat_file(f"{root}/{key}"))
+                data = bytes(filesystem.cat_file(f"{root}/{remote_name(self.url, key)}"))
         except FileNotFoundError as error:
             raise ImageError(f"{key} is no longer at {self.url}; read the data set again") from error
         if size and len(data) != size:

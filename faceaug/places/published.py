@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faceaug.errors import FaceaugError, OutputError, RemoteError
-from faceaug.places.filesystems import open_filesystem, remote_errors
+from faceaug.places.filesystems import is_url, open_filesystem, remote_errors, writing_errors
+from faceaug.places.uploads import upload_file, upload_report
 from faceaug.shards.manifest import (
+    CROISSANT_NAME,
+    DATA_CARD_NAME,
     MANIFEST_HASH_NAME,
     MANIFEST_NAME,
     MODELS_FOLDER,
     PLAN_NAME,
-    REPORT_NAMES,
+    SAMPLES_NAME,
     Manifest,
     hash_line,
     read_manifest,
@@ -22,7 +25,6 @@ from faceaug.shards.manifest import (
 from faceaug.shards.partial import is_shard_name
 from faceaug.shards.takeover import SHARDS_FOLDER
 from faceaug.utils.files import inside
-from faceaug.utils.text import one_line
 from faceaug.utils.threads import BlockProgress, BlockReport, StageProgress
 
 
@@ -43,7 +45,7 @@ class PublishedFolder:
         self._there: dict[str, str] = {}
         """SHA-256 of the files that were uploaded, by name; empty where it is not known."""
         self._manifest = b""
-        with _writing(self.url):
+        with writing_errors(self.url):
             begun = self._filesystem.exists(f"{self._root}/{MANIFEST_NAME}")
             found = self._filesystem.find(self._root) if not begun and self._filesystem.exists(self._root) else []
         if begun and not resume:
@@ -65,12 +67,12 @@ class PublishedFolder:
         if not path.exists() or (data := path.read_bytes()) == self._manifest:
             return
         manifest = read_manifest(self.folder)
-        listed = {entry.name: entry.sha256 for entry in (*manifest.files, *manifest.shards)}  # plan.json comes first
-        for name, digest in listed.items():
-            if self._there.get(name) != digest:
+        listed = {entry.name: entry.sha256 for entry in (*manifest.shards, *manifest.files)}
+        for name in sorted(listed, key=lambda name: name != PLAN_NAME):  # first what tells that a run begins
+            if self._there.get(name) != listed[name]:
                 self._put(name)
         both = hash_line(data) + (hash_line(self._manifest) if self._manifest else "")
-        with _writing(self.url):
+        with writing_errors(self.url):
             self._filesystem.pipe_file(f"{self._root}/{MANIFEST_HASH_NAME}", both.encode())
             self._filesystem.pipe_file(f"{self._root}/{MANIFEST_NAME}", data)
             self._filesystem.pipe_file(f"{self._root}/{MANIFEST_HASH_NAME}", hash_line(data).encode())
@@ -79,29 +81,19 @@ class PublishedFolder:
                 self._filesystem.rm_file(f"{self._root}/{name}")
         self._there = listed
 
-    def upload_report(self) -> None:
-        """Upload the report, which no manifest lists."""
-        for name in REPORT_NAMES:
-            path = self.folder / name
-            files = [path] if path.is_file() else sorted(path.rglob("*"))
-            for file in (file for file in files if file.is_file()):
-                self._put(file.relative_to(self.folder).as_posix())
-
     def following(self, progress: StageProgress | None) -> StageProgress:
         """Return a function that uploads what is new each time that it is told of progress."""
         return _Following(self, progress)
 
     def _put(self, name: str) -> None:
-        with _writing(f"{self.url}/{name}"):
-            target = f"{self._root}/{name}"
-            self._filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            self._filesystem.put_file(str(self.folder / name), target)
+        upload_file(self.folder, name, self.url)
 
     def _replace(self, names: set[str]) -> None:
         """Take a place that has no manifest; it may have what a run wrote whose first upload was interrupted."""
         shards = {name for name in names if is_shard_name(name)}
         models = {name for name in names if name.startswith(f"{MODELS_FOLDER}/")}
-        foreign = names - shards - models - {PLAN_NAME, MANIFEST_HASH_NAME}
+        last = {SAMPLES_NAME, CROISSANT_NAME, DATA_CARD_NAME} if shards else set()  # uploaded after shards
+        foreign = names - shards - models - last - {PLAN_NAME, MANIFEST_HASH_NAME}
         if foreign or (names and PLAN_NAME not in names):
             raise OutputError(f"{self.url} is not empty and is no output of faceaug; choose another place")
         self._there = dict.fromkeys(shards, "")  # removed when no manifest comes to list them
@@ -146,18 +138,6 @@ class _Following:
 
 
 @contextlib.contextmanager
-def _writing(url: str) -> Iterator[None]:
-    """Turn whatever a file system raises into RemoteError, also that there is no such bucket."""
-    try:
-        with remote_errors(url):
-            yield
-    except FileNotFoundError as error:
-        raise RemoteError(
-            f"{url} cannot be written ({one_line(error)}); check that the bucket or folder is there, and run again"
-        ) from error
-
-
-@contextlib.contextmanager
 def published_folder(url: str, *, resume: bool) -> Iterator[PublishedFolder]:
     """Yield a folder whose output goes to a URL, also after an error or an interruption.
 
@@ -179,5 +159,21 @@ def published_folder(url: str, *, resume: bool) -> Iterator[PublishedFolder]:
             with contextlib.suppress(FaceaugError, RemoteError):  # the first error is raised
                 published.upload()
             raise
-        published.upload_report()
+        upload_report(published.folder, published.url)
         published.upload()
+
+
+@contextlib.contextmanager
+def local_output(out: Path | str) -> Iterator[Path]:
+    """Yield the folder that a whole output is written to: `out`, or one that is uploaded to the URL at the end.
+
+    Raises
+    ------
+    OutputError, RemoteError, UsageError
+        See `published_folder`.
+    """
+    if not is_url(out):
+        yield Path(out)
+        return
+    with published_folder(str(out), resume=False) as published:
+        yield published.folder

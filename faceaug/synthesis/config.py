@@ -234,7 +234,8 @@ class RunConfig(ConfigModel):
     candidates: str | Path | None = _setting(
         None,
         "run",
-        "The images that the engine external checks: a folder, a tar file, Parquet with images, or an output folder.",
+        "The images that the engine external checks: a folder, a tar file, Parquet with images, a Hugging "
+        "Face folder, an output folder, or the URL of one.",
     )
     candidate_labels: str | Path | None = _setting(
         None,

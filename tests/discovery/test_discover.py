@@ -69,6 +69,7 @@ def test_the_file_is_a_bundle_of_the_generator_with_its_network(discovered):
     assert (again.generator_name, again.made_by) == ("scenes", "faceaug discover")
     assert np.isfinite(directions.r2).all()
     assert load_estimator(out).names == (*FACTOR_NAMES, *again.atoms)  # the same file measures photographs
+    assert load_estimator(out).tone_model is not None  # with a confidence of its own
     assert (directions.r2 <= 1).all()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,28 @@ def make_parquet(root: Path) -> dict[str, object]:
     return {"source": root}
 
 
+def make_parquet_bytes(folder: str) -> dict[str, bytes]:
+    """The files of `make_parquet`, by their paths."""
+    with tempfile.TemporaryDirectory() as root:
+        make_parquet(Path(root))
+        return {f"{folder}/{path.name}": path.read_bytes() for path in Path(root).iterdir()}
+
+
+def make_arrow(root: Path) -> dict[str, object]:
+    """As `Dataset.save_to_disk` of Hugging Face writes it."""
+    levels = sorted(set(GENDERS))
+    images = [{"bytes": encode(face(seed), "png"), "path": f"{seed}.png"} for seed in range(len(GENDERS))]
+    table = pa.table({"image": images, "gender": [levels.index(gender) for gender in GENDERS], "age": list(AGES)})
+    names = ("data-00000-of-00002.arrow", "data-00001-of-00002.arrow")
+    for name, part in zip(names, (table.slice(0, 4), table.slice(4)), strict=True):
+        with pa.OSFile(str(root / name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(part, max_chunksize=3)
+    features = {"image": {"_type": "Image"}, "gender": {"names": levels, "_type": "ClassLabel"}}
+    (root / "dataset_info.json").write_text(json.dumps({"features": features}))
+    (root / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    return {"source": root}
+
+
 def make_tar(root: Path) -> dict[str, object]:
     for shard in range(2):
         with tarfile.open(root / f"{shard:05d}.tar", "w") as archive:
@@ -175,6 +198,7 @@ MAKERS: dict[str, Callable[..., dict[str, object]]] = {
     "utkface": make_utkface,
     "classes": make_classes,
     "hdf5": make_hdf5,
+    "arrow": make_arrow,
     "parquet": make_parquet,
     "tar": make_tar,
     "shards": make_shards,

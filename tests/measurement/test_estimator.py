@@ -138,6 +138,7 @@ def calibrated() -> FaceEstimator:
         reconstruct, taught_aligner(), faces, config=config, progress=lambda *call: calls.append(call)
     )
     assert calls == [(64, 160), (128, 160), (160, 160)]
+    assert estimator.tone_model is not None
     return estimator
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from faceaug.measurement.measure import (
     measure,
     summarize_measurements,
 )
+from faceaug.measurement.skin_tone import skin_tone_confidence
 from faceaug.reconstruction.networks import Reconstructor, export_weights, network_from_weights
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.images import encode
@@ -219,6 +221,16 @@ def test_its_state_restores_it(faces, estimator):
     assert measure(load(faces), again).equals(measure(load(faces), estimator))
     with pytest.raises(IntegrityError):
         estimator_from_state({name: value for name, value in state.items() if "trunk.0" not in name}, reconstruct)
+
+
+def test_the_confidence_of_skin_tones_is_that_of_the_network(faces, estimator):
+    shipped = skin_tone_confidence()
+    surer = replace(estimator, tone_model=replace(shipped, bias=shipped.bias + 1, spread=shipped.spread * 2))
+    restored = estimator_from_state(estimator_state(surer), reconstruct)
+    one, other = measure(load(faces), restored), measure(load(faces), estimator)
+    assert one["skin_tone"].equals(other["skin_tone"])
+    assert (one["skin_tone_confidence"] > other["skin_tone_confidence"]).any()
+    assert measure(load(faces), surer).equals(one)
 
 
 def test_atoms_are_columns_too(faces, estimator):

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import command_line  # noqa: F401  (makes faceaug.cli importable)
 import fsspec
-import numpy as np
 import pytest
 from cheap_runs import SAMPLES, finish_balance, write_faces
 from folder_runs import FINGERPRINT, blocks, contents, run
 from fsspec.implementations.memory import MemoryFileSystem
+from remote_faces import COUNT, faces, put
 from shard_samples import cells, header, plan, write_output
 
 from faceaug.datasets import load_dataset
@@ -24,49 +24,7 @@ from faceaug.shards.manifest import read_manifest
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import RunResult
-from faceaug.utils.images import encode
 from faceaug.utils.threads import BlockProgress, BlockReport
-
-COUNT = 8
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """URL of a folder that is empty: in memory."""
-    monkeypatch.setattr(MemoryFileSystem, "store", {})
-    monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
-    return "memory://bucket"
-
-
-@pytest.fixture(scope="module")
-def s3():
-    """URL of a bucket that is empty, of a server of S3 on this machine."""
-    moto_server = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = moto_server.ThreadedMotoServer(port=0)
-    server.start()
-    _, port = server.get_host_and_port()
-    options = {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": "test"}
-    before = fsspec.config.conf.get("s3")
-    fsspec.config.conf["s3"] = options
-    fsspec.filesystem("s3").mkdir("faces")
-    yield "s3://faces"
-    server.stop()
-    fsspec.config.conf.pop("s3") if before is None else fsspec.config.conf.update(s3=before)
-
-
-def put(url: str, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        with fsspec.open(f"{url}/{name}", "wb") as file:
-            file.write(data)
-
-
-def faces() -> dict[str, bytes]:
-    """Images in two folders, and labels."""
-    rng = np.random.default_rng(0)
-    images = {f"{k % 2}/{k}.png": encode(rng.integers(0, 256, (16, 16, 3), np.uint8), "png") for k in range(COUNT)}
-    rows = "".join(f"{name},{'a' if k < 3 else 'b'}\n" for k, name in enumerate(images))
-    return {**images, "labels.csv": f"file,kind\n{rows}".encode()}
 
 
 def local(folder: Path, files: dict[str, bytes]) -> Path:

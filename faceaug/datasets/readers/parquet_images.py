@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,14 +14,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from faceaug.datasets.arrow.image_columns import (
+    IMAGE_BYTES,
+    attribute_columns,
+    attribute_table,
+    class_names_in,
+    image_column,
+)
 from faceaug.datasets.base import RawDataset
 from faceaug.datasets.image_tree import MAX_BYTES, is_image_name
-from faceaug.datasets.label_file import is_parquet, refuse_reserved
+from faceaug.datasets.label_file import is_parquet
+from faceaug.datasets.splits import SPLIT_COLUMN, canonical_splits
 from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.text import one_line, shown
 
-_USUAL_NAMES = ("image", "img", "jpg", "png", "webp", "picture", "photo", "face", "bytes")
-_BYTES = "bytes"  # field of the structure in which Hugging Face stores an image beside its path
 _MOST_OPEN = 2  # row groups whose images are kept, since neighbours are read one after the other
 
 
@@ -69,7 +75,7 @@ class ParquetImages:
             # As a dictionary: one image that many rows repeat takes its memory once.
             path, column = self._paths[name], self._column
             nested = pa.types.is_struct(pq.read_schema(path).field(column).type)
-            file = pq.ParquetFile(path, read_dictionary=[f"{column}.{_BYTES}" if nested else column])
+            file = pq.ParquetFile(path, read_dictionary=[f"{column}.{IMAGE_BYTES}" if nested else column])
             starts = [0]
             for group in range(file.num_row_groups):
                 starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
@@ -86,7 +92,7 @@ class ParquetImages:
         if len(self._groups) > _MOST_OPEN:
             self._groups.popitem(last=False)
         value = images[row - starts[group]].as_py()
-        return value.get(_BYTES) if isinstance(value, dict) else value
+        return value.get(IMAGE_BYTES) if isinstance(value, dict) else value
 
     def __reduce__(self) -> tuple[type[ParquetImages], tuple[dict[str, Path], str]]:
         return ParquetImages, (self._paths, self._column)
@@ -108,7 +114,8 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
     """Read Parquet files; the other columns of numbers, booleans and text are the attributes.
 
     The column of images is binary, or a structure with the field "bytes". Columns that Hugging Face marks as
-    `ClassLabel` have the names of their classes. Images that are only named by a path are not read.
+    `ClassLabel` have the names of their classes. Files whose names begin with train, validation and test, as on the hub
+    of Hugging Face, are splits. Images that are only named by a path are not read.
 
     Raises
     ------
@@ -131,6 +138,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
         column = found
         tables.append(table)
     assert column is not None
+    _add_splits(tables, list(paths))
     return RawDataset(pd.concat(tables, ignore_index=True), ParquetImages(paths, column))
 
 
@@ -147,71 +155,26 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
+def _add_splits(tables: list[pd.DataFrame], names: list[str]) -> None:
+    """Add the splits that names of files begin with, as train-00000-of-00002 on the hub, where there are several."""
+    begins = pd.Series([re.split(r"[-_.]", Path(name).name, maxsplit=1)[0] for name in names])
+    splits = canonical_splits(begins)
+    if splits is not None and splits.nunique() > 1 and SPLIT_COLUMN not in tables[0]:
+        for table, split in zip(tables, splits, strict=True):
+            table[SPLIT_COLUMN] = split
+
+
 def _read_table(path: Path, name: str) -> tuple[str, pd.DataFrame]:
     """Return the name of the column of images, and the table of keys and attributes of one file."""
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
-            column = _image_column(schema, path)
-            names = [field.name for field in schema if field.name != column and _is_attribute(field.type)]
-            refuse_reserved(names)
-            attributes = file.read(columns=names).to_pandas() if names else pd.DataFrame(index=range(_rows(file)))
+            column = image_column(schema, path)
+            names = attribute_columns(schema, column)
+            rows = int(file.metadata.num_rows)
+            attributes = file.read(columns=names).to_pandas() if names else pd.DataFrame(index=range(rows))
     except DatasetError:
         raise
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as Parquet: {one_line(error)}") from error
-    for label, levels in _class_labels(schema).items():
-        if label in attributes:
-            attributes[label] = [
-                levels[int(code)] if code == code and 0 <= int(code) < len(levels) else np.nan
-                for code in attributes[label].astype(float)
-            ]
-    table = attributes.reset_index(drop=True)
-    table.insert(0, "key", [f"{name}:{row}" for row in range(len(table))])
-    return column, table
-
-
-def _rows(file: pq.ParquetFile) -> int:
-    return int(file.metadata.num_rows)
-
-
-def _image_column(schema: pa.Schema, path: Path) -> str:
-    """Return the column of images: the only one of bytes, or the one with a usual name."""
-    columns: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
-    usual = [name for wanted in _USUAL_NAMES for name in columns if name.lower() == wanted]
-    if not columns or (len(columns) > 1 and not usual):
-        listed = one_line(", ".join(field.name for field in schema))
-        found = "several columns" if columns else "no column"
-        raise DatasetError(
-            f"{path} has {found} of encoded images (binary, or a structure with the field 'bytes'); a table of labels "
-            f"is given with --labels, beside a folder of images; its columns are {listed}"
-        )
-    return usual[0] if usual else columns[0]
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(kind.field(k).name == _BYTES and _holds_bytes(kind.field(k).type) for k in range(kind.num_fields))
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_attribute(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    checks = (
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_boolean,
-        pa.types.is_string,
-        pa.types.is_large_string,
-    )
-    return any(check(kind) for check in checks)
-
-
-def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
-    """Return the names of classes of the columns that Hugging Face marks as `ClassLabel`."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        marked = {name: f["names"] for name, f in features.items() if f.get("_type") == "ClassLabel"}
-        return {str(name): [str(level) for level in levels] for name, levels in marked.items()}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return {}
+    return column, attribute_table(attributes, class_names_in(schema), name)

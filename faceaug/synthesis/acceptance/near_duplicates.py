@@ -65,9 +65,13 @@ class DuplicateIndex:
 
         Real faces with the hash `but`, such as the photograph from which a sample was synthesized, do not count.
         """
-        known = self._candidates(value)
-        near = known[differing_bits(value, known) <= self._within]
+        near = self.near_hashes(value)
         return bool(len(near)) and (but is None or bool((near != but).any()) or int(but) in self._added)
+
+    def near_hashes(self, value: np.uint64) -> NDArray[np.uint64]:
+        """Return the hashes [M] of the index that differ in at most the stated number of bits, some several times."""
+        known = self._candidates(value)
+        return known[differing_bits(value, known) <= self._within]
 
     def add(self, value: np.uint64) -> None:
         """Add a hash."""
@@ -82,7 +86,7 @@ class DuplicateIndex:
     def _candidates(self, value: np.uint64) -> NDArray[np.uint64]:
         """Return hashes among which are all that are near to `value`."""
         radius = self._within // _PARTS
-        if self._count < _MANY or radius >= len(_PATTERNS):
+        if radius >= len(_PATTERNS) or self._count < _MANY[radius]:
             return self._known[: self._count]
         if not self._parts:
             self._parts = [_by_value(self._known[: self._count], part) for part in range(_PARTS)]
@@ -114,5 +118,6 @@ def _patterns() -> list[NDArray[np.int64]]:
     return [numbers[ones <= most] for most in range(_MOST_RADIUS + 1)]
 
 
-_PARTS, _MANY, _MOST_RADIUS = 4, 1 << 17, 2
+_PARTS, _MOST_RADIUS = 4, 2
+_MANY = (1 << 14, 1 << 15, 1 << 17)  # hashes from which parts are faster, by the bits that may differ in a part
 _PATTERNS = _patterns()

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceaug.errors import FaceaugError, UsageError
@@ -114,8 +115,10 @@ def engine_specs(config: RunConfig) -> dict[str, EngineSpec]:
         in_chain = (
             config.engine not in CHAINS and not with_real and any(config.engine in names for names in CHAINS.values())
         )
+        value = getattr(config, name)
+        given = shown(str(value) if isinstance(value, Path) else value)
         raise UsageError(
-            f"{name} is {shown(getattr(config, name))}, which does nothing with the engine {config.engine}"
+            f"{name} is {given}, which does nothing with the engine {config.engine}"
             f"{' and from_real' if with_real else ''}: leave it out{', or use the engine both' if in_chain else ''}"
         )
     if (len(specs) > 1 or {"auto", "external"} & specs.keys()) and config.layout == "raw" and not config.harmonize:

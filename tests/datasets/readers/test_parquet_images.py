@@ -65,3 +65,10 @@ def test_a_folder_of_images_with_labels_in_parquet_stays_a_folder(tmp_path):
     write_face(tmp_path / "a.png", 0)
     pq.write_table(pa.table({"file": ["a.png"], "gender": ["female"]}), tmp_path / "labels.parquet")
     assert detect_reader(tmp_path, None) == "folder"
+
+
+def test_files_are_splits_by_the_beginnings_of_their_names(tmp_path):
+    image = encode(face(0), "png")
+    for name, count in (("train-00000-of-00002", 2), ("train-00001-of-00002", 1), ("test-00000-of-00001", 4)):
+        pq.write_table(pa.table({"image": [image] * count, "age": [3] * count}), tmp_path / f"{name}.parquet")
+    assert (len(load_dataset(tmp_path)), len(load_dataset(tmp_path, split="test"))) == (3, 4)

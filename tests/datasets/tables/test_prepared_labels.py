@@ -190,5 +190,5 @@ def test_links_are_for_folders(tmp_path):
 
 def test_arrow_files_are_refused_with_the_way_out(tmp_path):
     (tmp_path / "data-00000-of-00001.arrow").write_bytes(b"x")
-    with pytest.raises(DatasetError, match=r"no images .* Dataset\.to_parquet"):
+    with pytest.raises(DatasetError, match=r"no images .* save_to_disk"):
         load_dataset(tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -54,9 +53,8 @@ def open_candidates(config: RunConfig, axes: Sequence[Axis]) -> Candidates:
         raise UsageError(
             "the engine external checks images that were made elsewhere: say where they are, as --candidates generated/"
         )
-    labels = None if config.candidate_labels is None else Path(config.candidate_labels)
     options = LoadOptions(check="none", needs_labels=False)
-    dataset = load_dataset(config.candidates, labels, split="all", options=options)
+    dataset = load_dataset(config.candidates, config.candidate_labels, split="all", options=options)
     labelled = [axis for axis in axes if not is_rendered(axis) and axis.name in dataset.table.columns]
     return Candidates(dataset, {axis.name: _claimed(dataset, axis) for axis in labelled})
 
