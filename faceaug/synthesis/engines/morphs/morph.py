@@ -77,6 +77,7 @@ from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, HELD_OUT_FILE,
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import kept_labels, morph_columns
 from faceaug.utils.images import Codec, Rgb
+from faceaug.utils.text import one_line
 from faceaug.utils.typing import Floats, Floats32
 
 MORPH_BLOCK = 16
@@ -275,7 +276,7 @@ class MorphEngine:
         by_row = {face.row: face for face in faces}
         try:
             is_one = self._identity.shows_one_person(list(by_row), lambda row: self._photograph(by_row[row]))
-        except (ImageError, OSError):  # the attempt will say that a file has changed
+        except ImageError:  # the attempt will say that a file has changed
             return ""
         return NEW_PERSON if is_one else ""
 
@@ -283,11 +284,15 @@ class MorphEngine:
         """Return the photographs of faces; none where one of them is no longer the file that was read."""
         try:
             return tuple(map(self._photograph, faces))
-        except (FaceaugError, OSError):
+        except ImageError:
             return ()
 
     def _photograph(self, face: CanonicalFace) -> Photograph:
-        photograph = read_photograph(self._dataset, face.row)
+        """Return the photograph of a face; ImageError where it is no longer the file that was read."""
+        try:
+            photograph = read_photograph(self._dataset, face.row)
+        except (FaceaugError, OSError) as error:
+            raise ImageError(f"{self._dataset.keys[face.row]} can no longer be read: {one_line(error)}") from error
         if photograph.sha256 != face.sha256:
             raise ImageError(f"{self._dataset.keys[face.row]} has changed since it was read; start again")
         return photograph
