@@ -15,6 +15,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["FACEAUG_CACHE"] = "off"
 
 
+@pytest.fixture(scope="module")
+def learnt_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache for the tests of a module: what one of them learns on some faces, the others find."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEAUG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")  # an event loop runs as long as it is open
 def browser() -> Iterator[Any]:
     """A headless Chromium; tests are skipped where there is none."""

@@ -17,6 +17,7 @@ from faceaug.synthesis.engines.external.admission import admit
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("learnt_once"),
     pytest.mark.skipif(not efficientnet_installed(), reason="the packages of the features are not installed"),
 ]
 

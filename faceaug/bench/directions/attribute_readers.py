@@ -27,13 +27,14 @@ from faceaug.classifiers.training import tasks_of, train_classifiers
 from faceaug.datasets.dataset import FaceDataset, load_dataset
 from faceaug.datasets.splits import ALL_SPLITS
 from faceaug.datasets.thumbnails import common_aspect, load_thumbnails
-from faceaug.discovery.fit import BATCH_SIZE, scalar_factors, stack_maps
+from faceaug.discovery.fit import BATCH_SIZE, read_scalars, stack_maps
 from faceaug.errors import UsageError
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import sample_stream, synthesize_at
 from faceaug.latents.bundle import Bundle
-from faceaug.measurement.measure import network_from_bundle
-from faceaug.reconstruction.networks import Reconstructor, mirror_averaged_factors
+from faceaug.measurement.estimator import FaceEstimator
+from faceaug.measurement.measure import estimator_from_bundle
+from faceaug.reconstruction.networks import mirror_averaged_factors
 from faceaug.synthesis.editing.pose_readout import find_directions
 from faceaug.synthesis.editing.readout import OUTSIDE
 from faceaug.utils.images import Rgb
@@ -101,7 +102,8 @@ class AttributeReaders:
     names : tuple of str
         The A attributes: those that are measured, then those of labels.
     bundle : Bundle
-    network : Reconstructor
+    estimator : FaceEstimator
+        That of the bundle, by which its directions were found.
     ellipse : FaceEllipse
     judge : Classifier
         The held-out classifier of the attributes that are measured.
@@ -114,7 +116,7 @@ class AttributeReaders:
 
     names: tuple[str, ...]
     bundle: Bundle
-    network: Reconstructor
+    estimator: FaceEstimator
     ellipse: FaceEllipse
     judge: Classifier
     labels: LabelReaders | None
@@ -128,7 +130,7 @@ class AttributeReaders:
 
     def guidance(self, images: Tensor) -> Floats:
         """Read images by what directions are found with: float64 [N, S]."""
-        return read_guidance(self.bundle, self.network, self.labels, self.ellipse, images)
+        return read_guidance(self.bundle, self.estimator, self.labels, self.ellipse, images)
 
     def held_out(self, images: Tensor) -> Floats:
         """Read the attributes of images by the held-out classifiers: float64 [N, A]."""
@@ -139,15 +141,15 @@ class AttributeReaders:
 
 
 def read_guidance(
-    bundle: Bundle, network: Reconstructor, labels: LabelReaders | None, ellipse: FaceEllipse, images: Tensor
+    bundle: Bundle, estimator: FaceEstimator, labels: LabelReaders | None, ellipse: FaceEllipse, images: Tensor
 ) -> Floats:
     """Return the readings float64 [N, S] of images; see `AttributeReaders.semantics`."""
     parts = []
     for batch in torch.split(images, BATCH_SIZE):
-        factors = mirror_averaged_factors(network, batch)
+        factors = mirror_averaged_factors(estimator.reconstruct, batch)
         maps = stack_maps(factors).double().cpu().numpy()
         scene = measure_scene(batch, ellipse)[:, : len(OUTSIDE)].double().cpu().numpy()
-        found = [scalar_factors(factors).double().cpu().numpy(), bundle.values(maps[:, 0], maps[:, 1:])]
+        found = [read_scalars(factors, batch, estimator.reader), bundle.values(maps[:, 0], maps[:, 1:])]
         found += [labels.read(labels.guidance, batch)] if labels else []
         parts.append(np.concatenate([*found, scene], 1))
     return np.concatenate(parts)
@@ -199,7 +201,7 @@ def fit_readers(
     DatasetError
         When a label has too few faces to be learnt.
     """
-    network = network_from_bundle(bundle).to(generator.device)
+    estimator = estimator_from_bundle(bundle, device=generator.device)
     ellipse = getattr(generator, "ellipse", FaceEllipse())
     learn, fit = (
         sample_stream(generator, recipe.samples, (recipe.seed, stream))
@@ -213,7 +215,7 @@ def fit_readers(
     def read(w: Tensor, images: Tensor, reader: LabelReaders | None, stage: str) -> Floats:
         parts = []
         for start in range(0, len(w), BATCH_SIZE):
-            parts.append(read_guidance(bundle, network, reader, ellipse, images[start : start + BATCH_SIZE]))
+            parts.append(read_guidance(bundle, estimator, reader, ellipse, images[start : start + BATCH_SIZE]))
             progress(stage, min(start + BATCH_SIZE, len(w)), len(w))
         return np.concatenate(parts)
 
@@ -223,7 +225,7 @@ def fit_readers(
     images = synthesize_at(generator, fit, READ_SIDE).clamp(-1, 1)
     values = read(fit, images, labels, "reading samples for the methods")
     names = (*recipe.attributes, *(labels.names if labels else ()))
-    readers = AttributeReaders(names, bundle, network, ellipse, judge, labels, np.ones(len(names)), metrics)
+    readers = AttributeReaders(names, bundle, estimator, ellipse, judge, labels, np.ones(len(names)), metrics)
     readers = replace(readers, spread=readers.held_out(images[:SPREAD_SAMPLES]).std(0))
     return readers, FitSamples(fit.double().cpu().numpy(), values)
 

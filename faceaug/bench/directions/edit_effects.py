@@ -159,7 +159,7 @@ def region_masks(readers: AttributeReaders, images: Tensor, names: list[str]) ->
     maps = torch.stack(chosen).float()  # [R, M, M]
     parts = []
     for batch in torch.split(images, BATCH_SIZE):
-        factors = mirror_averaged_factors(readers.network, batch)
+        factors = mirror_averaged_factors(readers.estimator.reconstruct, batch)
         parts.append(torch.stack([_rendered(factors, each) for each in maps]))
     masks = torch.cat(parts, 1)
     return dict(zip(names, masks, strict=True))

@@ -29,7 +29,7 @@ from faceaug.synthesis.engines.morphs.identity_gate import IdentityGate
 from faceaug.synthesis.engines.registry import engine_specs
 from faceaug.utils.images import Rgb, encode, resize
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("learnt_once")]
 TINTS = {"warm": (1.0, 0.75, 0.5), "cool": (0.5, 0.75, 1.0)}
 
 
@@ -182,6 +182,7 @@ def test_verdicts_do_not_depend_on_workers(world, found, monkeypatch):
 @pytest.mark.parametrize(("least", "passes"), [(0.0, True), (2.0, False)])
 def test_people_of_the_data_set_are_refused_where_an_embedder_is_named(world, monkeypatch, least, passes):
     """The distance to the nearest real face must be at least that of the gate; it is a column of the samples."""
+    monkeypatch.setenv("FACEAUG_CACHE", "off")  # verdicts are kept by settings, and this gate is none
     gate = IdentityGate(ToyEmbedder(), least)
     monkeypatch.setattr(IdentityGate, "of", lambda config: gate)
     config = changed(world.config, embedder="toy")

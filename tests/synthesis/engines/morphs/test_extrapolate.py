@@ -27,7 +27,7 @@ from faceaug.synthesis.engines.morphs import extrapolate, morph
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("learnt_once")]
 CONFIG = RunConfig(
     engine="morph",
     extrapolate=True,

@@ -34,7 +34,7 @@ from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
 from faceaug.utils.images import encode
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("learnt_once")]
 CONFIG = RunConfig(
     engine="morph",
     workers=1,
