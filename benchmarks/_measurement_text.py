@@ -1,4 +1,4 @@
-"""The accounts of measurements on docs/results.md and docs/performance.md (pose_accuracy, skin_tone, measure_cost)."""
+"""Measurements in the documents: pose_accuracy, skin_tone, measure_cost and morph_cost, as text and tables."""
 
 from __future__ import annotations
 
@@ -83,4 +83,17 @@ def measuring(record: Record) -> str:
         f"{record['machine']}; load {record['load_average']}.",
         "",
         *table(["step", "ms of a core a photograph"], rows, right={1}),
+    ])  # fmt: skip
+
+
+def morph_steps(record: Record) -> str:
+    """Return where the time of morphs goes (morph_cost.py)."""
+    steps = record["milliseconds"]
+    rows = [[step, f"{spent['attempt']:.1f}", f"{spent['accepted']:.1f}"] for step, spent in steps.items()]
+    total = [f"{sum(spent[of] for spent in steps.values()):.1f}" for of in ("attempt", "accepted")]
+    return "\n".join([
+        f"{record['accepted']} of {record['attempts']} attempts were accepted, among {record['photographs']} "
+        f"photographs, on a {record['machine']}; load {record['load_average']}.",
+        "",
+        *table(["step", "ms of a core an attempt", "an accepted sample"], [*rows, ["all", *total]], right={1, 2}),
     ])  # fmt: skip

@@ -119,9 +119,15 @@ class MorphMaps:
     mask: Tensor
 
 
-def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Sequence[float]) -> MorphPlan:
-    """Register donors with a host and return how they are mixed."""
-    registrations = tuple(register(host.detail, donor.detail) for donor in donors)
+def plan_morph(
+    host: CanonicalFace,
+    donors: Sequence[CanonicalFace],
+    weights: Sequence[float],
+    registrations: Sequence[Registration] | None = None,
+) -> MorphPlan:
+    """Register donors with a host, where they are not yet, and return how they are mixed."""
+    if registrations is None:
+        registrations = [register(host.detail, donor.detail) for donor in donors]
     place, inside = mixed_part(host)
     flows = [look_up(maps_of(r.flow), place).permute(0, 2, 3, 1) * inside.permute(0, 2, 3, 1) for r in registrations]
     mean = sum((weight * flow for weight, flow in zip(weights, flows, strict=True)), torch.zeros_like(place))
@@ -136,6 +142,7 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
         holes = torch.maximum(holes, (look_up(maps_of(donor.visible / 255.0), there) < _VISIBLE).float())
     mask = feathered(inside * (1 - holes) * seen) * inside
     core = (inside > 0.5).float() * seen
+    unregistered, residual = registration_faults(host, registrations)
 
     def share(part: Tensor) -> float:
         return share_of(part, core)
@@ -144,12 +151,21 @@ def plan_morph(host: CanonicalFace, donors: Sequence[CanonicalFace], weights: Se
     faults = MorphFaults(
         holes=share(holes),
         folds=share(folded(mean)),
-        unregistered=max(share((look_up(maps_of(r.confidence), place) < 0.5).float()) for r in registrations),
-        residual=max(share(look_up(maps_of(r.residual), place)) for r in registrations),
+        unregistered=unregistered,
+        residual=residual,
         mixed=sum(shares),
     )
     maps = MorphMaps(offset, places, alike, mask)
-    return MorphPlan(host, tuple(donors), tuple(weights), shares, registrations, maps, faults)
+    return MorphPlan(host, tuple(donors), tuple(weights), shares, tuple(registrations), maps, faults)
+
+
+def registration_faults(host: CanonicalFace, registrations: Sequence[Registration]) -> tuple[float, float]:
+    """Return `unregistered` and `residual` of `MorphFaults`, which registrations from a host show by themselves."""
+    place, inside = mixed_part(host)
+    core = (inside > 0.5).float() * visible_part(host, place)
+    unregistered = [(look_up(maps_of(r.confidence), place) < 0.5).float() for r in registrations]
+    residual = [look_up(maps_of(r.residual), place) for r in registrations]
+    return max(share_of(part, core) for part in unregistered), max(share_of(part, core) for part in residual)
 
 
 def share_of(part: Tensor, core: Tensor) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -56,7 +57,7 @@ def register(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Registratio
     """Register pictures with normalized contrast, uint8 [P, P]."""
     side = len(first)
     flow, back = _flow(first, second), _flow(second, first)
-    ys, xs = np.mgrid[:side, :side].astype(np.float32)
+    ys, xs = _positions(side)
     returned = _look_up(back, xs + flow[..., 0], ys + flow[..., 1])
     agreement = np.exp(-((np.linalg.norm(flow + returned, axis=-1) / _TOLERANCE) ** 2)).astype(np.float32)
     weight = cv2.GaussianBlur(agreement, (0, 0), _SMOOTHING)
@@ -71,8 +72,14 @@ def register(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Registratio
 def moved_picture(picture: NDArray[np.uint8], flow: Floats32) -> Floats32:
     """Return a picture [P, P] read at x + flow, float32 [P, P]; the flow [P, P, 2] is in half sides."""
     side = len(picture)
-    ys, xs = np.mgrid[:side, :side].astype(np.float32)
+    ys, xs = _positions(side)
     return _look_up(picture.astype(np.float32), xs + flow[..., 0] * (side / 2), ys + flow[..., 1] * (side / 2))
+
+
+@lru_cache(maxsize=2)
+def _positions(side: int) -> Floats32:
+    """Return the rows and the columns of the pixels of a picture, [2, P, P]."""
+    return np.mgrid[:side, :side].astype(np.float32)
 
 
 def _flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats32:

@@ -61,12 +61,16 @@ class OncePerPhotograph(Generic[_Value]):
 
     def of(self, photograph: Photograph) -> _Value:
         """Return the value of a photograph."""
+        return self.of_row(photograph.row, lambda row: photograph)
+
+    def of_row(self, row: int, read: Callable[[int], Photograph]) -> _Value:
+        """Return the value of the photograph of a row, which is read only where the value is not known."""
         with self._lock:
-            if photograph.row in self._known:
-                return self._known[photograph.row]
-        value = self._compute(photograph.pixels)
+            if row in self._known:
+                return self._known[row]
+        value = self._compute(read(row).pixels)
         with self._lock:
-            return self._known.setdefault(photograph.row, value)
+            return self._known.setdefault(row, value)
 
 
 def requested_estimator(request: RunRequest) -> FaceEstimator:

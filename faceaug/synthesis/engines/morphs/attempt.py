@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.measurement.estimator import Measurements
 from faceaug.morphing.blend import MorphPlan
 from faceaug.morphing.face import CanonicalFace
 from faceaug.synthesis.config import AcceptanceThresholds
 from faceaug.synthesis.engines.photographs import Photograph
 from faceaug.utils.images import Rgb
+from faceaug.utils.typing import Floats
 
 CHANGED, ALONE = "photograph unchanged since it was read", "donor near enough"
 COVERED, FOLDED = "nothing left uncovered", "not distorted"
@@ -73,36 +73,71 @@ class RenderedMorph:
 
 
 @dataclass(frozen=True, eq=False)
-class AcceptableMorph:
-    """A morph that passed the gates, with what is measured on it.
+class MeasuredMorph:
+    """What is read off a morph.
+
+    Attributes
+    ----------
+    face : CanonicalFace or None
+        None where no face is found.
+    values, confidence : float64 [6]
+        View and light, and the confidence of each (`FACTOR_NAMES`).
+    """
+
+    face: CanonicalFace | None
+    values: Floats
+    confidence: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedMorph:
+    """A morph that has the labels of its cell and shows a new person, and is still to be measured.
 
     Attributes
     ----------
     rendered : RenderedMorph
-    semantic : dict of str to float
-        Columns of the sample that its engine adds.
-    face : CanonicalFace
     confidence : dict of str to float
-    measurements : Measurements
     identity_distance : float or None
     """
 
     rendered: RenderedMorph
-    semantic: dict[str, float]
-    face: CanonicalFace
     confidence: dict[str, float]
-    measurements: Measurements
     identity_distance: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class AcceptableMorph:
+    """A morph that passed the gates.
+
+    Attributes
+    ----------
+    judged : JudgedMorph
+    semantic : dict of str to float
+        Columns of the sample that its engine adds.
+    measured : MeasuredMorph
+        With a face.
+    """
+
+    judged: JudgedMorph
+    semantic: dict[str, float]
+    measured: MeasuredMorph
+
+
+def registration_fault(unregistered: float, residual: float, thresholds: AcceptanceThresholds) -> str:
+    """Return why a donor that was registered with a host does not fit it, or an empty text."""
+    if unregistered > thresholds.unregistered:
+        return REGISTERED
+    return ALIKE if residual > thresholds.residual else ""
 
 
 def morph_fault(plan: MorphPlan, thresholds: AcceptanceThresholds) -> str:
     """Return why host and donors do not fit, or an empty text."""
     faults = plan.faults
+    if fault := registration_fault(faults.unregistered, faults.residual, thresholds):
+        return fault
     reasons = (
         (COVERED, faults.holes > thresholds.uncovered),
         (FOLDED, faults.folds > thresholds.distorted),
-        (REGISTERED, faults.unregistered > thresholds.unregistered),
-        (ALIKE, faults.residual > thresholds.residual),
         (MIXED, faults.mixed < thresholds.mixed),
     )
     return next((reason for reason, refused in reasons if refused), "")

@@ -34,8 +34,9 @@ from faceaug.synthesis.engines.morphs.attempt import (
     FOLDED,
     REGISTERED,
     AcceptableMorph,
+    JudgedMorph,
+    MeasuredMorph,
     MorphAttempt,
-    RenderedMorph,
     morph_fault,
 )
 from faceaug.synthesis.engines.morphs.morph import MorphEngine
@@ -45,7 +46,6 @@ from faceaug.synthesis.engines.rerendering.source_faces import is_rendered
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import extrapolation_columns
 from faceaug.utils.images import Rgb
-from faceaug.utils.typing import Floats
 
 MOVE_STRENGTH = (1.0, 1.5)
 """Range from which the factor on the change of labels is drawn."""
@@ -262,12 +262,12 @@ class ExtrapolationEngine(MorphEngine):
         part = _nearest_part(len(within))
         return float(rng.choice(within[:part] if upwards else within[-part:]))
 
-    def _accept(self, cell: PlannedCell, rendered: RenderedMorph, labels: Floats | None) -> AcceptableMorph | str:
-        accepted = super()._accept(cell, rendered, labels)
+    def _accept(self, cell: PlannedCell, judged: JudgedMorph, measured: MeasuredMorph) -> AcceptableMorph | str:
+        accepted = super()._accept(cell, judged, measured)
         if isinstance(accepted, str):
             return accepted
-        attempt = rendered.attempt
-        outside = change_outside(attempt.host.pixels, rendered.stored, attempt.plan.host)
+        attempt = judged.rendered.attempt
+        outside = change_outside(attempt.host.pixels, judged.rendered.stored, attempt.plan.host)
         if outside > self._config.thresholds.spill:
             return INSIDE
         return replace(accepted, semantic={**accepted.semantic, "change_outside": outside})

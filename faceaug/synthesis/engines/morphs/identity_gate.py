@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,12 +84,12 @@ class IdentityGate:
         least = min([self.least, *(_CROWDED * gap for gap in apart)])
         return nearest, nearest >= least
 
-    def shows_one_person(self, sources: Sequence[Photograph]) -> bool:
+    def shows_one_person(self, rows: Sequence[int], read: Callable[[int], Photograph]) -> bool:
         """Tell whether host and donors are so near to each other that every morph of them is refused.
 
-        So it is where no face is found in one of them.
+        So it is where no face is found in one of them. `read` is called for the rows of those that are not known yet.
         """
-        known = [self._sources.of(source) for source in sources]
+        known = [self._sources.of_row(row, read) for row in rows]
         return self.least > 0 and not all(np.linalg.norm(known[0] - other) >= self.least for other in known[1:])
 
     def _embedding(self, picture: Rgb) -> Floats32:

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from faceaug.datasets.thumbnails import common_aspect
-from faceaug.errors import DatasetError, FaceaugError
+from faceaug.errors import DatasetError, FaceaugError, ImageError
 from faceaug.identity.column import IDENTITY_DISTANCE
-from faceaug.measurement.estimator import FaceEstimator, Measurements
+from faceaug.measurement.estimator import FaceEstimator
 from faceaug.morphing.blend import MorphPlan, render_morph
-from faceaug.morphing.face import CanonicalFace, canonical_faces, descriptor_in_place
+from faceaug.morphing.face import CanonicalFace, descriptor_in_place
 from faceaug.planning.plan import PlannedCell
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.shards.columns import Column
@@ -48,6 +48,8 @@ from faceaug.synthesis.engines.morphs.attempt import (
     NEW_PERSON,
     REACHED,
     AcceptableMorph,
+    JudgedMorph,
+    MeasuredMorph,
     MorphAttempt,
     RenderedMorph,
 )
@@ -58,14 +60,13 @@ from faceaug.synthesis.engines.morphs.morph_faces import (
     MorphFaces,
     descriptor_hashes,
     face_hashes,
+    measure_morphs,
     read_faces,
     rows_of_cells,
 )
 from faceaug.synthesis.engines.morphs.proposals import CellProposals, PairReadings
 from faceaug.synthesis.engines.photographs import (
     Photograph,
-    factor_values,
-    measured,
     read_photograph,
     requested_estimator,
     stored_image,
@@ -76,6 +77,7 @@ from faceaug.synthesis.label_classifiers import CLASSIFIER_FILES, HELD_OUT_FILE,
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.sample_columns import kept_labels, morph_columns
 from faceaug.utils.images import Codec, Rgb
+from faceaug.utils.text import one_line
 from faceaug.utils.typing import Floats, Floats32
 
 MORPH_BLOCK = 16
@@ -196,9 +198,13 @@ class MorphEngine:
         read: Sequence[Floats | None] = [None] * len(rendered)
         if self._judge:
             read = list(self._judge.read([morph.stored for morph in rendered]))
+        judged = [self._judged(cell, morph, labels) for morph, labels in zip(rendered, read, strict=True)]
+        measured = self._measured(
+            [(j.rendered.stored, j.rendered.attempt.plan.host.sha256) for j in judged if not isinstance(j, str)]
+        )
         candidates, pictures = [], {}
-        for morph, labels in zip(rendered, read, strict=True):
-            accepted = self._accept(cell, morph, labels)
+        for morph, passed in zip(rendered, judged, strict=True):
+            accepted = passed if isinstance(passed, str) else self._accept(cell, passed, next(measured))
             if isinstance(accepted, str):
                 refused[morph.attempt.number] = accepted
                 if accepted not in (DISTINCT, NEW_PERSON):  # these show a real person
@@ -209,10 +215,10 @@ class MorphEngine:
 
     def stored_hashes(self, reader: ShardReader) -> Iterator[np.uint64]:
         hosts = reader.column("source_sha256")
-        for row in np.flatnonzero(reader.made_by(self.names[0])).tolist():
-            face, _ = self._measured(reader.image(row), hosts[row].tobytes())
-            if face is not None:
-                yield face_hashes([face])[0]
+        rows = np.flatnonzero(reader.made_by(self.names[0])).tolist()
+        for start in range(0, len(rows), MORPH_BLOCK):
+            some = [(reader.image(row), hosts[row].tobytes()) for row in rows[start : start + MORPH_BLOCK]]
+            yield from (face_hashes([morph.face])[0] for morph in self._measured(some) if morph.face is not None)
 
     def _rows(self) -> dict[int, NDArray[np.int64]]:
         """Return the rows of the faces that are mixed, by cell."""
@@ -265,17 +271,31 @@ class MorphEngine:
 
     def _known_person(self, faces: Sequence[CanonicalFace]) -> str:
         """Return why host and donors count as one person, or an empty text."""
-        photographs = self._photographs(faces) if self._identity else ()
-        return NEW_PERSON if self._identity and photographs and self._identity.shows_one_person(photographs) else ""
+        if self._identity is None:
+            return ""
+        by_row = {face.row: face for face in faces}
+        try:
+            is_one = self._identity.shows_one_person(list(by_row), lambda row: self._photograph(by_row[row]))
+        except ImageError:  # the attempt will say that a file has changed
+            return ""
+        return NEW_PERSON if is_one else ""
 
     def _photographs(self, faces: Sequence[CanonicalFace]) -> tuple[Photograph, ...]:
         """Return the photographs of faces; none where one of them is no longer the file that was read."""
         try:
-            photographs = tuple(read_photograph(self._dataset, face.row) for face in faces)
-        except (FaceaugError, OSError):
+            return tuple(map(self._photograph, faces))
+        except ImageError:
             return ()
-        unchanged = all(p.sha256 == face.sha256 for p, face in zip(photographs, faces, strict=True))
-        return photographs if unchanged else ()
+
+    def _photograph(self, face: CanonicalFace) -> Photograph:
+        """Return the photograph of a face; ImageError where it is no longer the file that was read."""
+        try:
+            photograph = read_photograph(self._dataset, face.row)
+        except (FaceaugError, OSError) as error:
+            raise ImageError(f"{self._dataset.keys[face.row]} can no longer be read: {one_line(error)}") from error
+        if photograph.sha256 != face.sha256:
+            raise ImageError(f"{self._dataset.keys[face.row]} has changed since it was read; start again")
+        return photograph
 
     def _render(self, attempt: MorphAttempt) -> RenderedMorph | str:
         """Render a morph as it would be stored; return why it is refused where that shows before it is measured."""
@@ -288,40 +308,42 @@ class MorphEngine:
             return DISTINCT
         return RenderedMorph(attempt, image, stored)
 
-    def _accept(self, cell: PlannedCell, rendered: RenderedMorph, labels: Floats | None) -> AcceptableMorph | str:
-        """Measure a rendered morph, whose labels were read; return why it is refused where it is."""
-        attempt, stored, confidence = rendered.attempt, rendered.stored, dict[str, float]()
+    def _judged(self, cell: PlannedCell, rendered: RenderedMorph, labels: Floats | None) -> JudgedMorph | str:
+        """Judge labels, which were read, and identity of a morph; return why it is refused where it is."""
+        attempt, confidence = rendered.attempt, dict[str, float]()
         if self._judge and labels is not None:
             rows = _rows_of((attempt.plan.host, *attempt.plan.donors))
             confidence, agrees = self._judge.verdict(labels, rows, cell.levels, attempt.reached)
             if not agrees:
                 return LABELLED
-        distance, is_new = self._identity.distance(stored, attempt.photographs) if self._identity else (None, True)
-        if not is_new:
-            return NEW_PERSON
-        face, measurements = self._measured(stored, attempt.plan.host.sha256)
-        if face is None:
+        distance, is_new = None, True
+        if self._identity:
+            distance, is_new = self._identity.distance(rendered.stored, attempt.photographs)
+        return JudgedMorph(rendered, confidence, distance) if is_new else NEW_PERSON
+
+    def _accept(self, cell: PlannedCell, judged: JudgedMorph, measured: MeasuredMorph) -> AcceptableMorph | str:
+        """Return an acceptable morph, or why it is refused by what was measured."""
+        attempt = judged.rendered.attempt
+        if measured.face is None:
             return FACE
-        if not self._in_bins(cell, measurements.values[0]):
+        if not self._in_bins(cell, measured.values):
             return REACHED
-        if self._is_copy(face.descriptor, attempt.plan):
+        if self._is_copy(measured.face.descriptor, attempt.plan):
             return DISTINCT
-        return AcceptableMorph(rendered, attempt.semantic, face, confidence, measurements, distance)
+        return AcceptableMorph(judged, attempt.semantic, measured)
 
     def _is_copy(self, descriptor: Floats32, plan: MorphPlan) -> bool:
         """Return whether a face, by its descriptor [D], is nearly one of those that it is made of."""
         bits = differing_bits(descriptor_hashes(descriptor[None])[0], face_hashes((plan.host, *plan.donors)))
         return int(bits.min()) <= self._config.thresholds.duplicate_bits
 
-    def _measured(self, picture: Rgb, host: bytes) -> tuple[CanonicalFace | None, Measurements]:
-        """Measure one picture, by itself, so that nothing depends on what else is measured.
+    def _measured(self, morphs: Sequence[tuple[Rgb, bytes]]) -> Iterator[MeasuredMorph]:
+        """Yield what is read off pictures, each with the hash of the file of its host, whose face is where its own is.
 
-        Its face is where that of its host is, a file by its hash.
+        Of a host that is not known, the whole canvas stands for its window.
         """
-        window = self._faces.windows.get(host)
-        near = None if window is None else torch.from_numpy(window)[None]
-        measurements, extents = measured(self._estimator, [picture], aligned=self._aligned, near=near)
-        return canonical_faces([-1], [b""], [picture], extents, measurements)[0], measurements
+        windows = [self._faces.windows.get(host, np.zeros(4, np.float32)) for _, host in morphs]
+        return measure_morphs(self._estimator, [picture for picture, _ in morphs], windows, aligned=self._aligned)
 
     def _in_bins(self, cell: PlannedCell, values: Floats) -> bool:
         for axis in self._axes:
@@ -332,27 +354,31 @@ class MorphEngine:
         return True
 
     def _candidate(self, accepted: AcceptableMorph) -> Candidate:
-        attempt, plan = accepted.rendered.attempt, accepted.rendered.attempt.plan
-        semantic, certain = factor_values(accepted.measurements)
+        judged, measured = accepted.judged, accepted.measured
+        attempt, plan = judged.rendered.attempt, judged.rendered.attempt.plan
+        assert measured.face is not None
+        semantic, certain = (
+            dict(zip(FACTOR_NAMES, each.tolist(), strict=True)) for each in (measured.values, measured.confidence)
+        )
         bins = [axis.name for axis in self._axes if is_rendered(axis)]
         of_morph = {"donor_share": plan.faults.mixed, "residual": plan.faults.residual}
-        if accepted.identity_distance is not None:
-            of_morph[IDENTITY_DISTANCE] = accepted.identity_distance
+        if judged.identity_distance is not None:
+            of_morph[IDENTITY_DISTANCE] = judged.identity_distance
         return Candidate(
             attempt=attempt.number,
             seed=seed_number(attempt.seed),
             engine=self.names[0],
-            image=accepted.rendered.image,
+            image=judged.rendered.image,
             quality=attempt.host.info.quality if self._codec == attempt.host.info.codec else None,
             harmonize={},
             w=None,
             origin_w=None,
             attr={**attempt.attr, **{name: semantic[name] for name in bins}},
-            confidence={**accepted.confidence, **{name: certain[name] for name in bins}},
+            confidence={**judged.confidence, **{name: certain[name] for name in bins}},
             semantic={**semantic, **of_morph, **accepted.semantic},
             plausibility=float("nan"),
             realism=float("nan"),
-            hash=face_hashes([accepted.face])[0],
+            hash=face_hashes([measured.face])[0],
             source=SourceImage(plan.host.sha256),
             donors=tuple(SourceImage(donor.sha256) for donor in plan.donors),
         )

@@ -19,13 +19,19 @@ from faceaug.measurement.estimator import FaceEstimator
 from faceaug.morphing.donors import DonorIndex
 from faceaug.morphing.face import BYTES_PER_FACE, DESCRIPTOR_SHAPE, CanonicalFace, canonical_faces
 from faceaug.planning.plan import Plan
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.synthesis.acceptance.near_duplicates import hashes
+from faceaug.synthesis.engines.morphs.attempt import MeasuredMorph
 from faceaug.synthesis.engines.photographs import Photograph, measured, read_photograph
 from faceaug.synthesis.request import cells_of
 from faceaug.synthesis.sample_columns import KeptLabels
+from faceaug.utils.images import Rgb
 from faceaug.utils.threads import map_in_order
 from faceaug.utils.typing import Floats, Floats32
 
+MEASURED_TOGETHER = 4
+"""Morphs that are measured together. Fewer are filled up: among another number of pictures, the last bits would be
+others, and what is read off a morph must be the same when an interrupted run reads it again."""
 READ_TOGETHER = 16
 """Photographs that are measured together, whatever the number of workers."""
 MAX_FACES = 20_000
@@ -136,6 +142,30 @@ def read_faces(
         if faces_of_cell:
             by_cell[cell] = labels.index(faces_of_cell)
     return MorphFaces(by_cell, skipped)
+
+
+def measure_morphs(
+    estimator: FaceEstimator, pictures: Sequence[Rgb], windows: Sequence[Floats32], *, aligned: bool
+) -> Iterator[MeasuredMorph]:
+    """Yield what is read off morphs, the same whatever other morphs there are.
+
+    Parameters
+    ----------
+    estimator : FaceEstimator
+    pictures : sequence of uint8 [H, W, 3]
+    windows : sequence of float32 [4]
+        Where the faces of their hosts are, and so theirs.
+    aligned : bool
+    """
+    count = len(FACTOR_NAMES)
+    for start in range(0, len(pictures), MEASURED_TOGETHER):
+        few = list(pictures[start : start + MEASURED_TOGETHER])
+        rows = [start + min(k, len(few) - 1) for k in range(MEASURED_TOGETHER)]
+        near = torch.from_numpy(np.stack([windows[row] for row in rows]))
+        read, extents = measured(estimator, [pictures[row] for row in rows], aligned=aligned, near=near)
+        faces = canonical_faces([-1] * len(few), [b""] * len(few), few, extents, read)
+        for k, face in enumerate(faces):
+            yield MeasuredMorph(face, read.values[k, :count], read.confidence[k, :count])
 
 
 class LabelDistances:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.morphing.blend import MorphPlan, plan_morph
+from faceaug.morphing.blend import MorphPlan, plan_morph, registration_faults
 from faceaug.morphing.donors import DonorIndex
 from faceaug.morphing.face import CanonicalFace
 from faceaug.morphing.prediction import predicted_descriptor
+from faceaug.morphing.registration import Registration, register
 from faceaug.synthesis.acceptance.near_duplicates import differing_bits
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.engines.morphs.attempt import ALONE, DISTINCT, LABELLED, morph_fault
+from faceaug.synthesis.engines.morphs.attempt import ALONE, DISTINCT, LABELLED, morph_fault, registration_fault
 from faceaug.synthesis.engines.morphs.morph_faces import descriptor_hashes, face_hashes
 
 DONOR_SHARE = (0.75, 1.0)
@@ -201,7 +202,10 @@ class _HostProposals:
         fault = "" if doubtful else self._readings.labels(faces)
         if fault:
             return fault
-        plan = self._planned(donors, weights)
+        registrations = self._registered(donors)
+        if isinstance(registrations, str):
+            return registrations
+        plan = plan_morph(self._face, faces[1:], weights, registrations)
         fault = morph_fault(plan, self._config.thresholds)
         if fault:
             return fault
@@ -209,6 +213,16 @@ class _HostProposals:
         if self._fewest_bits(morph) <= bits:
             return DISTINCT
         return self._readings.persons(faces) or (plan, morph)
+
+    def _registered(self, donors: tuple[int, ...]) -> list[Registration] | str:
+        """Register donors one by one; return why one does not fit, of which the rest need not be known."""
+        registrations: list[Registration] = []
+        for donor in donors:
+            registrations.append(register(self._face.detail, self._index.faces[donor].detail))
+            faults = registration_faults(self._face, registrations[-1:])
+            if fault := registration_fault(*faults, self._config.thresholds):
+                return fault
+        return registrations
 
     def _fewest_bits(self, morph: _Morph) -> int:
         """Return in how many bits a predicted hash differs at least from the faces in the morph and earlier turns."""

@@ -18,6 +18,7 @@ from faceaug.analysis.analyze import analyze
 from faceaug.datasets.dataset import load_dataset
 from faceaug.errors import DatasetError, UsageError
 from faceaug.identity import registry as identity_registry
+from faceaug.measurement.measure import load_estimator
 from faceaug.planning.budget import Budget
 from faceaug.planning.plan import plan
 from faceaug.shards.columns import DONOR_COLUMNS
@@ -27,6 +28,7 @@ from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.morphs import morph
 from faceaug.synthesis.engines.morphs.attempt import ALONE
+from faceaug.synthesis.engines.morphs.morph_faces import face_hashes, measure_morphs
 from faceaug.synthesis.engines.morphs.proposals import DONOR_SHARE
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
@@ -107,6 +109,23 @@ def test_an_interrupted_run_goes_on_to_the_same_samples(dataset, run, tmp_path, 
     whole = tmp_path / "whole"
     balance(dataset, whole, plan=planned(dataset), config=CONFIG)
     assert_same_samples(tmp_path / "out", whole)
+
+
+def test_what_is_read_off_a_picture_does_not_depend_on_what_else_is_read(dataset):
+    estimator, pictures = load_estimator(), [dataset.image(row) for row in range(6)]
+    windows = [np.float32([0.01 * row, 0, -0.2, 0]) for row in range(6)]
+
+    def read(rows: list[int]):
+        faces = measure_morphs(estimator, [pictures[k] for k in rows], [windows[k] for k in rows], aligned=False)
+        return dict(zip(rows, faces, strict=True))
+
+    together = read([0, 1, 2, 3, 4, 5])
+    for others in (read([0]), read([5, 3, 0]), read([2, 4, 1, 0])):
+        for row, one in others.items():
+            np.testing.assert_array_equal(one.values, together[row].values)
+            if one.face is not None:
+                assert np.array_equal(face_hashes([one.face]), face_hashes([together[row].face]))
+                assert np.array_equal(one.face.descriptor, together[row].face.descriptor)
 
 
 def test_a_face_takes_part_in_as_many_samples_as_are_allowed(dataset, tmp_path):
