@@ -52,6 +52,22 @@ def pose_accuracy(record: Record) -> str:
     ])  # fmt: skip
 
 
+def turned_heads(record: Record) -> str:
+    """Return how far heads are turned by a regression that knows no warp (turned_heads.py)."""
+    fit, angles = record["regression"], list(next(iter(record["turned"].values())))
+    rows = [
+        [f"{way}, {reader}", *(f"{found[angle][reader]:+.0f}" for angle in angles)]
+        for way, found in record["turned"].items()
+        for reader in ("regression", "estimator")
+    ]
+    return "\n".join([
+        f"{record['photographs']} photographs; the regression was fitted on {fit['fitted']:,} others, and reads "
+        f"{fit['checked']:,} more with a correlation of {fit['correlation']:.2f} and a slope of {fit['slope']:.2f}.",
+        "",
+        *table(["mean degrees read, turned by", *(f"{angle}°" for angle in angles)], rows, range(1, len(angles) + 1)),
+    ])  # fmt: skip
+
+
 def skin_tones(record: Record) -> str:
     """Return the comparison of skin tone with labels and brightness (skin_tone.py)."""
     levels, measures = record["counts"], record["measures"]
