@@ -63,17 +63,18 @@ def block_file() -> dict[str, float]:
     """Return bytes and seconds of the result of a block whose candidates are pixels."""
     rng = np.random.default_rng(SEED)
     result = BlockResult(tuple(_candidate(rng, attempt) for attempt in range(BLOCK)), {}, {})
-    data = encode_block(result)
+    run = "0" * 64
+    data = encode_block(result, run)
     with tempfile.TemporaryDirectory() as folder:
-        files = BlockFiles(Path(folder))
+        files = BlockFiles(Path(folder), run)
         files.create()
         return {
             "side": SIDE,
             "candidates": BLOCK,
             "bytes": len(data),
-            "encode_milliseconds": _milliseconds(lambda: encode_block(result)),
+            "encode_milliseconds": _milliseconds(lambda: encode_block(result, run)),
             "write_milliseconds": _milliseconds(lambda: files.write(0, 0, data)),
-            "decode_milliseconds": _milliseconds(lambda: decode_block(data)),
+            "decode_milliseconds": _milliseconds(lambda: decode_block(data, run)),
         }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -19,14 +20,61 @@ from faceaug.errors import IntegrityError
 from faceaug.shards.manifest import Manifest
 from faceaug.shards.takeover import BLOCKS_FOLDER
 from faceaug.synthesis.engines.base import BlockResult, Candidate, SourceImage
-from faceaug.utils.files import output_error, parse_json, read_regular, write_bytes
+from faceaug.utils.files import output_error, read_regular, write_bytes
+from faceaug.utils.text import one_line
 
 _Arrays = dict[str, NDArray[Any]]
 _ARRAYS = ("image", "w", "origin_w")  # of a candidate; everything else of it is JSON
 
 
-def encode_block(result: BlockResult) -> bytes:
-    """Return the result of a block as bytes: arrays, and JSON for the rest. It holds numbers, texts and bytes only."""
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _SourceRecord(_Record):
+    sha256: str
+    hash: int | None
+
+    def source(self) -> SourceImage:
+        return SourceImage(bytes.fromhex(self.sha256), None if self.hash is None else np.uint64(self.hash))
+
+
+class _CandidateRecord(_Record):
+    """The fields of a `Candidate` that are JSON; `encoded` says that its image is bytes."""
+
+    attempt: int
+    seed: int
+    engine: str
+    encoded: bool
+    quality: int | None
+    harmonize: dict[str, float]
+    attr: dict[str, Any]
+    confidence: dict[str, float]
+    semantic: dict[str, float]
+    plausibility: float
+    realism: float
+    hash: int
+    source: _SourceRecord | None
+    donors: list[_SourceRecord]
+
+
+class _BlockRecord(_Record):
+    """The fields of a `BlockResult` that are JSON, and the fingerprint of its run."""
+
+    run: str
+    candidates: list[_CandidateRecord]
+    refused: list[tuple[int, str]]
+    nearest: dict[str, float]
+    next_engine: int | None
+    steady: bool
+    from_photographs: bool
+
+
+def encode_block(result: BlockResult, run: str) -> bytes:
+    """Return the result of a block as bytes: arrays, and JSON for the rest. It holds numbers, texts and bytes only.
+
+    `run` is the fingerprint of the run that the block belongs to.
+    """
     arrays: _Arrays = {f"picture {attempt}": np.asarray(picture) for attempt, picture in result.pictures.items()}
     candidates = []
     for place, candidate in enumerate(result.candidates):
@@ -39,6 +87,7 @@ def encode_block(result: BlockResult) -> bytes:
                 arrays[f"{name} {place}"] = np.ascontiguousarray(array)
         candidates.append(fields)
     block = {
+        "run": run,
         "candidates": candidates,
         "refused": list(result.refused.items()),
         "nearest": result.nearest,
@@ -50,23 +99,32 @@ def encode_block(result: BlockResult) -> bytes:
     return bytes(save({**arrays, "block": np.frombuffer(text, np.uint8)}))
 
 
-def decode_block(data: bytes) -> BlockResult:
-    """Return the result that `encode_block` wrote.
+def decode_block(data: bytes, run: str) -> BlockResult:
+    """Return the result that `encode_block` wrote for a run.
 
     Raises
     ------
     IntegrityError
-        When the bytes are damaged, or no such result.
+        When the bytes are damaged, no such result, or of another run.
     """
     try:
         arrays: _Arrays = load(data)
-        block = parse_json(arrays["block"].tobytes())
-        candidates = tuple(_candidate(fields, place, arrays) for place, fields in enumerate(block.pop("candidates")))
-        refused = {int(attempt): str(reason) for attempt, reason in block.pop("refused")}
-        pictures = {int(name.split()[1]): array for name, array in arrays.items() if name.startswith("picture ")}
-        return BlockResult(candidates, refused, pictures=pictures, **block)
+        block = _BlockRecord.model_validate_json(arrays["block"].tobytes())
+        pictures = {int(name.split()[1]): _pixels(arrays[name]) for name in arrays if name.startswith("picture ")}
+        candidates = tuple(_candidate(fields, place, arrays) for place, fields in enumerate(block.candidates))
     except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise IntegrityError("the result of a block is damaged") from error
+        raise IntegrityError(f"the result of a block is damaged: {one_line(error)}") from error
+    if block.run != run:
+        raise IntegrityError("the result of a block is of another run")
+    return BlockResult(
+        candidates,
+        dict(block.refused),
+        block.nearest,
+        next_engine=block.next_engine,
+        steady=block.steady,
+        pictures=pictures,
+        from_photographs=block.from_photographs,
+    )
 
 
 class BlockFiles:
@@ -76,10 +134,12 @@ class BlockFiles:
     ----------
     out : Path
         The output folder.
+    run : str
+        The fingerprint of the run; results of another one count as absent.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.folder = out / BLOCKS_FOLDER
+    def __init__(self, out: Path, run: str) -> None:
+        self.folder, self._run = out / BLOCKS_FOLDER, run
         self._manifest: Manifest | None = None
 
     def create(self) -> None:
@@ -108,10 +168,10 @@ class BlockFiles:
         write_bytes(self.path(cell, block), data)
 
     def read(self, cell: int, block: int) -> BlockResult | None:
-        """Return a result, or None where none is there; one that is damaged is removed."""
+        """Return a result, or None where none is there; one that is damaged or of another run is removed."""
         path = self.path(cell, block)
         try:
-            return decode_block(read_regular(path))
+            return decode_block(read_regular(path), self._run)
         except FileNotFoundError:
             return None
         except IntegrityError:
@@ -139,23 +199,32 @@ class BlockFiles:
         shutil.rmtree(ended, ignore_errors=True)
 
 
-def _candidate(fields: dict[str, Any], place: int, arrays: _Arrays) -> Candidate:
+def _candidate(record: _CandidateRecord, place: int, arrays: _Arrays) -> Candidate:
     image = arrays[f"image {place}"]
-    source, donors = fields.pop("source"), fields.pop("donors")
+    latents = [arrays.get(f"{name} {place}") for name in ("w", "origin_w")]
+    if any(w is not None and (w.dtype != np.float32 or w.ndim != 1) for w in latents):
+        raise ValueError(f"a latent of candidate {place} is no row of float32")
     return Candidate(
-        image=image.tobytes() if fields.pop("encoded") else image,
-        w=arrays.get(f"w {place}"),
-        origin_w=arrays.get(f"origin_w {place}"),
-        hash=np.uint64(fields.pop("hash")),
-        source=_source(source) if source else None,
-        donors=tuple(_source(donor) for donor in donors),
-        **fields,
+        image=_encoded(image) if record.encoded else _pixels(image),
+        w=latents[0],
+        origin_w=latents[1],
+        hash=np.uint64(record.hash),
+        source=record.source.source() if record.source else None,
+        donors=tuple(donor.source() for donor in record.donors),
+        **record.model_dump(exclude={"encoded", "hash", "source", "donors"}),
     )
 
 
-def _source(fields: dict[str, Any]) -> SourceImage:
-    known = fields["hash"]
-    return SourceImage(bytes.fromhex(fields["sha256"]), None if known is None else np.uint64(known))
+def _encoded(image: NDArray[Any]) -> bytes:
+    if image.dtype != np.uint8 or image.ndim != 1:
+        raise ValueError(f"an encoded image is {image.dtype} {list(image.shape)}, where bytes are expected")
+    return image.tobytes()
+
+
+def _pixels(image: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image is {image.dtype} {list(image.shape)}, where uint8 [H, W, 3] is expected")
+    return image
 
 
 def _as_json(value: Any) -> Any:

@@ -16,14 +16,14 @@ from typing import Any
 
 from faceaug.errors import FaceaugError, UsageError
 from faceaug.planning.plan import PlannedCell
-from faceaug.synthesis.engines.base import BlockResult, Engine
+from faceaug.synthesis.engines.base import BlockResult
 from faceaug.synthesis.executors.base import RETRIES, LostBlockError, Work
-from faceaug.synthesis.executors.block_files import BlockFiles, encode_block
-from faceaug.synthesis.executors.rebuilt_engine import LearntModels, rebuild_engine
+from faceaug.synthesis.executors.block_files import BlockFiles
+from faceaug.synthesis.executors.rebuilt_engine import LearntModels, RebuiltEngine, rebuild_engine
 from faceaug.utils.text import one_line, shown
 from faceaug.utils.threads import single_threaded
 
-_ENGINES: dict[bytes, Engine] = {}
+_ENGINES: dict[bytes, RebuiltEngine] = {}
 """The engine of the run for which this worker process of Ray was started."""
 
 
@@ -36,7 +36,7 @@ def _compute(boxed: list[Any], cell: PlannedCell, block: int) -> bytes:
         contextlib.ExitStack().enter_context(single_threaded())  # for as long as the process lives
         request, models = ray.get(reference)
         _ENGINES[reference.binary()] = rebuild_engine(request, models)
-    return encode_block(_ENGINES[reference.binary()].propose(cell, block))
+    return _ENGINES[reference.binary()].encoded(cell, block)
 
 
 @dataclass(eq=False)
@@ -114,7 +114,7 @@ class RayExecutor:
         import ray
 
         self._ray: Any = ray
-        self._output, self._files = work.output, BlockFiles(work.output.path)
+        self._output, self._files = work.output, BlockFiles(work.output.path, work.output.manifest.fingerprint)
         config = work.request.config
         self._ours = not ray.is_initialized()
         if self._ours:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from faceaug.errors import OutputError
+from faceaug.errors import FaceaugError, IntegrityError, OutputError
+from faceaug.planning.plan import PlannedCell
 from faceaug.shards.manifest import MODELS_FOLDER, Manifest
 from faceaug.synthesis.engines.base import Engine, PreparationInputs
 from faceaug.synthesis.engines.registry import create_engine
+from faceaug.synthesis.executors.block_files import decode_block, encode_block
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.stages import read_images
 from faceaug.utils.files import inside, read_regular
@@ -24,7 +26,7 @@ class LearntModels:
     Attributes
     ----------
     manifest : Manifest
-        As it is once the engine is prepared; without samples of interest.
+        As it is once the engine is prepared; what it says of samples is not used.
     files : dict of str to bytes
         The files in the folder of models, by name.
     """
@@ -40,8 +42,44 @@ class LearntModels:
         return cls(manifest, {name.removeprefix(prefix): read_regular(inside(out, name)) for name in names})
 
 
-def rebuild_engine(request: RunRequest, models: LearntModels) -> Engine:
-    """Return an engine that proposes the same candidates as that of the driver.
+@dataclass(frozen=True, eq=False)
+class RebuiltEngine:
+    """An engine that proposes the same candidates as that of the driver, as bytes that are handed over.
+
+    Attributes
+    ----------
+    engine : Engine
+        Prepared.
+    run : str
+        The fingerprint of the run.
+    keep_refused : bool
+        Whether the driver keeps refused pictures; without, none is handed over.
+    """
+
+    engine: Engine
+    run: str
+    keep_refused: bool
+
+    def encoded(self, cell: PlannedCell, block: int) -> bytes:
+        """Compute a block and return its result as `decode_block` reads it.
+
+        Raises
+        ------
+        FaceaugError
+            What the engine raised, or when its result is none that can be read; to compute it again would not help.
+        """
+        result = self.engine.propose(cell, block)
+        data = encode_block(result if self.keep_refused else replace(result, pictures={}), self.run)
+        try:
+            decode_block(data, self.run)
+        except IntegrityError as error:
+            names = ", ".join(self.engine.names)
+            raise FaceaugError(f"the engine {names} returned a block that cannot be handed over: {error}") from error
+        return data
+
+
+def rebuild_engine(request: RunRequest, models: LearntModels) -> RebuiltEngine:
+    """Return the engine of a driver in another process.
 
     Raises
     ------
@@ -62,4 +100,4 @@ def rebuild_engine(request: RunRequest, models: LearntModels) -> Engine:
         for name, content in models.files.items():
             (Path(folder) / name).write_bytes(content)
         engine.prepare(PreparationInputs(images.thumbnails, manifest.codec, stored_codec, Path(folder), progress))
-    return engine
+    return RebuiltEngine(engine, manifest.fingerprint, request.config.keep_refused)

@@ -53,7 +53,8 @@ class FolderExecutor:
     """
 
     def __init__(self, work: Work) -> None:
-        self._output, self._files = work.output, BlockFiles(work.output.path)
+        self._output, self._run = work.output, work.output.manifest.fingerprint
+        self._files = BlockFiles(work.output.path, self._run)
         self._wanted: dict[tuple[int, int], None] = {}  # in the order in which they were submitted
         self._published: list[list[int]] | None = None
         self._files.create()
@@ -102,7 +103,7 @@ class FolderExecutor:
         """Write what is wanted, if that has changed; called before each wait, so that workers have enough to do."""
         wanted = [list(key) for key in self._wanted]
         if wanted != self._published:
-            write_wanted(self._files.folder, wanted)
+            write_wanted(self._files.folder, self._run, wanted)
             self._published = wanted
 
     def __enter__(self) -> FolderExecutor:
@@ -115,20 +116,23 @@ class FolderExecutor:
             self._files.remove()
         else:  # the workers wait for the driver to be resumed
             with contextlib.suppress(FaceaugError):
-                write_wanted(self._files.folder, [])
+                write_wanted(self._files.folder, self._run, [])
 
 
-def write_wanted(folder: Path, wanted: list[list[int]]) -> None:
-    """Write the list of blocks, as pairs of cell and block, that workers are to compute, the most urgent first."""
-    write_bytes(folder / WANTED_NAME, json.dumps(wanted).encode())
+def write_wanted(folder: Path, run: str, wanted: list[list[int]]) -> None:
+    """Write the list of blocks, as pairs of cell and block, that workers of a run are to compute, most urgent first."""
+    write_bytes(folder / WANTED_NAME, json.dumps({"run": run, "blocks": wanted}).encode())
 
 
-def read_wanted(folder: Path) -> list[tuple[int, int]] | None:
-    """Return the list of blocks that the driver wants, or None where there is none yet."""
+def read_wanted(folder: Path, run: str) -> list[tuple[int, int]] | None:
+    """Return the list of blocks that the driver of a run wants, or None where there is none yet."""
     text = _text(folder / WANTED_NAME)
     try:
-        return None if text is None else [(int(cell), int(block)) for cell, block in parse_json(text)]
-    except (TypeError, ValueError) as error:
+        wanted = None if text is None else parse_json(text)
+        if wanted is None or wanted["run"] != run:
+            return None
+        return [(int(cell), int(block)) for cell, block in wanted["blocks"]]
+    except (LookupError, TypeError, ValueError) as error:
         raise IntegrityError(f"{folder / WANTED_NAME} is no list of blocks: run faceaug balance --resume") from error
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from faceaug.errors import FaceaugError, IntegrityError, OutputError, UsageError
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.manifest import MANIFEST_NAME, Manifest, read_manifest
-from faceaug.synthesis.engines.base import Engine
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.executors.base import RETRIES
-from faceaug.synthesis.executors.block_files import BlockFiles, encode_block
-from faceaug.synthesis.executors.rebuilt_engine import LearntModels, rebuild_engine
+from faceaug.synthesis.executors.block_files import BlockFiles
+from faceaug.synthesis.executors.rebuilt_engine import LearntModels, RebuiltEngine, rebuild_engine
 from faceaug.synthesis.executors.shared_folder import (
     DIED,
     FAILED,
@@ -86,12 +85,12 @@ def work_share(request: RunRequest, out: Path, share: Share, *, patience: float 
         What the engine raised; the driver ends with the same error.
     """
     expected = fingerprint(request, create_engine(request))
-    folder, computed = BlockFiles(out).folder, 0
+    folder, computed = BlockFiles(out, expected).folder, 0
     worker: _Worker | None = None
     with single_threaded():
         waited_since = time.monotonic()
         while time.monotonic() - waited_since < patience:
-            wanted = read_wanted(folder)
+            wanted = read_wanted(folder, expected)
             if worker is None or wanted is None:  # it is finished where the folder is gone
                 manifest = _manifest(out)
                 _check_run(out, manifest, expected)
@@ -117,7 +116,7 @@ def _check_run(out: Path, manifest: Manifest | None, expected: str) -> None:
 class _Worker:
     """A prepared engine, and the file that says which block it computes."""
 
-    def __init__(self, engine: Engine, cells: dict[int, PlannedCell], files: BlockFiles, share: Share) -> None:
+    def __init__(self, engine: RebuiltEngine, cells: dict[int, PlannedCell], files: BlockFiles, share: Share) -> None:
         self._engine, self._cells, self._files = engine, cells, files
         self._begun = files.folder / SHARES_FOLDER / str(share.rank)
         self.computed = 0
@@ -125,7 +124,7 @@ class _Worker:
     @classmethod
     def begun(cls, request: RunRequest, out: Path, manifest: Manifest, share: Share) -> _Worker:
         """Announce a worker and prepare its engine."""
-        files = BlockFiles(out)
+        files = BlockFiles(out, manifest.fingerprint)
         cells = {cell.index: cell for cell in request.plan.cells}
         worker = cls(rebuild_engine(request, LearntModels.of(out, manifest)), cells, files, share)
         with contextlib.suppress(FileNotFoundError):  # the run may be finished by now
@@ -154,7 +153,7 @@ class _Worker:
             return
         self._begun.write_text(f"{cell}-{block}")  # stays where this process is killed
         try:
-            self._files.write(cell, block, encode_block(self._engine.propose(self._cells[cell], block)))
+            self._files.write(cell, block, self._engine.encoded(self._cells[cell], block))
             self.computed += 1
         except OutputError:
             raise
