@@ -26,7 +26,7 @@ from ..terminal.paths import PATH
     type=click.FloatRange(min=0),
     default=600,
     show_default=True,
-    help="End after so long without a block to compute, as when the driver is gone.",
+    help="End after so long without a block to compute, as when the driver is gone; while it learns does not count.",
 )
 @setting_options
 @recipe_option

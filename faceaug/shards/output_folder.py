@@ -327,6 +327,7 @@ class OutputFolder:
         others = [file_entry(self.path, name) for name in (CROISSANT_NAME, DATA_CARD_NAME, *files)]
         listed = (*described.files, table, *others)
         final = self._current().with_changes(files=listed, complete=True, progress=None, measured=described.measured)
+        takeover.remove_blocks(self.path)  # of an interruption, where the run was continued by another executor
         self._replace_manifest(final)
         return self.manifest
 

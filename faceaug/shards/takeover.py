@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 
 from faceaug.errors import IntegrityError, OutputError
@@ -137,6 +138,15 @@ def clear_unstarted_run(path: Path) -> None:
             (path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # the folder is absent or not empty
             (path / SHARDS_FOLDER).rmdir()
+
+
+def remove_blocks(path: Path) -> None:
+    """Remove the results of blocks from an output folder; what writes one at this moment finds their folder gone."""
+    blocks, ended = path / BLOCKS_FOLDER, path / f".{BLOCKS_FOLDER}.tmp"
+    shutil.rmtree(ended, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        blocks.rename(ended)
+    shutil.rmtree(ended, ignore_errors=True)
 
 
 def _is_temporary(name: str) -> bool:

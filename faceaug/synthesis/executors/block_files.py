@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from safetensors.numpy import load, save
 
 from faceaug.errors import IntegrityError
 from faceaug.shards.manifest import Manifest
-from faceaug.shards.takeover import BLOCKS_FOLDER
+from faceaug.shards.takeover import BLOCKS_FOLDER, remove_blocks
 from faceaug.synthesis.engines.base import BlockResult, Candidate, SourceImage
 from faceaug.utils.files import output_error, read_regular, write_bytes
 from faceaug.utils.text import one_line
@@ -192,11 +190,7 @@ class BlockFiles:
 
     def remove(self) -> None:
         """Remove the folder with all that is in it; a worker that writes at this moment finds it gone."""
-        ended = self.folder.with_name(f".{BLOCKS_FOLDER}.tmp")
-        shutil.rmtree(ended, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.folder.rename(ended)
-        shutil.rmtree(ended, ignore_errors=True)
+        remove_blocks(self.folder.parent)
 
 
 def _candidate(record: _CandidateRecord, place: int, arrays: _Arrays) -> Candidate:

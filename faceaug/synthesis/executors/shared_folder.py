@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,10 @@ SHARES_FOLDER = "shares"
 FAILED, LOST_BLOCK, DIED = "failed", "lost", "died"
 """Kinds of files on a block: an error of the engine, that it was given up, that a worker ended while computing it."""
 POLL_SECONDS = 0.1
+REMARK_SECONDS = 60.0
+"""After so long without the result of a block the driver says so, once."""
 _LEAST_AHEAD = 4
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,7 @@ class FolderExecutor:
         self._files = BlockFiles(work.output.path, self._run)
         self._wanted: dict[tuple[int, int], None] = {}  # in the order in which they were submitted
         self._published: list[list[int]] | None = None
+        self._remarked = False
         self._files.create()
         for path in self._files.folder.iterdir():  # what failed before may be mended
             if path.suffix[1:] in (FAILED, LOST_BLOCK, DIED):
@@ -66,7 +71,7 @@ class FolderExecutor:
     def ahead(self) -> int:
         """Two blocks for each worker that has begun."""
         shares = self._files.folder / SHARES_FOLDER
-        return max(_LEAST_AHEAD, 2 * sum(1 for _ in shares.iterdir()) if shares.is_dir() else 0)
+        return max(_LEAST_AHEAD, 2 * sum(path.name.isdecimal() for path in shares.iterdir()) if shares.is_dir() else 0)
 
     def submit(self, cell: PlannedCell, block: int) -> _WantedBlock:
         """Want a block of attempts at a cell; its result may be there already, from before an interruption."""
@@ -84,6 +89,7 @@ class FolderExecutor:
             What a worker says of an error.
         """
         self._files.remove_saved(self._output.manifest)
+        start = time.monotonic()
         while (result := self._files.read(cell, block)) is None:
             if (said := _text(self._files.path(cell, block, FAILED))) is not None:
                 raise FaceaugError(said)
@@ -91,6 +97,14 @@ class FolderExecutor:
                 self.leave_out(cell, block)
                 raise LostBlockError(said)
             self._publish()
+            if not self._remarked and time.monotonic() - start > REMARK_SECONDS:
+                self._remarked = True
+                _log.warning(
+                    "no worker has handed over a block for %.0f seconds; if none runs, begin some: faceaug worker "
+                    "... -o %s --rank 0 --of 1",
+                    REMARK_SECONDS,
+                    self._output.path,
+                )
             time.sleep(POLL_SECONDS)
         self.leave_out(cell, block)
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from faceaug.synthesis.executors.shared_folder import (
 )
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.stages import fingerprint
-from faceaug.utils.files import write_bytes
+from faceaug.utils.files import read_regular, write_bytes
 from faceaug.utils.text import one_line
 from faceaug.utils.threads import single_threaded
 
@@ -70,7 +71,8 @@ def work_share(request: RunRequest, out: Path, share: Share, *, patience: float 
     share : Share
         No two workers have the same rank at a time.
     patience : float
-        Seconds without a block to compute after which the worker ends.
+        Seconds without a block to compute after which the worker ends. The time in which a driver that has begun
+        learns its models does not count.
 
     Returns
     -------
@@ -96,6 +98,8 @@ def work_share(request: RunRequest, out: Path, share: Share, *, patience: float 
                 _check_run(out, manifest, expected)
                 if manifest is not None and manifest.complete:
                     break
+                if wanted is None and not computed and out.exists():  # the driver learns
+                    waited_since = time.monotonic()
                 if manifest is not None and wanted is not None:
                     worker = _Worker.begun(request, out, manifest, share)
             if worker is not None and wanted and worker.compute_first(share.ordered(wanted)):
@@ -127,10 +131,10 @@ class _Worker:
         files = BlockFiles(out, manifest.fingerprint)
         cells = {cell.index: cell for cell in request.plan.cells}
         worker = cls(rebuild_engine(request, LearntModels.of(out, manifest)), cells, files, share)
-        with contextlib.suppress(FileNotFoundError):  # the run may be finished by now
+        with _while_there_is(files.folder):  # the run may be finished by now
             worker._begun.parent.mkdir(exist_ok=True)
             worker._note_death()
-            worker._begun.write_text("")
+            write_bytes(worker._begun, b"")
         return worker
 
     def compute_first(self, blocks: list[tuple[int, int]]) -> bool:
@@ -151,7 +155,7 @@ class _Worker:
             why = f"{deaths} workers ended while they computed it"
             write_bytes(self._files.path(cell, block, LOST_BLOCK), why.encode())
             return
-        self._begun.write_text(f"{cell}-{block}")  # stays where this process is killed
+        write_bytes(self._begun, f"{cell}-{block}".encode())  # stays where this process is killed
         try:
             self._files.write(cell, block, self._engine.encoded(self._cells[cell], block))
             self.computed += 1
@@ -162,13 +166,16 @@ class _Worker:
             write_bytes(self._files.path(cell, block, FAILED), said.encode())
             raise
         finally:
-            self._begun.write_text("")
+            write_bytes(self._begun, b"")
 
     def _note_death(self) -> None:
         """Note that the process which had this rank before was killed while it computed a block, if it was."""
-        block = self._begun.read_text() if self._begun.exists() else ""
-        if block:
-            (self._files.folder / f"{block}.{time.time_ns()}.{DIED}").touch()
+        try:
+            block = read_regular(self._begun)
+        except OSError:  # it is absent, or a pipe
+            return
+        if re.fullmatch(rb"\d+-\d+", block):
+            (self._files.folder / f"{block.decode()}.{time.time_ns()}.{DIED}").touch()
 
 
 def _manifest(out: Path) -> Manifest | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,67 @@ def test_executors_are_checked_before_anything_is_read():
         check_executor(config(executor="foldr"))
     with pytest.raises(UsageError, match="address is given, which the executor local does not use"):
         check_executor(config(address="auto"))
+
+
+def test_what_is_planted_in_the_file_of_a_rank_is_neither_followed_nor_waited_for(faces):
+    dataset, plan = parts(faces)
+    out = faces / "out"
+    driver = in_background(lambda: balance(dataset, out, plan=plan, config=config(executor="folder")))
+    wait_until(lambda: (out / BLOCKS_FOLDER / "wanted.json").is_file())
+    shares = out / BLOCKS_FOLDER / "shares"
+    shares.mkdir()
+    (shares / "0").write_text("../../planted")
+    os.mkfifo(shares / "1")
+    request = check_request(dataset, plan, config())
+    other = in_background(lambda: work_share(request, out, Share(1, 2)))
+    work_share(request, out, Share(0, 2))
+    other.join()
+    driver.join()
+    assert not list(faces.glob("planted*"))
+    assert not (out / BLOCKS_FOLDER).exists()
+
+
+def test_the_time_in_which_the_driver_learns_is_not_counted_as_idle(faces):
+    dataset, plan = parts(faces)
+    out = faces / "out"
+    out.mkdir()  # a driver has begun
+    computed = []
+    request = check_request(dataset, plan, config())
+    worker = in_background(lambda: computed.append(work_share(request, out, Share(0, 1), patience=0.5)))
+    time.sleep(1.0)
+    balance(dataset, out, plan=plan, config=config(executor="folder"))
+    worker.join()
+    assert computed[0] > 0
+
+
+def test_an_interrupted_run_that_threads_finish_keeps_no_results_of_blocks(faces, monkeypatch):
+    dataset, plan = parts(faces)
+    out = faces / "out"
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("faceaug.synthesis.executors.shared_folder.FolderExecutor.wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            balance(dataset, out, plan=plan, config=config(executor="folder"))
+    (out / BLOCKS_FOLDER / "0-0.safetensors").write_bytes(b"pictures")
+    (out / f".{BLOCKS_FOLDER}.tmp").mkdir()
+    balance(dataset, out, plan=plan, config=config(), resume=True)
+    assert not list(out.glob("*blocks*"))
+    assert not list(out.glob(".blocks*"))
+
+
+@pytest.mark.slow
+def test_a_block_that_ends_each_worker_is_left_out_once_the_rank_has_begun_again_often_enough(faces):
+    dataset, plan = parts(faces)
+    out = faces / "out"
+    done = {}
+    driver = in_background(lambda: done.update(run=balance(dataset, out, plan=plan, config=config(executor="folder"))))
+    for _ in range(RETRIES + 1):
+        killed = start(work, faces, out, 0, 1, environment={"PACED_FATAL": "0-0"})
+        killed.join(60)
+        assert killed.exitcode == 9
+    work_share(check_request(dataset, plan, config()), out, Share(0, 1))
+    driver.join()
+    assert done["run"].manifest.cells[0].rejected["block computed"] == 1
