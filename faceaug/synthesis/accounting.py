@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from faceaug.errors import FaceaugError
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.columns import SOURCE_COLUMNS
 from faceaug.shards.output_folder import OutputFolder
@@ -71,6 +72,9 @@ class Accounting:
         self._recent: dict[int, list[list[int]]] = {}  # of the last blocks of a cell, attempts and accepted ones
         self._given_up: dict[int, str] = {}  # cells that were given up, and why
         self._lost_in_turn: Counter[int] = Counter()
+        self._lost_since: dict[int, int] = {}  # by cell, the first block lost since one of any cell was computed
+        self._cells_with_losses: set[int] = set()
+        self._next_engines: dict[int, int | None] = {}  # of the last result of a cell
         self._seconds_before, self._start = 0.0, time.perf_counter()
 
     @classmethod
@@ -118,6 +122,8 @@ class Accounting:
         samples: list[Sample] = []
         refused = self.refused.setdefault(cell.index, Counter())
         self._lost_in_turn.pop(cell.index, None)
+        self._lost_since.clear()
+        self._next_engines[cell.index] = result.next_engine
         last = None
         for candidate in result.candidates:
             if self.accepted[cell.index] + len(samples) >= cell.planned:
@@ -155,7 +161,10 @@ class Accounting:
         return samples
 
     def lose(self, cell: PlannedCell, block: int, blocks: int, why: str) -> None:
-        """Go on without a block that could not be computed; give the cell up after `LOST_IN_TURN` of them in turn.
+        """Go on without a block that could not be computed; give the engine up after `LOST_IN_TURN` of them in turn.
+
+        That is, the next engine of the cell takes over, if results have named one, or the cell ends. A run that is
+        resumed before another block was computed tries what was lost again.
 
         Parameters
         ----------
@@ -165,11 +174,30 @@ class Accounting:
             Number of blocks of the cell.
         why : str
             What happened to the last worker.
+
+        Raises
+        ------
+        FaceaugError
+            When that is so for a second cell and nothing was computed in between: the workers are gone.
         """
         self.refused.setdefault(cell.index, Counter())[LOST] += 1
         self._lost_in_turn[cell.index] += 1
+        self._cells_with_losses.add(cell.index)
+        self._lost_since.setdefault(cell.index, block)
         self.blocks[cell.index] = block + 1
-        if self._lost_in_turn[cell.index] >= LOST_IN_TURN:
+        if self._lost_in_turn[cell.index] < LOST_IN_TURN:
+            return
+        if len(self._lost_since) > 1:
+            raise FaceaugError(
+                f"the blocks of {len(self._lost_since)} cells in turn were lost with their workers ({why}); see to the "
+                "workers, and run the same command with --resume"
+            )
+        del self._lost_in_turn[cell.index]
+        self._recent.pop(cell.index, None)
+        after = self._next_engines.get(cell.index)
+        if after is not None and after > block:
+            self.blocks[cell.index] = after
+        else:
             self._given_up[cell.index] = f"since {LOST_IN_TURN} blocks in turn were lost with their workers ({why})"
             self.blocks[cell.index] = blocks
 
@@ -233,13 +261,17 @@ class Accounting:
         return self._seconds_before + time.perf_counter() - self._start
 
     def progress(self, cell: int) -> dict[str, Any]:
-        """Return where the run stands, as JSON values: what is true of all cells, and of the one cell that changed."""
+        """Return where the run stands, as JSON values: what is true of all cells, and of the one cell that changed.
+
+        Lost blocks count as taken only once another block was computed, so cells that have some are among them.
+        """
+        lost, cells = self._lost_since, sorted({cell, *self._cells_with_losses})
         return {
             "seconds": round(self.seconds(), 2),
-            "blocks": {str(cell): self.next_block(cell)},
+            "blocks": {str(k): lost.get(k, self.next_block(k)) for k in cells},
             "nearest": {str(cell): self.nearest.get(cell, {})},
             "recent": {str(cell): self._recent.get(cell, [])},
-            "given_up": {str(cell): self._given_up.get(cell, "")},
+            "given_up": {str(k): "" if k in lost else self._given_up.get(k, "") for k in cells},
             "resemblances": {str(k): v for k, v in sorted(self._resemblances.items())},
             "refused_pictures": self.refused_pictures.state(),
         }

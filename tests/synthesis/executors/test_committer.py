@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import random
 from collections import Counter
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from candidates import candidate
 
+from faceaug.errors import FaceaugError
 from faceaug.planning.plan import PlannedCell
-from faceaug.synthesis.accounting import LOST, LOST_IN_TURN
+from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
+from faceaug.synthesis.accounting import LOST, LOST_IN_TURN, Accounting
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 from faceaug.synthesis.engines.base import BlockResult, Candidate
 from faceaug.synthesis.executors.base import RETRIES, LostBlockError
@@ -37,10 +40,12 @@ def proposed(cell: PlannedCell, block: int) -> BlockResult:
 class Simulated:
     """A cluster in a simulated time, whose workers take a random time for a block and are lost at random."""
 
-    def __init__(self, workers: int, failures: float, seed: int = 0, dies_after: int | None = None) -> None:
+    def __init__(
+        self, workers: int, failures: float, seed: int = 0, dies_after: int | None = None, fatal: int | None = None
+    ) -> None:
         self.ahead, self._failures, self._rng = 2 * workers, failures, random.Random(seed)
         self._now, self._events, self._number = 0.0, [], 0
-        self._dies_after = dies_after
+        self._dies_after, self._fatal = dies_after, fatal  # a number of blocks, and a cell
         self.computed = Counter()
         self.most_under_way = self._under_way = 0
         self.tries = Counter()
@@ -63,7 +68,7 @@ class Simulated:
             self._now, _, done = heapq.heappop(self._events)
             key = (done.cell.index, done.block)
             self.tries[key] += 1
-            if self._rng.random() >= self._failures:
+            if done.cell.index != self._fatal and self._rng.random() >= self._failures:
                 done.outcome = proposed(done.cell, done.block)
                 self.computed[key] += 1
                 if self._dies_after is not None and self.computed.total() > self._dies_after:
@@ -173,11 +178,28 @@ def test_a_driver_that_ends_at_any_moment_is_resumed_to_the_same_samples():
 
 
 def test_a_cell_whose_blocks_are_all_lost_ends_short_with_the_reason():
-    executor, output = Simulated(4, 1.0), Recorded()
+    executor, output = Simulated(4, 0.0, fatal=0), Recorded()
     fill(executor, output, 10)
-    assert output.seeds == []
+    assert output.seeds == [seed for seed in expected(10, set()) if seed >= 10**6]  # the other cells are full
+    assert output.manifest.progress["given_up"]["0"]
     assert max(executor.tries.values()) == RETRIES + 1
     note = output.states[0].note
     assert note.startswith(f"10 short, given up since {LOST_IN_TURN} blocks in turn were lost with their workers")
     assert "its node was lost" in note
     assert output.states[0].rejected == {LOST: LOST_IN_TURN}
+
+
+def test_a_lost_cluster_ends_the_run_and_resumed_it_makes_every_sample():
+    output = Recorded()
+    with pytest.raises(FaceaugError, match=r"2 cells in turn were lost .*its node was lost.* with --resume"):
+        fill(Simulated(4, 1.0), output, 4)
+    fill(Simulated(4, 0.0), output, 4)
+    assert output.seeds == expected(4, set())
+
+
+def test_the_next_engine_takes_over_where_the_blocks_of_one_are_lost():
+    accounting, cell = Accounting(DuplicateIndex(np.empty(0, np.uint64), 0)), cells(5)[0]
+    accounting.take(cell, 0, dataclasses.replace(proposed(cell, 0), next_engine=8))
+    for block in range(1, 1 + LOST_IN_TURN):
+        accounting.lose(cell, block, 20, "its node was lost")
+    assert accounting.next_block(0) == 8
