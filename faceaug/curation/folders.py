@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from faceaug._version import __version__
 from faceaug.datasets.dataset import local_place
 from faceaug.errors import OutputError, UsageError
-from faceaug.places.published import local_output
+from faceaug.places.uploads import local_output
 from faceaug.planning.budget import Budget
 from faceaug.planning.plan import Plan, PlannedCell
 from faceaug.shards.manifest import PLAN_NAME, CellRecord, CreatedBy, Manifest, ManifestHeader, read_manifest

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from faceaug.errors import OutputError
 from faceaug.places.filesystems import is_url, open_filesystem, writing_errors
-from faceaug.shards.manifest import REPORT_NAMES
+from faceaug.shards.manifest import MANIFEST_NAME, REPORT_NAMES
 
 UNFINISHED_NAME = "faceaug-unfinished.txt"
 """File that lies at a URL while a folder is uploaded there."""
-_UNFINISHED = b"An export to here is under way, or was interrupted: what is here may not be whole.\n"
+_UNFINISHED = b"An upload to here is under way, or was interrupted: what is here may not be whole.\n"
 
 
 def upload_file(folder: Path, name: str, url: str) -> None:
@@ -59,7 +59,8 @@ def written_folder(place: Path | str) -> Iterator[Path]:
 def uploaded_folder(url: str) -> Iterator[tuple[Path, bool]]:
     """Yield an empty folder that is uploaded to a URL at the end, which must be empty; after an error nothing is.
 
-    While it is uploaded, the file `UNFINISHED_NAME` lies there. Another call replaces what was interrupted.
+    While it is uploaded, the file `UNFINISHED_NAME` lies there, and manifests come last. Another call replaces what was
+    interrupted.
 
     Yields
     ------
@@ -77,7 +78,7 @@ def uploaded_folder(url: str) -> Iterator[tuple[Path, bool]]:
     mark = f"{root}/{UNFINISHED_NAME}"
     with writing_errors(url):
         found = filesystem.find(root) if filesystem.exists(root) else []
-    again = any(path.endswith(f"/{UNFINISHED_NAME}") for path in found)
+    again = mark in found  # not below: another folder's mark tells nothing of this one
     if found and not again:
         raise OutputError(f"{url} exists already and is not an empty folder; choose another destination")
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
@@ -86,12 +87,28 @@ def uploaded_folder(url: str) -> Iterator[tuple[Path, bool]]:
             filesystem.makedirs(root, exist_ok=True)
             filesystem.pipe_file(mark, _UNFINISHED)
             for path in found:
-                if not path.endswith(f"/{UNFINISHED_NAME}"):
+                if path != mark:
                     filesystem.rm_file(path)
-        for name in _files(Path(staging)):
+        for name in sorted(_files(Path(staging)), key=lambda name: Path(name).name == MANIFEST_NAME):
             upload_file(Path(staging), name, url.rstrip("/"))
         with writing_errors(url):
             filesystem.rm_file(mark)
+
+
+@contextlib.contextmanager
+def local_output(out: Path | str) -> Iterator[Path]:
+    """Yield the folder that a whole output is written to: `out`, or one that is uploaded to the URL at the end.
+
+    Raises
+    ------
+    OutputError, RemoteError, UsageError
+        See `uploaded_folder`.
+    """
+    if not is_url(out):
+        yield Path(out)
+        return
+    with uploaded_folder(str(out)) as (folder, _):
+        yield folder
 
 
 def _files(folder: Path) -> list[str]:

@@ -93,7 +93,7 @@ def test_nothing_that_looks_whole_is_left_at_a_url(remote, monkeypatch):
         merge_outputs([f"{remote}/a", f"{remote}/a"], f"{remote}/both")
     with pytest.raises(UsageError, match="none of the 30 samples"):
         subset_output(f"{remote}/a", f"{remote}/none", "age > 1000")
-    with pytest.raises(OutputError, match="has a run"):
+    with pytest.raises(OutputError, match="is not an empty folder"):
         split_output(f"{remote}/a", remote, [0.5, 0.5], names=["a", "c"])
     assert {name.split("/")[0] for name in names_at(remote)} == {"a", "b"}
 
@@ -107,6 +107,35 @@ def test_nothing_that_looks_whole_is_left_at_a_url(remote, monkeypatch):
     assert "some/manifest.json" not in names_at(remote)
     subset_output(f"{remote}/a", f"{remote}/some", "age > 30")
     assert sound(f"{remote}/some")
+
+
+def test_a_split_that_was_interrupted_is_replaced_by_the_next(remote, monkeypatch):
+    original, calls = MemoryFileSystem.put_file, []
+
+    def lose(self, local, *rest, **options):
+        calls.append(local)
+        if sum(str(each).endswith("manifest.json") for each in calls) == 2:
+            raise ConnectionResetError("reset by peer")
+        return original(self, local, *rest, **options)
+
+    shares = [0.5, 0.3, 0.2]
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "put_file", lose)
+        with pytest.raises(RemoteError, match="reset by peer"):
+            split_output(f"{remote}/a", f"{remote}/parts", shares)
+    assert UNFINISHED_NAME in names_at(f"{remote}/parts")
+    split_output(f"{remote}/a", f"{remote}/parts", shares)
+    assert sum(sound(f"{remote}/parts/{name}") for name in ("train", "val", "test")) == 30
+    assert {name.split("/")[0] for name in names_at(f"{remote}/parts")} == {"train", "val", "test"}
+    with pytest.raises(OutputError, match="is not an empty folder"):
+        split_output(f"{remote}/a", f"{remote}/parts", shares, names=["one", "two", "three"])
+
+
+def test_the_mark_of_an_export_below_lets_nothing_else_be_removed(remote):
+    put(remote, {"photo.jpg": b"x", f"exports/v1/{UNFINISHED_NAME}": b""})
+    with pytest.raises(OutputError, match="is not an empty folder"):
+        export_output(f"{remote}/a", remote, "imagefolder")
+    assert "photo.jpg" in names_at(remote)
 
 
 def test_an_export_that_was_interrupted_says_so_and_is_replaced(remote, monkeypatch):
