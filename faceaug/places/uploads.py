@@ -9,7 +9,7 @@ from pathlib import Path
 
 from faceaug.errors import OutputError
 from faceaug.places.filesystems import is_url, open_filesystem, writing_errors
-from faceaug.shards.manifest import MANIFEST_NAME, REPORT_NAMES
+from faceaug.shards.manifest import MANIFEST_NAME, REPORT_NAMES, SHEET_NAME
 
 UNFINISHED_NAME = "faceaug-unfinished.txt"
 """File that lies at a URL while a folder is uploaded there."""
@@ -32,13 +32,19 @@ def upload_file(folder: Path, name: str, url: str) -> None:
 
 
 def upload_report(folder: Path, url: str) -> None:
-    """Upload the report of an output folder, which no manifest lists.
+    """Upload the report of an output folder, which no manifest lists, and remove pictures of the one before.
 
     Files without content are left out: they stand for images at the URL where the folder is a mirror of it.
     """
-    for name in (name for name in _files(folder) if name.split("/")[0] in REPORT_NAMES):
+    names = [name for name in _files(folder) if name.split("/")[0] in REPORT_NAMES]
+    for name in names:
         if (folder / name).stat().st_size:
             upload_file(folder, name, url)
+    filesystem, root = open_filesystem(url)
+    with writing_errors(url):
+        for path in filesystem.find(f"{root}/{REPORT_NAMES[1]}"):
+            if SHEET_NAME.fullmatch(Path(path).name) and path[len(root) + 1 :] not in names:
+                filesystem.rm_file(path)
 
 
 @contextlib.contextmanager

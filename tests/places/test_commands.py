@@ -173,6 +173,14 @@ def test_the_report_goes_to_the_url(remote):
     assert sound(f"{remote}/a") == 30
 
 
+def test_pictures_of_the_report_before_are_removed_at_the_url(remote):
+    put(f"{remote}/a/report_files", {"real-000.webp": b"x", "faces-999.webp": b"x", "mine.webp": b"x"})
+    assert run(["report", f"{remote}/a", "--no-real-faces", "-q"]) == 0
+    found = names_at(f"{remote}/a")
+    assert "report_files/mine.webp" in found
+    assert not {"report_files/real-000.webp", "report_files/faces-999.webp"} & found
+
+
 def test_files_beside_others_go_to_the_url(remote):
     with written_folder(f"{remote}/a/report_files") as folder:
         (folder / "evaluation.json").write_text("{}")
