@@ -5,12 +5,14 @@
 A ridge regression from features of EfficientNet-Lite0 to the yaw of the table is fitted on photographs, most of them
 turned, and checked on others. It sees the whole picture, hair and background too, and knows neither reconstruction nor
 the warp. Photographs that look ahead, and that it was not fitted on, are turned by known angles, with the face kept
-where it is (as re-rendering does) and with the background kept. Writes benchmarks/results/turned_heads.json.
+where it is (as re-rendering does) and with the background kept; and, for comparison, moved as in the first case without
+being turned. Writes benchmarks/results/turned_heads.json.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from faceaug.bench.recipe import BenchModel
 from faceaug.classifiers.classifier import Task
 from faceaug.classifiers.training import augmentations_of
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvases
+from faceaug.measurement.estimator import Measurements
 from faceaug.measurement.measure import load_estimator
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.reconstruction.warp import apply_warp, compute_changed_warp
@@ -40,6 +43,7 @@ FAR, AHEAD = 10.0, 5.0  # degrees of the table: turned heads, and heads that loo
 FITTED_AHEAD = 1200  # photographs between, beside all that are turned
 CHECKED = 0.25  # share of the photographs on which the regression is checked
 PENALTY = 3000.0
+FACE, BACKGROUND, MOVED = "face kept in place", "background kept", "moved alike, not turned"
 MODEL = BenchModel(name="features")
 YAW = FACTOR_NAMES.index("yaw")
 
@@ -62,10 +66,7 @@ def main() -> None:
         **environment(given.seed, ("torch", "numpy", "scikit-learn")),
         "photographs": len(chosen),
         "regression": check,
-        "turned": {
-            "face kept in place": turned_by(regression, photographs, in_place=True),
-            "background kept": turned_by(regression, photographs, in_place=False),
-        },
+        "turned": {way: turned_by(regression, photographs, way) for way in (FACE, BACKGROUND, MOVED)},
     }
     print(write_result("turned_heads", record))
 
@@ -98,18 +99,27 @@ def fit_regression(images: Path, table: pd.DataFrame) -> tuple[Pipeline, dict[st
     }
 
 
-def turned_by(regression: Pipeline, photographs: list[Rgb], in_place: bool) -> dict[str, Any]:
+def warped(photograph: Rgb, measured: Measurements, angle: float, way: str) -> Rgb:
+    """Return a photograph whose head is turned, or that is only moved as if it were."""
+    warp = compute_changed_warp(measured.factors, ("yaw",), np.array([[angle]]))
+    if way == MOVED:
+        still = compute_changed_warp(measured.factors, ("yaw",), np.zeros((1, 1)))
+        warp = replace(still, movement=warp.movement)
+    extent = torch.tensor([canvas_extent(*photograph.shape[:2])])
+    windows = measured.faces.windows
+    return to_uint8(apply_warp(as_tensor(photograph)[None], warp, extent, windows, in_place=way != BACKGROUND))[0]
+
+
+def turned_by(regression: Pipeline, photographs: list[Rgb], way: str) -> dict[str, Any]:
     """Return, by angle, the means of what the estimator and the regression read of photographs turned by it."""
     estimator = load_estimator()
     before = [estimator.read(*lay_on_canvases([photograph])) for photograph in photographs]
     readings: dict[str, Any] = {}
     for angle in TURNS:
-        pictures = []
-        for photograph, measured in zip(photographs, before, strict=True):
-            warp = compute_changed_warp(measured.factors, ("yaw",), np.array([[float(angle)]]))
-            extent = torch.tensor([canvas_extent(*photograph.shape[:2])])
-            warped = apply_warp(as_tensor(photograph)[None], warp, extent, measured.faces.windows, in_place=in_place)
-            pictures.append(to_uint8(warped)[0])
+        pictures = [
+            warped(photograph, measured, float(angle), way)
+            for photograph, measured in zip(photographs, before, strict=True)
+        ]
         ours = [estimator.read(*lay_on_canvases([picture])).values[0, YAW] for picture in pictures]
         own = regression.predict(features(pictures))
         readings[str(angle)] = {"estimator": float(np.nanmean(ours)), "regression": float(own.mean())}
