@@ -181,6 +181,14 @@ def test_pictures_of_the_report_before_are_removed_at_the_url(remote):
     assert not {"report_files/real-000.webp", "report_files/faces-999.webp"} & found
 
 
+def test_an_unfinished_run_is_named_by_its_url(remote, tmp_path):
+    put(f"{remote}/half", contents(write_output(tmp_path / "half", finish=False)))
+    with pytest.raises(UsageError, match="the run in memory://bucket/half is unfinished"):
+        subset_output(f"{remote}/half", f"{remote}/some", "age > 30")
+    with pytest.raises(UsageError, match="the run in memory://bucket/half is unfinished"):
+        export_output(f"{remote}/half", f"{remote}/faces", "imagefolder")
+
+
 def test_files_beside_others_go_to_the_url(remote):
     with written_folder(f"{remote}/a/report_files") as folder:
         (folder / "evaluation.json").write_text("{}")
