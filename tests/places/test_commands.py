@@ -25,7 +25,7 @@ from faceaug.datasets.image_tree import is_image_name
 from faceaug.datasets.torch_dataset import ShardDataset
 from faceaug.errors import DatasetError, OutputError, RemoteError, UsageError
 from faceaug.exports.export import export_output
-from faceaug.places.mirrored import mirror
+from faceaug.places.mirrored import mirror, url_of
 from faceaug.places.uploads import UNFINISHED_NAME, written_folder
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.verify import verify
@@ -264,6 +264,8 @@ def test_folders_of_a_web_server_are_read_by_their_lists(tmp_path):
         assert one.table.equals(other.table)
         assert [one.encoded(row) for row in range(COUNT)] == [other.encoded(row) for row in range(COUNT)]
         assert len(load_dataset(f"{url}/my%20faces", f"{url}/my%20faces/labels.csv?download=true")) == COUNT
+        labels = f"{url}/my%20faces/labels.csv"
+        assert url_of(mirror(f"{labels}?X-Amz-Signature=SECRET", is_image_name)) == labels
         with pytest.raises(DatasetError, match="gives no list of files"):
             load_dataset(f"{url}/page")
         with pytest.raises(DatasetError, match=r"nothing is at|gives no list"):
