@@ -82,6 +82,8 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
             if "?" in name:  # a link that orders the list
                 continue
             name = unquote(name)
+            if ".." in name.split("/"):  # a link that leads out of the folder, as to a style sheet
+                continue
         local = inside(place, name)
         try:
             local.parent.mkdir(parents=True, exist_ok=True)

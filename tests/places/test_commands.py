@@ -259,7 +259,13 @@ def test_folders_of_a_web_server_are_read_by_their_lists(tmp_path):
         (tmp_path / "my faces" / name).write_bytes(data.replace(b"0/0.png", b"0/a face & more.png"))
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "index.html").write_text("<p>no list</p>")
+    (tmp_path / "styled").mkdir()
+    links = '<a href="../style.css">style</a><a href="0.png">0.png</a>'
+    (tmp_path / "styled" / "index.html").write_text(links)
+    (tmp_path / "styled" / "0.png").write_bytes(faces()["0/0.png"])
+    (tmp_path / "style.css").write_text("")
     with web_server(tmp_path) as url:
+        assert [file.name for file in mirror(f"{url}/styled", is_image_name).iterdir()] == ["0.png"]
         one, other = load_dataset(f"{url}/my%20faces"), load_dataset(tmp_path / "my faces")
         assert one.table.equals(other.table)
         assert [one.encoded(row) for row in range(COUNT)] == [other.encoded(row) for row in range(COUNT)]
