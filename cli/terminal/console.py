@@ -35,7 +35,8 @@ def echo(text: str, *, err: bool = False) -> None:
 def command_line(words: Sequence[str]) -> str:
     """Return a command as it is recorded: absolute paths are reduced to what they are from here, or to their name.
 
-    The folders of a machine and the names of its users are nobody else's business. URLs stay as they are.
+    The folders of a machine, its users and the address of a cluster are nobody else's business. URLs of data
+    stay as they are.
     """
 
     def shortened(found: re.Match[str]) -> str:
@@ -44,7 +45,13 @@ def command_line(words: Sequence[str]) -> str:
         path = Path(found[2])
         return found[1] + str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name)
 
-    return shlex.join(["faceaug", *(re.sub(_URL_OR_PATH, shortened, word) for word in words)])
+    kept = [
+        "ADDRESS"
+        if before == "--address" and word != "auto"
+        else re.sub(r"^(--address=)(?!auto$).*", r"\1ADDRESS", word)
+        for before, word in zip(["", *words], words, strict=False)
+    ]
+    return shlex.join(["faceaug", *(re.sub(_URL_OR_PATH, shortened, word) for word in kept)])
 
 
 def shows_colours() -> bool:

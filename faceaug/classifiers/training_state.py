@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from faceaug.cache.key import CacheKey
+from faceaug.cache.key import CacheKey, array_sha256
 from faceaug.cache.store import open_cache
 from faceaug.classifiers.losses import RandomBatches
 
@@ -27,7 +27,7 @@ class TrainingState:
     Parameters
     ----------
     parts : mapping
-        JSON values that decide the training, besides the network as it begins.
+        JSON values that decide the training, besides the network and the weights that it begins with.
     net : Module
     optimizer : Optimizer
     schedule : LRScheduler
@@ -44,7 +44,8 @@ class TrainingState:
         batches: RandomBatches,
     ) -> None:
         self._net, self._optimizer, self._schedule, self._batches = net, optimizer, schedule, batches
-        self._key = CacheKey("training", {"version": _VERSION, "network": str(net), **parts})
+        begins = [array_sha256(value.cpu().numpy()) for value in net.state_dict().values()]
+        self._key = CacheKey("training", {"version": _VERSION, "network": str(net), "begins": begins, **parts})
         self._saved = time.monotonic()
 
     def restore(self, rng: torch.Generator) -> int:

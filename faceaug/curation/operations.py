@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from faceaug.curation.condition import matching_rows
 from faceaug.curation.folders import ChosenSamples, NewFolder, header_of, write_folder
 from faceaug.errors import OutputError, UsageError
 from faceaug.places.filesystems import is_url
-from faceaug.places.published import local_output
+from faceaug.places.uploads import local_output
 from faceaug.planning.budget import apportion
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import Column, engine_column
@@ -162,9 +162,8 @@ def split_output(
     names = _part_names(shares, names)
     chosen = ChosenSamples.all_of(folder)
     if is_url(out):
-        with ExitStack() as stack:  # parts are uploaded once all of them are written
-            places = {name: stack.enter_context(local_output(f"{str(out).rstrip('/')}/{name}")) for name in names}
-            return _write_parts(chosen, places, (shares, seed), command, progress)
+        with local_output(out) as folder:  # parts are uploaded once all of them are written
+            return _write_parts(chosen, {name: folder / name for name in names}, (shares, seed), command, progress)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} exists already and is not an empty folder; choose another destination")

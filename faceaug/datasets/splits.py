@@ -80,7 +80,7 @@ def select_split(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.
         )
     values = table[SPLIT_COLUMN].map(_text, na_action="ignore")
     present = sorted(set(values.dropna()))
-    if split is None and not set(present) <= {"train", "val", "test"}:
+    if split is None and present and not set(present) & {"train", "val", "test"}:
         _log.warning(
             "%s: the column 'split' has the values %s, none of which is train, val or test, so all rows are used",
             name,

@@ -17,9 +17,11 @@ from faceaug.shards.description.provenance import is_marked_synthetic
 from faceaug.utils.images import Codec
 
 _ORIENTATION = 0x0112
+_LENGTHS = {0xE0: 14, 0xEE: 12}  # bytes of content of JFIF and Adobe
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # neither a byte of the scan nor the mark of a restart
 _PNG_KEPT = frozenset(b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP bKGD pHYs acTL fcTL fdAT".split())
-_WEBP_DROPPED, _WEBP_FLAGS = (b"EXIF", b"XMP "), 0x0C  # chunks, and the bits of VP8X that tell of them
+_WEBP_KEPT = frozenset((b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_WEBP_FLAGS = 0x0C  # bits of VP8X that tell of EXIF and XMP
 _WEBP_EXIF = 0x08
 
 
@@ -48,13 +50,13 @@ def _orientation(data: bytes) -> bytes:
             value = image.getexif().get(_ORIENTATION, 1)
     except (OSError, ValueError, SyntaxError, struct.error, TypeError):  # damaged EXIF, which decoding ignores, too
         return b""
-    if value not in range(2, 9):
+    if not isinstance(value, int) or not 2 <= value <= 8:  # decoding ignores fractions as well
         return b""
     return b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, _ORIENTATION, 3, 1, value, 0, 0)
 
 
 def _jpeg(data: bytes, exif: bytes) -> bytes:
-    kept = [segment for segment in _jpeg_segments(data) if not _tells(segment)]
+    kept = [_without_rest(segment) for segment in _jpeg_segments(data) if not _is_metadata(segment)]
     if exif:
         content = b"Exif\0\0" + exif
         kept.insert(1, struct.pack(">BBH", 0xFF, 0xE1, 2 + len(content)) + content)
@@ -81,14 +83,25 @@ def _jpeg_segments(data: bytes) -> Iterator[bytes]:
         at = data.find(b"\xff", end)
 
 
-def _tells(segment: bytes) -> bool:
+def _is_metadata(segment: bytes) -> bool:
     """Return whether a segment says anything beside pixels and their colours."""
     marker, content = segment[1], segment[4:]
     if marker == 0xE0:
         return not content.startswith(b"JFIF\0")
     if marker == 0xE2:
         return not content.startswith(b"ICC_PROFILE\0")
-    return marker == 0xFE or (0xE1 <= marker <= 0xEF and marker != 0xEE)  # 0xEE says how colours are coded
+    if marker == 0xEE:  # how colours are coded
+        return not content.startswith(b"Adobe")
+    return marker == 0xFE or 0xE1 <= marker <= 0xEF
+
+
+def _without_rest(segment: bytes) -> bytes:
+    """Return a segment of JFIF without its thumbnail, one of Adobe without what follows; any other as it is."""
+    length, content = _LENGTHS.get(segment[1]), segment[4:]
+    if length is None or len(content) < length:
+        return segment
+    content = content[: length - 2] + b"\0\0" if segment[1] == 0xE0 else content[:length]  # a thumbnail of 0 by 0
+    return segment[:2] + struct.pack(">H", 2 + length) + content
 
 
 def _png(data: bytes, exif: bytes) -> bytes:
@@ -114,7 +127,7 @@ def _webp(data: bytes, exif: bytes) -> bytes:
         if chunk[:4] == b"VP8X":
             flags = chunk[8] & ~_WEBP_FLAGS | (_WEBP_EXIF if exif else 0)
             chunk = chunk[:8] + bytes([flags]) + chunk[9:]
-        if chunk[:4] not in _WEBP_DROPPED:
+        if chunk[:4] in _WEBP_KEPT:
             chunks.append(chunk)
         at += 8 + size + size % 2
     if exif:

@@ -68,7 +68,7 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
         with remote_errors(url):
             if _is_file(filesystem.info(root)):
                 filesystem.get_file(root, str(place))
-                _mirrors[place] = _Mirror(url, {})
+                _mirrors[place] = _Mirror(url.partition("?")[0] if is_http(url) else url, {})  # it may be a signature
                 return place
             found = filesystem.find(root, detail=True)
     except FileNotFoundError:
@@ -82,6 +82,8 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
             if "?" in name:  # a link that orders the list
                 continue
             name = unquote(name)
+            if ".." in name.split("/"):  # a link that leads out of the folder, as to a style sheet
+                continue
         local = inside(place, name)
         try:
             local.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +122,7 @@ def _is_file(info: Mapping[str, Any]) -> bool:
 
 
 def url_of(place: Path) -> str | None:
-    """Return the URL of what a path from `mirror` stands for; None for any other path."""
+    """Return the URL of what a path from `mirror` stands for, of a web server without a query; None for any other."""
     mirrored = _mirrors.get(place)
     return None if mirrored is None else mirrored.url
 

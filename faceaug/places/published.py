@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faceaug.errors import FaceaugError, OutputError, RemoteError
-from faceaug.places.filesystems import is_url, open_filesystem, remote_errors, writing_errors
+from faceaug.places.filesystems import open_filesystem, remote_errors, writing_errors
 from faceaug.places.uploads import upload_file, upload_report
 from faceaug.shards.manifest import (
     CROISSANT_NAME,
@@ -161,19 +161,3 @@ def published_folder(url: str, *, resume: bool) -> Iterator[PublishedFolder]:
             raise
         upload_report(published.folder, published.url)
         published.upload()
-
-
-@contextlib.contextmanager
-def local_output(out: Path | str) -> Iterator[Path]:
-    """Yield the folder that a whole output is written to: `out`, or one that is uploaded to the URL at the end.
-
-    Raises
-    ------
-    OutputError, RemoteError, UsageError
-        See `published_folder`.
-    """
-    if not is_url(out):
-        yield Path(out)
-        return
-    with published_folder(str(out), resume=False) as published:
-        yield published.folder

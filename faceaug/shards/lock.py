@@ -25,6 +25,8 @@ class FolderLock:
 
     Some file systems that machines share do not share such locks. So a lock file that a process of another machine
     has left is not taken over; one of this machine is, also from another container or from before it was started anew.
+    Machines are told apart by their host name and, where the system has one, the number of their start, so that two
+    with one name are one machine.
 
     Parameters
     ----------

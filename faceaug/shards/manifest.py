@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -28,6 +29,8 @@ CROISSANT_NAME = "croissant.json"
 DATA_CARD_NAME = "README.md"
 REPORT_NAMES = ("report.html", "report_files")
 """What can be made again from the other files, so that the manifest does not list it."""
+SHEET_NAME = re.compile(r"(faces|real|refused|strips)-\d{3,}\.webp|(cell|pairs)-\d{4,}\.png")
+"""Pictures of a report, also of an earlier version; those that a new one does not have are removed."""
 
 
 def _plain_path(name: str) -> str:

@@ -348,8 +348,8 @@ class RunConfig(ConfigModel):
         return [name for name in fields if name in names and getattr(self, name) != fields[name].default]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values, without the objects and files that are identified by their hashes."""
-        return self.model_dump(mode="json", exclude=set(HASHED_INPUTS))
+        """Return the settings as JSON values, without what is identified by its hash, and without names of machines."""
+        return self.model_dump(mode="json", exclude={*HASHED_INPUTS, "address"})
 
 
 HASHED_INPUTS = frozenset({"generator", "directions", "reconstruction", "candidates", "candidate_labels"})

@@ -77,7 +77,7 @@ _WITHOUT_EFFECT = frozenset(
     {
         *("workers", "batch_size", "report", "tries", "origins", "corrections", "max_uses", "layout"),
         *("image_format", "thresholds", "engine", "from_real", "donors", "embedder", "allow_same_identity"),
-        *("extrapolate", "licence", "consent", "allow_research_only"),
+        *("extrapolate", "licence", "consent", "allow_research_only", "keep_refused", "executor", "address"),
     }
 )
 """Settings that take no part in what is fitted."""

@@ -77,7 +77,7 @@ def check_request(dataset: FaceDataset, plan: Plan, config: RunConfig, resume: b
 
 
 def check_licences(request: RunRequest, generator: GeneratorRecord | None) -> None:
-    """Ask for the consent of whoever makes the run where a stated licence allows research alone.
+    """Ask that research alone is confirmed where a stated licence allows no more.
 
     Raises
     ------
@@ -91,8 +91,8 @@ def check_licences(request: RunRequest, generator: GeneratorRecord | None) -> No
     for what, licence in stated:
         if is_research_only(licence):
             raise UsageError(
-                f"the licence of {what} allows research alone ({shown(licence)}): give --allow-research-only if the "
-                "samples are for nothing else, or choose another source"
+                f"the licence of {what} allows research or non-commercial use alone ({shown(licence)}): give "
+                "--allow-research-only if the samples are for nothing else, or choose another source"
             )
 
 

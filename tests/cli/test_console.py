@@ -117,3 +117,15 @@ def test_remarks_are_left_out_when_quiet(capsys):
 )
 def test_sizes(count, text):
     assert byte_size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--address", "ray://head.lab.local:10001"], "--address ADDRESS"),
+        (["--address=head.lab.local:6379"], "--address=ADDRESS"),
+        (["--address", "auto"], "--address auto"),
+    ],
+)
+def test_a_recorded_command_does_not_hold_the_address_of_a_cluster(words, shown):
+    assert recorded(["balance", "faces", *words]) == f"faceaug balance faces {shown}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin, TiffTags
 
 from faceaug.exports.stripping import without_metadata
 from faceaug.shards.description.provenance import mark_synthetic
@@ -62,6 +63,44 @@ def test_scans_of_a_progressive_jpeg_and_marks_of_restart_stay() -> None:
         stripped = without_metadata(data, "jpeg")
         assert SECRET not in stripped
         np.testing.assert_array_equal(decode(stripped), decode(data))
+
+
+@pytest.mark.parametrize("kind", [TiffTags.RATIONAL, TiffTags.FLOAT, TiffTags.LONG])
+def test_an_orientation_of_another_type_is_that_of_decoding(kind) -> None:
+    exif = TiffImagePlugin.ImageFileDirectory_v2()
+    exif.tagtype[0x0112] = kind
+    exif[0x0112] = 6
+    file = BytesIO()
+    Image.new("RGB", (20, 12)).save(file, "jpeg", exif=b"Exif\0\0II*\0\x08\0\0\0" + exif.tobytes(8))
+    stripped = without_metadata(file.getvalue(), "jpeg")
+    assert decode(stripped).shape == decode(file.getvalue()).shape
+    with Image.open(BytesIO(stripped)) as image:
+        assert dict(image.getexif()) == ({0x0112: 6} if kind == TiffTags.LONG else {})
+
+
+def test_nothing_hides_in_segments_and_chunks_that_pixels_need() -> None:
+    def segment(marker: int, content: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
+
+    pixels = np.random.default_rng(2).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    plain = encode(pixels, "jpeg")
+    assert plain[2:4] == b"\xff\xe0"
+    thumbnail = SECRET + b"\0" * (3 * 5 - len(SECRET))
+    data = b"".join(
+        [
+            plain[:2],
+            segment(0xE0, plain[6:18] + bytes([5, 1]) + thumbnail),
+            segment(0xEE, SECRET),
+            segment(0xEE, b"Adobe\0\x64\0\0\0\0\x01" + SECRET),
+            plain[20:],
+        ]
+    )
+    stripped = without_metadata(data, "jpeg")
+    assert SECRET not in stripped
+    np.testing.assert_array_equal(decode(stripped), decode(data))
+    webp = encode(pixels, "webp")
+    content = webp[8:] + b"OWNR" + struct.pack("<I", len(SECRET)) + SECRET
+    assert without_metadata(b"RIFF" + struct.pack("<I", len(content)) + content, "webp") == webp
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -25,7 +25,7 @@ from faceaug.datasets.image_tree import is_image_name
 from faceaug.datasets.torch_dataset import ShardDataset
 from faceaug.errors import DatasetError, OutputError, RemoteError, UsageError
 from faceaug.exports.export import export_output
-from faceaug.places.mirrored import mirror
+from faceaug.places.mirrored import mirror, url_of
 from faceaug.places.uploads import UNFINISHED_NAME, written_folder
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.verify import verify
@@ -93,7 +93,7 @@ def test_nothing_that_looks_whole_is_left_at_a_url(remote, monkeypatch):
         merge_outputs([f"{remote}/a", f"{remote}/a"], f"{remote}/both")
     with pytest.raises(UsageError, match="none of the 30 samples"):
         subset_output(f"{remote}/a", f"{remote}/none", "age > 1000")
-    with pytest.raises(OutputError, match="has a run"):
+    with pytest.raises(OutputError, match="is not an empty folder"):
         split_output(f"{remote}/a", remote, [0.5, 0.5], names=["a", "c"])
     assert {name.split("/")[0] for name in names_at(remote)} == {"a", "b"}
 
@@ -107,6 +107,35 @@ def test_nothing_that_looks_whole_is_left_at_a_url(remote, monkeypatch):
     assert "some/manifest.json" not in names_at(remote)
     subset_output(f"{remote}/a", f"{remote}/some", "age > 30")
     assert sound(f"{remote}/some")
+
+
+def test_a_split_that_was_interrupted_is_replaced_by_the_next(remote, monkeypatch):
+    original, calls = MemoryFileSystem.put_file, []
+
+    def lose(self, local, *rest, **options):
+        calls.append(local)
+        if sum(str(each).endswith("manifest.json") for each in calls) == 2:
+            raise ConnectionResetError("reset by peer")
+        return original(self, local, *rest, **options)
+
+    shares = [0.5, 0.3, 0.2]
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "put_file", lose)
+        with pytest.raises(RemoteError, match="reset by peer"):
+            split_output(f"{remote}/a", f"{remote}/parts", shares)
+    assert UNFINISHED_NAME in names_at(f"{remote}/parts")
+    split_output(f"{remote}/a", f"{remote}/parts", shares)
+    assert sum(sound(f"{remote}/parts/{name}") for name in ("train", "val", "test")) == 30
+    assert {name.split("/")[0] for name in names_at(f"{remote}/parts")} == {"train", "val", "test"}
+    with pytest.raises(OutputError, match="is not an empty folder"):
+        split_output(f"{remote}/a", f"{remote}/parts", shares, names=["one", "two", "three"])
+
+
+def test_the_mark_of_an_export_below_lets_nothing_else_be_removed(remote):
+    put(remote, {"photo.jpg": b"x", f"exports/v1/{UNFINISHED_NAME}": b""})
+    with pytest.raises(OutputError, match="is not an empty folder"):
+        export_output(f"{remote}/a", remote, "imagefolder")
+    assert "photo.jpg" in names_at(remote)
 
 
 def test_an_export_that_was_interrupted_says_so_and_is_replaced(remote, monkeypatch):
@@ -142,6 +171,22 @@ def test_the_report_goes_to_the_url(remote):
     assert "report.html" in found
     assert len({name for name in found if name.startswith("report_files/")}) > 1
     assert sound(f"{remote}/a") == 30
+
+
+def test_pictures_of_the_report_before_are_removed_at_the_url(remote):
+    put(f"{remote}/a/report_files", {"real-000.webp": b"x", "faces-999.webp": b"x", "mine.webp": b"x"})
+    assert run(["report", f"{remote}/a", "--no-real-faces", "-q"]) == 0
+    found = names_at(f"{remote}/a")
+    assert "report_files/mine.webp" in found
+    assert not {"report_files/real-000.webp", "report_files/faces-999.webp"} & found
+
+
+def test_an_unfinished_run_is_named_by_its_url(remote, tmp_path):
+    put(f"{remote}/half", contents(write_output(tmp_path / "half", finish=False)))
+    with pytest.raises(UsageError, match="the run in memory://bucket/half is unfinished"):
+        subset_output(f"{remote}/half", f"{remote}/some", "age > 30")
+    with pytest.raises(UsageError, match="the run in memory://bucket/half is unfinished"):
+        export_output(f"{remote}/half", f"{remote}/faces", "imagefolder")
 
 
 def test_files_beside_others_go_to_the_url(remote):
@@ -214,11 +259,19 @@ def test_folders_of_a_web_server_are_read_by_their_lists(tmp_path):
         (tmp_path / "my faces" / name).write_bytes(data.replace(b"0/0.png", b"0/a face & more.png"))
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "index.html").write_text("<p>no list</p>")
+    (tmp_path / "styled").mkdir()
+    links = '<a href="../style.css">style</a><a href="0.png">0.png</a>'
+    (tmp_path / "styled" / "index.html").write_text(links)
+    (tmp_path / "styled" / "0.png").write_bytes(faces()["0/0.png"])
+    (tmp_path / "style.css").write_text("")
     with web_server(tmp_path) as url:
+        assert [file.name for file in mirror(f"{url}/styled", is_image_name).iterdir()] == ["0.png"]
         one, other = load_dataset(f"{url}/my%20faces"), load_dataset(tmp_path / "my faces")
         assert one.table.equals(other.table)
         assert [one.encoded(row) for row in range(COUNT)] == [other.encoded(row) for row in range(COUNT)]
         assert len(load_dataset(f"{url}/my%20faces", f"{url}/my%20faces/labels.csv?download=true")) == COUNT
+        labels = f"{url}/my%20faces/labels.csv"
+        assert url_of(mirror(f"{labels}?X-Amz-Signature=SECRET", is_image_name)) == labels
         with pytest.raises(DatasetError, match="gives no list of files"):
             load_dataset(f"{url}/page")
         with pytest.raises(DatasetError, match=r"nothing is at|gives no list"):

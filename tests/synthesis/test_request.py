@@ -50,7 +50,7 @@ def test_a_licence_that_allows_research_alone_is_asked_about(toy_dataset, plan):
     weights = GeneratorRecord(name="faces", sha256="0" * 64, licence="CC BY-NC 4.0", origin="", w_dim=4)
     free = weights.model_copy(update={"licence": "CC0"})
     for config, generator, named in (
-        (RunConfig(), weights, r"the generator 'faces' allows research alone \('CC BY-NC 4.0'\)"),
+        (RunConfig(), weights, r"the generator 'faces' allows research or non-commercial use alone \('CC BY-NC 4.0'\)"),
         (RunConfig(licence="research only"), free, f"the images of {toy_dataset.name}"),
         (RunConfig(licence="research only"), None, "give --allow-research-only"),
     ):

@@ -80,11 +80,13 @@ def class_names_in(schema: pa.Schema) -> dict[str, list[str]]:
 
 def class_names_of(features: Any) -> dict[str, list[str]]:
     """Return the names of classes in a description of features; none where it is no such description."""
-    try:
-        marked = {name: f["names"] for name, f in features.items() if f.get("_type") == "ClassLabel"}
-        return {str(name): [str(level) for level in levels] for name, levels in marked.items()}
-    except (KeyError, TypeError, AttributeError):
-        return {}
+    described = features.items() if isinstance(features, dict) else ()
+    names = {
+        str(name): feature.get("names")
+        for name, feature in described
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+    }
+    return {name: [str(level) for level in levels] for name, levels in names.items() if isinstance(levels, list)}
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

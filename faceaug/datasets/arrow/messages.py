@@ -21,7 +21,7 @@ _HEAD = 8  # bytes of the continuation marker and of the size of the metadata
 
 @dataclass(frozen=True)
 class ArrowMessage:
-    """Where a message lies, and what it says of itself.
+    """Where a message lies, and its header.
 
     Attributes
     ----------

@@ -225,6 +225,8 @@ def _names(path: Path, key: str) -> list[str]:
     texts = [name for name in names if isinstance(name, str) and name]
     if len(texts) < len(names):
         raise DatasetError(f"{path} has no list of names as {shown(key)}; save the data set again with save_to_disk")
+    if len(set(texts)) < len(texts):
+        raise DatasetError(f"{path} has a name twice in {shown(key)}; save the data set again with save_to_disk")
     return texts
 
 

@@ -114,8 +114,8 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
     """Read Parquet files; the other columns of numbers, booleans and text are the attributes.
 
     The column of images is binary, or a structure with the field "bytes". Columns that Hugging Face marks as
-    `ClassLabel` have the names of their classes. Files whose names begin with train, validation and test, as on the hub
-    of Hugging Face, are splits. Images that are only named by a path are not read.
+    `ClassLabel` have the names of their classes. Files whose names begin with train, validation or test, or that lie in
+    folders of these names, as on the hub of Hugging Face, are splits. Images that a path alone names are not read.
 
     Raises
     ------
@@ -156,12 +156,17 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _add_splits(tables: list[pd.DataFrame], names: list[str]) -> None:
-    """Add the splits that names of files begin with, as train-00000-of-00002 on the hub, where there are several."""
-    begins = pd.Series([re.split(r"[-_.]", Path(name).name, maxsplit=1)[0] for name in names])
-    splits = canonical_splits(begins)
-    if splits is not None and splits.nunique() > 1 and SPLIT_COLUMN not in tables[0]:
-        for table, split in zip(tables, splits, strict=True):
-            table[SPLIT_COLUMN] = split
+    """Add the splits that names of files begin with, as train-00000-of-00002 on the hub, or those of their folders.
+
+    They are splits where there are several and some are known ones; others keep their names.
+    """
+    begins = [re.split(r"[-_.]", Path(name).name, maxsplit=1)[0] for name in names]
+    for words in (begins, [Path(name).parent.name for name in names]):
+        known = [canonical_splits(pd.Series([word])) for word in words]
+        splits = [word if one is None else str(one[0]) for word, one in zip(words, known, strict=True)]
+        if any(one is not None for one in known) and len(set(splits)) > 1 and SPLIT_COLUMN not in tables[0]:
+            for table, split in zip(tables, splits, strict=True):
+                table[SPLIT_COLUMN] = split
 
 
 def _read_table(path: Path, name: str) -> tuple[str, pd.DataFrame]:

@@ -22,7 +22,7 @@ from faceaug.generators.stylegan import Provenance, SynthesisConfig, build_weigh
 from faceaug.generators.weights_file import Network, check_cutoff_and_label, errors_name_file, new_network
 from faceaug.utils.files import sha256_file, write_bytes
 
-UNKNOWN_LICENCE = "not stated in the file; ask where it comes from (NVIDIA's own networks: non-commercial use only)"
+UNKNOWN_LICENCE = "not stated in the file; ask where it comes from (NVIDIA's own networks have a licence of NVIDIA's)"
 _EXPECTED = "a .pkl of NVIDIA's PyTorch networks or a .pt of rosinality's"
 _PICKLE_START = b"\x80"  # of every protocol that torch or NVIDIA's code ever wrote
 _MAX_COVARIANCE_RATIO = 16  # size of the covariance of w, which grows with the square of its width, over the file's

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from faceaug.report.faces.samples import StoredSamples, spread_evenly
 from faceaug.report.faces.sheets import SHEET_COLUMNS, SHEET_FACES, SheetWriter
 from faceaug.report.faces.strips import STRIP_IMAGES, EditStrips
 from faceaug.report.refused import RefusedExample
-from faceaug.shards.manifest import Manifest
+from faceaug.shards.manifest import SHEET_NAME, Manifest
 from faceaug.utils.files import write_bytes
 from faceaug.utils.typing import Floats32
 
@@ -30,7 +29,6 @@ SAMPLES_SHOWN, REAL_SHOWN = 10_000, 12
 _MOST_PHOTOGRAPHS = 6_000  # with those that samples were made from or are near to
 _SIDES = ((5_000, 128), (9_000, 96))  # most faces, and pixels of each, so that a page has at most about 12 MB
 _RAW_SIDE = 64
-_SHEET_NAME = re.compile(r"(faces|real|refused|strips)-\d{3,}\.webp|(cell|pairs)-\d{4,}\.png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +233,7 @@ class GalleryWriter:
 def remove_unlisted(folder: Path, files: Sequence[str]) -> None:
     """Remove sheets of an earlier report, also of an earlier version, that this one does not have."""
     for path in folder.iterdir():
-        if _SHEET_NAME.fullmatch(path.name) and path.name not in files:
+        if SHEET_NAME.fullmatch(path.name) and path.name not in files:
             path.unlink(missing_ok=True)
 
 

@@ -95,7 +95,9 @@ def rights_statement(manifest: Manifest) -> str:
     """Return the sentences on licence and consent of the data set, as whoever made the run stated them."""
     licence, consent = manifest.config.get("licence"), manifest.config.get("consent")
     licences = (str(licence or ""), manifest.generator.licence if manifest.generator else "")
-    research_only = " The samples are for research alone." if any(map(is_research_only, licences)) else ""
+    research_only = (
+        " The samples are for research or non-commercial use alone." if any(map(is_research_only, licences)) else ""
+    )
     stated = [f"is stated as: {text}" if text else "was not stated" for text in (licence, consent)]
     return (
         f"The images of {manifest.dataset.name} keep their own licence, which {stated[0]}. The consent of the people "

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 _RESEARCH_ONLY = re.compile(
-    r"\bnon[- ]?commercial"
+    r"(?<!commercial and )(?<!commercial or )(?<!not limited to )\bnon[- ]?commercial"
+    r"|\b(no|not for) commercial\b"
     r"|\b(research|academic|scientific|educational)\b[- ]*(use|purposes?)?[- ]*only\b"
     r"|\bonly (be used )?for (the purpose of )?[\w -]{0,20}\b(research|academic|scientific)\b"
-    r"|\bby-nc\b|\bfor research (use|purposes)\b",
+    r"|\b(only|solely|exclusively) for (research|academic|scientific|educational)\b"
+    r"|\bby[-_ ]nc\b|\blicen[cs]e[- (]*nc\b",
     re.IGNORECASE,
 )
 

@@ -53,6 +53,13 @@ def test_images_that_are_named_by_a_path_are_read_in_the_folder_only(tmp_path):
         dataset.images.read("data.arrow:3")
 
 
+def test_a_file_that_is_named_twice_is_refused(tmp_path):
+    write_dataset(tmp_path, pa.table({"image": [encode(face(0), "png")]}))
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}] * 2}))
+    with pytest.raises(DatasetError, match="has a name twice"):
+        load_dataset(tmp_path)
+
+
 @pytest.mark.slow
 def test_it_reads_what_the_library_writes(tmp_path):
     datasets = pytest.importorskip("datasets")

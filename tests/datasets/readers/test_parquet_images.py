@@ -8,6 +8,7 @@ import pytest
 from dataset_files import AGES, GENDERS, face, make_parquet, write_face
 
 from faceaug.datasets import load_dataset
+from faceaug.datasets.arrow.image_columns import class_names_of
 from faceaug.datasets.registry import detect_reader
 from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.images import encode
@@ -72,3 +73,20 @@ def test_files_are_splits_by_the_beginnings_of_their_names(tmp_path):
     for name, count in (("train-00000-of-00002", 2), ("train-00001-of-00002", 1), ("test-00000-of-00001", 4)):
         pq.write_table(pa.table({"image": [image] * count, "age": [3] * count}), tmp_path / f"{name}.parquet")
     assert (len(load_dataset(tmp_path)), len(load_dataset(tmp_path, split="test"))) == (3, 4)
+    pq.write_table(pa.table({"image": [image] * 5, "age": [3] * 5}), tmp_path / "unlabeled-00000-of-00001.parquet")
+    assert [len(load_dataset(tmp_path, split=split)) for split in (None, "test", "unlabeled")] == [3, 4, 5]
+
+
+def test_files_are_splits_by_their_folders(tmp_path):
+    image = encode(face(0), "png")
+    for split, count in (("train", 3), ("test", 4)):
+        (tmp_path / "default" / split).mkdir(parents=True)
+        table = pa.table({"image": [image] * count, "age": [3] * count})
+        pq.write_table(table, tmp_path / "default" / split / "0000.parquet")
+    assert (len(load_dataset(tmp_path)), len(load_dataset(tmp_path, split="test"))) == (3, 4)
+
+
+def test_a_feature_without_names_of_classes_leaves_those_of_others():
+    label = {"_type": "ClassLabel", "names": ["a", "b"]}
+    tags, unnamed = [{"dtype": "string", "_type": "Value"}], {"_type": "ClassLabel", "names": None}
+    assert class_names_of({"tags": tags, "unnamed": unnamed, "kind": label}) == {"kind": ["a", "b"]}

@@ -61,7 +61,7 @@ def test_real_people_are_named_as_such(tmp_path, without):
 @pytest.mark.parametrize(("licence", "said"), [("CC BY-NC 4.0", True), ("CC BY 4.0", False)])
 def test_a_licence_for_research_alone_holds_for_the_samples(tmp_path, licence, said):
     text = read_card(write_output(tmp_path / "out", config={"licence": licence}))
-    assert ("The samples are for research alone." in text) is said
+    assert ("The samples are for research or non-commercial use alone." in text) is said
 
 
 def test_the_header_of_the_helpers_is_complete():
