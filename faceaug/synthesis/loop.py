@@ -37,25 +37,26 @@ def fill_cells(
         What was accepted and rejected, before an interruption included.
     """
     cells = [cell for cell in request.plan.cells if cell.planned]
-    accounting = Accounting.resumed(output, engine, request.config, copies)
-    for cell in cells:
-        reason = engine.unreachable(cell)
-        if reason:
-            accounting.unreachable[cell.index] = reason
-    total = sum(cell.planned for cell in cells)
-    progress("synthesis", accounting.total_accepted, total)
-    clock = _CellClock()
-    with executor, BlocksAhead(executor, engine, cells, accounting, request.config.tries) as ahead:
+    with executor:  # from here on whatever fails ends it
+        accounting = Accounting.resumed(output, engine, request.config, copies)
         for cell in cells:
-            blocks = 0 if cell.index in accounting.unreachable else engine.blocks(cell)
-            while (block := accounting.next_block(cell.index)) < blocks and accounting.needs(cell, block):
-                samples = _filled(cell, block, blocks, ahead, accounting)
-                output.append(samples, {cell.index: accounting.state(cell)}, accounting.progress(cell.index))
-                if isinstance(progress, BlockProgress):
-                    progress.block(clock.report(cell, accounting, len(samples)))
-                progress("synthesis", accounting.total_accepted, total)
-            ahead.end(cell)
-        output.update({cell.index: accounting.state(cell, ended=True) for cell in cells})
+            reason = engine.unreachable(cell)
+            if reason:
+                accounting.unreachable[cell.index] = reason
+        total = sum(cell.planned for cell in cells)
+        progress("synthesis", accounting.total_accepted, total)
+        clock = _CellClock()
+        with BlocksAhead(executor, engine, cells, accounting, request.config.tries) as ahead:
+            for cell in cells:
+                blocks = 0 if cell.index in accounting.unreachable else engine.blocks(cell)
+                while (block := accounting.next_block(cell.index)) < blocks and accounting.needs(cell, block):
+                    samples = _filled(cell, block, blocks, ahead, accounting)
+                    output.append(samples, {cell.index: accounting.state(cell)}, accounting.progress(cell.index))
+                    if isinstance(progress, BlockProgress):
+                        progress.block(clock.report(cell, accounting, len(samples)))
+                    progress("synthesis", accounting.total_accepted, total)
+                ahead.end(cell)
+            output.update({cell.index: accounting.state(cell, ended=True) for cell in cells})
     return accounting
 
 

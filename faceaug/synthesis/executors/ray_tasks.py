@@ -47,6 +47,7 @@ class _RayBlock:
     cell: int
     block: int
     reference: Any = None
+    found: BlockResult | None = None  # on disk, from a run before
     stored: Future[None] = field(default_factory=Future)
 
     def arrived(self, done: Future[bytes]) -> None:
@@ -60,6 +61,8 @@ class _RayBlock:
         self.reference = None  # Ray's store may forget it
 
     def result(self) -> BlockResult:
+        if self.found is not None:
+            return self.found
         import ray
 
         try:
@@ -104,8 +107,9 @@ class RayExecutor:
 
     Raises
     ------
-    FaceaugError
-        When there is no such cluster.
+    UsageError
+        When there is no such cluster, or this process is connected to one already and `address` is given.
+    OutputError
     """
 
     def __init__(self, work: Work) -> None:
@@ -117,9 +121,14 @@ class RayExecutor:
         self._output, self._files = work.output, BlockFiles(work.output.path, work.output.manifest.fingerprint)
         config = work.request.config
         self._ours = not ray.is_initialized()
+        if not self._ours and config.address is not None:
+            raise UsageError(
+                f"this process is connected to Ray already, so address {shown(config.address)} cannot be used: leave "
+                "address out, or call ray.shutdown() before"
+            )
+        self._files.create()
         if self._ours:
             _connect(config.address, config.worker_threads)
-        self._files.create()
         gpus = 0 if config.device.startswith("cpu") else 1
         self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False)(_compute)
         self._resource = "GPU" if gpus else "CPU"
@@ -134,9 +143,8 @@ class RayExecutor:
     def submit(self, cell: PlannedCell, block: int) -> _RayBlock:
         """Begin to compute a block of attempts at a cell; its result may be there already, from a run before."""
         self._files.remove_saved(self._output.manifest)
-        pending = _RayBlock(self._files, cell.index, block)
-        if self._files.read(cell.index, block) is not None:
-            pending.stored.set_result(None)
+        pending = _RayBlock(self._files, cell.index, block, found=self._files.read(cell.index, block))
+        if pending.found is not None:
             return pending
         pending.reference = self._task.remote(self._boxed, cell, block)
         pending.reference.future().add_done_callback(pending.arrived)
@@ -164,6 +172,8 @@ def _connect(address: str | None, processors: int) -> None:
         else:
             ray.init(address=address, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        if address is None:
+            raise FaceaugError(f"Ray could not be started on this machine: {one_line(error)}") from error
         raise UsageError(
             f"there is no Ray cluster at {shown(address)}: {one_line(error)}; begin one with ray start"
         ) from error

@@ -203,3 +203,12 @@ def test_the_next_engine_takes_over_where_the_blocks_of_one_are_lost():
     for block in range(1, 1 + LOST_IN_TURN):
         accounting.lose(cell, block, 20, "its node was lost")
     assert accounting.next_block(0) == 8
+
+
+def test_an_executor_is_ended_where_the_run_cannot_be_resumed(monkeypatch):
+    executor, output, ended = Simulated(4, 0.0), Recorded(), []
+    output.manifest.progress = {"blocks": {}}  # damaged
+    monkeypatch.setattr(Simulated, "__exit__", lambda *_: ended.append(True))
+    with pytest.raises(KeyError):
+        fill(executor, output, 4)
+    assert ended

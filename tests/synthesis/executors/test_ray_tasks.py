@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,14 @@ from cheap_runs import write_faces
 from finished_runs import assert_same_samples
 from paced_runs import begun, drive, know_engine, start, wait_until, write_plugin
 
+from faceaug.errors import FaceaugError
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.takeover import BLOCKS_FOLDER
 from faceaug.shards.verify import verify
+from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines import registry
+from faceaug.synthesis.executors.base import Work
+from faceaug.synthesis.executors.ray_tasks import RayExecutor
 
 FATAL = "0-2"
 pytestmark = [
@@ -109,6 +114,25 @@ def test_a_block_that_ends_its_worker_each_time_is_left_out_with_the_reason(face
     manifest = read_manifest(tmp_path / "out")
     assert manifest.cells[0].rejected["block computed"] == 1
     assert manifest.totals.short == 0
+
+
+@pytest.mark.parametrize(
+    ("initialized", "address", "said"),
+    [
+        (True, "10.0.0.1:6379", "connected to Ray already, so address '10.0.0.1:6379' cannot be used"),
+        (False, None, "Ray could not be started on this machine: no memory"),
+        (False, "10.0.0.1:6379", "there is no Ray cluster at '10.0.0.1:6379': no memory"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_said_in_a_sentence(tmp_path, monkeypatch, initialized, address, said):
+    def init(**_: object) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: initialized, init=init))
+    request = SimpleNamespace(config=RunConfig(executor="ray", address=address))
+    output = SimpleNamespace(path=tmp_path, manifest=SimpleNamespace(fingerprint="a run"))
+    with pytest.raises(FaceaugError, match=said):
+        RayExecutor(Work(request, None, output))
 
 
 def test_ray_is_imported_only_when_it_is_asked_for():
