@@ -59,6 +59,10 @@ run_options = decorated(
 )
 """The options that say what is synthesized of what, which a worker shares."""
 setting_options = decorated(config_options(_SETTINGS), threshold_option)
+worker_setting_options = decorated(
+    config_options(name for name in _SETTINGS if name not in ("executor", "address")), threshold_option
+)
+"""Those of a worker, which has no executor of its own."""
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..balance import read_run, run_options, setting_options
+from ..balance import read_run, run_options, worker_setting_options
 from ..options import recipe_option
 from ..terminal.console import Console, echo
 from ..terminal.paths import PATH
@@ -28,7 +28,7 @@ from ..terminal.paths import PATH
     show_default=True,
     help="End after so long without a block to compute, as when the driver is gone; while it learns does not count.",
 )
-@setting_options
+@worker_setting_options
 @recipe_option
 @click.option("-q", "--quiet", is_flag=True, help="Print no progress and remarks.")
 @click.pass_context

@@ -133,3 +133,9 @@ def test_wrong_usage_is_status_2(faceaug_cli, words):
     assert outcome.status == 2
     assert outcome.out == ""
     assert "Error: " in outcome.err
+
+
+def test_a_worker_has_no_option_that_does_nothing():
+    names = {name: {parameter.name for parameter in command.params} for name, command in commands()}
+    assert {"executor", "address"} <= names["faceaug balance"]
+    assert not {"executor", "address"} & names["faceaug worker"]
