@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from faceaug.datasets.base import DatasetProblem
 from faceaug.errors import DatasetError, ImageError, IntegrityError
 from faceaug.utils.files import inside, require_regular
+from faceaug.utils.images import MAX_BYTES, check_size
 
 # Suffixes of image files. The format itself is recognized by the content when the file is decoded.
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
 HEAD_BYTES = 1 << 16
-MAX_BYTES = 1 << 30  # 64 million pixels of 16-bit RGBA have half of this
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ class FolderImages:
         try:
             path = self.root / key if self.follow_links and _is_below(key) else inside(self.root, key)
             require_regular(path)
-            if (size := path.stat().st_size) > MAX_BYTES:
-                raise ImageError(f"{key} has {size:,} bytes, more than the {MAX_BYTES:,} that an image may have")
+            check_size(key, path.stat().st_size)
             return path.read_bytes()
         except IntegrityError as error:
             raise ImageError(str(error)) from error

@@ -22,10 +22,10 @@ from urllib.parse import unquote, urlsplit
 from faceaug.errors import DatasetError, ImageError, RemoteError
 from faceaug.places.filesystems import is_http, open_filesystem, remote_errors, remote_name
 from faceaug.utils.files import inside
+from faceaug.utils.images import check_size
 
 MOST_CACHED_BYTES = 4 << 30
 """Bytes of images that are kept on disk; those that were read first go first."""
-MOST_IMAGE_BYTES = 1 << 30
 
 _mirrors: dict[Path, _Mirror] = {}
 
@@ -174,8 +174,7 @@ class RemoteImages:
         """
         if (size := self.sizes.get(key)) is None:
             raise ImageError(f"{key} is not at {self.url}")
-        if size > MOST_IMAGE_BYTES:
-            raise ImageError(f"{key} has {size:,} bytes, more than the {MOST_IMAGE_BYTES:,} that an image may have")
+        check_size(key, size)
         try:
             return self._place_of(key).read_bytes()
         except FileNotFoundError:

@@ -54,7 +54,7 @@ def written_folder(place: Path | str) -> Iterator[Path]:
         Path(place).mkdir(parents=True, exist_ok=True)
         yield Path(place)
         return
-    open_filesystem(str(place))  # before anything is computed
+    open_filesystem(str(place))  # before anything is written
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
         yield Path(staging)
         for name in _files(Path(staging)):

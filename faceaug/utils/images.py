@@ -23,6 +23,7 @@ Rgb = npt.NDArray[np.uint8]
 Codec = Literal["jpeg", "png", "webp"]
 
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 1 << 30  # of an encoded image; 64 million pixels of 16-bit RGBA have half of this
 DEFAULT_QUALITY = 90
 """Quality of a JPEG or WebP where nothing else is known."""
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
@@ -367,3 +368,9 @@ def _require_rgb(rgb: Rgb) -> None:
         raise ImageError(
             f"found an array {rgb.dtype} {list(rgb.shape)} where an image uint8 [height, width, 3] is needed"
         )
+
+
+def check_size(name: str, size: int) -> None:
+    """Refuse an encoded image of more than `MAX_BYTES`; ImageError."""
+    if size > MAX_BYTES:
+        raise ImageError(f"{name} has {size:,} bytes, more than the {MAX_BYTES:,} that an image may have")

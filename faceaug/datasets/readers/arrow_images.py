@@ -21,10 +21,11 @@ from faceaug.datasets.arrow.image_columns import (
 )
 from faceaug.datasets.arrow.messages import RECORD_BATCH, SCHEMA, arrow_messages
 from faceaug.datasets.base import RawDataset
-from faceaug.datasets.image_tree import MAX_BYTES, FolderImages
+from faceaug.datasets.image_tree import FolderImages
 from faceaug.datasets.splits import SPLIT_COLUMN
 from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.files import inside, parse_json, read_document, require_regular
+from faceaug.utils.images import check_size
 from faceaug.utils.text import one_line, shown
 
 _INFO, _STATE, _SPLITS = "dataset_info.json", "state.json", "dataset_dict.json"
@@ -133,8 +134,7 @@ class ArrowImages:
             return FolderImages(self._folder).read(path.removeprefix(f"{self._folder}/"))
         if not isinstance(value, bytes):
             raise ImageError(f"{key} has neither bytes of an image nor the path of one")
-        if len(value) > MAX_BYTES:
-            raise ImageError(f"{key} has {len(value):,} bytes, more than the {MAX_BYTES:,} that an image may have")
+        check_size(key, len(value))
         return value
 
     def close(self) -> None:

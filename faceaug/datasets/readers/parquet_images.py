@@ -22,10 +22,11 @@ from faceaug.datasets.arrow.image_columns import (
     image_column,
 )
 from faceaug.datasets.base import RawDataset
-from faceaug.datasets.image_tree import MAX_BYTES, is_image_name
+from faceaug.datasets.image_tree import is_image_name
 from faceaug.datasets.label_file import is_parquet
 from faceaug.datasets.splits import SPLIT_COLUMN, canonical_splits
 from faceaug.errors import DatasetError, ImageError
+from faceaug.utils.images import check_size
 from faceaug.utils.text import one_line, shown
 
 _MOST_OPEN = 2  # row groups whose images are kept, since neighbours are read one after the other
@@ -58,8 +59,7 @@ class ParquetImages:
             raise ImageError(f"there is no image {shown(key)} ({one_line(error)}); read the data set again") from error
         if not isinstance(value, bytes):
             raise ImageError(f"{key} has no bytes of an image; a file that it names elsewhere is not opened")
-        if len(value) > MAX_BYTES:
-            raise ImageError(f"{key} has {len(value):,} bytes, more than the {MAX_BYTES:,} that an image may have")
+        check_size(key, len(value))
         return value
 
     def close(self) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from faceaug.datasets.base import DatasetProblem, RawDataset
-from faceaug.datasets.image_tree import MAX_BYTES, Listing, is_image_name
+from faceaug.datasets.image_tree import Listing, is_image_name
 from faceaug.datasets.label_file import find_file_column, is_parquet, join, read_labels, with_numbers
 from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.files import parse_json
+from faceaug.utils.images import check_size
 from faceaug.utils.text import one_line, shown
 
 _MOST_TEXT = 1 << 20  # bytes of a member of labels
@@ -48,8 +49,7 @@ class TarImages:
         member = self.members.get(key)
         if member is None:
             raise ImageError(f"there is no image {shown(key)} in the tar files; read the data set again")
-        if member.size > MAX_BYTES:
-            raise ImageError(f"{key} has {member.size:,} bytes, more than the {MAX_BYTES:,} that an image may have")
+        check_size(key, member.size)
         try:
             data = member.read()
         except OSError as error:
