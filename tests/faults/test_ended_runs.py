@@ -137,7 +137,7 @@ def test_a_folder_that_is_deleted_meanwhile_ends_in_one_sentence(tmp_path):
 def test_a_full_disk_ends_a_run_in_one_sentence_and_the_run_continues_when_there_is_room(tmp_path, whole):
     folder = write_faces(tmp_path)
     with small_disk(folder / "out", kilobytes=64) as resize:
-        run = start_balance(folder)
+        run = start_balance(folder, pause=0.1)  # so that samples are saved few at a time
         _, err = run.communicate(timeout=120)
         assert run.returncode == 1, err
         assert "Traceback" not in err
@@ -146,6 +146,7 @@ def test_a_full_disk_ends_a_run_in_one_sentence_and_the_run_continues_when_there
         assert last.endswith("could not be written; free some space and run again with --resume")
         report = verify(folder / "out")
         assert report.ok, report.to_text()
+        assert report.rows > 0
         resize(64 << 10)
         finish_balance(folder, "--resume")
         assert verify(folder / "out").complete
