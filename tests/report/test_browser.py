@@ -95,6 +95,7 @@ def test_refused_pictures_appear_under_their_reason(browser: Any, address: str) 
     with opened(browser, address) as page:
         reason = page.locator("details.reason").first
         reason.locator("summary").click()
+        reason.locator(".thumbs .thumb").wait_for()  # drawn by the event `toggle`, which the browser sends later
         assert reason.locator(".thumbs .thumb").count() == 1
         assert HOSTILE in reason.inner_text()
         page.get_by_text("All numbers of the cells as a table").click()
