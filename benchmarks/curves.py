@@ -1,7 +1,7 @@
 """Keep the arms of several experiments as one record: how much, how strict, how mixed is enough.
 
-faceaug bench few-faces --set 'arms=[rwg, "morph:two_stage[most=25]", "morph:two_stage[most=25,where=residual < 0.41]"]' \
-    -o gates-out/
+faceaug bench few-faces -o gates-out/ \
+    --set 'arms=[rwg, "morph:two_stage[most=25]", "morph:two_stage[most=25,where=residual < 0.41]"]'
 faceaug bench few-faces --set 'arms=[rwg, "morph:two_stage[most=25]"]' --set synthesis.settings.donors=2 -o donors-out/
 python benchmarks/curves.py gates-out/ donors-out/          # benchmarks/results/curves.json
 """
