@@ -84,7 +84,8 @@ def test_an_arm_may_use_other_shares_and_fewer_samples_of_the_same_set(experimen
 
 
 def test_an_arm_may_use_the_samples_that_meet_a_condition(experiment, content, mean_engine, tmp_path):
-    names = ["mean:mixed", "mean:mixed[most=1,where=cell in (0, 1)]", "mean:mixed[where=cell == 0]"]
+    long = " or ".join(["cell == 0"] * 30)  # longer than the name of a file may be
+    names = ["mean:mixed", "mean:mixed[most=1,where=cell in (0, 1)]", f"mean:mixed[where={long}]"]
     content |= {"synthesis": {"each": 3, "share": 0.5}, "seeds": 1}
     content["training"] = {"steps": 3, "trials": 1, "batch_size": 4}
     runs = experiment({**content, "arms": names}).content["runs"]
