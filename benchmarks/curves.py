@@ -16,7 +16,7 @@ import numpy as np
 from _record import write_result
 from experiments import rounded, synthetic_sets
 
-from faceaug.bench.results.record import Results, read_results
+from faceaug.bench.results.record import ExperimentResults, read_results
 from faceaug.bench.results.statistics import paired_differences
 
 BASELINE = "rwg"
@@ -30,7 +30,7 @@ def main() -> None:
     write_result("curves", {"seed": results[0].content["seeds"], "experiments": [account(each) for each in results]})
 
 
-def account(results: Results) -> dict[str, Any]:
+def account(results: ExperimentResults) -> dict[str, Any]:
     """Return the arms of an experiment beside `rwg` and beside the first arm that uses samples."""
     content = results.content
     own = content["by_selection"][results.selection]["arms"]
