@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,22 +64,43 @@ class ForkedProcess:
         if self.returncode is None:
             self.send_signal(signal.SIGKILL)
 
+    def wait_for(self, words: str, seconds: float = 60) -> str:
+        """Wait until it has said something on stdout or stderr, and return all that it has said on both."""
+        end = time.monotonic() + seconds
+        while words not in (said := "".join(self._said())):
+            assert self.returncode is None, said
+            assert time.monotonic() < end, said
+            time.sleep(0.02)
+        return said
+
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end, and return what it said on stdout and stderr."""
         self._process.join(timeout)
         if self.returncode is None:
             raise subprocess.TimeoutExpired("a forked process", timeout or 0)
-        out, err = (file.read().decode() for file in self._files)
+        return self._said()
+
+    def _said(self) -> tuple[str, str]:
+        out, err = (Path(file.name).read_text("utf-8") for file in self._files)
         return out, err
+
+    def __enter__(self) -> ForkedProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+        self._process.join()
+
+
+def start_forked(code: str, *words: object) -> ForkedProcess:
+    """Begin to run a text of Python with arguments, as `python -c` does."""
+    return ForkedProcess(_execute, code, [str(word) for word in words], folder=Path.cwd())
 
 
 def run_forked(code: str, *words: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run a text of Python with arguments, as `python -c` does, and return what it said and its exit status."""
-    process = ForkedProcess(_execute, code, [str(word) for word in words], folder=Path.cwd())
-    try:
+    """Run such a text to its end, and return what it said and its exit status."""
+    with start_forked(code, *words) as process:
         out, err = process.communicate(timeout)
-    finally:
-        process.kill()
     return subprocess.CompletedProcess(code, process.returncode or 0, out, err)
 
 
