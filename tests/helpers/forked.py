@@ -67,11 +67,13 @@ class ForkedProcess:
     def wait_for(self, words: str, seconds: float = 60) -> str:
         """Wait until it has said something on stdout or stderr, and return all that it has said on both."""
         end = time.monotonic() + seconds
-        while words not in (said := "".join(self._said())):
-            assert self.returncode is None, said
-            assert time.monotonic() < end, said
+        while True:
+            ended = self.returncode is not None or time.monotonic() > end  # before what it said last is read
+            said = "".join(self._said())
+            if words in said:
+                return said
+            assert not ended, said
             time.sleep(0.02)
-        return said
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end, and return what it said on stdout and stderr."""
