@@ -29,7 +29,7 @@ demo: $(VENV)/.ready
 	$(BIN)/faceaug balance "$$($(BIN)/python -m faceaug.demo)" --by yaw:-90/-25/-10/10/25/90 --strategy uniform --recipe demo -o "$(OUT)"
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

@@ -1,10 +1,15 @@
 """One thread: on tensors as small as those of tests more cost more than they give, and some processors have two.
 
 Nothing is cached, unless a test names a folder of its own: no test reads or writes the cache of the user.
+
+Compiled Python is kept, whatever the environment says: else every worker, and every process that a test starts, would
+compile the package again.
 """
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +18,32 @@ from browsing import chromium
 # Before torch and numpy are imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["FACEAUG_CACHE"] = "off"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let workers begin with the files that have slow tests, so that none is left with a long file at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="module")
-def learnt_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache for the tests of a module: what one of them learns on some faces, the others find."""
+def learnt_once(common_folder: Path) -> Iterator[None]:
+    """A cache for tests that really learn: what one of them learns on some faces, the others of the session find.
+
+    Entries are kept by what decides them, so it is not for tests that replace the training by something else.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACEAUG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("FACEAUG_CACHE", str(common_folder / "learnt"))
         yield
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import run_forked
+from quick_runs import make_blocks_small
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,9 +26,9 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
         pytest.skip(str(error))
     # As long a training as a test can afford: what the blocks call is the same, their faces are fewer and worse.
     for name, steps in (("for_size", 80), ("for_face_quality", 20)):
-        quick = classmethod(lambda cls, n, device="cpu", steps=steps: cls(steps=steps, device=device))
+        quick = classmethod(lambda cls, n, device="cpu", steps=steps: cls(steps, batch_size=32, device=device))
         monkeypatch.setattr(ClassifierConfig, name, quick)
-    monkeypatch.setattr("faceaug.synthesis.engines.latent.latent_editor.GENERATIONS", 1)
+    make_blocks_small(monkeypatch)
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
@@ -53,5 +53,7 @@ def test_the_readme_is_read_in_one_sitting():
 
 def test_figures_are_those_of_the_records():
     assert "<!-- figures: benchmarks/results/utkface.json -->" in (ROOT / "docs" / "results.md").read_text("utf-8")
-    run = subprocess.run([sys.executable, ROOT / "benchmarks" / "figures.py", "--check"], check=False)
-    assert run.returncode == 0
+    folder = ROOT / "benchmarks"
+    code = f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); runpy.run_module('figures', run_name='__main__')"
+    run = run_forked(code, "--check")
+    assert run.returncode == 0, run.stderr

@@ -17,6 +17,8 @@ _KINDS = {
     "features": "features of pictures by the pretrained network",
     "classifiers": "trained classifiers of labels",
     "fits": "all that a run learns before the first edit",
+    "quality": "trained classifiers of face quality",
+    "candidates": "verdicts on pictures that were made elsewhere",
     "readings": "what the held-out classifier reads from the faces of a data set",
     "measured": "measurements of view and light",
 }

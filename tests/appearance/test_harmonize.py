@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import random
 import subprocess
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from forked import run_forked
 from PIL import Image, ImageFilter
 
 from faceaug.appearance.harmonize import (
@@ -127,9 +127,7 @@ def test_another_process_gives_the_same_bytes(harmonizer: Harmonizer, tmp_path: 
         "import hashlib, pickle, sys; harmonizer, rgb = pickle.load(open(sys.argv[1], 'rb'));"
         "print(hashlib.sha256(harmonizer(rgb, 7)[0].tobytes()).hexdigest())"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "given")]
-    paths = os.pathsep.join(p for p in sys.path if p)
-    there = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": paths})
+    there = run_forked(code, tmp_path / "given")
     assert there.stdout.strip() == hashlib.sha256(harmonizer(rgb, 7)[0].tobytes()).hexdigest()
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from forked import run_forked
 
 from faceaug.cache import key as key_module
 from faceaug.cache import store
@@ -194,8 +193,7 @@ for turn in range(30):
 @pytest.mark.slow
 def test_two_processes_may_write_at_a_time(tmp_path):
     def run(_):
-        command = [sys.executable, "-c", WRITER, str(tmp_path / "cache")]
-        return subprocess.run(command, capture_output=True, text=True)
+        return run_forked(WRITER, tmp_path / "cache")
 
     with ThreadPoolExecutor(2) as pool:
         for done in pool.map(run, range(2)):

@@ -12,17 +12,19 @@ from demo_faces import labelled_demo, write_demo_faces
 from faceaug.shards.manifest import read_manifest
 from faceaug.utils.images import decode, encode
 
+pytestmark = pytest.mark.usefixtures("learnt_once")
+
 
 @pytest.fixture
 def faces(tmp_path):
-    labelled_demo(tmp_path / "faces", 40, 20)
+    labelled_demo(tmp_path / "faces", 60, 30)
     return ("--dataset", tmp_path / "faces", "--labels", tmp_path / "faces.csv", "--by", "kind", "--workers", 2)
 
 
 @pytest.mark.slow
 def test_what_passes_is_written_and_refusals_are_explained(faceaug_cli, faces, tmp_path):
     (tmp_path / "made").mkdir()
-    made = write_demo_faces(tmp_path / "made", 40, 12)
+    made = write_demo_faces(tmp_path / "made", 60, 12)
     (made / "small.png").write_bytes(encode(np.zeros((20, 20, 3), np.uint8), "png"))
     copied = next(path for path in sorted((tmp_path / "faces").iterdir()) if path.is_file())
     (made / "mirrored.png").write_bytes(encode(np.ascontiguousarray(decode(copied.read_bytes())[:, ::-1]), "png"))

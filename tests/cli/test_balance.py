@@ -6,8 +6,6 @@ import inspect
 import json
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 from command_line import IN_PROCESS
+from forked import start_forked
 from shard_samples import cells, write_output
 
 from faceaug.errors import GeneratorError
@@ -483,12 +482,10 @@ sys.exit(run(sys.argv[2:]))
 
 @pytest.mark.parametrize(("grace", "presses"), [(0.2, 1), (60, 2)])
 def test_ctrl_c_does_not_wait_for_threads_that_compute(faces, tmp_path, grace, presses):
-    words = ["balance", str(faces), "--by", "gender", "-o", str(tmp_path / "out")]
-    started = [sys.executable, "-c", SLOW, str(grace), *words]
-    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "started\n"
+    with start_forked(SLOW, grace, "balance", faces, "--by", "gender", "-o", tmp_path / "out") as process:
+        process.wait_for("started\n")
         process.send_signal(signal.SIGINT)
-        assert "press Ctrl-C again" in process.stderr.readline() + process.stderr.readline()
+        process.wait_for("press Ctrl-C again")
         if presses == 2:
             process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)

@@ -26,11 +26,12 @@ pytestmark = [
 def run(tmp_path_factory):
     """An output folder of other demo faces, and the data set."""
     root = tmp_path_factory.mktemp("run")
-    dataset = labelled_demo(root / "faces", 120, 60)
+    dataset = labelled_demo(root / "faces", 60, 30)
     (root / "made").mkdir()
     config = RunConfig(
-        candidates=write_demo_faces(root / "made", 200, 60),
+        candidates=write_demo_faces(root / "made", 200, 35),
         report=False,
+        aligned=True,
         workers=2,
         thresholds=changed(LOOSE, confidence=0.0, held_out=0.0, duplicate_bits=0),
     )
@@ -40,11 +41,11 @@ def run(tmp_path_factory):
 
 def test_figures_of_an_output_folder(run):
     root, dataset = run
-    found = evaluate_output(root / "out", dataset, most=40)
-    assert found.figures.distances.pictures == 40
+    found = evaluate_output(root / "out", dataset, most=25)
+    assert found.figures.distances.pictures == 25
     assert 0.3 < found.figures.distances.precision <= 1  # the candidates are of the same world
     assert found.figures.auc < 0.85
-    assert evaluate_output(root / "out", dataset, most=40).to_dict() == found.to_dict()
+    assert evaluate_output(root / "out", dataset, most=25).to_dict() == found.to_dict()
 
 
 def test_the_command_writes_json_and_a_page(faceaug_cli, run, tmp_path):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from command_line import IN_PROCESS
 from faceaug.cli.explore import _dataset
 from faceaug.cli.terminal.console import Console
 from faceaug.recipes.recipe import load
+from forked import start_forked
 
 import faceaug
 from faceaug.explorer.cells import PlanWish
@@ -72,10 +71,8 @@ def test_recipe_and_command_name_all_options_of_the_data_set(tmp_path, monkeypat
 @pytest.mark.slow
 def test_it_serves_a_page_until_ctrl_c():
     pytest.importorskip("uvicorn", reason="the extra explore is not installed")
-    code = f"{IN_PROCESS}\nmain()"
-    command = [sys.executable, "-c", code, "explore", "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        address = process.stdout.readline().strip()
+    with start_forked(f"{IN_PROCESS}\nmain()", "explore", "--quiet") as process:
+        address = process.wait_for("\n").strip()
         assert address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(address, timeout=60) as page:
             assert b"faceaug explore" in page.read()

@@ -8,10 +8,10 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 from cheap_runs import SAMPLES, finish_balance, start_balance, write_faces
+from forked import ForkedProcess
 from small_disks import small_disk
 
 from faceaug.shards.manifest import read_manifest
@@ -33,7 +33,7 @@ def samples(folder: Path) -> dict[str, str]:
     return {entry.name: entry.sha256 for entry in read_manifest(folder / "out").shards}
 
 
-def wait_for_samples(folder: Path, run: Popen[str]) -> None:
+def wait_for_samples(folder: Path, run: ForkedProcess) -> None:
     """Wait until the run has written samples."""
     while run.poll() is None:
         manifest = folder / "out" / "manifest.json"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from forked import run_forked
 from shard_samples import write_output
 
 from faceaug.datasets import load_dataset
@@ -108,9 +107,7 @@ except FaceaugError as error:
 def test_a_bomb_is_refused_in_little_time_and_memory(tmp_path: Path, bomb: LoadedImages) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         bomb(file)
-    done = subprocess.run(
-        [sys.executable, "-c", READ, str(tmp_path / "x.h5")], capture_output=True, text=True, timeout=60
-    )
+    done = run_forked(READ, tmp_path / "x.h5", timeout=60)
     assert done.returncode == 0, done.stderr[-500:]
     word, megabytes, seconds = done.stdout.split()
     assert (word, float(megabytes) < MOST_MEGABYTES, float(seconds) < MOST_SECONDS) == ("refused", True, True), done

@@ -1,13 +1,14 @@
 """Interrupted, killed and failed runs leave a valid folder, and end with the same bytes as an uninterrupted run."""
 
 import os
-import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from folder_runs import FINGERPRINT, begin_run, contents, run
+from forked import ForkedProcess, run_forked
 
 from faceaug.errors import OutputError
 from faceaug.shards import lock
@@ -16,8 +17,6 @@ from faceaug.shards import output_folder as output_folder_module
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.verify import verify
-
-HELPERS = Path(__file__).parents[1] / "helpers"
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +67,6 @@ def test_a_failed_begin_leaves_a_folder_that_can_be_used_again(tmp_path, monkeyp
 
 FILL_THE_DISK = """
 import resource, signal, sys
-sys.path.insert(0, sys.argv[2])
 from faceaug.errors import OutputError
 from folder_runs import begin_run
 from shard_samples import sample
@@ -79,7 +77,7 @@ try:
         folder.commit()
         resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
         folder.append([sample(k, size=96) for k in range(1, 20)], progress=1)
-        getattr(folder, sys.argv[3])()
+        getattr(folder, sys.argv[2])()
 except OutputError as error:
     print(error)
 """
@@ -90,8 +88,8 @@ except OutputError as error:
 )
 def test_a_write_that_the_system_refuses_leaves_the_folder_as_it_was(tmp_path, method, name):
     out = tmp_path / "out"
-    arguments = [sys.executable, "-c", FILL_THE_DISK, str(out), str(HELPERS), method]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+    done = run_forked(FILL_THE_DISK, out, method, timeout=60)
+    assert done.returncode == 0, done.stderr
     assert name in done.stdout
     assert "could not be written" in done.stdout
     assert done.stderr == ""
@@ -103,26 +101,17 @@ def test_a_write_that_the_system_refuses_leaves_the_folder_as_it_was(tmp_path, m
         assert folder.manifest.progress == 0
 
 
-RUN = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from folder_runs import run
-run(Path(sys.argv[1]), resume=True, save_every=0.0)
-"""
-
-
 def test_a_run_killed_at_any_moment_is_valid_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     run(tmp_path / "a" / "out")
     out = tmp_path / "b" / "out"
     for delay in (0.02, 0.07, 0.05):
-        arguments = [sys.executable, "-c", RUN, str(out), str(HELPERS)]
-        with subprocess.Popen(arguments, stderr=subprocess.PIPE) as user:
-            while user.poll() is None and f"process {user.pid} " not in _text(out / ".lock"):
-                time.sleep(0.001)
-            time.sleep(delay)
-            user.kill()
+        user = ForkedProcess(partial(run, resume=True, save_every=0.0), out, folder=tmp_path)
+        while user.poll() is None and f"process {user.pid} " not in _text(out / ".lock"):
+            time.sleep(0.001)
+        time.sleep(delay)
+        user.kill()
+        user.communicate()
         assert (out / "manifest.json").exists() is verify(out).ok
         if (out / "manifest.json").exists() and read_manifest(out).complete:
             break

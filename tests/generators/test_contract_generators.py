@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from foreign_files import nvidia_bytes, nvidia_module
+from forked import run_forked
 
 from faceaug.errors import GeneratorError
 from faceaug.generators.base import Generator, estimate_statistics, sample_z
@@ -160,13 +159,14 @@ with open(sys.argv[2], "wb") as file:
 
 @pytest.mark.slow
 def test_another_process_synthesizes_the_same(small, request, tmp_path):
-    """As worker processes do: the generator is pickled and the child, started afresh, gives the same bits."""
+    """As worker processes do: the generator is pickled and the child gives the same bits."""
     generators = [small, small.with_config(truncation_psi=0.6), Scenes(16)]
     with contextlib.suppress(pytest.skip.Exception):  # without the package the others are still tested
         generators.append(request.getfixturevalue("faces"))
     jobs = [(generator, latents(generator)) for generator in generators]
     (tmp_path / "jobs").write_bytes(pickle.dumps(jobs))
-    subprocess.run([sys.executable, "-c", CHILD, tmp_path / "jobs", tmp_path / "images"], check=True)
+    done = run_forked(CHILD, tmp_path / "jobs", tmp_path / "images")
+    assert done.returncode == 0, done.stderr
     found = pickle.loads((tmp_path / "images").read_bytes())
     for (generator, z), images in zip(jobs, found, strict=True):
         assert torch.equal(images, generator.synthesize(generator.map(z))), generator.name

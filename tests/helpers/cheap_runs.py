@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-import subprocess
+import functools
 import sys
-from collections.abc import Sequence
+import time
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from forked import ForkedProcess
 from PIL import Image
 
 SAMPLES = 60
-_RUN = """
-import sys, time
-sys.path.insert(0, sys.argv.pop(1))
-pause = float(sys.argv.pop(1))
-from importlib.metadata import EntryPoint
-import mean_engine
-from command_line import IN_PROCESS
-from faceaug.synthesis.engines import registry
-registry.entry_points = lambda group: [EntryPoint("mean", "mean_engine:spec", group)]
-propose = mean_engine.MeanEngine.propose
-def slow(*words):
-    time.sleep(pause)
-    return propose(*words)
-mean_engine.MeanEngine.propose = slow
-from faceaug.shards.output_folder import OutputFolder
-opened = OutputFolder.open.__func__
-OutputFolder.open = classmethod(lambda *words, **given: opened(*words, **given, max_rows=16, save_every=0.05))
-exec(IN_PROCESS)
-main()
-"""
+
+
+def _run(pause: float, words: list[str]) -> None:
+    """Run a command line with the engine "mean", of which each block takes a while, and with small shards."""
+    import command_line  # noqa: F401  # finds faceaug.cli
+    from faceaug.cli.main import main
+    from mean_engine import MeanEngine
+
+    from faceaug.shards.output_folder import OutputFolder
+    from faceaug.synthesis.engines import registry
+
+    propose = MeanEngine.propose
+
+    def paced(*given: Any) -> Any:
+        time.sleep(pause)
+        return propose(*given)
+
+    registry.entry_points = lambda group: [EntryPoint("mean", "mean_engine:spec", group)]  # type: ignore[assignment]
+    MeanEngine.propose = paced  # type: ignore[method-assign]
+    OutputFolder.open = functools.partial(OutputFolder.open, max_rows=16, save_every=0.05)  # type: ignore[method-assign]
+    sys.argv = ["faceaug", *words]
+    main()
 
 
 def write_faces(folder: Path, count: int = 24, seed: int = 0) -> Path:
@@ -46,25 +51,14 @@ def write_faces(folder: Path, count: int = 24, seed: int = 0) -> Path:
     return folder
 
 
-def start_balance(folder: Path, *options: str, pause: float = 0.0) -> subprocess.Popen[str]:
+def start_balance(folder: Path, *options: str, pause: float = 0.0) -> ForkedProcess:
     """Begin a run of `SAMPLES` samples from the faces of a folder to its "out"; each block takes `pause` seconds."""
-    helpers = str(Path(__file__).resolve().parent)
-    words: Sequence[str] = [
-        *(sys.executable, "-c", _RUN, helpers, str(pause), "balance", "faces", "--labels", "labels.csv", "--by", "g"),
-        *("--strategy", "min:400", "--max-total", str(SAMPLES), "--engine", "mean", "--no-report", "-o", "out"),
-        *(
-            "--threshold",
-            "duplicate_bits=0",
-            "--threshold",
-            "resemblance=1",
-            "--workers",
-            "2",
-            "--max-uses",
-            "99",
-            *options,
-        ),
+    words = [
+        *("balance", "faces", "--labels", "labels.csv", "--by", "g", "--strategy", "min:400"),
+        *("--max-total", str(SAMPLES), "--engine", "mean", "--no-report", "-o", "out", "--workers", "2"),
+        *("--threshold", "duplicate_bits=0", "--threshold", "resemblance=1", "--max-uses", "99", *options),
     ]
-    return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return ForkedProcess(_run, pause, words, folder=folder)
 
 
 def finish_balance(folder: Path, *options: str) -> str:

@@ -7,7 +7,6 @@ ends the process which computes it.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+from forked import context
 from mean_engine import MeanEngine
 
 from faceaug import balance, load_dataset
@@ -25,8 +25,6 @@ from faceaug.synthesis.engines.base import BlockResult
 from faceaug.synthesis.engines.registry import EngineSpec
 
 SAMPLES = 60
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["paced_runs"])
 
 
 class PacedEngine(MeanEngine):
@@ -91,7 +89,7 @@ def work(folder: Path, out: Path, rank: int, of: int) -> None:
 
 def start(target: Any, *words: Any, environment: dict[str, str], **changes: Any) -> Any:
     """Begin `drive` or `work` in a process of its own."""
-    process = _processes.Process(target=_run, args=(target, words, environment, changes))
+    process = context.Process(target=_run, args=(target, words, environment, changes))
     process.start()
     return process
 

@@ -59,14 +59,14 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
         return TrainedClassifiers(guidance, held_out, {"guidance": [], "held_out": []})
 
     def untrained_face_quality(real, intact, distorted, seed, config, progress):
-        assert len(intact) == len(distorted) > 0
         net, calibration = new_net("plain", [FACE_QUALITY_TASK], seed), Calibration(bias=(0.0, 0.0))
         return Classifier(net, "plain", [FACE_QUALITY_TASK], [calibration])
 
     for name in ("residual", "plain"):
         monkeypatch.setitem(networks.TRUNKS, name, ToyReader.trunk)
     monkeypatch.setattr("faceaug.synthesis.label_classifiers.train_classifiers", exact_classifiers)
-    monkeypatch.setattr("faceaug.synthesis.fitted_models.train_face_quality", untrained_face_quality)
+    for place in ("fitted_models", "engines.external.standards"):
+        monkeypatch.setattr(f"faceaug.synthesis.{place}.train_face_quality", untrained_face_quality)
     make_blocks_small(monkeypatch)
     monkeypatch.setattr("faceaug.synthesis.stages.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=8))
 

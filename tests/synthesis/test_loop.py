@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import numpy as np
 import pytest
 from finished_runs import assert_same_samples
@@ -69,13 +69,13 @@ class ScrambledExecutor:
 
 
 class ProcessExecutor:
-    """Computes blocks in processes that are started anew, as on another machine: the engine is sent to them."""
+    """Computes blocks in processes that know nothing of this one, as on another machine: the engine is sent to them."""
 
     ahead = 3
 
     def __init__(self, engine) -> None:
         self._engine = engine
-        self._pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+        self._pool = ProcessPoolExecutor(2, mp_context=forked.context)
 
     def submit(self, cell: PlannedCell, block: int) -> Future[BlockResult]:
         return self._pool.submit(self._engine.propose, cell, block)

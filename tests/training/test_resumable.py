@@ -1,12 +1,11 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from faces_in_memory import face_dataset
+from forked import run_forked
 from shard_samples import write_output
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
@@ -370,18 +369,10 @@ dist.destroy_process_group()
 @pytest.mark.slow
 def test_two_processes_share_an_epoch_and_continue_from_one_state(tmp_path):
     def pair(name):
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-c", PAIR, str(rank), str(tmp_path), name],
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=Path(__file__).resolve().parents[2],
-            )
-            for rank in range(2)
-        ]
-        outputs = [process.communicate(timeout=120)[0] for process in started]
-        assert [process.returncode for process in started] == [0, 0]
-        return [json.loads(output.splitlines()[-1]) for output in outputs]
+        with ThreadPoolExecutor(2) as pool:
+            ended = list(pool.map(lambda rank: run_forked(PAIR, rank, tmp_path, name), range(2)))
+        assert [process.returncode for process in ended] == [0, 0], ended
+        return [json.loads(process.stdout.splitlines()[-1]) for process in ended]
 
     whole, begun = zip(*pair("first"), strict=True)
     assert sorted(flat(whole)) == list(range(50))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from command_line import IN_PROCESS, Outcome
+from forked import run_forked
 from shard_samples import write_output
 
 from faceaug.datasets import load_dataset
@@ -98,9 +97,7 @@ for words in json.loads(sys.argv[1]):
         status = run(words)
     print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
 """
-    process = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(words)], capture_output=True, text=True, timeout=300
-    )
+    process = run_forked(code, json.dumps(words), timeout=300)
     assert process.returncode == 0, process.stderr
     return [Outcome(*json.loads(line)) for line in process.stdout.splitlines()]
 
@@ -195,8 +192,7 @@ for shard, folder in zip(sys.argv[1::2], sys.argv[2::2]):
         except FaceaugError as error:
             print(error)
 """
-    words = [sys.executable, "-c", code, *(str(path) for pair in zip(shards, folders, strict=True) for path in pair)]
-    process = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    process = run_forked(code, *(path for pair in zip(shards, folders, strict=True) for path in pair))
     assert process.returncode == 0, process.stderr
     assert process.stdout.count("is a virtual data set") == 2 * len(names)
     commands = [

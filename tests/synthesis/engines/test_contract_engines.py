@@ -85,6 +85,7 @@ CONFIGS = {
     "auto": changed(MORPH, engine="auto", generator=ToyFaces(), survey_samples=256),
     "external": RunConfig(
         engine="external",
+        aligned=True,
         workers=1,
         image_format="png",
         report=False,
@@ -153,7 +154,7 @@ def case(request, toy_dataset, tmp_path_factory) -> Iterator[Case]:
         if name == "auto":
             dataset = add_measured_columns(dataset, ["yaw"], estimator, workers=2)
         if name == "external":
-            config = changed(config, candidates=write_demo_faces(tmp_path_factory.mktemp("candidates"), 40, 30))
+            config = changed(config, candidates=write_demo_faces(tmp_path_factory.mktemp("candidates"), 40, 16))
     elif name == "inversion":
         dataset = replace(dataset, table=dataset.table.rename(columns={"spot": "yaw"}))
     plan = small_plan(dataset, BY.get(name, "bar"), 12)

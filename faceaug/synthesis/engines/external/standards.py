@@ -6,8 +6,7 @@ set by the real faces alone: all but a share `exposure` of these would pass each
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,19 @@ import numpy as np
 from faceaug.appearance.framing import Framing, apply_framing, measure_framing
 from faceaug.appearance.harmonize import Harmonizer
 from faceaug.appearance.image_stats import ImageStatsSample, dataset_image_stats
+from faceaug.cache.arrays import keep_files, restore_files
+from faceaug.cache.key import CacheKey, array_sha256, device_identity
 from faceaug.classifiers.classifier import Classifier
 from faceaug.classifiers.config import ClassifierConfig
 from faceaug.classifiers.face_quality import FACE_QUALITY_TASK, train_face_quality
+from faceaug.classifiers.feature_net import FROZEN_TRUNKS
+from faceaug.classifiers.feature_training import FEATURES_VERSION
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import common_aspect, thumbnail
 from faceaug.errors import FaceaugError, IntegrityError
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.base import PreparationInputs
-from faceaug.synthesis.label_classifiers import HELD_OUT_FILE, LabelClassifiers
+from faceaug.synthesis.label_classifiers import HELD_OUT_FILE, TRAINING_VERSION, LabelClassifiers
 from faceaug.synthesis.latent_survey import RealFaces
 from faceaug.synthesis.request import RunRequest, cell_weights, cells_of
 from faceaug.utils.files import read_json, sha256_file, write_json
@@ -104,8 +107,7 @@ def fit_standards(
     )
     aspect = common_aspect(dataset)
     if not (folder / STANDARDS_FILE).exists():
-        quality = _train_quality(inputs.thumbnails, config, lambda n, of: inputs.progress("face quality", n, of))
-        quality.save(folder / QUALITY_FILE)
+        _fit_quality(inputs, config)
         stats = None
         if config.harmonize:
             weights = cell_weights(dataset, request.plan.axes).tolist()
@@ -146,16 +148,34 @@ def _least_side(dataset: FaceDataset) -> int:
     return int(min(_SIDE, np.median([min(info.height, info.width) for info in infos])))
 
 
-def _train_quality(thumbnails: Rgb, config: RunConfig, progress: Callable[[int, int], None]) -> Classifier:
-    """Train the classifier of face quality on real faces, whole ones and warped or blended ones."""
-    return train_face_quality(
-        thumbnails[::2],
-        thumbnails[1::2] if len(thumbnails) > 1 else thumbnails,
-        thumbnails[:0],
-        config.seed,
-        ClassifierConfig.for_face_quality(len(thumbnails), config.device),
-        progress,
+def _fit_quality(inputs: PreparationInputs, config: RunConfig) -> None:
+    """Write the classifier of face quality, learnt on real faces, whole ones and warped or blended ones."""
+    images, folder = inputs.thumbnails, inputs.folder
+    training = ClassifierConfig.for_face_quality(len(images), config.device)
+    key = CacheKey(
+        "quality",
+        {
+            "version": [TRAINING_VERSION, FEATURES_VERSION],
+            "pictures": array_sha256(images),
+            "seed": config.seed,
+            "config": {**asdict(training), "device": device_identity(config.device)},
+            "trunks": {name: asdict(trunk) for name, trunk in FROZEN_TRUNKS.items()},
+        },
     )
+    if restore_files(key, folder, [QUALITY_FILE]):
+        inputs.progress("face quality", 1, 1)
+        return
+    others = images[1::2] if len(images) > 1 else images
+    quality = train_face_quality(
+        images[::2],
+        others,
+        images[:0],
+        config.seed,
+        training,
+        lambda done, total: inputs.progress("face quality", done, total),
+    )
+    quality.save(folder / QUALITY_FILE)
+    keep_files(key, folder, [QUALITY_FILE])
 
 
 def _bounds(quality: Classifier, real: RealFaces, thumbnails: Rgb, config: RunConfig) -> tuple[float, float]:

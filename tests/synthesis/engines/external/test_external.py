@@ -70,7 +70,7 @@ def world(tmp_path_factory) -> World:
     add("twin1.png", resize(tinted(people.image(130), "cool"), (80, 80)))
     add("twin2.png", tinted(people.image(130), "cool"))
     add("tiny1.png", resize(tinted(people.image(122), "cool"), (20, 20)))
-    add("huge1.png", resize(tinted(people.image(123), "cool"), (4000, 4000)), "cool")
+    add("huge1.png", resize(tinted(people.image(123), "cool"), (1200, 1200)), "cool")
     add("flat1.png", np.full((64, 64, 3), 90, np.uint8))
     (root / "made" / "bad1.png").write_bytes(b"no image")
     claims.append(("bad1.png", "warm", ""))
@@ -82,6 +82,7 @@ def world(tmp_path_factory) -> World:
         engine="external",
         candidates=root / "made",
         candidate_labels=root / "claims.csv",
+        aligned=True,
         workers=2,
         report=False,
         thresholds=changed(LOOSE, duplicate_bits=3),
@@ -99,7 +100,7 @@ def test_most_candidates_that_are_as_claimed_pass(found):
     good = {name for name in found.table["file"] if name[:4] in ("warm", "cool")}
     assert len(good) == 24
     assert len(good & passed) >= 16
-    assert "huge1.png" in passed  # 4,000 px are reduced to the size of the data set's images
+    assert "huge1.png" in passed  # 1,200 px are reduced to the size of the data set's images
 
 
 @pytest.mark.parametrize(
@@ -173,16 +174,22 @@ def test_refused_candidates_are_kept_to_look_at_but_for_copies_of_faces(world, t
     assert kept == {key: min(count, 2) for key, count in tried.items() if key[1] != "no near-copy"}
 
 
-def test_verdicts_do_not_depend_on_workers(world, found, monkeypatch):
-    monkeypatch.setenv("FACEAUG_CACHE", "off")
+@pytest.fixture
+def assessed_anew(monkeypatch) -> None:
+    """Candidates are assessed although the cache has verdicts on them."""
+    monkeypatch.setattr("faceaug.synthesis.engines.external.external.restore_files", lambda *_: False)
+
+
+@pytest.mark.usefixtures("assessed_anew")
+def test_verdicts_do_not_depend_on_workers(world, found):
     again = admit(analyze(world.dataset, "tint"), world.dataset, config=changed(world.config, workers=1))
     pd.testing.assert_frame_equal(again.table, found.table)
 
 
+@pytest.mark.usefixtures("assessed_anew")  # verdicts are kept by settings, and the gate that this test sets is none
 @pytest.mark.parametrize(("least", "passes"), [(0.0, True), (2.0, False)])
 def test_people_of_the_data_set_are_refused_where_an_embedder_is_named(world, monkeypatch, least, passes):
     """The distance to the nearest real face must be at least that of the gate; it is a column of the samples."""
-    monkeypatch.setenv("FACEAUG_CACHE", "off")  # verdicts are kept by settings, and this gate is none
     gate = IdentityGate(ToyEmbedder(), least)
     monkeypatch.setattr(IdentityGate, "of", lambda config: gate)
     config = changed(world.config, embedder="toy")
@@ -213,6 +220,14 @@ def test_where_none_passes_nothing_is_written(world, tmp_path):
     with pytest.raises(DatasetError, match="none of 1 candidates passed"):
         none.write(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_other_candidates_are_assessed_without_learning_anew(world, found, tmp_path, monkeypatch):
+    monkeypatch.setattr("faceaug.synthesis.engines.external.standards.train_face_quality", None)
+    monkeypatch.setattr("faceaug.synthesis.label_classifiers.train_classifiers", None)
+    (tmp_path / "a.png").write_bytes(encode(np.full((64, 64, 3), 90, np.uint8), "png"))
+    config = changed(world.config, candidates=tmp_path, candidate_labels=None)
+    assert admit(analyze(world.dataset, "tint"), world.dataset, config=config).reasons == {"face found": 1}
 
 
 def test_claims_that_are_no_numbers_are_refused(world, tmp_path):
