@@ -14,7 +14,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 SAMPLES, GPUS, CORES, SIDE = 100_000_000, 64, 5000, 256
 MACHINE_CORES = 2  # of the machine of the records
-EDIT_BLOCK, MORPH_BLOCK = 64, 16  # attempts in a block of the engines generator and morph
+EDIT_BLOCK, MORPH_BLOCK = 32, 16  # attempts in a block of the engines generator and morph
 SHARD_ROWS = 2000
 MORPH_SIDE = 200  # of the photographs of the record of morphs
 GPU_HOUR, CORE_HOUR = 2.5, 0.04  # dollars; assumed, as any other price
