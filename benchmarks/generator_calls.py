@@ -109,7 +109,7 @@ def _samples(dataset: FaceDataset, out: Path) -> dict[str, Any]:
             cells += shard.column("cell").tolist()
     features = np.concatenate([held_out.read(as_tensor(image[None]))[1] for image in images])
     varied = {
-        cell.levels["yaw"]: round(_diversity(photographs, features[np.array(cells) == cell.index]), 3)
+        cell.attributes["yaw"]: round(_diversity(photographs, features[np.array(cells) == cell.index]), 3)
         for cell in manifest.cells
         if cell.accepted
     }

@@ -31,7 +31,9 @@ Seeds = Sequence[np.random.SeedSequence]
 PARENT = 0.8  # share of a parent in the mixture that an attempt begins with; the rest, in quadrature, is fresh
 PARENTS = 128  # latents that attempts at a cell begin near
 KIN = 2  # of them may descend from one surveyed latent
-READY = 0.5  # cost up to which attempts begin with a surveyed face as it is; half a log-odds, half a bin's width
+READY = (
+    1.0  # cost up to which attempts begin with a surveyed face; beyond it, they are accepted less than after a search
+)
 NEAR_SHARE = 0.1  # of the surveyed latents count as near a cell; its samples must be like their faces
 EXPOSURE_SHARE = 0.1  # of the cell's real faces are darker than edits may make a face, and as many brighter
 GENERATIONS, OFFSPRING = 3, 256

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from faceaug.classifiers.classifier import Classifier
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.shards.writer import read_back
 from faceaug.synthesis.editing.objectives import AttributeGoal, confidences
@@ -73,16 +74,26 @@ def harmonized_samples(
     least : float64 [N, A]
         What the held-out classifier must say of what is requested.
     """
+    if not pictures:
+        return {}
+    harmonized = {i: _harmonized_image(models, picture, seeds[i]) for i, picture in pictures.items()}
+    written = {i: read_back(image, codec, quality) for i, (image, _, quality) in harmonized.items()}
+    read = confidences(goals, models.held_out, _read_all(models.held_out, list(written.values())))
     samples: dict[int, HarmonizedSample] = {}
-    written: dict[int, NDArray[np.uint8]] = {}
-    for i, picture in pictures.items():
-        image, parameters, quality = _harmonized_image(models, picture, seeds[i])
-        written[i] = read_back(image, codec, quality)
-        read = confidences(goals, models.held_out, models.held_out.read(as_tensor(written[i][None]))[0])[0]
-        confidence = {goal.task.name: float(value) for goal, value in zip(goals, read, strict=True)}
-        refused = LOST if (read < least[i]).any() else ""
+    for (i, (image, parameters, quality)), sure in zip(harmonized.items(), read, strict=True):
+        confidence = {goal.task.name: float(value) for goal, value in zip(goals, sure, strict=True)}
+        refused = LOST if (sure < least[i]).any() else ""
         samples[i] = HarmonizedSample(image, parameters, quality, confidence, {}, refused)
     return _measured_again(models, samples, written, goals)
+
+
+def _read_all(classifier: Classifier, images: Sequence[NDArray[np.uint8]]) -> Floats:
+    """Return what a classifier reads from images of any sizes, float64 [N, S]; those of one size are read together."""
+    values = np.empty((len(images), len(classifier.semantics)))
+    for shape in dict.fromkeys(image.shape for image in images):
+        rows = [row for row, image in enumerate(images) if image.shape == shape]
+        values[rows] = classifier.read(as_tensor(np.stack([images[row] for row in rows])))[0]
+    return values
 
 
 def _harmonized_image(

@@ -65,7 +65,7 @@ EDIT_BLOCK = 32
 """Attempts that are computed together, whatever the number of workers."""
 REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
 SEARCH_CORRECTIONS = 2  # corrections of an edit while parents are searched
-READY_CORRECTIONS = 1  # of an edit that begins with a surveyed face; another origin is worth more than another image
+READY_CORRECTIONS = 3  # of an edit that begins with a surveyed face; after more, another face costs fewer images
 
 
 @dataclass(frozen=True)
