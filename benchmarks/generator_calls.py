@@ -1,18 +1,20 @@
 """Images that the generator synthesizes for an accepted sample of turned heads.
 
-    python benchmarks/generator_calls.py [--before FOLDER]
+    python benchmarks/generator_calls.py [--before FOLDER RECORD]
 
 The demo data set is balanced by yaw with the engine `generator`: samples between 25 and 35 degrees to either side,
 which are within 5 degrees of 30. Every latent that the generator turns into an image is counted, those of the learning
 apart from those of the making. How varied samples are is the mean distance between two of them over that between two
 photographs, in the features of the held-out classifier. With `--before`, the same is written of an output folder that
-an earlier version made of the same plan. Large plans use up the surveyed faces that attempts begin with: what samples
-cost after that is measured apart, for one of the bins. Writes benchmarks/results/generator_calls.json.
+an earlier version made of the same plan, with the images that its record states. Large plans use up the surveyed faces
+that attempts begin with: what samples cost after that is measured apart, for one of the bins. Writes
+benchmarks/results/generator_calls.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=60, help="for each of the two bins")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--before", type=Path, help="output folder that an earlier version made of the same plan")
+    parser.add_argument("--before", nargs=2, type=Path, help="output folder and record of an earlier version")
     given = parser.parse_args()
     dataset = load_dataset(demo.path())
     analysis = analyze(dataset, by=BINS)
@@ -77,7 +79,10 @@ def main() -> None:
         out = Path(folder) / "out"
         result = balance(dataset, out, plan=wanted, config=config, progress=progress)
         made, samples = generator.images - learnt[0], _samples(dataset, out)
-        before = _samples(dataset, given.before) if given.before else None
+        before = None
+        if given.before:
+            images = json.loads(given.before[1].read_text("utf-8"))["images_an_accepted_sample"]
+            before = {**_samples(dataset, given.before[0]), "images_an_accepted_sample": images}
         later = _later(dataset, wanted, config, out / MODELS_FOLDER, generator)
     totals = result.manifest.totals
     record = {

@@ -21,7 +21,7 @@ from faceaug.utils.typing import Floats
 EDIT_PROBABILITY = 0.85
 """Probability of the requested class to which edits go; above the threshold, since edits end around their goal."""
 VALUE_TOLERANCE = 0.15  # of a bin's width
-SURE_TOLERANCE = 0.4  # of the part of a bin where a reading is sure of it; the gate refuses what is read elsewhere
+SURE_TOLERANCE = 0.48  # of the part of a bin where a reading is sure of it; the gate refuses what is read elsewhere
 QUALITY_MARGIN, QUALITY_ROOM = 0.5, 25.0  # log-odds: clear of the threshold, and without a bound above
 CLEAR = 0.5  # log-odds above the threshold of the confidence
 KEEP_TOLERANCE = 0.3  # of a kept semantic's spread; the threshold of the gate is wider

@@ -61,7 +61,7 @@ from faceaug.utils.images import Codec
 from faceaug.utils.tensors import to_uint8
 from faceaug.utils.typing import Floats
 
-EDIT_BLOCK = 32
+EDIT_BLOCK = 16
 """Attempts that are computed together, whatever the number of workers."""
 REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
 SEARCH_CORRECTIONS = 2  # corrections of an edit while parents are searched
