@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from _record import write_result
 from experiments import rounded, synthetic_sets
 
@@ -47,7 +48,10 @@ def account(results: Results) -> dict[str, Any]:
         "thresholds": synthesis["thresholds"],
         "accepted": sum(one["accepted"] for one in sets),
         "planned": sum(one["planned"] for one in sets),
-        "samples": {run["arm"]: run["faces"]["synthetic"] for run in content["runs"]},
+        "samples": {
+            arm: float(np.mean([run["faces"]["synthetic"] for run in content["runs"] if run["arm"] == arm]))
+            for arm in own
+        },
         "auc": aucs,
         "first": first,
         "arms": {arm: rounded(one, FIGURES) for arm, one in own.items()},
