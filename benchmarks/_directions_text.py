@@ -127,8 +127,19 @@ def generator_calls(record: Record) -> str:
     rejected = ", ".join(
         f"{reason} {n}" for reason, n in sorted(record["rejected"].items(), key=lambda x: (-x[1], x[0]))
     )
+    later, before = record["without_surveyed_origins"], record["before"]
+
+    def varied(variety: dict[str, float]) -> str:
+        return " and ".join(f"{value:.2f} ({level})" for level, value in variety.items())
+
     return (
         f"{record['accepted']} of {record['planned']} samples within 5 degrees of 30 to either side were accepted of "
-        f"{record['attempts']} attempts, with {record['images_an_accepted_sample']:.0f} images of the generator each. "
-        f"Rejected: {rejected}."
+        f"{record['attempts']} attempts, with {record['images_an_accepted_sample']:.1f} images of the generator each. "
+        f"Rejected: {rejected}. Where no surveyed face is left, {later['accepted']} of {later['attempts']} attempts "
+        f"were accepted, with {later['images'] / later['accepted']:.1f} images each, after a search of "
+        f"{later['images_of_the_search']:,} images for the cell.\n\n"
+        f"An earlier version of the engine, with the same gates, took {before['attempts']} attempts for "
+        f"{before['accepted']} samples, with {before['images_an_accepted_sample']:.0f} images each. The mean "
+        f"distance between two samples over that between two photographs, in the features of the held-out classifier, "
+        f"was {varied(before['variety'])}, and is {varied(record['variety'])}."
     )

@@ -19,10 +19,11 @@ _COLOURS = {"samples": "#1f6f8b", "cells": "#b5532a", "attributes": "#5b7f3a", "
 
 def speed_text(record: Record) -> str:
     """Return a table for each row of the record of speed."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    lines = [f"On a {record['machine']}, {versions}. Load of the machine at the start: {record['load_average']}."]
+    lines = [_circumstances(record)]
     for name, row in record["rows"].items():
         lines += ["", f"**{row['title'][0].upper()}{row['title'][1:]}** (`{name}`)", ""]
+        if "measured" in row:
+            lines += [f"Measured apart. {_circumstances(row['measured'])}", ""]
         if "error" in row:
             lines += [f"The row failed: {row['error']}", ""]
         cells = [line for case in row["cases"] for line in _case_lines(case)]
@@ -33,6 +34,11 @@ def speed_text(record: Record) -> str:
                 peaks = ", ".join(f"{who} {peak:,.0f} MB" for who, peak in case["peak_megabytes"].items())
                 lines += ["", f"Peak memory of {case['name']}: {peaks}; ratio {case['memory_ratio']:.3f}."]
     return "\n".join(lines)
+
+
+def _circumstances(measured: Record) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
+    return f"On a {measured['machine']}, {versions}. Load of the machine at the end: {measured['load_average']}."
 
 
 def _case_lines(case: Record) -> list[list[str]]:

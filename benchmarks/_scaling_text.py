@@ -14,7 +14,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 SAMPLES, GPUS, CORES, SIDE = 100_000_000, 64, 5000, 256
 MACHINE_CORES = 2  # of the machine of the records
-EDIT_BLOCK, MORPH_BLOCK = 64, 16  # attempts in a block of the engines generator and morph
+EDIT_BLOCK, MORPH_BLOCK = 16, 16  # attempts in a block of the engines generator and morph
 SHARD_ROWS = 2000
 MORPH_SIDE = 200  # of the photographs of the record of morphs
 GPU_HOUR, CORE_HOUR = 2.5, 0.04  # dollars; assumed, as any other price
@@ -51,11 +51,12 @@ _STEPS = ("encode", "write", "decode")
 def _cases(record: Record) -> list[str]:
     """Return what 64 GPUs and 5,000 cores take to compute the samples, the driver left aside."""
     calls, morph = _load("generator_calls"), _load("morph")["run"]
-    images = calls["images_an_accepted_sample"]
+    later = calls["without_surveyed_origins"]  # of so many samples, the survey gives the origins of hardly any
+    images = later["images"] / later["accepted"]
     gpu = _load("gpu")["networks"][f"StyleGAN2, {SIDE} px"]["variants"]["float32"]["images_per_second"]
     synthesis = _load("speed")["rows"]["synthesis"]["cases"]
     cpu = next(case for case in synthesis if f"{SIDE} px" in case["name"])["contenders"]["faceaug"]["per_second"]
-    edit_blocks = SAMPLES * calls["attempts"] / calls["accepted"] / EDIT_BLOCK
+    edit_blocks = SAMPLES * later["attempts"] / later["accepted"] / EDIT_BLOCK
     morph_blocks = SAMPLES / morph["share_of_attempts_accepted"] / MORPH_BLOCK
     mixed = morph["accepted_per_second"] / MACHINE_CORES * (MORPH_SIDE / SIDE) ** 2
     cases = [

@@ -54,15 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = options.names or list(ROWS)
     if unknown := sorted({*names} - {*ROWS}):
         parser.error(f"there is no row {', '.join(unknown)}; choose among {', '.join(ROWS)}")
-    rows: dict[str, Any] = json.loads(options.out.read_text("utf-8"))["rows"] if options.out.exists() else {}
+    before: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+    rows: dict[str, Any] = before.get("rows", {})
     for name in names:
         rows[name] = run_row(name, options) if len(names) == 1 else run_apart(name, options)
         print(as_text(name, rows[name]), flush=True)
-    record = {
-        **environment(SEED, PACKAGES),
-        "size": options.size,
-        "rows": {name: rows[name] for name in ROWS if name in rows},
-    }
+    measured = {**environment(SEED, PACKAGES), "size": options.size}
+    if {*rows} - {*names}:  # rows of an earlier run stay as they were measured, and so does what is said of them
+        rows |= {name: {**rows[name], "measured": measured} for name in names}
+        measured = {key: before[key] for key in before if key != "rows"}
+    record = {**measured, "rows": {name: rows[name] for name in ROWS if name in rows}}
     print(write_result("speed", record, options.out))
     return int(any("error" in rows[name] for name in names))
 

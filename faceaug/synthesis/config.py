@@ -297,7 +297,7 @@ class RunConfig(ConfigModel):
         ge=1,
     )
     origins: int = _setting(
-        16, "run", "Generated latents among which an attempt takes the one that needs the shortest edit.", ge=1
+        16, "run", "Surveyed or mixed latents among which an attempt takes the one that needs the shortest edit.", ge=1
     )
     corrections: int = _setting(5, "run", "Corrections of an edit after its first step.", ge=0)
     survey_samples: int = _setting(8192, "run", "Generated faces on which directions are fitted.", ge=256)

@@ -25,7 +25,7 @@ from faceaug.morphing.face import BYTES_PER_FACE
 from faceaug.planning.plan import Plan, PlannedCell
 from faceaug.synthesis.accounting import WINDOW
 from faceaug.synthesis.config import RunConfig
-from faceaug.synthesis.editing.origin_search import GENERATIONS, OFFSPRING
+from faceaug.synthesis.editing.origin_search import GENERATIONS, NEAR_SHARE, OFFSPRING
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import RunRequest, check_request
 from faceaug.utils.images import DEFAULT_QUALITY, encode
@@ -102,7 +102,7 @@ def latent_edit_estimate(request: RunRequest, generator: Generator) -> RunEstima
     """Return the estimate for edits of a generator's faces, or of inverted real faces."""
     config, plan, dataset = request.config, request.plan, request.dataset
     read, step = _single_thread(lambda: _read_and_step_seconds(generator, config))
-    workers, cells = config.worker_threads, sum(1 for cell in plan.cells if cell.planned)
+    workers = config.worker_threads
     attempts = plan.total * min(FROM_REAL_ATTEMPTS if config.from_real else ATTEMPTS_PER_SAMPLE, config.tries)
     reads = config.survey_samples + attempts * READS_PER_ATTEMPT
     labels, face_quality = ClassifierConfig.for_size(len(dataset)), ClassifierConfig.for_face_quality(len(dataset))
@@ -113,7 +113,9 @@ def latent_edit_estimate(request: RunRequest, generator: Generator) -> RunEstima
         reads += min(attempts, len(dataset)) * INVERSION_STEPS * INVERSION_STEP
         training += EncoderConfig().steps * step + EncoderConfig().samples * read
     else:
-        reads += cells * GENERATIONS * OFFSPRING * 3
+        surveyed = NEAR_SHARE * config.survey_samples  # about as many may serve as origins before parents are searched
+        tried = [cell.planned * attempts / plan.total for cell in plan.cells if cell.planned]
+        reads += sum(1 for count in tried if count > surveyed) * GENERATIONS * OFFSPRING * 3
     seconds = training + reads * read / workers + plan.total * HARMONIZING / workers + READING * len(dataset)
     return RunEstimate(float(seconds), plan.total * _sample_bytes(dataset, generator, config))
 

@@ -45,8 +45,8 @@ READINGS_VERSION = 1
 DIRECTIONS_FILE, SURVEY_FILE = "directions.safetensors", "survey.safetensors"
 SAVE_EVERY = 10.0
 """Seconds of work that an interruption of a survey may lose."""
-_ARRAYS = ("w", "read", "distance", "remoteness")
-_PART_FILE, _PART = "survey.part.safetensors", ("w", "read", "remoteness")
+_ARRAYS = ("w", "read", "distance", "remoteness", "tints")
+_PART_FILE, _PART = "survey.part.safetensors", ("w", "read", "remoteness", "tints")
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,11 @@ class RealFaces:
 
     def discolouring(self, views: Tensor, share: float) -> Floats:
         """Return how much bluer or greener faces are than real ones; all but a `share` of these have at most 1."""
+        return self.coldness(scene.measure_tints(views).double().numpy(), share)
+
+    def coldness(self, tints: Floats, share: float) -> Floats:
+        """Return how much bluer or greener than real faces those of `scene.measure_tints` [N, 2] are."""
         middle, most = np.quantile(self.tints, [0.5, 1 - share], axis=0)
-        tints = scene.measure_tints(views).double().numpy()
         return np.asarray(((tints - middle) / np.maximum(most - middle, 0.05)).max(1), np.float64)
 
     def remoteness(self, features: NDArray[np.float32]) -> Floats:
@@ -188,6 +191,8 @@ class LatentSurvey:
         Latents, from which attempts begin, and the semantics of their faces in the order of the directions' names.
     distance, remoteness : float64 [P]
         Mahalanobis distance of w; distance of the face to real faces in the features of the held-out classifier.
+    tints : float64 [P, 2]
+        `scene.measure_tints` of the faces.
     """
 
     directions: Directions
@@ -195,6 +200,7 @@ class LatentSurvey:
     read: NDArray[np.float32]
     distance: Floats
     remoteness: Floats
+    tints: Floats
 
     def column(self, semantic: str) -> Floats:
         """Return one semantic of all generated faces, float64 [P]."""
@@ -223,7 +229,7 @@ class LatentSurvey:
                 f"{folder / SURVEY_FILE} cannot be read ({error}); start again in another folder"
             ) from error
         n, (s, d) = len(arrays["w"]), directions.B.shape
-        shapes = dict(zip(_ARRAYS, ((n, d), (n, s), (n,), (n,)), strict=True))
+        shapes = dict(zip(_ARRAYS, ((n, d), (n, s), (n,), (n,), (n, 2)), strict=True))
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
                 raise IntegrityError(
@@ -258,19 +264,20 @@ def survey(
     blocks = max(2, -(-config.survey_samples // SURVEY_BLOCK))
     every, workers = min(8, blocks), config.worker_threads
 
-    def read_block(block: int) -> tuple[Floats, Floats, Floats]:
+    def read_block(block: int) -> tuple[Floats, Floats, Floats, Floats]:
         torch.set_num_threads(1)
         w = sample_latents(generator, latent_seeds(config.seed, block * SURVEY_BLOCK, SURVEY_BLOCK))
         images = synthesize(generator, w, config.batch_size)
-        features = held_out.read(reader.view(images))[1]
-        return w, reader(images), real.remoteness(features)
+        views = reader.view(images)
+        features = held_out.read(views)[1]
+        return w, reader(images), real.remoteness(features), scene.measure_tints(views).double().numpy()
 
     part = folder / _PART_FILE if folder else None
     before, saved = _read_part(part) if part else [], time.monotonic()
-    latents, readings, remoteness = [], [], []
+    latents, readings, remoteness, tints = [], [], [], []
     with ThreadPoolExecutor(workers) as pool:
         following = map_in_order(pool, read_block, iter(range(len(before), blocks)), 2 * workers)
-        for block, (w, read, remote) in enumerate(itertools.chain(before, following)):
+        for block, (w, read, remote, tint) in enumerate(itertools.chain(before, following)):
             if not np.isfinite(read).all():
                 raise GeneratorError(
                     f"the generator {generator.name!r} synthesizes images that cannot be measured: they hold NaN"
@@ -279,22 +286,30 @@ def survey(
             latents.append(w)
             readings.append(read)
             remoteness.append(remote)
+            tints.append(tint)
             progress("directions", block + 1, blocks)
             if part and time.monotonic() - saved >= SAVE_EVERY:
-                _write_part(part, latents, readings, remoteness)
+                _write_part(part, latents, readings, remoteness, tints)
                 saved = time.monotonic()
     w, read = np.concatenate(latents), np.concatenate(readings)
     directions = _directions(generator, reader, fitted.solve(), validation, read.std(0))
     lengths = distance(w, directions.w_mean, directions.precision)
-    return LatentSurvey(directions, w.astype(np.float32), read.astype(np.float32), lengths, np.concatenate(remoteness))
+    return LatentSurvey(
+        directions,
+        w.astype(np.float32),
+        read.astype(np.float32),
+        lengths,
+        np.concatenate(remoteness),
+        np.concatenate(tints),
+    )
 
 
 def _write_part(path: Path, *columns: Sequence[NDArray[Any]]) -> None:
-    """Write the blocks of w, readings and remoteness that there are."""
+    """Write the blocks of w, readings, remoteness and tints that there are."""
     write_bytes(path, save({name: np.stack(blocks) for name, blocks in zip(_PART, columns, strict=True)}))
 
 
-def _read_part(path: Path) -> list[tuple[Floats, Floats, Floats]]:
+def _read_part(path: Path) -> list[tuple[Floats, Floats, Floats, Floats]]:
     """Return the blocks that an interrupted survey has written; none where the file is missing or damaged."""
     try:
         stored = load(read_regular(path))

@@ -76,6 +76,16 @@ def test_a_row_runs_and_its_contenders_agree(command, tmp_path, name):
         assert all(low <= high for low, high in (each["interval"] for each in case["times_as_fast_as"].values()))
 
 
+def test_rows_of_an_earlier_run_stay_with_what_is_said_of_them(command, tmp_path):
+    out, earlier = tmp_path / "speed.json", {"versions": {"torch": "1"}, "rows": {"start": {"title": "", "cases": []}}}
+    out.write_text(json.dumps(earlier))
+    assert command.main(["near_copies", *QUICK, "-o", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["versions"] == earlier["versions"]
+    assert record["rows"]["start"] == earlier["rows"]["start"]
+    assert record["rows"]["near_copies"]["measured"]["versions"]["torch"] != "1"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["synthesis", "atoms", "regression", "start"])
 def test_a_longer_row_runs_and_its_contenders_agree(command, tmp_path, name):

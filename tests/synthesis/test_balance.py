@@ -28,7 +28,7 @@ from faceaug.synthesis import fitted_models, label_classifiers
 from faceaug.synthesis.acceptance.gates import BUILT_IN, DUPLICATE
 from faceaug.synthesis.balance import RunResult, balance
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
-from faceaug.synthesis.engines.latent.latent_editor import LOST
+from faceaug.synthesis.engines.latent.harmonized_samples import LOST
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
 from faceaug.synthesis.stages import fingerprint

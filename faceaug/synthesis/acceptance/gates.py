@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
@@ -30,8 +31,10 @@ class CandidateBatch:
 
     Attributes
     ----------
-    images, origin_images : Tensor [N, 3, R, R] in [-1, 1]
-        After and before the edit, in the generator's framing.
+    images : Tensor [N, 3, R, R] in [-1, 1]
+        After the edit, in the generator's framing.
+    origins : callable () -> Tensor [N, 3, R, R] in [-1, 1]
+        Gives `origin_images`, the images before the edit, which are synthesized only for a gate that looks at them.
     confidence, held_out : float64 [N, A]
         Probability of what is requested, by the guidance classifier and by the held-out classifier.
     drift : float64 [N]
@@ -55,7 +58,7 @@ class CandidateBatch:
     """
 
     images: Tensor
-    origin_images: Tensor
+    origins: Callable[[], Tensor]
     confidence: Floats
     held_out: Floats
     drift: Floats
@@ -68,6 +71,11 @@ class CandidateBatch:
     thresholds: AcceptanceThresholds
     least_confidence: Floats | None = None
     least_held_out: Floats | None = None
+
+    @cached_property
+    def origin_images(self) -> Tensor:
+        """Images before the edit, [N, 3, R, R] in [-1, 1]."""
+        return self.origins()
 
 
 Gate = Callable[[CandidateBatch], Bools]

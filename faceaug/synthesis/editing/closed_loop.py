@@ -87,7 +87,9 @@ class EditResult:
     Attributes
     ----------
     w, origin_w : float32 [N, D]
-    images, origin_images : Tensor [N, 3, R, R]
+    images : Tensor [N, 3, R, R]
+    origin_images : Tensor [N, 3, R, R] or None
+        None where origins were read before and not synthesized again.
     measured, origin_measured : float64 [N, S]
         In the order of the directions' names.
     error : float64 [N]
@@ -99,7 +101,7 @@ class EditResult:
     w: NDArray[np.float32]
     origin_w: NDArray[np.float32]
     images: Tensor
-    origin_images: Tensor
+    origin_images: Tensor | None
     measured: Floats
     origin_measured: Floats
     error: Floats
@@ -119,6 +121,8 @@ class EditOptions:
         Corrections after the first, straight step.
     reach : float
         Largest Mahalanobis distance of w from the mean. Beyond it, what no axis reads is pulled towards the mean.
+    truncation_psi : float
+        Origins that were read before are pulled towards the mean by it, on the way of the first step.
     batch_size : int
         Images synthesized at once.
     """
@@ -126,6 +130,7 @@ class EditOptions:
     covariance: Floats | None = None
     corrections: int = 5
     reach: float = np.inf
+    truncation_psi: float = 1.0
     batch_size: int = 64
 
 
@@ -136,6 +141,7 @@ def extrapolate(
     w: NDArray[np.float32],
     objective: EditObjective,
     options: EditOptions | None = None,
+    read: Floats | None = None,
 ) -> EditResult:
     """Edit latents so that their images measure what is requested.
 
@@ -148,6 +154,9 @@ def extrapolate(
     objective : EditObjective
         What to reach and what to keep.
     options : EditOptions, optional
+    read : float64 [N, S], optional
+        What the images of `w` measure, where that is known; they are not synthesized then, and each latent makes the
+        first step.
 
     Returns
     -------
@@ -158,46 +167,72 @@ def extrapolate(
     GeneratorError
         When the directions were made for another generator.
     """
-    options = options or EditOptions()
     directions.check_generator(generator.sha256)
-    columns = directions.index(objective.axes)
+    loop = _Loop(generator, directions, measure, objective, options or EditOptions())
+    origin, columns, tolerance = np.asarray(w, np.float64), loop.columns, objective.tolerances
     slopes = np.repeat(directions.B[columns][None], len(w), 0)  # [N, K + L + M, D]; each latent learns its own
-    whiten = directions.precision
-    likely = directions.covariance if options.covariance is None else options.covariance
-    origin = np.asarray(w, np.float64)
-    images = synthesize(generator, origin, options.batch_size)
-    first = measure(images)
-    kept_at, tolerance = first[:, directions.index(objective.keep)], objective.tolerances
-    fixed = len(objective.names) + len(objective.keep)
-    bound = np.arange(len(columns)) < fixed  # the other semantics move freely while they are within their bounds
+    images, first = loop.look(origin) if read is None else (None, read)
+    kept_at = first[:, directions.index(objective.keep)]
+    active, current, measured, origin_images, step = np.arange(len(w)), origin, first, images, 0
+    if images is None:
+        centred = (loop.options.truncation_psi - 1) * (origin - directions.w_mean)
+        missing = objective.missing(first[:, columns] + centred @ directions.B[columns].T, kept_at, active)
+        current = loop.moved(origin + centred, slopes, missing, 1.0)
+        (images, measured), step = loop.look(current), 1
+        slopes = loop.learnt(slopes, current - origin, (measured - first)[:, columns])
 
-    best = EditResult(w, w, images, images, first, first, np.full(len(w), np.inf), np.zeros(len(w), np.int64))
-    best_images, best_measured, best_w = images.clone(), first.copy(), origin.copy()
-    error, steps = best.error.copy(), best.steps.copy()
-    current, measured = origin.copy(), first.copy()
-    active = np.arange(len(w))
-    for step in range(options.corrections + 2):
+    best_w, best_images, best_measured, current = current.copy(), images.clone(), measured.copy(), current.copy()
+    error, steps = np.full(len(w), np.inf), np.full(len(w), step, np.int64)
+    for number in range(step, loop.options.corrections + 2):
         missing = objective.missing(measured[:, columns], kept_at, active)
         now = np.abs(missing / tolerance).max(1, initial=0)
         better = now < error[active]
         index = active[better]
-        error[index], steps[index], best_w[index] = now[better], step, current[index]
+        error[index], steps[index], best_w[index] = now[better], number, current[index]
         best_measured[index], best_images[torch.from_numpy(index)] = measured[better], images[torch.from_numpy(better)]
         going = now > 1
         active, missing = active[going], missing[going]
-        if not len(active) or step == options.corrections + 1:
+        if not len(active) or number == loop.options.corrections + 1:
             break
-        rows = slopes[active] * (bound | (missing != 0))[:, :, None]
-        edit = (1.0 if step == 0 else GAIN) * _least_edit(rows, missing, likely)
-        moved = current[active] + _shortened(edit, whiten)
-        moved = _within_reach(moved, rows, directions, whiten, options.reach)
-        images = synthesize(generator, moved, options.batch_size)
-        before, measured = measured[going][:, columns], measure(images)
-        slopes[active] = _updated(slopes[active], moved - current[active], measured[:, columns] - before, whiten)
+        moved = loop.moved(current[active], slopes[active], missing, GAIN if number else 1.0)
+        before = measured[going][:, columns]
+        images, measured = loop.look(moved)
+        slopes[active] = loop.learnt(slopes[active], moved - current[active], measured[:, columns] - before)
         current[active] = moved
-    return EditResult(
-        best_w.astype(np.float32), best.w, best_images, best.origin_images, best_measured, first, error, steps
-    )
+    return EditResult(best_w.astype(np.float32), w, best_images, origin_images, best_measured, first, error, steps)
+
+
+class _Loop:
+    """One pass of the loop: look at the images of latents, move these, and learn from what that changed."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        directions: Directions,
+        measure: Measure,
+        objective: EditObjective,
+        options: EditOptions,
+    ) -> None:
+        self._generator, self._directions, self._measure, self.options = generator, directions, measure, options
+        self.columns = directions.index(objective.axes)
+        self._likely = directions.covariance if options.covariance is None else options.covariance
+        # The semantics after these move freely while they are within their bounds.
+        self._bound = np.arange(len(self.columns)) < len(objective.names) + len(objective.keep)
+
+    def look(self, w: Floats) -> tuple[Tensor, Floats]:
+        """Return the images of latents and what they measure."""
+        images = synthesize(self._generator, w, self.options.batch_size)
+        return images, self._measure(images)
+
+    def moved(self, w: Floats, slopes: Floats, missing: Floats, gain: float) -> Floats:
+        """Return latents after a step that makes up for what is missing."""
+        rows, whiten = slopes * (self._bound | (missing != 0))[:, :, None], self._directions.precision
+        moved = w + _shortened(gain * _least_edit(rows, missing, self._likely), whiten)
+        return _within_reach(moved, rows, self._directions, whiten, self.options.reach)
+
+    def learnt(self, slopes: Floats, step: Floats, change: Floats) -> Floats:
+        """Return slopes corrected by what steps changed."""
+        return _updated(slopes, step, change, self._directions.precision)
 
 
 def distance(w: Floats, w_mean: Floats, inverse: Floats) -> Floats:

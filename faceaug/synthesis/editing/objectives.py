@@ -21,10 +21,12 @@ from faceaug.utils.typing import Floats
 EDIT_PROBABILITY = 0.85
 """Probability of the requested class to which edits go; above the threshold, since edits end around their goal."""
 VALUE_TOLERANCE = 0.15  # of a bin's width
+SURE_TOLERANCE = 0.48  # of the part of a bin where a reading is sure of it; the gate refuses what is read elsewhere
 QUALITY_MARGIN, QUALITY_ROOM = 0.5, 25.0  # log-odds: clear of the threshold, and without a bound above
 CLEAR = 0.5  # log-odds above the threshold of the confidence
 KEEP_TOLERANCE = 0.3  # of a kept semantic's spread; the threshold of the gate is wider
 STILL = 1e-6  # a spread below this is rounding
+FAR, BISECTIONS = 20.0, 30  # standard deviations that count as far from the edge of an open bin; halvings of a margin
 WIDEN = 0.25  # how far beyond the range of generated faces an open bin is tried, in parts of that range
 
 
@@ -41,6 +43,8 @@ class AttributeGoal:
         The axis's level, as in the plan.
     low, high : float
         A value's bin (unused for a class).
+    sure : (float, float)
+        The part of it where a reading is sure of the bin (`sure_goals`); edits go there.
     """
 
     task: Task
@@ -48,6 +52,7 @@ class AttributeGoal:
     level: str
     low: float = -math.inf
     high: float = math.inf
+    sure: tuple[float, float] = (-math.inf, math.inf)
 
 
 def attribute_goals(axes: Sequence[Axis], levels: dict[str, str], tasks: Sequence[Task]) -> tuple[AttributeGoal, ...]:
@@ -67,8 +72,8 @@ def goal_values(goals: Sequence[AttributeGoal], survey: LatentSurvey, u: Floats,
     """Return the values to reach, [N, A], for uniform numbers u [N, A].
 
     A class is requested at `EDIT_PROBABILITY`, or clear of the threshold `confidence` where that is stricter. A value
-    is spread evenly over its bin within the range of generated faces, widened a little; where the bin lies outside of
-    it, the bin's near edge is requested, and the gates decide.
+    is spread evenly over the part of its bin where a reading is sure of it, within the range of generated faces,
+    widened a little; where that part lies outside of it, its near edge is requested, and the gates decide.
     """
     columns = []
     for k, goal in enumerate(goals):
@@ -77,10 +82,13 @@ def goal_values(goals: Sequence[AttributeGoal], survey: LatentSurvey, u: Floats,
             continue
         least, most = survey.range_of(goal.semantic)
         slack = WIDEN * (most - least)
-        margin = 0.1 * min(goal.high - goal.low, most - least)
-        low, high = max(goal.low + margin, least - slack), min(goal.high - margin, most + slack)
+        width = min(goal.high - goal.low, most - least)
+        room = min(VALUE_TOLERANCE * width, SURE_TOLERANCE * (goal.sure[1] - goal.sure[0]))
+        first = max(goal.low + 0.1 * width, goal.sure[0] + room)
+        last = min(goal.high - 0.1 * width, goal.sure[1] - room)
+        low, high = max(first, least - slack), min(last, most + slack)
         if low > high:
-            low = high = goal.low + margin if goal.low > most else goal.high - margin
+            low = high = first if goal.low > most else last
         columns.append(low + u[:, k] * (high - low))
     return np.stack(columns, 1)
 
@@ -120,6 +128,34 @@ class AttributeReader(Protocol):
 
     def sigma(self, attribute: str) -> float:
         """Return the standard deviation of the error of an attribute that is a value."""
+
+
+def sure_goals(goals: Sequence[AttributeGoal], reader: AttributeReader, confidence: float) -> tuple[AttributeGoal, ...]:
+    """Return goals that know where readings are sure of them: where in its bin a value has at least `confidence`."""
+    return tuple(replace(goal, sure=_sure(goal, reader, confidence)) for goal in goals)
+
+
+def _sure(goal: AttributeGoal, reader: AttributeReader, confidence: float) -> tuple[float, float]:
+    """Return the part of a bin where readings are sure of it; all numbers for a class, or where there is no such part.
+
+    The probability falls from the middle to the edges, alike on both sides, so a margin is found by bisection.
+    """
+    if goal.task.kind == "classes" or not (np.isfinite(goal.low) or np.isfinite(goal.high)):
+        return -math.inf, math.inf
+    most = min(goal.high - goal.low, FAR * reader.sigma(goal.task.name)) / 2
+    values, column = np.zeros((1, len(reader.semantics))), reader.semantics.index(goal.semantic)
+
+    def probability(margin: float) -> float:
+        values[:, column] = goal.low + margin if np.isfinite(goal.low) else goal.high - margin
+        return float(confidences([goal], reader, values)[0, 0])
+
+    if probability(most) < confidence:
+        return -math.inf, math.inf
+    least = 0.0
+    for _ in range(BISECTIONS):
+        middle = (least + most) / 2
+        least, most = (least, middle) if probability(middle) >= confidence else (middle, most)
+    return goal.low + most, goal.high - most
 
 
 def out_of_reach(
@@ -171,7 +207,8 @@ def _logit(p: float) -> float:
 
 def _tolerance(goal: AttributeGoal, directions: Directions) -> float:
     spread = float(directions.spread[directions.index([goal.semantic])[0]])
-    return VALUE_TOLERANCE * min(goal.high - goal.low, 4 * spread)
+    width = min(goal.high - goal.low, 4 * spread)
+    return min(VALUE_TOLERANCE * width, SURE_TOLERANCE * (goal.sure[1] - goal.sure[0]))
 
 
 def confidences(goals: Sequence[AttributeGoal], reader: AttributeReader, values: Floats) -> Floats:

@@ -1,8 +1,10 @@
 """The latents at which attempts at a cell begin, and what its samples must be like.
 
-A straight line from a random face to a rare one leaves the region where the generator is good. So a few generations of
-mixtures of latents are searched for faces near the cell that are of good quality, well exposed and near to real ones,
-and attempts begin at mixtures of those with fresh latents. The held-out classifier's labels take no part in the choice.
+The survey has read many faces, and those that are nearly what a cell requests cost no image: attempts begin with them,
+each once. Where there are no more of them, a straight line from a random face to a rare one leaves the region where the
+generator is good. So a few generations of mixtures of latents are searched for faces near the cell that are of good
+quality, well exposed and near to real ones, and attempts begin at mixtures of those with fresh latents. The held-out
+classifier's labels take no part in the choice.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ Seeds = Sequence[np.random.SeedSequence]
 PARENT = 0.8  # share of a parent in the mixture that an attempt begins with; the rest, in quadrature, is fresh
 PARENTS = 128  # latents that attempts at a cell begin near
 KIN = 2  # of them may descend from one surveyed latent
+READY = (
+    1.0  # cost up to which attempts begin with a surveyed face; beyond it, they are accepted less than after a search
+)
 NEAR_SHARE = 0.1  # of the surveyed latents count as near a cell; its samples must be like their faces
 EXPOSURE_SHARE = 0.1  # of the cell's real faces are darker than edits may make a face, and as many brighter
 GENERATIONS, OFFSPRING = 3, 256
@@ -50,6 +55,23 @@ class CellThresholds:
     remote: float
     face_quality: float
     bright: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class FaceReadings:
+    """What is known of faces that may serve as origins.
+
+    Attributes
+    ----------
+    read : float [N, S]
+        In the order of the directions' names.
+    remoteness, discolouring : float64 [N]
+        As `RealFaces` measures them.
+    """
+
+    read: Floats
+    remoteness: Floats
+    discolouring: Floats
 
 
 @dataclass(frozen=True)
@@ -127,13 +149,13 @@ def cost(
     goals: Sequence[AttributeGoal],
     required: CellThresholds,
     thresholds: AcceptanceThresholds,
-    read: Floats,
-    remoteness: Floats,
+    faces: FaceReadings,
 ) -> Floats:
-    """Return how far faces [N] are from what their cell requests; 0 where guidance, realism and light are all met.
+    """Return how far faces [N] are from what their cell requests; 0 where all is met that does not ask a classifier.
 
     One log-odds of a class, the width of a bin, or a fifth of the distance to real faces weigh alike.
     """
+    read = faces.read
     names, total = list(latents.directions.names), np.zeros(len(read))
     sure = min(max(thresholds.confidence, 1e-6), 1 - 1e-6)
     for goal in goals:
@@ -143,11 +165,32 @@ def cost(
         else:
             low, high = latents.range_of(goal.semantic)
             width = min(goal.high - goal.low, high - low)
-            total += (np.maximum(goal.low - value, 0) + np.maximum(value - goal.high, 0)) / width
+            first, last = max(goal.low, goal.sure[0]), min(goal.high, goal.sure[1])
+            total += (np.maximum(first - value, 0) + np.maximum(value - last, 0)) / width
     total += np.maximum(required.face_quality + 0.5 - read[:, names.index(scene.FACE_QUALITY)], 0)
     light = read[:, names.index(scene.EXPOSURE)]
     outside = np.maximum(required.bright[0] - light, 0) + np.maximum(light - required.bright[1], 0)
-    return np.asarray(total + 10 * outside + 5 * np.maximum(remoteness / required.remote - 0.95, 0), np.float64)
+    unlike = np.maximum(faces.remoteness / required.remote - 0.95, 0) + np.maximum(faces.discolouring - 0.95, 0)
+    return np.asarray(total + 10 * outside + 5 * unlike, np.float64)
+
+
+def ready_origins(
+    latents: LatentSurvey, costs: Floats, objective: EditObjective, precision: Floats, candidates: int
+) -> NDArray[np.int64]:
+    """Return for attempts 0, 1, ... the surveyed latent that each begins with; each is there once.
+
+    Those of the least `costs` [P] come first. Of the next `candidates` of them, an attempt takes the one that needs the
+    shortest edit to its value in `objective`, which has one for each of the P latents.
+    """
+    order = np.argsort(costs, kind="stable")
+    waiting = order[costs[order] <= READY].tolist()
+    read = np.stack([latents.column(name) for name in objective.names], 1)
+    taken = []
+    for values in objective.values[: len(waiting)]:
+        missing = values - read[waiting[:candidates]]
+        length = edit_length(latents.directions, objective, missing, precision)
+        taken.append(waiting.pop(int(length.argmin())))
+    return np.array(taken, np.int64)
 
 
 def origins(

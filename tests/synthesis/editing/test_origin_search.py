@@ -19,13 +19,16 @@ from faceaug.synthesis.editing.objectives import attribute_goals, edit_objective
 from faceaug.synthesis.editing.origin_search import (
     KIN,
     PARENT,
+    READY,
     CellThresholds,
+    FaceReadings,
     Parents,
     cell_thresholds,
     cost,
     edit_length,
     nearest_latents,
     origins,
+    ready_origins,
 )
 from faceaug.synthesis.engines.base import sample_seed
 from faceaug.synthesis.engines.latent.latent_editor import LatentEditor
@@ -110,13 +113,15 @@ def test_a_face_as_requested_costs_nothing(toy_models, goals):
     names = list(toy_models.directions.names)
     content = np.zeros((1, len(names)))
     content[:, names.index("bar=yes")], content[:, names.index("spot")] = 4.0, 1.0
-    assert cost(toy_models.survey, goals, EASY, THRESHOLDS, content, np.zeros(1)) == 0
+    nothing = FaceReadings(content, np.zeros(1), np.zeros(1))
+    assert cost(toy_models.survey, goals, EASY, THRESHOLDS, nothing) == 0
 
-    def costs(required=EASY, remote=0.0, **values):
+    def costs(required=EASY, remote=0.0, colour=0.0, **values):
         read = content.copy()
         for name, value in values.items():
             read[:, names.index(name.replace("_is_", "="))] = value
-        return float(cost(toy_models.survey, goals, required, THRESHOLDS, read, np.array([remote]))[0])
+        faces = FaceReadings(read, np.array([remote]), np.array([colour]))
+        return float(cost(toy_models.survey, goals, required, THRESHOLDS, faces)[0])
 
     assert costs(bar_is_yes=0.0) > costs(bar_is_yes=1.0) > 0  # each log-odds that a class lacks costs one
     assert costs(bar_is_yes=-1.0) - costs(bar_is_yes=0.0) == pytest.approx(1)
@@ -128,13 +133,15 @@ def test_a_face_as_requested_costs_nothing(toy_models, goals):
     assert costs(**fine) == 0
     assert costs(**{**fine, scene.FACE_QUALITY: 0.5}) == pytest.approx(1.0)
     assert costs(**{**fine, scene.EXPOSURE: 0.3}) == costs(**{**fine, scene.EXPOSURE: -0.3}) > 0
+    assert costs(**fine, colour=1.5) > costs(**fine, colour=1.0) > costs(**fine, colour=0.9) == 0
     assert costs(**fine, remote=3.0) > costs(**fine, remote=2.5) > costs(**fine, remote=1.0) == 0
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.5, 1.0])
 def test_any_confidence_may_be_required(toy_models, goals, confidence):
     read = np.zeros((4, len(toy_models.directions.names)))
-    found = cost(toy_models.survey, goals, EASY, changed(THRESHOLDS, confidence=confidence), read, np.zeros(4))
+    faces = FaceReadings(read, np.zeros(4), np.zeros(4))
+    found = cost(toy_models.survey, goals, EASY, changed(THRESHOLDS, confidence=confidence), faces)
     assert np.isfinite(found).all()
 
 
@@ -175,13 +182,30 @@ def test_origins_are_near_the_cell_and_as_varied_as_samples(toy_models, objectiv
 def test_a_search_finds_nearer_parents(toy_models, goals, precision, module_quick):
     config = changed(QUICK, thresholds=THRESHOLDS, truncation_psi=1.0)
     editor = LatentEditor(ToyFaces(), toy_models, BUILT_IN, config, "png")
-    context = editor._search(CELL)
+    context = editor._context(CELL)
+    parents = editor._search(context)
     survey = toy_models.survey
     middle = goal_values(goals, survey, np.full((1, 2), 0.5))
     near = nearest_latents(survey, edit_objective(goals, middle, toy_models.directions, ()), precision)
-    read, remoteness = survey.read[near].astype(float), survey.remoteness[near]
-    before = cost(survey, context.goals, context.required, THRESHOLDS, read, remoteness)
-    assert context.parents.cost.mean() < np.sort(before)[: len(context.parents.cost)].mean()
+    discolouring = toy_models.real.coldness(survey.tints[near], THRESHOLDS.exposure)
+    faces = FaceReadings(survey.read[near].astype(float), survey.remoteness[near], discolouring)
+    before = cost(survey, context.goals, context.required, THRESHOLDS, faces)
+    assert parents.cost.mean() < np.sort(before)[: len(parents.cost)].mean()
     # The readings of the parents are those of their images.
-    again = toy_models.reader(ToyFaces().synthesize(torch.from_numpy(context.parents.w[:5]).float()))
-    np.testing.assert_allclose(context.parents.read[:5], again, atol=1e-3)
+    again = toy_models.reader(ToyFaces().synthesize(torch.from_numpy(parents.w[:5]).float()))
+    np.testing.assert_allclose(parents.read[:5], again, atol=1e-3)
+
+
+def test_attempts_begin_with_surveyed_faces_each_once(toy_models, goals, objective, precision):
+    survey = toy_models.survey
+    count = len(survey.w)
+    costs = np.where(np.arange(count) % 3 == 0, 0.1, READY + 0.1)
+    u = np.random.default_rng(0).random((count, len(goals)))
+    each = replace(objective, values=goal_values(goals, survey, u))
+    one, many = (ready_origins(survey, costs, each, precision, candidates) for candidates in (1, 16))
+    assert sorted(one) == sorted(many) == list(range(0, count, 3))  # no others are nearly what is requested
+    assert one.tolist() == sorted(one)  # of equals the first
+    read = np.stack([survey.column(name) for name in each.names], 1)
+    missing = [each.values[: len(rows)] - read[rows] for rows in (one, many)]
+    lengths = [edit_length(survey.directions, each, m, precision)[: count // 6].mean() for m in missing]
+    assert lengths[1] < lengths[0]  # the best of 16 needs less of an edit

@@ -23,7 +23,7 @@ from faceaug.synthesis.editing import pose_readout
 from faceaug.synthesis.editing.pose_readout import LearnedDirections, PoseLightReader, find_directions
 from faceaug.synthesis.editing.readout import SCENE
 from faceaug.synthesis.engines.latent import latent_edit
-from faceaug.synthesis.engines.latent.latent_editor import ELSEWHERE
+from faceaug.synthesis.engines.latent.harmonized_samples import ELSEWHERE
 
 YAW, LIGHT_X = FACTOR_NAMES.index("yaw"), FACTOR_NAMES.index("light_x")
 READ = fake_estimator().read_framed
@@ -132,7 +132,7 @@ def test_a_measured_attribute_is_guided_by_what_measured_it(measured_dataset, tm
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_sample_that_is_measured_outside_its_bin_is_refused(measured_dataset, tmp_path, monkeypatch):
-    result = balanced(measured_dataset, tmp_path / "out", monkeypatch, "yaw:-3/0/3", off=0.45)
+    result = balanced(measured_dataset, tmp_path / "out", monkeypatch, "yaw:-1.5/0/1.5", off=0.45)
     refused = [cell.rejected.get(ELSEWHERE, 0) for cell in read_manifest(tmp_path / "out").cells]
     assert sum(refused) > 0
     assert result.accepted + result.short == result.planned

@@ -226,7 +226,7 @@ class CandidateAssessor:
         share = self._thresholds.exposure
         return CandidateBatch(
             images=view,
-            origin_images=view,
+            origins=lambda: view,
             confidence=guidance,
             held_out=held_out,
             drift=nothing,

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from faceaug.appearance import scene
 from faceaug.generators.base import Generator
+from faceaug.generators.sampling import synthesize
 from faceaug.planning.plan import PlannedCell
-from faceaug.reconstruction.semantics import FACTOR_NAMES
-from faceaug.shards.writer import read_back
 from faceaug.synthesis.acceptance.gates import CandidateBatch, Gate, refuse
 from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.config import RunConfig
@@ -35,46 +34,65 @@ from faceaug.synthesis.editing.objectives import (
     goal_values,
     labels,
     out_of_reach,
+    sure_goals,
     within,
 )
 from faceaug.synthesis.editing.origin_search import (
     GENERATIONS,
     OFFSPRING,
     PARENTS,
+    READY,
     SEARCH_KEY,
     CellThresholds,
+    FaceReadings,
     Parents,
     Seeds,
     cell_thresholds,
     cost,
     nearest_latents,
     origins,
+    ready_origins,
 )
 from faceaug.synthesis.editing.readout import kind_of
 from faceaug.synthesis.engines.base import BlockResult, Candidate, sample_seed, seed_number
+from faceaug.synthesis.engines.latent.harmonized_samples import harmonized_samples
 from faceaug.synthesis.fitted_models import FittedModels
-from faceaug.utils.images import Codec, restore_aspect
-from faceaug.utils.tensors import as_tensor, to_uint8
+from faceaug.utils.images import Codec
+from faceaug.utils.tensors import to_uint8
 from faceaug.utils.typing import Floats
 
-EDIT_BLOCK = 64
+EDIT_BLOCK = 16
 """Attempts that are computed together, whatever the number of workers."""
-LOST = "held-out classifier agrees after harmonization"
-"""The reason where the held-out classifier no longer finds what is requested after blur, noise and codec."""
-ELSEWHERE = "measured value in its bin"
-"""The reason of harmonized samples whose value, measured as on the data set's images, is outside its bin."""
 REACH = 0.999  # of the plausible distance is where edits are held, clear of rounding
 SEARCH_CORRECTIONS = 2  # corrections of an edit while parents are searched
+READY_CORRECTIONS = 3  # of an edit that begins with a surveyed face; after more, another face costs fewer images
 
 
 @dataclass(frozen=True)
 class CellContext:
-    """What is known of a cell before its first attempt."""
+    """What is known of a cell before its first attempt.
+
+    Attributes
+    ----------
+    index : int
+    goals : tuple of AttributeGoal
+    required : CellThresholds
+    near : int64 [M]
+        Rows of the surveyed latents near the cell.
+    ready : int64 [R]
+        The surveyed latent that each of the first attempts begins with.
+    """
 
     index: int
     goals: tuple[AttributeGoal, ...]
     required: CellThresholds
-    parents: Parents
+    near: NDArray[np.int64]
+    ready: NDArray[np.int64]
+
+    @property
+    def changes_scene(self) -> bool:
+        """Whether view or light changes, and with it the scene by nature."""
+        return any(kind_of(goal.task.name) != "attribute" for goal in self.goals)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,33 +121,6 @@ class EditedBlock:
     least: tuple[Floats, Floats] | None = None
 
 
-@dataclass(frozen=True)
-class HarmonizedSample:
-    """A harmonized image, its parameters, and what is measured on it.
-
-    Attributes
-    ----------
-    image : uint8 [H, W, 3]
-    parameters : dict
-        Of its harmonization.
-    quality : int or None
-        Of the codec.
-    confidence : dict
-        The held-out classifier's probability of each requested attribute.
-    measured : dict
-        Requested attributes that were measured on the data set's images, measured on it as on those.
-    refused : str
-        Why it is rejected, or an empty text.
-    """
-
-    image: NDArray[np.uint8]
-    parameters: dict[str, float]
-    quality: int | None
-    confidence: dict[str, float]
-    measured: dict[str, float]
-    refused: str
-
-
 class LatentEditor:
     """Edits latents towards cells and decides on the results. What it keeps, contexts of cells, depends on seeds alone.
 
@@ -150,19 +141,29 @@ class LatentEditor:
         self.generator, self.models, self.gates, self.config, self.codec = generator, models, gates, config, codec
         self._precision = models.directions.precision
         self._contexts: dict[int, CellContext] = {}
+        self._parents: dict[int, Parents] = {}
         self._lock = threading.Lock()
 
     def propose(self, cell: PlannedCell, block: int) -> BlockResult:
         """Return block number `block` of attempts at a cell."""
         torch.set_num_threads(1)
+        attempts = range(block * EDIT_BLOCK, (block + 1) * EDIT_BLOCK)
+        seeds = [self._seed(cell, attempt) for attempt in attempts]
         with self._lock:  # the first worker to come searches, the others wait for its result
             context = self._contexts.get(cell.index)
             if context is None:
-                context = self._contexts[cell.index] = self._search(cell)
-        attempts = range(block * EDIT_BLOCK, (block + 1) * EDIT_BLOCK)
-        seeds = [sample_seed(self.config.seed, cell.index, attempt) for attempt in attempts]
-        objective, edited, _ = self._edit(context, seeds, self.config.corrections)
+                context = self._contexts[cell.index] = self._context(cell)
+            ready = context.ready[attempts.start : attempts.stop]
+            if len(ready) < len(attempts) and cell.index not in self._parents:
+                self._parents[cell.index] = self._search(context)
+        if len(ready) == len(attempts):
+            objective, edited = self._edit_ready(context, ready, seeds)
+        else:
+            objective, edited, _ = self._edit(context, self._parents[cell.index], seeds, self.config.corrections)
         return self.assess(EditedBlock(context.goals, context.required, objective, edited, attempts, seeds))
+
+    def _seed(self, cell: PlannedCell, attempt: int) -> np.random.SeedSequence:
+        return sample_seed(self.config.seed, cell.index, attempt)
 
     def unreachable(self, levels: dict[str, str]) -> str:
         """Return why no attempt at a cell of these levels could ever be accepted, or an empty text where one could."""
@@ -179,55 +180,94 @@ class LatentEditor:
         """Return what a cell requests, what its samples must be like, and the rows of surveyed latents near it."""
         models = self.models
         goals = attribute_goals(models.axes, levels, models.tasks)
+        goals = sure_goals(goals, models.reader, self.config.thresholds.confidence)
         middle = goal_values(goals, models.survey, np.full((1, len(goals)), 0.5), self.config.thresholds.confidence)
         objective = edit_objective(goals, middle, models.directions, models.kept(), models.reader.pose_light_names)
         near = nearest_latents(models.survey, objective, self._precision)
         return goals, cell_thresholds(models.survey, models.real, self.config.thresholds, cell, near), near
 
-    def _search(self, cell: PlannedCell) -> CellContext:
-        """Search a few generations of mixtures for faces near the cell (origin_search.py)."""
-        models, latents = self.models, self.models.survey
+    def _context(self, cell: PlannedCell) -> CellContext:
+        """Return what is known of a cell, without an image."""
+        latents = self.models.survey
         goals, required, near = self.requirements(cell.index, cell.levels)
-        w_mean, w_near = models.directions.w_mean, latents.w[near].astype(np.float64)
-        w = w_mean + self.config.truncation_psi * (w_near - w_mean)
-        read = latents.read[near] + (w - w_near) @ models.directions.B.T
-        costs = cost(latents, goals, required, self.config.thresholds, read, latents.remoteness[near])
-        context = CellContext(cell.index, goals, required, Parents(w, read, costs, near).best(PARENTS))
-        for generation in range(GENERATIONS):
-            first = SEARCH_KEY + generation * OFFSPRING
-            parents = context.parents
-            # The other workers wait for this context, so as many threads as there are workers search it.
-            with ThreadPoolExecutor(self.config.worker_threads) as pool:
-                for more in pool.map(partial(self._offspring, context), range(first, first + OFFSPRING, EDIT_BLOCK)):
-                    parents = parents.joined(more)
-            context = replace(context, parents=parents.best(PARENTS))
-        return context
+        costs = cost(latents, goals, required, self.config.thresholds, self._surveyed(slice(None)))
+        attempts = range(np.count_nonzero(costs <= READY))
+        objective = self._objective(goals, required, [self._seed(cell, attempt) for attempt in attempts])
+        ready = ready_origins(latents, costs, objective, self._precision, self.config.origins)
+        return CellContext(cell.index, goals, required, near, ready)
 
-    def _offspring(self, context: CellContext, start: int) -> Parents:
-        """Return a block of mixtures of a context's parents with fresh latents, edited towards its cell."""
+    def _surveyed(self, rows: NDArray[np.int64] | slice) -> FaceReadings:
+        """Return what is known of surveyed faces."""
+        latents, share = self.models.survey, self.config.thresholds.exposure
+        discolouring = self.models.real.coldness(latents.tints[rows], share)
+        return FaceReadings(latents.read[rows].astype(np.float64), latents.remoteness[rows], discolouring)
+
+    def _search(self, context: CellContext) -> Parents:
+        """Search a few generations of mixtures for faces near the cell (origin_search.py)."""
+        models, near = self.models, context.near
+        w_mean, w_near = models.directions.w_mean, models.survey.w[near].astype(np.float64)
+        w = w_mean + self.config.truncation_psi * (w_near - w_mean)
+        faces = self._surveyed(near)
+        faces = replace(faces, read=faces.read + (w - w_near) @ models.directions.B.T)
+        parents = Parents(w, faces.read, self._costs(context, faces), near).best(PARENTS)
+        for generation in range(GENERATIONS):
+            first, found = SEARCH_KEY + generation * OFFSPRING, parents
+            # The other workers wait for the parents, so as many threads as there are workers search them.
+            with ThreadPoolExecutor(self.config.worker_threads) as pool:
+                starts = range(first, first + OFFSPRING, EDIT_BLOCK)
+                for more in pool.map(partial(self._offspring, context, parents), starts):
+                    found = found.joined(more)
+            parents = found.best(PARENTS)
+        return parents
+
+    def _offspring(self, context: CellContext, parents: Parents, start: int) -> Parents:
+        """Return a block of mixtures of parents with fresh latents, edited towards a cell."""
         torch.set_num_threads(1)
         models = self.models
         seeds = [sample_seed(self.config.seed, context.index, start + i) for i in range(EDIT_BLOCK)]
-        _, edited, lineage = self._edit(context, seeds, SEARCH_CORRECTIONS)
-        remoteness = models.real.remoteness(models.held_out.read(models.reader.view(edited.images))[1])
-        thresholds = self.config.thresholds
-        costs = cost(models.survey, context.goals, context.required, thresholds, edited.measured, remoteness)
+        _, edited, lineage = self._edit(context, parents, seeds, SEARCH_CORRECTIONS)
+        views = models.reader.view(edited.images)
+        remoteness = models.real.remoteness(models.held_out.read(views)[1])
+        discolouring = models.real.discolouring(views, self.config.thresholds.exposure)
+        costs = self._costs(context, FaceReadings(edited.measured, remoteness, discolouring))
         return Parents(edited.w.astype(np.float64), edited.measured, costs, lineage)
 
+    def _costs(self, context: CellContext, faces: FaceReadings) -> Floats:
+        return cost(self.models.survey, context.goals, context.required, self.config.thresholds, faces)
+
+    def _objective(self, goals: Sequence[AttributeGoal], required: CellThresholds, seeds: Seeds) -> EditObjective:
+        """Return what attempts of these seeds request of their faces."""
+        models = self.models
+        uniform = np.array([np.random.Generator(np.random.PCG64(s)).random(len(goals)) for s in seeds])
+        values = goal_values(goals, models.survey, uniform.reshape(-1, len(goals)), self.config.thresholds.confidence)
+        objective = edit_objective(goals, values, models.directions, models.kept(), models.reader.pose_light_names)
+        return within(objective, required.bright, required.face_quality)
+
+    def _edit_ready(
+        self, context: CellContext, rows: NDArray[np.int64], seeds: Seeds
+    ) -> tuple[EditObjective, EditResult]:
+        """Edit surveyed latents, a row for each seed, to what the cell requests.
+
+        Where view or light changes, no gate looks at the faces before the edit, and how they read is known: the first
+        image is that of the first step. Elsewhere edits begin with the image of the truncated latent.
+        """
+        directions, latents, psi = self.models.directions, self.models.survey, self.config.truncation_psi
+        objective = self._objective(context.goals, context.required, seeds)
+        w, read = latents.w[rows], None
+        if context.changes_scene:
+            read = latents.read[rows].astype(np.float64)
+        else:
+            w = (directions.w_mean + psi * (w - directions.w_mean)).astype(np.float32)
+        corrections = min(READY_CORRECTIONS, self.config.corrections)
+        return objective, self.extrapolate(w, objective, context.goals, corrections, read)
+
     def _edit(
-        self, context: CellContext, seeds: Seeds, corrections: int
+        self, context: CellContext, parents: Parents, seeds: Seeds, corrections: int
     ) -> tuple[EditObjective, EditResult, NDArray[np.int64]]:
         """Draw a latent for each seed near the cell and edit it to what the cell requests; return its lineage, too."""
-        models, goals = self.models, context.goals
-        uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(goals)) for s in seeds])
-        values = goal_values(goals, models.survey, uniform, self.config.thresholds.confidence)
-        objective = within(
-            edit_objective(goals, values, models.directions, models.kept(), models.reader.pose_light_names),
-            context.required.bright,
-            context.required.face_quality,
-        )
-        w, lineage = origins(self.generator, context.parents, seeds, objective, models.directions, self.config)
-        return objective, self.extrapolate(w.astype(np.float32), objective, goals, corrections), lineage
+        objective = self._objective(context.goals, context.required, seeds)
+        w, lineage = origins(self.generator, parents, seeds, objective, self.models.directions, self.config)
+        return objective, self.extrapolate(w.astype(np.float32), objective, context.goals, corrections), lineage
 
     def extrapolate(
         self,
@@ -235,8 +275,9 @@ class LatentEditor:
         objective: EditObjective,
         goals: Sequence[AttributeGoal],
         corrections: int | None = None,
+        read: Floats | None = None,
     ) -> EditResult:
-        """Edit latents w [N, D] to an objective; `goals` are those that move."""
+        """Edit latents w [N, D] to an objective; `goals` are those that move, `read` is how w read, where known."""
         models, config = self.models, self.config
         return extrapolate(
             self.generator,
@@ -248,8 +289,10 @@ class LatentEditor:
                 covariance=models.covariance(goals),
                 corrections=config.corrections if corrections is None else corrections,
                 reach=REACH * models.reach,
+                truncation_psi=config.truncation_psi,
                 batch_size=config.batch_size,
             ),
+            read,
         )
 
     def assess(self, block: EditedBlock) -> BlockResult:
@@ -260,7 +303,10 @@ class LatentEditor:
         batch = self._candidate_batch(block, viewed, read, features)
         reasons = refuse(batch, self.gates)
         passed = [i for i, reason in enumerate(reasons) if reason is None]
-        harmonized = self._harmonize(block, viewed, passed)
+        least = self.config.thresholds.held_out if block.least is None else block.least[1]
+        pictures = dict(zip(passed, to_uint8(viewed[passed]), strict=True)) if passed else {}
+        agreed = np.broadcast_to(least, (len(viewed), len(goals)))
+        harmonized = harmonized_samples(models, self.codec, goals, pictures, block.seeds, agreed)
         refused = {i: reason for i, reason in enumerate(reasons) if reason is not None}
         refused |= {i: sample.refused for i, sample in harmonized.items() if sample.refused}
         given = labels(goals, models.reader, models.held_out, edited.measured, read)
@@ -305,15 +351,21 @@ class LatentEditor:
         exempt = any(kind_of(name) != "attribute" for name in names)
         kept = directions.index([name for name in block.objective.keep if not exempt or name not in scene.NAMES])
         drift = np.abs(edited.measured - edited.origin_measured)[:, kept] / np.maximum(directions.spread[kept], 1e-9)
-        spill = scene.measure_spill(edited.origin_images, edited.images, models.reader.ellipse).double().numpy()
+        before = edited.origin_images
+        spill = np.zeros(len(edited.w))
+        if not exempt:
+            assert before is not None, "edits of attributes alone begin with an image"
+            spill = scene.measure_spill(before, edited.images, models.reader.ellipse).double().numpy()
         quality = edited.measured[:, directions.index([scene.FACE_QUALITY])[0]]
         return CandidateBatch(
             images=edited.images,
-            origin_images=edited.origin_images,
+            origins=lambda: (
+                synthesize(self.generator, edited.origin_w, self.config.batch_size) if before is None else before
+            ),
             confidence=confidences(goals, models.reader, edited.measured),
             held_out=confidences(goals, models.held_out, read),
             drift=drift.max(1, initial=0.0),
-            spill=np.zeros_like(spill) if exempt else spill,
+            spill=spill,
             plausibility=distance(edited.w.astype(np.float64), directions.w_mean, self._precision) / models.reach,
             realism=models.real.remoteness(features) / block.required.remote,
             face_quality=quality - block.required.face_quality,
@@ -323,46 +375,3 @@ class LatentEditor:
             least_confidence=block.least and block.least[0],
             least_held_out=block.least and block.least[1],
         )
-
-    def _harmonize(self, block: EditedBlock, viewed: Tensor, passed: Sequence[int]) -> dict[int, HarmonizedSample]:
-        """Harmonize the samples that passed, and read what would be written."""
-        models, goals = self.models, block.goals
-        least = self.config.thresholds.held_out if block.least is None else block.least[1]
-        agreed = np.broadcast_to(least, (len(viewed), len(goals)))
-        pictures = to_uint8(viewed[list(passed)]) if passed else ()
-        samples: dict[int, HarmonizedSample] = {}
-        written: dict[int, NDArray[np.uint8]] = {}
-        for i, picture in zip(passed, pictures, strict=True):
-            image, parameters, quality = self._harmonized_image(picture, block.seeds[i])
-            written[i] = read_back(image, self.codec, quality)
-            read = confidences(goals, models.held_out, models.held_out.read(as_tensor(written[i][None]))[0])[0]
-            confidence = {goal.task.name: float(value) for goal, value in zip(goals, read, strict=True)}
-            refused = LOST if (read < agreed[i]).any() else ""
-            samples[i] = HarmonizedSample(image, parameters, quality, confidence, {}, refused)
-        return self._measure_again(samples, written, goals)
-
-    def _harmonized_image(
-        self, picture: NDArray[np.uint8], seed: np.random.SeedSequence
-    ) -> tuple[NDArray[np.uint8], dict[str, float], int | None]:
-        """Return a picture as it is to be written, the parameters of its harmonization, and the codec's quality."""
-        if self.models.harmonizer:
-            return self.models.harmonizer(picture, seed_number(seed))
-        return restore_aspect(picture, self.models.reader.framing.aspect), {}, None
-
-    def _measure_again(
-        self,
-        samples: dict[int, HarmonizedSample],
-        written: dict[int, NDArray[np.uint8]],
-        goals: Sequence[AttributeGoal],
-    ) -> dict[int, HarmonizedSample]:
-        """Return the samples, measured as the data set's images were where that is what their cells count."""
-        learned, rows = self.models.learned, [i for i, sample in samples.items() if not sample.refused]
-        measured = [goal for goal in goals if learned and goal.task.name in learned.measured]
-        if learned is None or not measured or not rows:
-            return samples
-        checked = dict(samples)
-        for i, values in zip(rows, learned.measure([written[i] for i in rows]), strict=True):
-            read = {goal.task.name: float(values[FACTOR_NAMES.index(goal.task.name)]) for goal in measured}
-            inside = all(goal.low <= read[goal.task.name] < goal.high for goal in measured)  # NaN is in no bin
-            checked[i] = replace(samples[i], measured=read, refused="" if inside else ELSEWHERE)
-        return checked

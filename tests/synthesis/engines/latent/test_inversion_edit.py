@@ -27,8 +27,8 @@ from faceaug.synthesis.balance import balance
 from faceaug.synthesis.engines.latent import latent_edit
 from faceaug.synthesis.engines.latent.face_crops import FACELESS, UNREADABLE, FaceCropper
 from faceaug.synthesis.engines.latent.fitted_inversion import MOST_TURNED, fit_inversion
+from faceaug.synthesis.engines.latent.harmonized_samples import LOST
 from faceaug.synthesis.engines.latent.inversion_edit import UNLIKE, UNMOVED, UNREAD, InversionEngine
-from faceaug.synthesis.engines.latent.latent_editor import LOST
 from faceaug.synthesis.estimate import estimate
 from faceaug.synthesis.request import check_request
 from faceaug.synthesis.sample_columns import INVERSION_ERROR

@@ -21,10 +21,10 @@ def request_of(toy_dataset):
 
 
 @pytest.mark.parametrize(
-    ("planned", "tries", "expected"), [(1, 1, 2), (100, 12, 19), (64, 2, 2), (64, 3, 3), (65, 2, 3)]
+    ("planned", "tries", "expected"), [(1, 1, 2), (100, 12, 75), (16, 2, 2), (16, 3, 3), (17, 2, 3)]
 )
 def test_blocks_follow_the_tries(request_of, planned, tries, expected):
-    assert EDIT_BLOCK == 64
+    assert EDIT_BLOCK == 16
     cell = PlannedCell(0, {"bar": "yes"}, real=5, wanted=planned, planned=planned)
     engine = LatentEditEngine(request_of(tries=tries), ToyFaces(), None)
     assert engine.blocks(cell) == expected

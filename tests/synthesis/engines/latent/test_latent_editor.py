@@ -19,7 +19,8 @@ from faceaug.synthesis.acceptance.near_duplicates import hashes
 from faceaug.synthesis.editing.closed_loop import distance
 from faceaug.synthesis.editing.objectives import attribute_goals, confidences
 from faceaug.synthesis.engines.base import BlockResult, sample_seed
-from faceaug.synthesis.engines.latent.latent_editor import LOST, LatentEditor
+from faceaug.synthesis.engines.latent.harmonized_samples import LOST
+from faceaug.synthesis.engines.latent.latent_editor import LatentEditor
 from faceaug.utils.tensors import to_uint8
 
 pytestmark = pytest.mark.slow
@@ -180,8 +181,11 @@ def test_truncation_pulls_to_the_mean(toy_models):
 
 
 def test_more_candidates_need_less_of_an_edit(toy_models):
-    one, many = (editor(toy_models, {}, origins=n).propose(YES, 0) for n in (1, 16))
-    moved = [np.mean([np.linalg.norm(c.w - c.origin_w) for c in result.candidates]) for result in (one, many)]
+    moved = []
+    for n in (1, 16):
+        some = editor(toy_models, {}, origins=n)
+        candidates = [c for block in range(4) for c in some.propose(YES, block).candidates]
+        moved.append(np.mean([np.linalg.norm(c.w - c.origin_w) for c in candidates]))
     assert moved[1] < moved[0]
 
 
@@ -218,15 +222,15 @@ def test_samples_are_harmonized_by_their_seed(toy_models):
 def test_a_cell_is_searched_once_whoever_comes_first(toy_models, block, monkeypatch):
     """Three workers at once, the block in question not first: one search, and the block is the same as alone."""
     shared, searched = editor(toy_models), []
-    search = shared._search
+    search, beyond = shared._search, len(toy_models.survey.w)  # by then no surveyed face is left to begin with
 
-    def counted(cell):
-        searched.append(cell.index)
-        return search(cell)
+    def counted(context):
+        searched.append(context.index)
+        return search(context)
 
     monkeypatch.setattr(shared, "_search", counted)
     with ThreadPoolExecutor(3) as pool:
-        jobs = [(YES, 4), (YES, 2), (replace(YES, index=0), 0)]
+        jobs = [(YES, beyond), (YES, 2), (YES, beyond + 1), (replace(YES, index=0), beyond)]
         results = list(pool.map(lambda job: shared.propose(*job), jobs))
     assert sorted(searched) == [0, 1]
     assert same(results[1], block)
