@@ -146,7 +146,7 @@ class _Worker:
             self._data.tasks,
             self._examples.rows(parts.train),
             self._examples.rows(parts.thinned),
-            nothing if samples is None else samples.examples,
+            nothing if samples is None else samples.chosen(arm.options.get("where"), arm.options.get("most")),
             self._examples.rows(parts.validation),
             self._groups(parts.validation),
             len(self._data.cells.numbers),
