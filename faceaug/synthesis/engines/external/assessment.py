@@ -151,7 +151,7 @@ class CandidateAssessor:
     def assess(self, rows: Sequence[int]) -> list[tuple[Verdict, Candidate | None]]:
         """Return the verdict on each candidate, and where it passes the sample, as attempt 0 of its cell.
 
-        The networks read several at once, which takes less than half of the time.
+        The networks read several of them at once.
         """
         opened = [self._open(row) for row in rows]
         stored = [one for one in opened if isinstance(one, _Stored)]
