@@ -36,7 +36,7 @@ def main() -> None:
     write_result(f"bench_{given.name}", record)
     arms = content["by_selection"][results.selection]["arms"]
     plot = point_plot("accuracy of the worst group, percent", {arm: figures[PLOTTED] for arm, figures in arms.items()})
-    write_bytes(ROOT / "docs" / f"bench_{given.name}.svg", plot_svg(plot, style=True).encode())
+    write_bytes(ROOT / "docs" / f"bench_{given.name}.svg", plot_svg(plot).encode())
 
 
 def shortened(own: dict[str, Any]) -> dict[str, Any]:

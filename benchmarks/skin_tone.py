@@ -23,23 +23,17 @@ from _record import environment, write_result
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from faceaug.appearance.augmentations import photometric_jitter
 from faceaug.datasets.dataset import LoadOptions, load_dataset
 from faceaug.generators.pool import sample_pool
 from faceaug.generators.registry import load_generator
-from faceaug.measurement.alignment import CANVAS_SIDE, stack_canvases
-from faceaug.measurement.alignment_data import crop_with_surroundings
-from faceaug.measurement.confidence import QualitySignals, concatenate_signals, fit_confidence
-from faceaug.measurement.crops import CROP_SIDE, undo_steps
-from faceaug.measurement.estimator import FaceEstimator, _estimate, _remove_faces
+from faceaug.measurement.alignment import stack_canvases
+from faceaug.measurement.estimator import CalibrationConfig, FaceEstimator, calibrate_estimator
 from faceaug.measurement.measure import EncodedImages, load_estimator
-from faceaug.measurement.skin_tone import CONFIDENCE_FILE, SkinTones, confidence_text, skin_tone, to_lab
+from faceaug.measurement.skin_tone import CONFIDENCE_FILE, confidence_text, skin_tone, to_lab
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE
-from faceaug.utils.tensors import normalize_pixels, resize_tensor
 
 SEED, SAMPLES = 17, 768
 LEVELS = ("white", "asian", "indian", "other", "black")
-MAX_STEP = (0.25, 0.25, 0.45, 0.25)  # as of the other confidences
 
 
 def main() -> None:
@@ -58,39 +52,15 @@ def main() -> None:
 
 def calibrated(estimator: FaceEstimator) -> str:
     """Return the confidence model of skin tones, fitted on samples of the embedded generator, as JSON."""
-    rng = torch.Generator().manual_seed(SEED)
-    samples = sample_pool(load_generator("embedded"), SAMPLES, SEED).images
-    truths, errors, signals, without_face = [], [], [], []
-    for start in range(0, SAMPLES, ESTIMATOR_BATCH_SIZE):
-        clean = resize_tensor(normalize_pixels(samples[start : start + ESTIMATOR_BATCH_SIZE]), CROP_SIDE)
-        whole = torch.ones(len(clean))
-        truth, _ = toned(estimator, clean, whole, centred=True)
-        steps = (torch.rand(len(clean), 4, generator=rng) * 2 - 1) * torch.tensor(MAX_STEP)
-        canvases = crop_with_surroundings(clean, undo_steps(torch.zeros(len(clean), 4), steps), rng, CANVAS_SIDE)
-        canvases = photometric_jitter(canvases, rng)
-        found, of_batch = toned(estimator, canvases, whole)
-        truths.append(truth)
-        errors.append((found - truth)[:, None])
-        signals.append(of_batch)
-        empty = _remove_faces(canvases[: -(-len(clean) // 4)], start // ESTIMATOR_BATCH_SIZE, rng)
-        without_face.append(toned(estimator, empty, whole[: len(empty)])[1])
-        print("calibrating", start, flush=True)
-    spread = np.array([np.concatenate(truths).std()])
-    model = fit_confidence(
-        concatenate_signals(signals), np.concatenate(errors), spread, concatenate_signals(without_face)
+    fitted = calibrate_estimator(
+        estimator.reconstruct,
+        estimator.aligner,
+        sample_pool(load_generator("embedded"), SAMPLES, SEED).images,
+        config=CalibrationConfig(seed=SEED),
+        progress=lambda done, total: print(f"calibrating {done} of {total}", flush=True),
     )
-    return confidence_text(model)
-
-
-def toned(
-    estimator: FaceEstimator, canvases: torch.Tensor, shorter: torch.Tensor, *, centred: bool = False
-) -> tuple[NDArray[np.float64], QualitySignals]:
-    """Return the skin tones [N] of images and the signals of their quality."""
-    aligner = estimator.aligner
-    faces = aligner.crop_centre(canvases, shorter) if centred else aligner.align(canvases, shorter)
-    _, signals, factors, mirrored = _estimate(estimator.reconstruct, None, faces, None)
-    tones = SkinTones.of(factors, mirrored)
-    return tones.values, tones.signals(signals)
+    assert fitted.tone_model is not None  # it is fitted with the others
+    return confidence_text(fitted.tone_model)
 
 
 def plausibility(estimator: FaceEstimator, given: argparse.Namespace) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def admit(context: click.Context, /, **options: Any) -> int:
       faceaug admit generated.parquet --dataset faces/ --labels labels.csv --by gender,age:10 -o out/
     """
     from faceaug._version import __version__
+    from faceaug.places.published import check_run_destination
     from faceaug.shards.manifest import CreatedBy
     from faceaug.synthesis.engines.external.admission import admit as admit_candidates
     from faceaug.utils.files import check_writable
@@ -59,6 +60,8 @@ def admit(context: click.Context, /, **options: Any) -> int:
     recipe = recipe_of(context)
     config = read_config(options, recipe[1] if recipe else None)
     by = require_by(options)
+    if options["out"] is not None:
+        check_run_destination(options["out"])
     dataset = read_dataset(options, console)
     with console.stages() as progress:
         found = admit_candidates(count(dataset, by), dataset, config=config, progress=progress)

@@ -91,11 +91,15 @@ def balance(context: click.Context, /, **options: Any) -> int:
       faceaug balance faces/ --labels labels.csv --plan plan.json -o out/
       faceaug balance faces/ --recipe balance_faces -o out/ --dry-run
     """
+    from faceaug.places.published import check_run_destination
+
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     out: Path | str | None = options["out"]
     if out is None and not options["dry_run"]:
         raise click.UsageError("say where to write, as -o out/ (or look first with --dry-run)")
     try:
+        if not options["dry_run"] and out is not None:
+            check_run_destination(out, resume=options["resume"])
         dataset, plan, config = read_run(context, options, console)
         if options["dry_run"] or out is None:
             return _dry_run(console, dataset, plan, config)

@@ -62,11 +62,13 @@ def evaluate(out: Path, **options: Any) -> None:
     from faceaug.evaluation.output import evaluate_output
     from faceaug.evaluation.page import evaluation_text, render_evaluation_page
     from faceaug.places.mirrored import url_of
-    from faceaug.places.uploads import written_folder
+    from faceaug.places.uploads import check_destination, written_folder
     from faceaug.shards.manifest import read_manifest
     from faceaug.utils.files import write_bytes, write_json
 
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
+    place = options["folder"] or (out / "report_files" if url_of(out) is None else f"{url_of(out)}/report_files")
+    check_destination(place)
     manifest = read_manifest(out)
     axes = list(manifest.cells[0].attributes) if manifest.cells else []
     options |= {"strict": False, "check": "header", "split": options["split"] or manifest.dataset.split or "all"}
@@ -84,7 +86,6 @@ def evaluate(out: Path, **options: Any) -> None:
             out, dataset, held_out, most=options["max_samples"], seed=options["seed"], progress=progress
         )
     content = found.to_dict()
-    place = options["folder"] or (out / "report_files" if url_of(out) is None else f"{url_of(out)}/report_files")
     with written_folder(place) as folder:
         write_json(folder / "evaluation.json", content)
         write_bytes(folder / "evaluation.html", render_evaluation_page(content).encode())

@@ -64,8 +64,11 @@ def export(out: Path, kind: str, destination: Path | str | None, by: tuple[str, 
     """
     from faceaug.exports.export import export_output
     from faceaug.places.mirrored import url_of
+    from faceaug.places.uploads import check_destination
 
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
+    if destination is not None:
+        check_destination(destination)
     real = None
     if options["source"] is not None:
         real = read_unmeasured({**options, "strict": False, "check": "header", "workers": None}, console)

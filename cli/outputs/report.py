@@ -43,12 +43,14 @@ def report(out: Path, real_faces: bool, quiet: bool, **options: Any) -> None:
       faceaug report out/ --no-real-faces
     """
     from faceaug.places.mirrored import url_of
-    from faceaug.places.uploads import upload_report
+    from faceaug.places.uploads import check_destination, upload_report
     from faceaug.report.build import build_report
     from faceaug.shards.manifest import read_manifest
 
     console = Console(quiet=quiet)
     manifest = read_manifest(out)
+    if (url := url_of(out)) is not None:
+        check_destination(url)
     dataset = None
     if options["source"] is not None:
         axes = list(manifest.cells[0].attributes) if manifest.cells else []
@@ -56,7 +58,7 @@ def report(out: Path, real_faces: bool, quiet: bool, **options: Any) -> None:
         unmeasured = read_unmeasured(options, console)
         dataset = measure_columns(unmeasured, axes, lambda: load_estimator(options), options, console)
     page: Path | str = build_report(out, dataset, real_faces=real_faces)
-    if (url := url_of(out)) is not None:
+    if url is not None:
         upload_report(out, url)
         page = f"{url}/{Path(page).name}"
     console.show(f"The report is in {page}", {"page": str(page)})

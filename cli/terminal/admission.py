@@ -35,7 +35,7 @@ def admission_text(found: Admission, explain: bool) -> str:
         [*label_columns(list(cell.levels.values())), f"{cell.real:,}", f"{cell.planned:,}"] for cell in found.plan.cells
     ]
     cells = render_table([*names, "real", "passed"], rows, left=len(names), width=70)
-    parts = ["\n".join(cells), f"{found.passed:,} of {len(found.table):,} candidates passed."]
+    parts = ["\n".join(cells), passed_text(found)]
     if found.reasons:
         lines = ["refused by"]
         refused = found.refused
@@ -48,6 +48,13 @@ def admission_text(found: Admission, explain: bool) -> str:
                 lines += [f"          e.g. {_described(row, axes)}" for _, row in chosen.iterrows()]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def passed_text(found: Admission) -> str:
+    """Return in a sentence how many candidates passed, and what the others were most often refused by."""
+    often = next(iter(found.reasons.items()), None)
+    most = f"; the others were refused most often by {often[0]!r} ({often[1]:,})" if often else ""
+    return f"{found.passed:,} of {len(found.table):,} candidates passed{most}."
 
 
 def _described(row: pd.Series[Any], axes: Sequence[str]) -> str:

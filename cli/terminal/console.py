@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from faceaug.utils.text import plain_lines
+from faceaug.utils.text import plain_lines, without_secrets
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,15 +28,18 @@ _LONGEST_CELL = 32  # characters of a cell's name beside the bar
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print lines to stdout or stderr; whatever labels and file names hold, the terminal shows it and obeys nothing."""
-    click.echo(plain_lines(text), err=err)
+    """Print lines to stdout or stderr; whatever labels and file names hold, the terminal shows it and obeys nothing.
+
+    URLs are printed without queries, users and passwords.
+    """
+    click.echo(plain_lines(without_secrets(text)), err=err)
 
 
 def command_line(words: Sequence[str]) -> str:
     """Return a command as it is recorded: absolute paths are reduced to what they are from here, or to their name.
 
     The folders of a machine, its users and the address of a cluster are nobody else's business. URLs of data
-    stay as they are.
+    stay, without queries, users and passwords.
     """
 
     def shortened(found: re.Match[str]) -> str:
@@ -45,6 +48,7 @@ def command_line(words: Sequence[str]) -> str:
         path = Path(found[2])
         return found[1] + str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.name)
 
+    words = [without_secrets(word) for word in words]
     kept = [
         "ADDRESS"
         if before == "--address" and word != "auto"

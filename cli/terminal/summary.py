@@ -43,14 +43,14 @@ def outcome_view(result: RunResult, out: Path | str) -> Sequence[RenderableType]
     """Return the same for a terminal that shows colours: the table of cells has bars."""
     from rich.text import Text
 
-    from faceaug.utils.text import plain_lines
+    from faceaug.utils.text import plain_lines, without_secrets
 
     from .tables import cell_table
 
     shown = _shown_cells(result.manifest)
     table = cell_table(shown, [_reasons(cell, 1) for cell in shown]) if shown else []
     text = "\n\n".join(["\n".join(_left_out(result.manifest)).strip(), *_sentences(result, out)]).strip()
-    return [*table, Text("\n" + plain_lines(text))]
+    return [*table, Text("\n" + plain_lines(without_secrets(text)))]
 
 
 def _sentences(result: RunResult, out: Path | str) -> list[str]:
@@ -167,9 +167,12 @@ def _candidates(manifest: Manifest) -> list[str]:
     found = manifest.measured.get("external")
     if not isinstance(found, dict):
         return []
+    refused: Any = found["refused"]
+    often = max(refused.items(), key=lambda item: item[1], default=None)
+    most = f"; the others were refused most often by {often[0]!r} ({often[1]:,})" if often else ""
     return [
-        f"{found['passed']:,} of {found['candidates']:,} candidates passed the checks; models/candidates.csv says why "
-        "the others did not."
+        f"{found['passed']:,} of {found['candidates']:,} candidates passed the checks{most}. models/candidates.csv has "
+        "the reason of each."
     ]
 
 

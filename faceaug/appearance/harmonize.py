@@ -31,6 +31,7 @@ from faceaug.appearance.image_stats import (
     ImageStats,
     ImageStatsSample,
     band_energies,
+    detail_bands,
     luma,
     noise_level,
     sharpness,
@@ -293,14 +294,14 @@ def _match_sharpness(image: Floats32, wanted: float, reach: float) -> tuple[Floa
     """
     y = luma(image * 255)
     blurred = partial(_effects().blur, (y / 255).astype(np.float32))
-    noise = noise_level(y)
-    plain = band_energies(y, y)
+    bands, smooth = detail_bands(y)
+    noise, plain = noise_level(y, smooth), band_energies(bands, bands)
     if sharpness_of(plain, noise) > wanted:
         sigma = _bisect(lambda s: sharpness(blurred(s) * 255) < wanted, 0.2, MAX_BLUR_SIGMA)
         return _effects().blur(image, sigma), sigma, 0.0
     # Unsharp masking is linear but for clipping: the energies of y + amount * (y - blurred y) are known beforehand.
-    detail = y - blurred(reach) * 255
-    crossed, lifted = band_energies(y, detail), band_energies(detail, detail)
+    detail, _ = detail_bands(y - blurred(reach) * 255)
+    crossed, lifted = band_energies(bands, detail), band_energies(detail, detail)
     amount = _bisect(
         lambda a: sharpness_of(plain + 2 * a * crossed + a * a * lifted, noise) > wanted, 0.0, MAX_UNSHARP_AMOUNT
     )

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -200,13 +201,16 @@ def luma(rgb: npt.NDArray[Any]) -> Floats32:
     return cast("Floats32", rgb.astype(np.float32) @ YCBCR[0].astype(np.float32))
 
 
-def noise_level(y: Floats32) -> float:
-    """Return the standard deviation of the noise in luma [H, W]; 0 where no block is flat and unsaturated enough."""
+def noise_level(y: Floats32, smooth: Floats32 | None = None) -> float:
+    """Return the standard deviation of the noise in luma [H, W]; 0 where no block is flat and unsaturated enough.
+
+    `smooth` is what `detail_bands` returns beside the bands, and is computed when not given.
+    """
     if min(y.shape) < _BLOCK + 2:
         return 0.0
     # [1 -2 1] across and down: blind to planes and to edges along the axes; its gain on white noise is 6.
     second = np.diff(np.diff(y, 2, axis=0), 2, axis=1) / 6
-    smooth = _blur(y)
+    smooth = _blur(y) if smooth is None else smooth
     slope = np.abs(smooth[1:-1, 2:] - smooth[1:-1, :-2]) + np.abs(smooth[2:, 1:-1] - smooth[:-2, 1:-1])
     inner = y[1:-1, 1:-1]
     usable = _blocks((inner > 4) & (inner < 251)).mean(1) > 0.9  # clipping changes noise
@@ -219,7 +223,8 @@ def noise_level(y: Floats32) -> float:
 
 def sharpness(y: Floats32, noise: float | None = None) -> float:
     """Return the sharpness of luma [H, W] (see the module); `noise` is measured when not given."""
-    return sharpness_of(band_energies(y, y), noise_level(y) if noise is None else noise)
+    bands, smooth = detail_bands(y)
+    return sharpness_of(band_energies(bands, bands), noise_level(y, smooth) if noise is None else noise)
 
 
 def sharpness_of(energies: Floats, noise: float) -> float:
@@ -229,15 +234,19 @@ def sharpness_of(energies: Floats, noise: float) -> float:
     return float(np.log2(max(clean[:2].sum(), 1e-4) / max(clean[2:].sum(), 0.1)))
 
 
-def band_energies(a: Floats32, b: Floats32) -> Floats:
-    """Return the mean product [4] of the Laplacian bands of two images, finest first: energies if both are equal."""
-    energies = []
+def detail_bands(y: Floats32) -> tuple[tuple[Floats32, ...], Floats32]:
+    """Return the Laplacian bands [4] of an image [H, W], finest first, and the image less the finest of them."""
+    bands, lows = [], []
     for _ in range(4):
-        low_a = _blur(a)
-        low_b = low_a if b is a else _blur(b)
-        energies.append(float(np.mean((a - low_a) * (b - low_b), dtype=np.float64)))
-        a, b = (low_a[::2, ::2], low_b[::2, ::2]) if b is not a else (low_a[::2, ::2],) * 2
-    return np.array(energies)
+        lows.append(_blur(y))
+        bands.append(y - lows[-1])
+        y = lows[-1][::2, ::2]
+    return tuple(bands), lows[0]
+
+
+def band_energies(a: Sequence[Floats32], b: Sequence[Floats32]) -> Floats:
+    """Return the mean products [4] of the bands of two images: energies if both are those of one image."""
+    return np.array([float(np.mean(one * other, dtype=np.float64)) for one, other in zip(a, b, strict=True)])
 
 
 def _measure(rgb: Rgb, info: ImageInfo | None) -> ImageStats:
@@ -259,8 +268,8 @@ def _measure(rgb: Rgb, info: ImageInfo | None) -> ImageStats:
 
 def _blur(y: Floats32) -> Floats32:
     """Binomial blur, five taps each way, reflected at the border."""
-    padded = np.pad(y, 2, mode="reflect")
     height, width = y.shape
+    padded = y[_reflected(height)][:, _reflected(width)]
     rows = np.zeros((height, width + 4), y.dtype)
     for i, k in enumerate(_BINOMIAL):
         rows += k * padded[i : i + height]
@@ -268,6 +277,12 @@ def _blur(y: Floats32) -> Floats32:
     for j, k in enumerate(_BINOMIAL):
         blurred += k * rows[:, j : j + width]
     return blurred
+
+
+@lru_cache(maxsize=256)
+def _reflected(size: int) -> npt.NDArray[np.int64]:
+    """Return the rows or columns of an image with two more at each end, which are those before them in reverse."""
+    return np.pad(np.arange(size), 2, mode="reflect")  # for each image it would take as long as the blur
 
 
 def _blocks(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from faceaug._version import __version__
 from faceaug.datasets.dataset import local_place
 from faceaug.errors import OutputError, UsageError
-from faceaug.places.mirrored import url_of
+from faceaug.places.mirrored import place_of
 from faceaug.places.uploads import local_output
 from faceaug.planning.budget import Budget
 from faceaug.planning.plan import Plan, PlannedCell
@@ -64,7 +64,7 @@ class ChosenSamples:
         folder = local_place(folder)
         manifest = read_manifest(folder)
         if not manifest.complete:
-            raise UsageError(f"the run in {url_of(folder) or folder} is unfinished; continue it with --resume first")
+            raise UsageError(f"the run in {place_of(folder)} is unfinished; continue it with --resume first")
         return cls(folder, manifest, np.ones(manifest.totals.accepted, bool))
 
     def take(self, mask: NDArray[np.bool_]) -> ChosenSamples:

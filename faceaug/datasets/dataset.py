@@ -26,8 +26,9 @@ from faceaug.datasets.tables.value_map import apply_maps
 from faceaug.errors import DatasetError
 from faceaug.pages.notebook import notebook_html
 from faceaug.places.filesystems import is_url
-from faceaug.places.mirrored import RemoteImages, images_behind, mirror, url_of
+from faceaug.places.mirrored import RemoteImages, images_behind, mirror, place_of
 from faceaug.utils.images import MAX_PIXELS, Rgb, decode
+from faceaug.utils.text import without_secrets
 from faceaug.utils.threads import Progress
 
 _log = logging.getLogger(__name__)
@@ -293,7 +294,7 @@ def load_dataset(
     if table.empty and not (strict and problems):
         raise DatasetError(f"no image of {name} can be used: {_summary(problems)}; give images that can be read")
     _report(problems, name, strict)
-    location = raw.images.url if isinstance(raw.images, RemoteImages) else url_of(path) or str(path)
+    location = without_secrets(raw.images.url) if isinstance(raw.images, RemoteImages) else place_of(path)
     dataset = FaceDataset(name, reader, location, table, raw.images, problems, selected_split, options.max_pixels)
     return replace(dataset, follow_links=options.follow_links)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -52,6 +53,29 @@ def normalize_splits(table: pd.DataFrame) -> pd.DataFrame:
         if column == SPLIT_COLUMN:
             break
     return table
+
+
+def add_splits(tables: Sequence[pd.DataFrame], splits: Sequence[str], source: str) -> None:
+    """Add the column "split" to the tables of several files; one of the data itself is kept, with a warning.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        With the same columns.
+    splits : sequence of str
+        Of each table.
+    source : str
+        Name of the data set, for the warning.
+    """
+    if any(SPLIT_COLUMN in table for table in tables):
+        _log.warning(
+            "%s: its own column 'split' is used; the splits that its files are named after, %s, are not",
+            source,
+            ", ".join(sorted(set(splits))[:10]),
+        )
+        return
+    for table, split in zip(tables, splits, strict=True):
+        table[SPLIT_COLUMN] = split
 
 
 def select_split(table: pd.DataFrame, split: str | None, name: str) -> tuple[pd.DataFrame, str | None]:

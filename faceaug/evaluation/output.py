@@ -15,7 +15,7 @@ from faceaug.datasets.readers.shards import read as read_shards
 from faceaug.errors import UsageError
 from faceaug.evaluation.comparison import FeatureSet, SampleEvaluation, evaluate_samples, matched_rows
 from faceaug.gan_training.features import FeatureExtractor, load_efficientnet
-from faceaug.places.mirrored import url_of
+from faceaug.places.mirrored import place_of
 from faceaug.planning.plan import Plan
 from faceaug.shards.manifest import PLAN_NAME, Manifest, read_manifest
 from faceaug.shards.reader import ShardReader
@@ -107,9 +107,7 @@ def evaluate_output(
     folder = local_place(out)
     manifest = read_manifest(folder)
     if not manifest.complete:
-        raise UsageError(
-            f"the run in {url_of(folder) or folder} is unfinished; continue it with --resume, then evaluate it"
-        )
+        raise UsageError(f"the run in {place_of(folder)} is unfinished; continue it with --resume, then evaluate it")
     network, rng = load_efficientnet(), np.random.default_rng(seed)
     axes = Plan.read(folder / PLAN_NAME).axes
     stored = StoredPictures.of(folder, manifest, dataset)

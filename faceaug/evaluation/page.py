@@ -14,7 +14,7 @@ _CELL_FIGURES = (
     ("coverage", "coverage"),
     ("diversity", "diversity"),
     ("agreement", "label agreement"),
-    ("agreement_photographs", "of photographs"),
+    ("agreement_photographs", "agreement of photographs"),
     ("copies", "near copies"),
 )
 _MOST_CELLS = 60
@@ -38,7 +38,7 @@ def figures_in_all(content: Mapping[str, Any]) -> list[tuple[str, float | None, 
         ("Fréchet distance", samples["frechet"], reference["frechet"], "lower"),
         ("kernel distance", samples["kernel"], reference["kernel"], "lower"),
         ("real against synthetic, AUC", found["auc"], found["auc_photographs"], "0.5: not told apart"),
-        ("near copies of photographs", found["copies"], 0.01, "not far above the right"),
+        ("near copies of photographs", found["copies"], 0.01, "not far above 0.01"),
         ("label agreement, third classifier", found["agreement"], found["agreement_photographs"], "higher"),
         ("diversity within cells", found["diversity"], 1.0, "about 1"),
     ]

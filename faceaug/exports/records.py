@@ -15,7 +15,7 @@ from faceaug.analysis.axes import attribute, cell_codes, label
 from faceaug.datasets.dataset import FaceDataset, local_place
 from faceaug.errors import IntegrityError, UsageError
 from faceaug.exports.stripping import without_metadata
-from faceaug.places.mirrored import url_of
+from faceaug.places.mirrored import place_of
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import Column
 from faceaug.shards.description.samples_table import shard_table, table_columns
@@ -100,7 +100,7 @@ class ExportSource:
         self.folder, self.real = local_place(out), real
         self.manifest: Manifest = read_manifest(self.folder)
         if not self.manifest.complete:
-            place = url_of(self.folder) or self.folder
+            place = place_of(self.folder)
             raise UsageError(f"the run in {place} is unfinished; continue it with --resume, then export")
         self.columns = table_columns(self.manifest.columns)
 

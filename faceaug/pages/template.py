@@ -7,6 +7,7 @@ its content security policy forbids as well.
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -52,9 +53,15 @@ def _environment(package: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, duration=duration)
+    environment.filters.update(number=number, duration=duration, breakable=_breakable)
     environment.globals.update(style_sheet=lambda: Markup(style_sheet()))
     return environment
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name such as morph:two_stage[share=0.2] that may be broken where one of its parts ends."""
+    parts = re.split(r"(?<=[:_/])|(?=\[)", name)
+    return Markup("<wbr>").join(parts)  # which escapes them
 
 
 def _source(package: str, name: str) -> str | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from faceaug.errors import FaceaugError, RemoteError, UsageError
-from faceaug.utils.text import one_line, shown
+from faceaug.utils.text import one_line, shown, without_secrets
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hub", "http": "http", "https": "http"}
 """The extras of faceaug that bring the package of a file system, by its protocol."""
@@ -38,7 +39,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     import fsspec
     from fsspec.registry import known_implementations
 
-    protocol = url.split("://", maxsplit=1)[0]
+    protocol, place = url.split("://", maxsplit=1)[0], without_secrets(url)
     try:
         with remote_errors(url):
             filesystem, path = fsspec.core.url_to_fs(url)
@@ -48,14 +49,16 @@ def open_filesystem(url: str) -> tuple[Any, str]:
             package = "aiohttp" if package == "fsspec" else package
             remedy = f"'faceaug[{_EXTRAS[protocol]}]'" if protocol in _EXTRAS else package
             raise UsageError(
-                f"{url} needs the package {package}, which cannot be imported "
-                f"({one_line(error.__cause__)}): pip install {remedy}"
+                f"{place} needs the package {package}, which cannot be imported "
+                f"({one_line(without_secrets(error.__cause__))}): pip install {remedy}"
             ) from error
         if isinstance(error.__cause__, ValueError):
-            raise UsageError(f"no file system is known for {shown(protocol)} of {url}; give a URL as s3://") from error
+            raise UsageError(
+                f"no file system is known for {shown(protocol)} of {place}; give a URL as s3://"
+            ) from error
         raise
     if not (path := str(path).rstrip("/")):
-        raise UsageError(f"{url} has no path; give the URL of a folder or file, as {protocol}://bucket/faces")
+        raise UsageError(f"{place} has no path; give the URL of a folder or file, as {protocol}://bucket/faces")
     return filesystem, path
 
 
@@ -74,9 +77,10 @@ def remote_errors(url: str) -> Iterator[None]:
         # That of HTTP is raised for whatever keeps a server from answering.
         if isinstance(error, FileNotFoundError) and (cause is None or getattr(cause, "status", 0) == _NOT_FOUND):
             raise
-        reason = one_line(cause or error) or type(error).__name__
+        reason = one_line(without_secrets(cause or error)) or type(error).__name__
         raise RemoteError(
-            f"{url} cannot be reached ({reason}); check the address, the connection and the credentials, and run again"
+            f"{without_secrets(url)} cannot be reached ({reason}); check the address, the connection and the "
+            "credentials, and run again"
         ) from error
 
 
@@ -88,8 +92,15 @@ def writing_errors(url: str) -> Iterator[None]:
             yield
     except FileNotFoundError as error:
         raise RemoteError(
-            f"{url} cannot be written ({one_line(error)}); check that the bucket or folder is there, and run again"
+            f"{without_secrets(url)} cannot be written ({one_line(without_secrets(error))}); check that the bucket or "
+            "folder is there, and run again"
         ) from error
+
+
+def local_name(url: str, path: str) -> str:
+    """Return the name that stands on this machine for what is at a URL, whose path in its file system is given."""
+    name = PurePosixPath(unquote(urlsplit(path).path) if is_http(url) else path.partition("?")[0]).name
+    return name if name not in ("", "..") else "data"
 
 
 def remote_name(url: str, name: str) -> str:

@@ -15,14 +15,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from faceaug.errors import DatasetError, ImageError, RemoteError
-from faceaug.places.filesystems import is_http, open_filesystem, remote_errors, remote_name
+from faceaug.places.filesystems import is_http, local_name, open_filesystem, remote_errors, remote_name
 from faceaug.utils.files import inside
 from faceaug.utils.images import check_size
+from faceaug.utils.text import without_secrets
 
 MOST_CACHED_BYTES = 4 << 30
 """Bytes of images that are kept on disk; those that were read first go first."""
@@ -62,8 +63,9 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
         When it cannot be read.
     """
     filesystem, root = open_filesystem(url)
+    shown = without_secrets(url)
     folder = Path(tempfile.mkdtemp(dir=_temporary().name)).resolve()
-    place = folder / _local_name(url, root)
+    place = folder / local_name(url, root)
     try:
         with remote_errors(url):
             if _is_file(filesystem.info(root)):
@@ -92,28 +94,22 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
                 local.touch()
                 continue
         except OSError as error:
-            raise DatasetError(f"{path} of {url} cannot be the name of a file here ({error.strerror})") from error
+            raise DatasetError(f"{path} of {shown} cannot be the name of a file here ({error.strerror})") from error
         try:
             with remote_errors(url):
                 filesystem.get_file(path, str(local))
         except FileNotFoundError as error:
-            raise RemoteError(f"{path} was removed from {url} while it was read; run again") from error
+            raise RemoteError(f"{path} was removed from {shown} while it was read; run again") from error
     if not place.exists():
         if is_http(url):
             raise DatasetError(
-                f"{url} gives no list of files; name one file, or give a folder of which the server shows such a list"
+                f"{shown} gives no list of files; name one file, or give a folder of which the server shows such a list"
             )
         raise DatasetError(
-            f"nothing is at {url}; give the URL of a folder of images, or of a file, and credentials if it needs them"
+            f"nothing is at {shown}; give the URL of a folder of images, or of a file, and credentials if it needs them"
         )
     _mirrors[place] = _Mirror(url.rstrip("/"), sizes)
     return place
-
-
-def _local_name(url: str, root: str) -> str:
-    """Return the name that stands for a path of a file system here; of HTTP, without what is asked behind "?"."""
-    name = PurePosixPath(unquote(urlsplit(root).path) if is_http(url) else root).name
-    return name if name not in ("", "..") else "data"
 
 
 def _is_file(info: Mapping[str, Any]) -> bool:
@@ -125,6 +121,11 @@ def url_of(place: Path) -> str | None:
     """Return the URL of what a path from `mirror` stands for, of a web server without a query; None for any other."""
     mirrored = _mirrors.get(place)
     return None if mirrored is None else mirrored.url
+
+
+def place_of(place: Path) -> str:
+    """Return how a place is called in messages: its path, or the URL of what it stands for."""
+    return without_secrets(url_of(place) or place)
 
 
 def images_behind(folder: Path) -> RemoteImages | None:
@@ -172,8 +173,9 @@ class RemoteImages:
         RemoteError
             When the connection is lost, also within an image: a data set must not lose images that were not reached.
         """
+        shown = without_secrets(self.url)
         if (size := self.sizes.get(key)) is None:
-            raise ImageError(f"{key} is not at {self.url}")
+            raise ImageError(f"{key} is not at {shown}")
         check_size(key, size)
         try:
             return self._place_of(key).read_bytes()
@@ -184,10 +186,10 @@ class RemoteImages:
                 filesystem, root = self._filesystem()
                 data = bytes(filesystem.cat_file(f"{root}/{remote_name(self.url, key)}"))
         except FileNotFoundError as error:
-            raise ImageError(f"{key} is no longer at {self.url}; read the data set again") from error
+            raise ImageError(f"{key} is no longer at {shown}; read the data set again") from error
         if size and len(data) != size:
             raise RemoteError(
-                f"{self.url}/{key} gave {len(data):,} of {size:,} bytes: the connection was lost or the image was "
+                f"{shown}/{key} gave {len(data):,} of {size:,} bytes: the connection was lost or the image was "
                 "changed; run again"
             )
         with contextlib.suppress(OSError):  # the disk is full: the image is fetched again

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faceaug.errors import FaceaugError, OutputError, RemoteError
-from faceaug.places.filesystems import open_filesystem, remote_errors, writing_errors
-from faceaug.places.uploads import upload_file, upload_report
+from faceaug.places.filesystems import is_url, local_name, open_filesystem, remote_errors, writing_errors
+from faceaug.places.uploads import TRIAL_NAME, check_destination, upload_file, upload_report
 from faceaug.shards.manifest import (
     CROISSANT_NAME,
     DATA_CARD_NAME,
@@ -25,6 +25,7 @@ from faceaug.shards.manifest import (
 from faceaug.shards.partial import is_shard_name
 from faceaug.shards.takeover import SHARDS_FOLDER
 from faceaug.utils.files import inside
+from faceaug.utils.text import without_secrets
 from faceaug.utils.threads import BlockProgress, BlockReport, StageProgress
 
 
@@ -42,18 +43,14 @@ class PublishedFolder:
     def __init__(self, url: str, folder: Path, resume: bool) -> None:
         self._filesystem, self._root = open_filesystem(url)
         self.url, self.folder = url.rstrip("/"), folder
+        begun, found = _state(url, resume)
         self._there: dict[str, str] = {}
         """SHA-256 of the files that were uploaded, by name; empty where it is not known."""
         self._manifest = b""
-        with writing_errors(self.url):
-            begun = self._filesystem.exists(f"{self._root}/{MANIFEST_NAME}")
-            found = self._filesystem.find(self._root) if not begun and self._filesystem.exists(self._root) else []
-        if begun and not resume:
-            raise OutputError(f"{self.url} has a run; continue it with --resume, or choose another place")
         if begun:
             self._fetch()
         else:
-            self._replace({path[len(self._root) :].lstrip("/") for path in found if not path.endswith("/")})
+            self._there = dict.fromkeys(filter(is_shard_name, found), "")  # removed when no manifest comes to list them
 
     def upload(self) -> None:
         """Bring the URL to the state of the folder, if there is a new manifest.
@@ -88,16 +85,6 @@ class PublishedFolder:
     def _put(self, name: str) -> None:
         upload_file(self.folder, name, self.url)
 
-    def _replace(self, names: set[str]) -> None:
-        """Take a place that has no manifest; it may have what a run wrote whose first upload was interrupted."""
-        shards = {name for name in names if is_shard_name(name)}
-        models = {name for name in names if name.startswith(f"{MODELS_FOLDER}/")}
-        last = {SAMPLES_NAME, CROISSANT_NAME, DATA_CARD_NAME} if shards else set()  # uploaded after shards
-        foreign = names - shards - models - last - {PLAN_NAME, MANIFEST_HASH_NAME}
-        if foreign or (names and PLAN_NAME not in names):
-            raise OutputError(f"{self.url} is not empty and is no output of faceaug; choose another place")
-        self._there = dict.fromkeys(shards, "")  # removed when no manifest comes to list them
-
     def _fetch(self) -> None:
         """Copy the state of an interrupted run to the folder."""
         (self.folder / SHARDS_FOLDER).mkdir(parents=True, exist_ok=True)  # stores of objects have no empty folders
@@ -117,7 +104,7 @@ class PublishedFolder:
                 self._filesystem.get_file(f"{self._root}/{name}", str(target))
         except FileNotFoundError as error:
             raise OutputError(
-                f"{self.url}/{name} is missing, so the run cannot continue; choose another place"
+                f"{without_secrets(self.url)}/{name} is missing, so the run cannot continue; choose another place"
             ) from error
 
 
@@ -137,6 +124,38 @@ class _Following:
             self._progress.block(block)
 
 
+def _state(url: str, resume: bool) -> tuple[bool, set[str]]:
+    """Return whether a run was begun at a URL, and where not, what one wrote whose first upload was interrupted."""
+    filesystem, root = open_filesystem(url)
+    place = without_secrets(url.rstrip("/"))
+    with writing_errors(url):
+        begun = filesystem.exists(f"{root}/{MANIFEST_NAME}")
+        found = filesystem.find(root) if not begun and filesystem.exists(root) else []
+    if begun and not resume:
+        raise OutputError(f"{place} has a run; continue it with --resume, or choose another place")
+    names = {path[len(root) :].lstrip("/") for path in found if not path.endswith("/")} - {TRIAL_NAME}
+    shards = set(filter(is_shard_name, names))
+    models = {name for name in names if name.startswith(f"{MODELS_FOLDER}/")}
+    last = {SAMPLES_NAME, CROISSANT_NAME, DATA_CARD_NAME} if shards else set()  # uploaded after shards
+    foreign = names - shards - models - last - {PLAN_NAME, MANIFEST_HASH_NAME}
+    if foreign or (names and PLAN_NAME not in names):
+        raise OutputError(f"{place} is not empty and is no output of faceaug; choose another place")
+    return begun, names
+
+
+def check_run_destination(place: Path | str, *, resume: bool = False) -> None:
+    """Refuse a URL to which a run cannot be written, before anything is computed; of a folder nothing is checked.
+
+    Raises
+    ------
+    UsageError, OutputError, RemoteError
+        As `published_folder`.
+    """
+    if is_url(place):
+        _state(str(place), resume)
+        check_destination(place)
+
+
 @contextlib.contextmanager
 def published_folder(url: str, *, resume: bool) -> Iterator[PublishedFolder]:
     """Yield a folder whose output goes to a URL, also after an error or an interruption.
@@ -150,9 +169,10 @@ def published_folder(url: str, *, resume: bool) -> Iterator[PublishedFolder]:
     RemoteError
         When it cannot be written.
     """
-    name = url.rstrip("/").rsplit("/", 1)[-1]
+    name = local_name(url, open_filesystem(url)[1])
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
         published = PublishedFolder(url, Path(staging) / name, resume)
+        check_destination(url)
         try:
             yield published
         except BaseException:

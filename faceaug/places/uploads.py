@@ -7,13 +7,50 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceaug.errors import OutputError
+from faceaug.errors import OutputError, RemoteError, UsageError
 from faceaug.places.filesystems import is_url, open_filesystem, writing_errors
 from faceaug.shards.manifest import MANIFEST_NAME, REPORT_NAMES, SHEET_NAME
+from faceaug.utils.text import without_secrets
 
 UNFINISHED_NAME = "faceaug-unfinished.txt"
 """File that lies at a URL while a folder is uploaded there."""
+TRIAL_NAME = "faceaug-can-write-here.txt"
+"""File by which `check_destination` finds out whether a URL can be written."""
+_VERSIONED = ("hf://", "git://", "github://")  # where each file that is written is a commit
+_NO_SUCH_METHOD = (405, 501)  # what a web server answers that is only read
 _UNFINISHED = b"An upload to here is under way, or was interrupted: what is here may not be whole.\n"
+
+
+def check_destination(place: Path | str) -> None:
+    """Refuse a URL that cannot be written, before what goes there is computed; of a folder nothing is checked.
+
+    A small file is written there and removed.
+
+    Raises
+    ------
+    UsageError
+        When the file system is not known, its package is not installed, or it can only be read.
+    RemoteError
+        When it cannot be written, as without credentials.
+    """
+    if not is_url(place):
+        return
+    url = str(place)
+    filesystem, root = open_filesystem(url)
+    if url.startswith(_VERSIONED):
+        return
+    try:
+        with writing_errors(url):
+            filesystem.makedirs(root, exist_ok=True)
+            filesystem.pipe_file(f"{root}/{TRIAL_NAME}", b"faceaug writes here\n")
+            filesystem.rm_file(f"{root}/{TRIAL_NAME}")
+    except RemoteError as error:
+        if isinstance(error.__cause__, NotImplementedError) or getattr(error.__cause__, "status", 0) in _NO_SUCH_METHOD:
+            raise UsageError(
+                f"{without_secrets(url)} can only be read; give a folder, or the URL of a place that can be written, "
+                "as s3://bucket/out"
+            ) from error
+        raise
 
 
 def upload_file(folder: Path, name: str, url: str) -> None:
@@ -54,7 +91,6 @@ def written_folder(place: Path | str) -> Iterator[Path]:
         Path(place).mkdir(parents=True, exist_ok=True)
         yield Path(place)
         return
-    open_filesystem(str(place))  # before anything is written
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
         yield Path(staging)
         for name in _files(Path(staging)):
@@ -84,9 +120,13 @@ def uploaded_folder(url: str) -> Iterator[tuple[Path, bool]]:
     mark = f"{root}/{UNFINISHED_NAME}"
     with writing_errors(url):
         found = filesystem.find(root) if filesystem.exists(root) else []
+    found = [path for path in found if path != f"{root}/{TRIAL_NAME}"]
     again = mark in found  # not below: another folder's mark tells nothing of this one
     if found and not again:
-        raise OutputError(f"{url} exists already and is not an empty folder; choose another destination")
+        raise OutputError(
+            f"{without_secrets(url)} exists already and is not an empty folder; choose another destination"
+        )
+    check_destination(url)
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
         yield Path(staging), again
         with writing_errors(url):

@@ -18,6 +18,7 @@ from faceaug.shards.manifest import PLAN_NAME, CellRecord, Manifest
 from faceaug.shards.reader import ShardReader
 from faceaug.utils.files import inside
 from faceaug.utils.images import Rgb
+from faceaug.utils.text import without_secrets
 
 FACES_SHOWN = 24
 """Most real and most synthetic faces of a cell in a notebook."""
@@ -59,7 +60,7 @@ def run_html(manifest: Manifest, url: str | None = None) -> str:
         for cell in manifest.cells
     ]
     line = f"{totals.accepted:,} of {totals.planned:,} planned faces accepted, {totals.short:,} short"
-    lines = [line] if url is None else [line, f"The faces are at {url}."]
+    lines = [line] if url is None else [line, f"The faces are at {without_secrets(url)}."]
     return notebook_html(f"{manifest.dataset.name}, balanced", lines, rows)
 
 

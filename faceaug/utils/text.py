@@ -9,6 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 MOST_SHOWN = 80  # characters of one value in a message
+_USER = re.compile(r"""(://)[^\s/?#'"<>@]*@""")
+_QUERY = re.compile(  # of a URL, or of what a file system calls its path; not the punctuation of the sentence behind it
+    r"""(?:(://[^\s'"<>?]*)\?|\?[^\s'"<>=?]+=)[^\s'"<>]*?(?=[).,;:]*(?:[\s'"<>]|$))"""
+)
 
 
 class _Repr(reprlib.Repr):
@@ -52,6 +56,14 @@ def one_line(text: object, most: int = 200) -> str:
     line = " ".join(whole[: 4 * most].split()) or type(text).__name__
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
     return line if len(line) <= most and len(whole) <= 4 * most else line[: most - 3] + "..."
+
+
+def without_secrets(text: object) -> str:
+    """Return a text, or the message of an exception, whose URLs have neither a query nor a user and password.
+
+    A query can be a signature that opens the place to whoever has it.
+    """
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", str(text)))
 
 
 def without_formula(text: str) -> str:

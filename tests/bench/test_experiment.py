@@ -36,7 +36,7 @@ def test_all_arms_without_synthesis_are_trained_and_reported(experiment, content
             assert test["groups"].keys() == {"female, asian", "female, white", "male, asian", "male, white"}
     assert read_results(tmp_path / "out").content == results.content
     page = (tmp_path / "out/report.html").read_text()
-    assert "<svg" in page
+    assert page.count('class="points"') >= 3
     assert "<script" not in page
     text = results.to_text()
     assert all(arm in text for arm in ALL_REAL)

@@ -16,6 +16,7 @@ from faceaug.measurement.crops import CanvasPyramid, undo_steps
 from faceaug.measurement.estimator import CalibrationConfig, FaceEstimator, calibrate_estimator, estimate_with_signals
 from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.semantics import FACTOR_MEANINGS, FACTOR_NAMES, FACTOR_UNITS, semantics_of
+from faceaug.utils.tensors import resize_tensor
 
 
 def factors_of(view, light) -> FaceFactors:
@@ -158,6 +159,18 @@ def disturbed(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return crop_with_surroundings(x, undo_steps(torch.zeros(len(x), 4), offsets), rng, 96), offsets
 
 
+def half_covered(x: torch.Tensor) -> torch.Tensor:
+    """Return canvases whose right half is dark."""
+    covered = x.clone()
+    covered[..., x.shape[-1] // 2 :] = -0.5
+    return covered
+
+
+def blurred(x: torch.Tensor) -> torch.Tensor:
+    """Return canvases of which 16 by 16 pixels are left."""
+    return resize_tensor(resize_tensor(x, 16), x.shape[-1])
+
+
 @pytest.mark.slow
 def test_confidence_is_the_share_that_is_right_of_new_faces(calibrated):
     x, whole = plain_faces(192), torch.ones(192)
@@ -181,6 +194,14 @@ def test_faces_that_are_easier_to_read_have_more_confidence(calibrated):
     assert clean.mean() > other.mean() + 0.1  # 0.21 to 0.48 more in ten trainings with other seeds
     framed = calibrated.read(x, whole, aligned=True)
     assert np.mean([not reason for reason in framed.refusals]) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [half_covered, blurred])
+def test_skin_of_faces_that_are_covered_or_blurred_is_read_with_less_confidence(calibrated, change):
+    x, whole = plain_faces(64), torch.ones(64)
+    clean, other = (calibrated.read(part, whole).skin_tone_confidence for part in (x, change(x)))
+    assert clean.mean() > other.mean() + 0.15  # 0.3 to 0.36 more of covered ones, 0.85 of blurred ones
 
 
 @pytest.mark.slow

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import http.server
 import socket
-import threading
 
 import command_line  # noqa: F401  (makes faceaug.cli importable)
 import fsspec
@@ -17,6 +13,7 @@ from folder_runs import contents
 from fsspec.implementations.memory import MemoryFileSystem
 from remote_faces import COUNT, faces, put
 from shard_samples import cells, header, plan, sample, write_output
+from web_server import web_server
 
 from faceaug import RunConfig
 from faceaug.curation.operations import merge_outputs, split_output, subset_output
@@ -234,21 +231,6 @@ def test_a_file_that_is_removed_while_a_folder_is_copied_is_said(server, monkeyp
     monkeypatch.setattr(MemoryFileSystem, "get_file", gone)
     with pytest.raises(RemoteError, match=r"labels\.csv was removed from memory://bucket/faces while it was read"):
         load_dataset(f"{server}/faces")
-
-
-@contextlib.contextmanager
-def web_server(folder):
-    """Address of a folder that is served with lists of files."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *values):
-            pass
-
-    handler = functools.partial(Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_folders_of_a_web_server_are_read_by_their_lists(tmp_path):

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import command_line  # noqa: F401  (makes faceaug.cli importable)
 import fsspec
+import pyarrow as pa
 import pytest
 from cheap_runs import SAMPLES, finish_balance, write_faces
 from folder_runs import FINGERPRINT, blocks, contents, run
@@ -16,6 +17,7 @@ from remote_faces import COUNT, faces, put
 from shard_samples import cells, header, plan, write_output
 
 from faceaug.datasets import load_dataset
+from faceaug.datasets.dataset import LoadOptions
 from faceaug.datasets.image_tree import is_image_name
 from faceaug.errors import DatasetError, ImageError, IntegrityError, OutputError, RemoteError, UsageError
 from faceaug.places.mirrored import RemoteImages, mirror
@@ -55,6 +57,26 @@ def test_a_data_set_in_memory_is_that_of_a_folder(server, tmp_path):
 @pytest.mark.slow
 def test_a_data_set_on_a_server_is_that_of_a_folder(s3, tmp_path):
     check_dataset(f"{s3}/input", tmp_path)
+
+
+def test_images_that_an_arrow_file_names_are_read_from_the_url(server):
+    pictures = [data for name, data in faces().items() if name.endswith(".png")]
+    table = pa.table({"image": [{"bytes": None, "path": "1.png"}, {"bytes": pictures[0], "path": None}]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    split = {
+        "data.arrow": sink.getvalue().to_pybytes(),
+        "dataset_info.json": b'{"features": {}}',
+        "state.json": b'{"_data_files": [{"filename": "data.arrow"}]}',
+        "1.png": pictures[1],
+    }
+    put(f"{server}/faces/test", split)
+    put(f"{server}/faces", {"dataset_dict.json": b'{"splits": ["test"]}'})
+    options = LoadOptions(needs_labels=False)
+    for place in ("faces", "faces/test"):
+        dataset = load_dataset(f"{server}/{place}", split="all", options=options)
+        assert [dataset.encoded(row) for row in range(2)] == [pictures[1], pictures[0]]
 
 
 def test_images_are_fetched_when_they_are_read_and_few_are_kept(server, monkeypatch):

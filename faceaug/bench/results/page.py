@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from faceaug.bench.metrics import FIGURES, HIGHER_IS_BETTER
 from faceaug.pages.histogram import round_ticks
 from faceaug.pages.template import page_template
 from faceaug.utils.text_table import clip
 
-_LABEL, _PLOT, _ROW, _TOP, _RIGHT = 190, 470, 24, 26, 60  # pixels of a figure
+_SVG = {"label": 214, "span": 470, "row": 24, "top": 26, "right": 60}  # pixels of a figure in a file of its own
 _PLOTTED = ("worst_group", "thinned_groups", "mean_of_groups", "accuracy")
 _LONGEST_LABEL = 28
-_SET_FIGURES = ("auc", "auc_photographs", "precision", "recall", "density", "coverage", "copies", "agreement")
+_SET_FIGURES = {
+    "auc": "AUC",
+    "auc_photographs": "AUC of real faces",
+    **{name: name for name in ("precision", "recall", "density", "coverage")},
+    "copies": "near-copies",
+    "agreement": "label agreement",
+}
 
 
 def render_bench_page(content: Mapping[str, Any]) -> str:
@@ -39,9 +43,9 @@ def render_bench_page(content: Mapping[str, Any]) -> str:
     return page_template("bench.html.jinja", "faceaug.bench.results").render(
         content=content,
         selection=selection,
-        figures=FIGURES,
+        figures=[name for name in FIGURES if any(each[name]["mean"] is not None for each in own["arms"].values())],
         better=HIGHER_IS_BETTER,
-        plots=[{"title": plot["title"], "svg": Markup(plot_svg(plot))} for plot in (*plots, *differences)],
+        plots=[*plots, *differences],
         tables={
             criterion.replace("_", " "): each["arms"]
             for criterion, each in sorted(content["by_selection"].items(), key=lambda item: item[0] != selection)
@@ -55,13 +59,14 @@ def render_bench_page(content: Mapping[str, Any]) -> str:
     )
 
 
-def plot_svg(plot: Mapping[str, Any], *, style: bool = False) -> str:
-    """Return what `point_plot` gave as SVG, its text escaped; with colours of its own for a file that stands alone."""
-    return page_template("plot.svg.jinja", "faceaug.bench.results").render(plot=plot, style=style)
+def plot_svg(plot: Mapping[str, Any]) -> str:
+    """Return what `point_plot` gave as a file of SVG, its text escaped."""
+    rows = [{**row, "label": clip(row["label"], _LONGEST_LABEL)} for row in plot["rows"]]
+    return page_template("plot.svg.jinja", "faceaug.bench.results").render(plot={**plot, "rows": rows}, **_SVG)
 
 
 def point_plot(title: str, rows: Mapping[str, Mapping[str, Any]], *, zero: bool = False) -> dict[str, Any]:
-    """Return what the template draws: a row for each arm with its seeds, mean and interval, in pixels.
+    """Return what templates draw: a row for each arm with its seeds, mean and interval, in percent of the width.
 
     Parameters
     ----------
@@ -80,31 +85,28 @@ def point_plot(title: str, rows: Mapping[str, Mapping[str, Any]], *, zero: bool 
     low, high = low - margin, high + margin
 
     def place(value: float) -> float:
-        return float(round(_LABEL + _PLOT * (value - low) / (high - low), 1))
+        return float(round(100 * (value - low) / (high - low), 2))
+
+    def text(value: float) -> str:
+        return f"{round(100 * value, 1) + 0.0:{'+' if zero else ''}.1f}"  # no -0.0
 
     drawn = [
         {
-            "label": clip(name, _LONGEST_LABEL),
-            "y": _TOP + _ROW * k + _ROW // 2,
+            "label": name,
             "mean": place(100 * row["mean"]),
-            "text": f"{100 * row['mean']:{'+' if zero else ''}.1f}",
+            "text": text(row["mean"]),
             "low": None if row["low"] is None else place(100 * row["low"]),
             "high": None if row["high"] is None else place(100 * row["high"]),
+            "interval": "" if row["low"] is None else f"{text(row['low'])} to {text(row['high'])}",
             "seeds": [place(100 * value) for value in row["values"]],
         }
-        for k, (name, row) in enumerate(known.items())
+        for name, row in known.items()
     ]
     return {
         "title": title,
         "rows": drawn,
-        "width": _LABEL + _PLOT + _RIGHT,
-        "height": _TOP + _ROW * len(drawn) + 24,
-        "bottom": _TOP + _ROW * len(drawn),
-        "right": _LABEL + _PLOT + 12,
-        "label": _LABEL - 12,
-        "top": _TOP,
         "zero": place(0.0) if zero else None,
-        "ticks": [{"x": place(tick), "text": f"{tick:g}"} for tick in round_ticks(low, high)],
+        "ticks": [{"at": place(tick), "text": f"{tick:g}"} for tick in round_ticks(low, high)],
     }
 
 
@@ -146,7 +148,7 @@ def _set_table(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     for engine in dict.fromkeys(each["engine"] for each in sets.values()):
         own = [each for each in sets.values() if each["engine"] == engine]
         figures = [{**each["figures"], **each["figures"]["distances"]} for each in own]
-        means = {name: _mean([each[name] for each in figures]) for name in _SET_FIGURES}
+        means = {words: _mean([each[name] for each in figures]) for name, words in _SET_FIGURES.items()}
         counts = {name: sum(each[name] for each in own) for name in ("accepted", "planned")}
         rows.append({"engine": engine, "means": means, **counts})
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from faceaug.datasets.arrow.image_columns import (
     image_column,
 )
 from faceaug.datasets.arrow.messages import RECORD_BATCH, SCHEMA, arrow_messages
-from faceaug.datasets.base import RawDataset
+from faceaug.datasets.base import ImageSource, RawDataset
 from faceaug.datasets.image_tree import FolderImages
-from faceaug.datasets.splits import SPLIT_COLUMN
+from faceaug.datasets.splits import add_splits
 from faceaug.errors import DatasetError, ImageError
+from faceaug.places.mirrored import images_behind
 from faceaug.utils.files import inside, parse_json, read_document, require_regular
 from faceaug.utils.images import check_size
 from faceaug.utils.text import one_line, shown
@@ -108,15 +109,17 @@ class ArrowImages:
     Parameters
     ----------
     folder : Path
-        In which images may be that are named by their paths alone.
+        Of the data set.
+    named : ImageSource
+        The images of the folder, some of which may be named by their paths alone.
     paths : mapping of str to Path
         The files by their names in keys.
     column : str
         The column of images.
     """
 
-    def __init__(self, folder: Path, paths: Mapping[str, Path], column: str) -> None:
-        self._folder, self._paths, self._column = folder, dict(paths), column
+    def __init__(self, folder: Path, named: ImageSource, paths: Mapping[str, Path], column: str) -> None:
+        self._folder, self._named, self._paths, self._column = folder, named, dict(paths), column
         self._files: dict[str, tuple[ArrowFile, list[Any], list[int]]] = {}
         self._lock = threading.Lock()
 
@@ -131,7 +134,7 @@ class ArrowImages:
         path = value.get(IMAGE_PATH) if isinstance(value, dict) else None
         value = value.get(IMAGE_BYTES) if isinstance(value, dict) else value
         if value is None and isinstance(path, str):
-            return FolderImages(self._folder).read(path.removeprefix(f"{self._folder}/"))
+            return self._named_image(PurePosixPath(name).parent, path.removeprefix(f"{self._folder}/"))
         if not isinstance(value, bytes):
             raise ImageError(f"{key} has neither bytes of an image nor the path of one")
         check_size(key, len(value))
@@ -143,6 +146,16 @@ class ArrowImages:
             for file, _, _ in self._files.values():
                 file.close()
             self._files.clear()
+
+    def _named_image(self, split: PurePosixPath, path: str) -> bytes:
+        """Return an image by its path from the folder of its split, or else from that of the data set."""
+        own = str(split / path)
+        try:
+            return self._named.read(own)
+        except ImageError:
+            if own == path:
+                raise
+        return self._named.read(path)
 
     def _value(self, name: str, row: int) -> object:
         if name not in self._files:
@@ -156,8 +169,8 @@ class ArrowImages:
         batch = int(np.searchsorted(starts, row, "right")) - 1
         return columns[batch][row - starts[batch]].as_py()
 
-    def __reduce__(self) -> tuple[type[ArrowImages], tuple[Path, dict[str, Path], str]]:
-        return ArrowImages, (self._folder, self._paths, self._column)
+    def __reduce__(self) -> tuple[type[ArrowImages], tuple[Path, ImageSource, dict[str, Path], str]]:
+        return ArrowImages, (self._folder, self._named, self._paths, self._column)
 
 
 def detect(path: Path, labels: Path | None) -> bool:
@@ -170,7 +183,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
 
     The column of images is an `Image`, or binary; the other columns of numbers, booleans and text are the attributes,
     those of `ClassLabel` with the names of their classes. Images that are only named by a path are read where they are
-    in the folder.
+    in the folder, of a split's own or of the data set, also behind a URL. A column "split" of the data itself is kept.
 
     Raises
     ------
@@ -185,6 +198,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
     splits = _names(path / _SPLITS, "splits") if (path / _SPLITS).is_file() else None
     paths: dict[str, Path] = {}
     tables: list[pd.DataFrame] = []
+    of_split: list[str] = []
     column = None
     for split in [""] if splits is None else splits:
         folder = inside(path, split)
@@ -193,15 +207,18 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
             name = f"{split}/{entry}".lstrip("/")
             paths[name] = inside(folder, entry)
             found, table = _read_table(paths[name], name, class_names)
-            if splits is not None:
-                table[SPLIT_COLUMN] = split
+            of_split.append(split)
             if column is not None and (found != column or list(table.columns) != list(tables[0].columns)):
                 raise DatasetError(f"{paths[name]} has other columns than the first file of {path}; give one table")
             column = found
             tables.append(table)
     if column is None:
         raise DatasetError(f"{path} names no Arrow files in {_STATE}; save the data set again with save_to_disk")
-    return RawDataset(pd.concat(tables, ignore_index=True), ArrowImages(path.resolve(), paths, column))
+    if splits is not None:
+        add_splits(tables, of_split, path.resolve().name)
+    folder = path.resolve()
+    images = ArrowImages(folder, images_behind(folder) or FolderImages(folder), paths, column)
+    return RawDataset(pd.concat(tables, ignore_index=True), images)
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from faceaug.datasets.arrow.image_columns import (
 from faceaug.datasets.base import RawDataset
 from faceaug.datasets.image_tree import is_image_name
 from faceaug.datasets.label_file import is_parquet
-from faceaug.datasets.splits import SPLIT_COLUMN, canonical_splits
+from faceaug.datasets.splits import add_splits, canonical_splits
 from faceaug.errors import DatasetError, ImageError
 from faceaug.utils.images import check_size
 from faceaug.utils.text import one_line, shown
@@ -138,7 +138,7 @@ def read(path: Path, labels: Path | None, *, file_column: str | None = None) -> 
         column = found
         tables.append(table)
     assert column is not None
-    _add_splits(tables, list(paths))
+    _add_file_splits(tables, list(paths), path.resolve().name)
     return RawDataset(pd.concat(tables, ignore_index=True), ParquetImages(paths, column))
 
 
@@ -155,7 +155,7 @@ def _files(folder: Path) -> list[Path]:
     )
 
 
-def _add_splits(tables: list[pd.DataFrame], names: list[str]) -> None:
+def _add_file_splits(tables: list[pd.DataFrame], names: list[str], source: str) -> None:
     """Add the splits that names of files begin with, as train-00000-of-00002 on the hub, or those of their folders.
 
     They are splits where there are several and some are known ones; others keep their names.
@@ -164,9 +164,9 @@ def _add_splits(tables: list[pd.DataFrame], names: list[str]) -> None:
     for words in (begins, [Path(name).parent.name for name in names]):
         known = [canonical_splits(pd.Series([word])) for word in words]
         splits = [word if one is None else str(one[0]) for word, one in zip(words, known, strict=True)]
-        if any(one is not None for one in known) and len(set(splits)) > 1 and SPLIT_COLUMN not in tables[0]:
-            for table, split in zip(tables, splits, strict=True):
-                table[SPLIT_COLUMN] = split
+        if any(one is not None for one in known) and len(set(splits)) > 1:
+            add_splits(tables, splits, source)
+            return
 
 
 def _read_table(path: Path, name: str) -> tuple[str, pd.DataFrame]:

@@ -119,10 +119,10 @@ def stored_image(
     return data, image if codec == "png" else decode(data)
 
 
-def factor_values(measurements: Measurements) -> tuple[dict[str, float], dict[str, float]]:
-    """Return view and light of the first of measured pictures by name, and the confidence of each."""
+def factor_values(measurements: Measurements, row: int = 0) -> tuple[dict[str, float], dict[str, float]]:
+    """Return view and light of one of some measured pictures by name, and the confidence of each."""
     count = len(FACTOR_NAMES)
-    values, confidence = measurements.values[0, :count].tolist(), measurements.confidence[0, :count].tolist()
+    values, confidence = measurements.values[row, :count].tolist(), measurements.confidence[row, :count].tolist()
     return dict(zip(FACTOR_NAMES, values, strict=True)), dict(zip(FACTOR_NAMES, confidence, strict=True))
 
 

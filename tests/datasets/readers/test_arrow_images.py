@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dataset_files import AGES, GENDERS, face, make_arrow, make_parquet, write_face
 
@@ -51,6 +52,32 @@ def test_images_that_are_named_by_a_path_are_read_in_the_folder_only(tmp_path):
     assert dataset.encoded(1) == dataset.encoded(2) == (tmp_path / "faces/1.png").read_bytes()
     with pytest.raises(ImageError, match="leads out of the folder"):
         dataset.images.read("data.arrow:3")
+
+
+def test_the_images_of_a_split_are_named_from_its_own_folder_or_from_that_of_all(tmp_path, caplog):
+    write_face(tmp_path / "test" / "own.png", 1)
+    write_face(tmp_path / "of_all.png", 2)
+    images = [{"bytes": None, "path": path} for path in ("own.png", "of_all.png")]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    write_dataset(tmp_path / "test", pa.table({"image": pa.array(images, kind), "n": range(2)}))
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["test"]}')
+    dataset = load_dataset(tmp_path, split="test")
+    files = (tmp_path / "test" / "own.png", tmp_path / "of_all.png")
+    assert [dataset.encoded(row) for row in range(2)] == [file.read_bytes() for file in files]
+    assert not caplog.records
+
+
+def test_a_column_of_splits_of_its_own_is_kept_with_a_warning(tmp_path, caplog):
+    table = pa.table({"image": [encode(face(k), "png") for k in range(2)], "split": ["val", "train"]})
+    for name in ("train", "test"):
+        write_dataset(tmp_path / "arrow" / name, table)
+        (tmp_path / "parquet").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "parquet" / f"{name}-00000.parquet")
+    (tmp_path / "arrow" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    for name in ("arrow", "parquet"):
+        caplog.clear()
+        assert sorted(load_dataset(tmp_path / name, split="all").table["split"]) == ["train", "train", "val", "val"]
+        assert f"{name}: its own column 'split' is used; the splits that its files are named after" in caplog.text
 
 
 def test_a_file_that_is_named_twice_is_refused(tmp_path):

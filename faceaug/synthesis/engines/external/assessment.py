@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,8 +14,7 @@ from faceaug.analysis.axes import Axis, cell_codes, cell_levels
 from faceaug.datasets.thumbnails import thumbnail
 from faceaug.errors import FaceaugError
 from faceaug.identity.reference import IdentityReference
-from faceaug.measurement.estimator import FaceEstimator, Measurements
-from faceaug.reconstruction.semantics import FACTOR_NAMES
+from faceaug.measurement.estimator import FaceEstimator
 from faceaug.shards.columns import EXTERNAL_ENGINE
 from faceaug.synthesis.acceptance.gates import DUPLICATE, CandidateBatch, Gate, refuse
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex, hashes
@@ -30,6 +29,7 @@ from faceaug.synthesis.label_classifiers import LabelClassifiers
 from faceaug.synthesis.sample_columns import NEAREST_PERSON
 from faceaug.utils.images import Codec, Rgb, decode_with_info
 from faceaug.utils.tensors import as_tensor
+from faceaug.utils.typing import Floats
 
 READABLE, LARGE, NOT_REAL = "candidate readable", "large enough", "no image of the data set"
 FACE, PLACED, CONFIRMED = "face found", "in a cell of the plan", "claimed label confirmed"
@@ -39,6 +39,7 @@ _NEVER_KEPT = (READABLE, LARGE, NOT_REAL, DUPLICATE, NEW_PERSON)  # reasons of w
 _GATE_READINGS = ("misexposure", "discolouring", "face_quality", "realism")
 _SIDE = 64  # of the thumbnails that classifiers read
 _SEED_KEY = 2**32 - 8  # second number of the seeds' spawn key
+_TILE = 8  # candidates that networks read at once: twice as many are hardly quicker
 
 
 @dataclass(frozen=True)
@@ -107,15 +108,27 @@ class Judge:
 class _Stored:
     """A candidate as it would be stored."""
 
+    row: int
+    sha256: bytes  # of its file
+    seed: np.random.SeedSequence
     image: NDArray[np.uint8] | bytes
     pixels: Rgb
-    small: Rgb  # uint8 [1, 64, 64, 3]
+    small: Rgb  # uint8 [64, 64, 3]
     parameters: dict[str, float]
     quality: int | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Face:
+    """What was measured of a candidate: why it is refused, and view and light with the confidence of each, by name."""
+
+    refusal: str
+    semantic: dict[str, float]
+    certain: dict[str, float]
+
+
 class CandidateAssessor:
-    """Assesses candidates one by one; what it says of one depends on nothing else.
+    """Assesses candidates; what it says of one depends on nothing else.
 
     Parameters
     ----------
@@ -135,26 +148,64 @@ class CandidateAssessor:
         self._seed, self._codec = seed, codec
         self._real = DuplicateIndex(judge.standards.real.hashes, thresholds.duplicate_bits)
 
-    def assess(self, row: int, attempt: int = 0) -> tuple[Verdict, Candidate | None]:
-        """Return the verdict on a candidate, and the sample, numbered `attempt` in its cell, where it passes."""
-        dataset = self._candidates.dataset
+    def assess(self, rows: Sequence[int]) -> list[tuple[Verdict, Candidate | None]]:
+        """Return the verdict on each candidate, and where it passes the sample, as attempt 0 of its cell.
+
+        The networks read several of them at once.
+        """
+        opened = [self._open(row) for row in rows]
+        stored = [one for one in opened if isinstance(one, _Stored)]
+        faces = {one.row: face for one, face in zip(stored, self._measure(stored), strict=True)}
+        framed = [one for one in stored if not faces[one.row].refusal]
+        read = {one.row: found for one, found in zip(framed, self._read(framed), strict=True)}
+        return [
+            (one, None)
+            if isinstance(one, Verdict)
+            else self._decide(one, faces[one.row], *read[one.row])
+            if one.row in read
+            else (Verdict(one.sha256, NO_CELL, FACE, faces[one.row].refusal), None)
+            for one in opened
+        ]
+
+    def _open(self, row: int) -> Verdict | _Stored:
+        """Return a candidate as it would be stored, or why it cannot be."""
+        dataset, standards = self._candidates.dataset, self._judge.standards
         try:
             data = dataset.encoded(row)
         except (FaceaugError, OSError) as error:
-            return Verdict(b"", NO_CELL, READABLE, str(error)), None
+            return Verdict(b"", NO_CELL, READABLE, str(error))
         sha256 = hashlib.sha256(data).digest()
         try:
             pixels, _ = decode_with_info(data, name=dataset.keys[row], max_pixels=dataset.max_pixels)
         except FaceaugError as error:
-            return Verdict(sha256, NO_CELL, READABLE, str(error)), None
-        if min(pixels.shape[:2]) < self._judge.standards.least_side:
-            return Verdict(sha256, NO_CELL, LARGE, values={"shorter_side": float(min(pixels.shape[:2]))}), None
-        plain = thumbnail(pixels, self._judge.standards.aspect, _SIDE)
+            return Verdict(sha256, NO_CELL, READABLE, str(error))
+        if min(pixels.shape[:2]) < standards.least_side:
+            return Verdict(sha256, NO_CELL, LARGE, values={"shorter_side": float(min(pixels.shape[:2]))})
+        plain = thumbnail(pixels, standards.aspect, _SIDE)
         if self._real.near(hashes(as_tensor(plain[None]))[0]):
-            return Verdict(sha256, NO_CELL, NOT_REAL), None
+            return Verdict(sha256, NO_CELL, NOT_REAL)
         seed = np.random.SeedSequence(self._seed, spawn_key=(row, _SEED_KEY))
-        stored = self._stored(pixels, seed)
-        return self._decide(row, attempt, sha256, stored, seed)
+        image, parameters, quality = standards.harmonized(pixels, seed_number(seed))
+        kept, seen = stored_image(image, self._codec, quality)
+        small = thumbnail(seen, standards.aspect, _SIDE)
+        return _Stored(row, sha256, seed, kept, seen, small, parameters, quality)
+
+    def _measure(self, pictures: list[_Stored]) -> list[_Face]:
+        faces: list[_Face] = []
+        for tile in _tiles(pictures):
+            found, _ = measured(self._judge.estimator, [one.pixels for one in tile], aligned=self._judge.aligned)
+            faces += [_Face(refusal, *factor_values(found, k)) for k, refusal in enumerate(found.refusals)]
+        return faces[: len(pictures)]
+
+    def _read(self, pictures: list[_Stored]) -> list[tuple[LabelReading, Floats]]:
+        """Return what both classifiers say of candidates, and the log-odds [1] of an intact face."""
+        judge, readings = self._judge, list[tuple[LabelReading, Floats]]()
+        for tile in _tiles(pictures):
+            small = np.stack([one.small for one in tile])
+            labels = LabelReading.of_each(judge.labelled, judge.classifiers, small)
+            intact = np.split(intact_log_odds(judge.standards.face_quality, small), len(tile))
+            readings += zip(labels, intact, strict=True)
+        return readings[: len(pictures)]
 
     def picture(self, row: int, verdict: Verdict) -> Rgb | None:
         """Return a refused candidate to be looked at, uint8 [H, W, 3].
@@ -172,29 +223,20 @@ class CandidateAssessor:
             return None
         return pixels if hashlib.sha256(data).digest() == verdict.sha256 else None
 
-    def _stored(self, pixels: Rgb, seed: np.random.SeedSequence) -> _Stored:
-        image, parameters, quality = self._judge.standards.harmonized(pixels, seed_number(seed))
-        kept, seen = stored_image(image, self._codec, quality)
-        return _Stored(kept, seen, thumbnail(seen, self._judge.standards.aspect, _SIDE)[None], parameters, quality)
-
     def _decide(
-        self, row: int, attempt: int, sha256: bytes, stored: _Stored, seed: np.random.SeedSequence
+        self, stored: _Stored, face: _Face, reading: LabelReading, intact: Floats
     ) -> tuple[Verdict, Candidate | None]:
-        judge = self._judge
-        found, _ = measured(judge.estimator, [stored.pixels], aligned=judge.aligned)
-        if found.refusals[0]:
-            return Verdict(sha256, NO_CELL, FACE, found.refusals[0]), None
-        reading = LabelReading.of(judge.labelled, judge.classifiers, stored.small)
-        claims = {name: int(codes[row]) for name, codes in self._candidates.claims.items()}
-        values = {**factor_values(found)[0], **reading.probabilities()}
+        judge, sha256 = self._judge, stored.sha256
+        claims = {name: int(codes[stored.row]) for name, codes in self._candidates.claims.items()}
+        values = {**face.semantic, **reading.probabilities()}
         unknown = [name for name, code in claims.items() if code == UNKNOWN_CLAIM]
         if unknown:
             detail = f"{', '.join(unknown)} is claimed to be what the plan does not count"
             return Verdict(sha256, NO_CELL, CONFIRMED, detail, values), None
-        cell = self._cell(reading, claims, found)
+        cell = self._cell(reading, claims, face)
         if cell == NO_CELL:
             return Verdict(sha256, NO_CELL, PLACED, values=values), None
-        batch = self._batch(reading, cell_levels(judge.axes, cell), stored)
+        batch = self._batch(reading, cell_levels(judge.axes, cell), stored, intact)
         values |= {name: float(getattr(batch, name)[0]) for name in _GATE_READINGS}
         reason = CONFIRMED if reading.contradicts(claims) else refuse(batch, judge.gates)[0] or ""
         if not reason and judge.people is not None:
@@ -202,26 +244,26 @@ class CandidateAssessor:
             _, distances = reference.nearest(reference.embedder.embed([stored.pixels]))
             values[NEAREST_PERSON] = float(distances[0])
             reason = "" if distances[0] >= least else NEW_PERSON  # NaN, where no face is found, is refused
-        number = hashes(as_tensor(stored.small))[0]
+        number = hashes(as_tensor(stored.small[None]))[0]
         if not reason and self._real.near(number):
             reason = DUPLICATE
         verdict = Verdict(sha256, cell, reason, "", values, number)
-        return verdict, None if reason else self._sample(attempt, verdict, stored, (reading, batch, found, seed))
+        return verdict, None if reason else self._sample(verdict, stored, face, (reading, batch))
 
-    def _cell(self, reading: LabelReading, claims: Mapping[str, int], found: Measurements) -> int:
+    def _cell(self, reading: LabelReading, claims: Mapping[str, int], face: _Face) -> int:
         """Return the cell: view and light as measured, labels as claimed, or else as both classifiers read them."""
         codes = []
         for axis in self._judge.axes:
             if is_rendered(axis):
-                codes.append(axis.assign(pd.Series([found.values[0, FACTOR_NAMES.index(axis.name)]])))
+                codes.append(axis.assign(pd.Series([face.semantic[axis.name]])))
             else:
                 claim = claims.get(axis.name, NO_CLAIM)
                 codes.append(np.array([reading.likeliest(axis.name) if claim == NO_CLAIM else claim]))
         return int(cell_codes(codes, self._judge.axes)[0])
 
-    def _batch(self, reading: LabelReading, levels: dict[str, str], stored: _Stored) -> CandidateBatch:
+    def _batch(self, reading: LabelReading, levels: dict[str, str], stored: _Stored, intact: Floats) -> CandidateBatch:
         """Return the candidate as gates see it; what only edits have passes."""
-        standards, view, nothing = self._judge.standards, as_tensor(stored.small), np.zeros(1)
+        standards, view, nothing = self._judge.standards, as_tensor(stored.small[None]), np.zeros(1)
         guidance, held_out = reading.requested(levels)
         share = self._thresholds.exposure
         return CandidateBatch(
@@ -233,28 +275,24 @@ class CandidateAssessor:
             spill=nothing,
             plausibility=nothing,
             realism=standards.real.remoteness(reading.features) / standards.most_remote,
-            face_quality=intact_log_odds(standards.face_quality, stored.small) - standards.least_quality,
+            face_quality=intact - standards.least_quality,
             misexposure=standards.real.misexposure(view, share),
             discolouring=standards.real.discolouring(view, share),
             thresholds=self._thresholds,
         )
 
     def _sample(
-        self,
-        attempt: int,
-        verdict: Verdict,
-        stored: _Stored,
-        read: tuple[LabelReading, CandidateBatch, Measurements, np.random.SeedSequence],
+        self, verdict: Verdict, stored: _Stored, face: _Face, read: tuple[LabelReading, CandidateBatch]
     ) -> Candidate:
         assert verdict.hash is not None  # it passed
-        reading, batch, found, seed = read
-        semantic, certain = factor_values(found)
+        reading, batch = read
+        semantic, certain = face.semantic, face.certain
         bins = [axis.name for axis in self._judge.axes if is_rendered(axis)]
         labelled = [axis.name for axis in self._judge.labelled]
         people = {NEAREST_PERSON: verdict.values[NEAREST_PERSON]} if self._judge.people is not None else {}
         return Candidate(
-            attempt=attempt,
-            seed=seed_number(seed),
+            attempt=0,
+            seed=seed_number(stored.seed),
             engine=EXTERNAL_ENGINE,
             image=stored.image,
             quality=stored.quality,
@@ -275,3 +313,13 @@ class CandidateAssessor:
             hash=verdict.hash,
             source=SourceImage(verdict.sha256),
         )
+
+
+def _tiles(pictures: list[_Stored]) -> Iterator[list[_Stored]]:
+    """Yield pictures `_TILE` at a time, the last ones filled up with the last of them.
+
+    The number of pictures that are read together changes the last bits of a result; here it never varies.
+    """
+    for start in range(0, len(pictures), _TILE):
+        tile = pictures[start : start + _TILE]
+        yield tile + tile[-1:] * (_TILE - len(tile))

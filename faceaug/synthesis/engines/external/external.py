@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -46,11 +48,11 @@ from faceaug.synthesis.stages import THUMBNAIL_SIDE
 from faceaug.utils.files import sha256_file
 from faceaug.utils.images import Rgb
 from faceaug.utils.tensors import as_tensor
-from faceaug.utils.threads import map_in_threads
+from faceaug.utils.threads import map_in_order
 
 EXTERNAL_BLOCK = 16
 """Candidates of a cell that are computed together, whatever the number of workers."""
-ASSESSMENT_VERSION = 1
+ASSESSMENT_VERSION = 2
 """Raised whenever the same candidates are judged otherwise than before, so that no cached verdicts are read."""
 _FILES = (*STANDARDS_FILES, CANDIDATES_FILE)
 _ORDER = 2**32 - 9  # spawn key of the order of candidates
@@ -175,24 +177,28 @@ class ExternalEngine:
         torch.set_num_threads(1)
         assert self._assessor is not None  # prepared
         first = block * EXTERNAL_BLOCK
-        candidates: list[Candidate] = []
         refused: dict[int, str] = {}
         pictures: dict[int, Rgb] = {}
+        passed: dict[int, int] = {}
         looked_at = Counter[str]()  # by reason: more than are kept need not be decoded
         for number, row in enumerate(self._of(cell)[first : first + EXTERNAL_BLOCK].tolist(), first):
-            known = self._verdicts[row]
-            if known.reason:
-                refused[number] = known.reason
-                looked_at[known.reason] += 1
-                wanted = self._config.keep_refused and looked_at[known.reason] <= KEPT
-                if wanted and (picture := self._assessor.picture(row, known)) is not None:
-                    pictures[number] = picture
+            reason = self._verdicts[row].reason
+            if not reason:
+                passed[number] = row
                 continue
-            verdict, sample = self._assessor.assess(row, number)
-            if sample is None or verdict.sha256 != known.sha256:
+            refused[number] = reason
+            looked_at[reason] += 1
+            wanted = self._config.keep_refused and looked_at[reason] <= KEPT
+            if wanted and (picture := self._assessor.picture(row, self._verdicts[row])) is not None:
+                pictures[number] = picture
+        candidates: list[Candidate] = []
+        for (number, row), (verdict, sample) in zip(
+            passed.items(), self._assessor.assess(list(passed.values())), strict=True
+        ):
+            if sample is None or verdict.sha256 != self._verdicts[row].sha256:
                 refused[number] = verdict.reason or READABLE  # another file than the one that was assessed
             else:
-                candidates.append(sample)
+                candidates.append(replace(sample, attempt=number))
         # Every candidate is looked at, and any may be a photograph.
         return BlockResult(tuple(candidates), refused, {}, steady=False, pictures=pictures)
 
@@ -216,19 +222,22 @@ class ExternalEngine:
         assert self._assessor is not None
         assess, total = self._assessor.assess, len(self._candidates)
 
-        def task(row: int) -> Verdict:
+        def task(rows: range) -> list[Verdict]:
             torch.set_num_threads(1)
-            return assess(row)[0]
+            return [verdict for verdict, _ in assess(rows)]
 
         index = DuplicateIndex(np.empty(0, np.uint64), self._config.thresholds.duplicate_bits)
-        verdicts = []
-        for done, verdict in enumerate(map_in_threads(task, total, workers=self._config.worker_threads), 1):
-            inputs.progress("candidates", done, total)
-            passed = verdict.hash if not verdict.reason else None
-            copied = passed is not None and index.near(passed)
-            if passed is not None and not copied:
-                index.add(passed)
-            verdicts.append(replace(verdict, reason=DUPLICATE) if copied else verdict)
+        verdicts: list[Verdict] = []
+        groups = (range(k, min(k + EXTERNAL_BLOCK, total)) for k in range(0, total, EXTERNAL_BLOCK))
+        workers = self._config.worker_threads
+        with ThreadPoolExecutor(workers, thread_name_prefix="faceaug-candidates") as pool:
+            for verdict in chain.from_iterable(map_in_order(pool, task, groups, 2 * workers)):
+                passed = verdict.hash if not verdict.reason else None
+                copied = passed is not None and index.near(passed)
+                if passed is not None and not copied:
+                    index.add(passed)
+                verdicts.append(replace(verdict, reason=DUPLICATE) if copied else verdict)
+                inputs.progress("candidates", len(verdicts), total)
         return tuple(verdicts)
 
     def _summary(self, framing: Mapping[str, float | None]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What both classifiers say of the labels of one candidate."""
+"""What both classifiers say of the labels of a candidate."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ class LabelReading:
     features: Floats32
 
     @classmethod
-    def of(cls, axes: tuple[Axis, ...], classifiers: LabelClassifiers, picture: Rgb) -> LabelReading:
-        """Read one picture, uint8 [1, 64, 64, 3], by itself, so that nothing depends on what else is read."""
-        view = as_tensor(picture)
+    def of_each(cls, axes: tuple[Axis, ...], classifiers: LabelClassifiers, pictures: Rgb) -> list[LabelReading]:
+        """Read each of some pictures, uint8 [N, 64, 64, 3]."""
+        view = as_tensor(pictures)
         held_out, features = classifiers.held_out.read(view)
-        guidance = classifiers.guidance.read(view)[0] if classifiers.guidance else np.empty((1, 0))
-        return cls(axes, classifiers, guidance, held_out, features)
+        guidance = classifiers.guidance.read(view)[0] if classifiers.guidance else np.empty((len(pictures), 0))
+        parts = (np.split(read, len(pictures)) for read in (guidance, held_out, features))
+        return [cls(axes, classifiers, *one) for one in zip(*parts, strict=True)]
 
     def requested(self, levels: Mapping[str, str]) -> tuple[Floats, Floats]:
         """Return the probability [1, A] of the levels of a cell by the guidance and by the held-out classifier."""
