@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceaug.cluster.placement import RETRIES
 from faceaug.errors import FaceaugError, IntegrityError, OutputError, UsageError
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.manifest import MANIFEST_NAME, Manifest, read_manifest
 from faceaug.synthesis.engines.registry import create_engine
-from faceaug.synthesis.executors.base import RETRIES
 from faceaug.synthesis.executors.block_files import BlockFiles
 from faceaug.synthesis.executors.rebuilt_engine import LearntModels, RebuiltEngine, rebuild_engine
 from faceaug.synthesis.executors.shared_folder import (

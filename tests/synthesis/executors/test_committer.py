@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from candidates import candidate
 
+from faceaug.cluster.placement import RETRIES
 from faceaug.errors import FaceaugError
 from faceaug.planning.plan import PlannedCell
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
 from faceaug.synthesis.accounting import LOST, LOST_IN_TURN, Accounting
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 from faceaug.synthesis.engines.base import BlockResult, Candidate
-from faceaug.synthesis.executors.base import RETRIES, LostBlockError
+from faceaug.synthesis.executors.base import LostBlockError
 from faceaug.synthesis.loop import fill_cells
 
 UNITS, CELLS, FAILURES = 100_000, 50, 0.1

@@ -1,0 +1,242 @@
+"""A Ray cluster: joined or started, tasks that are begun again where they are lost, and their results in order.
+
+Ray begins a task again, `RETRIES` times, when its worker or node was lost, its result was, or memory ran out; an error
+of faceaug or of what plugs into it is never tried again. A node that joins late takes part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from itertools import islice
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from faceaug.cluster.placement import RETRIES
+from faceaug.errors import FaceaugError, UsageError
+from faceaug.utils.text import one_line, shown
+from faceaug.utils.threads import single_threaded
+
+_ASK_SECONDS = 1.0
+_KEPT = 2  # shared values that a worker process holds
+_PREPARED: OrderedDict[bytes, Any] = OrderedDict()
+"""What this worker process of Ray made of the values that were shared with it last."""
+R = TypeVar("R")
+
+
+class LostTaskError(FaceaugError):
+    """A part of the work could not be computed: the process or machine that computed it was lost each time."""
+
+
+class RemoteTask(Generic[R]):
+    """A task that Ray computes.
+
+    Parameters
+    ----------
+    reference
+        Of its result.
+    arrived : callable
+        See `RayCluster.submit`.
+    """
+
+    def __init__(self, reference: Any, arrived: Callable[[Any], R]) -> None:
+        self._reference, self._arrived, self._stored = reference, arrived, Future[R]()
+        reference.future().add_done_callback(self._take)
+
+    def _take(self, done: Future[Any]) -> None:
+        try:
+            self._stored.set_result(self._arrived(done.result()))
+        except BaseException as error:
+            self._stored.set_exception(error)
+        self._reference = None  # Ray's store may forget it
+
+    def result(self) -> R:
+        """Wait for the result.
+
+        Raises
+        ------
+        LostTaskError
+            When its worker was lost each time.
+        FaceaugError
+            When the cluster is gone.
+        Exception
+            What the task raised.
+        """
+        try:
+            return self._stored.result()
+        except Exception as error:
+            raise _told(error) from error
+
+    def cancel(self) -> None:
+        """Do not compute it, where that can still be helped."""
+        import ray
+
+        reference = self._reference
+        if reference is not None:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.cancel(reference)
+
+
+class RayCluster:
+    """A Ray cluster that this process uses, in a `with` statement.
+
+    Parameters
+    ----------
+    address : str, optional
+        A running cluster. Without, the one to which this process is connected, or else one that is started on this
+        machine and ends with the statement.
+    processors : int
+        Of a cluster that is started.
+    device : str
+        Each task gets one processor, and a GPU where this is one.
+
+    Raises
+    ------
+    UsageError
+        When there is no such cluster, or this process is connected to one already and `address` is given.
+    FaceaugError
+        When none can be started.
+    """
+
+    def __init__(self, address: str | None, processors: int, device: str) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # else without end
+        import ray
+
+        self._ray: Any = ray
+        self._ours = not ray.is_initialized()
+        if not self._ours and address is not None:
+            raise UsageError(
+                f"this process is connected to Ray already, so address {shown(address)} cannot be used: leave address "
+                "out, or call ray.shutdown() before"
+            )
+        if self._ours:
+            _connect(address, processors)
+        self._gpus = 0 if device.startswith("cpu") else 1
+        self._remote: dict[Callable[..., Any], Any] = {}
+        self._asked = (float("-inf"), 0)
+
+    @property
+    def ahead(self) -> int:
+        """Two tasks for each processor, or GPU, that the cluster has now."""
+        now = time.monotonic()
+        if now - self._asked[0] >= _ASK_SECONDS:  # it takes a while to ask
+            count = self._ray.cluster_resources().get("GPU" if self._gpus else "CPU", 0)
+            self._asked = now, max(2, 2 * int(count))
+        return self._asked[1]
+
+    def share(self, value: Any) -> list[Any]:
+        """Return a box with the reference of a value, which is sent to each process once; see `prepared`."""
+        return [self._ray.put(value)]  # Ray would send what is no box along with every task
+
+    def submit(
+        self, function: Callable[..., Any], *words: Any, arrived: Callable[[Any], R] = lambda result: result
+    ) -> RemoteTask[R]:
+        """Begin a task.
+
+        Parameters
+        ----------
+        function : callable
+            Known by name on every node.
+        *words
+            Its arguments.
+        arrived : callable, optional
+            Called in this process with the result as soon as it is there, in a thread of Ray; what it returns is the
+            result.
+        """
+        if function not in self._remote:
+            options = {"num_cpus": 1, "num_gpus": self._gpus, "max_retries": RETRIES, "retry_exceptions": False}
+            self._remote[function] = self._ray.remote(**options)(function)
+        return RemoteTask(self._remote[function].remote(*words), arrived)
+
+    def in_order(self, tasks: Iterable[RemoteTask[R]]) -> Iterator[R]:
+        """Yield the results of tasks in their order; `tasks` begins each when asked for, `ahead` are under way.
+
+        Raises
+        ------
+        LostTaskError, Exception
+            As `RemoteTask.result`, where the result would have come.
+        """
+        waiting: deque[RemoteTask[R]] = deque()
+        left = iter(tasks)
+        try:
+            while True:
+                waiting.extend(islice(left, max(0, self.ahead - len(waiting))))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for task in waiting:  # after an error or an interruption nothing more is begun
+                task.cancel()
+
+    def __enter__(self) -> RayCluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ours:
+            self._ray.shutdown()
+
+
+def _told(error: Exception) -> Exception:
+    """Return what an error of Ray says of a task: the task's own error, `LostTaskError`, or a cluster that is gone."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.RayTaskError):
+        cause: Exception = error.cause
+        return cause if isinstance(cause, FaceaugError) else error
+    lost = (
+        exceptions.WorkerCrashedError,
+        exceptions.NodeDiedError,
+        exceptions.OutOfMemoryError,
+        exceptions.ObjectLostError,
+    )
+    if isinstance(error, lost):
+        return LostTaskError(
+            f"a part of the work was lost with its worker {RETRIES + 1} times ({one_line(error)}): see to the workers, "
+            "and run the same command again, with --resume where there is one"
+        )
+    if isinstance(error, exceptions.RayError):
+        return FaceaugError(
+            f"the Ray cluster does not answer any more ({one_line(error)}): see to it, and run the same command again, "
+            "with --resume where there is one"
+        )
+    return error
+
+
+def prepared(box: list[Any], make: Callable[[Any], R] = lambda value: value) -> R:
+    """Return what a task makes of a shared value; its process makes it once, and keeps those of the last two values."""
+    import ray
+
+    key = box[0].binary()
+    if key not in _PREPARED:
+        if not _PREPARED:
+            contextlib.ExitStack().enter_context(single_threaded())  # for as long as the process lives
+        while len(_PREPARED) >= _KEPT:
+            _PREPARED.popitem(last=False)
+        _PREPARED[key] = make(ray.get(box[0]))
+    _PREPARED.move_to_end(key)
+    value: R = _PREPARED[key]
+    return value
+
+
+def _connect(address: str | None, processors: int) -> None:
+    """Connect to a cluster, or start one on this machine."""
+    import ray
+
+    try:
+        if address is None:
+            ray.init(address="local", num_cpus=processors, include_dashboard=False, log_to_driver=False)
+        else:
+            ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        if address is None:
+            raise FaceaugError(f"Ray could not be started on this machine: {one_line(error)}") from error
+        raise UsageError(
+            f"there is no Ray cluster at {shown(address)}: {one_line(error)}; begin one with ray start"
+        ) from error
