@@ -32,7 +32,8 @@ from faceaug.measurement.alignment_data import crop_with_surroundings
 from faceaug.measurement.confidence import QualitySignals, concatenate_signals, fit_confidence
 from faceaug.measurement.crops import CROP_SIDE, undo_steps
 from faceaug.measurement.estimator import FaceEstimator, _estimate, _remove_faces
-from faceaug.measurement.measure import EncodedImages, load_estimator
+from faceaug.measurement.image_batches import EncodedImages
+from faceaug.measurement.measure import load_estimator
 from faceaug.measurement.skin_tone import CONFIDENCE_FILE, SkinTones, confidence_text, skin_tone, to_lab
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE
 from faceaug.utils.tensors import normalize_pixels, resize_tensor

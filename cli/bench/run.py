@@ -33,6 +33,7 @@ from ..terminal.paths import PATH
 @click.pass_context
 def run_command(
     context: click.Context,
+    /,
     name: str,
     out: Path | None,
     overrides: tuple[str, ...],

@@ -16,10 +16,10 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from faceaug.cluster.placement import RETRIES
+from faceaug.cluster.placement import RETRIES, Placement
 from faceaug.errors import FaceaugError, UsageError
 from faceaug.utils.text import one_line, shown
-from faceaug.utils.threads import single_threaded
+from faceaug.utils.threads import single_threaded, worker_count
 
 _ASK_SECONDS = 1.0
 _KEPT = 2  # shared values that a worker process holds
@@ -207,6 +207,19 @@ def _told(error: Exception) -> Exception:
             "with --resume where there is one"
         )
     return error
+
+
+@contextlib.contextmanager
+def cluster_of(placement: Placement, device: str, workers: int | None = None) -> Iterator[RayCluster | None]:
+    """Use the cluster that a placement names, as `RayCluster` does; None where the work is done in this process.
+
+    `workers` is the number of processors of one that is started: all by default.
+    """
+    if not placement.on_ray:
+        yield None
+        return
+    with RayCluster(placement.address, worker_count(workers), device) as cluster:
+        yield cluster
 
 
 def prepared(box: list[Any], make: Callable[[Any], R] = lambda value: value) -> R:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 from paced_runs import write_plugin
+
+from faceaug.errors import FaceaugError
 
 NEEDS_RAY = "the extra ray is not installed"
 _MEMORY = {"object_store_memory": 80 << 20, "include_dashboard": False}
@@ -54,6 +57,27 @@ def environment_of(folder: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "FACEAUG_CACHE": "off",
     }
+
+
+def fail(log: Path) -> None:
+    """A task with an error of its own."""
+    _note(log)
+    raise FaceaugError("it cannot be done")
+
+
+def end_process(log: Path) -> None:
+    """A task that ends its worker."""
+    _note(log)
+    os._exit(9)
+
+
+def negative(number: int) -> int:
+    return -number
+
+
+def _note(log: Path) -> None:
+    with log.open("a") as file:
+        file.write("begun\n")
 
 
 @contextmanager

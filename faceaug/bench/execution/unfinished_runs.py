@@ -17,8 +17,7 @@ from faceaug.bench.recipe import FEATURES_MODEL
 from faceaug.bench.run_files import ExperimentFolder
 from faceaug.bench.set_figures import set_figures
 from faceaug.bench.synthetic_sets import SyntheticSet, synthetic_set
-from faceaug.cluster.ray_cluster import RayCluster, RemoteTask, prepared
-from faceaug.utils.threads import worker_count
+from faceaug.cluster.ray_cluster import RayCluster, RemoteTask, cluster_of, prepared
 
 _Runs = Mapping[tuple[str, int], dict[str, Any]]
 
@@ -71,10 +70,12 @@ def finish_runs(work: ExperimentWork, folder: ExperimentFolder, finished: _Runs)
         is kept.
     """
     progress = _StepProgress(work, len(finished))
-    compute = _on_ray if work.run.placement.on_ray else _here
-    written = {}
-    for name, seed in compute(work, _units(work, finished), folder.write, progress):
-        written[name, seed] = folder.finished(name, seed)
+    units, written = _units(work, finished), {}
+    with cluster_of(work.run.placement, work.data.recipe.training.device) as cluster:
+        keys = _here(units, folder.write, progress) if cluster is None else _on_ray(cluster, units, folder.write)
+        for name, seed in keys:
+            progress.end_run()
+            written[name, seed] = folder.finished(name, seed)
     return written
 
 
@@ -130,25 +131,16 @@ def _synthetic_set(work: ExperimentWork, engine: str, parts: Partition, seed: in
 _Write = Callable[[str, int, dict[str, Any]], None]
 
 
-def _here(
-    work: ExperimentWork, units: Iterator[_Unit], write: _Write, progress: _StepProgress
-) -> Iterator[tuple[str, int]]:
+def _here(units: Iterator[_Unit], write: _Write, progress: _StepProgress) -> Iterator[tuple[str, int]]:
     """Compute runs one after the other."""
     for unit in units:
-        write(unit.name, unit.seed, run_arm(unit.name, unit.arm, unit.faces, unit.samples, progress.advance))
-        progress.end_run()
-        yield unit.name, unit.seed
+        content = run_arm(unit.name, unit.arm, unit.faces, unit.samples, progress.advance)
+        yield _written(write, unit.name, unit.seed, content)
 
 
-def _on_ray(
-    work: ExperimentWork, units: Iterator[_Unit], write: _Write, progress: _StepProgress
-) -> Iterator[tuple[str, int]]:
+def _on_ray(cluster: RayCluster, units: Iterator[_Unit], write: _Write) -> Iterator[tuple[str, int]]:
     """Have runs computed by a cluster, which computes samples meanwhile; results are written when they arrive."""
-    device = work.data.recipe.training.device
-    with RayCluster(work.run.placement.address, worker_count(None), device) as cluster:
-        for name, seed in cluster.in_order(_begun(cluster, units, write)):
-            progress.end_run()
-            yield name, seed
+    return cluster.in_order(_begun(cluster, units, write))
 
 
 def _begun(cluster: RayCluster, units: Iterator[_Unit], write: _Write) -> Iterator[RemoteTask[tuple[str, int]]]:
