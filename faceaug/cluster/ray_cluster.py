@@ -7,7 +7,9 @@ of faceaug or of what plugs into it is never tried again. A node that joins late
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +24,7 @@ from faceaug.utils.text import one_line, shown
 from faceaug.utils.threads import single_threaded, worker_count
 
 _ASK_SECONDS = 1.0
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
 _KEPT = 2  # shared values that a worker process holds
 _PREPARED: OrderedDict[bytes, Any] = OrderedDict()
 """What this worker process of Ray made of the values that were shared with it last."""
@@ -69,7 +72,10 @@ class RemoteTask(Generic[R]):
         try:
             return self._stored.result()
         except Exception as error:
-            raise _told(error) from error
+            told = _told(error)
+            if told is error:
+                raise
+            raise told from error
 
     def cancel(self) -> None:
         """Do not compute it, where that can still be helped."""
@@ -174,6 +180,9 @@ class RayCluster:
                 task.cancel()
 
     def __enter__(self) -> RayCluster:
+        if self._ours:  # Ray prints what it says of lost workers, between what a command prints for machines
+            self._printed = contextlib.redirect_stdout(sys.stderr)
+            self._printed.__enter__()
         return self
 
     def __exit__(
@@ -181,6 +190,7 @@ class RayCluster:
     ) -> None:
         if self._ours:
             self._ray.shutdown()
+            self._printed.__exit__(None, None, None)
 
 
 def _told(error: Exception) -> Exception:
@@ -244,9 +254,9 @@ def _connect(address: str | None, processors: int) -> None:
 
     try:
         if address is None:
-            ray.init(address="local", num_cpus=processors, include_dashboard=False, log_to_driver=False)
+            ray.init(address="local", num_cpus=processors, include_dashboard=False, **_QUIET)
         else:
-            ray.init(address=address, log_to_driver=False)
+            ray.init(address=address, **_QUIET)
     except (ConnectionError, ValueError, RuntimeError) as error:
         if address is None:
             raise FaceaugError(f"Ray could not be started on this machine: {one_line(error)}") from error

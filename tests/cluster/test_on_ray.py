@@ -10,23 +10,26 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from demo_faces import write_demo_faces
+from finished_runs import assert_same_samples
 from quick_discovery import QUICK
 from ray_nodes import RayNodes, end_process, fail, negative
 from toy_experiment import toy_recipe, write_toys
 
-from faceaug import demo
+from faceaug import Budget, RunConfig, analyze, balance, demo, load_dataset, plan
 from faceaug.bench.execution.experiment_run import ExperimentRun
 from faceaug.bench.experiment import run_experiment
 from faceaug.bench.recipe import parse_experiment
 from faceaug.cluster.placement import RETRIES, Placement
 from faceaug.cluster.ray_cluster import LostTaskError, RayCluster
+from faceaug.datasets.dataset import LoadOptions
 from faceaug.discovery import fit
 from faceaug.discovery.config import FACTOR_STAGE, SYNTHESIS_STAGE, DiscoveryRun
 from faceaug.discovery.discover import sample_pools
 from faceaug.discovery.fit import BATCH_SIZE, fit_bundle
 from faceaug.errors import FaceaugError
 from faceaug.measurement import measure as measure_module
-from faceaug.measurement.measure import load_estimator, measure
+from faceaug.measurement.measure import add_measured_columns, load_estimator, measure
 from faceaug.reconstruction.networks import Reconstructor
 from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.synthesis.engines import registry
@@ -87,6 +90,20 @@ def test_measurements_of_a_cluster_are_the_same_table(on_ray, tmp_path, monkeypa
     pd.testing.assert_frame_equal(table, measure(images, estimator), check_exact=True)
     assert sum(counts) == len(table) == 10
     assert "unreadable" in set(table["cannot_tell"])
+
+
+def test_photographs_rerendered_by_a_cluster_are_the_same(on_ray, tmp_path):
+    (tmp_path / "faces").mkdir()
+    faces = load_dataset(write_demo_faces(tmp_path / "faces", 0, 24), options=LoadOptions(needs_labels=False))
+    faces = add_measured_columns(faces, ["yaw"], load_estimator)
+    wanted = plan(analyze(faces, "yaw:-90/-15/15/90"), "uniform", Budget(max_total=6))
+
+    def run(executor: str) -> Path:
+        config = RunConfig(engine="rerender", report=False, executor=executor)
+        assert balance(faces, tmp_path / executor, plan=wanted, config=config).accepted
+        return tmp_path / executor
+
+    assert_same_samples(run("local"), run("ray"))
 
 
 def test_samples_and_directions_of_a_cluster_are_the_same(on_ray, tmp_path, monkeypatch):

@@ -95,6 +95,7 @@ class RayExecutor:
         return _RayBlock(self._files, *key, task, None)
 
     def __enter__(self) -> RayExecutor:
+        self._cluster.__enter__()
         return self
 
     def __exit__(
