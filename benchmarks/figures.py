@@ -20,7 +20,7 @@ from typing import Any
 from _classifiers_text import classifiers_text
 from _directions_text import degrees, directions_text, found_yaw, generator_calls
 from _earlier_records import current, load_record
-from _experiments_text import experiment_text
+from _experiments_text import curves_text, experiment_text
 from _identity_text import identity_text
 from _markdown import table
 from _measurement_text import measuring, morph_steps, pose_accuracy, skin_tones, turned_heads
@@ -340,6 +340,7 @@ def imported(record: Record) -> str:
 
 AS_TEXT: dict[str, Callable[[Record], str]] = {
     "classifiers": classifiers_text,
+    "curves": curves_text,
     "scaling": scaling_text,
     "utkface": real_run,
     "unlabelled": unlabelled,

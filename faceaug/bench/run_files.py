@@ -22,6 +22,7 @@ from faceaug.utils.text import shown
 
 BENCH_FORMAT, BENCH_RUN_FORMAT, BENCH_VERSION = "faceaug-bench", "faceaug-bench-run", 1
 """The version is raised whenever the same recipe and seed give other results than before."""
+_LONGEST_NAME = 180  # characters of a name; file systems take 255 bytes, of which a file being written needs some more
 RUNS_FOLDER, STATE_FILE, RESULTS_FILE, BENCH_REPORT = "runs", "experiment.json", "results.json", "report.html"
 
 
@@ -83,6 +84,8 @@ class ExperimentFolder:
 
     def _path(self, arm: str, seed: int) -> Path:
         name = quote(arm, safe="").replace("%3A", "+")  # as "+" itself is quoted, no two arms share a file
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[:_LONGEST_NAME]}+{hashlib.sha256(arm.encode()).hexdigest()[:16]}"
         return self.path / RUNS_FOLDER / f"{name}-seed{seed}.json"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from faceaug.analysis.analyze import analyze
 from faceaug.analysis.axes import AxisSpec, cell_levels
@@ -19,17 +20,20 @@ from faceaug.bench.examples import Examples, model_inputs
 from faceaug.bench.execution.experiment_run import ExperimentRun
 from faceaug.bench.recipe import BenchSynthesis
 from faceaug.classifiers.training import augmentations_of
+from faceaug.curation.condition import matching_rows
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.datasets.thumbnails import thumbnail
 from faceaug.datasets.torch_dataset import ShardDataset
-from faceaug.errors import FaceaugError
+from faceaug.errors import FaceaugError, UsageError
 from faceaug.evaluation.output import StoredPictures
 from faceaug.planning.budget import Budget
 from faceaug.planning.plan import Plan, plan
-from faceaug.shards.manifest import Manifest, read_manifest
+from faceaug.shards.description.samples_table import read_samples_table
+from faceaug.shards.manifest import SAMPLES_NAME, Manifest, read_manifest
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.stages import SAMPLE_STREAM
+from faceaug.utils.text import shown
 from faceaug.utils.typing import Indices
 
 SYNTHETIC_FOLDER = "synthetic"
@@ -47,13 +51,39 @@ class SyntheticSet:
         Empty where nothing was planned or accepted.
     sources : int64 [N]
         The row of the training face from which each was made, or a number of its own from the number of faces on.
+    columns : DataFrame
+        Those of `samples.parquet`, a row for each.
     record : dict
         For results.json: engine, planned and accepted samples, and accepted ones by cell.
     """
 
     examples: Examples
     sources: Indices
+    columns: pd.DataFrame
     record: dict[str, Any]
+
+    def chosen(self, where: str | None, most: float | None) -> Examples:
+        """Return the samples that meet a condition, and of these the first ones of each cell.
+
+        Raises
+        ------
+        UsageError
+            When it is no condition, or no sample meets it.
+        """
+        rows = np.arange(len(self.examples))
+        if where is not None and len(rows):
+            rows = np.flatnonzero(matching_rows(self.columns, where))
+            if not len(rows):
+                raise UsageError(
+                    f"none of the {len(self.examples):,} samples of {self.record['engine']} meets {shown(where)}, the "
+                    "condition of an arm; choose one that some meet"
+                )
+        if most is not None:
+            cells = self.examples.cells[rows]
+            order = np.argsort(cells, kind="stable")
+            starts = np.searchsorted(cells[order], cells[order])  # where the cell of each begins
+            rows = rows[np.sort(order[np.arange(len(order)) - starts < most])]
+        return self.examples.rows(rows)
 
 
 def synthetic_set(data: ExperimentData, train: FaceDataset, engine: str, seed: int, run: ExperimentRun) -> SyntheticSet:
@@ -79,7 +109,7 @@ def synthetic_set(data: ExperimentData, train: FaceDataset, engine: str, seed: i
     folder = run.out / SYNTHETIC_FOLDER / f"{engine}-seed{seed}-{_digest(train, wanted, config)}"
     if not wanted.total:
         nothing = {"engine": engine, "planned": 0, "accepted": 0, "cells": {}}
-        return SyntheticSet(_examples(data, None), np.empty(0, np.int64), nothing)
+        return SyntheticSet(_examples(data, None), np.empty(0, np.int64), pd.DataFrame(), nothing)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         balance(
@@ -106,9 +136,11 @@ def synthetic_set(data: ExperimentData, train: FaceDataset, engine: str, seed: i
         before, examples = examples, _with_label_noise(data, examples, world.label_noise, seed)
         record["flipped"] = int((examples.cells != before.cells).sum())
     sources = StoredPictures.of(folder, manifest, train).groups
+    columns = read_samples_table(folder / SAMPLES_NAME).to_pandas()
     if len(sources):
-        sources = sources[_cells(data, ShardDataset(folder, ["cell"])) >= 0]
-    return SyntheticSet(examples, sources, record)
+        kept = _cells(data, ShardDataset(folder, ["cell"])) >= 0
+        sources, columns = sources[kept], columns[kept]
+    return SyntheticSet(examples, sources, columns, record)
 
 
 def synthesis_plan(cells: Labelling, train: FaceDataset, settings: BenchSynthesis) -> Plan:

@@ -84,6 +84,19 @@ def test_an_arm_may_use_other_shares_and_fewer_samples_of_the_same_set(experimen
     assert len(list((tmp_path / "out/synthetic").iterdir())) == 1
 
 
+def test_an_arm_may_use_the_samples_that_meet_a_condition(experiment, content, mean_engine, tmp_path):
+    long = " or ".join(["cell == 0"] * 30)  # longer than the name of a file may be
+    names = ["mean:mixed", "mean:mixed[most=1,where=cell in (0, 1)]", f"mean:mixed[where={long}]"]
+    content |= {"synthesis": {"each": 3, "share": 0.5}, "seeds": 1}
+    content["training"] = {"steps": 3, "trials": 1, "batch_size": 4}
+    runs = experiment({**content, "arms": names}).content["runs"]
+    assert [run["faces"]["synthetic"] for run in runs] == [12, 2, 3]
+    assert runs[1]["trials"][0]["options"]["where"] == "cell in (0, 1)"
+    for condition, message in {"cell > 99": "none of the 12 samples of mean meets 'cell > 99'", "1 +": "is no"}.items():
+        with pytest.raises(UsageError, match=message):
+            experiment({**content, "arms": [f"mean:mixed[where={condition}]"]}, tmp_path / "other")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

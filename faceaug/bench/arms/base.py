@@ -45,7 +45,7 @@ class Arm:
     reference : bool
         Whether it has real faces that the others have not, so that it is no way to get along without them.
     options : mapping
-        Of every trial, beside what the search adds: those of `ENGINE:USE[share=0.25,most=100]`.
+        Of every trial, beside what the search adds: those of `ENGINE:USE[share=0.25,most=100,where=yaw>20]`.
     """
 
     about: str
@@ -54,4 +54,4 @@ class Arm:
     search: Callable[[RunTrial, ExperimentRecipe], list[TrialResult]] = search_learning_rates
     refusal: Callable[[ExperimentRecipe], str] = _no_refusal
     reference: bool = False
-    options: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)

@@ -116,7 +116,9 @@ def _find_arm(name: str) -> Arm:
         options = parse_sample_options(rest[:-1], name)
         if "share" in options and own[base].search is search_shares:
             raise UsageError(f"the arm {shown(name)} chooses the shares itself: leave share out, or use another arm")
-        words = ", ".join(f"{key} {value:g}" for key, value in options.items())
+        words = ", ".join(
+            f"{key} {value if isinstance(value, str) else f'{value:g}'}" for key, value in options.items()
+        )
         return replace(own[base], about=f"{own[base].about}; {words}", options=options)
     if name not in points:
         raise UsageError(f"there is no arm {shown(name)}; {nearest(name, [*own, *points])}")

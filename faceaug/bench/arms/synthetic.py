@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from faceaug.bench.arms.base import RunTrial
 from faceaug.bench.arms.real import head_steps
-from faceaug.bench.examples import Examples
 from faceaug.bench.recipe import FEATURES_MODEL, ExperimentRecipe
 from faceaug.bench.trial import Trial, TrialResult
 from faceaug.errors import UsageError
@@ -16,20 +16,20 @@ from faceaug.training import MIXED_SHARE, fit_two_stage
 from faceaug.utils.text import shown
 
 SAMPLE_OPTIONS: dict[str, Callable[[str], float]] = {"share": float, "most": int}
-"""Options of the arms `ENGINE:USE`, and how their values are read."""
+"""Options of the arms `ENGINE:USE` that are numbers, and how they are read; `where` is a condition."""
 FEWEST_TRIALS = 3
 """Of the arms `ENGINE:chosen`: without synthetic faces, with a share of them, with the share chosen for each cell."""
 
 
 def fit_mixed(trial: Trial) -> None:
     """Draw every cell equally often, with a share of synthetic faces in each that has some."""
-    both = trial.real.joined(_samples(trial))
+    both = trial.real.joined(trial.synthetic)
     trial.fit(trial.batches(both, trial.draws(both, _share(trial))))
 
 
 def fit_stages(trial: Trial) -> None:
     """Train on synthetic and real faces first, and finish on real ones."""
-    both = trial.real.joined(_samples(trial))
+    both = trial.real.joined(trial.synthetic)
     fit_two_stage(
         trial.net,
         trial.optimizer(trial.steps),
@@ -43,7 +43,7 @@ def fit_stages(trial: Trial) -> None:
 
 def fit_last_layer(trial: Trial) -> None:
     """Train the body on synthetic and real faces, and the last layer anew on real ones."""
-    both = trial.real.joined(_samples(trial))
+    both = trial.real.joined(trial.synthetic)
     steps = head_steps(trial)
     trial.fit(trial.batches(both, trial.draws(both, _share(trial))), trial.steps - steps, last=False)
     trial.fit_head(trial.batches(trial.real, trial.draws(trial.real)), steps)
@@ -82,25 +82,27 @@ def needs_body(recipe: ExperimentRecipe) -> str:
     return ""
 
 
-def parse_sample_options(text: str, name: str) -> dict[str, float]:
-    """Return the options of an arm from "share=0.25,most=100"; `name` is that of the arm, for errors.
+def parse_sample_options(text: str, name: str) -> dict[str, Any]:
+    """Return the options of an arm from "share=0.25,most=100,where=yaw>20"; `name` is that of the arm, for errors.
 
     Raises
     ------
     UsageError
         When an option is unknown or given twice, or its value is out of range.
     """
-    options: dict[str, float] = {}
-    for part in text.split(","):
+    text, comma, condition = text.partition("where=")  # the last one, since a condition may hold commas
+    options: dict[str, Any] = {}
+    for part in text.removesuffix(",").split(",") if text or not comma else []:
         key, _, value = part.partition("=")
         kind = SAMPLE_OPTIONS.get(key)
         if kind is None or key in options:
             raise UsageError(
                 f"the arm {shown(name)} has the option {shown(part)}; give share=SHARE (of the draws of a cell, above "
-                "0 and at most 1) and most=NUMBER (of samples of a cell), each once"
+                "0 and at most 1), most=NUMBER (of samples of a cell) and, as the last, where=CONDITION (as of "
+                "faceaug subset), each once"
             )
         try:
-            number = kind(value)
+            number = float(kind(value))
         except ValueError:
             number = -1
         if not 0 < number < float("inf") or (key == "share" and number > 1):
@@ -109,18 +111,7 @@ def parse_sample_options(text: str, name: str) -> dict[str, float]:
                 + ("a share is above 0 and at most 1" if key == "share" else "give a whole number above 0")
             )
         options[key] = number
-    return options
-
-
-def _samples(trial: Trial) -> Examples:
-    """Return the samples that the arm may use: all, or the first ones of each cell."""
-    most = trial.options.get("most")
-    if most is None:
-        return trial.synthetic
-    cells = trial.synthetic.cells
-    order = np.argsort(cells, kind="stable")
-    starts = np.searchsorted(cells[order], cells[order])  # where the cell of each begins
-    return trial.synthetic.rows(np.sort(order[np.arange(len(order)) - starts < most]))
+    return options | ({"where": condition.strip()} if comma else {})
 
 
 def _share(trial: Trial) -> float | Mapping[int, float]:

@@ -86,10 +86,12 @@ def run_arm(
     Raises
     ------
     FaceaugError
-        When the arm fails.
+        When the arm fails, or no sample meets its condition.
     """
     start = time.monotonic()
-    data = faces.data if samples is None else replace(faces.data, synthetic=samples.examples)
+    data = faces.data
+    if samples is not None:
+        data = replace(data, synthetic=samples.chosen(arm.options.get("where"), arm.options.get("most")))
     results = _train(name, arm, data, advance)
     return {
         "selected": {criterion: _evaluated(faces, results, criterion) for criterion in CRITERIA},

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from faceaug.bench.results.record import ExperimentResults
+from faceaug.bench.results.record import ExperimentResults, arm_table
 from faceaug.bench.results.statistics import difference, difference_cell, seed_summary
 from faceaug.errors import UsageError
 from faceaug.utils.text import shown
-from faceaug.utils.text_table import render_table
 
 _COMPARED = ("worst_group", "mean_of_groups", "accuracy")
 
@@ -63,7 +62,7 @@ def comparison_text(comparison: dict[str, Any], first: str, second: str) -> str:
     ]
     lines = [
         f"{shown(second)} less {shown(first)}, points [95% interval over {len(comparison['seeds'])} shared seeds]",
-        *render_table(["arm", *(figure.replace("_", " ") for figure in _COMPARED)], rows),
+        *arm_table(["arm", *(figure.replace("_", " ") for figure in _COMPARED)], rows),
     ]
     for key, name in (("only_first", first), ("only_second", second)):
         if comparison[key]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +29,7 @@ from faceaug.utils.text_table import render_table
 
 _PACKAGES = ("torch", "numpy", "scikit-learn", "imbalanced-learn", "timm")
 _TABLE = ("accuracy", "mean_of_groups", "worst_group", "thinned_groups", "calibration_error")
+_LONGEST_ARM = 26  # characters, so that the table fits into a terminal
 _RUN_KEYS = ("selected", "trials", "faces", "synthetic", "seconds")
 
 
@@ -57,15 +58,26 @@ class ExperimentResults:
         lines = [
             f"Test faces, in percent, mean of {seeds} seed{'s' if seeds != 1 else ''}; models selected by "
             f"{self.selection.replace('_', ' ')} accuracy on validation",
-            *render_table(["arm", *(name.replace("_", " ") for name in _TABLE)], rows),
+            *arm_table(["arm", *(name.replace("_", " ") for name in _TABLE)], rows),
         ]
         for baseline, arms in own["paired"].items():
             rows = [
                 [name, *(difference_cell(figures[figure]) for figure in _TABLE[:4])] for name, figures in arms.items()
             ]
             lines += ["", f"Difference to {baseline}, points [95% interval over seeds]"]
-            lines += render_table(["arm", *(name.replace("_", " ") for name in _TABLE[:4])], rows)
+            lines += arm_table(["arm", *(name.replace("_", " ") for name in _TABLE[:4])], rows)
         return "\n".join(lines)
+
+
+def arm_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table of arms; a name that is too long for it stands above its figures, whole."""
+    long = [len(row[0]) > _LONGEST_ARM for row in rows]
+    shown = [["" if own else row[0], *row[1:]] for own, row in zip(long, rows, strict=True)]
+    lines = render_table(header, shown)
+    return [
+        lines[0],
+        *(f"  {row[0]}\n{line}" if own else line for own, row, line in zip(long, rows, lines[1:], strict=True)),
+    ]
 
 
 def write_results_of(

@@ -124,7 +124,7 @@ def read_samples_table(path: Path) -> pa.Table:
             f"{path} is not a Parquet file, or a damaged one ({one_line(error)}); run faceaug verify"
         ) from error
     metadata = table.schema.metadata or {}
-    stated_format, version = metadata.get(b"format", b"").decode(), metadata.get(b"version", b"").decode()
+    stated_format, version = (metadata.get(key, b"").decode(errors="replace") for key in (b"format", b"version"))
     if (stated_format, version) != (SAMPLES_FORMAT, str(SAMPLES_VERSION)):
         raise IntegrityError(
             f"{path} has format {shown(stated_format)} version {shown(version)}, and this faceaug reads "

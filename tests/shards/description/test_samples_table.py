@@ -52,7 +52,8 @@ def test_a_run_without_samples_has_a_table_without_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, {"format": "faceaug-samples", "version": "1"}, {"format": "x", "version": "2"}]
+    "metadata",
+    [None, {"format": "faceaug-samples", "version": "1"}, {"format": "x", "version": "2"}, {b"format": b"\xf1\xff"}],
 )
 def test_another_version_is_refused(tmp_path, metadata):
     table = pa.table({"a": [1]}).replace_schema_metadata(metadata)
