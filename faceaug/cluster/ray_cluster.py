@@ -28,6 +28,8 @@ _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNI
 _KEPT = 2  # shared values that a worker process holds
 _PREPARED: OrderedDict[bytes, Any] = OrderedDict()
 """What this worker process of Ray made of the values that were shared with it last."""
+_LIMITS = contextlib.ExitStack()
+"""One thread for all tasks of this worker process: held as long as it lives, since what is let go is undone."""
 R = TypeVar("R")
 
 
@@ -159,8 +161,16 @@ class RayCluster:
             self._remote[function] = self._ray.remote(**options)(function)
         return RemoteTask(self._remote[function].remote(*words), arrived)
 
-    def in_order(self, tasks: Iterable[RemoteTask[R]]) -> Iterator[R]:
+    def in_order(
+        self, tasks: Iterable[RemoteTask[R]], lost: Callable[[LostTaskError], object] | None = None
+    ) -> Iterator[R]:
         """Yield the results of tasks in their order; `tasks` begins each when asked for, `ahead` are under way.
+
+        Parameters
+        ----------
+        tasks : iterable of RemoteTask
+        lost : callable, optional
+            Called with the error of a task that was lost each time; the others then go on.
 
         Raises
         ------
@@ -174,7 +184,14 @@ class RayCluster:
                 waiting.extend(islice(left, max(0, self.ahead - len(waiting))))
                 if not waiting:
                     return
-                yield waiting.popleft().result()
+                try:
+                    result = waiting.popleft().result()
+                except LostTaskError as error:
+                    if lost is None:
+                        raise
+                    lost(error)
+                else:
+                    yield result
         finally:
             for task in waiting:  # after an error or an interruption nothing more is begun
                 task.cancel()
@@ -239,7 +256,7 @@ def prepared(box: list[Any], make: Callable[[Any], R] = lambda value: value) -> 
     key = box[0].binary()
     if key not in _PREPARED:
         if not _PREPARED:
-            contextlib.ExitStack().enter_context(single_threaded())  # for as long as the process lives
+            _LIMITS.enter_context(single_threaded())
         while len(_PREPARED) >= _KEPT:
             _PREPARED.popitem(last=False)
         _PREPARED[key] = make(ray.get(box[0]))

@@ -1,10 +1,16 @@
-"""Where work is computed: what is refused, in a sentence."""
+"""Where work is computed: what is refused, in a sentence, and what holds in every process."""
 
 from __future__ import annotations
 
-import pytest
+import contextlib
+import sys
+from collections import OrderedDict
+from types import SimpleNamespace
 
-from faceaug.cluster import placement
+import pytest
+import torch
+
+from faceaug.cluster import placement, ray_cluster
 from faceaug.cluster.placement import Placement
 from faceaug.errors import UsageError
 
@@ -20,3 +26,25 @@ def test_what_cannot_be_is_refused(monkeypatch):
     monkeypatch.setattr(placement, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs the package ray: pip install 'faceaug\[ray\]'"):
         Placement("ray")
+
+
+def test_a_worker_process_computes_in_one_thread_and_prepares_a_value_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda reference: reference.value))
+    monkeypatch.setattr(ray_cluster, "_PREPARED", OrderedDict())
+    before, made = torch.get_num_threads(), []
+
+    def prepared(key: str) -> str:
+        box = [SimpleNamespace(binary=key.encode, value=key)]
+        return ray_cluster.prepared(box, lambda value: made.append(value) or value)
+
+    try:
+        with contextlib.ExitStack() as limits:
+            monkeypatch.setattr(ray_cluster, "_LIMITS", limits)
+            torch.set_num_threads(2)
+            assert [prepared(key) for key in "aabba"] == list("aabba")
+            assert torch.get_num_threads() == 1
+            assert made == ["a", "b"]
+            assert [prepared(key) for key in "cab"] == list("cab")
+            assert made == ["a", "b", "c", "b"]  # the last two are kept
+    finally:
+        torch.set_num_threads(before)

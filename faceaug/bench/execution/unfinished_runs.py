@@ -17,7 +17,8 @@ from faceaug.bench.recipe import FEATURES_MODEL
 from faceaug.bench.run_files import ExperimentFolder
 from faceaug.bench.set_figures import set_figures
 from faceaug.bench.synthetic_sets import SyntheticSet, synthetic_set
-from faceaug.cluster.ray_cluster import RayCluster, RemoteTask, cluster_of, prepared
+from faceaug.cluster.ray_cluster import LostTaskError, RayCluster, RemoteTask, cluster_of, prepared
+from faceaug.errors import FaceaugError
 
 _Runs = Mapping[tuple[str, int], dict[str, Any]]
 
@@ -66,16 +67,21 @@ def finish_runs(work: ExperimentWork, folder: ExperimentFolder, finished: _Runs)
     Raises
     ------
     FaceaugError
-        When samples cannot be made or an arm fails, or when the workers of a cluster are lost; what was written before
-        is kept.
+        When samples cannot be made or an arm fails, or, once the others are finished, when runs were lost with their
+        workers; what was written before is kept.
     """
-    progress = _StepProgress(work, len(finished))
+    progress, lost = _StepProgress(work, len(finished)), list[LostTaskError]()
     units, written = _units(work, finished), {}
     with cluster_of(work.run.placement, work.data.recipe.training.device) as cluster:
-        keys = _here(units, folder.write, progress) if cluster is None else _on_ray(cluster, units, folder.write)
+        if cluster is None:
+            keys = _here(units, folder.write, progress)
+        else:
+            keys = cluster.in_order(_begun(cluster, units, folder.write), lost.append)
         for name, seed in keys:
             progress.end_run()
             written[name, seed] = folder.finished(name, seed)
+    if lost:
+        raise FaceaugError(f"{len(lost)} runs are missing, and the others are kept: {lost[0]}")
     return written
 
 
@@ -138,13 +144,11 @@ def _here(units: Iterator[_Unit], write: _Write, progress: _StepProgress) -> Ite
         yield _written(write, unit.name, unit.seed, content)
 
 
-def _on_ray(cluster: RayCluster, units: Iterator[_Unit], write: _Write) -> Iterator[tuple[str, int]]:
-    """Have runs computed by a cluster, which computes samples meanwhile; results are written when they arrive."""
-    return cluster.in_order(_begun(cluster, units, write))
-
-
 def _begun(cluster: RayCluster, units: Iterator[_Unit], write: _Write) -> Iterator[RemoteTask[tuple[str, int]]]:
-    """Begin each run when it is asked for; the faces of a seed and each set of samples go to a process once."""
+    """Have each run computed when it is asked for, and written when it arrives.
+
+    The cluster computes samples meanwhile. The faces of a seed and each set of samples go to a process once.
+    """
     seed, boxes = None, dict[str | None, list[Any]]()  # by engine; None for the faces
     for unit in units:
         if unit.seed != seed:
