@@ -13,7 +13,7 @@ import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -23,13 +23,16 @@ from faceaug.errors import FaceaugError, UsageError
 from faceaug.utils.text import one_line, shown
 from faceaug.utils.threads import single_threaded, worker_count
 
-_ASK_SECONDS = 1.0
+PATIENCE_SECONDS = 600.0
+"""After so long without a node that has processors, or GPUs where they are needed, the work ends with an error."""
+_ASK_SECONDS, _LOOK_SECONDS, _REMARK_SECONDS = 1.0, 5.0, 30.0
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
 _KEPT = 2  # shared values that a worker process holds
 _PREPARED: OrderedDict[bytes, Any] = OrderedDict()
 """What this worker process of Ray made of the values that were shared with it last."""
 _LIMITS = contextlib.ExitStack()
 """One thread for all tasks of this worker process: held as long as it lives, since what is let go is undone."""
+_log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 
@@ -46,10 +49,12 @@ class RemoteTask(Generic[R]):
         Of its result.
     arrived : callable
         See `RayCluster.submit`.
+    look : callable
+        Called every few seconds while the result is waited for; what it raises ends the wait.
     """
 
-    def __init__(self, reference: Any, arrived: Callable[[Any], R]) -> None:
-        self._reference, self._arrived, self._stored = reference, arrived, Future[R]()
+    def __init__(self, reference: Any, arrived: Callable[[Any], R], look: Callable[[], object]) -> None:
+        self._reference, self._arrived, self._look, self._stored = reference, arrived, look, Future[R]()
         reference.future().add_done_callback(self._take)
 
     def _take(self, done: Future[Any]) -> None:
@@ -67,10 +72,12 @@ class RemoteTask(Generic[R]):
         LostTaskError
             When its worker was lost each time.
         FaceaugError
-            When the cluster is gone.
+            When the cluster is gone, or has had no processors for long.
         Exception
             What the task raised.
         """
+        while not wait((self._stored,), _LOOK_SECONDS).done:
+            self._look()
         try:
             return self._stored.result()
         except Exception as error:
@@ -127,15 +134,46 @@ class RayCluster:
         self._gpus = 0 if device.startswith("cpu") else 1
         self._remote: dict[Callable[..., Any], Any] = {}
         self._asked = (float("-inf"), 0)
+        self._deserted_since, self._remarked = float("inf"), False
 
     @property
     def ahead(self) -> int:
         """Two tasks for each processor, or GPU, that the cluster has now."""
+        return max(2, 2 * self._processors())
+
+    def _processors(self) -> int:
+        """Return how many processors, or GPUs, the cluster has."""
         now = time.monotonic()
         if now - self._asked[0] >= _ASK_SECONDS:  # it takes a while to ask
-            count = self._ray.cluster_resources().get("GPU" if self._gpus else "CPU", 0)
-            self._asked = now, max(2, 2 * int(count))
+            self._asked = now, int(self._ray.cluster_resources().get("GPU" if self._gpus else "CPU", 0))
         return self._asked[1]
+
+    def look(self, now: float) -> None:
+        """See whether there are nodes that compute; Ray waits without end for others to join.
+
+        Parameters
+        ----------
+        now : float
+            `time.monotonic()`.
+
+        Raises
+        ------
+        FaceaugError
+            When there were none for `PATIENCE_SECONDS`.
+        """
+        if self._processors():
+            self._deserted_since, self._remarked = float("inf"), False
+            return
+        self._deserted_since = min(self._deserted_since, now)
+        what, seconds = "GPUs" if self._gpus else "processors", now - self._deserted_since
+        if seconds > PATIENCE_SECONDS:
+            raise FaceaugError(
+                f"the Ray cluster has had no {what} for {seconds / 60:.0f} minutes: let nodes join it, and run the "
+                "same command again, with --resume where there is one"
+            )
+        if seconds > _REMARK_SECONDS and not self._remarked:
+            self._remarked = True
+            _log.warning("the Ray cluster has no %s now; the work goes on when a node joins it", what)
 
     def share(self, value: Any) -> list[Any]:
         """Return a box with the reference of a value, which is sent to each process once; see `prepared`."""
@@ -159,7 +197,7 @@ class RayCluster:
         if function not in self._remote:
             options = {"num_cpus": 1, "num_gpus": self._gpus, "max_retries": RETRIES, "retry_exceptions": False}
             self._remote[function] = self._ray.remote(**options)(function)
-        return RemoteTask(self._remote[function].remote(*words), arrived)
+        return RemoteTask(self._remote[function].remote(*words), arrived, lambda: self.look(time.monotonic()))
 
     def in_order(
         self, tasks: Iterable[RemoteTask[R]], lost: Callable[[LostTaskError], object] | None = None

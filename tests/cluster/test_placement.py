@@ -12,7 +12,8 @@ import torch
 
 from faceaug.cluster import placement, ray_cluster
 from faceaug.cluster.placement import Placement
-from faceaug.errors import UsageError
+from faceaug.cluster.ray_cluster import PATIENCE_SECONDS, RayCluster
+from faceaug.errors import FaceaugError, UsageError
 
 
 def test_what_cannot_be_is_refused(monkeypatch):
@@ -48,3 +49,24 @@ def test_a_worker_process_computes_in_one_thread_and_prepares_a_value_once(monke
             assert made == ["a", "b", "c", "b"]  # the last two are kept
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_cluster_whose_nodes_are_gone_is_waited_for_and_then_ends_the_work(monkeypatch, caplog):
+    resources = {"CPU": 2.0}
+    ray = SimpleNamespace(is_initialized=lambda: True, cluster_resources=lambda: resources)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(ray_cluster, "_ASK_SECONDS", 0)
+    cluster = RayCluster(None, 1, "cpu")
+    cluster.look(0)
+    resources.clear()
+    for now in (10, 50, 500):
+        cluster.look(now)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the Ray cluster has no processors now; the work goes on when a node joins it"
+    ]
+    resources["CPU"] = 1.0
+    cluster.look(700)  # one has joined
+    resources.clear()
+    cluster.look(710)
+    with pytest.raises(FaceaugError, match="no processors for 10 minutes: let nodes join it"):
+        cluster.look(710 + PATIENCE_SECONDS + 1)
