@@ -28,7 +28,8 @@ from faceaug.generators.pool import sample_pool
 from faceaug.generators.registry import load_generator
 from faceaug.measurement.alignment import stack_canvases
 from faceaug.measurement.estimator import CalibrationConfig, FaceEstimator, calibrate_estimator
-from faceaug.measurement.measure import EncodedImages, load_estimator
+from faceaug.measurement.image_batches import EncodedImages
+from faceaug.measurement.measure import load_estimator
 from faceaug.measurement.skin_tone import CONFIDENCE_FILE, confidence_text, skin_tone, to_lab
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE
 

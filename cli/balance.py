@@ -13,6 +13,7 @@ from faceaug.synthesis.config import RunConfig
 
 from .config_options import config_options, read_config, threshold_option
 from .options import (
+    PLACEMENT_SETTINGS,
     SHARED_SETTINGS,
     by_option,
     dataset_options,
@@ -60,7 +61,7 @@ run_options = decorated(
 """The options that say what is synthesized of what, which a worker shares."""
 setting_options = decorated(config_options(_SETTINGS), threshold_option)
 worker_setting_options = decorated(
-    config_options(name for name in _SETTINGS if name not in ("executor", "address")), threshold_option
+    config_options(name for name in _SETTINGS if name not in PLACEMENT_SETTINGS), threshold_option
 )
 """Those of a worker, which has no executor of its own."""
 

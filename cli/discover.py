@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import given
+from .options import given, placement_options, read_placement
 from .terminal.console import Console, StageBar, command_line
 from .terminal.interrupt import Interrupted, Interruptible
 from .terminal.paths import PATH
@@ -87,6 +87,7 @@ _SHOWN = ("yaw", "pitch", "roll", "light_x", "light_y")  # whose R² the summary
 @click.option(
     "--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1 ..."
 )
+@placement_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks, only the result.")
 @click.pass_context
@@ -115,13 +116,15 @@ def discover(context: click.Context, /, **options: Any) -> None:
     _check_finetuning(context, options)
     out: Path = options["out"]
     work = working_folder(out, options["work"])
+    placement = read_placement(context, options)
     deadline = None if options["minutes"] is None else start + 60 * options["minutes"]
     command = command_line(context.obj)
     forecast = _SynthesisForecast(console)
     result: FinetuneResult | None = None
     try:
         with Interruptible(lambda: _interruption(work)), console.stages() as bars:
-            run = DiscoveryRun(work, options["resume"], deadline, _progress(bars, forecast), command)
+            progress = _progress(bars, forecast)
+            run = DiscoveryRun(work, options["resume"], deadline, progress, command, placement=placement)
             generator = load_generator(options["name"], options["device"])
             if options["tune_on"] is None:
                 bundle = _discover(generator, options, run, forecast)

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from .options import load_estimator, measured_dataset_options, output_options, read_unmeasured, write_table
+from .options import (
+    load_estimator,
+    measured_dataset_options,
+    output_options,
+    placement_options,
+    read_placement,
+    read_unmeasured,
+    write_table,
+)
 from .terminal.console import Console
 from .terminal.paths import PATH
 
@@ -27,8 +35,10 @@ _SUFFIXES = (".parquet", ".csv", ".tsv")
 @click.option(
     "--device", metavar="NAME", default="cpu", show_default=True, help="Where to compute: cpu, cuda, cuda:1 ..."
 )
+@placement_options
 @output_options
-def measure(file: Path | None, **options: Any) -> None:
+@click.pass_context
+def measure(context: click.Context, /, file: Path | None, **options: Any) -> None:
     """Measure yaw, pitch, roll, light and skin tone on photographs of faces, with the confidence of each value.
 
     DATASET is a folder of images, with or without labels, a single image, an HDF5 file, or an output folder of faceaug.
@@ -46,13 +56,19 @@ def measure(file: Path | None, **options: Any) -> None:
 
     if file is not None:
         check_writable(file)
+    placement = read_placement(context, options)
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     estimator = load_estimator(options)
     options["split"] = options["split"] or "all"
     dataset = read_unmeasured(options, console)
     with console.counter("measuring", "image", len(dataset)) as progress:
         table = measurement.measure(
-            dataset, estimator, aligned=options["aligned"], workers=options["workers"], progress=progress
+            dataset,
+            estimator,
+            aligned=options["aligned"],
+            workers=options["workers"],
+            progress=progress,
+            placement=placement,
         )
     if file is not None:
         write_table(table, file)

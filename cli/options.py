@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .config_options import config_option
+from .config_options import config_option, config_options
 from .terminal.paths import PATH, SOURCE
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from faceaug.recipes.recipe import Recipe
 
     from faceaug.analysis.analyze import Analysis
+    from faceaug.cluster.placement import Placement
     from faceaug.datasets.dataset import FaceDataset
     from faceaug.measurement.estimator import FaceEstimator
     from faceaug.planning.plan import Plan
@@ -29,6 +30,8 @@ _RECIPE = "faceaug.recipes.recipe"  # key under which a context stores the recip
 
 SHARED_SETTINGS = ("workers", "reconstruction", "aligned")
 """Settings of a run that other commands have, too."""
+PLACEMENT_SETTINGS = ("executor", "address")
+"""Those of a run, and of other commands that a Ray cluster can compute."""
 
 
 def decorated(*decorators: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
@@ -186,6 +189,22 @@ output_options = decorated(
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
     click.option("-q", "--quiet", is_flag=True, help="Print the result only, without progress and remarks."),
 )
+
+
+placement_options = config_options(PLACEMENT_SETTINGS)
+
+
+def read_placement(context: click.Context, options: dict[str, Any]) -> Placement:
+    """Return where the options say that a command other than balance computes.
+
+    The executors that only balance has are refused where they are typed, and say nothing in a recipe.
+    """
+    from faceaug.cluster.placement import LOCAL, RAY, Placement
+
+    executor, address = options["executor"] or LOCAL, options["address"]
+    if executor not in (LOCAL, RAY) and not given(context, "executor"):
+        return Placement()
+    return Placement(executor, address)
 
 
 html_option = click.option("--html", metavar="FILE", type=PATH, help="Write a page with the result to this file.")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from browsing import chromium
+from ray_nodes import NEEDS_RAY, RayNodes, ray_nodes
 
 # Before torch and numpy are imported; processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -58,3 +59,11 @@ def browser() -> Iterator[Any]:
         launched = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
+    """A Ray cluster with two nodes; to start it takes some seconds."""
+    pytest.importorskip("ray", reason=NEEDS_RAY)
+    with ray_nodes(tmp_path_factory.mktemp("nodes")) as started:
+        yield started

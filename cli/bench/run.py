@@ -9,6 +9,7 @@ import click
 
 from faceaug.utils.files import expanded
 
+from ..options import placement_options, read_placement
 from ..terminal.console import Console, command_line
 from ..terminal.interrupt import Interrupted, Interruptible
 from ..terminal.paths import PATH
@@ -26,17 +27,20 @@ from ..terminal.paths import PATH
     "May be repeated.",
 )
 @click.option("--seeds", metavar="N", type=click.IntRange(1), help="Repeat with the seeds 0 to N-1.")
+@placement_options
 @click.option("--json", "as_json", is_flag=True, help="Print the content of results.json.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the table only, without progress and remarks.")
 @click.pass_context
 def run_command(
     context: click.Context,
+    /,
     name: str,
     out: Path | None,
     overrides: tuple[str, ...],
     seeds: int | None,
     as_json: bool,
     quiet: bool,
+    **placement: Any,
 ) -> None:
     """Train every arm of an experiment with every seed, and compare them on real faces that nothing has seen.
 
@@ -52,9 +56,11 @@ def run_command(
 
     from faceaug.bench.directions.comparison import compare_directions
     from faceaug.bench.directions.direction_recipe import DirectionRecipe
-    from faceaug.bench.experiment import ExperimentRun, run_experiment
+    from faceaug.bench.execution.experiment_run import ExperimentRun
+    from faceaug.bench.experiment import run_experiment
     from faceaug.bench.run_files import BENCH_REPORT
 
+    place = read_placement(context, placement)
     console = Console(as_json=as_json, quiet=quiet)
     pairs = [_pair(text) for text in overrides]
     if seeds is not None:
@@ -67,7 +73,7 @@ def run_command(
         with Interruptible(lambda: _interruption(folder)), console.stages() as bars:
             progress: Any = bars or (lambda stage, done, total: None)
             command = command_line(context.obj)
-            run = ExperimentRun(folder, loaded.folder, command, progress)
+            run = ExperimentRun(folder, loaded.folder, command, progress, place)
             if isinstance(loaded.recipe, DirectionRecipe):
                 results: Any = compare_directions(loaded.recipe, run)
             else:

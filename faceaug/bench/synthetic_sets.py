@@ -17,6 +17,7 @@ from faceaug.bench.data import ExperimentData, Labelling
 from faceaug.bench.drawn.closed_world import wrong_labels
 from faceaug.bench.drawn.drawn_data import DrawnData
 from faceaug.bench.examples import Examples, model_inputs
+from faceaug.bench.execution.experiment_run import ExperimentRun
 from faceaug.bench.recipe import BenchSynthesis
 from faceaug.classifiers.training import augmentations_of
 from faceaug.curation.condition import matching_rows
@@ -33,7 +34,6 @@ from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.stages import SAMPLE_STREAM
 from faceaug.utils.text import shown
-from faceaug.utils.threads import StageProgress
 from faceaug.utils.typing import Indices
 
 SYNTHETIC_FOLDER = "synthetic"
@@ -86,9 +86,7 @@ class SyntheticSet:
         return self.examples.rows(rows)
 
 
-def synthetic_set(
-    data: ExperimentData, train: FaceDataset, engine: str, seed: int, out: Path, progress: StageProgress
-) -> SyntheticSet:
+def synthetic_set(data: ExperimentData, train: FaceDataset, engine: str, seed: int, run: ExperimentRun) -> SyntheticSet:
     """Synthesize samples from training faces, or read those that were made before.
 
     Parameters
@@ -98,9 +96,8 @@ def synthetic_set(
         The training part of the seed, thinned. Engines, their classifiers and their directions see nothing else.
     engine : str
     seed : int
-    out : Path
-        Output folder of the experiment.
-    progress : callable (stage, done, total)
+    run : ExperimentRun
+        A Ray cluster that it names must be in use already.
 
     Raises
     ------
@@ -109,7 +106,7 @@ def synthetic_set(
     """
     config = data.recipe.synthesis.run_config(engine, seed, data.recipe.training.device)
     wanted = synthesis_plan(data.cells, train, data.recipe.synthesis)
-    folder = out / SYNTHETIC_FOLDER / f"{engine}-seed{seed}-{_digest(train, wanted, config)}"
+    folder = run.out / SYNTHETIC_FOLDER / f"{engine}-seed{seed}-{_digest(train, wanted, config)}"
     if not wanted.total:
         nothing = {"engine": engine, "planned": 0, "accepted": 0, "cells": {}}
         return SyntheticSet(_examples(data, None), np.empty(0, np.int64), pd.DataFrame(), nothing)
@@ -119,16 +116,16 @@ def synthetic_set(
             train,
             folder,
             plan=wanted,
-            config=config,
+            config=config.model_copy(update={"executor": run.placement.executor}),
             resume=True,
-            progress=lambda stage, done, total: progress(f"{engine}, seed {seed}: {stage}", done, total),
+            progress=lambda stage, done, total: run.progress(f"{engine}, seed {seed}: {stage}", done, total),
         )
     except FaceaugError as error:
         raise type(error)(f"the samples of {engine} for seed {seed} could not be made: {error}") from error
     manifest = read_manifest(folder)
     record = {
         "engine": engine,
-        "folder": folder.relative_to(out).as_posix(),
+        "folder": folder.relative_to(run.out).as_posix(),
         "planned": manifest.totals.planned,
         "accepted": manifest.totals.accepted,
         "cells": {", ".join(cell.attributes.values()): cell.accepted for cell in manifest.cells if cell.planned},

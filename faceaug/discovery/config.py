@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from faceaug.cluster.placement import Placement
 from faceaug.errors import OutputError, UsageError
 from faceaug.latents.localization import AtomConfig
 from faceaug.reconstruction.training.schedule import ReconstructionSchedule
@@ -105,6 +106,8 @@ class DiscoveryRun:
         The command line, which the output file records.
     save_every : float, optional
         Seconds between checkpoints; the default of `train_loop.run` when None.
+    placement : Placement
+        Where samples are synthesized and regressed; networks are trained in this process.
     """
 
     work: Path | None = None
@@ -113,6 +116,7 @@ class DiscoveryRun:
     progress: DiscoveryProgress = ignore_progress
     command: str = ""
     save_every: float | None = None
+    placement: Placement = field(default_factory=Placement)
 
 
 def working_folder(out: Path, work: Path | None = None) -> Path:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save
+from torch import Tensor
 
+from faceaug.cluster.ray_cluster import RayCluster, RemoteTask, cluster_of, prepared
 from faceaug.discovery.config import (
     ALIGNMENT_STAGE,
     CALIBRATION_STAGE,
@@ -33,7 +38,16 @@ from faceaug.discovery.config import (
 )
 from faceaug.discovery.fit import SamplePools, fit_bundle
 from faceaug.generators.base import Generator
-from faceaug.generators.pool import HELD_OUT_STREAM, SamplePool, sample_pool
+from faceaug.generators.pool import (
+    HELD_OUT_STREAM,
+    TRAINING_STREAM,
+    PoolBatch,
+    SamplePool,
+    pool_batches,
+    pool_images,
+    sample_pool,
+    write_pool_images,
+)
 from faceaug.latents.bundle import Bundle
 from faceaug.measurement.alignment import Aligner, train_alignment
 from faceaug.measurement.estimator import CalibrationConfig, calibrate_estimator
@@ -98,14 +112,14 @@ def discover(
     for name in ("linear", "reader", "network"):
         check_setup(work / name, setup)
     side = max(config.schedule.side, min(NETWORK_SIDE, generator.resolution))
-    pools = sample_pools(generator, config, side, work / POOL_FOLDER, run.progress)
+    pools = sample_pools(generator, config, side, work / POOL_FOLDER, run)
     network, even_directions = _train_network(generator, pools.training, config, run, work, setup)
     # In half precision, as it is written: what is measured here is what the file holds.
     network = network_from_weights(export_weights(network)).to(generator.device)
     atoms = max(1, min(config.atoms, 2 * even_directions // 3))
     aligner = _alignment(pools.training, config, work / ALIGNMENT_FILE, generator.device, run.progress)
     reader = view_reader(pools.training, network, aligner, config, work / VIEW_READER_FILE, run.progress)
-    bundle = replace(fit_bundle(generator, network, reader, pools, atoms, run.progress), made_by=run.command)
+    bundle = replace(fit_bundle(generator, network, reader, pools, atoms, run), made_by=run.command)
     bundle = add_estimator(bundle, network, aligner, reader, pools.held_out, config, run.progress)
     bundle.save(out)
     shutil.rmtree(work / POOL_FOLDER, ignore_errors=True)  # large, and synthesized again where it is needed
@@ -113,7 +127,7 @@ def discover(
 
 
 def sample_pools(
-    generator: Generator, config: DiscoveryConfig, side: int, folder: Path, progress: DiscoveryProgress
+    generator: Generator, config: DiscoveryConfig, side: int, folder: Path, run: DiscoveryRun
 ) -> SamplePools:
     """Return the training samples and the held-out samples; images that the folder holds are read from it."""
     done, total = 0, config.samples + config.held_out
@@ -121,13 +135,54 @@ def sample_pools(
     def count(n: int) -> None:
         nonlocal done
         done += n
-        progress(SYNTHESIS_STAGE, done, total, {})
+        run.progress(SYNTHESIS_STAGE, done, total, {})
 
-    training = sample_pool(generator, config.samples, config.seed, side, folder, count)
     # The confidence model is fitted on images of the side of crops of photographs.
     held_out_side = max(side, NETWORK_SIDE)
-    held_out = sample_pool(generator, config.held_out, config.seed, held_out_side, folder, count, HELD_OUT_STREAM)
+    pools = (config.samples, side, TRAINING_STREAM), (config.held_out, held_out_side, HELD_OUT_STREAM)
+    with cluster_of(run.placement, str(generator.device)) as cluster:
+        if cluster is not None:
+            for n, own_side, stream in pools:
+                batches = pool_batches(generator, n, config.seed, own_side, stream)
+                _synthesize_on(cluster, generator, batches, own_side, folder, count)
+    counted = None if run.placement.on_ray else count
+    training, held_out = (
+        sample_pool(generator, n, config.seed, own_side, folder, counted, stream) for n, own_side, stream in pools
+    )
     return SamplePools(training, held_out)
+
+
+def _synthesize_on(
+    cluster: RayCluster,
+    generator: Generator,
+    batches: Iterator[PoolBatch],
+    side: int,
+    folder: Path,
+    count: Callable[[int], None],
+) -> None:
+    """Have those images of a pool that a folder lacks synthesized by a cluster, and write them when they arrive."""
+    folder.mkdir(parents=True, exist_ok=True)
+    box = cluster.share(generator)
+
+    def arrived(path: Path, images: NDArray[np.uint8]) -> int:
+        write_pool_images(path, images)
+        return len(images)
+
+    def missing() -> Iterator[RemoteTask[int]]:
+        for batch in batches:
+            path = folder / batch.name
+            if path.exists():
+                count(len(batch.w))
+            else:
+                yield cluster.submit(_images_remotely, box, batch.w.cpu(), side, arrived=partial(arrived, path))
+
+    for n in cluster.in_order(missing()):
+        count(n)
+
+
+def _images_remotely(box: list[Any], w: Tensor, side: int) -> NDArray[np.uint8]:
+    generator: Generator = prepared(box)
+    return pool_images(generator, w.to(generator.device), side)
 
 
 def add_estimator(

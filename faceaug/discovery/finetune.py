@@ -36,7 +36,8 @@ from faceaug.latents.bundle import Bundle
 from faceaug.latents.whitening import whitening
 from faceaug.measurement.alignment import stack_canvases
 from faceaug.measurement.estimator import FaceEstimator
-from faceaug.measurement.measure import EncodedImages, estimator_from_bundle, network_from_bundle
+from faceaug.measurement.image_batches import EncodedImages
+from faceaug.measurement.measure import estimator_from_bundle, network_from_bundle
 from faceaug.reconstruction.networks import export_weights, network_from_weights
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE
 from faceaug.reconstruction.training.finetuning import FinetuneImages, FinetuneSchedule, FinetuneTrainer
@@ -136,7 +137,7 @@ def finetune(
     cache = work / f"faces-{dataset.fingerprint()[:12]}.npy"
     faces = _cached_faces(dataset, estimator, config, cache, run.progress)
     faces = resize_tensor(faces.float(), network.side).round().byte()
-    pools = sample_pools(generator, config.discovery, network.side, work / POOL_FOLDER, run.progress)
+    pools = sample_pools(generator, config.discovery, network.side, work / POOL_FOLDER, run)
     samples = sample_pool(
         generator,
         config.held_out_samples,
@@ -158,7 +159,7 @@ def finetune(
         pools.training, tuned, estimator.aligner, config.discovery, work / VIEW_READER_FILE, run.progress
     )
     atoms = max(1, len(start.atoms))
-    bundle = replace(fit_bundle(generator, tuned, reader, pools, atoms, run.progress), made_by=run.command)
+    bundle = replace(fit_bundle(generator, tuned, reader, pools, atoms, run), made_by=run.command)
     bundle = add_estimator(bundle, tuned, estimator.aligner, reader, pools.held_out, config.discovery, run.progress)
     bundle.save(out)
     shutil.rmtree(work / POOL_FOLDER, ignore_errors=True)

@@ -6,13 +6,16 @@ See docs/method.md, sections 3 and 4.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from faceaug.discovery.config import FACTOR_STAGE, DiscoveryProgress
+from faceaug.cluster.ray_cluster import RayCluster, cluster_of, prepared
+from faceaug.discovery.config import FACTOR_STAGE, DiscoveryRun
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import SamplePool
 from faceaug.latents.atoms import SparseAtoms
@@ -26,12 +29,16 @@ from faceaug.reconstruction.factors import FaceFactors
 from faceaug.reconstruction.geometry import FOCAL
 from faceaug.reconstruction.networks import Reconstructor, export_weights, mirror_averaged_factors
 from faceaug.reconstruction.semantics import FACTOR_UNITS, semantics_of
+from faceaug.utils.threads import map_in_order, single_threaded, worker_count
 from faceaug.utils.typing import Floats
 
 SCALAR_UNITS = dict(FACTOR_UNITS, tx="half pictures", ty="half pictures", tz="share", ambient="share", diffuse="share")
 """Unit of every scalar factor, in order; the first ones are those that `faceaug measure` gives."""
 BATCH_SIZE = 200
 """Images that go through the network together; fixed, since another batch size changes the last bits of a value."""
+SUMMED_TOGETHER = 5 * BATCH_SIZE
+"""Samples whose sums of the regression are one part; fixed as well."""
+_MOST_THREADS = 4
 _LIGHT_NAMES = ("light_x", "light_y", "light", "ambient", "diffuse")
 
 
@@ -82,7 +89,7 @@ def fit_bundle(
     reader: FactorReader | None,
     pools: SamplePools,
     atoms: int,
-    progress: DiscoveryProgress,
+    run: DiscoveryRun,
 ) -> Bundle:
     """Regress the factors of samples on the latent, and cut the regression of maps into atoms.
 
@@ -96,7 +103,7 @@ def fit_bundle(
         R², ranges and the values of atoms come from the held-out samples.
     atoms
         Number of atoms.
-    progress
+    run : DiscoveryRun
 
     Returns
     -------
@@ -109,12 +116,13 @@ def fit_bundle(
     def count(n: int) -> None:
         nonlocal done
         done += n
-        progress(FACTOR_STAGE, done, total, {})
+        run.progress(FACTOR_STAGE, done, total, {})
 
-    training, held_out = (
-        _regress_factors(network, reader, _batches(pool, generator.device), w_dim, count)
-        for pool in (pools.training, pools.held_out)
-    )
+    with cluster_of(run.placement, str(generator.device)) as cluster:
+        estimate = _FactorEstimate(network, reader, w_dim, generator.device)
+        training, held_out = (
+            _regress_factors(estimate, pool, cluster, count) for pool in (pools.training, pools.held_out)
+        )
     maps = training.maps.solve()
     directions = _scalar_directions(generator, training, held_out)
     mean = directions.w_mean
@@ -128,7 +136,7 @@ def fit_bundle(
     directions, shares = with_atoms(directions, sparse, regions, _r2(values, predicted))
     return Bundle(
         directions,
-        ranges=semantic_ranges(np.concatenate([held_out.values, values], 1)),
+        ranges=semantic_ranges(np.concatenate([np.concatenate(held_out.values), values], 1)),
         depth=face[0].astype(np.float32),
         albedo=face[1:].clip(0, 1).astype(np.float32),
         regions=regions,
@@ -142,35 +150,84 @@ def fit_bundle(
 
 
 @dataclass(frozen=True, eq=False)
-class _FactorRegressions:
-    """Scalar factors of N samples, float64 [N, 11], and the regressions of scalars and maps on w."""
+class _FactorEstimate:
+    """What estimates the factors of samples, and the width of their latents."""
 
-    values: Floats
+    network: Reconstructor
+    reader: FactorReader | None
+    w_dim: int
+    device: torch.device
+
+    def sums(self, pool: SamplePool) -> _FactorSums:
+        """Estimate the factors of samples, and return the sums of their regression on the latents."""
+        sums = _FactorSums.empty(self)
+        for w, images in _batches(pool, self.device):
+            factors = mirror_averaged_factors(self.network, images)
+            sums.values.append(read_scalars(factors, images, self.reader))
+            sums.scalars.update(w, sums.values[-1])
+            sums.maps.update(w, stack_maps(factors).flatten(1))
+        return sums
+
+
+@dataclass(frozen=True, eq=False)
+class _FactorSums:
+    """Scalar factors of samples, float64 [n, 11] each, and the regressions of scalars and maps on w."""
+
+    values: list[Floats]
     scalars: StreamingRegression
     maps: StreamingRegression
 
+    @classmethod
+    def empty(cls, estimate: _FactorEstimate) -> _FactorSums:
+        """Return the sums of no samples."""
+        d = estimate.w_dim
+        return cls([], StreamingRegression(d, len(SCALAR_UNITS)), StreamingRegression(d, 4 * estimate.network.side**2))
+
+    def add(self, other: _FactorSums) -> None:
+        """Add the samples of a part."""
+        self.values.extend(other.values)
+        self.scalars.merge(other.scalars)
+        self.maps.merge(other.maps)
+
 
 def _regress_factors(
-    network: Reconstructor,
-    reader: FactorReader | None,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    w_dim: int,
-    count: Callable[[int], None],
-) -> _FactorRegressions:
-    """Estimate the factors of batches of latents [n, w_dim] with their images, and regress them on the latents."""
-    values = []
-    scalars = StreamingRegression(w_dim, len(SCALAR_UNITS))
-    maps = StreamingRegression(w_dim, 4 * network.side**2)
-    for w, images in batches:
-        factors = mirror_averaged_factors(network, images)
-        values.append(read_scalars(factors, images, reader))
-        scalars.update(w, values[-1])
-        maps.update(w, stack_maps(factors).flatten(1))
-        count(len(w))
-    return _FactorRegressions(np.concatenate(values), scalars, maps)
+    estimate: _FactorEstimate, pool: SamplePool, cluster: RayCluster | None, count: Callable[[int], None]
+) -> _FactorSums:
+    """Regress the factors of samples on their latents, here or by a cluster.
+
+    The sums of parts of `SUMMED_TOGETHER` samples, each computed in one thread, are added in their order, so that the
+    result is the same to the last bit wherever they are computed.
+    """
+    parts = (
+        SamplePool(pool.w[rows], pool.images[rows])
+        for rows in (slice(start, start + SUMMED_TOGETHER) for start in range(0, len(pool), SUMMED_TOGETHER))
+    )
+    total = _FactorSums.empty(estimate)
+    for sums in _here(estimate, parts) if cluster is None else _on_ray(estimate, parts, cluster):
+        total.add(sums)
+        count(sum(map(len, sums.values)))
+    return total
 
 
-def _scalar_directions(generator: Generator, training: _FactorRegressions, held_out: _FactorRegressions) -> Directions:
+def _here(estimate: _FactorEstimate, parts: Iterator[SamplePool]) -> Iterator[_FactorSums]:
+    """Yield the sums of parts, computed by few threads, since the sums of each take a hundred megabytes."""
+    threads = min(_MOST_THREADS, worker_count(None)) if estimate.device.type == "cpu" else 1
+    with single_threaded(), ThreadPoolExecutor(threads, thread_name_prefix="faceaug-factors") as pool:
+        yield from map_in_order(pool, estimate.sums, parts, threads)
+
+
+def _on_ray(estimate: _FactorEstimate, parts: Iterator[SamplePool], cluster: RayCluster) -> Iterator[_FactorSums]:
+    """Yield the sums of parts, computed by a cluster."""
+    box = cluster.share(estimate)
+    yield from cluster.in_order(cluster.submit(_sums_remotely, box, part) for part in parts)
+
+
+def _sums_remotely(box: list[Any], part: SamplePool) -> _FactorSums:
+    estimate: _FactorEstimate = prepared(box)
+    return estimate.sums(part)
+
+
+def _scalar_directions(generator: Generator, training: _FactorSums, held_out: _FactorSums) -> Directions:
     """Return the directions of the scalar factors."""
     scalars = training.scalars.solve()
     mean, covariance = (np.array(getattr(generator, name), np.float64) for name in ("w_mean", "w_covariance"))
@@ -180,7 +237,7 @@ def _scalar_directions(generator: Generator, training: _FactorRegressions, held_
         units=tuple(SCALAR_UNITS.values()),
         B=scalars.B,
         offset=scalars.predict(mean[None])[0],
-        spread=training.values.std(0),
+        spread=np.concatenate(training.values).std(0),
         r2=scalars.r2(held_out.scalars),
         w_mean=mean,
         covariance=covariance,

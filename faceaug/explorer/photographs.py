@@ -15,7 +15,7 @@ from faceaug.errors import ImageError, UsageError
 from faceaug.explorer.meters import MeterReading
 from faceaug.measurement.alignment import lay_on_canvases
 from faceaug.measurement.estimator import FaceEstimator, Measurements
-from faceaug.measurement.measure import MIN_SIDE
+from faceaug.measurement.image_batches import MIN_SIDE
 from faceaug.morphing.blend import MorphPlan, plan_morph, render_morph
 from faceaug.morphing.face import CanonicalFace, canonical_faces
 from faceaug.reconstruction.semantics import FACTOR_NAMES

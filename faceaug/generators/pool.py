@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,27 +133,64 @@ def sample_pool(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     pool_w, images = torch.empty(n, generator.w_dim), torch.empty(n, 3, side, side, dtype=torch.uint8)
+    for batch in pool_batches(generator, n, seed, side, stream):
+        rows = slice(batch.first, batch.first + len(batch.w))
+        pool_w[rows] = batch.w.cpu()
+        images[rows] = _cached_images(generator, batch.w, side, folder and folder / batch.name)
+        if progress:
+            progress(len(batch.w))
+    return SamplePool(pool_w, images)
+
+
+@dataclass(frozen=True, eq=False)
+class PoolBatch:
+    """Samples of a pool whose images are in one file.
+
+    Attributes
+    ----------
+    first : int
+        Place of the first one in the pool.
+    w : float32 [n, D]
+        On the generator's device.
+    name : str
+        Of the file, which states what it holds.
+    """
+
+    first: int
+    w: Tensor
+    name: str
+
+
+def pool_batches(generator: Generator, n: int, seed: int, side: int, stream: int) -> Iterator[PoolBatch]:
+    """Yield the samples of a pool in their order, as `sample_pool` makes them."""
     batch_size = min(POOL_BLOCK_SIZE, full_size_batch(generator))
     for start in range(0, n, POOL_BLOCK_SIZE):
         w = sample_stream(generator, POOL_BLOCK_SIZE, (seed, stream, start // POOL_BLOCK_SIZE))[: n - start]
-        pool_w[start : start + POOL_BLOCK_SIZE] = w.cpu()
         for first, batch in zip(range(start, n, batch_size), torch.split(w, batch_size), strict=False):
             name = f"{generator.sha256[:12]}-{seed}-{stream:x}-{side}-{first:06d}-{len(batch)}.npy"
-            images[first : first + len(batch)] = _cached_images(generator, batch, side, folder and folder / name)
-            if progress:
-                progress(len(batch))
-    return SamplePool(pool_w, images)
+            yield PoolBatch(first, batch, name)
 
 
 def _cached_images(generator: Generator, w: Tensor, side: int, path: Path | None) -> Tensor:
     """Return the images of w, uint8 [N, 3, side, side], read from `path` or synthesized and written there."""
     images = _read_images(path, (len(w), 3, side, side)) if path is not None else None
     if images is None:
-        images = quantize_pixels(synthesize_at(generator, w, side)).cpu().numpy()
+        images = pool_images(generator, w, side)
         if path is not None:
-            with atomic(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, images)
+            write_pool_images(path, images)
     return torch.from_numpy(images)
+
+
+def pool_images(generator: Generator, w: Tensor, side: int) -> NDArray[np.uint8]:
+    """Synthesize the images of latents as a pool holds them, uint8 [n, 3, side, side]."""
+    images: NDArray[np.uint8] = quantize_pixels(synthesize_at(generator, w, side)).cpu().numpy()
+    return images
+
+
+def write_pool_images(path: Path, images: NDArray[np.uint8]) -> None:
+    """Write the file of a batch, whole or not at all."""
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, images)
 
 
 def _read_images(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:

@@ -129,6 +129,12 @@ class FaceEstimator:
         return (*self.names, SKIN_TONE)
 
     @property
+    def device(self) -> str:
+        """Where the reconstruction computes: cpu, cuda:0 ..."""
+        parameters = getattr(self.reconstruct, "parameters", None)
+        return str(next(parameters()).device) if parameters else "cpu"
+
+    @property
     def units(self) -> tuple[str, ...]:
         """Unit of each semantic."""
         return (*FACTOR_UNITS.values(), *["standard deviations"] * (len(self.names) - len(FACTOR_UNITS)))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,80 +22,35 @@ from numpy.typing import NDArray
 
 from faceaug.analysis.axes import NOT_ATTRIBUTES
 from faceaug.analysis.intervals import ERROR_SUFFIX
+from faceaug.cluster.placement import Placement
+from faceaug.cluster.ray_cluster import RayCluster, cluster_of, prepared
 from faceaug.datasets.dataset import FaceDataset, MeasuredColumns
 from faceaug.datasets.registry import UNLABELLED_READER
-from faceaug.errors import DatasetError, FaceaugError, IntegrityError
+from faceaug.errors import DatasetError, IntegrityError
 from faceaug.latents.bundle import Bundle, read_bundle
-from faceaug.measurement.alignment import Aligner, lay_on_canvas, stack_canvases
+from faceaug.measurement.alignment import Aligner
 from faceaug.measurement.confidence import ConfidenceModel
-from faceaug.measurement.estimator import CONFIDENCE_SUFFIX, AtomReader, FaceEstimator, Measurements, Reconstruct
+from faceaug.measurement.estimator import CONFIDENCE_SUFFIX, AtomReader, FaceEstimator, Reconstruct
+from faceaug.measurement.image_batches import EncodedImages, MeasuredBatch, measure_batch
 from faceaug.measurement.measured_cache import CACHED_TOGETHER, cached_table, encoded_from, measurements_key
 from faceaug.measurement.reader import FactorReader
 from faceaug.measurement.skin_tone import SKIN_TONE
 from faceaug.reconstruction.networks import Reconstructor, network_from_weights
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES
 from faceaug.utils.device import check_device
-from faceaug.utils.images import Rgb, decode
 from faceaug.utils.text import nearest
 from faceaug.utils.threads import Progress, map_in_order, single_threaded, worker_count
 
 FILE_COLUMN, REASON_COLUMN = "file", "cannot_tell"
-MIN_SIDE = 24
-"""Shorter side of an image in pixels below which it is refused."""
-UNREADABLE, TOO_SMALL, BLANK = "unreadable", f"smaller than {MIN_SIDE} pixels", "blank"
 SHIPPED_DIRECTIONS = Path(__file__).parents[1] / "generators" / "embedded" / "directions.safetensors"
 """The estimator that comes with faceaug."""
 _COARSE = (*FACTOR_NAMES, SKIN_TONE)  # all but the atoms of the file
 QUANTILES = (0.05, 0.5, 0.95)
-_BLANK_CONTRAST = 4.0  # standard deviation of all values in 0 to 255 below which an image is blank
 _DECIMALS = {"degrees": 2}
 _OTHER_DECIMALS = 3  # no estimate is that exact, and the last bits shall not decide the bin of a value
 _ALIGNMENT_PREFIX, _CALIBRATION_PREFIX, _READER_PREFIX = "alignment.", "calibration.", "reader."
 _TONE_PREFIX = "skin_tone."
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImages:
-    """Images to measure.
-
-    Attributes
-    ----------
-    names : tuple of str
-        For error messages and the table.
-    encoded : callable
-        From index to the encoded bytes.
-    max_pixels : int
-        Largest number of pixels of an image that is decoded.
-    """
-
-    names: tuple[str, ...]
-    encoded: Callable[[int], bytes]
-    max_pixels: int
-
-    @classmethod
-    def of_dataset(cls, dataset: FaceDataset) -> EncodedImages:
-        """Return the images of a data set."""
-        return cls(tuple(dataset.keys), dataset.encoded, dataset.max_pixels)
-
-    @classmethod
-    def of_files(cls, paths: Sequence[Path]) -> EncodedImages:
-        """Return the images in files."""
-        return cls(tuple(map(str, paths)), lambda index: paths[index].read_bytes(), FaceDataset.max_pixels)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def load_canvas(self, index: int) -> tuple[Rgb, float] | str:
-        """Return an image on its canvas (`alignment.lay_on_canvas`), or why it cannot be measured."""
-        try:
-            image = decode(self.encoded(index), name=self.names[index], max_pixels=self.max_pixels)
-        except (FaceaugError, OSError):
-            return UNREADABLE
-        if min(image.shape[:2]) < MIN_SIDE:
-            return TOO_SMALL
-        canvas, shorter = lay_on_canvas(image)
-        return BLANK if canvas.std() < _BLANK_CONTRAST else (canvas, shorter)
 
 
 def measure(
@@ -105,6 +60,7 @@ def measure(
     aligned: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    placement: Placement | None = None,
 ) -> pd.DataFrame:
     """Measure every image of a data set.
 
@@ -118,6 +74,8 @@ def measure(
         Threads that decode images; one per processor when None.
     progress : callable, optional
         Called with the number of images that were just measured.
+    placement : Placement, optional
+        Where they are measured: in this process, or by a Ray cluster whose nodes read the same images.
 
     Returns
     -------
@@ -132,7 +90,9 @@ def measure(
     else:
         images = EncodedImages.of_files([Path(path) for path in source])
         columns = pd.DataFrame(index=range(len(images)))
-    table = _measure_columns(images, estimator, aligned, workers, progress)
+    with cluster_of(placement or Placement(), estimator.device, workers) as cluster:
+        box = cluster.share((images, estimator, aligned)) if cluster else []
+        table = _measure_columns(images, _Measuring(estimator, aligned, workers, progress, cluster, box))
     for name, errors in estimator.errors(table).items():
         table.insert(list(table.columns).index(name + CONFIDENCE_SUFFIX) + 1, name + ERROR_SUFFIX, errors)
     columns = columns[[name for name in columns.columns if name not in (FILE_COLUMN, *table.columns)]]
@@ -176,7 +136,7 @@ def add_measured_columns(
     estimator = _load_if_measurable(missing, load)
     if estimator is None or not set(missing) & set(estimator.column_names):
         return dataset
-    table = _measure_columns(EncodedImages.of_dataset(dataset), estimator, aligned, workers, progress)
+    table = _measure_columns(EncodedImages.of_dataset(dataset), _Measuring(estimator, aligned, workers, progress))
     reasons = Counter(reason for reason in table[REASON_COLUMN] if reason)
     refused, counts = sum(reasons.values()), ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
     if refused == len(table):
@@ -344,57 +304,81 @@ def estimator_from_state(
     return FaceEstimator(reconstruct, Aligner.from_state(alignment), model, atoms, sha256, read, tone_model)
 
 
-def _measure_columns(
-    images: EncodedImages, estimator: FaceEstimator, aligned: bool, workers: int | None, progress: Progress | None
-) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class _Measuring:
+    """How images are measured: with what, and where."""
+
+    estimator: FaceEstimator
+    aligned: bool
+    workers: int | None
+    progress: Progress | None
+    cluster: RayCluster | None = None
+    box: list[Any] = field(default_factory=list)  # all images, the estimator and `aligned`, shared with the cluster
+
+
+def _measure_columns(images: EncodedImages, how: _Measuring) -> pd.DataFrame:
     """Return the measured columns, a row for each image; those that the cache has are not measured again."""
-    columns = [name + suffix for name in estimator.column_names for suffix in ("", CONFIDENCE_SUFFIX)]
-    tables = []
-    for first in range(0, max(1, len(images)), CACHED_TOGETHER):
+    columns = [name + suffix for name in how.estimator.column_names for suffix in ("", CONFIDENCE_SUFFIX)]
+
+    def measured_part(first: int) -> pd.DataFrame:
         names = images.names[first : first + CACHED_TOGETHER]
         part = EncodedImages(names, encoded_from(images.encoded, first), images.max_pixels)
-        key = measurements_key(part.encoded, len(part), [part.max_pixels, aligned], estimator, workers)
-        measure_now = partial(_measure_images, part, estimator, aligned, workers, progress)
-        tables.append(cached_table(key, REASON_COLUMN, columns, measure_now) if key else measure_now())
+        key = measurements_key(part.encoded, len(part), [part.max_pixels, how.aligned], how.estimator, how.workers)
+        measure_now = partial(_measure_images, part, how, first)
+        return cached_table(key, REASON_COLUMN, columns, measure_now) if key else measure_now()
+
+    starts = range(0, max(1, len(images)), CACHED_TOGETHER)
+    if how.cluster is None:
+        return pd.concat([measured_part(first) for first in starts], ignore_index=True)
+    tables = []
+    parts = 2 + how.cluster.ahead * ESTIMATOR_BATCH_SIZE // CACHED_TOGETHER  # enough of them for all processors
+    with ThreadPoolExecutor(parts, thread_name_prefix="faceaug-parts") as pool:
+        for table in map_in_order(pool, measured_part, iter(starts), parts):
+            tables.append(table)
+            if how.progress:
+                how.progress(len(table))
     return pd.concat(tables, ignore_index=True)
 
 
-def _measure_images(
-    images: EncodedImages, estimator: FaceEstimator, aligned: bool, workers: int | None, progress: Progress | None
-) -> pd.DataFrame:
-    """Measure images in batches, each in one thread: the same for any number of workers."""
-    count = len(images)
-    values, confidence = (
-        np.full((count, len(estimator.column_names)), np.nan),
-        np.zeros((count, len(estimator.column_names))),
-    )
-    reasons: list[str] = []
-
-    def measure_batch(rows: range) -> tuple[list[str], list[int], Measurements | None]:
-        torch.set_num_threads(1)
-        loaded = [images.load_canvas(row) for row in rows]
-        found = [(row, canvas) for row, canvas in zip(rows, loaded, strict=True) if not isinstance(canvas, str)]
-        refused = [canvas if isinstance(canvas, str) else "" for canvas in loaded]
-        if not found:
-            return refused, [], None
-        read = estimator.read(*stack_canvases([canvas for _, canvas in found]), aligned=aligned)
-        return refused, [row for row, _ in found], read
-
-    batches = (range(k, min(k + ESTIMATOR_BATCH_SIZE, count)) for k in range(0, count, ESTIMATOR_BATCH_SIZE))
-    threads = worker_count(workers)
-    with single_threaded(), ThreadPoolExecutor(threads, thread_name_prefix="faceaug-measure") as pool:
-        for refused, rows, read in map_in_order(pool, measure_batch, batches, 2 * threads):
-            first = len(reasons)
-            reasons += refused
-            if read is not None:
-                values[rows] = np.column_stack([read.values, read.skin_tone])
-                confidence[rows] = np.column_stack([read.confidence, read.skin_tone_confidence])
-                for row, reason in zip(rows, read.refusals, strict=True):
-                    reasons[row] = reason
-            if progress:
-                progress(len(reasons) - first)
+def _measure_images(images: EncodedImages, how: _Measuring, first: int) -> pd.DataFrame:
+    """Measure images, of which `first` is the place of the first among all, in batches, each in one thread."""
+    batches = [
+        range(k, min(k + ESTIMATOR_BATCH_SIZE, len(images))) for k in range(0, len(images), ESTIMATOR_BATCH_SIZE)
+    ]
+    measured = list(_here(images, how, batches) if how.cluster is None else _on_ray(how, first, batches))
+    names = how.estimator.column_names
+    values = np.concatenate([np.empty((0, len(names))), *(batch.values for batch in measured)])
+    confidence = np.concatenate([np.empty((0, len(names))), *(batch.confidence for batch in measured)])
     columns: dict[str, Any] = {}
-    for k, (name, unit) in enumerate(zip(estimator.column_names, estimator.column_units, strict=True)):
+    for k, (name, unit) in enumerate(zip(names, how.estimator.column_units, strict=True)):
         columns[name] = values[:, k].round(_DECIMALS.get(unit, _OTHER_DECIMALS)) + 0.0  # no -0.0
         columns[name + CONFIDENCE_SUFFIX] = confidence[:, k].round(3)
+    reasons = [reason for batch in measured for reason in batch.reasons]
     return pd.DataFrame(columns | {REASON_COLUMN: pd.Series(reasons, dtype=object)})
+
+
+def _here(images: EncodedImages, how: _Measuring, batches: Sequence[range]) -> Iterator[MeasuredBatch]:
+    """Yield the measurements of batches, computed by threads."""
+
+    def work(rows: range) -> MeasuredBatch:
+        torch.set_num_threads(1)
+        return measure_batch(images, how.estimator, how.aligned, rows)
+
+    threads = worker_count(how.workers)
+    with single_threaded(), ThreadPoolExecutor(threads, thread_name_prefix="faceaug-measure") as pool:
+        for batch in map_in_order(pool, work, iter(batches), 2 * threads):
+            yield batch
+            if how.progress:
+                how.progress(len(batch.reasons))
+
+
+def _on_ray(how: _Measuring, first: int, batches: Sequence[range]) -> Iterator[MeasuredBatch]:
+    """Yield the measurements of batches, computed by a cluster."""
+    assert how.cluster is not None
+    moved = (range(first + rows.start, first + rows.stop) for rows in batches)
+    yield from how.cluster.in_order(how.cluster.submit(_measure_remotely, how.box, rows) for rows in moved)
+
+
+def _measure_remotely(box: list[Any], rows: range) -> MeasuredBatch:
+    shared: tuple[EncodedImages, FaceEstimator, bool] = prepared(box)
+    return measure_batch(*shared, rows)

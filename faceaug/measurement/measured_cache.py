@@ -57,8 +57,6 @@ def measurements_key(
         pictures = content_sha256(encoded, count, workers)
     except (FaceaugError, OSError):  # which the table gives as a reason
         return None
-    parameters = getattr(estimator.reconstruct, "parameters", None)
-    device = str(next(parameters()).device) if parameters else "cpu"
     return CacheKey(
         "measured",
         {
@@ -66,7 +64,7 @@ def measurements_key(
             "pictures": pictures,
             "by": [estimator.sha256, list(estimator.column_names)],
             "settings": list(settings),
-            "device": device_identity(device),
+            "device": device_identity(estimator.device),
         },
     )
 

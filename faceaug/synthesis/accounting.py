@@ -74,6 +74,7 @@ class Accounting:
         self._lost_in_turn: Counter[int] = Counter()
         self._lost_since: dict[int, int] = {}  # by cell, the first block lost since one of any cell was computed
         self._cells_with_losses: set[int] = set()
+        self._last_computed: tuple[int, int] | None = None  # cell and block
         self._next_engines: dict[int, int | None] = {}  # of the last result of a cell
         self._seconds_before, self._start = 0.0, time.perf_counter()
 
@@ -123,6 +124,7 @@ class Accounting:
         refused = self.refused.setdefault(cell.index, Counter())
         self._lost_in_turn.pop(cell.index, None)
         self._lost_since.clear()
+        self._last_computed = cell.index, block
         self._next_engines[cell.index] = result.next_engine
         last = None
         for candidate in result.candidates:
@@ -200,6 +202,17 @@ class Accounting:
         else:
             self._given_up[cell.index] = f"since {LOST_IN_TURN} blocks in turn were lost with their workers ({why})"
             self.blocks[cell.index] = blocks
+
+    @property
+    def unsure_of_workers(self) -> bool:
+        """Whether the last blocks were all lost, so that there may be no workers any more."""
+        return bool(self._lost_since)
+
+    @property
+    def computed_before(self) -> tuple[int, int] | None:
+        """Cell and number of a block that workers could compute: the last one, or the first of a cell with samples."""
+        began = ((cell, 0) for cell, count in self.accepted.items() if count)
+        return self._last_computed or next(began, None)
 
     def end_hopeless(self, cell: PlannedCell, result: BlockResult, blocks: int) -> None:
         """Leave out the blocks of an engine that has nothing more to try in a cell, or hardly any success.

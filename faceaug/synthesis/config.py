@@ -279,14 +279,14 @@ class RunConfig(ConfigModel):
     executor: str = _setting(
         "local",
         "run",
-        "Where samples are computed, which does not change them: local (threads), ray (a Ray cluster), folder (by "
-        "faceaug worker, over a shared output folder), or a plug-in's name.",
+        "Where the work is done, which changes no result: local (here), ray (a Ray cluster) or, for balance alone, "
+        "folder (by faceaug worker, over a shared output folder) or a plug-in's name.",
     )
     address: str | None = _setting(
         None,
         "run",
         "The Ray cluster: its address, or auto for the one that runs on this machine. Default: one that is started for "
-        "the run.",
+        "the command.",
     )
     batch_size: int = _setting(64, "run", "Images computed together; it does not change the samples.", ge=1)
     tries: int = _setting(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from faceaug.errors import FaceaugError
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.output_folder import OutputFolder
 from faceaug.shards.writer import Sample
@@ -56,6 +57,8 @@ def fill_cells(
                         progress.block(clock.report(cell, accounting, len(samples)))
                     progress("synthesis", accounting.total_accepted, total)
                 ahead.end(cell)
+            if accounting.unsure_of_workers:
+                _check_workers(executor, accounting, cells)
             output.update({cell.index: accounting.state(cell, ended=True) for cell in cells})
     return accounting
 
@@ -70,6 +73,24 @@ def _filled(cell: PlannedCell, block: int, blocks: int, ahead: BlocksAhead, acco
     samples = accounting.take(cell, block, result)
     accounting.end_hopeless(cell, result, blocks)
     return samples
+
+
+def _check_workers(executor: Executor, accounting: Accounting, cells: Sequence[PlannedCell]) -> None:
+    """Tell blocks that end their workers from workers that are gone: they compute again what they could before.
+
+    Raises
+    ------
+    FaceaugError
+        When they cannot. The run can be resumed, and what was lost is then tried again.
+    """
+    number, block = accounting.computed_before or (cells[0].index, 0)
+    try:
+        executor.submit(next(cell for cell in cells if cell.index == number), block).result()
+    except LostBlockError as error:
+        raise FaceaugError(
+            f"the last blocks were lost with their workers ({one_line(error)}), and so was one that was computed "
+            "before; see to the workers, and run the same command with --resume"
+        ) from error
 
 
 class _CellClock:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from toy_experiment import toy_recipe, write_toys
 
-from faceaug.bench.experiment import ExperimentRun, run_experiment
+from faceaug.bench.execution.experiment_run import ExperimentRun
+from faceaug.bench.experiment import run_experiment
 from faceaug.bench.recipe import parse_experiment
 from faceaug.synthesis.engines import registry
 

@@ -13,7 +13,8 @@ import yaml
 from faceaug.recipes.experiment import EXPERIMENT_SCHEMA, experiment_schema, list_recipes, load_experiment
 
 from faceaug.bench.arms.registry import built_in_arms
-from faceaug.bench.experiment import ExperimentRun, run_experiment
+from faceaug.bench.execution.experiment_run import ExperimentRun
+from faceaug.bench.experiment import run_experiment
 from faceaug.bench.recipe import parse_experiment, with_overrides
 from faceaug.errors import UsageError
 from faceaug.utils.images import encode

@@ -13,7 +13,7 @@ from generator_fixtures import faces  # noqa: F401
 
 from faceaug.bench.directions.comparison import compare_directions
 from faceaug.bench.directions.direction_recipe import DirectionRecipe, parse_direction_recipe
-from faceaug.bench.experiment import ExperimentRun
+from faceaug.bench.execution.experiment_run import ExperimentRun
 from faceaug.errors import FaceaugError, UsageError
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "recipes" / "experiments"

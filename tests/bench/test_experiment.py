@@ -10,6 +10,7 @@ import pytest
 
 from faceaug.bench import synthetic_sets
 from faceaug.bench.data import load_experiment_data
+from faceaug.bench.execution import unfinished_runs
 from faceaug.bench.recipe import parse_experiment
 from faceaug.bench.results.record import read_results
 from faceaug.errors import FaceaugError, IntegrityError, OutputError, UsageError
@@ -130,18 +131,16 @@ def test_the_same_seed_gives_the_same_results(experiment, content, tmp_path):
 @pytest.mark.slow
 def test_an_interrupted_experiment_goes_on_and_repeats_no_finished_run(experiment, content, tmp_path, monkeypatch):
     whole = experiment(content, tmp_path / "whole")
-    from faceaug.bench import experiment as module
-
     trained = []
-    original = module._Worker._train
+    original = unfinished_runs.run_arm
 
-    def counted(self, name, arm, data):
-        trained.append((name, data.seed))
+    def counted(name, arm, faces, *others):
+        trained.append((name, faces.data.seed))
         if len(trained) == 3:
             raise KeyboardInterrupt
-        return original(self, name, arm, data)
+        return original(name, arm, faces, *others)
 
-    monkeypatch.setattr(module._Worker, "_train", counted)
+    monkeypatch.setattr(unfinished_runs, "run_arm", counted)
     with pytest.raises(KeyboardInterrupt):
         experiment(content)
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").glob("*.json")}
@@ -268,9 +267,8 @@ def test_hostile_labels_stay_text(experiment, content, tmp_path, toys):
     ],
 )
 def test_bad_input_is_named_before_anything_trains(experiment, content, tmp_path, monkeypatch, change, message):
-    from faceaug.bench import experiment as module
 
-    monkeypatch.setattr(module._Worker, "_run_arm", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(unfinished_runs, "run_arm", lambda *_: pytest.fail("trained"))
     monkeypatch.setattr(synthetic_sets, "balance", lambda *_, **__: pytest.fail("synthesized"))
     if "model" in change and __import__("importlib.util").util.find_spec("timm"):
         pytest.skip("timm is installed")

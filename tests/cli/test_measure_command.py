@@ -126,6 +126,16 @@ def test_aligned_has_the_same_effect_in_a_recipe(faceaug_cli, pictures, loads, t
     assert loads[2][0] == tmp_path / "own.safetensors"
 
 
+def test_an_executor_of_balance_is_refused_where_it_is_typed_and_passed_over_in_a_recipe(
+    faceaug_cli, pictures, loads, tmp_path
+):
+    outcome = faceaug_cli("measure", pictures, "--executor", "folder")
+    assert outcome.status != 0
+    assert "the executor folder is for faceaug balance alone: give local or ray" in outcome.err
+    (tmp_path / "run.yaml").write_text("run:\n  executor: folder\n")
+    assert faceaug_cli("measure", pictures, "--recipe", tmp_path / "run.yaml").status == 0
+
+
 def test_other_columns_need_labels_before_any_image_is_read(faceaug_cli, pictures, loads, monkeypatch):
     monkeypatch.setattr("faceaug.datasets.dataset.check_images", lambda *_, **__: pytest.fail("images were read"))
     outcome = faceaug_cli("analyze", pictures, "--by", "gender")

@@ -12,6 +12,7 @@ from faceaug import load_dataset
 from faceaug.cache.store import open_cache
 from faceaug.datasets import LoadOptions
 from faceaug.measurement import measure as module
+from faceaug.measurement.image_batches import UNREADABLE
 from faceaug.measurement.measure import measure
 
 
@@ -53,7 +54,7 @@ def test_reasons_of_refusals_come_back(faces):
     files = sorted(faces.glob("*.png"))
     estimator = replace(fake_estimator(), sha256="1" * 64)
     one, two = measure(files, estimator), measure(files, estimator)
-    assert set(one["cannot_tell"]) == {"", module.UNREADABLE}
+    assert set(one["cannot_tell"]) == {"", UNREADABLE}
     pd.testing.assert_frame_equal(two, one, check_exact=True)
     assert [entry.kind for entry in open_cache().entries()] == ["measured"]
 

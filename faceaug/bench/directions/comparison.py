@@ -24,9 +24,9 @@ from faceaug.bench.directions.direction_methods import DirectionFinder, check_me
 from faceaug.bench.directions.direction_recipe import DirectionRecipe
 from faceaug.bench.directions.edit_effects import EditEffect, EffectMeter
 from faceaug.bench.directions.yaw_accuracy import YAW, yaw_accuracy
-from faceaug.bench.experiment import ExperimentRun
+from faceaug.bench.execution.experiment_run import ExperimentRun
 from faceaug.bench.run_files import STATE_FILE, locked_folder
-from faceaug.errors import OutputError
+from faceaug.errors import OutputError, UsageError
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import sample_stream
 from faceaug.generators.registry import load_generator
@@ -46,6 +46,8 @@ def compare_directions(recipe: DirectionRecipe, run: ExperimentRun) -> Direction
     FaceaugError
         In one sentence with the remedy.
     """
+    if run.placement.on_ray:
+        raise UsageError("the executor ray is for experiments with arms; leave it out where directions are compared")
     with single_threaded():
         generator = load_generator(generator_of(recipe, run.folder), recipe.device)
         bundle = shipped_or_given(recipe, generator, run.folder)

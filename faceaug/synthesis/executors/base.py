@@ -17,9 +17,6 @@ from faceaug.shards.output_folder import OutputFolder
 from faceaug.synthesis.engines.base import BlockResult, Engine
 from faceaug.synthesis.request import RunRequest
 
-RETRIES = 3
-"""How often a block is begun again after whatever computed it was lost. An error of the engine ends the run at once."""
-
 
 class LostBlockError(FaceaugError):
     """A block could not be computed: the process or machine that computed it was lost each time."""

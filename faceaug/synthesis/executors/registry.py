@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 
+from faceaug.cluster.placement import FOLDER, LOCAL, RAY, check_address
 from faceaug.errors import UsageError
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.executors.base import Executor, Work
@@ -18,9 +18,9 @@ from faceaug.utils.text import nearest, shown
 
 EXECUTOR_ENTRY_POINTS = "faceaug.executors"
 _BUILT_IN = {
-    "local": "faceaug.synthesis.executors.registry:_local",
-    "ray": "faceaug.synthesis.executors.ray_tasks:RayExecutor",
-    "folder": "faceaug.synthesis.executors.shared_folder:FolderExecutor",
+    LOCAL: "faceaug.synthesis.executors.registry:_local",
+    RAY: "faceaug.synthesis.executors.ray_tasks:RayExecutor",
+    FOLDER: "faceaug.synthesis.executors.shared_folder:FolderExecutor",
 }
 
 
@@ -34,10 +34,7 @@ def check_executor(config: RunConfig) -> None:
     if config.executor not in _BUILT_IN and config.executor not in (points := _entry_points()):
         known = nearest(config.executor, [*_BUILT_IN, *points])
         raise UsageError(f"there is no executor {shown(config.executor)}: {known}")
-    if config.address is not None and config.executor in ("local", "folder"):
-        raise UsageError(f"address is given, which the executor {config.executor} does not use: leave it out")
-    if config.executor == "ray" and find_spec("ray") is None:
-        raise UsageError("the executor ray needs the package ray: pip install 'faceaug[ray]'")
+    check_address(config.executor, config.address)
 
 
 def create_executor(work: Work) -> Executor:

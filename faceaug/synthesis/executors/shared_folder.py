@@ -20,12 +20,12 @@ from faceaug.planning.plan import PlannedCell
 from faceaug.synthesis.engines.base import BlockResult
 from faceaug.synthesis.executors.base import LostBlockError, Work
 from faceaug.synthesis.executors.block_files import BlockFiles
+from faceaug.synthesis.executors.heartbeats import DIED, SHARES_FOLDER, SILENT_SECONDS, SilentWorkers
 from faceaug.utils.files import parse_json, read_regular, write_bytes
 
 WANTED_NAME = "wanted.json"
-SHARES_FOLDER = "shares"
-FAILED, LOST_BLOCK, DIED = "failed", "lost", "died"
-"""Kinds of files on a block: an error of the engine, that it was given up, that a worker ended while computing it."""
+FAILED, LOST_BLOCK = "failed", "lost"
+"""Kinds of files on a block: an error of the engine, that it was given up."""
 POLL_SECONDS = 0.1
 REMARK_SECONDS = 60.0
 """After so long without the result of a block the driver says so, once."""
@@ -61,7 +61,7 @@ class FolderExecutor:
         self._files = BlockFiles(work.output.path, self._run)
         self._wanted: dict[tuple[int, int], None] = {}  # in the order in which they were submitted
         self._published: list[list[int]] | None = None
-        self._remarked = False
+        self._remarked, self._silent = False, SilentWorkers(self._files.folder)
         self._files.create()
         for path in self._files.folder.iterdir():  # what failed before may be mended
             if path.suffix[1:] in (FAILED, LOST_BLOCK, DIED):
@@ -69,7 +69,7 @@ class FolderExecutor:
 
     @property
     def ahead(self) -> int:
-        """Two blocks for each worker that has begun."""
+        """Two blocks for each worker that has begun and was not lost."""
         shares = self._files.folder / SHARES_FOLDER
         return max(_LEAST_AHEAD, 2 * sum(path.name.isdecimal() for path in shares.iterdir()) if shares.is_dir() else 0)
 
@@ -97,6 +97,12 @@ class FolderExecutor:
                 self.leave_out(cell, block)
                 raise LostBlockError(said)
             self._publish()
+            for rank in self._silent.look(time.monotonic()):
+                _log.warning(
+                    "worker %s has given no sign of life for %.0f seconds: its block is left to others",
+                    rank,
+                    SILENT_SECONDS,
+                )
             if not self._remarked and time.monotonic() - start > REMARK_SECONDS:
                 self._remarked = True
                 _log.warning(

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceaug.cluster.placement import RETRIES
 from faceaug.errors import FaceaugError, IntegrityError, OutputError, UsageError
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.manifest import MANIFEST_NAME, Manifest, read_manifest
 from faceaug.synthesis.engines.registry import create_engine
-from faceaug.synthesis.executors.base import RETRIES
 from faceaug.synthesis.executors.block_files import BlockFiles
+from faceaug.synthesis.executors.heartbeats import DIED, Heartbeat, while_there_is
 from faceaug.synthesis.executors.rebuilt_engine import LearntModels, RebuiltEngine, rebuild_engine
-from faceaug.synthesis.executors.shared_folder import (
-    DIED,
-    FAILED,
-    LOST_BLOCK,
-    SHARES_FOLDER,
-    read_wanted,
-)
+from faceaug.synthesis.executors.shared_folder import FAILED, LOST_BLOCK, read_wanted
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.stages import fingerprint
-from faceaug.utils.files import read_regular, write_bytes
+from faceaug.utils.files import write_bytes
 from faceaug.utils.text import one_line
 from faceaug.utils.threads import single_threaded
 
@@ -87,12 +80,12 @@ def work_share(request: RunRequest, out: Path, share: Share, *, patience: float 
         What the engine raised; the driver ends with the same error.
     """
     expected = fingerprint(request, create_engine(request))
-    folder, computed = BlockFiles(out, expected).folder, 0
+    files, computed = BlockFiles(out, expected), 0
     worker: _Worker | None = None
-    with single_threaded():
+    with single_threaded(), contextlib.ExitStack() as alive:
         waited_since = time.monotonic()
         while time.monotonic() - waited_since < patience:
-            wanted = read_wanted(folder, expected)
+            wanted = read_wanted(files.folder, expected)
             if worker is None or wanted is None:  # it is finished where the folder is gone
                 manifest = _manifest(out)
                 _check_run(out, manifest, expected)
@@ -101,7 +94,8 @@ def work_share(request: RunRequest, out: Path, share: Share, *, patience: float 
                 if wanted is None and not computed and out.exists():  # the driver learns
                     waited_since = time.monotonic()
                 if manifest is not None and wanted is not None:
-                    worker = _Worker.begun(request, out, manifest, share)
+                    heartbeat = alive.enter_context(Heartbeat(files.folder, share.rank))
+                    worker = _Worker.begun(request, manifest, files, heartbeat)
             if worker is not None and wanted and worker.compute_first(share.ordered(wanted)):
                 computed, waited_since = worker.computed, time.monotonic()
             else:
@@ -118,31 +112,27 @@ def _check_run(out: Path, manifest: Manifest | None, expected: str) -> None:
 
 
 class _Worker:
-    """A prepared engine, and the file that says which block it computes."""
+    """A prepared engine that computes blocks."""
 
-    def __init__(self, engine: RebuiltEngine, cells: dict[int, PlannedCell], files: BlockFiles, share: Share) -> None:
-        self._engine, self._cells, self._files = engine, cells, files
-        self._begun = files.folder / SHARES_FOLDER / str(share.rank)
+    def __init__(
+        self, engine: RebuiltEngine, cells: dict[int, PlannedCell], files: BlockFiles, heartbeat: Heartbeat
+    ) -> None:
+        self._engine, self._cells, self._files, self._heartbeat = engine, cells, files, heartbeat
         self.computed = 0
 
     @classmethod
-    def begun(cls, request: RunRequest, out: Path, manifest: Manifest, share: Share) -> _Worker:
-        """Announce a worker and prepare its engine."""
-        files = BlockFiles(out, manifest.fingerprint)
+    def begun(cls, request: RunRequest, manifest: Manifest, files: BlockFiles, heartbeat: Heartbeat) -> _Worker:
+        """Prepare the engine of a worker that gives signs of life."""
+        models = LearntModels.of(files.folder.parent, manifest)
         cells = {cell.index: cell for cell in request.plan.cells}
-        worker = cls(rebuild_engine(request, LearntModels.of(out, manifest)), cells, files, share)
-        with _while_there_is(files.folder):  # the run may be finished by now
-            worker._begun.parent.mkdir(exist_ok=True)
-            worker._note_death()
-            write_bytes(worker._begun, b"")
-        return worker
+        return cls(rebuild_engine(request, models), cells, files, heartbeat)
 
     def compute_first(self, blocks: list[tuple[int, int]]) -> bool:
         """Compute the first block that has no result; return whether there was one."""
         for cell, block in blocks:
             if any(self._files.path(cell, block, kind).exists() for kind in ("safetensors", FAILED, LOST_BLOCK)):
                 continue
-            with _while_there_is(self._files.folder):
+            with while_there_is(self._files.folder):
                 self._compute(cell, block)
             return True
         return False
@@ -155,27 +145,16 @@ class _Worker:
             why = f"{deaths} workers ended while they computed it"
             write_bytes(self._files.path(cell, block, LOST_BLOCK), why.encode())
             return
-        write_bytes(self._begun, f"{cell}-{block}".encode())  # stays where this process is killed
-        try:
-            self._files.write(cell, block, self._engine.encoded(self._cells[cell], block))
-            self.computed += 1
-        except OutputError:
-            raise
-        except Exception as error:
-            said = str(error) if isinstance(error, FaceaugError) else f"{type(error).__name__}: {one_line(error)}"
-            write_bytes(self._files.path(cell, block, FAILED), said.encode())
-            raise
-        finally:
-            write_bytes(self._begun, b"")
-
-    def _note_death(self) -> None:
-        """Note that the process which had this rank before was killed while it computed a block, if it was."""
-        try:
-            block = read_regular(self._begun)
-        except OSError:  # it is absent, or a pipe
-            return
-        if re.fullmatch(rb"\d+-\d+", block):
-            (self._files.folder / f"{block.decode()}.{time.time_ns()}.{DIED}").touch()
+        with self._heartbeat.computing(f"{cell}-{block}"):
+            try:
+                self._files.write(cell, block, self._engine.encoded(self._cells[cell], block))
+                self.computed += 1
+            except OutputError:
+                raise
+            except Exception as error:
+                said = str(error) if isinstance(error, FaceaugError) else f"{type(error).__name__}: {one_line(error)}"
+                write_bytes(self._files.path(cell, block, FAILED), said.encode())
+                raise
 
 
 def _manifest(out: Path) -> Manifest | None:
@@ -183,13 +162,3 @@ def _manifest(out: Path) -> Manifest | None:
     with contextlib.suppress(IntegrityError):
         return read_manifest(out) if (out / MANIFEST_NAME).exists() else None
     return None
-
-
-@contextlib.contextmanager
-def _while_there_is(folder: Path) -> Iterator[None]:
-    """Pass over what fails because the driver has finished and removed the folder."""
-    try:
-        yield
-    except (OSError, OutputError):
-        if folder.exists():
-            raise

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from candidates import candidate
 
+from faceaug.cluster.placement import RETRIES
 from faceaug.errors import FaceaugError
 from faceaug.planning.plan import PlannedCell
 from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex
 from faceaug.synthesis.accounting import LOST, LOST_IN_TURN, Accounting
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
 from faceaug.synthesis.engines.base import BlockResult, Candidate
-from faceaug.synthesis.executors.base import RETRIES, LostBlockError
+from faceaug.synthesis.executors.base import LostBlockError
 from faceaug.synthesis.loop import fill_cells
 
 UNITS, CELLS, FAILURES = 100_000, 50, 0.1
@@ -41,11 +42,18 @@ class Simulated:
     """A cluster in a simulated time, whose workers take a random time for a block and are lost at random."""
 
     def __init__(
-        self, workers: int, failures: float, seed: int = 0, dies_after: int | None = None, fatal: int | None = None
+        self,
+        workers: int,
+        failures: float,
+        seed: int = 0,
+        dies_after: int | None = None,
+        fatal: int | None = None,
+        gone_in: int | None = None,
     ) -> None:
         self.ahead, self._failures, self._rng = 2 * workers, failures, random.Random(seed)
         self._now, self._events, self._number = 0.0, [], 0
         self._dies_after, self._fatal = dies_after, fatal  # a number of blocks, and a cell
+        self._gone_in, self._gone = gone_in, False  # a cell in which all workers are lost, and whether they are
         self.computed = Counter()
         self.most_under_way = self._under_way = 0
         self.tries = Counter()
@@ -68,7 +76,8 @@ class Simulated:
             self._now, _, done = heapq.heappop(self._events)
             key = (done.cell.index, done.block)
             self.tries[key] += 1
-            if done.cell.index != self._fatal and self._rng.random() >= self._failures:
+            self._gone |= done.cell.index == self._gone_in
+            if not self._gone and done.cell.index != self._fatal and self._rng.random() >= self._failures:
                 done.outcome = proposed(done.cell, done.block)
                 self.computed[key] += 1
                 if self._dies_after is not None and self.computed.total() > self._dies_after:
@@ -195,6 +204,25 @@ def test_a_lost_cluster_ends_the_run_and_resumed_it_makes_every_sample():
         fill(Simulated(4, 1.0), output, 4)
     fill(Simulated(4, 0.0), output, 4)
     assert output.seeds == expected(4, set())
+
+
+def test_a_cluster_that_is_lost_in_the_last_cell_ends_the_run_with_an_error():
+    output = Recorded()
+    with pytest.raises(FaceaugError, match=r"last blocks were lost .*its node was lost.* with --resume"):
+        fill(Simulated(1, 0.0, gone_in=CELLS - 1), output, 4)
+    assert 0 < len(output.seeds) < 4 * CELLS
+    fill(Simulated(4, 0.0), output, 4)
+    assert output.seeds == expected(4, set())
+
+
+def test_a_last_cell_whose_blocks_end_their_workers_ends_short_while_others_can_be_computed():
+    executor, output = Simulated(4, 0.0, fatal=CELLS - 1), Recorded()
+    fill(executor, output, 4)
+    assert output.seeds == [seed for seed in expected(4, set()) if seed < (CELLS - 1) * 10**6]
+    assert output.states[CELLS - 1].rejected == {LOST: LOST_IN_TURN}
+    again = Simulated(4, 0.0, fatal=CELLS - 1)
+    fill(again, output, 4)  # resumed, it tries them again, and ends as before
+    assert again.computed.total() == 1
 
 
 def test_the_next_engine_takes_over_where_the_blocks_of_one_are_lost():

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from cheap_runs import write_faces
 from finished_runs import assert_same_samples
-from paced_runs import begun, drive, know_engine, start, wait_until, write_plugin
+from paced_runs import begun, drive, know_engine, start, wait_until
+from ray_nodes import NEEDS_RAY, environment_of
 
 from faceaug.errors import FaceaugError
 from faceaug.shards.manifest import read_manifest
@@ -28,41 +28,8 @@ from faceaug.synthesis.executors.ray_tasks import RayExecutor
 FATAL = "0-2"
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed"),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=NEEDS_RAY),
 ]
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What nodes and drivers need in their environment."""
-    folder = tmp_path_factory.mktemp("plugin")
-    return {
-        "PYTHONPATH": write_plugin(folder),
-        "PACED_SECONDS": "0.3",
-        "PACED_LOG": str(folder / "log"),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",  # else a token is written to the home folder
-        "RAY_worker_niceness": "0",  # else other work on the machine keeps workers waiting
-        "RAY_health_check_period_ms": "1000",
-        "RAY_health_check_failure_threshold": "3",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-@pytest.fixture(scope="module")
-def cluster(environment) -> Iterator[Any]:
-    """A cluster of a head without processors and two nodes with one each."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in environment.items():
-            patched.setenv(name, value)
-        from ray.cluster_utils import Cluster
-
-        memory = {"object_store_memory": 80 << 20, "include_dashboard": False}
-        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory})
-        try:
-            yield started, memory
-        finally:
-            started.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -80,23 +47,23 @@ def results(out: Path) -> int:
     return len(list((out / BLOCKS_FOLDER).glob("*.safetensors")))
 
 
-def test_a_node_and_the_driver_are_killed_and_the_samples_stay_the_same(faces, cluster, environment):
-    started, memory = cluster
-    node = started.add_node(num_cpus=1, **memory)
+def test_a_node_and_the_driver_are_killed_and_the_samples_stay_the_same(faces, nodes):
+    node, environment = nodes.add(), nodes.environment
     out, log = faces / "out", Path(environment["PACED_LOG"])
-    run = {"executor": "ray", "address": started.address}
+    run = {"executor": "ray", "address": nodes.address}
     driver = start(drive, faces, out, environment=environment, **run)
     wait_until(lambda: results(out) >= 3)
     driver.kill()
     driver.join()
     done = {path.stem for path in (out / BLOCKS_FOLDER).glob("*.safetensors")}
     times = begun(log)
-    started.add_node(num_cpus=1, **memory)  # joins late
+    late = nodes.add()
     resumed = start(drive, faces, out, True, environment=environment, **run)
     before = begun(log).total()
     wait_until(lambda: begun(log).total() > before + 2)
-    started.remove_node(node, allow_graceful=False)
+    nodes.kill(node)
     resumed.join(200)
+    nodes.kill(late)
     assert resumed.exitcode == 0
     assert_same_samples(faces / "base", out)
     report = verify(out)
@@ -104,9 +71,9 @@ def test_a_node_and_the_driver_are_killed_and_the_samples_stay_the_same(faces, c
     assert all(begun(log)[block] == times[block] for block in done)  # no result that was on disk was computed again
 
 
-def test_a_block_that_ends_its_worker_each_time_is_left_out_with_the_reason(faces, environment, tmp_path):
+def test_a_block_that_ends_its_worker_each_time_is_left_out_with_the_reason(faces, tmp_path):
     log = tmp_path / "log"
-    given = {**environment, "PACED_FATAL": FATAL, "PACED_SECONDS": "0", "PACED_LOG": str(log)}
+    given = {**environment_of(tmp_path / "plugin"), "PACED_FATAL": FATAL, "PACED_SECONDS": "0", "PACED_LOG": str(log)}
     driver = start(drive, faces, tmp_path / "out", environment=given, executor="ray")  # a cluster of its own
     driver.join(250)
     assert driver.exitcode == 0
@@ -121,7 +88,9 @@ def test_a_block_that_ends_its_worker_each_time_is_left_out_with_the_reason(face
     [
         (True, "10.0.0.1:6379", "connected to Ray already, so address '10.0.0.1:6379' cannot be used"),
         (False, None, "Ray could not be started on this machine: no memory"),
-        (False, "10.0.0.1:6379", "there is no Ray cluster at '10.0.0.1:6379': no memory"),
+        (False, "auto", "there is no Ray cluster at 'auto': no memory"),
+        (False, "127.0.0.1:1", "there is no Ray cluster at '127.0.0.1:1': .*refused"),  # a port without a listener
+        (False, "ray://127.0.0.1:1", "there is no Ray cluster at 'ray://127.0.0.1:1': .*refused"),
     ],
 )
 def test_a_cluster_that_cannot_be_used_is_said_in_a_sentence(tmp_path, monkeypatch, initialized, address, said):

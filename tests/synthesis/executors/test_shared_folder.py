@@ -12,12 +12,12 @@ from cheap_runs import write_faces
 from finished_runs import assert_same_samples
 from paced_runs import begun, config, drive, know_engine, parts, start, wait_until, work
 
+from faceaug.cluster.placement import RETRIES
 from faceaug.errors import FaceaugError, OutputError, UsageError
 from faceaug.shards.takeover import BLOCKS_FOLDER
 from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.engines import registry
-from faceaug.synthesis.executors.base import RETRIES
 from faceaug.synthesis.executors.registry import check_executor
 from faceaug.synthesis.executors.worker import Share, work_share
 from faceaug.synthesis.request import check_request

@@ -1,0 +1,1 @@
+"""The runs of an experiment, an arm and a seed each: what one computes, and where."""

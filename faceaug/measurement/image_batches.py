@@ -1,0 +1,109 @@
+"""Photographs to measure, and the measurement of a batch of them: the same wherever it is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from faceaug.datasets.dataset import FaceDataset
+from faceaug.errors import FaceaugError
+from faceaug.measurement.alignment import lay_on_canvas, stack_canvases
+from faceaug.measurement.estimator import FaceEstimator
+from faceaug.utils.images import Rgb, decode
+from faceaug.utils.typing import Floats
+
+MIN_SIDE = 24
+"""Shorter side of an image in pixels below which it is refused."""
+UNREADABLE, TOO_SMALL, BLANK = "unreadable", f"smaller than {MIN_SIDE} pixels", "blank"
+_BLANK_CONTRAST = 4.0  # standard deviation of all values in 0 to 255 below which an image is blank
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Images to measure.
+
+    Attributes
+    ----------
+    names : tuple of str
+        For error messages and the table.
+    encoded : callable
+        From index to the encoded bytes.
+    max_pixels : int
+        Largest number of pixels of an image that is decoded.
+    """
+
+    names: tuple[str, ...]
+    encoded: Callable[[int], bytes]
+    max_pixels: int
+
+    @classmethod
+    def of_dataset(cls, dataset: FaceDataset) -> EncodedImages:
+        """Return the images of a data set."""
+        return cls(tuple(dataset.keys), dataset.encoded, dataset.max_pixels)
+
+    @classmethod
+    def of_files(cls, paths: Sequence[Path]) -> EncodedImages:
+        """Return the images in files."""
+        return cls(tuple(map(str, paths)), lambda index: paths[index].read_bytes(), FaceDataset.max_pixels)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def load_canvas(self, index: int) -> tuple[Rgb, float] | str:
+        """Return an image on its canvas (`alignment.lay_on_canvas`), or why it cannot be measured."""
+        try:
+            image = decode(self.encoded(index), name=self.names[index], max_pixels=self.max_pixels)
+        except (FaceaugError, OSError):
+            return UNREADABLE
+        if min(image.shape[:2]) < MIN_SIDE:
+            return TOO_SMALL
+        canvas, shorter = lay_on_canvas(image)
+        return BLANK if canvas.std() < _BLANK_CONTRAST else (canvas, shorter)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredBatch:
+    """Measurements of N images.
+
+    Attributes
+    ----------
+    values : float64 [N, S]
+        A column for each of `FaceEstimator.column_names`; NaN where the estimate is refused.
+    confidence : float64 [N, S]
+    reasons : list of str
+        Why the estimate is refused, or an empty text.
+    """
+
+    values: Floats
+    confidence: Floats
+    reasons: list[str]
+
+
+def measure_batch(images: EncodedImages, estimator: FaceEstimator, aligned: bool, rows: range) -> MeasuredBatch:
+    """Measure some images together, in one thread.
+
+    Parameters
+    ----------
+    images : EncodedImages
+    estimator : FaceEstimator
+    aligned : bool
+        As in `faceaug.measurement.measure.measure`.
+    rows : range
+        The images.
+    """
+    loaded = [images.load_canvas(row) for row in rows]
+    found = [k for k, canvas in enumerate(loaded) if not isinstance(canvas, str)]
+    reasons = [canvas if isinstance(canvas, str) else "" for canvas in loaded]
+    shape = len(rows), len(estimator.column_names)
+    values, confidence = np.full(shape, np.nan), np.zeros(shape)
+    if found:
+        canvases = [canvas for canvas in loaded if not isinstance(canvas, str)]
+        read = estimator.read(*stack_canvases(canvases), aligned=aligned)
+        values[found] = np.column_stack([read.values, read.skin_tone])
+        confidence[found] = np.column_stack([read.confidence, read.skin_tone_confidence])
+        for k, reason in zip(found, read.refusals, strict=True):
+            reasons[k] = reason
+    return MeasuredBatch(values, confidence, reasons)

@@ -1,0 +1,153 @@
+"""Workers of a shared folder say that they live; the driver notices those that have been silent for long.
+
+Each worker has a file, `shares/RANK`, that holds the block which it computes, and sets its time again and again. The
+driver compares these times with one another and never with its own clock, which may differ from those of the workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from faceaug.errors import FaceaugError, OutputError
+from faceaug.utils.files import read_regular, write_bytes
+
+SHARES_FOLDER = "shares"
+DIED = "died"
+"""Kind of files on a block: that a worker ended while computing it."""
+BEAT_SECONDS = 5.0
+SILENT_SECONDS = 60.0
+"""After so long without a sign of a worker the driver takes it for lost. If it lives, its results are still used."""
+
+
+class Heartbeat:
+    """The sign of life of a worker, in a `with` statement.
+
+    Parameters
+    ----------
+    folder : Path
+        With the results of blocks.
+    rank : int
+        Of the worker. Where a worker of this rank was lost while it computed a block, that is noted.
+    """
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self._folder, self._file = folder, folder / SHARES_FOLDER / str(rank)
+        self._block, self._lock, self._ended = "", threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="faceaug-heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        with while_there_is(self._folder):  # the run may be finished by now
+            note_death(self._folder, self._file)
+            self._write("")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        with contextlib.suppress(OSError):
+            self._file.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def computing(self, block: str) -> Iterator[None]:
+        """Say that a block, named "CELL-BLOCK", is computed; that stays where the process is killed."""
+        self._say(block)
+        try:
+            yield
+        finally:
+            self._say("")
+
+    def sign(self) -> None:
+        """Give a sign of life, also after the driver has taken the worker for lost."""
+        with self._lock, while_there_is(self._folder):
+            try:
+                os.utime(self._file)
+            except FileNotFoundError:
+                self._write(self._block)
+
+    def _say(self, block: str) -> None:
+        with self._lock:
+            self._block = block
+            self._write(block)
+
+    def _write(self, block: str) -> None:
+        self._file.parent.mkdir(exist_ok=True)  # the folder of a driver that was resumed is another one
+        write_bytes(self._file, block.encode())
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            with contextlib.suppress(OSError, FaceaugError):  # of a disk that is full; the next sign may succeed
+                self.sign()
+
+
+class SilentWorkers:
+    """Notices workers that give no sign of life any more; the driver asks it while it waits.
+
+    Parameters
+    ----------
+    folder : Path
+        With the results of blocks.
+    seconds : float
+        Silence after which a worker is taken for lost.
+    """
+
+    def __init__(self, folder: Path, seconds: float = SILENT_SECONDS) -> None:
+        self._folder, self._seconds = folder, seconds
+        self._signs: dict[str, tuple[int, float]] = {}  # by rank, time of the file, and when it was first seen
+        self._looked = float("-inf")
+
+    def look(self, now: float) -> list[str]:
+        """Note the deaths of workers that have been silent, and return their ranks.
+
+        Parameters
+        ----------
+        now : float
+            `time.monotonic()`. Asked again within some seconds, nothing is read. After a pause of the driver all
+            workers are given the whole time anew.
+        """
+        if now - self._looked < BEAT_SECONDS:
+            return []
+        if now - self._looked > self._seconds / 2:
+            self._signs.clear()
+        self._looked, silent = now, []
+        shares = self._folder / SHARES_FOLDER
+        for path in sorted(shares.iterdir()) if shares.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                sign, since = path.lstat().st_mtime_ns, now
+                if path.name in self._signs and self._signs[path.name][0] == sign:
+                    since = self._signs[path.name][1]
+                self._signs[path.name] = sign, since
+                if now - since > self._seconds and path.name.isdecimal():
+                    note_death(self._folder, path)
+                    path.unlink()
+                    silent.append(path.name)
+        return silent
+
+
+def note_death(folder: Path, file: Path) -> None:
+    """Note that the worker to which a file of `shares` belongs ended while it computed a block, if it did."""
+    try:
+        block = read_regular(file)
+    except OSError:  # it is absent, or a pipe
+        return
+    if re.fullmatch(rb"\d+-\d+", block):
+        (folder / f"{block.decode()}.{time.time_ns()}.{DIED}").touch()
+
+
+@contextlib.contextmanager
+def while_there_is(folder: Path) -> Iterator[None]:
+    """Pass over what fails because the driver has finished and removed the folder."""
+    try:
+        yield
+    except (OSError, OutputError):
+        if folder.exists():
+            raise

@@ -1,0 +1,99 @@
+"""A Ray cluster of nodes on this machine, whose processes know the engine of `paced_runs` as "mean"."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paced_runs import write_plugin
+
+from faceaug.errors import FaceaugError
+
+NEEDS_RAY = "the extra ray is not installed"
+_MEMORY = {"object_store_memory": 80 << 20, "include_dashboard": False}
+
+
+@dataclass(frozen=True)
+class RayNodes:
+    """A cluster of a head without processors, and of nodes with one each.
+
+    Attributes
+    ----------
+    environment : dict of str to str
+        What nodes and drivers need in their environment.
+    cluster : ray.cluster_utils.Cluster
+    """
+
+    environment: dict[str, str]
+    cluster: Any
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def add(self) -> Any:
+        return self.cluster.add_node(num_cpus=1, **_MEMORY)
+
+    def kill(self, node: Any) -> None:
+        self.cluster.remove_node(node, allow_graceful=False)
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the environment of nodes and drivers, with the plug-in and its log in a folder."""
+    return {
+        "PYTHONPATH": write_plugin(folder),
+        "PACED_SECONDS": "0.3",
+        "PACED_LOG": str(folder / "log"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",  # else a token is written to the home folder
+        "RAY_worker_niceness": "0",  # else other work on the machine keeps workers waiting
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
+        "OMP_NUM_THREADS": "1",
+        "FACEAUG_CACHE": "off",
+    }
+
+
+def fail(log: Path) -> None:
+    """A task with an error of its own."""
+    _note(log)
+    raise FaceaugError("it cannot be done")
+
+
+def end_process(log: Path) -> None:
+    """A task that ends its worker."""
+    _note(log)
+    os._exit(9)
+
+
+def negative(number: int) -> int:
+    return -number
+
+
+def _note(log: Path) -> None:
+    with log.open("a") as file:
+        file.write("begun\n")
+
+
+@contextmanager
+def ray_nodes(folder: Path) -> Iterator[RayNodes]:
+    """Start a cluster with two nodes, and end it."""
+    environment = environment_of(folder)
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_MEMORY})
+        nodes = RayNodes(environment, started)
+        try:
+            nodes.add()
+            nodes.add()
+            yield nodes
+        finally:
+            started.shutdown()
