@@ -16,6 +16,7 @@ from web_server import web_server
 
 from faceaug.datasets import load_dataset
 from faceaug.errors import DatasetError, OutputError, RemoteError, UsageError
+from faceaug.places.filesystems import remote_errors, writing_errors
 from faceaug.places.published import check_run_destination, published_folder
 from faceaug.places.uploads import TRIAL_NAME, check_destination, uploaded_folder
 from faceaug.utils.text import without_secrets
@@ -36,15 +37,24 @@ def output(tmp_path_factory):
             f"403, message='Forbidden', url='https://host/b.csv?{SIGNED}'",
             "403, message='Forbidden', url='https://host/b.csv'",
         ),
-        (f"nothing (bucket/b.csv?{SIGNED}); look", "nothing (bucket/b.csv); look"),
+        (f"nothing (s3://bucket/b.csv?{SIGNED}); look", "nothing (s3://bucket/b.csv); look"),
         ("sftp://me:SECRET@host/faces; look", "sftp://host/faces; look"),
         ("https://host/b.csv?SECRET", "https://host/b.csv"),
         ("hf://datasets/someone/faces@main/a.png: is it?", "hf://datasets/someone/faces@main/a.png: is it?"),
         ("age > 20 and name == 'who?'", "age > 20 and name == 'who?'"),
+        ("faces/who?a=b.png, what?x=1,2 left", "faces/who?a=b.png, what?x=1,2 left"),
     ],
 )
 def test_a_text_without_secrets_is_otherwise_the_same(text, shown):
     assert without_secrets(text) == shown
+
+
+@pytest.mark.parametrize("errors", [remote_errors, writing_errors])
+def test_the_path_of_a_signed_url_is_shown_without_its_query(errors):
+    with pytest.raises(RemoteError) as raised, errors(f"s3://bucket/b.csv?{SIGNED}"):
+        raise OSError(f"no access (bucket/b.csv?{SIGNED})")
+    assert "SECRET" not in str(raised.value)
+    assert "no access (bucket/b.csv));" in str(raised.value)
 
 
 def test_no_secret_of_a_url_is_shown_or_recorded(server, output, tmp_path, capsys, caplog):
