@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 MOST_SHOWN = 80  # characters of one value in a message
-_USER = re.compile(r"""(://)[^\s/?#'"<>@]*@""")
+_USER = re.compile(r"""(://)[^\s/'"]*@""")  # a password may hold @ as it is
 _QUERY = re.compile(r"""(://[^\s'"<>?]*)\?[^\s'"<>]*?(?=[).,;:]*(?:[\s'"<>]|$))""")  # not the punctuation behind it
 
 

@@ -39,6 +39,8 @@ def output(tmp_path_factory):
         ),
         (f"nothing (s3://bucket/b.csv?{SIGNED}); look", "nothing (s3://bucket/b.csv); look"),
         ("sftp://me:SECRET@host/faces; look", "sftp://host/faces; look"),
+        ("sftp://me:SEC@RET@host/faces; ask b@host", "sftp://host/faces; ask b@host"),
+        ("sftp://me:SEC?R#ET@host/faces", "sftp://host/faces"),
         ("https://host/b.csv?SECRET", "https://host/b.csv"),
         ("hf://datasets/someone/faces@main/a.png: is it?", "hf://datasets/someone/faces@main/a.png: is it?"),
         ("age > 20 and name == 'who?'", "age > 20 and name == 'who?'"),
