@@ -150,7 +150,7 @@ class Console:
 
 
 def _without_secrets(value: Any) -> Any:
-    """Return a value of JSON whose texts are `without_secrets`: in the written JSON, a URL could end within an escape."""
+    """Return a value of JSON whose texts are `without_secrets`: in written JSON, a URL can end within an escape."""
     if isinstance(value, Mapping):
         return {key: _without_secrets(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -80,8 +80,8 @@ def remote_errors(url: str) -> Iterator[None]:
         if isinstance(error, FileNotFoundError) and (cause is None or getattr(cause, "status", 0) == _NOT_FOUND):
             raise
         raise RemoteError(
-            f"{without_secrets(url)} cannot be reached ({reason_of(cause or error)}); check the address, the connection "
-            "and the credentials, and run again"
+            f"{without_secrets(url)} cannot be reached ({reason_of(cause or error)}); check the address, the "
+            "connection and the credentials, and run again"
         ) from error
 
 
