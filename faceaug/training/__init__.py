@@ -2,8 +2,8 @@
 
 A model that sees synthetic faces in some groups only can learn to tell the group by the traces of synthesis (Qraitem et
 al., "From Fake to Real", ECCV 2024). Two ways avoid it: draw the same share of synthetic faces in every group
-(`GroupSampler`), or train on the balanced set first and finish on real faces (`fit_two_stage`). In faceaug's experiments
-the second gained most, with a third of the draws synthetic (docs/results.md).
+(`GroupSampler`), or train on the balanced set first and finish on real faces (`fit_two_stage`). In experiments of
+faceaug's the second gained most, with a third of the draws synthetic (docs/results.md).
 
 >>> from faceaug.training import BalancedDataset, GroupSampler, fit_two_stage  # doctest: +SKIP
 >>> both = BalancedDataset(dataset, "out/")  # doctest: +SKIP
