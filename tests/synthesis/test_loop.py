@@ -15,11 +15,12 @@ from finished_runs import assert_same_samples
 from mean_engine import MeanEngine
 from quick_runs import changed, small_plan
 
+from faceaug.errors import FaceaugError
 from faceaug.planning.plan import PlannedCell
 from faceaug.shards.manifest import CreatedBy, read_manifest
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.base import BlockResult
-from faceaug.synthesis.executors.base import Executor
+from faceaug.synthesis.executors.base import Executor, LostBlockError
 from faceaug.synthesis.executors.local import LocalExecutor
 from faceaug.synthesis.loop import fill_cells
 from faceaug.synthesis.request import check_request
@@ -218,6 +219,19 @@ def test_nothing_is_tried_for_cells_out_of_reach():
     run(executor, output, unreachable=0)
     assert executor.submitted == [(1, 0), (1, 1), (1, 2)]
     assert output.states[0] == "too far"
+
+
+def test_workers_are_checked_by_a_cell_in_reach():
+    class Workerless(ManualExecutor):
+        def submit(self, cell: PlannedCell, block: int) -> Future[BlockResult]:
+            future = super().submit(cell, block)
+            future.set_exception(LostBlockError("its worker ended"))
+            return future
+
+    executor = Workerless()
+    with pytest.raises(FaceaugError, match="see to the workers"):
+        run(executor, Output(), unreachable=0, blocks=1)
+    assert executor.submitted == [(1, 0), (1, 0)]
 
 
 @pytest.mark.parametrize("done", [0, 2])
