@@ -377,9 +377,7 @@ def _here(images: EncodedImages, how: _Measuring, batches: Sequence[range]) -> I
                 how.progress(len(batch.reasons))
 
 
-def _on_ray(
-    images: EncodedImages, how: _Measuring, first: int, batches: Sequence[range]
-) -> Iterator[MeasuredBatch]:
+def _on_ray(images: EncodedImages, how: _Measuring, first: int, batches: Sequence[range]) -> Iterator[MeasuredBatch]:
     """Yield the measurements of batches, computed by a cluster."""
     cluster = how.cluster
     assert cluster is not None

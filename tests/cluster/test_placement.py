@@ -61,7 +61,7 @@ def test_a_cluster_that_is_gone_is_said_in_a_sentence(monkeypatch, use):
 
     ray = SimpleNamespace(is_initialized=lambda: True, cluster_resources=gone, put=gone, exceptions=exceptions)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    with pytest.raises(FaceaugError, match="the Ray cluster does not answer any more .*no connection"):
+    with pytest.raises(FaceaugError, match=r"the Ray cluster does not answer any more .*no connection"):
         use(RayCluster(None, 1, "cpu"))
 
 
