@@ -78,15 +78,10 @@ class RemoteTask(Generic[R]):
         Exception
             What the task raised.
         """
-        while not wait((self._stored,), _LOOK_SECONDS).done:
-            self._look()
-        try:
+        with _errors_told():
+            while not wait((self._stored,), _LOOK_SECONDS).done:
+                self._look()
             return self._stored.result()
-        except Exception as error:
-            told = _told(error)
-            if told is error:
-                raise
-            raise told from error
 
     def cancel(self) -> None:
         """Do not compute it, where that can still be helped."""
@@ -147,7 +142,9 @@ class RayCluster:
         """Return how many processors, or GPUs, the cluster has."""
         now = time.monotonic()
         if now - self._asked[0] >= _ASK_SECONDS:  # it takes a while to ask
-            self._asked = now, int(self._ray.cluster_resources().get("GPU" if self._gpus else "CPU", 0))
+            with _errors_told():
+                resources = self._ray.cluster_resources()
+            self._asked = now, int(resources.get("GPU" if self._gpus else "CPU", 0))
         return self._asked[1]
 
     def look(self, now: float) -> None:
@@ -179,7 +176,8 @@ class RayCluster:
 
     def share(self, value: Any) -> list[Any]:
         """Return a box with the reference of a value, which is sent to each process once; see `prepared`."""
-        return [self._ray.put(value)]  # Ray would send what is no box along with every task
+        with _errors_told():
+            return [self._ray.put(value)]  # Ray would send what is no box along with every task
 
     def submit(
         self, function: Callable[..., Any], *words: Any, arrived: Callable[[Any], R] = lambda result: result
@@ -199,7 +197,9 @@ class RayCluster:
         if function not in self._remote:
             options = {"num_cpus": 1, "num_gpus": self._gpus, "max_retries": RETRIES, "retry_exceptions": False}
             self._remote[function] = self._ray.remote(**options)(function)
-        return RemoteTask(self._remote[function].remote(*words), arrived, lambda: self.look(time.monotonic()))
+        with _errors_told():
+            reference = self._remote[function].remote(*words)
+        return RemoteTask(reference, arrived, lambda: self.look(time.monotonic()))
 
     def in_order(
         self, tasks: Iterable[RemoteTask[R]], lost: Callable[[LostTaskError], object] | None = None
@@ -248,6 +248,18 @@ class RayCluster:
         if self._ours:
             self._ray.shutdown()
             self._printed.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def _errors_told() -> Iterator[None]:
+    """Raise what an error of Ray says; see `_told`."""
+    try:
+        yield
+    except Exception as error:
+        told = _told(error)
+        if told is error:
+            raise
+        raise told from error
 
 
 def _told(error: Exception) -> Exception:

@@ -159,7 +159,8 @@ class _FactorEstimate:
     device: torch.device
 
     def sums(self, pool: SamplePool) -> _FactorSums:
-        """Estimate the factors of samples, and return the sums of their regression on the latents."""
+        """Estimate the factors of samples in one thread, and return the sums of their regression on the latents."""
+        torch.set_num_threads(1)
         sums = _FactorSums.empty(self)
         for w, images in _batches(pool, self.device):
             factors = mirror_averaged_factors(self.network, images)

@@ -47,7 +47,8 @@ class EncodedImages:
     @classmethod
     def of_files(cls, paths: Sequence[Path]) -> EncodedImages:
         """Return the images in files."""
-        return cls(tuple(map(str, paths)), lambda index: paths[index].read_bytes(), FaceDataset.max_pixels)
+        files = [path.absolute() for path in paths]  # the nodes of a cluster may be at work in another folder
+        return cls(tuple(map(str, paths)), lambda index: files[index].read_bytes(), FaceDataset.max_pixels)
 
     def __len__(self) -> int:
         return len(self.names)

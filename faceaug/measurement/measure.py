@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from faceaug.analysis.axes import NOT_ATTRIBUTES
 from faceaug.analysis.intervals import ERROR_SUFFIX
 from faceaug.cluster.placement import Placement
-from faceaug.cluster.ray_cluster import RayCluster, cluster_of, prepared
+from faceaug.cluster.ray_cluster import RayCluster, RemoteTask, cluster_of, prepared
 from faceaug.datasets.dataset import FaceDataset, MeasuredColumns
 from faceaug.datasets.registry import UNLABELLED_READER
 from faceaug.errors import DatasetError, IntegrityError
@@ -31,7 +31,7 @@ from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import Aligner
 from faceaug.measurement.confidence import ConfidenceModel
 from faceaug.measurement.estimator import CONFIDENCE_SUFFIX, AtomReader, FaceEstimator, Reconstruct
-from faceaug.measurement.image_batches import EncodedImages, MeasuredBatch, measure_batch
+from faceaug.measurement.image_batches import UNREADABLE, EncodedImages, MeasuredBatch, measure_batch
 from faceaug.measurement.measured_cache import CACHED_TOGETHER, cached_table, encoded_from, measurements_key
 from faceaug.measurement.reader import FactorReader
 from faceaug.measurement.skin_tone import SKIN_TONE
@@ -84,6 +84,11 @@ def measure(
         column for each of `estimator.column_names` (NaN where the estimate is refused) and its "_confidence" in [0, 1];
         for view, light and skin tone also their standard "_error"; "cannot_tell", the reason of the refusal or an empty
         text. Written to a file, it can be given as labels.
+
+    Raises
+    ------
+    DatasetError
+        When a node of the cluster cannot read an image that this process can read.
     """
     if isinstance(source, FaceDataset):
         images, columns = EncodedImages.of_dataset(source), source.table.drop(columns="key")
@@ -345,7 +350,7 @@ def _measure_images(images: EncodedImages, how: _Measuring, first: int) -> pd.Da
     batches = [
         range(k, min(k + ESTIMATOR_BATCH_SIZE, len(images))) for k in range(0, len(images), ESTIMATOR_BATCH_SIZE)
     ]
-    measured = list(_here(images, how, batches) if how.cluster is None else _on_ray(how, first, batches))
+    measured = list(_here(images, how, batches) if how.cluster is None else _on_ray(images, how, first, batches))
     names = how.estimator.column_names
     values = np.concatenate([np.empty((0, len(names))), *(batch.values for batch in measured)])
     confidence = np.concatenate([np.empty((0, len(names))), *(batch.confidence for batch in measured)])
@@ -372,11 +377,27 @@ def _here(images: EncodedImages, how: _Measuring, batches: Sequence[range]) -> I
                 how.progress(len(batch.reasons))
 
 
-def _on_ray(how: _Measuring, first: int, batches: Sequence[range]) -> Iterator[MeasuredBatch]:
+def _on_ray(images: EncodedImages, how: _Measuring, first: int, batches: Sequence[range]) -> Iterator[MeasuredBatch]:
     """Yield the measurements of batches, computed by a cluster."""
-    assert how.cluster is not None
-    moved = (range(first + rows.start, first + rows.stop) for rows in batches)
-    yield from how.cluster.in_order(how.cluster.submit(_measure_remotely, how.box, rows) for rows in moved)
+    cluster = how.cluster
+    assert cluster is not None
+
+    def begin(rows: range) -> RemoteTask[MeasuredBatch]:
+        moved = range(first + rows.start, first + rows.stop)
+        return cluster.submit(_measure_remotely, how.box, moved, arrived=partial(_check_read, images, rows))
+
+    yield from cluster.in_order(map(begin, batches))
+
+
+def _check_read(images: EncodedImages, rows: range, batch: MeasuredBatch) -> MeasuredBatch:
+    """Return what a node measured; DatasetError where it could not read an image that can be read here."""
+    for row, reason in zip(rows, batch.reasons, strict=True):
+        if reason == UNREADABLE and images.load_canvas(row) != UNREADABLE:
+            raise DatasetError(
+                f"a node of the Ray cluster cannot read {images.names[row]}, which can be read here: let all nodes "
+                "have the images under the same path, and run the same command again"
+            )
+    return batch
 
 
 def _measure_remotely(box: list[Any], rows: range) -> MeasuredBatch:

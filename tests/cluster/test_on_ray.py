@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import torch
 from demo_faces import write_demo_faces
 from finished_runs import assert_same_samples
 from quick_discovery import QUICK
-from ray_nodes import RayNodes, end_process, fail, negative
+from ray_nodes import RayNodes, ReadHere, end_process, fail, negative
 from toy_experiment import toy_recipe, write_toys
 
 from faceaug import Budget, RunConfig, analyze, balance, demo, load_dataset, plan
 from faceaug.bench.execution.experiment_run import ExperimentRun
 from faceaug.bench.experiment import run_experiment
 from faceaug.bench.recipe import parse_experiment
+from faceaug.cache.store import open_cache
 from faceaug.cluster.placement import RETRIES, Placement
 from faceaug.cluster.ray_cluster import RayCluster
 from faceaug.datasets.dataset import LoadOptions
@@ -27,7 +29,7 @@ from faceaug.discovery import fit
 from faceaug.discovery.config import FACTOR_STAGE, SYNTHESIS_STAGE, DiscoveryRun
 from faceaug.discovery.discover import sample_pools
 from faceaug.discovery.fit import BATCH_SIZE, fit_bundle
-from faceaug.errors import FaceaugError
+from faceaug.errors import DatasetError, FaceaugError
 from faceaug.measurement import measure as measure_module
 from faceaug.measurement.measure import add_measured_columns, load_estimator, measure
 from faceaug.reconstruction.networks import Reconstructor
@@ -84,12 +86,22 @@ def test_measurements_of_a_cluster_are_the_same_table(on_ray, tmp_path, monkeypa
     monkeypatch.setattr(measure_module, "ESTIMATOR_BATCH_SIZE", 2)
     paths = sorted(Path(demo.path()).rglob("*.jpg"))[:9]
     (tmp_path / "none.jpg").write_bytes(b"no picture")
+    (tmp_path / "near.jpg").write_bytes(paths.pop().read_bytes())
+    monkeypatch.chdir(tmp_path)  # where no node is at work
     counts, estimator = [], load_estimator()
-    images = [*paths[:3], tmp_path / "none.jpg", *paths[3:]]
+    images = [*paths[:3], "none.jpg", *paths[3:], "near.jpg", tmp_path / "absent.jpg"]
     table = measure(images, estimator, placement=on_ray, progress=counts.append)
     pd.testing.assert_frame_equal(table, measure(images, estimator), check_exact=True)
-    assert sum(counts) == len(table) == 10
-    assert "unreadable" in set(table["cannot_tell"])
+    assert sum(counts) == len(table) == 11
+    assert table["cannot_tell"].tolist().count("unreadable") == 2
+
+
+def test_a_photograph_that_a_node_cannot_read_ends_the_measurement_and_is_not_kept(on_ray, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path / "cache"))
+    faces = load_dataset(write_demo_faces(tmp_path, 0, 3), options=LoadOptions(needs_labels=False))
+    with pytest.raises(DatasetError, match=f"a node of the Ray cluster cannot read {faces.keys[0]}, which can be read"):
+        measure(replace(faces, images=ReadHere(faces.images)), load_estimator(), placement=on_ray)
+    assert open_cache().entries() == []
 
 
 def test_photographs_rerendered_by_a_cluster_are_the_same(on_ray, tmp_path):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from ray_nodes import NEEDS_RAY
 
 from faceaug.cluster import placement, ray_cluster
 from faceaug.cluster.placement import Placement
@@ -49,6 +50,19 @@ def test_a_worker_process_computes_in_one_thread_and_prepares_a_value_once(monke
             assert made == ["a", "b", "c", "b"]  # the last two are kept
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("use", [lambda cluster: cluster.ahead, lambda cluster: cluster.share(1)])
+def test_a_cluster_that_is_gone_is_said_in_a_sentence(monkeypatch, use):
+    exceptions = pytest.importorskip("ray", reason=NEEDS_RAY).exceptions
+
+    def gone(*_: object) -> None:
+        raise exceptions.RpcError("no connection")
+
+    ray = SimpleNamespace(is_initialized=lambda: True, cluster_resources=gone, put=gone, exceptions=exceptions)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with pytest.raises(FaceaugError, match=r"the Ray cluster does not answer any more .*no connection"):
+        use(RayCluster(None, 1, "cpu"))
 
 
 def test_a_cluster_whose_nodes_are_gone_is_waited_for_and_then_ends_the_work(monkeypatch, caplog):

@@ -1,4 +1,7 @@
-"""A Ray cluster of nodes on this machine, whose processes know the engine of `paced_runs` as "mean"."""
+"""A Ray cluster of nodes on this machine, whose processes know the engine of `paced_runs` as "mean".
+
+As on other machines, nodes do not work in the folder in which the driver does.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from typing import Any
 import pytest
 from paced_runs import write_plugin
 
-from faceaug.errors import FaceaugError
+from faceaug.datasets.base import ImageSource
+from faceaug.errors import FaceaugError, ImageError
 
 NEEDS_RAY = "the extra ray is not installed"
 _MEMORY = {"object_store_memory": 80 << 20, "include_dashboard": False}
@@ -27,17 +31,21 @@ class RayNodes:
     environment : dict of str to str
         What nodes and drivers need in their environment.
     cluster : ray.cluster_utils.Cluster
+    folder : Path
+        In which nodes work.
     """
 
     environment: dict[str, str]
     cluster: Any
+    folder: Path
 
     @property
     def address(self) -> str:
         return str(self.cluster.address)
 
     def add(self) -> Any:
-        return self.cluster.add_node(num_cpus=1, **_MEMORY)
+        with _at_work_in(self.folder):
+            return self.cluster.add_node(num_cpus=1, **_MEMORY)
 
     def kill(self, node: Any) -> None:
         self.cluster.remove_node(node, allow_graceful=False)
@@ -75,9 +83,29 @@ def negative(number: int) -> int:
     return -number
 
 
+class ReadHere:
+    """A source of images that no other process can read; an `ImageSource`."""
+
+    def __init__(self, images: ImageSource) -> None:
+        self._images, self._process = images, os.getpid()
+
+    def read(self, key: str) -> bytes:
+        if os.getpid() != self._process:
+            raise ImageError(f"{key} cannot be read")
+        return self._images.read(key)
+
+
 def _note(log: Path) -> None:
     with log.open("a") as file:
         file.write("begun\n")
+
+
+@contextmanager
+def _at_work_in(folder: Path) -> Iterator[None]:
+    """Let the processes that are started now work in a folder."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        yield
 
 
 @contextmanager
@@ -89,8 +117,9 @@ def ray_nodes(folder: Path) -> Iterator[RayNodes]:
             patched.setenv(name, value)
         from ray.cluster_utils import Cluster
 
-        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_MEMORY})
-        nodes = RayNodes(environment, started)
+        with _at_work_in(folder):
+            started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_MEMORY})
+        nodes = RayNodes(environment, started, folder)
         try:
             nodes.add()
             nodes.add()

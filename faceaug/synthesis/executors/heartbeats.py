@@ -105,8 +105,8 @@ class SilentWorkers:
         self._signs: dict[str, tuple[int, float]] = {}  # by rank, time of the file, and when it was first seen
         self._looked = float("-inf")
 
-    def look(self, now: float) -> list[str]:
-        """Note the deaths of workers that have been silent, and return their ranks.
+    def look(self, now: float) -> dict[str, bool]:
+        """Note the deaths of workers that have been silent; return by their ranks whether they computed a block.
 
         Parameters
         ----------
@@ -115,10 +115,10 @@ class SilentWorkers:
             workers are given the whole time anew.
         """
         if now - self._looked < BEAT_SECONDS:
-            return []
+            return {}
         if now - self._looked > self._seconds / 2:
             self._signs.clear()
-        self._looked, silent = now, []
+        self._looked, silent = now, dict[str, bool]()
         shares = self._folder / SHARES_FOLDER
         for path in sorted(shares.iterdir()) if shares.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):
@@ -127,20 +127,22 @@ class SilentWorkers:
                     since = self._signs[path.name][1]
                 self._signs[path.name] = sign, since
                 if now - since > self._seconds and path.name.isdecimal():
-                    note_death(self._folder, path)
+                    computed = note_death(self._folder, path)
                     path.unlink()
-                    silent.append(path.name)
+                    silent[path.name] = computed
         return silent
 
 
-def note_death(folder: Path, file: Path) -> None:
-    """Note that the worker to which a file of `shares` belongs ended while it computed a block, if it did."""
+def note_death(folder: Path, file: Path) -> bool:
+    """Note that the worker to which a file of `shares` belongs ended while it computed a block; return whether it did."""
     try:
         block = read_regular(file)
     except OSError:  # it is absent, or a pipe
-        return
-    if re.fullmatch(rb"\d+-\d+", block):
-        (folder / f"{block.decode()}.{time.time_ns()}.{DIED}").touch()
+        return False
+    if not re.fullmatch(rb"\d+-\d+", block):
+        return False
+    (folder / f"{block.decode()}.{time.time_ns()}.{DIED}").touch()
+    return True
 
 
 @contextlib.contextmanager

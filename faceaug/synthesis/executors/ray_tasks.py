@@ -6,6 +6,7 @@ again. What is tried again, and what is not, says `faceaug.cluster.ray_cluster`.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -24,7 +25,12 @@ from faceaug.utils.text import one_line
 
 def _compute(box: list[Any], cell: PlannedCell, block: int) -> bytes:
     """Compute a block in a worker process, which prepares its engine once."""
-    return prepared(box, _engine).encoded(cell, block)
+    # Ray interrupts what is cancelled, but the engine keeps what it has begun to compute for other blocks, too.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return prepared(box, _engine).encoded(cell, block)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _engine(sent: tuple[RunRequest, LearntModels]) -> RebuiltEngine:
@@ -55,7 +61,9 @@ class _RayBlock:
         return result
 
     def cancel(self) -> None:
-        """Nothing: Ray would interrupt an engine that keeps what it computed for other blocks."""
+        """Do not begin the block, if it waits for a worker; one that is computed is finished."""
+        if self.task is not None:
+            self.task.cancel()
 
 
 class RayExecutor:

@@ -97,11 +97,12 @@ class FolderExecutor:
                 self.leave_out(cell, block)
                 raise LostBlockError(said)
             self._publish()
-            for rank in self._silent.look(time.monotonic()):
+            for rank, computed in self._silent.look(time.monotonic()).items():
                 _log.warning(
-                    "worker %s has given no sign of life for %.0f seconds: its block is left to others",
+                    "worker %s has given no sign of life for %.0f seconds%s",
                     rank,
                     SILENT_SECONDS,
+                    ": its block is left to others" if computed else "; it had no block",
                 )
             if not self._remarked and time.monotonic() - start > REMARK_SECONDS:
                 self._remarked = True

@@ -24,12 +24,12 @@ def test_a_silent_worker_is_noticed_once_with_the_block_that_it_computed(tmp_pat
     lost_worker(tmp_path, 0, "2-5")
     lost_worker(tmp_path, 1, "")  # it waited for work
     with Heartbeat(tmp_path, 2) as alive, alive.computing("3-1"):
-        found = []
+        found = {}
         for now in range(0, 60, 10):
             stamp = 10**9 * (now + 1)
             os.utime(tmp_path / SHARES_FOLDER / "2", ns=(stamp, stamp))
-            found += watch.look(now)
-        assert found == ["0", "1"]
+            found |= watch.look(now)
+        assert found == {"0": True, "1": False}
         assert deaths(tmp_path) == ["2-5"]
         assert os.listdir(tmp_path / SHARES_FOLDER) == ["2"]
     assert not os.listdir(tmp_path / SHARES_FOLDER)  # one that ends is no lost one
@@ -38,9 +38,9 @@ def test_a_silent_worker_is_noticed_once_with_the_block_that_it_computed(tmp_pat
 def test_a_driver_that_was_busy_takes_no_worker_for_lost(tmp_path):
     watch = SilentWorkers(tmp_path, SILENCE)
     lost_worker(tmp_path, 0, "2-5")
-    assert watch.look(0) == watch.look(10) == []
-    assert watch.look(200) == watch.look(210) == watch.look(220) == watch.look(230) == []
-    assert watch.look(240) == ["0"]
+    assert watch.look(0) == watch.look(10) == {}
+    assert watch.look(200) == watch.look(210) == watch.look(220) == watch.look(230) == {}
+    assert watch.look(240) == {"0": True}
 
 
 def test_a_worker_that_was_taken_for_lost_gives_a_sign_again(tmp_path):

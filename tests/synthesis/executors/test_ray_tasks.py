@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from faceaug.shards.takeover import BLOCKS_FOLDER
 from faceaug.shards.verify import verify
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines import registry
+from faceaug.synthesis.executors import ray_tasks
 from faceaug.synthesis.executors.base import Work
 from faceaug.synthesis.executors.ray_tasks import RayExecutor
 
@@ -81,6 +84,17 @@ def test_a_block_that_ends_its_worker_each_time_is_left_out_with_the_reason(face
     manifest = read_manifest(tmp_path / "out")
     assert manifest.cells[0].rejected["block computed"] == 1
     assert manifest.totals.short == 0
+
+
+def test_a_block_that_is_computed_is_finished_when_it_is_cancelled(monkeypatch):
+    def encoded(cell: int, block: int) -> bytes:
+        _thread.interrupt_main()  # as Ray does
+        return b"a result"
+
+    monkeypatch.setattr(ray_tasks, "prepared", lambda box, make: SimpleNamespace(encoded=encoded))
+    before = signal.getsignal(signal.SIGINT)
+    assert ray_tasks._compute([], 0, 0) == b"a result"
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(
