@@ -19,7 +19,7 @@ from faceaug.planning.plan import PlannedCell
 from faceaug.shards.manifest import CreatedBy, read_manifest
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.base import BlockResult
-from faceaug.synthesis.executors.base import Executor
+from faceaug.synthesis.executors.base import Executor, LostBlockError
 from faceaug.synthesis.executors.local import LocalExecutor
 from faceaug.synthesis.loop import fill_cells
 from faceaug.synthesis.request import check_request
@@ -218,6 +218,19 @@ def test_nothing_is_tried_for_cells_out_of_reach():
     run(executor, output, unreachable=0)
     assert executor.submitted == [(1, 0), (1, 1), (1, 2)]
     assert output.states[0] == "too far"
+
+
+def test_workers_that_lost_a_block_are_asked_for_one_of_a_cell_within_reach():
+    class Losing(ManualExecutor):
+        def submit(self, cell: PlannedCell, block: int) -> Future[BlockResult]:
+            future = super().submit(cell, block)
+            if len(self.futures) > 1:
+                future.set_result(BlockResult((), {}, {}))
+            return future
+
+    executor = Losing(error=LostBlockError("its worker is gone"))
+    run(executor, Output(), unreachable=0, blocks=1)
+    assert executor.submitted == [(1, 0), (1, 0)]
 
 
 @pytest.mark.parametrize("done", [0, 2])
