@@ -49,7 +49,7 @@ def curves_text(record: dict[str, Any]) -> str:
     """Return the table of each experiment of curves.py: what arms gain beside `rwg` and beside all samples."""
     lines = []
     for one in record["experiments"]:
-        mean, thinned = "mean_of_groups", "thinned_groups"
+        mean, worst, thinned = "mean_of_groups", "worst_group", "thinned_groups"
         rows = []
         for arm, figures in one["arms"].items():
             samples, first = one["samples"][arm], one["less_first"].get(arm)
@@ -59,16 +59,23 @@ def curves_text(record: dict[str, Any]) -> str:
                     f"{samples:,.0f}" if samples else "",
                     f"{100 * figures[mean]['mean']:.1f}",
                     difference_cell(one["less_baseline"][arm][mean]) if arm in one["less_baseline"] else "",
+                    difference_cell(one["less_baseline"][arm][worst]) if arm in one["less_baseline"] else "",
                     difference_cell(one["less_baseline"][arm][thinned]) if arm in one["less_baseline"] else "",
                     difference_cell(first[mean]) if first and samples else "",
                 ]
             )
-        head = ["arm", "samples", "mean of groups", "less `rwg`", "thinned groups less `rwg`", f"less `{one['first']}`"]
+        head = [
+            "arm",
+            "samples",
+            "mean of groups",
+            *(f"{which}less `rwg`" for which in ("", "worst group ", "thinned ")),
+        ]
+        head.append(f"less `{one['first']}`")
         lines += [
             f"`{one['command']}`: {len(one['seeds'])} seeds, {one['accepted']:,} of {one['planned']:,} samples "
             f"accepted; AUC of real against synthetic {sum(one['auc']) / len(one['auc']):.2f}.",
             "",
-            *table(head, rows, range(1, 6)),
+            *table(head, rows, range(1, 7)),
             "",
         ]
     return "\n".join(lines).rstrip()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from faceaug.datasets.dataset import FaceDataset
-from faceaug.errors import FaceaugError
+from faceaug.errors import DatasetError, FaceaugError
 from faceaug.measurement.alignment import lay_on_canvas, stack_canvases
 from faceaug.measurement.estimator import FaceEstimator
 from faceaug.utils.images import Rgb, decode
@@ -108,3 +108,14 @@ def measure_batch(images: EncodedImages, estimator: FaceEstimator, aligned: bool
         for k, reason in zip(found, read.refusals, strict=True):
             reasons[k] = reason
     return MeasuredBatch(values, confidence, reasons)
+
+
+def check_read(images: EncodedImages, rows: range, batch: MeasuredBatch) -> MeasuredBatch:
+    """Return what a node measured; DatasetError where it could not read an image that can be read here."""
+    for row, reason in zip(rows, batch.reasons, strict=True):
+        if reason == UNREADABLE and images.load_canvas(row) != UNREADABLE:
+            raise DatasetError(
+                f"a node of the Ray cluster cannot read {images.names[row]}, which can be read here: let all nodes "
+                "have the images under the same path, and run the same command again"
+            )
+    return batch

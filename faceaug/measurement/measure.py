@@ -31,7 +31,7 @@ from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import Aligner
 from faceaug.measurement.confidence import ConfidenceModel
 from faceaug.measurement.estimator import CONFIDENCE_SUFFIX, AtomReader, FaceEstimator, Reconstruct
-from faceaug.measurement.image_batches import UNREADABLE, EncodedImages, MeasuredBatch, measure_batch
+from faceaug.measurement.image_batches import EncodedImages, MeasuredBatch, check_read, measure_batch
 from faceaug.measurement.measured_cache import CACHED_TOGETHER, cached_table, encoded_from, measurements_key
 from faceaug.measurement.reader import FactorReader
 from faceaug.measurement.skin_tone import SKIN_TONE
@@ -384,20 +384,9 @@ def _on_ray(images: EncodedImages, how: _Measuring, first: int, batches: Sequenc
 
     def begin(rows: range) -> RemoteTask[MeasuredBatch]:
         moved = range(first + rows.start, first + rows.stop)
-        return cluster.submit(_measure_remotely, how.box, moved, arrived=partial(_check_read, images, rows))
+        return cluster.submit(_measure_remotely, how.box, moved, arrived=partial(check_read, images, rows))
 
     yield from cluster.in_order(map(begin, batches))
-
-
-def _check_read(images: EncodedImages, rows: range, batch: MeasuredBatch) -> MeasuredBatch:
-    """Return what a node measured; DatasetError where it could not read an image that can be read here."""
-    for row, reason in zip(rows, batch.reasons, strict=True):
-        if reason == UNREADABLE and images.load_canvas(row) != UNREADABLE:
-            raise DatasetError(
-                f"a node of the Ray cluster cannot read {images.names[row]}, which can be read here: let all nodes "
-                "have the images under the same path, and run the same command again"
-            )
-    return batch
 
 
 def _measure_remotely(box: list[Any], rows: range) -> MeasuredBatch:
