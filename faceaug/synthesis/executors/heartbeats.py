@@ -134,7 +134,7 @@ class SilentWorkers:
 
 
 def note_death(folder: Path, file: Path) -> bool:
-    """Note that the worker to which a file of `shares` belongs ended while it computed a block; return whether it did."""
+    """Note that the worker of a file of `shares` ended while it computed a block; return whether it did compute one."""
     try:
         block = read_regular(file)
     except OSError:  # it is absent, or a pipe
