@@ -55,7 +55,7 @@ def curves_text(record: dict[str, Any]) -> str:
             samples, first = one["samples"][arm], one["less_first"].get(arm)
             rows.append(
                 [
-                    f"`{arm}`".replace("|", "\\|"),
+                    f"`` {arm} ``" if "`" in arm else f"`{arm}`",
                     f"{samples:,.0f}" if samples else "",
                     f"{100 * figures[mean]['mean']:.1f}",
                     difference_cell(one["less_baseline"][arm][mean]) if arm in one["less_baseline"] else "",

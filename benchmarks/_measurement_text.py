@@ -1,4 +1,4 @@
-"""Measurements in the documents: pose_accuracy, skin_tone, measure_cost and morph_cost, as text and tables."""
+"""Measurements in the documents: pose_accuracy, skin_tone, costs of measuring and of morphs, as text and tables."""
 
 from __future__ import annotations
 
@@ -97,6 +97,17 @@ def measuring(record: Record) -> str:
     return "\n".join([
         f"{record['photographs_a_second']:.0f} photographs a second, of {record['photographs']}, on a "
         f"{record['machine']}; load {record['load_average']}.",
+        "",
+        *table(["step", "ms of a core a photograph"], rows, right={1}),
+    ])  # fmt: skip
+
+
+def measure_trials(record: Record) -> str:
+    """Return what the parts of measuring take in other batches and number formats (measure_trials.py)."""
+    rows = [[step, f"{milliseconds:.2f}"] for step, milliseconds in record["milliseconds"].items()]
+    return "\n".join([
+        f"{record['photographs']} photographs, one thread of a {record['machine']}; load {record['load_average']}. An "
+        f"output of the network in bfloat16 differs by up to {record['bfloat16_largest_difference']:.3f}.",
         "",
         *table(["step", "ms of a core a photograph"], rows, right={1}),
     ])  # fmt: skip

@@ -110,7 +110,11 @@ class Console:
             for part in view():
                 terminal.print(part)
             return
-        echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) if self.as_json else text)
+        if not self.as_json:
+            echo(text)
+            return
+        written = json.dumps(_without_secrets(value), indent=2, ensure_ascii=False, allow_nan=False)
+        click.echo(plain_lines(written))
 
     def remark(self, text: str) -> None:
         """Print a remark to stderr unless the console is quiet."""
@@ -143,6 +147,15 @@ class Console:
             yield bars
         finally:
             bars.close()
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return a value of JSON whose texts are `without_secrets`: in written JSON, a URL can end within an escape."""
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(each) for each in value]
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 class _StageBars:

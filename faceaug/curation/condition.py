@@ -61,6 +61,16 @@ def matching_rows(table: pd.DataFrame, condition: str) -> Bools:
     return _Condition(table, condition).rows()
 
 
+def check_condition(condition: str) -> None:
+    """Refuse what is no condition, whatever columns there are.
+
+    Raises
+    ------
+    UsageError
+    """
+    _Condition(pd.DataFrame(), condition).parsed()
+
+
 class _Condition:
     """One condition on one table."""
 
@@ -74,15 +84,19 @@ class _Condition:
             if short[last] == 1:
                 self._names.setdefault(last, str(name))
 
-    def rows(self) -> Bools:
+    def parsed(self) -> ast.expr:
         if len(self._text) > _MOST:
             raise UsageError(f"the condition has {len(self._text):,} characters; at most {_MOST:,} are read")
         try:
             tree = ast.parse(_QUOTED.sub(self._placeholder, self._text).strip(), mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise UsageError(f"{self._shown} is no condition; write one as: yaw > 20 and engine == 'morph'") from error
+        return tree.body
+
+    def rows(self) -> Bools:
+        body = self.parsed()
         try:
-            return self._truth(tree.body)
+            return self._truth(body)
         except (RecursionError, TypeError, OverflowError) as error:
             raise UsageError(
                 f"{self._shown} cannot be computed ({one_line(error)}); compare columns with numbers, as yaw > 20, or "

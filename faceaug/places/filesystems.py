@@ -18,6 +18,8 @@ from faceaug.utils.text import one_line, shown, without_secrets
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "hf": "hub", "http": "http", "https": "http"}
 """The extras of faceaug that bring the package of a file system, by its protocol."""
 _NOT_FOUND = 404
+_QUERY = re.compile(r"""\?[^\s'"<>=?]+=[^\s'"<>]*?(?=[).,;:]*(?:[\s'"<>]|$))""")
+"""The query of a URL in the path that its file system makes of it, which has no scheme."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 
 
@@ -77,24 +79,38 @@ def remote_errors(url: str) -> Iterator[None]:
         # That of HTTP is raised for whatever keeps a server from answering.
         if isinstance(error, FileNotFoundError) and (cause is None or getattr(cause, "status", 0) == _NOT_FOUND):
             raise
-        reason = one_line(without_secrets(cause or error)) or type(error).__name__
         raise RemoteError(
-            f"{without_secrets(url)} cannot be reached ({reason}); check the address, the connection and the "
-            "credentials, and run again"
+            f"{without_secrets(url)} cannot be reached ({reason_of(cause or error)}); check the address, the "
+            "connection and the credentials, and run again"
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what a file system says, in one line and without what opens its places."""
+    return one_line(_QUERY.sub("", without_secrets(error))) or type(error).__name__
 
 
 @contextlib.contextmanager
 def writing_errors(url: str) -> Iterator[None]:
-    """Turn whatever a file system raises while it writes into RemoteError, also that there is no such bucket."""
+    """Turn whatever a file system raises while it writes into RemoteError, also that there is no such bucket.
+
+    A place that refuses to be written is one that was reached.
+    """
     try:
         with remote_errors(url):
             yield
     except FileNotFoundError as error:
         raise RemoteError(
-            f"{without_secrets(url)} cannot be written ({one_line(without_secrets(error))}); check that the bucket or "
+            f"{without_secrets(url)} cannot be written ({reason_of(error)}); check that the bucket or "
             "folder is there, and run again"
         ) from error
+    except RemoteError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        raise RemoteError(
+            f"{without_secrets(url)} cannot be written ({reason_of(error.__cause__)}); check what the credentials "
+            "allow, or choose another place"
+        ) from error.__cause__
 
 
 def local_name(url: str, path: str) -> str:

@@ -94,12 +94,12 @@ def mirror(url: str, is_image: Callable[[str], bool]) -> Path:
                 local.touch()
                 continue
         except OSError as error:
-            raise DatasetError(f"{path} of {shown} cannot be the name of a file here ({error.strerror})") from error
+            raise DatasetError(f"{name} of {shown} cannot be the name of a file here ({error.strerror})") from error
         try:
             with remote_errors(url):
                 filesystem.get_file(path, str(local))
         except FileNotFoundError as error:
-            raise RemoteError(f"{path} was removed from {shown} while it was read; run again") from error
+            raise RemoteError(f"{name} was removed from {shown} while it was read; run again") from error
     if not place.exists():
         if is_http(url):
             raise DatasetError(

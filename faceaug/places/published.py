@@ -9,7 +9,7 @@ from pathlib import Path
 
 from faceaug.errors import FaceaugError, OutputError, RemoteError
 from faceaug.places.filesystems import is_url, local_name, open_filesystem, remote_errors, writing_errors
-from faceaug.places.uploads import TRIAL_NAME, check_destination, upload_file, upload_report
+from faceaug.places.uploads import check_destination, is_trial, upload_file, upload_report
 from faceaug.shards.manifest import (
     CROISSANT_NAME,
     DATA_CARD_NAME,
@@ -133,7 +133,8 @@ def _state(url: str, resume: bool) -> tuple[bool, set[str]]:
         found = filesystem.find(root) if not begun and filesystem.exists(root) else []
     if begun and not resume:
         raise OutputError(f"{place} has a run; continue it with --resume, or choose another place")
-    names = {path[len(root) :].lstrip("/") for path in found if not path.endswith("/")} - {TRIAL_NAME}
+    found = [path[len(root) :].lstrip("/") for path in found if not path.endswith("/")]
+    names = {name for name in found if not is_trial(name)}
     shards = set(filter(is_shard_name, names))
     models = {name for name in names if name.startswith(f"{MODELS_FOLDER}/")}
     last = {SAMPLES_NAME, CROISSANT_NAME, DATA_CARD_NAME} if shards else set()  # uploaded after shards

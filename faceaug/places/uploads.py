@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from faceaug.errors import OutputError, RemoteError, UsageError
-from faceaug.places.filesystems import is_url, open_filesystem, writing_errors
+from faceaug.places.filesystems import is_url, open_filesystem, reason_of, remote_errors, writing_errors
 from faceaug.shards.manifest import MANIFEST_NAME, REPORT_NAMES, SHEET_NAME
 from faceaug.utils.text import without_secrets
 
 UNFINISHED_NAME = "faceaug-unfinished.txt"
 """File that lies at a URL while a folder is uploaded there."""
-TRIAL_NAME = "faceaug-can-write-here.txt"
-"""File by which `check_destination` finds out whether a URL can be written."""
+_TRIAL_NAME = "faceaug-can-write-here-{}.txt"  # each call has its own, since others may check the same place
 _VERSIONED = ("hf://", "git://", "github://")  # where each file that is written is a commit
 _NO_SUCH_METHOD = (405, 501)  # what a web server answers that is only read
 _UNFINISHED = b"An upload to here is under way, or was interrupted: what is here may not be whole.\n"
 
 
-def check_destination(place: Path | str) -> None:
+def is_trial(name: str) -> bool:
+    """Return whether a file is one by which `check_destination` found out whether a URL can be written."""
+    return re.fullmatch(_TRIAL_NAME.format("[0-9a-f]+"), name) is not None
+
+
+def check_destination(place: Path | str, *, removes: bool = False) -> None:
     """Refuse a URL that cannot be written, before what goes there is computed; of a folder nothing is checked.
 
-    A small file is written there and removed.
+    A small file is written there and removed, and so are folders that were made for it.
+
+    Parameters
+    ----------
+    place
+        The URL, or a folder.
+    removes
+        Refuse a URL, too, from which files cannot be removed.
 
     Raises
     ------
     UsageError
         When the file system is not known, its package is not installed, or it can only be read.
     RemoteError
-        When it cannot be written, as without credentials.
+        When it cannot be written, as without credentials, or its files cannot be removed.
     """
     if not is_url(place):
         return
@@ -39,11 +53,13 @@ def check_destination(place: Path | str) -> None:
     filesystem, root = open_filesystem(url)
     if url.startswith(_VERSIONED):
         return
+    trial, new = f"{root}/{_TRIAL_NAME.format(secrets.token_hex(8))}", []
     try:
         with writing_errors(url):
+            new = _missing_folders(filesystem, root)
             filesystem.makedirs(root, exist_ok=True)
-            filesystem.pipe_file(f"{root}/{TRIAL_NAME}", b"faceaug writes here\n")
-            filesystem.rm_file(f"{root}/{TRIAL_NAME}")
+            filesystem.pipe_file(trial, b"faceaug writes here\n")
+        _remove_trial(filesystem, trial, url, needed=removes)
     except RemoteError as error:
         if isinstance(error.__cause__, NotImplementedError) or getattr(error.__cause__, "status", 0) in _NO_SUCH_METHOD:
             raise UsageError(
@@ -51,6 +67,32 @@ def check_destination(place: Path | str) -> None:
                 "as s3://bucket/out"
             ) from error
         raise
+    finally:
+        for folder in new:
+            with contextlib.suppress(RemoteError, FileNotFoundError), remote_errors(url):
+                filesystem.rmdir(folder)  # which leaves one that is not empty
+
+
+def _missing_folders(filesystem: Any, root: str) -> list[str]:
+    """Return a folder and those above it that are not there, without the topmost: it may be a bucket."""
+    missing = []
+    with contextlib.suppress(PermissionError):  # what is there is not told to everybody who may write
+        while "/" in root.strip("/") and not filesystem.exists(root):
+            missing.append(root)
+            root = root.rpartition("/")[0]
+    return missing
+
+
+def _remove_trial(filesystem: Any, trial: str, url: str, *, needed: bool) -> None:
+    try:
+        with remote_errors(url):
+            filesystem.rm_file(trial)
+    except (RemoteError, FileNotFoundError) as error:
+        if needed:
+            raise RemoteError(
+                f"files of {without_secrets(url)} cannot be removed ({reason_of(error.__cause__ or error)}), as is "
+                "needed there; check what the credentials allow, or choose another place"
+            ) from error
 
 
 def upload_file(folder: Path, name: str, url: str) -> None:
@@ -120,13 +162,13 @@ def uploaded_folder(url: str) -> Iterator[tuple[Path, bool]]:
     mark = f"{root}/{UNFINISHED_NAME}"
     with writing_errors(url):
         found = filesystem.find(root) if filesystem.exists(root) else []
-    found = [path for path in found if path != f"{root}/{TRIAL_NAME}"]
+    found = [path for path in found if not is_trial(path[len(root) + 1 :])]
     again = mark in found  # not below: another folder's mark tells nothing of this one
     if found and not again:
         raise OutputError(
             f"{without_secrets(url)} exists already and is not an empty folder; choose another destination"
         )
-    check_destination(url)
+    check_destination(url, removes=True)
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
         yield Path(staging), again
         with writing_errors(url):

@@ -299,7 +299,9 @@ class RunConfig(ConfigModel):
     origins: int = _setting(
         16, "run", "Surveyed or mixed latents among which an attempt takes the one that needs the shortest edit.", ge=1
     )
-    corrections: int = _setting(5, "run", "Corrections of an edit after its first step.", ge=0)
+    corrections: int = _setting(
+        5, "run", "Corrections of an edit after its first step; at most 3 where it begins with a surveyed face.", ge=0
+    )
     survey_samples: int = _setting(8192, "run", "Generated faces on which directions are fitted.", ge=256)
     max_uses: int | None = _setting(
         None,

@@ -30,10 +30,10 @@ from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import RunRequest, check_request
 from faceaug.utils.images import DEFAULT_QUALITY, encode
 
-ATTEMPTS_PER_SAMPLE = 7.0  # observed on real photographs with the default thresholds; cells differ a great deal
+ATTEMPTS_PER_SAMPLE = 2.0  # observed with surveyed origins and the default thresholds; cells differ a great deal
 FROM_REAL_ATTEMPTS = 5.0  # of edits that begin with real faces
 RERENDER_ATTEMPTS = 2.0
-READS_PER_ATTEMPT = 5.0  # images synthesized and read until an edit is done
+READS_PER_ATTEMPT, READS_AFTER_SEARCH = 2.0, 5.0  # images synthesized and read until an edit is done
 READS_PER_RERENDER = 6.0  # measurements of an attempt, with as much time again for rendering
 READS_PER_MORPH, READS_PER_FACE = 3.0, 2.0  # with registering, rendering, labels and identity
 MORPHS_ACCEPTED, MORPHS_OF_PAIR = 0.55, 0.03  # of attempts, and samples for each pair of host and donor in a cell
@@ -104,7 +104,7 @@ def latent_edit_estimate(request: RunRequest, generator: Generator) -> RunEstima
     read, step = _single_thread(lambda: _read_and_step_seconds(generator, config))
     workers = config.worker_threads
     attempts = plan.total * min(FROM_REAL_ATTEMPTS if config.from_real else ATTEMPTS_PER_SAMPLE, config.tries)
-    reads = config.survey_samples + attempts * READS_PER_ATTEMPT
+    reads = config.survey_samples + attempts * (READS_AFTER_SEARCH if config.from_real else READS_PER_ATTEMPT)
     labels, face_quality = ClassifierConfig.for_size(len(dataset)), ClassifierConfig.for_face_quality(len(dataset))
     training = (labels.steps * (1 if workers > 1 else 2) + face_quality.steps) * step
     if labels.pretrained:
@@ -115,7 +115,8 @@ def latent_edit_estimate(request: RunRequest, generator: Generator) -> RunEstima
     else:
         surveyed = NEAR_SHARE * config.survey_samples  # about as many may serve as origins before parents are searched
         tried = [cell.planned * attempts / plan.total for cell in plan.cells if cell.planned]
-        reads += sum(1 for count in tried if count > surveyed) * GENERATIONS * OFFSPRING * 3
+        searched = [count - surveyed for count in tried if count > surveyed]
+        reads += len(searched) * GENERATIONS * OFFSPRING * 3 + sum(searched) * (READS_AFTER_SEARCH - READS_PER_ATTEMPT)
     seconds = training + reads * read / workers + plan.total * HARMONIZING / workers + READING * len(dataset)
     return RunEstimate(float(seconds), plan.total * _sample_bytes(dataset, generator, config))
 

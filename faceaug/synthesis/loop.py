@@ -83,7 +83,7 @@ def _check_workers(executor: Executor, accounting: Accounting, cells: Sequence[P
     FaceaugError
         When they cannot. The run can be resumed, and what was lost is then tried again.
     """
-    reachable = [cell for cell in cells if cell.index not in accounting.unreachable]
+    reachable = [cell for cell in cells if cell.index not in accounting.unreachable]  # one at least: a block was lost
     number, block = accounting.computed_before or (reachable[0].index, 0)
     try:
         executor.submit(next(cell for cell in cells if cell.index == number), block).result()

@@ -9,10 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 MOST_SHOWN = 80  # characters of one value in a message
-_USER = re.compile(r"""(://)[^\s/?#'"<>@]*@""")
-_QUERY = re.compile(  # of a URL, or of what a file system calls its path; not the punctuation of the sentence behind it
-    r"""(?:(://[^\s'"<>?]*)\?|\?[^\s'"<>=?]+=)[^\s'"<>]*?(?=[).,;:]*(?:[\s'"<>]|$))"""
-)
+_USER = re.compile(r"""(://)[^\s/'"]*@""")  # a password may hold @ as it is
+_QUERY = re.compile(r"""(://[^\s'"<>?]*)\?[^\s'"<>]*?(?=[).,;:]*(?:[\s'"<>]|$))""")  # not the punctuation behind it
 
 
 class _Repr(reprlib.Repr):
@@ -61,7 +59,8 @@ def one_line(text: object, most: int = 200) -> str:
 def without_secrets(text: object) -> str:
     """Return a text, or the message of an exception, whose URLs have neither a query nor a user and password.
 
-    A query can be a signature that opens the place to whoever has it.
+    A query can be a signature that opens the place to whoever has it. What only looks like a query, as in the file name
+    "who?a=b.png", stays.
     """
     return _QUERY.sub(r"\1", _USER.sub(r"\1", str(text)))
 

@@ -140,11 +140,11 @@ def test_every_setting_has_an_option_with_its_help_and_default(faceaug_cli):
         assert name in shown
 
 
-@pytest.mark.parametrize("name", list(AcceptanceThresholds.model_fields))
-def test_every_threshold_can_be_given(faceaug_cli, faces, tmp_path, calls, name):
-    value = 3 if name == "duplicate_bits" else 0.125
-    faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out", "--threshold", f"{name}={value}")
-    assert calls.given[0]["config"].thresholds == AcceptanceThresholds(**{name: value})
+def test_every_threshold_can_be_given(faceaug_cli, faces, tmp_path, calls):
+    given = {name: 0.1 + k / 1000 for k, name in enumerate(AcceptanceThresholds.model_fields)} | {"duplicate_bits": 3}
+    words = [word for name, value in given.items() for word in ("--threshold", f"{name}={value}")]
+    faceaug_cli("balance", faces, "--by", "gender", "-o", tmp_path / "out", *words)
+    assert dict(calls.given[0]["config"].thresholds) == given
 
 
 @pytest.mark.parametrize(

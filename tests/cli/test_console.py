@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from dataclasses import replace
@@ -103,6 +104,15 @@ def test_the_outcome_of_a_cell_has_a_bar_and_whole_numbers():
         terminal.print(part)
     line = next(line for line in terminal.file.getvalue().splitlines() if "[b]a[/b]" in line)
     assert re.search(r"40 +40 +30 +10 +█{20}", line)
+
+
+def test_json_holds_file_names_as_they_are_and_urls_without_queries(capsys):
+    names = {"file": "faces/who?a=b.png", "labels": ['say "what?x=1"', 'https://host/a?key=SECRET\\"\nend?y=2']}
+    Console(as_json=True).show("", names)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == names | {"labels": ['say "what?x=1"', 'https://host/a"\nend?y=2']}
+    Console().show("what?x=1,2 left", {})
+    assert capsys.readouterr().out == "what?x=1,2 left\n"
 
 
 def test_remarks_are_left_out_when_quiet(capsys):

@@ -72,7 +72,7 @@ def test_recipe_and_command_name_all_options_of_the_data_set(tmp_path, monkeypat
 def test_it_serves_a_page_until_ctrl_c():
     pytest.importorskip("uvicorn", reason="the extra explore is not installed")
     with start_forked(f"{IN_PROCESS}\nmain()", "explore", "--quiet") as process:
-        address = process.wait_for("\n").strip()
+        address = process.wait_for("\n", errors=False).strip()
         assert address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(address, timeout=60) as page:
             assert b"faceaug explore" in page.read()

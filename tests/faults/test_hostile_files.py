@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import resource
+import shutil
 import socket
 import struct
 import time
@@ -111,12 +112,20 @@ def test_what_is_no_file_is_refused(tmp_path: Path, name: str, replace: Replace)
     assert not is_bundle(tmp_path / name)
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder, which tests copy."""
+    return write_output(tmp_path_factory.mktemp("sound") / "out")
+
+
 @pytest.mark.parametrize("replace", REPLACEMENTS)
 @pytest.mark.parametrize(
     "name", ["manifest.json", "manifest.sha256", "samples.parquet", "shards/00000.h5", "plan.json"]
 )
-def test_a_file_of_an_output_folder_that_is_none_is_named(tmp_path: Path, name: str, replace: Replace) -> None:
-    write_output(tmp_path / "out")
+def test_a_file_of_an_output_folder_that_is_none_is_named(
+    sound: Path, tmp_path: Path, name: str, replace: Replace
+) -> None:
+    shutil.copytree(sound, tmp_path / "out")
     (tmp_path / "out" / name).unlink()
     replace(tmp_path / "out" / name)
     assert name in {problem.file for problem in verify(tmp_path / "out").problems}

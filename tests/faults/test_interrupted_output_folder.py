@@ -21,23 +21,33 @@ from faceaug.shards.verify import verify
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The files of a run of each layout that was not interrupted, at a given moment."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SOURCE_DATE_EPOCH", "1700000000")
+        for layout in ("blob", "raw"):
+            run(folder / layout / "out", changes={"layout": layout})
+    return {layout: contents(folder / layout / "out") for layout in ("blob", "raw")}
+
+
 @pytest.mark.parametrize("save_every", [0.0, 60.0])
 @pytest.mark.parametrize("layout", ["blob", "raw"])
 @pytest.mark.parametrize("stops", [[0], [1], [2], [3], [4], [5], [1, 1, 3, 5], [1, 2, 3, 4, 5]])
 def test_an_interrupted_run_resumed_is_byte_for_byte_the_uninterrupted_one(
-    tmp_path, monkeypatch, stops, layout, save_every
+    uninterrupted, tmp_path, monkeypatch, stops, layout, save_every
 ):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    changes = {"layout": layout}
-    run(tmp_path / "a" / "out", changes=changes)
+    out, changes = tmp_path / "out", {"layout": layout}
     for stop in stops:
-        run(tmp_path / "b" / "out", stop=stop, resume=True, save_every=save_every, changes=changes)
-        report = verify(tmp_path / "b" / "out")
+        run(out, stop=stop, resume=True, save_every=save_every, changes=changes)
+        report = verify(out)
         assert report.ok, report.to_text()
         assert (report.rows, report.complete, report.notes) == (5 * stop, False, ())
-    run(tmp_path / "b" / "out", resume=True, changes=changes)
-    assert contents(tmp_path / "a" / "out") == contents(tmp_path / "b" / "out")
-    assert b"2023-11-14" in contents(tmp_path / "a" / "out")["manifest.json"]
+    run(out, resume=True, changes=changes)
+    assert contents(out) == uninterrupted[layout]
+    assert b"2023-11-14" in uninterrupted[layout]["manifest.json"]
 
 
 @pytest.mark.parametrize("stop", range(5))

@@ -26,7 +26,7 @@ GENERATORS = (
 BATCHES = (1, 3, 7, 9)  # beside the whole, 20
 
 
-@pytest.fixture(params=GENERATORS)
+@pytest.fixture(scope="module", params=GENERATORS)
 def generator(request, tmp_path_factory):
     if request.param in ("digiface", "embedded"):
         request.getfixturevalue("faces")  # skips when the weights are not there

@@ -64,15 +64,16 @@ class ForkedProcess:
         if self.returncode is None:
             self.send_signal(signal.SIGKILL)
 
-    def wait_for(self, words: str, seconds: float = 60) -> str:
-        """Wait until it has said something on stdout or stderr, and return all that it has said on both."""
+    def wait_for(self, words: str, seconds: float = 60, *, errors: bool = True) -> str:
+        """Wait until it has said something on stdout, or stderr if `errors`, and return all that it has said there."""
         end = time.monotonic() + seconds
         while True:
             ended = self.returncode is not None or time.monotonic() > end  # before what it said last is read
-            said = "".join(self._said())
+            out, err = self._said()
+            said = out + err if errors else out
             if words in said:
                 return said
-            assert not ended, said
+            assert not ended, out + err
             time.sleep(0.02)
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import command_line as _  # noqa: F401  (makes faceaug.cli importable)
 import pytest
 from faceaug.cli.main import run
 from faceaug.cli.terminal.console import command_line
 from folder_runs import contents
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from remote_faces import put
 from shard_samples import write_output
@@ -16,8 +18,9 @@ from web_server import web_server
 
 from faceaug.datasets import load_dataset
 from faceaug.errors import DatasetError, OutputError, RemoteError, UsageError
+from faceaug.places.filesystems import remote_errors, writing_errors
 from faceaug.places.published import check_run_destination, published_folder
-from faceaug.places.uploads import TRIAL_NAME, check_destination, uploaded_folder
+from faceaug.places.uploads import check_destination, uploaded_folder
 from faceaug.utils.text import without_secrets
 
 SIGNED = "X-Amz-Credential=AKIA%2F20250101&X-Amz-Signature=SECRET"
@@ -36,15 +39,26 @@ def output(tmp_path_factory):
             f"403, message='Forbidden', url='https://host/b.csv?{SIGNED}'",
             "403, message='Forbidden', url='https://host/b.csv'",
         ),
-        (f"nothing (bucket/b.csv?{SIGNED}); look", "nothing (bucket/b.csv); look"),
+        (f"nothing (s3://bucket/b.csv?{SIGNED}); look", "nothing (s3://bucket/b.csv); look"),
         ("sftp://me:SECRET@host/faces; look", "sftp://host/faces; look"),
+        ("sftp://me:SEC@RET@host/faces; ask b@host", "sftp://host/faces; ask b@host"),
+        ("sftp://me:SEC?R#ET@host/faces", "sftp://host/faces"),
         ("https://host/b.csv?SECRET", "https://host/b.csv"),
         ("hf://datasets/someone/faces@main/a.png: is it?", "hf://datasets/someone/faces@main/a.png: is it?"),
         ("age > 20 and name == 'who?'", "age > 20 and name == 'who?'"),
+        ("faces/who?a=b.png, what?x=1,2 left", "faces/who?a=b.png, what?x=1,2 left"),
     ],
 )
 def test_a_text_without_secrets_is_otherwise_the_same(text, shown):
     assert without_secrets(text) == shown
+
+
+@pytest.mark.parametrize("errors", [remote_errors, writing_errors])
+def test_the_path_of_a_signed_url_is_shown_without_its_query(errors):
+    with pytest.raises(RemoteError) as raised, errors(f"s3://bucket/b.csv?{SIGNED}"):
+        raise OSError(f"no access (bucket/b.csv?{SIGNED})")
+    assert "SECRET" not in str(raised.value)
+    assert "no access (bucket/b.csv));" in str(raised.value)
 
 
 def test_no_secret_of_a_url_is_shown_or_recorded(server, output, tmp_path, capsys, caplog):
@@ -99,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
         "report": [f"{server}/a", "--dataset", real],
     }
     assert run([command, *options[command]]) == 1
-    assert "cannot be reached (access denied)" in capsys.readouterr().err
+    assert "cannot be written (access denied)" in capsys.readouterr().err
 
 
 def test_a_full_place_is_refused_at_once(server, output):
@@ -111,15 +125,36 @@ def test_a_full_place_is_refused_at_once(server, output):
         check_run_destination(f"{server}/run")
     check_run_destination(f"{server}/run", resume=True)
     check_run_destination(f"{server}/new")
-    assert not any(TRIAL_NAME in name for name in MemoryFileSystem.store)
+    assert not any("/new" in name for name in MemoryFileSystem.store)
 
 
-def test_what_a_killed_check_has_left_is_no_content(server):
-    put(f"{server}/new", {TRIAL_NAME: b"x"})
-    check_run_destination(f"{server}/new")
-    with uploaded_folder(f"{server}/new") as (folder, again):
+def test_a_place_needs_no_right_to_remove_unless_files_are_removed_there(server, monkeypatch):
+    def refuse(self, path):
+        raise PermissionError("delete denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryFileSystem, "rm_file", refuse)
+        check_destination(f"{server}/new")
+        with (
+            pytest.raises(RemoteError, match=r"cannot be removed \(delete denied\)"),
+            uploaded_folder(f"{server}/new"),
+        ):
+            pytest.fail("a folder was made")
+        check_run_destination(f"{server}/new")
+    with uploaded_folder(f"{server}/new") as (folder, again):  # what checks have left is no content
         (folder / "a.txt").write_text("a")
     assert not again
+
+
+def test_a_check_leaves_no_folders_that_were_not_there(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    check_destination(f"file://{tmp_path}/mine/a/b")
+    check_destination(f"file://{tmp_path}/mine")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+    monkeypatch.setattr(LocalFileSystem, "pipe_file", lambda *rest: os.stat("nowhere"))
+    with pytest.raises(RemoteError, match="cannot be written"):
+        check_destination(f"file://{tmp_path}/mine/a/b")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 
 
 def test_a_web_server_is_only_read(tmp_path):

@@ -86,7 +86,7 @@ def test_a_flipped_bit_anywhere_in_any_file_is_found_and_its_file_named(sound, t
     assert len(names) == 9
     for name in names:
         data = (folder / name).read_bytes()
-        for place in {0, len(data) // 2, len(data) - 1, *(rng.randrange(len(data)) for _ in range(6))}:
+        for place in {0, len(data) // 2, len(data) - 1, *(rng.randrange(len(data)) for _ in range(2))}:
             flipped = data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
             (folder / name).write_bytes(flipped)
             report = verify(folder)

@@ -44,7 +44,7 @@ def of(toy_dataset, known_speed):
 def test_more_samples_take_longer_and_more_workers_less(of, monkeypatch):
     assert of(0).seconds < of(100).seconds < of(1000).seconds
     assert of(1000, workers=4).seconds < of(1000, workers=2).seconds < of(1000).seconds
-    assert of(1000, tries=2).seconds < of(1000).seconds
+    assert of(1000, tries=1).seconds < of(1000).seconds
     assert of(100, survey_samples=20_000).seconds - of(100, survey_samples=10_000).seconds == pytest.approx(100)
 
 
@@ -54,7 +54,7 @@ def test_edits_of_real_faces_take_an_encoder_and_no_search(of, monkeypatch):
     monkeypatch.setattr(latent_edit, "_learned_directions", lambda *_: object())
     encoder = (of(0, from_real=True).seconds - of(0).seconds) / 0.1
     assert 500 < encoder < 5000  # as many steps of training, and no search of cells
-    assert of(1000, from_real=True).seconds > 2 * of(1000).seconds > 2 * of(0, from_real=True).seconds
+    assert of(1000, from_real=True).seconds > 2 * max(of(1000).seconds, of(0, from_real=True).seconds)
 
 
 def test_the_time_of_a_sample_is_of_the_order_of_an_edit(of):

@@ -11,11 +11,12 @@ from faceaug.bench.arms.base import RunTrial
 from faceaug.bench.arms.real import head_steps
 from faceaug.bench.recipe import FEATURES_MODEL, ExperimentRecipe
 from faceaug.bench.trial import Trial, TrialResult
+from faceaug.curation.condition import check_condition
 from faceaug.errors import UsageError
 from faceaug.training import MIXED_SHARE, fit_two_stage
 from faceaug.utils.text import shown
 
-SAMPLE_OPTIONS: dict[str, Callable[[str], float]] = {"share": float, "most": int}
+SAMPLE_OPTIONS: dict[str, Callable[[str], int | float]] = {"share": float, "most": int}
 """Options of the arms `ENGINE:USE` that are numbers, and how they are read; `where` is a condition."""
 FEWEST_TRIALS = 3
 """Of the arms `ENGINE:chosen`: without synthetic faces, with a share of them, with the share chosen for each cell."""
@@ -88,11 +89,11 @@ def parse_sample_options(text: str, name: str) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        When an option is unknown or given twice, or its value is out of range.
+        When an option is unknown or given twice, its value is out of range, or the condition is none.
     """
-    text, comma, condition = text.partition("where=")  # the last one, since a condition may hold commas
+    text, where, condition = f",{text}".partition(",where=")  # the last one, since a condition may hold commas
     options: dict[str, Any] = {}
-    for part in text.removesuffix(",").split(",") if text or not comma else []:
+    for part in text.split(",")[1:]:
         key, _, value = part.partition("=")
         kind = SAMPLE_OPTIONS.get(key)
         if kind is None or key in options:
@@ -102,7 +103,7 @@ def parse_sample_options(text: str, name: str) -> dict[str, Any]:
                 "faceaug subset), each once"
             )
         try:
-            number = float(kind(value))
+            number = kind(value)
         except ValueError:
             number = -1
         if not 0 < number < float("inf") or (key == "share" and number > 1):
@@ -111,7 +112,10 @@ def parse_sample_options(text: str, name: str) -> dict[str, Any]:
                 + ("a share is above 0 and at most 1" if key == "share" else "give a whole number above 0")
             )
         options[key] = number
-    return options | ({"where": condition.strip()} if comma else {})
+    if where:
+        check_condition(condition)
+        options["where"] = condition.strip()
+    return options
 
 
 def _share(trial: Trial) -> float | Mapping[int, float]:

@@ -119,7 +119,7 @@ def read_samples_table(path: Path) -> pa.Table:
             table = file.read(use_threads=False)
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing: the table of samples does not exist") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise IntegrityError(
             f"{path} is not a Parquet file, or a damaged one ({one_line(error)}); run faceaug verify"
         ) from error

@@ -88,7 +88,7 @@ def goal_values(goals: Sequence[AttributeGoal], survey: LatentSurvey, u: Floats,
         last = min(goal.high - 0.1 * width, goal.sure[1] - room)
         low, high = max(first, least - slack), min(last, most + slack)
         if low > high:
-            low = high = first if goal.low > most else last
+            low = high = first if first > most + slack else last
         columns.append(low + u[:, k] * (high - low))
     return np.stack(columns, 1)
 

@@ -1,10 +1,10 @@
 """The latents at which attempts at a cell begin, and what its samples must be like.
 
 The survey has read many faces, and those that are nearly what a cell requests cost no image: attempts begin with them,
-each once. Where there are no more of them, a straight line from a random face to a rare one leaves the region where the
-generator is good. So a few generations of mixtures of latents are searched for faces near the cell that are of good
-quality, well exposed and near to real ones, and attempts begin at mixtures of those with fresh latents. The held-out
-classifier's labels take no part in the choice.
+each once in a run. Where there are no more of them, a straight line from a random face to a rare one leaves the region
+where the generator is good. So a few generations of mixtures of latents are searched for faces near the cell that are
+of good quality, well exposed and near to real ones, and attempts begin at mixtures of those with fresh latents. The
+held-out classifier's labels take no part in the choice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from faceaug.generators.base import Generator
 from faceaug.generators.sampling import sample_latents
 from faceaug.latents.directions import Directions
 from faceaug.synthesis.config import AcceptanceThresholds, RunConfig
-from faceaug.synthesis.editing.closed_loop import EditObjective, distance
+from faceaug.synthesis.editing.closed_loop import EditObjective
 from faceaug.synthesis.editing.objectives import AttributeGoal
 from faceaug.synthesis.latent_survey import LatentSurvey, RealFaces
 from faceaug.utils.typing import Floats
@@ -31,9 +31,8 @@ Seeds = Sequence[np.random.SeedSequence]
 PARENT = 0.8  # share of a parent in the mixture that an attempt begins with; the rest, in quadrature, is fresh
 PARENTS = 128  # latents that attempts at a cell begin near
 KIN = 2  # of them may descend from one surveyed latent
-READY = (
-    1.0  # cost up to which attempts begin with a surveyed face; beyond it, they are accepted less than after a search
-)
+READY = 0.5
+"""Cost up to which attempts begin with a surveyed face; beyond it, they are accepted less than after a search."""
 NEAR_SHARE = 0.1  # of the surveyed latents count as near a cell; its samples must be like their faces
 EXPOSURE_SHARE = 0.1  # of the cell's real faces are darker than edits may make a face, and as many brighter
 GENERATIONS, OFFSPRING = 3, 256
@@ -133,15 +132,49 @@ def cell_thresholds(
 def nearest_latents(latents: LatentSurvey, objective: EditObjective, precision: Floats) -> NDArray[np.int64]:
     """Return the rows of the surveyed latents that need the shortest edit for a cell's mean goal, nearest first."""
     read = np.stack([latents.column(name) for name in objective.names], 1)
-    length = edit_length(latents.directions, objective, objective.values.mean(0) - read, precision)
+    length = EditLengths(latents.directions, objective, precision)(objective.values.mean(0) - read)
     return np.argsort(length, kind="stable")[: max(2 * PARENTS, int(NEAR_SHARE * len(length)))]
 
 
-def edit_length(directions: Directions, objective: EditObjective, missing: Floats, precision: Floats) -> Floats:
-    """Return the Mahalanobis length [N] of the edits that would make up for what is missing [N, K]."""
-    missing = np.where(objective.at_least, np.maximum(missing, 0), missing)
-    steps = directions.steps([*objective.names, *objective.keep])[:, : len(objective.names)]
-    return distance(missing @ steps.T, np.zeros(len(directions.w_mean)), precision)
+class EditLengths:
+    """The Mahalanobis length [N] of the edits that would make up for what is missing [N, K] of an objective.
+
+    Parameters
+    ----------
+    directions : Directions
+    objective : EditObjective
+    precision : float64 [D, D]
+        Pseudo-inverse of the covariance of latents.
+    """
+
+    def __init__(self, directions: Directions, objective: EditObjective, precision: Floats) -> None:
+        steps = directions.steps([*objective.names, *objective.keep])[:, : len(objective.names)]
+        self._metric, self._at_least = steps.T @ precision @ steps, objective.at_least
+
+    def __call__(self, missing: Floats) -> Floats:
+        missing = np.where(self._at_least, np.maximum(missing, 0), missing)
+        return np.asarray(np.sqrt(np.maximum(((missing @ self._metric) * missing).sum(1), 0)), np.float64)
+
+
+def goal_distance(latents: LatentSurvey, goals: Sequence[AttributeGoal], confidence: float, read: Floats) -> Floats:
+    """Return how far readings [N, S] are from what a cell requests [N]; 0 where a classifier would be sure of them.
+
+    One log-odds of a class weighs as much as the width of a bin, or a standard deviation over generated faces where
+    that is less.
+    """
+    names, total = list(latents.directions.names), np.zeros(len(read))
+    sure = min(max(confidence, 1e-6), 1 - 1e-6)
+    for goal in goals:
+        value = read[:, names.index(goal.semantic)]
+        if goal.task.kind == "classes":
+            total += np.maximum(math.log(sure / (1 - sure)) + 0.5 - value, 0)
+        else:
+            low, high = latents.range_of(goal.semantic)
+            spread = float(latents.directions.spread[names.index(goal.semantic)])
+            width = min(goal.high - goal.low, high - low, spread)
+            first, last = max(goal.low, goal.sure[0]), min(goal.high, goal.sure[1])
+            total += (np.maximum(first - value, 0) + np.maximum(value - last, 0)) / width
+    return total
 
 
 def cost(
@@ -153,20 +186,11 @@ def cost(
 ) -> Floats:
     """Return how far faces [N] are from what their cell requests; 0 where all is met that does not ask a classifier.
 
-    One log-odds of a class, the width of a bin, or a fifth of the distance to real faces weigh alike.
+    To the distance of their readings comes what they lack of quality, light and colour. A fifth of the distance to
+    real faces weighs as much as one log-odds.
     """
-    read = faces.read
-    names, total = list(latents.directions.names), np.zeros(len(read))
-    sure = min(max(thresholds.confidence, 1e-6), 1 - 1e-6)
-    for goal in goals:
-        value = read[:, names.index(goal.semantic)]
-        if goal.task.kind == "classes":
-            total += np.maximum(math.log(sure / (1 - sure)) + 0.5 - value, 0)
-        else:
-            low, high = latents.range_of(goal.semantic)
-            width = min(goal.high - goal.low, high - low)
-            first, last = max(goal.low, goal.sure[0]), min(goal.high, goal.sure[1])
-            total += (np.maximum(first - value, 0) + np.maximum(value - last, 0)) / width
+    read, names = faces.read, list(latents.directions.names)
+    total = goal_distance(latents, goals, thresholds.confidence, read)
     total += np.maximum(required.face_quality + 0.5 - read[:, names.index(scene.FACE_QUALITY)], 0)
     light = read[:, names.index(scene.EXPOSURE)]
     outside = np.maximum(required.bright[0] - light, 0) + np.maximum(light - required.bright[1], 0)
@@ -180,16 +204,14 @@ def ready_origins(
     """Return for attempts 0, 1, ... the surveyed latent that each begins with; each is there once.
 
     Those of the least `costs` [P] come first. Of the next `candidates` of them, an attempt takes the one that needs the
-    shortest edit to its value in `objective`, which has one for each of the P latents.
+    shortest edit to its value in `objective`, which has one for each attempt that there may be.
     """
     order = np.argsort(costs, kind="stable")
     waiting = order[costs[order] <= READY].tolist()
     read = np.stack([latents.column(name) for name in objective.names], 1)
-    taken = []
+    lengths, taken = EditLengths(latents.directions, objective, precision), []
     for values in objective.values[: len(waiting)]:
-        missing = values - read[waiting[:candidates]]
-        length = edit_length(latents.directions, objective, missing, precision)
-        taken.append(waiting.pop(int(length.argmin())))
+        taken.append(waiting.pop(int(lengths(values - read[waiting[:candidates]]).argmin())))
     return np.array(taken, np.int64)
 
 
@@ -214,6 +236,6 @@ def origins(
     w = directions.w_mean + PARENT * (parents.w[picks] - directions.w_mean) + math.sqrt(1 - PARENT**2) * fresh
     expected = parents.read[picks] + (w - parents.w[picks]) @ directions.B.T
     missing = np.repeat(objective.values, candidates, 0) - expected[:, directions.index(objective.names)]
-    length = edit_length(directions, objective, missing, directions.precision).reshape(n, candidates)
+    length = EditLengths(directions, objective, directions.precision)(missing).reshape(n, candidates)
     chosen = np.arange(n) * candidates + length.argmin(1)
     return np.asarray(w[chosen], np.float64), parents.lineage[picks[chosen]]

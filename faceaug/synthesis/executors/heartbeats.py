@@ -134,7 +134,7 @@ class SilentWorkers:
 
 
 def note_death(folder: Path, file: Path) -> bool:
-    """Note that the worker of a file of `shares` ended while it computed a block; return whether it did compute one."""
+    """Note that the worker of a file of `shares` ended while it computed a block; return whether it did."""
     try:
         block = read_regular(file)
     except OSError:  # it is absent, or a pipe

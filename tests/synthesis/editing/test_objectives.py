@@ -106,6 +106,13 @@ def test_a_bin_out_of_reach_is_requested_at_its_near_edge():
     np.testing.assert_allclose(below, -51)
 
 
+def test_an_open_bin_of_which_no_reading_within_reach_is_sure_is_requested_where_one_would_be():
+    goal = AttributeGoal(AGE, "age", "bin", 60.0, math.inf, sure=(75.0, math.inf))
+    found = goal_values([goal], reaching(10.0, 60.5), np.array([[0.1], [0.9]]))
+    assert np.isfinite(found).all()
+    assert found.min() == found.max() >= 75
+
+
 def test_each_attribute_has_its_own_column_and_number():
     found = goal_values(goals(), reaching(0.0, 90.0), np.array([[0.9, 0.0], [0.1, 0.5]]))
     np.testing.assert_allclose(found[:, 0], math.log(EDIT_PROBABILITY / (1 - EDIT_PROBABILITY)))

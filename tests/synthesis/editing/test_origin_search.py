@@ -21,11 +21,11 @@ from faceaug.synthesis.editing.origin_search import (
     PARENT,
     READY,
     CellThresholds,
+    EditLengths,
     FaceReadings,
     Parents,
     cell_thresholds,
     cost,
-    edit_length,
     nearest_latents,
     origins,
     ready_origins,
@@ -82,7 +82,7 @@ def test_the_nearest_latents_need_the_shortest_edit(toy_models, objective, preci
     near = nearest_latents(toy_models.survey, objective, precision)
     survey = toy_models.survey
     missing = objective.values.mean(0) - np.stack([survey.column(name) for name in objective.names], 1)
-    length = edit_length(toy_models.directions, objective, missing, precision)
+    length = EditLengths(toy_models.directions, objective, precision)(missing)
     assert (np.diff(length[near]) >= 0).all()
     assert length[near].max() <= np.delete(length, near).min(initial=np.inf)
     assert survey.w[near[:20], ToyFaces.BAR].mean() > 0.4  # they have a bar already
@@ -93,7 +93,7 @@ def test_edit_length_is_that_of_the_edit(toy_models, objective, precision):
     """In standard deviations of w (toy faces have w = z); what is there already costs nothing."""
     steps = toy_models.directions.steps([*objective.names, *objective.keep])[:, :2]
     missing = np.array([[1.0, 0.5], [0.0, 0.5], [-5.0, 0.5], [-5.0, 0.0]])
-    found = edit_length(toy_models.directions, objective, missing, precision)
+    found = EditLengths(toy_models.directions, objective, precision)(missing)
     np.testing.assert_allclose(found[0], np.linalg.norm(steps @ missing[0]), rtol=1e-6)
     assert found[1] == found[2]  # a class that is surer than requested
     assert found[3] == 0
@@ -181,7 +181,7 @@ def test_origins_are_near_the_cell_and_as_varied_as_samples(toy_models, objectiv
 
 def test_a_search_finds_nearer_parents(toy_models, goals, precision, module_quick):
     config = changed(QUICK, thresholds=THRESHOLDS, truncation_psi=1.0)
-    editor = LatentEditor(ToyFaces(), toy_models, BUILT_IN, config, "png")
+    editor = LatentEditor(ToyFaces(), toy_models, BUILT_IN, config, "png", [CELL])
     context = editor._context(CELL)
     parents = editor._search(context)
     survey = toy_models.survey
@@ -207,5 +207,5 @@ def test_attempts_begin_with_surveyed_faces_each_once(toy_models, goals, objecti
     assert one.tolist() == sorted(one)  # of equals the first
     read = np.stack([survey.column(name) for name in each.names], 1)
     missing = [each.values[: len(rows)] - read[rows] for rows in (one, many)]
-    lengths = [edit_length(survey.directions, each, m, precision)[: count // 6].mean() for m in missing]
+    lengths = [EditLengths(survey.directions, each, precision)(m)[: count // 6].mean() for m in missing]
     assert lengths[1] < lengths[0]  # the best of 16 needs less of an edit

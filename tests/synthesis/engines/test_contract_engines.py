@@ -154,7 +154,7 @@ def case(request, toy_dataset, tmp_path_factory) -> Iterator[Case]:
         if name == "auto":
             dataset = add_measured_columns(dataset, ["yaw"], estimator, workers=2)
         if name == "external":
-            config = changed(config, candidates=write_demo_faces(tmp_path_factory.mktemp("candidates"), 40, 16))
+            config = changed(config, candidates=write_demo_faces(tmp_path_factory.mktemp("candidates"), 40, 8))
     elif name == "inversion":
         dataset = replace(dataset, table=dataset.table.rename(columns={"spot": "yaw"}))
     plan = small_plan(dataset, BY.get(name, "bar"), 12)

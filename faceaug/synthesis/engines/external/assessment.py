@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -147,25 +147,34 @@ class CandidateAssessor:
         self._candidates, self._judge, self._thresholds = candidates, judge, thresholds
         self._seed, self._codec = seed, codec
         self._real = DuplicateIndex(judge.standards.real.hashes, thresholds.duplicate_bits)
+        self._passed: dict[int, tuple[Verdict, Candidate]] = {}  # without their pictures
 
     def assess(self, rows: Sequence[int]) -> list[tuple[Verdict, Candidate | None]]:
         """Return the verdict on each candidate, and where it passes the sample, as attempt 0 of its cell.
 
-        The networks read several of them at once.
+        The networks read several of them at once, and those that have passed before not again.
         """
         opened = [self._open(row) for row in rows]
-        stored = [one for one in opened if isinstance(one, _Stored)]
-        faces = {one.row: face for one, face in zip(stored, self._measure(stored), strict=True)}
-        framed = [one for one in stored if not faces[one.row].refusal]
+        new = [one for one in opened if isinstance(one, _Stored) and not self._has_passed(one)]
+        faces = {one.row: face for one, face in zip(new, self._measure(new), strict=True)}
+        framed = [one for one in new if not faces[one.row].refusal]
         read = {one.row: found for one, found in zip(framed, self._read(framed), strict=True)}
-        return [
-            (one, None)
-            if isinstance(one, Verdict)
-            else self._decide(one, faces[one.row], *read[one.row])
-            if one.row in read
-            else (Verdict(one.sha256, NO_CELL, FACE, faces[one.row].refusal), None)
-            for one in opened
-        ]
+        assessed: list[tuple[Verdict, Candidate | None]] = []
+        for one in opened:
+            if isinstance(one, Verdict):
+                assessed.append((one, None))
+            elif one.row in read:
+                assessed.append(self._decide(one, faces[one.row], *read[one.row]))
+            elif one.row in faces:
+                assessed.append((Verdict(one.sha256, NO_CELL, FACE, faces[one.row].refusal), None))
+            else:
+                verdict, sample = self._passed[one.row]
+                assessed.append((verdict, replace(sample, image=one.image)))
+        return assessed
+
+    def _has_passed(self, stored: _Stored) -> bool:
+        """Whether this very file has passed before."""
+        return stored.row in self._passed and self._passed[stored.row][0].sha256 == stored.sha256
 
     def _open(self, row: int) -> Verdict | _Stored:
         """Return a candidate as it would be stored, or why it cannot be."""
@@ -248,7 +257,11 @@ class CandidateAssessor:
         if not reason and self._real.near(number):
             reason = DUPLICATE
         verdict = Verdict(sha256, cell, reason, "", values, number)
-        return verdict, None if reason else self._sample(verdict, stored, face, (reading, batch))
+        if reason:
+            return verdict, None
+        sample = self._sample(verdict, stored, face, (reading, batch))
+        self._passed[stored.row] = verdict, replace(sample, image=b"")
+        return verdict, sample
 
     def _cell(self, reading: LabelReading, claims: Mapping[str, int], face: _Face) -> int:
         """Return the cell: view and light as measured, labels as claimed, or else as both classifiers read them."""

@@ -1,7 +1,8 @@
 """The engine `external`: images that were made elsewhere fill the cells that they are found to belong to.
 
 Every candidate is assessed once, while the engine prepares; attempts at a cell are its candidates, in a random order
-that the seed decides, and are assessed again where they are stored, so that a run depends on no picture in memory.
+that the seed decides. Their pictures are made again where they are stored, so that a run depends on none in memory, and
+are read again by an engine that did not assess them itself.
 """
 
 from __future__ import annotations

@@ -194,7 +194,9 @@ class LatentEditBase:
         """Fit classifiers and directions, or read those of an interrupted run."""
         config = self.request.config
         models = fit_models(FitInputs(self.request, inputs, self.source_generator, self.learned))
-        self._editor = LatentEditor(self.source_generator, models, all_gates(), config, inputs.stored_codec)
+        self._editor = LatentEditor(
+            self.source_generator, models, all_gates(), config, inputs.stored_codec, self.request.plan.cells
+        )
         files = files_in(inputs.folder, MODEL_FILES)
         classifiers = tuple(
             model_record(inputs.folder, name) for name in (GUIDANCE_FILE, HELD_OUT_FILE) if name in files

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ from faceaug.synthesis.editing.origin_search import (
     Seeds,
     cell_thresholds,
     cost,
+    goal_distance,
     nearest_latents,
     origins,
     ready_origins,
@@ -133,13 +134,21 @@ class LatentEditor:
     config : RunConfig
     codec : "jpeg", "png", "webp" or None
         In which samples are stored; None where pixels are kept as they are.
+    cells : sequence of PlannedCell
+        Of the plan, among which surveyed faces are divided; none where attempts do not begin with these.
     """
 
     def __init__(
-        self, generator: Generator, models: FittedModels, gates: dict[str, Gate], config: RunConfig, codec: Codec | None
+        self,
+        generator: Generator,
+        models: FittedModels,
+        gates: dict[str, Gate],
+        config: RunConfig,
+        codec: Codec | None,
+        cells: Sequence[PlannedCell] = (),
     ) -> None:
         self.generator, self.models, self.gates, self.config, self.codec = generator, models, gates, config, codec
-        self._precision = models.directions.precision
+        self._precision, self._cells = models.directions.precision, [cell for cell in cells if cell.planned]
         self._contexts: dict[int, CellContext] = {}
         self._parents: dict[int, Parents] = {}
         self._lock = threading.Lock()
@@ -191,10 +200,24 @@ class LatentEditor:
         latents = self.models.survey
         goals, required, near = self.requirements(cell.index, cell.levels)
         costs = cost(latents, goals, required, self.config.thresholds, self._surveyed(slice(None)))
-        attempts = range(np.count_nonzero(costs <= READY))
-        objective = self._objective(goals, required, [self._seed(cell, attempt) for attempt in attempts])
+        costs[self._nearest_cells != cell.index] = np.inf
+        attempts = min(
+            int((costs <= READY).sum()), cell.planned * self.config.tries + 2 * EDIT_BLOCK
+        )  # no more are made
+        objective = self._objective(goals, required, [self._seed(cell, attempt) for attempt in range(attempts)])
         ready = ready_origins(latents, costs, objective, self._precision, self.config.origins)
         return CellContext(cell.index, goals, required, near, ready)
+
+    @cached_property
+    def _nearest_cells(self) -> NDArray[np.int64]:
+        """The index of the planned cell that each surveyed face is nearest to, so that no face begins in two."""
+        models, confidence = self.models, self.config.thresholds.confidence
+        nearest, least = np.full(len(models.survey.w), -1), np.full(len(models.survey.w), np.inf)
+        for cell in self._cells:
+            goals = sure_goals(attribute_goals(models.axes, cell.levels, models.tasks), models.reader, confidence)
+            found = goal_distance(models.survey, goals, confidence, models.survey.read.astype(np.float64))
+            nearest, least = np.where(found < least, cell.index, nearest), np.minimum(found, least)
+        return nearest
 
     def _surveyed(self, rows: NDArray[np.int64] | slice) -> FaceReadings:
         """Return what is known of surveyed faces."""

@@ -29,8 +29,8 @@ YES = PlannedCell(1, {"bar": "yes", "spot": "0 to 3"}, real=5, wanted=9, planned
 NO = PlannedCell(0, {"bar": "no", "spot": "-3 to 0"}, real=5, wanted=9, planned=9)
 
 
-def editor(models, gates=BUILT_IN, **changes) -> LatentEditor:
-    return LatentEditor(ToyFaces(), models, gates, changed(CONFIG, **changes), "png")
+def editor(models, gates=BUILT_IN, cells=(NO, YES), **changes) -> LatentEditor:
+    return LatentEditor(ToyFaces(), models, gates, changed(CONFIG, **changes), "png", cells)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,16 @@ def test_other_seeds_cells_and_blocks_are_others(toy_models, block):
     for other in others:
         assert other.candidates
         assert not latents & {c.w.tobytes() for c in other.candidates}
+
+
+def test_no_surveyed_face_begins_at_two_cells(toy_models):
+    """Else one generated person would count in both, and come into both parts where samples are split."""
+    beside = PlannedCell(2, {"bar": "yes", "spot": "-3 to 0"}, real=5, wanted=9, planned=9)
+    cells = [NO, YES, beside]
+    own = editor(toy_models, cells=cells)
+    ready = [own._context(cell).ready.tolist() for cell in cells]
+    assert all(ready)
+    assert len({*ready[0], *ready[1], *ready[2]}) == sum(map(len, ready))
 
 
 def test_candidates_are_what_they_say(toy_models, block):
@@ -160,7 +170,8 @@ def test_pose_and_light_may_change_the_scene(toy_models):
         held_out=renamed(toy_models.held_out),
         reader=replace(toy_models.reader, classifier=renamed(toy_models.reader.classifier)),
     )
-    editor(posed, {"spy": spy}).propose(replace(YES, levels={"bar": "yes", "yaw": "0 to 3"}), 2)
+    cell = replace(YES, levels={"bar": "yes", "yaw": "0 to 3"})
+    editor(posed, {"spy": spy}, [cell]).propose(cell, 2)
     assert batches[0].drift.max() == batches[0].spill.max() == 0
 
 

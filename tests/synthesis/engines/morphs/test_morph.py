@@ -130,7 +130,7 @@ def test_what_is_read_off_a_picture_does_not_depend_on_what_else_is_read(dataset
 
 def test_a_face_takes_part_in_as_many_samples_as_are_allowed(dataset, tmp_path):
     config = changed(CONFIG, max_uses=2)
-    result = balance(dataset, tmp_path / "out", plan=planned(dataset, 20), config=config)
+    result = balance(dataset, tmp_path / "out", plan=planned(dataset, 12), config=config)
     stored = columns(tmp_path / "out")
     uses = Counter(digest.tobytes() for name in ("source_sha256", DONOR_COLUMNS[0]) for digest in stored[name])
     assert max(uses.values()) <= 2
