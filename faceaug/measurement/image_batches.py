@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 
+from faceaug.cluster.ray_cluster import RayCluster, RemoteTask, prepared
 from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import DatasetError, FaceaugError
 from faceaug.measurement.alignment import lay_on_canvas, stack_canvases
@@ -110,12 +115,54 @@ def measure_batch(images: EncodedImages, estimator: FaceEstimator, aligned: bool
     return MeasuredBatch(values, confidence, reasons)
 
 
-def check_read(images: EncodedImages, rows: range, batch: MeasuredBatch) -> MeasuredBatch:
-    """Return what a node measured; DatasetError where it could not read an image that can be read here."""
+def measure_on_ray(
+    cluster: RayCluster, box: list[Any], images: EncodedImages, first: int, batches: Sequence[range], ended: Event
+) -> Iterator[MeasuredBatch]:
+    """Yield the measurements of batches, computed by a cluster.
+
+    Parameters
+    ----------
+    cluster : RayCluster
+    box : list
+        Shared by it: all images, the estimator and `aligned`, as in `measure_batch`.
+    images : EncodedImages
+        Those of the batches, as this process reads them.
+    first : int
+        The place of the first of `images` among all.
+    batches : sequence of range
+        Rows of `images`.
+    ended : Event
+        Set where the measurements are not wanted any more: CancelledError is raised with the next one.
+
+    Raises
+    ------
+    DatasetError
+        When a node cannot read an image that this process can read.
+    """
+
+    def begin(rows: range) -> RemoteTask[MeasuredBatch]:
+        moved = range(first + rows.start, first + rows.stop)
+        return cluster.submit(_measure_remotely, box, moved, arrived=partial(arrived, rows))
+
+    def arrived(rows: range, batch: MeasuredBatch) -> MeasuredBatch:
+        if ended.is_set():  # so that the batches that wait for a worker are cancelled
+            raise CancelledError
+        _check_read(images, rows, batch)
+        return batch
+
+    yield from cluster.in_order(map(begin, batches))
+
+
+def _measure_remotely(box: list[Any], rows: range) -> MeasuredBatch:
+    shared: tuple[EncodedImages, FaceEstimator, bool] = prepared(box)
+    return measure_batch(*shared, rows)
+
+
+def _check_read(images: EncodedImages, rows: range, batch: MeasuredBatch) -> None:
+    """Raise DatasetError where a node could not read an image that this process can read."""
     for row, reason in zip(rows, batch.reasons, strict=True):
         if reason == UNREADABLE and images.load_canvas(row) != UNREADABLE:
             raise DatasetError(
                 f"a node of the Ray cluster cannot read {images.names[row]}, which can be read here: let all nodes "
                 "have the images under the same path, and run the same command again"
             )
-    return batch

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from faceaug.analysis.axes import NOT_ATTRIBUTES
 from faceaug.analysis.intervals import ERROR_SUFFIX
 from faceaug.cluster.placement import Placement
-from faceaug.cluster.ray_cluster import RayCluster, RemoteTask, cluster_of, prepared
+from faceaug.cluster.ray_cluster import RayCluster, cluster_of
 from faceaug.datasets.dataset import FaceDataset, MeasuredColumns
 from faceaug.datasets.registry import UNLABELLED_READER
 from faceaug.errors import DatasetError, IntegrityError
@@ -31,7 +32,7 @@ from faceaug.latents.bundle import Bundle, read_bundle
 from faceaug.measurement.alignment import Aligner
 from faceaug.measurement.confidence import ConfidenceModel
 from faceaug.measurement.estimator import CONFIDENCE_SUFFIX, AtomReader, FaceEstimator, Reconstruct
-from faceaug.measurement.image_batches import EncodedImages, MeasuredBatch, check_read, measure_batch
+from faceaug.measurement.image_batches import EncodedImages, MeasuredBatch, measure_batch, measure_on_ray
 from faceaug.measurement.measured_cache import CACHED_TOGETHER, cached_table, encoded_from, measurements_key
 from faceaug.measurement.reader import FactorReader
 from faceaug.measurement.skin_tone import SKIN_TONE
@@ -319,6 +320,7 @@ class _Measuring:
     progress: Progress | None
     cluster: RayCluster | None = None
     box: list[Any] = field(default_factory=list)  # all images, the estimator and `aligned`, shared with the cluster
+    ended: Event = field(default_factory=Event)  # nobody waits for parts any more
 
 
 def _measure_columns(images: EncodedImages, how: _Measuring) -> pd.DataFrame:
@@ -338,10 +340,13 @@ def _measure_columns(images: EncodedImages, how: _Measuring) -> pd.DataFrame:
     tables = []
     parts = 2 + how.cluster.ahead * ESTIMATOR_BATCH_SIZE // CACHED_TOGETHER  # enough of them for all processors
     with ThreadPoolExecutor(parts, thread_name_prefix="faceaug-parts") as pool:
-        for table in map_in_order(pool, measured_part, iter(starts), parts):
-            tables.append(table)
-            if how.progress:
-                how.progress(len(table))
+        try:
+            for table in map_in_order(pool, measured_part, iter(starts), parts):
+                tables.append(table)
+                if how.progress:
+                    how.progress(len(table))
+        finally:
+            how.ended.set()  # after an error or an interruption the parts under way are given up
     return pd.concat(tables, ignore_index=True)
 
 
@@ -379,16 +384,5 @@ def _here(images: EncodedImages, how: _Measuring, batches: Sequence[range]) -> I
 
 def _on_ray(images: EncodedImages, how: _Measuring, first: int, batches: Sequence[range]) -> Iterator[MeasuredBatch]:
     """Yield the measurements of batches, computed by a cluster."""
-    cluster = how.cluster
-    assert cluster is not None
-
-    def begin(rows: range) -> RemoteTask[MeasuredBatch]:
-        moved = range(first + rows.start, first + rows.stop)
-        return cluster.submit(_measure_remotely, how.box, moved, arrived=partial(check_read, images, rows))
-
-    yield from cluster.in_order(map(begin, batches))
-
-
-def _measure_remotely(box: list[Any], rows: range) -> MeasuredBatch:
-    shared: tuple[EncodedImages, FaceEstimator, bool] = prepared(box)
-    return measure_batch(*shared, rows)
+    assert how.cluster is not None
+    yield from measure_on_ray(how.cluster, how.box, images, first, batches, how.ended)
