@@ -17,7 +17,7 @@ from shard_samples import write_output
 from web_server import web_server
 
 from faceaug.datasets import load_dataset
-from faceaug.errors import FaceaugError, OutputError, RemoteError
+from faceaug.errors import FaceaugError, OutputError, RemoteError, UsageError
 from faceaug.places.filesystems import remote_errors, writing_errors
 from faceaug.places.published import check_run_destination, published_folder
 from faceaug.places.uploads import check_destination, uploaded_folder
