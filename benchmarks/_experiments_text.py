@@ -49,18 +49,16 @@ def curves_text(record: dict[str, Any]) -> str:
     """Return the table of each experiment of curves.py: what arms gain beside `rwg` and beside all samples."""
     lines = []
     for one in record["experiments"]:
-        mean, worst, thinned = "mean_of_groups", "worst_group", "thinned_groups"
+        mean, *_ = compared = ("mean_of_groups", "worst_group", "thinned_groups")
         rows = []
         for arm, figures in one["arms"].items():
-            samples, first = one["samples"][arm], one["less_first"].get(arm)
+            samples, first, less = one["samples"][arm], one["less_first"].get(arm), one["less_baseline"].get(arm)
             rows.append(
                 [
                     f"`` {arm} ``" if "`" in arm else f"`{arm}`",
                     f"{samples:,.0f}" if samples else "",
                     f"{100 * figures[mean]['mean']:.1f}",
-                    difference_cell(one["less_baseline"][arm][mean]) if arm in one["less_baseline"] else "",
-                    difference_cell(one["less_baseline"][arm][worst]) if arm in one["less_baseline"] else "",
-                    difference_cell(one["less_baseline"][arm][thinned]) if arm in one["less_baseline"] else "",
+                    *(difference_cell(less[figure]) if less else "" for figure in compared),
                     difference_cell(first[mean]) if first and samples else "",
                 ]
             )

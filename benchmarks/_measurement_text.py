@@ -91,25 +91,29 @@ def skin_tones(record: Record) -> str:
     ])  # fmt: skip
 
 
+def _steps(record: Record, decimals: int) -> list[str]:
+    """Return the table of what each step of measuring takes."""
+    rows = [[step, f"{milliseconds:.{decimals}f}"] for step, milliseconds in record["milliseconds"].items()]
+    return table(["step", "ms of a core a photograph"], rows, right={1})
+
+
 def measuring(record: Record) -> str:
     """Return where the time of measuring goes (measure_cost.py)."""
-    rows = [[step, f"{milliseconds:.1f}"] for step, milliseconds in record["milliseconds"].items()]
     return "\n".join([
         f"{record['photographs_a_second']:.0f} photographs a second, of {record['photographs']}, on a "
         f"{record['machine']}; load {record['load_average']}.",
         "",
-        *table(["step", "ms of a core a photograph"], rows, right={1}),
+        *_steps(record, 1),
     ])  # fmt: skip
 
 
 def measure_trials(record: Record) -> str:
     """Return what the parts of measuring take in other batches and number formats (measure_trials.py)."""
-    rows = [[step, f"{milliseconds:.2f}"] for step, milliseconds in record["milliseconds"].items()]
     return "\n".join([
         f"{record['photographs']} photographs, one thread of a {record['machine']}; load {record['load_average']}. An "
         f"output of the network in bfloat16 differs by up to {record['bfloat16_largest_difference']:.3f}.",
         "",
-        *table(["step", "ms of a core a photograph"], rows, right={1}),
+        *_steps(record, 2),
     ])  # fmt: skip
 
 

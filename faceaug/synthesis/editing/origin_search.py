@@ -169,9 +169,7 @@ def goal_distance(latents: LatentSurvey, goals: Sequence[AttributeGoal], confide
         if goal.task.kind == "classes":
             total += np.maximum(math.log(sure / (1 - sure)) + 0.5 - value, 0)
         else:
-            low, high = latents.range_of(goal.semantic)
-            spread = float(latents.directions.spread[names.index(goal.semantic)])
-            width = min(goal.high - goal.low, high - low, spread)
+            width = min(goal.high - goal.low, float(latents.directions.spread[names.index(goal.semantic)]))
             first, last = max(goal.low, goal.sure[0]), min(goal.high, goal.sure[1])
             total += (np.maximum(first - value, 0) + np.maximum(value - last, 0)) / width
     return total
