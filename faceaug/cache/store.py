@@ -236,8 +236,9 @@ def _refusal(folder: Path) -> str:
         return ""
     if not folder.is_dir():
         return "is a file"
-    if not marker.exists():
-        return "holds other files" if any(folder.iterdir()) else ""
+    others = any(not path.name.startswith(f".{_MARKER}.") for path in folder.iterdir())  # a marker half-written is none
+    if not marker.exists():  # asked after the list: another process may make the folder a cache while it is listed
+        return "holds other files" if others else ""
     try:
         stated: Any = json.loads(marker.read_text("utf-8"))
         name, version = stated["format"], stated["version"]

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -199,6 +200,22 @@ def test_two_processes_may_write_at_a_time(tmp_path):
         for done in pool.map(run, range(2)):
             assert (done.returncode, done.stderr) == (0, "")
     assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+def test_a_folder_that_another_process_is_making_a_cache_of_is_one(cache, tmp_path, monkeypatch, caplog):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / ".faceaug-cache.json.x1.tmp").write_text("{")  # its marker is being written
+    assert Cache(tmp_path / "cache").enabled
+    listed = Path.iterdir
+
+    def iterdir(folder):
+        cache.write(KEY, ITEMS)  # the other process writes its first value between the list and the question
+        return listed(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", iterdir)
+        assert Cache(tmp_path / "cache").read(KEY) == ITEMS
+    assert not warnings_of(caplog)
 
 
 def test_the_environment_names_folder_and_size(tmp_path, monkeypatch):
