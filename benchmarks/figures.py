@@ -27,11 +27,12 @@ from _markdown import table
 from _measurement_text import measure_trials, measuring, morph_steps, pose_accuracy, skin_tones, turned_heads
 from _morph_text import extrapolation_text, frame_text, quality_text
 from _performance_text import growth_plot, growth_text, speed_text
+from _reliability_text import reliability_text
 from _scaling_text import scaling_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "performance", "scaling"))
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "performance", "scaling", "reliability"))
 BLOCK = re.compile(
     r"(?P<head><!-- figures: benchmarks/results/(?P<name>\w+)\.json -->\n).*?(?P<tail><!-- end of figures -->)", re.S
 )
@@ -345,6 +346,7 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "classifiers": classifiers_text,
     "curves": curves_text,
     "demo": demo_text,
+    "reliability": reliability_text,
     "scaling": scaling_text,
     "utkface": real_run,
     "unlabelled": unlabelled,
