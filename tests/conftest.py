@@ -6,9 +6,10 @@ Compiled Python is kept, whatever the environment says: else every worker, and e
 compile the package again.
 """
 
+import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,25 @@ def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of a session share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def made_once(common_folder: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder that all workers of a session share: the worker that needs it first makes it, the others wait."""
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        folder = common_folder / "made" / name
+        folder.parent.mkdir(exist_ok=True)
+        with folder.with_name(f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                part = folder.with_name(f"{name}.part")
+                part.mkdir()
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return get
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from demo_faces import few_demo_faces
 from forked import run_forked
 from quick_runs import make_blocks_small
 
@@ -16,7 +17,6 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 @pytest.mark.slow
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
-    from faceaug.classifiers.config import ClassifierConfig
     from faceaug.errors import GeneratorError
     from faceaug.generators.registry import load_generator
 
@@ -24,10 +24,9 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
         load_generator("embedded")
     except GeneratorError as error:
         pytest.skip(str(error))
-    # As long a training as a test can afford: what the blocks call is the same, their faces are fewer and worse.
-    for name, steps in (("for_size", 80), ("for_face_quality", 20)):
-        quick = classmethod(lambda cls, n, device="cpu", steps=steps: cls(steps, batch_size=32, device=device))
-        monkeypatch.setattr(ClassifierConfig, name, quick)
+    # As few faces as a test can afford: what the blocks call is the same.
+    few = few_demo_faces(tmp_path / "demo", 200)
+    monkeypatch.setattr("faceaug.demo.path", lambda: few)
     make_blocks_small(monkeypatch)
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}

@@ -21,6 +21,7 @@ from faceaug.reconstruction.warp import (
     WIDE,
     positions_on_canvas,
     scaled_view,
+    shown_areas,
     source_positions,
     widened_depth,
 )
@@ -65,7 +66,7 @@ def canonical_frame(factors: FaceFactors) -> CanonicalFrame:
     surface, mask = rasterize(depth, view)
     places = inverse_warp(surface, view) / CANONICAL_REACH
     grid = (pixel_grid(MAP_SIDE, depth) * CANONICAL_REACH).expand(len(depth), -1, -1, -1)
-    sources, quality = source_positions(depth, surface, view, grid)
+    sources, quality = source_positions(depth, surface, view, grid, shown_areas(depth, view))
     visible = ((quality - MIN_DENSITY) / (FULL_DENSITY - MIN_DENSITY)).clamp(0, 1)
     return CanonicalFrame(places, mask[:, None].to(depth.dtype), sources * WIDE, visible)
 

@@ -205,6 +205,13 @@ def test_the_share_of_synthetic_samples_is_kept(out, share, real, made):
     assert len(both.table()) == len(both)
 
 
+def test_an_output_folder_without_samples_adds_none(tmp_path):
+    both = BalancedDataset(face_dataset(), write_output(tmp_path / "out", count=0))
+    assert len(both) == len(face_dataset()) == len(group_weights(both, by="gender"))
+    assert not both.is_synthetic.any()
+    assert len(both.table()) == len(both)
+
+
 @pytest.mark.parametrize(
     ("share", "message"), [(0.61, "at most 0.6000"), (0.9, "180 synthetic"), (-0.1, "0 "), (1.1, "1 ")]
 )
