@@ -20,7 +20,7 @@ from faceaug.morphing.donors import DonorIndex
 from faceaug.morphing.face import BYTES_PER_FACE, DESCRIPTOR_SHAPE, CanonicalFace, canonical_faces
 from faceaug.planning.plan import Plan
 from faceaug.reconstruction.semantics import FACTOR_NAMES
-from faceaug.synthesis.acceptance.near_duplicates import hashes
+from faceaug.synthesis.acceptance.near_duplicates import map_hashes
 from faceaug.synthesis.engines.morphs.attempt import MeasuredMorph
 from faceaug.synthesis.engines.photographs import Photograph, measured, read_photograph
 from faceaug.synthesis.request import cells_of
@@ -87,8 +87,7 @@ def face_hashes(faces: Sequence[CanonicalFace]) -> NDArray[np.uint64]:
 
 def descriptor_hashes(descriptors: Floats32) -> NDArray[np.uint64]:
     """Return the same of descriptors of faces, float32 [N, D]."""
-    maps = torch.from_numpy(descriptors).reshape(-1, 1, *DESCRIPTOR_SHAPE)
-    return hashes(maps.expand(-1, 3, -1, -1))
+    return map_hashes(descriptors.reshape(-1, *DESCRIPTOR_SHAPE))
 
 
 def rows_of_cells(dataset: FaceDataset, plan: Plan, seed: int, *, every: bool = False) -> dict[int, NDArray[np.int64]]:
