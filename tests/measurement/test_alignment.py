@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fake_estimator import PlainFaces, taught_aligner
+from fake_estimator import PlainFaces
+from fake_estimator import taught_aligner as aligner
 
 from faceaug.errors import IntegrityError
 from faceaug.generators.pool import sample_pool
@@ -17,11 +18,6 @@ from faceaug.measurement.crops import undo_steps
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def aligner() -> Aligner:
-    return taught_aligner()
 
 
 @pytest.fixture(scope="module")

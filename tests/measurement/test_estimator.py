@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from fake_estimator import PlainFaces, fake_estimator, reconstruct, still_aligner, taught_aligner
+from fake_estimator import PlainFaces, fake_estimator, reconstruct, still_aligner
+from fake_estimator import taught_aligner as taught_aligner
 
 from faceaug.generators.pool import sample_pool
 from faceaug.measurement.alignment_data import crop_with_surroundings
@@ -131,12 +132,12 @@ def test_refused_images_have_no_values():
 
 
 @pytest.fixture(scope="module")
-def calibrated() -> FaceEstimator:
+def calibrated(taught_aligner) -> FaceEstimator:
     calls, faces = [], sample_pool(PlainFaces(), 160, 2).images
     # Without jitter, as the alignment was trained.
     config = CalibrationConfig(seed=2, canvas_side=96, jitter=lambda images, rng: images)
     estimator = calibrate_estimator(
-        reconstruct, taught_aligner(), faces, config=config, progress=lambda *call: calls.append(call)
+        reconstruct, taught_aligner, faces, config=config, progress=lambda *call: calls.append(call)
     )
     assert calls == [(64, 160), (128, 160), (160, 160)]
     assert estimator.tone_model is not None
