@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fake_estimator import PlainFaces
-from fake_estimator import taught_aligner as aligner
+from fake_estimator import taught_aligner as taught_aligner
 
 from faceaug.errors import IntegrityError
 from faceaug.generators.pool import sample_pool
@@ -18,6 +18,11 @@ from faceaug.measurement.crops import undo_steps
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def aligner(taught_aligner) -> Aligner:
+    return taught_aligner
 
 
 @pytest.fixture(scope="module")
