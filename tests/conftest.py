@@ -2,13 +2,17 @@
 
 Nothing is cached, unless a test names a folder of its own: no test reads or writes the cache of the user.
 
+Nothing waits for the disk: processes are killed here and there, but the machine is not, and each of thousands of
+files would cost milliseconds.
+
 Compiled Python is kept, whatever the environment says: else every worker, and every process that a test starts, would
 compile the package again.
 """
 
+import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["FACEAUG_CACHE"] = "off"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+os.fsync = lambda descriptor: None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +40,25 @@ def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of a session share."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def made_once(common_folder: Path) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder that all workers of a session share: the worker that needs it first makes it, the others wait."""
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        folder = common_folder / "made" / name
+        folder.parent.mkdir(exist_ok=True)
+        with folder.with_name(f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                part = folder.with_name(f"{name}.part")
+                part.mkdir()
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return get
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
-from forked import run_forked
+from demo_faces import few_demo_faces
 from quick_runs import make_blocks_small
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,7 +18,6 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 @pytest.mark.slow
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
-    from faceaug.classifiers.config import ClassifierConfig
     from faceaug.errors import GeneratorError
     from faceaug.generators.registry import load_generator
 
@@ -24,10 +25,9 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
         load_generator("embedded")
     except GeneratorError as error:
         pytest.skip(str(error))
-    # As long a training as a test can afford: what the blocks call is the same, their faces are fewer and worse.
-    for name, steps in (("for_size", 80), ("for_face_quality", 20)):
-        quick = classmethod(lambda cls, n, device="cpu", steps=steps: cls(steps, batch_size=32, device=device))
-        monkeypatch.setattr(ClassifierConfig, name, quick)
+    # As few faces as a test can afford: what the blocks call is the same.
+    few = few_demo_faces(tmp_path / "demo", 200)
+    monkeypatch.setattr("faceaug.demo.path", lambda: few)
     make_blocks_small(monkeypatch)
     monkeypatch.chdir(tmp_path)
     space: dict[str, object] = {}
@@ -51,9 +51,8 @@ def test_the_readme_is_read_in_one_sitting():
     assert len(TEXT.splitlines()) <= 130
 
 
-def test_figures_are_those_of_the_records():
+def test_figures_are_those_of_the_records(monkeypatch):
     assert "<!-- figures: benchmarks/results/utkface.json -->" in (ROOT / "docs" / "results.md").read_text("utf-8")
-    folder = ROOT / "benchmarks"
-    code = f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); runpy.run_module('figures', run_name='__main__')"
-    run = run_forked(code, "--check")
-    assert run.returncode == 0, run.stderr
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(sys, "argv", ["figures.py", "--check"])
+    runpy.run_path(str(ROOT / "benchmarks" / "figures.py"), run_name="__main__")  # exits where one differs

@@ -393,7 +393,7 @@ def _even_order(cells: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     shuffled = rng.permutation(len(cells))
     _, group, counts = np.unique(cells[shuffled], return_inverse=True, return_counts=True)
     by_group = np.argsort(group, kind="stable")
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    first = np.cumsum(counts) - counts
     rank = np.empty(len(cells))
     rank[by_group] = np.arange(len(cells)) - np.repeat(first, counts)
     return shuffled[np.argsort((rank + rng.random(len(cells))) / counts[group], kind="stable")].astype(np.int64)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 from quick_discovery import QUICK
+from quick_discovery import discovered as discovered
 
 from faceaug.discovery import discover as discovery
 from faceaug.errors import GeneratorError
@@ -24,31 +26,33 @@ def small(monkeypatch):
 
     def short(generator, out, config, run):
         schedule = replace(QUICK.schedule, steps=config.schedule.steps)
-        quick = replace(QUICK, samples=config.samples, linear_steps=20, reader_steps=2, atoms=4, schedule=schedule)
-        return whole(generator, out, quick, run)
+        return whole(generator, out, replace(QUICK, samples=config.samples, schedule=schedule), run)
 
     monkeypatch.setattr(discovery, "discover", short)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
-def test_it_writes_the_file_when_the_time_is_up_and_continues(faceaug_cli, tmp_path):
+def test_it_writes_the_file_when_the_time_is_up_and_continues(faceaug_cli, discovered, tmp_path):
     out, log = tmp_path / "d.safetensors", tmp_path / "d.work" / "network" / "log.jsonl"
-    outcome = faceaug_cli("discover", "-o", out, "--steps", 4, "--samples", 420, "--minutes", 0, "--json")
-    assert outcome.status == 0, outcome.err
-    assert json.loads(log.read_text().splitlines()[-1])["step"] == 1  # at least one step
-    assert outcome.json["atoms"] == 4
-    assert outcome.json["semantics"] == len(outcome.json["r2"]) == 15
-    assert "directions show" in outcome.err
-    assert read_bundle(out).made_by.startswith("faceaug discover -o")
-    again = faceaug_cli("discover", "-o", out, "--steps", 4, "--samples", 420)
+    # What comes before the network has been trained, with the same settings.
+    shutil.copytree(discovered / "directions.work", tmp_path / "d.work", ignore=shutil.ignore_patterns("network"))
+    command = ("discover", "-o", out, "--steps", QUICK.schedule.steps, "--samples", QUICK.samples)
+    again = faceaug_cli(*command)
     assert again.status == 1
     assert "holds a run: continue it with --resume" in again.err
-    resumed = faceaug_cli("discover", "-o", out, "--steps", 4, "--samples", 420, "--resume", "-q")
+    outcome = faceaug_cli(*command, "--resume", "--minutes", 0, "--json")
+    assert outcome.status == 0, outcome.err
+    assert json.loads(log.read_text().splitlines()[-1])["step"] == 1  # at least one step
+    assert outcome.json["atoms"] == QUICK.atoms
+    assert outcome.json["semantics"] == len(outcome.json["r2"]) == 11 + QUICK.atoms
+    assert "directions show" in outcome.err
+    assert read_bundle(out).made_by.startswith("faceaug discover -o")
+    resumed = faceaug_cli(*command, "--resume", "-q")
     assert resumed.status == 0
     assert "held-out R²: yaw" in resumed.out
     assert resumed.err == ""
-    assert json.loads(log.read_text().splitlines()[-1])["step"] == 4
+    assert json.loads(log.read_text().splitlines()[-1])["step"] == QUICK.schedule.steps
 
 
 def test_an_interruption_says_how_to_continue(faceaug_cli, tmp_path, monkeypatch):

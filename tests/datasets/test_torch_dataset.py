@@ -117,8 +117,8 @@ def to_size_all(dataset):
 
 
 @pytest.mark.slow
-def test_spawned_workers_read_everything_too(out):
-    loader = DataLoader(ShardDataset(out, columns=["age"]), 4, num_workers=2, multiprocessing_context="spawn")
+def test_a_spawned_worker_reads_everything_too(out):
+    loader = DataLoader(ShardDataset(out, columns=["age"]), 4, num_workers=1, multiprocessing_context="spawn")
     assert sorted(float(age) for _, labels in loader for age in labels["age"]) == [20.0 + k for k in range(COUNT)]
 
 
@@ -202,6 +202,13 @@ def test_real_and_synthetic_give_the_same_keys_and_codes(out):
 def test_the_share_of_synthetic_samples_is_kept(out, share, real, made):
     both = BalancedDataset(face_dataset(), out, share=share)
     assert (int((~both.is_synthetic).sum()), int(both.is_synthetic.sum())) == (real, made)
+    assert len(both.table()) == len(both)
+
+
+def test_an_output_folder_without_samples_adds_none(tmp_path):
+    both = BalancedDataset(face_dataset(), write_output(tmp_path / "out", count=0))
+    assert len(both) == len(face_dataset()) == len(group_weights(both, by="gender"))
+    assert not both.is_synthetic.any()
     assert len(both.table()) == len(both)
 
 

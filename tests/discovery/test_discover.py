@@ -10,6 +10,7 @@ import pytest
 import torch
 from fakes import BlockGenerator
 from quick_discovery import QUICK
+from quick_discovery import discovered as discovered
 
 from faceaug.discovery.config import (
     ALIGNMENT_STAGE,
@@ -41,24 +42,9 @@ pytestmark = pytest.mark.slow
 torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def discovered(tmp_path_factory):
-    out = tmp_path_factory.mktemp("found") / "directions.safetensors"
-    stages = []
-
-    def record(stage, done, total, figures):
-        if not stages or stages[-1][0] != stage:
-            stages.append([stage, 0, total])
-        stages[-1][1] = done
-
-    bundle = discover(Scenes(16), out, QUICK, DiscoveryRun(progress=record, command="faceaug discover"))
-    return out, bundle, stages
-
-
 def test_the_file_is_a_bundle_of_the_generator_with_its_network(discovered):
-    out, bundle, _ = discovered
+    out = discovered / "directions.safetensors"
     again = read_bundle(out)
-    assert again.directions.sha256() == bundle.directions.sha256()
     directions = again.directions
     assert directions.names[: len(SCALAR_UNITS)] == tuple(SCALAR_UNITS)
     assert directions.names[: len(FACTOR_NAMES)] == FACTOR_NAMES  # those of photographs
@@ -75,8 +61,8 @@ def test_the_file_is_a_bundle_of_the_generator_with_its_network(discovered):
 
 def test_directions_are_the_regression_of_the_factors_of_its_network(discovered):
     """On new samples, the factors by the network of the file scatter about its directions as R² says."""
-    out, bundle, _ = discovered
-    generator, estimator = Scenes(16), load_estimator(out)
+    out = discovered / "directions.safetensors"
+    generator, estimator, bundle = Scenes(16), load_estimator(out), read_bundle(out)
     w = sample_pool(generator, 300, 77, 16).w
     factors = mirror_averaged_factors(estimator.reconstruct, generator.synthesize(w))
     values = scalar_factors(factors).double().numpy()
@@ -98,7 +84,7 @@ def test_directions_are_the_regression_of_the_factors_of_its_network(discovered)
 
 
 def test_every_stage_reports_its_end(discovered):
-    _, _, stages = discovered
+    stages = json.loads((discovered / "stages.json").read_text())
     training = [LINEAR_STAGE, READER_STAGE, NETWORK_STAGE]
     names = [
         SYNTHESIS_STAGE,
@@ -114,8 +100,7 @@ def test_every_stage_reports_its_end(discovered):
 
 
 def test_the_log_is_kept_and_samples_are_removed(discovered):
-    out, _, _ = discovered
-    work = working_folder(out)
+    work = working_folder(discovered / "directions.safetensors")
     assert sorted(path.name for path in work.iterdir()) == [
         *("alignment.safetensors", "linear", "network", "reader", "view_reader.safetensors")
     ]
@@ -148,12 +133,13 @@ def test_a_discovery_that_was_interrupted_twice_gives_the_same_file(discovered, 
     bundle = discover(generator, out, QUICK, DiscoveryRun(resume=True))
     # Every image was synthesized once: those of two pools, and a pair for each step after the distillation.
     assert generator.synthesized == 420 + 64 + QUICK.schedule.count_neutralized_images(generator) == 488
-    assert bundle.directions.sha256() == discovered[1].directions.sha256()
-    assert bundle.reconstruction == discovered[1].reconstruction
+    whole = read_bundle(discovered / "directions.safetensors")
+    assert bundle.directions.sha256() == read_bundle(out).directions.sha256() == whole.directions.sha256()
+    assert bundle.reconstruction == whole.reconstruction
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(discovered, tmp_path):
-    out, _, _ = discovered
+    out = discovered / "directions.safetensors"
     with pytest.raises(OutputError, match=r"directions\.work holds a run: continue it with --resume"):
         discover(Scenes(16), out, QUICK)
     generator = Counting(16)

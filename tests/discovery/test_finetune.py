@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_estimator import still_aligner
 from quick_discovery import QUICK
+from quick_discovery import discovered as discovered
 
 from faceaug.datasets import LoadOptions, load_dataset
 from faceaug.discovery import finetune as module
@@ -22,7 +23,6 @@ from faceaug.discovery.config import (
     VIEW_READER_STAGE,
     DiscoveryRun,
 )
-from faceaug.discovery.discover import discover
 from faceaug.discovery.finetune import FinetuneConfig, FinetuneResult, finetune
 from faceaug.errors import DatasetError, GeneratorError, OutputError
 from faceaug.generators.pool import sample_pool
@@ -36,17 +36,16 @@ from faceaug.utils.images import encode
 
 pytestmark = pytest.mark.slow
 
-SHORT = FinetuneConfig(FinetuneSchedule(steps=5), QUICK, aligned=True, min_faces=20, held_out_samples=40)
+SHORT = FinetuneConfig(FinetuneSchedule(steps=5, batch_size=8), QUICK, aligned=True, min_faces=20, held_out_samples=40)
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory) -> Bundle:
+def start(discovered) -> Bundle:
     """A discovery whose estimator accepts all faces: a network of a few steps estimates nothing with confidence."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("faceaug.discovery.discover.train_alignment", lambda *_, **__: still_aligner())
-        bundle = discover(Scenes(16), tmp_path_factory.mktemp("found") / "directions.safetensors", QUICK)
+    bundle = read_bundle(discovered / "directions.safetensors")
+    still = {f"alignment.{name}": value.numpy() for name, value in still_aligner().state().items()}
     limits = np.array([1e6, 1e6, 1e6, -99.0])
-    return replace(bundle, weights={**bundle.weights, "calibration.limits": limits})
+    return replace(bundle, weights={**bundle.weights, **still, "calibration.limits": limits})
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +92,7 @@ def test_the_file_can_take_the_place_of_the_one_it_started_from(folder, start, t
 
 def test_an_interrupted_finetuning_continues(folder, start, tmp_path, monkeypatch):
     # The search for directions, which is that of `discover`, is left out.
+    monkeypatch.setattr(module, "view_reader", lambda *_: None)
     monkeypatch.setattr(
         module, "fit_bundle", lambda generator, network, *_: replace(start, weights=export_weights(network))
     )
@@ -114,7 +114,7 @@ def test_an_interrupted_finetuning_continues(folder, start, tmp_path, monkeypatc
     whole = finetuned(folder, start, tmp_path / "whole.safetensors")
     assert resumed.bundle.reconstruction == whole.bundle.reconstruction
     with pytest.raises(GeneratorError, match="another configuration"):
-        finetuned(folder, start, out, replace(SHORT, schedule=FinetuneSchedule(steps=6)), resume=True)
+        finetuned(folder, start, out, replace(SHORT, schedule=replace(SHORT.schedule, steps=6)), resume=True)
 
 
 def test_invalid_runs_are_refused(folder, start, tmp_path):

@@ -41,6 +41,17 @@ def write_demo_faces(folder: Path, first: int, count: int) -> Path:
     return folder
 
 
+def few_demo_faces(folder: Path, count: int) -> Path:
+    """Write every so many of the demo faces to a folder, with their labels."""
+    folder.mkdir()
+    table = pd.read_csv(demo.path() / "labels.csv")
+    table = table.iloc[:: len(table) // count]
+    for file in table["file"]:
+        (folder / file).write_bytes((demo.path() / file).read_bytes())
+    table.to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
 def labelled_demo(folder: Path, count: int = 40, rare: int = 10, alone: bool = False) -> FaceDataset:
     """Write some demo faces to a folder, `rare` of them labelled so, with a number and a side beside.
 

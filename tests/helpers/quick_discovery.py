@@ -1,8 +1,16 @@
-"""A discovery that takes seconds."""
+"""A discovery that takes seconds, and that tests share."""
 
 from __future__ import annotations
 
-from faceaug.discovery.config import DiscoveryConfig
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faceaug.discovery.config import DiscoveryConfig, DiscoveryRun
+from faceaug.discovery.discover import discover
+from faceaug.reconstruction.synthetic_scenes import Scenes
 from faceaug.reconstruction.training.schedule import ReconstructionSchedule
 
 QUICK = DiscoveryConfig(
@@ -17,3 +25,25 @@ QUICK = DiscoveryConfig(
     atoms=6,
     schedule=ReconstructionSchedule(side=16, steps=8, distil_steps=4, batch_size=4, pairs=1, refit_every=2),
 )
+
+
+@pytest.fixture(scope="session")
+def discovered(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A folder with the discovery of `Scenes(16)`: directions.safetensors, its working folder, and stages.json.
+
+    The latter is a list of each stage with the last number of its steps, and of all its steps.
+    """
+
+    def make(folder: Path) -> None:
+        stages: list[tuple[str, int, int]] = []
+
+        def record(stage: str, done: int, total: int, _: object) -> None:
+            if stages and stages[-1][0] == stage:
+                stages.pop()
+            stages.append((stage, done, total))
+
+        run = DiscoveryRun(progress=record, command="faceaug discover")
+        discover(Scenes(16), folder / "directions.safetensors", QUICK, run)
+        (folder / "stages.json").write_text(json.dumps(stages))
+
+    return made_once("discovered", make)

@@ -21,17 +21,18 @@ def test_this_process_cannot_open_a_folder_twice(tmp_path):
 
 
 HOLD_A_FOLDER = """
-import sys, time
+import multiprocessing, sys
 from folder_runs import begin_run
 from shard_samples import sample
 folder = begin_run(sys.argv[1])
 folder.append([sample(0)])
 folder.commit()
 print("ready", flush=True)
-time.sleep(60)
+multiprocessing.parent_process().join()  # until it is killed, or the tests have ended
 """
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused_until_its_process_is_killed(tmp_path):
     out = tmp_path / "out"
     with start_forked(HOLD_A_FOLDER, out) as user:

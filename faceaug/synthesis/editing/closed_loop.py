@@ -23,6 +23,7 @@ Measure = Callable[[Tensor], Floats]
 """Images [N, 3, R, R] in [-1, 1] -> semantics [N, S] in the order of the directions' names."""
 
 LONGEST_STEP = 6.0  # Mahalanobis length; latents of 100 coordinates lie at about 10 from the mean
+_FLAT = 1e-9  # of the length of a slope; what is left of it is rounding, where images no longer change along a step
 GAIN = 0.8  # of the remaining error after the first, straight step; full steps overshoot where semantics are curved
 
 
@@ -231,8 +232,13 @@ class _Loop:
         return _within_reach(moved, rows, self._directions, whiten, self.options.reach)
 
     def learnt(self, slopes: Floats, step: Floats, change: Floats) -> Floats:
-        """Return slopes corrected by what steps changed."""
-        return _updated(slopes, step, change, self._directions.precision)
+        """Return slopes corrected by what steps changed; one of which nothing is left is zero."""
+        updated = _updated(slopes, step, change, self._directions.precision)
+        length, least = (
+            np.linalg.norm(updated, axis=2),
+            _FLAT * np.linalg.norm(self._directions.B[self.columns], axis=1),
+        )
+        return np.where((length > least)[:, :, None], updated, 0.0)
 
 
 def distance(w: Floats, w_mean: Floats, inverse: Floats) -> Floats:
@@ -244,12 +250,15 @@ def distance(w: Floats, w_mean: Floats, inverse: Floats) -> Floats:
 def _spanned(slopes: Floats, covariance: Floats) -> tuple[Floats, Floats, Floats]:
     """Return B Sigma [N, K, D], (B Sigma B^T)^-1 [N, K, K] and the scale [N, K] of the rows of slopes B [N, K, D].
 
-    Rows are scaled to unit spread before the inverse, so that units do not matter.
+    Rows are scaled to unit spread before the inverse, so that units do not matter. A row of zeros stays one, and has no
+    part in the inverse: what does not change along w can be neither moved nor kept.
     """
-    scale = np.sqrt(np.maximum(np.einsum("nkd,de,nke->nk", slopes, covariance, slopes), 1e-24))
-    rows = slopes / scale[:, :, None]
+    spread = np.sqrt(np.maximum(np.einsum("nkd,de,nke->nk", slopes, covariance, slopes), 0))
+    scale = np.asarray(np.where(spread > 0, spread, 1.0), np.float64)
+    rows = np.where((spread > 0)[:, :, None], slopes / scale[:, :, None], 0.0)
     spanned = rows @ covariance
-    return spanned, np.linalg.pinv(spanned @ rows.transpose(0, 2, 1), rcond=1e-10, hermitian=True), scale
+    inverse = np.linalg.pinv(spanned @ rows.transpose(0, 2, 1), rcond=1e-10, hermitian=True)
+    return spanned, np.asarray(inverse, np.float64), scale
 
 
 def _least_edit(slopes: Floats, missing: Floats, covariance: Floats) -> Floats:
