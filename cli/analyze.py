@@ -10,6 +10,7 @@ import click
 
 from .options import (
     by_option,
+    check_files,
     count,
     counted_columns,
     dataset_options,
@@ -108,6 +109,7 @@ def analyze(**options: Any) -> None:
     if options["explain_map"]:
         raise click.UsageError("--explain-map needs --explain; name the labels to explain, as --explain gender")
     by = require_by(options)
+    check_files(options["html"])
     reference = _read_reference(options["reference"])
     dataset = read_dataset(options, console)
     analysis = count(dataset, by, minimum=options["minimum"], reference=reference)

@@ -108,7 +108,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
       faceaug directions show directions.safetensors
       faceaug discover --tune-on faces/ -o tuned.safetensors
     """
-    from faceaug.discovery.config import DiscoveryRun, working_folder
+    from faceaug.discovery.config import DiscoveryRun, check_output, working_folder
     from faceaug.generators.registry import load_generator
 
     start = time.monotonic()
@@ -125,6 +125,7 @@ def discover(context: click.Context, /, **options: Any) -> None:
         with Interruptible(lambda: _interruption(work)), console.stages() as bars:
             progress = _progress(bars, forecast)
             run = DiscoveryRun(work, options["resume"], deadline, progress, command, placement=placement)
+            check_output(out, run)
             generator = load_generator(options["name"], options["device"])
             if options["tune_on"] is None:
                 bundle = _discover(generator, options, run, forecast)

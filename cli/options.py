@@ -210,6 +210,15 @@ def read_placement(context: click.Context, options: dict[str, Any]) -> Placement
 html_option = click.option("--html", metavar="FILE", type=PATH, help="Write a page with the result to this file.")
 
 
+def check_files(*files: Path | None) -> None:
+    """Refuse files that cannot be written, before images are read."""
+    from faceaug.utils.files import check_writable
+
+    for file in files:
+        if file is not None:
+            check_writable(file)
+
+
 def write_page(file: Path | None, render: Callable[[], str], console: Console) -> None:
     """Write a page to a file if one was named."""
     if file is not None:

@@ -9,6 +9,7 @@ import click
 
 from .options import (
     by_option,
+    check_files,
     dataset_options,
     html_option,
     make_plan,
@@ -52,6 +53,7 @@ def plan(context: click.Context, /, file: Path | None, html: Path | None, **opti
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
     settle_marginals(context, options)
     require_by(options)
+    check_files(file, html)
     dataset = read_dataset(options, console)
     result = make_plan(dataset, options)
     if file is not None:

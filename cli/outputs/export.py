@@ -64,21 +64,20 @@ def export(out: Path, kind: str, destination: Path | str | None, by: tuple[str, 
     """
     from faceaug.exports.export import export_output
     from faceaug.places.mirrored import url_of
-    from faceaug.places.uploads import check_destination
+    from faceaug.places.uploads import check_new_destination
 
     console = Console(as_json=options["as_json"], quiet=options["quiet"])
-    if destination is not None:
-        check_destination(destination)
-    real = None
-    if options["source"] is not None:
-        real = read_unmeasured({**options, "strict": False, "check": "header", "workers": None}, console)
-    elif options["labels"]:
-        raise click.UsageError("--labels are those of --with-real; name the real images, too")
     if destination is None:
         resolved = out.resolve()
         if url_of(out) is not None:
             raise click.UsageError(f"say where to write, as -o {resolved.name}-{kind}/")
         destination = resolved.with_name(f"{resolved.name}-{kind}")
+    check_new_destination(destination)
+    real = None
+    if options["source"] is not None:
+        real = read_unmeasured({**options, "strict": False, "check": "header", "workers": None}, console)
+    elif options["labels"]:
+        raise click.UsageError("--labels are those of --with-real; name the real images, too")
     with console.counter("exporting", "image") as progress:
         report = export_output(out, destination, kind, by=by or None, real=real, progress=progress)
     if report.again:

@@ -13,7 +13,7 @@ from faceaug.bench.execution.unfinished_runs import ExperimentWork, finish_runs
 from faceaug.bench.networks import check_model
 from faceaug.bench.recipe import ExperimentRecipe
 from faceaug.bench.results.record import ExperimentResults, write_results_of
-from faceaug.bench.run_files import ExperimentFolder, locked_folder
+from faceaug.bench.run_files import ExperimentFolder, locked_folder, refuse_other_content
 from faceaug.utils.device import check_device
 from faceaug.utils.threads import single_threaded
 
@@ -32,6 +32,7 @@ def run_experiment(recipe: ExperimentRecipe, run: ExperimentRun) -> ExperimentRe
     check_model(recipe.model)
     check_device(recipe.training.device)
     arms = check_arms(recipe)
+    refuse_other_content(run.out)
     with single_threaded():
         data = load_experiment_data(recipe, run.folder, run.progress)
         parts = {seed: data.partition(seed) for seed in recipe.seed_list}

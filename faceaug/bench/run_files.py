@@ -17,7 +17,7 @@ from faceaug.measurement.measured_cache import MEASUREMENTS_VERSION
 from faceaug.shards.lock import FolderLock
 from faceaug.synthesis.label_classifiers import TRAINING_VERSION
 from faceaug.synthesis.stages import SAMPLE_STREAM
-from faceaug.utils.files import output_error, read_json, write_json
+from faceaug.utils.files import check_writable_folder, output_error, read_json, write_json
 from faceaug.utils.text import shown
 
 BENCH_FORMAT, BENCH_RUN_FORMAT, BENCH_VERSION = "faceaug-bench", "faceaug-bench-run", 1
@@ -89,6 +89,25 @@ class ExperimentFolder:
         return self.path / RUNS_FOLDER / f"{name}-seed{seed}.json"
 
 
+def refuse_other_content(path: Path) -> None:
+    """Refuse a folder that an experiment cannot be written to, before its data are read.
+
+    Raises
+    ------
+    OutputError
+        When it is a file, holds something other than an experiment, or cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file; give a folder that is absent, empty, or of this experiment")
+    foreign = [child.name for child in path.iterdir() if not child.name.startswith(".")] if path.exists() else []
+    if foreign and not (path / STATE_FILE).exists():
+        raise OutputError(
+            f"{path} holds other files, such as {shown(min(foreign))}, and no experiment: give a folder that is "
+            "absent, empty, or of this experiment"
+        )
+    check_writable_folder(path)
+
+
 @contextmanager
 def locked_folder(path: Path) -> Iterator[None]:
     """Hold the output folder of an experiment, which is made if it is absent.
@@ -98,18 +117,11 @@ def locked_folder(path: Path) -> Iterator[None]:
     OutputError
         When it is in use, is a file, or holds something other than an experiment.
     """
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path} is a file; give a folder that is absent, empty, or of this experiment")
+    refuse_other_content(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(path, error) from error
-    foreign = [child.name for child in path.iterdir() if not child.name.startswith(".")]
-    if foreign and not (path / STATE_FILE).exists():
-        raise OutputError(
-            f"{path} holds other files, such as {shown(min(foreign))}, and no experiment: give a folder that is "
-            "absent, empty, or of this experiment"
-        )
     lock = FolderLock(path)
     try:
         yield

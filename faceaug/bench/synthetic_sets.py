@@ -52,7 +52,7 @@ class SyntheticSet:
     sources : int64 [N]
         The row of the training face from which each was made, or a number of its own from the number of faces on.
     columns : DataFrame
-        Those of `samples.parquet`, a row for each.
+        Those of `samples.parquet`, a row for each; empty where no arm has a condition.
     record : dict
         For results.json: engine, planned and accepted samples, and accepted ones by cell.
     """
@@ -86,7 +86,9 @@ class SyntheticSet:
         return self.examples.rows(rows)
 
 
-def synthetic_set(data: ExperimentData, train: FaceDataset, engine: str, seed: int, run: ExperimentRun) -> SyntheticSet:
+def synthetic_set(
+    data: ExperimentData, train: FaceDataset, engine: str, seed: int, run: ExperimentRun, *, conditions: bool
+) -> SyntheticSet:
     """Synthesize samples from training faces, or read those that were made before.
 
     Parameters
@@ -98,6 +100,8 @@ def synthetic_set(data: ExperimentData, train: FaceDataset, engine: str, seed: i
     seed : int
     run : ExperimentRun
         A Ray cluster that it names must be in use already.
+    conditions : bool
+        Whether an arm uses only the samples that meet a condition.
 
     Raises
     ------
@@ -136,11 +140,9 @@ def synthetic_set(data: ExperimentData, train: FaceDataset, engine: str, seed: i
         before, examples = examples, _with_label_noise(data, examples, world.label_noise, seed)
         record["flipped"] = int((examples.cells != before.cells).sum())
     sources = StoredPictures.of(folder, manifest, train).groups
-    columns = read_samples_table(folder / SAMPLES_NAME).to_pandas()
-    if len(sources):
-        kept = _cells(data, ShardDataset(folder, ["cell"])) >= 0
-        sources, columns = sources[kept], columns[kept]
-    return SyntheticSet(examples, sources, columns, record)
+    kept = _cells(data, ShardDataset(folder, ["cell"])) >= 0 if len(sources) else np.empty(0, bool)
+    columns = read_samples_table(folder / SAMPLES_NAME).to_pandas()[kept] if conditions else pd.DataFrame()
+    return SyntheticSet(examples, sources[kept], columns, record)
 
 
 def synthesis_plan(cells: Labelling, train: FaceDataset, settings: BenchSynthesis) -> Plan:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def cached_arrays(key: CacheKey, compute: Callable[[], Arrays]) -> Arrays:
+def cached_arrays(key: CacheKey, compute: Callable[[], Arrays], *, keep: Callable[[], bool] = lambda: True) -> Arrays:
     """Return arrays of the cache; computed, and kept there, where it has none.
 
     Parameters
@@ -30,6 +30,8 @@ def cached_arrays(key: CacheKey, compute: Callable[[], Arrays]) -> Arrays:
     key : CacheKey
     compute : callable
         Returns the arrays by name.
+    keep : callable
+        Asked after that: whether they were computed from what the key says.
     """
     cache = open_cache()
     items = cache.read(key)
@@ -39,7 +41,7 @@ def cached_arrays(key: CacheKey, compute: Callable[[], Arrays]) -> Arrays:
         except (SafetensorError, ValueError, KeyError) as error:
             _log.info("a cache entry of the kind %s cannot be read: %s", key.kind, error)
     arrays = {name: np.ascontiguousarray(array) for name, array in compute().items()}
-    if cache.enabled:
+    if cache.enabled and keep():
         cache.write(key, {_ARRAYS: save(arrays)})
     return arrays
 

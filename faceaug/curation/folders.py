@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from faceaug._version import __version__
 from faceaug.datasets.dataset import local_place
-from faceaug.errors import OutputError, UsageError
+from faceaug.errors import UsageError
 from faceaug.places.mirrored import place_of
 from faceaug.places.uploads import local_output
 from faceaug.planning.budget import Budget
@@ -27,7 +27,7 @@ from faceaug.shards.partial import read_encoded_samples
 from faceaug.shards.reader import ShardReader
 from faceaug.shards.run_state import CellState
 from faceaug.shards.writer import Sample
-from faceaug.utils.files import inside
+from faceaug.utils.files import inside, require_empty
 from faceaug.utils.threads import Progress
 
 CANDIDATES_NAME = "models/candidates.csv"
@@ -139,8 +139,7 @@ def write_folder(
 
 
 def _write_folder(out: Path, chosen: Sequence[ChosenSamples], new: NewFolder, progress: Progress | None) -> Manifest:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} exists already and is not an empty folder; choose another destination")
+    require_empty(out)
     cells, plan = _plan(chosen, new)
     identity = "\n".join(
         [new.made_by, *(each.manifest.fingerprint for each in chosen), repr(sorted(new.about.items()))]

@@ -13,9 +13,9 @@ import pandas as pd
 
 from faceaug.curation.condition import matching_rows
 from faceaug.curation.folders import ChosenSamples, NewFolder, header_of, write_folder
-from faceaug.errors import OutputError, UsageError
+from faceaug.errors import UsageError
 from faceaug.places.filesystems import is_url
-from faceaug.places.uploads import local_output
+from faceaug.places.uploads import check_new_destination, local_output
 from faceaug.planning.budget import apportion
 from faceaug.planning.plan import Plan
 from faceaug.shards.columns import Column, engine_column
@@ -55,6 +55,7 @@ def merge_outputs(
     """
     if len(folders) < 2:
         raise UsageError("a single output folder is given; name at least two to merge")
+    check_new_destination(out)
     chosen = [ChosenSamples.all_of(folder) for folder in folders]
     first = chosen[0]
     for other in chosen[1:]:
@@ -108,6 +109,7 @@ def subset_output(
     OutputError, IntegrityError
         See `write_folder`.
     """
+    check_new_destination(out)
     chosen = ChosenSamples.all_of(folder)
     table = read_samples_table(chosen.folder / SAMPLES_NAME).to_pandas()
     mask = matching_rows(table, where)
@@ -160,13 +162,12 @@ def split_output(
         See `write_folder`.
     """
     names = _part_names(shares, names)
+    check_new_destination(out)
     chosen = ChosenSamples.all_of(folder)
     if is_url(out):
         with local_output(out) as folder:  # parts are uploaded once all of them are written
             return _write_parts(chosen, {name: folder / name for name in names}, (shares, seed), command, progress)
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} exists already and is not an empty folder; choose another destination")
     out.mkdir(parents=True, exist_ok=True)
     try:
         return _write_parts(chosen, {name: out / name for name in names}, (shares, seed), command, progress)

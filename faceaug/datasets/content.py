@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from faceaug.utils.threads import map_in_threads
 
@@ -23,7 +23,12 @@ def content_sha256(encoded: Callable[[int], bytes], count: int, workers: int | N
         Threads that read the images.
     """
 
-    return hashlib.sha256(b"".join(image_digests(encoded, count, workers))).hexdigest()
+    return joined_sha256(image_digests(encoded, count, workers))
+
+
+def joined_sha256(digests: Iterable[bytes]) -> str:
+    """Return the SHA-256 of images whose own are given, as `content_sha256`."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def image_digests(encoded: Callable[[int], bytes], count: int, workers: int | None = None) -> list[bytes]:

@@ -10,7 +10,7 @@ from faceaug.cluster.placement import Placement
 from faceaug.errors import OutputError, UsageError
 from faceaug.latents.localization import AtomConfig
 from faceaug.reconstruction.training.schedule import ReconstructionSchedule
-from faceaug.utils.files import check_writable
+from faceaug.utils.files import check_writable, check_writable_folder
 
 DiscoveryProgress = Callable[[str, int, int, Mapping[str, float]], None]
 """Called with the stage, the number of its steps done, the number of all its steps, and figures of the last step."""
@@ -124,8 +124,8 @@ def working_folder(out: Path, work: Path | None = None) -> Path:
     return work or out.with_name(f"{out.stem}.work")
 
 
-def prepare_output(out: Path, run: DiscoveryRun) -> Path:
-    """Check the output file, and make and return the working folder.
+def check_output(out: Path, run: DiscoveryRun) -> Path:
+    """Check the output file and the working folder, before images are read, and return the folder.
 
     Raises
     ------
@@ -142,5 +142,18 @@ def prepare_output(out: Path, run: DiscoveryRun) -> Path:
         raise OutputError(f"{work} is a file; name another folder with --work")
     if not run.resume and work.is_dir() and any(work.iterdir()):
         raise OutputError(f"{work} holds a run: continue it with --resume, or name another folder with --work")
+    check_writable_folder(work)
+    return work
+
+
+def prepare_output(out: Path, run: DiscoveryRun) -> Path:
+    """Check the output file, and make and return the working folder.
+
+    Raises
+    ------
+    UsageError, OutputError
+        As `check_output`.
+    """
+    work = check_output(out, run)
     work.mkdir(parents=True, exist_ok=True)
     return work

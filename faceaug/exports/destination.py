@@ -11,7 +11,7 @@ from pathlib import Path
 
 from faceaug.errors import OutputError
 from faceaug.shards.lock import FolderLock
-from faceaug.utils.files import output_error
+from faceaug.utils.files import output_error, require_empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +60,7 @@ def appearing_folder(destination: Path) -> Iterator[tuple[Path, bool]]:
     except OSError as error:
         raise output_error(destination, error) from error
     try:
-        if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-            raise OutputError(f"{destination} exists already and is not an empty folder; choose another destination")
+        require_empty(destination)
         left = os.path.lexists(temporary)
         if temporary.is_symlink() or (left and not begun):
             raise OutputError(f"{temporary} is in the way, and no export wrote it; move it away")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -60,8 +61,19 @@ class EncodedImages:
 
     def load_canvas(self, index: int) -> tuple[Rgb, float] | str:
         """Return an image on its canvas (`alignment.lay_on_canvas`), or why it cannot be measured."""
+        return self.load_hashed(index)[0]
+
+    def load_hashed(self, index: int) -> tuple[tuple[Rgb, float] | str, bytes]:
+        """Return what `load_canvas` does, and the SHA-256 of the bytes that were read; nothing where none were."""
         try:
-            image = decode(self.encoded(index), name=self.names[index], max_pixels=self.max_pixels)
+            data = self.encoded(index)
+        except (FaceaugError, OSError):
+            return UNREADABLE, b""
+        return self._canvas_of(index, data), hashlib.sha256(data).digest()
+
+    def _canvas_of(self, index: int, data: bytes) -> tuple[Rgb, float] | str:
+        try:
+            image = decode(data, name=self.names[index], max_pixels=self.max_pixels)
         except (FaceaugError, OSError):
             return UNREADABLE
         if min(image.shape[:2]) < MIN_SIDE:
@@ -81,11 +93,14 @@ class MeasuredBatch:
     confidence : float64 [N, S]
     reasons : list of str
         Why the estimate is refused, or an empty text.
+    digests : list of bytes
+        SHA-256 of the encoded bytes that were read; nothing where none could be.
     """
 
     values: Floats
     confidence: Floats
     reasons: list[str]
+    digests: list[bytes]
 
 
 def measure_batch(images: EncodedImages, estimator: FaceEstimator, aligned: bool, rows: range) -> MeasuredBatch:
@@ -100,7 +115,8 @@ def measure_batch(images: EncodedImages, estimator: FaceEstimator, aligned: bool
     rows : range
         The images.
     """
-    loaded = [images.load_canvas(row) for row in rows]
+    hashed = [images.load_hashed(row) for row in rows]
+    loaded, digests = [canvas for canvas, _ in hashed], [digest for _, digest in hashed]
     found = [k for k, canvas in enumerate(loaded) if not isinstance(canvas, str)]
     reasons = [canvas if isinstance(canvas, str) else "" for canvas in loaded]
     shape = len(rows), len(estimator.column_names)
@@ -112,7 +128,7 @@ def measure_batch(images: EncodedImages, estimator: FaceEstimator, aligned: bool
         confidence[found] = np.column_stack([read.confidence, read.skin_tone_confidence])
         for k, reason in zip(found, read.refusals, strict=True):
             reasons[k] = reason
-    return MeasuredBatch(values, confidence, reasons)
+    return MeasuredBatch(values, confidence, reasons, digests)
 
 
 def measure_on_ray(

@@ -25,6 +25,7 @@ from faceaug.analysis.axes import NOT_ATTRIBUTES
 from faceaug.analysis.intervals import ERROR_SUFFIX
 from faceaug.cluster.placement import Placement
 from faceaug.cluster.ray_cluster import RayCluster, cluster_of
+from faceaug.datasets.content import joined_sha256
 from faceaug.datasets.dataset import FaceDataset, MeasuredColumns
 from faceaug.datasets.registry import UNLABELLED_READER
 from faceaug.errors import DatasetError, IntegrityError
@@ -332,7 +333,7 @@ def _measure_columns(images: EncodedImages, how: _Measuring) -> pd.DataFrame:
         part = EncodedImages(names, encoded_from(images.encoded, first), images.max_pixels)
         key = measurements_key(part.encoded, len(part), [part.max_pixels, how.aligned], how.estimator, how.workers)
         measure_now = partial(_measure_images, part, how, first)
-        return cached_table(key, REASON_COLUMN, columns, measure_now) if key else measure_now()
+        return cached_table(key, REASON_COLUMN, columns, measure_now) if key else measure_now()[0]
 
     starts = range(0, max(1, len(images)), CACHED_TOGETHER)
     if how.cluster is None:
@@ -350,8 +351,14 @@ def _measure_columns(images: EncodedImages, how: _Measuring) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _measure_images(images: EncodedImages, how: _Measuring, first: int) -> pd.DataFrame:
-    """Measure images, of which `first` is the place of the first among all, in batches, each in one thread."""
+def _measure_images(images: EncodedImages, how: _Measuring, first: int) -> tuple[pd.DataFrame, str]:
+    """Measure images, of which `first` is the place of the first among all, in batches, each in one thread.
+
+    Returns
+    -------
+    DataFrame, str
+        The measured columns, and the SHA-256 of the images as they were read (`content_sha256`).
+    """
     batches = [
         range(k, min(k + ESTIMATOR_BATCH_SIZE, len(images))) for k in range(0, len(images), ESTIMATOR_BATCH_SIZE)
     ]
@@ -364,7 +371,8 @@ def _measure_images(images: EncodedImages, how: _Measuring, first: int) -> pd.Da
         columns[name] = values[:, k].round(_DECIMALS.get(unit, _OTHER_DECIMALS)) + 0.0  # no -0.0
         columns[name + CONFIDENCE_SUFFIX] = confidence[:, k].round(3)
     reasons = [reason for batch in measured for reason in batch.reasons]
-    return pd.DataFrame(columns | {REASON_COLUMN: pd.Series(reasons, dtype=object)})
+    table = pd.DataFrame(columns | {REASON_COLUMN: pd.Series(reasons, dtype=object)})
+    return table, joined_sha256(digest for batch in measured for digest in batch.digests)
 
 
 def _here(images: EncodedImages, how: _Measuring, batches: Sequence[range]) -> Iterator[MeasuredBatch]:

@@ -70,9 +70,11 @@ def measurements_key(
 
 
 def cached_table(
-    key: CacheKey, reason_column: str, columns: Sequence[str], measure: Callable[[], pd.DataFrame]
+    key: CacheKey, reason_column: str, columns: Sequence[str], measure: Callable[[], tuple[pd.DataFrame, str]]
 ) -> pd.DataFrame:
     """Return a table of the cache; measured, and kept there, where it has none.
+
+    What was measured on other bytes than those of the key, as of a photograph that has vanished since, is not kept.
 
     Parameters
     ----------
@@ -82,14 +84,16 @@ def cached_table(
     columns : sequence of str
         The others.
     measure : callable
-        Returns the table.
+        Returns the table, and the SHA-256 of the images that were read for it, as `content_sha256`.
     """
+    read = ""
 
     def compute() -> dict[str, NDArray[Any]]:
-        table = measure()
+        nonlocal read
+        table, read = measure()
         reasons = json.dumps(table[reason_column].tolist()).encode()
         return {_NUMBERS: table[list(columns)].to_numpy(np.float64), _REASONS: np.frombuffer(reasons, np.uint8)}
 
-    arrays = cached_arrays(key, compute)
+    arrays = cached_arrays(key, compute, keep=lambda: read == key.parts["pictures"])
     table = pd.DataFrame({name: arrays[_NUMBERS][:, k] for k, name in enumerate(columns)})
     return table.assign(**{reason_column: pd.Series(json.loads(arrays[_REASONS].tobytes()), dtype=object)})

@@ -23,7 +23,7 @@ from faceaug.shards.manifest import (
     read_manifest,
 )
 from faceaug.shards.partial import is_shard_name
-from faceaug.shards.takeover import SHARDS_FOLDER
+from faceaug.shards.takeover import SHARDS_FOLDER, refuse_taken_folder
 from faceaug.utils.files import inside
 from faceaug.utils.text import without_secrets
 from faceaug.utils.threads import BlockProgress, BlockReport, StageProgress
@@ -145,7 +145,13 @@ def _state(url: str, resume: bool) -> tuple[bool, set[str]]:
 
 
 def check_run_destination(place: Path | str, *, resume: bool = False) -> None:
-    """Refuse a URL to which a run cannot be written, before anything is computed; of a folder nothing is checked.
+    """Refuse a URL or folder to which a run cannot be written, before anything is read or computed.
+
+    Parameters
+    ----------
+    place
+    resume
+        Whether a run that is there is to be continued; whether it is the same is not known yet.
 
     Raises
     ------
@@ -154,7 +160,9 @@ def check_run_destination(place: Path | str, *, resume: bool = False) -> None:
     """
     if is_url(place):
         _state(str(place), resume)
-        check_destination(place)
+    else:
+        refuse_taken_folder(Path(place), resume=resume)
+    check_destination(place)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 from faceaug.errors import OutputError, RemoteError, UsageError
 from faceaug.places.filesystems import is_url, open_filesystem, reason_of, remote_errors, writing_errors
 from faceaug.shards.manifest import MANIFEST_NAME, REPORT_NAMES, SHEET_NAME
+from faceaug.utils.files import check_writable_folder, require_empty
 from faceaug.utils.text import without_secrets
 
 UNFINISHED_NAME = "faceaug-unfinished.txt"
@@ -29,7 +30,7 @@ def is_trial(name: str) -> bool:
 
 
 def check_destination(place: Path | str, *, removes: bool = False) -> None:
-    """Refuse a URL that cannot be written, before what goes there is computed; of a folder nothing is checked.
+    """Refuse a URL or folder that cannot be written, before what goes there is computed.
 
     A small file is written there and removed, and so are folders that were made for it.
 
@@ -45,9 +46,12 @@ def check_destination(place: Path | str, *, removes: bool = False) -> None:
     UsageError
         When the file system is not known, its package is not installed, or it can only be read.
     RemoteError
-        When it cannot be written, as without credentials, or its files cannot be removed.
+        When a URL cannot be written, as without credentials, or its files cannot be removed.
+    OutputError
+        When a folder cannot be written.
     """
     if not is_url(place):
+        check_writable_folder(Path(place))
         return
     url = str(place)
     filesystem, root = open_filesystem(url)
@@ -71,6 +75,36 @@ def check_destination(place: Path | str, *, removes: bool = False) -> None:
         for folder in new:
             with contextlib.suppress(RemoteError, FileNotFoundError), remote_errors(url):
                 filesystem.rmdir(folder)  # which leaves one that is not empty
+
+
+def check_new_destination(place: Path | str) -> None:
+    """Refuse a URL or folder to which a whole new folder cannot be written, before that is computed.
+
+    Raises
+    ------
+    OutputError
+        When it has other content already.
+    UsageError, RemoteError
+        As `check_destination`.
+    """
+    if is_url(place):
+        _replaced_files(str(place))
+    else:
+        require_empty(Path(place))
+    check_destination(place, removes=True)
+
+
+def _replaced_files(url: str) -> list[str]:
+    """Return what an interrupted upload has left at a URL, which is refused where it has anything else."""
+    filesystem, root = open_filesystem(url)
+    with writing_errors(url):
+        found = filesystem.find(root) if filesystem.exists(root) else []
+    found = [path for path in found if not is_trial(path[len(root) + 1 :])]
+    if found and f"{root}/{UNFINISHED_NAME}" not in found:  # not below: another folder's mark tells nothing of this one
+        raise OutputError(
+            f"{without_secrets(url)} exists already and is not an empty folder; choose another destination"
+        )
+    return found
 
 
 def _missing_folders(filesystem: Any, root: str) -> list[str]:
@@ -160,17 +194,10 @@ def uploaded_folder(url: str) -> Iterator[tuple[Path, bool]]:
     """
     filesystem, root = open_filesystem(url)
     mark = f"{root}/{UNFINISHED_NAME}"
-    with writing_errors(url):
-        found = filesystem.find(root) if filesystem.exists(root) else []
-    found = [path for path in found if not is_trial(path[len(root) + 1 :])]
-    again = mark in found  # not below: another folder's mark tells nothing of this one
-    if found and not again:
-        raise OutputError(
-            f"{without_secrets(url)} exists already and is not an empty folder; choose another destination"
-        )
+    found = _replaced_files(url)
     check_destination(url, removes=True)
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
-        yield Path(staging), again
+        yield Path(staging), bool(found)
         with writing_errors(url):
             filesystem.makedirs(root, exist_ok=True)
             filesystem.pipe_file(mark, _UNFINISHED)

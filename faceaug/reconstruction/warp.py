@@ -86,6 +86,102 @@ class Warp:
         return Warp(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
+@dataclass(frozen=True, eq=False)
+class PhotographedFaces:
+    """The faces of N photographs on the grid of warps: what all warps of a photograph begin with.
+
+    Attributes
+    ----------
+    factors : FaceFactors
+        Of the photographs.
+    depth : float32 [N, G, G]
+        Canonical depth, widened.
+    shown : float32 [N, G, G]
+        Depth of what each photograph shows.
+    normals, shading : float32 [N, 3, G, G], [N, 1, G, G]
+        Of the canonical face, in the light of the photograph.
+    areas : float32 [N, G, G]
+        Pixels of the photograph per pixel of the canonical maps.
+    """
+
+    factors: FaceFactors
+    depth: Tensor
+    shown: Tensor
+    normals: Tensor
+    shading: Tensor
+    areas: Tensor
+
+    @classmethod
+    def of(cls, factors: FaceFactors) -> PhotographedFaces:
+        """Return the faces that have these factors."""
+        depth, view = widened_depth(factors.depth), scaled_view(factors.view)
+        facing = normals(depth)
+        shown, _ = rasterize(depth, view)
+        return cls(factors, depth, shown, facing, shade(facing, factors.light), shown_areas(depth, view))
+
+    def __getitem__(self, rows: Tensor) -> PhotographedFaces:
+        return PhotographedFaces(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def to(self, view: Tensor, light: Tensor) -> Warp:
+        """Return the warp to another view and light; see `compute_warp`."""
+        factors = self.factors
+        if view.shape != factors.view.shape or light.shape != factors.light.shape:
+            raise FaceaugError(
+                f"views {tuple(view.shape)} and lights {tuple(light.shape)} do not fit {len(factors)} photographs: "
+                f"expected the shapes ({len(factors)}, 6) and ({len(factors)}, 4)"
+            )
+        depth, old_view, new_view = self.depth, scaled_view(factors.view), scaled_view(view)
+        grid = pixel_grid(GRID, depth)
+        new_depth, mask = rasterize(depth, new_view)
+        canonical = inverse_warp(new_depth, new_view)  # [N, G, G, 2]
+        mirrored = canonical * canonical.new_tensor([-1.0, 1.0])
+        # Far from the pivot the surface is unknown: shading there is that of the smooth dome of `widened_depth`.
+        lit = sample_bilinear(shade(self.normals, light), canonical)
+
+        inside = smooth_bump(canonical * WIDE / canonical.new_tensor(_FACE), 0.95, 1.45)[:, None]  # [N, 1, G, G]
+        fade = smooth_bump(grid * WIDE / grid.new_tensor(_FIELD), _FADE_START, _FADE_END)[None]
+        offsets, gains, qualities = [], [], []
+        for points in (canonical, mirrored):
+            source, quality = source_positions(depth, self.shown, old_view, points, self.areas)
+            offset = torch.where(mask[..., None], source - grid, torch.zeros_like(source)) * WIDE
+            ratio = (lit / sample_bilinear(self.shading, points)).clamp(MIN_GAIN, MAX_GAIN)
+            offsets.append(offset)
+            gains.append(1 + (ratio - 1) * inside)
+            qualities.append(quality)
+        offset = offsets[0] * fade[..., None]
+        quality, mirror_quality = qualities
+        face = (inside > 0.5) & mask[:, None]
+        missing = ((FULL_DENSITY - quality) / (FULL_DENSITY - MIN_DENSITY)).clamp(0, 1)
+        mirror_share = _blurred(missing * (mirror_quality / FULL_DENSITY).clamp(0, 1) * inside, 1.0)
+        hole = face & (quality < MIN_DENSITY) & (mirror_quality < MIN_DENSITY)
+        fold = _is_folded(offset, grid * WIDE)[:, None] & face & (mirror_share < 0.5)
+        return Warp(
+            offset,
+            offsets[1],
+            gains[0],
+            gains[1],
+            mirror_share,
+            holes=_share(hole, face),
+            folds=_share(fold, face),
+            movement=_movement(factors.depth, factors.view, view),
+        )
+
+    def changed(self, names: Sequence[str], change: Floats) -> Warp:
+        """Return the warp that changes what is measured; see `compute_changed_warp`."""
+        view, light = self.factors.view.clone(), self.factors.light.clone()
+        for name, column in zip(names, torch.from_numpy(change).to(view).unbind(1), strict=True):
+            if name in VIEW_NAMES:
+                view[:, VIEW_NAMES.index(name)] += torch.deg2rad(column)
+            elif name != "light":
+                row = LIGHT_NAMES.index(name)
+                light[:, row] = turn_light(light[:, row], torch.deg2rad(column))
+            else:  # the share of directed light; the sum of both stays as it is
+                total = light[:, :2].sum(1)
+                share = (light[:, 1] / total + column).clamp(0.05, 0.95)
+                light[:, 0], light[:, 1] = total * (1 - share), total * share
+        return self.to(view, light)
+
+
 def compute_warp(factors: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     """Compute the warp from the view and light of photographs to others.
 
@@ -101,50 +197,7 @@ def compute_warp(factors: FaceFactors, view: Tensor, light: Tensor) -> Warp:
     FaceaugError
         When there is not one view and light for each photograph.
     """
-    if view.shape != factors.view.shape or light.shape != factors.light.shape:
-        raise FaceaugError(
-            f"views {tuple(view.shape)} and lights {tuple(light.shape)} do not fit {len(factors)} photographs: "
-            f"expected the shapes ({len(factors)}, 6) and ({len(factors)}, 4)"
-        )
-    depth = widened_depth(factors.depth)
-    old_view, new_view = scaled_view(factors.view), scaled_view(view)
-    grid = pixel_grid(GRID, depth)
-    new_depth, mask = rasterize(depth, new_view)
-    canonical = inverse_warp(new_depth, new_view)  # [N, G, G, 2]
-    mirrored = canonical * canonical.new_tensor([-1.0, 1.0])
-    old_depth, _ = rasterize(depth, old_view)
-    facing = normals(depth)
-    # Far from the pivot the surface is unknown: shading there is that of the smooth dome of `widened_depth`.
-    old_shading, new_shading = shade(facing, factors.light), shade(facing, light)
-    lit = sample_bilinear(new_shading, canonical)
-
-    inside = smooth_bump(canonical * WIDE / canonical.new_tensor(_FACE), 0.95, 1.45)[:, None]  # [N, 1, G, G]
-    fade = smooth_bump(grid * WIDE / grid.new_tensor(_FIELD), _FADE_START, _FADE_END)[None]
-    offsets, gains, qualities = [], [], []
-    for points in (canonical, mirrored):
-        source, quality = source_positions(depth, old_depth, old_view, points)
-        offset = torch.where(mask[..., None], source - grid, torch.zeros_like(source)) * WIDE
-        ratio = (lit / sample_bilinear(old_shading, points)).clamp(MIN_GAIN, MAX_GAIN)
-        offsets.append(offset)
-        gains.append(1 + (ratio - 1) * inside)
-        qualities.append(quality)
-    offset = offsets[0] * fade[..., None]
-    quality, mirror_quality = qualities
-    face = (inside > 0.5) & mask[:, None]
-    missing = ((FULL_DENSITY - quality) / (FULL_DENSITY - MIN_DENSITY)).clamp(0, 1)
-    mirror_share = _blurred(missing * (mirror_quality / FULL_DENSITY).clamp(0, 1) * inside, 1.0)
-    hole = face & (quality < MIN_DENSITY) & (mirror_quality < MIN_DENSITY)
-    fold = _is_folded(offset, grid * WIDE)[:, None] & face & (mirror_share < 0.5)
-    return Warp(
-        offset,
-        offsets[1],
-        gains[0],
-        gains[1],
-        mirror_share,
-        holes=_share(hole, face),
-        folds=_share(fold, face),
-        movement=_movement(factors.depth, factors.view, view),
-    )
+    return PhotographedFaces.of(factors).to(view, light)
 
 
 def compute_changed_warp(factors: FaceFactors, names: Sequence[str], change: Floats) -> Warp:
@@ -159,18 +212,7 @@ def compute_changed_warp(factors: FaceFactors, names: Sequence[str], change: Flo
     change : float64 [N, K]
         In the units of the measurements.
     """
-    view, light = factors.view.clone(), factors.light.clone()
-    for name, column in zip(names, torch.from_numpy(change).to(view).unbind(1), strict=True):
-        if name in VIEW_NAMES:
-            view[:, VIEW_NAMES.index(name)] += torch.deg2rad(column)
-        elif name != "light":
-            row = LIGHT_NAMES.index(name)
-            light[:, row] = turn_light(light[:, row], torch.deg2rad(column))
-        else:  # the share of directed light; the sum of both stays as it is
-            total = light[:, :2].sum(1)
-            share = (light[:, 1] / total + column).clamp(0.05, 0.95)
-            light[:, 0], light[:, 1] = total * (1 - share), total * share
-    return compute_warp(factors, view, light)
+    return PhotographedFaces.of(factors).changed(names, change)
 
 
 def turn_light(direction: Tensor, angle: Tensor) -> Tensor:
@@ -256,21 +298,31 @@ def scaled_view(view: Tensor) -> Tensor:
     return torch.cat([view[:, :3], view[:, 3:] / WIDE], 1)
 
 
-def source_positions(depth: Tensor, old_depth: Tensor, old_view: Tensor, canonical: Tensor) -> tuple[Tensor, Tensor]:
+def source_positions(
+    depth: Tensor, old_depth: Tensor, old_view: Tensor, canonical: Tensor, areas: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return where the photographs show canonical positions [N, G, G, 2], and how well: [N, G, G, 2], [N, 1, G, G].
 
-    The quality is the number of the photograph's pixels per pixel of the canonical maps, 0 where the point is hidden.
+    The quality is the number of the photograph's pixels per pixel of the canonical maps, 0 where the point is hidden;
+    `areas` [N, G, G] are from `shown_areas`.
     """
-    z = sample_bilinear(depth[:, None], canonical)[:, 0]
-    points = torch.cat([canonical / FOCAL * z[..., None], z[..., None]], -1)
-    moved = move(points, old_view)
+    moved = moved_points(depth, old_view, canonical)
     source = project(moved)
     visible_depth = sample_bilinear(old_depth[:, None], source)[:, 0]
     hidden = moved[..., 2] > visible_depth + OCCLUSION_MARGIN / WIDE
-    # The areas in the photograph of the cells of the canonical grid, computed at their corners and then interpolated.
-    areas = _areas(project(move(unproject(depth), old_view)))
     quality = sample_bilinear(areas[:, None], canonical) * (~hidden)[:, None]
     return source, quality
+
+
+def moved_points(depth: Tensor, view: Tensor, canonical: Tensor) -> Tensor:
+    """Return the points [N, G, G, 3] of the faces at canonical positions [N, G, G, 2], moved to their views."""
+    z = sample_bilinear(depth[:, None], canonical)[:, 0]
+    return move(torch.cat([canonical / FOCAL * z[..., None], z[..., None]], -1), view)
+
+
+def shown_areas(depth: Tensor, view: Tensor) -> Tensor:
+    """Return the areas in photographs of the cells of the canonical grid, computed at their corners: [N, G, G]."""
+    return _areas(project(move(unproject(depth), view)))
 
 
 def _areas(positions: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faceaug.errors import IntegrityError, OutputError
 from faceaug.shards.columns import SHARD_VERSION
-from faceaug.shards.lock import LOCK_NAME
+from faceaug.shards.lock import LOCK_NAME, FolderLock
 from faceaug.shards.manifest import (
     MANIFEST_FORMAT,
     MANIFEST_HASH_NAME,
@@ -86,6 +86,21 @@ def refuse_foreign_folder(path: Path) -> None:
         raise OutputError(
             f"{path} is not empty and is no output of faceaug ({example!r} is in it); choose another folder"
         )
+
+
+def refuse_taken_folder(path: Path, *, resume: bool) -> None:
+    """Refuse a folder that has anything but a run that may be continued, before it is known which run that must be.
+
+    Raises
+    ------
+    OutputError
+    """
+    if not path.is_dir():
+        return
+    refuse_foreign_folder(path)
+    if not resume and (path / MANIFEST_NAME).exists():
+        FolderLock(path).release()  # one that is in use is refused as such
+        raise OutputError(f"{path} has a run; continue it with --resume, or choose another folder")
 
 
 def refuse_other_run(path: Path, manifest: Manifest, fingerprint: str, resume: bool) -> None:

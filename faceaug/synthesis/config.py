@@ -288,6 +288,13 @@ class RunConfig(ConfigModel):
         "The Ray cluster: its address, or auto for the one that runs on this machine. Default: one that is started for "
         "the command.",
     )
+    worker_timeout: float = _setting(
+        60.0,
+        "run",
+        "The executor folder: seconds without a sign of life after which a worker is taken for lost; a worker gives "
+        "twelve in that time. The same for driver and workers; more where machines see each other's files late.",
+        ge=1,
+    )
     batch_size: int = _setting(64, "run", "Images computed together; it does not change the samples.", ge=1)
     tries: int = _setting(
         8,
@@ -350,12 +357,14 @@ class RunConfig(ConfigModel):
         return [name for name in fields if name in names and getattr(self, name) != fields[name].default]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values, without what is identified by its hash, and without names of machines."""
-        return self.model_dump(mode="json", exclude={*HASHED_INPUTS, "address"})
+        """Return the settings as JSON values, without what is identified by its hash, and without `OF_MACHINES`."""
+        return self.model_dump(mode="json", exclude={*HASHED_INPUTS, *OF_MACHINES})
 
 
 HASHED_INPUTS = frozenset({"generator", "directions", "reconstruction", "candidates", "candidate_labels"})
 """Settings that name models and images; a run identifies these by the hash of their content."""
+OF_MACHINES = frozenset({"address", "worker_timeout"})
+"""Settings that tell of the machines of a run, and nothing of its samples; outputs do not name them."""
 
 
 def section_of(name: str) -> Section:

@@ -39,7 +39,7 @@ from faceaug.utils.text import one_line, shown
 from faceaug.utils.threads import StageProgress
 
 THUMBNAIL_SIDE = 64
-SAMPLE_STREAM = 11
+SAMPLE_STREAM = 12
 """Raised whenever the same request gives other samples than before, so that no run is continued with others."""
 _DO_NOT_CHANGE_SAMPLES = (
     *("workers", "batch_size", "report", "keep_refused", "executor", "address"),

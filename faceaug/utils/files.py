@@ -50,8 +50,27 @@ def check_writable(path: Path) -> None:
     """Raise OutputError where a file cannot be written at `path`, before hours are spent on its content."""
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the name of a file")
+    _try_to_write(path, path.parent)
+
+
+def check_writable_folder(folder: Path) -> None:
+    """Raise OutputError where no files can be written to a folder, which may be absent, before they are computed."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder to write to")
+    place = folder.absolute()
+    _try_to_write(folder, next(path for path in (place, *place.parents) if path.exists()))
+
+
+def require_empty(folder: Path) -> None:
+    """Raise OutputError unless a folder is absent or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} exists already and is not an empty folder; choose another destination")
+
+
+def _try_to_write(path: Path, folder: Path) -> None:
+    """Raise OutputError, which names `path`, where no file can be written in a folder."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=folder)
         os.close(handle)
         os.unlink(name)
     except OSError as error:

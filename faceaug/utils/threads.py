@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
+from statistics import median
 from typing import Protocol, TypeVar, runtime_checkable
 
 from faceaug.errors import DatasetError
@@ -53,9 +55,12 @@ class BlockProgress(Protocol):
 T = TypeVar("T")
 R = TypeVar("R")
 _BLOCK_SIZE = 64  # images per task, so that the cost of submitting a task is small
+_WORTH_A_THREAD = 1.5e-4  # seconds of an item below which threads lose more on the interpreter's lock than they gain
 
 
-def map_in_order(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterator[T], ahead: int) -> Iterator[R]:
+def map_in_order(
+    pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterator[T], ahead: int
+) -> Generator[R, None, None]:
     """Yield work(item) for each item, in their order.
 
     Parameters
@@ -105,30 +110,32 @@ def map_in_threads(
 
     Notes
     -----
-    Pillow releases the interpreter's lock while it decodes, so threads are enough. An exception of a task is raised
-    where its result would have come.
+    Pillow releases the interpreter's lock while it decodes, so threads are enough. Where items take so little time that
+    handing the lock to and fro costs more than a second thread gains (headers, small images), there are none: the first
+    block decides. An exception of a task is raised where its result would have come.
     """
     threads = worker_count(workers)
 
     def block(start: int) -> list[R]:
         return [task(index) for index in range(start, min(start + _BLOCK_SIZE, count))]
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="faceaug-images") as pool:
-        pending: list[Future[list[R]]] = []
-        starts = iter(range(0, count, _BLOCK_SIZE))
-        try:
-            while True:
-                while len(pending) < 2 * threads and (start := next(starts, None)) is not None:
-                    pending.append(pool.submit(block, start))
-                if not pending:
-                    return
-                results = pending.pop(0).result()
-                if progress is not None:
-                    progress(len(results))
-                yield from results
-        finally:
-            for future in pending:  # after an error or an interruption: cancel tasks that have not started
-                future.cancel()
+    first: list[R] = []
+    seconds: list[float] = []
+    for index in range(min(_BLOCK_SIZE, count)):
+        begun = time.perf_counter()
+        first.append(task(index))
+        seconds.append(time.perf_counter() - begun)
+    rest = iter(range(len(first), count, _BLOCK_SIZE))
+    with ExitStack() as stack:
+        if threads == 1 or not first or median(seconds) < _WORTH_A_THREAD:
+            blocks: Iterator[list[R]] = map(block, rest)
+        else:
+            pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="faceaug-images"))
+            blocks = stack.enter_context(closing(map_in_order(pool, block, rest, 2 * threads)))
+        for results in chain([first] if first else [], blocks):
+            if progress is not None:
+                progress(len(results))
+            yield from results
 
 
 def worker_count(workers: int | None) -> int:

@@ -96,6 +96,13 @@ def test_an_arm_may_use_the_samples_that_meet_a_condition(experiment, content, m
         experiment({**content, "arms": ["mean:mixed[where=cell > 99]"]}, tmp_path / "other")
 
 
+def test_the_table_of_samples_is_read_for_conditions_alone(experiment, content, mean_engine, monkeypatch):
+    monkeypatch.setattr(synthetic_sets, "read_samples_table", lambda *_: pytest.fail("the table was read"))
+    content |= {"synthesis": {"each": 1}, "seeds": 1, "arms": ["mean:mixed", "mean:mixed[most=1]"]}
+    content["training"] = {"steps": 1, "trials": 1, "batch_size": 4}
+    assert len(experiment(content).content["runs"]) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -105,3 +105,16 @@ def test_names_that_replace_earlier_ones_are_names_in_the_code(figures, earlier_
     stages = {*figures.FITTING_STAGES, *earlier_records.RENAMED_KEYS["seconds"].values()}
     for name in (*earlier_records.RENAMED_GATES.values(), *stages):
         assert f'"{name}"' in code, f"faceaug.synthesis has no {name!r}"
+
+
+def test_the_readme_gets_the_figures_of_the_demo(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from _demo_text import with_demo_figures
+
+    record = {"accepted": 190, "planned": 200, "short": 10, "refused": {"realistic": 1000, "plausible": 1}}
+    readme = (ROOT / "README.md").read_text("utf-8")
+    written = with_demo_figures(readme, {**record, "seconds_in_all": 340.0})
+    assert "Accepted 190 of 200 planned faces (95%); 10 are short. 1,001 attempts were rejected." in written
+    assert "takes about 6 minutes on\ntwo cores" in written
+    with pytest.raises(SystemExit, match="has 0 places for 'Accepted 190"):
+        with_demo_figures(readme.replace("attempts were rejected", ""), {**record, "seconds_in_all": 340.0})

@@ -30,7 +30,9 @@ def campaign(tmp_path, monkeypatch):
 
 def test_a_campaign_goes_on_and_begins_anew_on_request(campaign):
     assert campaign("flips", "--flips", "2")["flips"] == {"flipped": 2, "found": 2, "named": 2}
-    assert campaign("flips", "--flips", "5")["flips"] == {"flipped": 5, "found": 5, "named": 5}
+    second = campaign("flips", "--flips", "5")
+    assert second["flips"] == {"flipped": 5, "found": 5, "named": 5}
+    assert [words.split(" --out")[0][-9:] for words in second["command"].split("; ")] == ["--flips 2", "--flips 5"]
     assert campaign("flips", "--flips", "1", "--anew")["flips"] == {"flipped": 1, "found": 1, "named": 1}
 
 

@@ -115,12 +115,12 @@ def test_every_option_reaches_the_run(faceaug_cli, faces, tmp_path, calls, monke
     )
     assert (given["resume"], given["plan"].total) == (True, 2)
     words = ("--engine", "generator", "--from-real", "--max-uses", 5, "--reconstruction", "measured.safetensors")
-    faceaug_cli("balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", *words)
+    faceaug_cli("balance", faces, "--by", "ethnicity", "-o", tmp_path / "second", *words)
     assert calls.given[1]["config"] == RunConfig(
         engine="generator", from_real=True, max_uses=5, reconstruction=Path("measured.safetensors")
     )
     words = ("--engine", "morph", "--donors", 2, "--embedder", "toy", "--allow-same-identity")
-    faceaug_cli("balance", faces, "--by", "ethnicity", "-o", tmp_path / "out", *words)
+    faceaug_cli("balance", faces, "--by", "ethnicity", "-o", tmp_path / "third", *words)
     assert calls.given[2]["config"] == RunConfig(engine="morph", donors=2, embedder="toy", allow_same_identity=True)
 
 

@@ -14,6 +14,7 @@ import torch
 from demo_faces import write_demo_faces
 from finished_runs import assert_same_samples
 from quick_discovery import QUICK
+from quick_discovery import discovered as discovered
 from ray_nodes import RayNodes, ReadHere, end_process, environment_set, fail, negative
 from toy_experiment import toy_recipe, write_toys
 
@@ -27,7 +28,7 @@ from faceaug.cluster.ray_cluster import RayCluster
 from faceaug.datasets.dataset import LoadOptions
 from faceaug.discovery import fit
 from faceaug.discovery.config import FACTOR_STAGE, SYNTHESIS_STAGE, DiscoveryRun
-from faceaug.discovery.discover import sample_pools
+from faceaug.discovery.discover import discover, sample_pools
 from faceaug.discovery.fit import BATCH_SIZE, fit_bundle
 from faceaug.errors import DatasetError, FaceaugError
 from faceaug.measurement import measure as measure_module
@@ -137,6 +138,12 @@ def test_samples_and_directions_of_a_cluster_are_the_same(on_ray, tmp_path, monk
     assert done[SYNTHESIS_STAGE] == done[FACTOR_STAGE] == (484, 484)
     files = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()}
+
+
+def test_a_discovery_on_a_cluster_writes_the_same_file(on_ray, discovered, tmp_path):
+    out = tmp_path / "directions.safetensors"
+    discover(Scenes(16), out, QUICK, DiscoveryRun(placement=on_ray, command="faceaug discover"))
+    assert out.read_bytes() == (discovered / out.name).read_bytes()
 
 
 def test_lost_tasks_are_begun_again_and_errors_are_not(on_ray, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -69,9 +70,35 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        if not self.path.startswith(f"/api/datasets/{REPOSITORY}/paths-info/"):
+        asked_of = {"paths-info": self._paths_info, "preupload": self._preupload, "commit": self._commit}
+        name = self.path.removeprefix(f"/api/datasets/{REPOSITORY}/").split("/")[0]
+        if name in asked_of:
+            asked_of[name](body)
+        else:
             self._missing("RepoNotFound")
+
+    def _preupload(self, body: str) -> None:
+        """Say of each file that it comes within the commit, as small files do."""
+        paths = [file["path"] for file in json.loads(body)["files"]]
+        files = [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]
+        self._answer(json.dumps({"files": files}).encode())
+
+    def _commit(self, body: str) -> None:
+        """Carry out a commit, or nothing of it where a file that it deletes is not there."""
+        operations = [json.loads(line) for line in body.splitlines()]
+        deleted = [each["value"]["path"] for each in operations if each["key"] == "deletedFile"]
+        if not self.files.keys() >= set(deleted):
+            self._missing("EntryNotFound")
             return
+        for path in deleted:
+            del self.files[path]
+        for each in operations:
+            if each["key"] == "file":
+                self.files[each["value"]["path"]] = base64.b64decode(each["value"]["content"])
+        address = f"http://{self.headers['Host']}/datasets/{REPOSITORY}/commit/{COMMIT}"
+        self._answer(json.dumps({"commitUrl": address, "commitOid": COMMIT, "success": True}).encode())
+
+    def _paths_info(self, body: str) -> None:
         asked = json.loads(body)["paths"] if body.startswith("{") else parse_qs(body)["paths"]
         known = {entry["path"]: entry for entry in _entries(self.files, "", recursive=True)}
         paths = [asked] if isinstance(asked, str) else asked
@@ -95,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub_server(files: dict[str, bytes]) -> Iterator[str]:
-    """Serve the files as the data set `REPOSITORY`; yields the address."""
+    """Serve the files as the data set `REPOSITORY`, which commits change; yields the address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"files": files}))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

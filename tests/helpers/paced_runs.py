@@ -78,13 +78,13 @@ def drive(folder: Path, out: Path, resume: bool = False, **changes: Any) -> None
     balance(dataset, out, plan=plan, config=config(**changes), resume=resume)
 
 
-def work(folder: Path, out: Path, rank: int, of: int) -> None:
+def work(folder: Path, out: Path, rank: int, of: int, **changes: Any) -> None:
     """Compute a share of such a run."""
     from faceaug.synthesis.executors.worker import Share, work_share
     from faceaug.synthesis.request import check_request
 
     know_engine()
-    work_share(check_request(*parts(folder), config()), out, Share(rank, of), patience=60)
+    work_share(check_request(*parts(folder), config(**changes)), out, Share(rank, of), patience=60)
 
 
 def start(target: Any, *words: Any, environment: dict[str, str], **changes: Any) -> Any:

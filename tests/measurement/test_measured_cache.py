@@ -59,6 +59,26 @@ def test_reasons_of_refusals_come_back(faces):
     assert [entry.kind for entry in open_cache().entries()] == ["measured"]
 
 
+@pytest.mark.parametrize("changed", ["vanished", "exchanged"])
+def test_what_was_read_from_other_bytes_than_were_hashed_is_not_kept(faces, monkeypatch, changed):
+    (faces / "blank.png").unlink()
+    files, estimator = sorted(faces.glob("*.png")), replace(fake_estimator(), sha256="1" * 64)
+    right, data, key_of = measure(files, replace(estimator, sha256="")), files[0].read_bytes(), module.measurements_key
+
+    def hashed_before(*words):
+        key = key_of(*words)
+        files[0].unlink() if changed == "vanished" else files[0].write_bytes(files[1].read_bytes())
+        return key
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "measurements_key", hashed_before)
+        found = measure(files, estimator)
+    assert found["cannot_tell"][0] == (UNREADABLE if changed == "vanished" else "")
+    assert open_cache().entries() == []
+    files[0].write_bytes(data)
+    pd.testing.assert_frame_equal(measure(files, estimator), right, check_exact=True)
+
+
 def test_an_interrupted_call_leaves_the_measurements_that_it_has_come_to(tmp_path, monkeypatch):
     monkeypatch.setenv("FACEAUG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "CACHED_TOGETHER", 2)

@@ -1,4 +1,4 @@
-"""File systems behind URLs: in memory, and on a server of S3 on this machine."""
+"""File systems behind URLs: in memory, and on servers of S3 and of a hub on this machine."""
 
 from __future__ import annotations
 
@@ -30,3 +30,15 @@ def s3():
     yield "s3://faces"
     server.stop()
     fsspec.config.conf.pop("s3") if before is None else fsspec.config.conf.update(s3=before)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """URL of a data set on a hub on this machine, and its files, which are none."""
+    pytest.importorskip("huggingface_hub")
+    from hub_server import REPOSITORY, hub_server
+
+    files: dict[str, bytes] = {}
+    with hub_server(files) as endpoint:
+        monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": endpoint, "token": False})
+        yield f"hf://datasets/{REPOSITORY}", files

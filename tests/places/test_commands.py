@@ -7,6 +7,7 @@ import socket
 import command_line  # noqa: F401  (makes faceaug.cli importable)
 import fsspec
 import pytest
+from dataset_files import GENDERS, make_parquet_bytes
 from faceaug.cli.main import run
 from faceaug.recipes import recipe
 from folder_runs import contents
@@ -83,6 +84,15 @@ def test_samples_are_merged_chosen_and_divided_on_a_server(s3, outputs):
     for name, folder in zip("ab", outputs, strict=True):
         put(f"{s3}/curated/{name}", contents(folder))
     check_curation(f"{s3}/curated")
+
+
+@pytest.mark.slow
+def test_samples_are_merged_chosen_and_divided_on_the_hub(hub, outputs):
+    url, files = hub
+    for name, folder in zip("ab", outputs, strict=True):
+        files |= {f"curated/{name}/{path}": data for path, data in contents(folder).items()}
+    check_curation(f"{url}/curated")
+    assert not any(UNFINISHED_NAME in name for name in files)
 
 
 def test_nothing_that_looks_whole_is_left_at_a_url(remote, monkeypatch):
@@ -283,20 +293,15 @@ def test_samples_are_merged_chosen_and_divided_on_a_server_of_google(outputs, mo
         server.stop()
 
 
-def test_a_data_set_of_the_hub_is_read_by_its_name(monkeypatch):
-    pytest.importorskip("huggingface_hub")
-    from dataset_files import GENDERS, make_parquet_bytes
-    from hub_server import REPOSITORY, hub_server
-
-    files = {**{f"images/{name}": data for name, data in faces().items()}, **make_parquet_bytes("data")}
-    with hub_server(files) as endpoint:
-        monkeypatch.setitem(fsspec.config.conf, "hf", {"endpoint": endpoint, "token": False})
-        dataset = load_dataset(f"hf://datasets/{REPOSITORY}/data")
-        assert list(dataset.table["gender"]) == list(GENDERS)
-        images = load_dataset(f"hf://datasets/{REPOSITORY}@main/images")
-        assert [images.encoded(row) for row in (0, 5)] == [files["images/0/0.png"], files["images/1/5.png"]]
-        with pytest.raises(DatasetError, match="nothing is at hf://datasets/someone/none"):
-            load_dataset("hf://datasets/someone/none")
+def test_a_data_set_of_the_hub_is_read_by_its_name(hub):
+    url, files = hub
+    files |= {**{f"images/{name}": data for name, data in faces().items()}, **make_parquet_bytes("data")}
+    dataset = load_dataset(f"{url}/data")
+    assert list(dataset.table["gender"]) == list(GENDERS)
+    images = load_dataset(f"{url}@main/images")
+    assert [images.encoded(row) for row in (0, 5)] == [files["images/0/0.png"], files["images/1/5.png"]]
+    with pytest.raises(DatasetError, match="nothing is at hf://datasets/someone/none"):
+        load_dataset("hf://datasets/someone/none")
 
 
 @pytest.mark.parametrize(("protocol", "remedy"), [("hf", "hub"), ("gs", "gs"), ("s3", "s3")])

@@ -84,7 +84,7 @@ def test_no_secret_of_a_url_is_shown_or_recorded(server, output, tmp_path, capsy
         assert "SECRET" not in captured.out + captured.err + caplog.text
     assert "SECRET" not in command_line(("analyze", closed, f"--labels={nowhere}"))
     for place in (nowhere, closed):
-        with pytest.raises((FaceaugError, RemoteError)) as raised:  # where aiohttp is not installed, it is asked for
+        with pytest.raises((RemoteError, FaceaugError)) as raised:  # where aiohttp is not installed, it is asked for
             load_dataset(place)
         assert "SECRET" not in str(raised.value)
 

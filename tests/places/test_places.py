@@ -198,6 +198,13 @@ def test_an_output_on_a_server_is_that_of_a_folder(s3, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_data_set_and_an_output_on_the_hub_are_those_of_a_folder(hub, tmp_path):
+    url, _ = hub
+    check_dataset(f"{url}/input", tmp_path)
+    check_output(f"{url}/out", tmp_path)
+
+
+@pytest.mark.slow
 def test_the_command_line_balances_from_a_server_to_a_server(s3, tmp_path, monkeypatch):
     options = fsspec.config.conf["s3"]
     for name, value in (("ENDPOINT_URL", options["endpoint_url"]), ("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x")):

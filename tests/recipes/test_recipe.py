@@ -152,6 +152,7 @@ EVERYTHING = {
         "workers": 1,
         "executor": "ray",
         "address": "auto",
+        "worker_timeout": 30.0,
         "batch_size": 1,
         "tries": 1,
         "origins": 1,

@@ -11,7 +11,7 @@ from fakes import ToyFaces
 from quick_runs import changed
 
 from faceaug.errors import UsageError
-from faceaug.synthesis.config import HASHED_INPUTS, AcceptanceThresholds, RunConfig, section_of
+from faceaug.synthesis.config import HASHED_INPUTS, OF_MACHINES, AcceptanceThresholds, RunConfig, section_of
 
 SETTINGS = [name for name in RunConfig.model_fields if name != "thresholds"]
 
@@ -114,7 +114,7 @@ def test_a_configuration_cannot_be_changed():
 def test_json_has_all_settings_but_the_models():
     config = RunConfig(generator=ToyFaces(), keep=("age",), thresholds=AcceptanceThresholds(drift=1.0))
     values = json.loads(json.dumps(config.to_json()))
-    assert set(values) == set(RunConfig.model_fields) - HASHED_INPUTS - {"address"}  # a machine's name
+    assert set(values) == set(RunConfig.model_fields) - HASHED_INPUTS - OF_MACHINES
     models, images = {"generator", "directions", "reconstruction"}, {"candidates", "candidate_labels"}
     assert models | images == HASHED_INPUTS
     assert (values["keep"], values["thresholds"]["drift"]) == (["age"], 1.0)

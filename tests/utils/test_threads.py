@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.utils.threads import map_in_order
+from faceaug.utils.threads import map_in_order, map_in_threads
 
 
 @settings(max_examples=40, deadline=None)
@@ -67,3 +67,30 @@ def test_items_are_drawn_late_enough_to_depend_on_results():
             if result == 5:
                 full.append(True)
     assert len(begun) <= 5 + 1 + 3
+
+
+def names_of_threads(seconds: float, workers: int | None = 3) -> set[str]:
+    def task(i):
+        if seconds:
+            time.sleep(seconds)
+        return threading.current_thread().name
+
+    return set(list(map_in_threads(task, 256, workers=workers))[64:])
+
+
+def test_items_that_take_no_time_are_not_handed_to_threads():
+    assert names_of_threads(0) == {threading.current_thread().name}
+    assert threading.current_thread().name not in names_of_threads(0.001)
+    assert names_of_threads(0.001, workers=1) == {threading.current_thread().name}
+
+
+@pytest.mark.parametrize("seconds", [0, 0.0003])
+def test_blocks_in_threads_come_in_order_and_are_counted(seconds):
+    def task(i):
+        time.sleep(seconds)
+        return i
+
+    for count in (0, 1, 64, 65, 300):
+        told = []
+        assert list(map_in_threads(task, count, workers=2, progress=told.append)) == list(range(count))
+        assert (sum(told), max(told, default=0)) == (count, min(count, 64))

@@ -25,7 +25,7 @@ from faceaug.bench.directions.direction_recipe import DirectionRecipe
 from faceaug.bench.directions.edit_effects import EditEffect, EffectMeter
 from faceaug.bench.directions.yaw_accuracy import YAW, yaw_accuracy
 from faceaug.bench.execution.experiment_run import ExperimentRun
-from faceaug.bench.run_files import STATE_FILE, locked_folder
+from faceaug.bench.run_files import STATE_FILE, locked_folder, refuse_other_content
 from faceaug.errors import OutputError, UsageError
 from faceaug.generators.base import Generator
 from faceaug.generators.pool import sample_stream
@@ -48,6 +48,7 @@ def compare_directions(recipe: DirectionRecipe, run: ExperimentRun) -> Direction
     """
     if run.placement.on_ray:
         raise UsageError("the executor ray is for experiments with arms; leave it out where directions are compared")
+    refuse_other_content(run.out)
     with single_threaded():
         generator = load_generator(generator_of(recipe, run.folder), recipe.device)
         bundle = shipped_or_given(recipe, generator, run.folder)

@@ -126,7 +126,10 @@ def _units(work: ExperimentWork, finished: _Runs) -> Iterator[_Unit]:
 
 def _synthetic_set(work: ExperimentWork, engine: str, parts: Partition, seed: int) -> SyntheticSet:
     """Return the samples of an engine, with their figures beside real faces where the model reads features."""
-    made = synthetic_set(work.data, work.data.dataset.select(parts.train), engine, seed, work.run)
+    conditions = any("where" in arm.options for arm in work.arms.values() if arm.engine == engine)
+    made = synthetic_set(
+        work.data, work.data.dataset.select(parts.train), engine, seed, work.run, conditions=conditions
+    )
     if work.data.recipe.model.name != FEATURES_MODEL:
         return made
     real, held_out = work.examples.rows(parts.train), work.examples.rows(parts.test)

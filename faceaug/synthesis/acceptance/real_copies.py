@@ -2,14 +2,15 @@
 
 The hash of an image is taken of its central window, so that the same part of the scene is seen in both pictures after
 a change is undone. A candidate is looked at in many ways (`VIEWS`), and each view is compared with all real images by
-the hash. The few real images that are nearest are then laid on the candidate and compared in detail.
+the hash. The details of the real images that are nearest are then compared in the view in which they are, and the few
+that are most alike are laid on the candidate first.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ _HASH_BITS, _SAME_BITS = 128, 20  # of the hash, and how many of them differ at 
 _WINDOW, _SIDE, _FREQUENCIES = 0.7, 32, 12
 _DEGREES, _ZOOMS, _SHIFT = (-10.0, -5.0, 5.0, 10.0), (1 / 1.2, 1 / 1.1, 1.1, 1.2), 3 / 64
 _TOGETHER = 256  # real images that are hashed at once
-_COMPARED, _STEPS = 8, 12  # real images that are compared in detail, and steps of the registration
+_COMPARED, _REGISTERED = 32, 2  # real images whose details are compared, and those that are registered for it
+_STEPS, _KEPT = 12, 2048  # of the registration, and real images whose details are kept in memory
 _FINEST, _COARSEST, _AROUND, _LEAST_CONTRAST = 1.0, 5.0, 7.0, 3.0  # pixels of 64, and levels of 255
 
 
@@ -144,6 +146,7 @@ class RealCopies:
         self._hashes = np.concatenate([np.empty((0, 2), np.uint64), *hashed])
         self._rows = {digest: row for row, digest in enumerate(digests)}
         self._thumbnails, self._aspect = thumbnails, aspect
+        self._details = lru_cache(_KEPT)(lambda row: _details(thumbnails[row]))
 
     def resemblance(self, image: Rgb, sources: Collection[bytes] = ()) -> float:
         """Return how much an image looks like the real one that is nearest to it.
@@ -165,16 +168,16 @@ class RealCopies:
         bits = _differing_bits(window_hashes(as_tensor(small[None]), _GRIDS)[0], self._hashes)  # [V, N]
         for row in (self._rows[source] for source in sources if source in self._rows):
             bits[:, _differing_bits(self._hashes[row : row + 1], self._hashes)[0] <= _SAME_BITS] = _HASH_BITS + 1
-        rows = np.argsort(bits.min(0, initial=_HASH_BITS + 1), kind="stable")[:_COMPARED]
+        rows = np.argsort(bits.min(0, initial=_HASH_BITS + 1), kind="stable")[:_COMPARED].tolist()
+        rows = [row for row in rows if bits[:, row].min() <= _HASH_BITS]
         details = _details(small)
-        return max(
-            (
-                _correlation(_details(self._thumbnails[row]), details, VIEWS[int(bits[:, row].argmin())])
-                for row in rows.tolist()
-                if bits[:, row].min() <= _HASH_BITS
-            ),
-            default=0.0,
-        )
+        maps = {row: VIEWS[int(bits[:, row].argmin())].pixel_map(len(small)) for row in rows}
+        alike = {row: _correlation(self._details(row), details, maps[row]) for row in rows}
+        nearest = sorted(rows, key=lambda row: -alike[row])[:_REGISTERED]
+        for row in nearest:
+            real = self._details(row)
+            alike[row] = max(alike[row], _correlation(real, details, _registered(real, details, maps[row])))
+        return max(alike.values(), default=0.0)
 
 
 def _details(image: Rgb) -> Floats32:
@@ -187,22 +190,34 @@ def _details(image: Rgb) -> Floats32:
     return np.asarray(fine / contrast, np.float32)
 
 
-def _correlation(real: Floats32, candidate: Floats32, view: View) -> float:
-    """Return the correlation [-1, 1] of the centres of two images after an affine registration that begins at a view.
+def _registered(real: Floats32, candidate: Floats32, start: Floats32) -> Floats32:
+    """Return the affine map [2, 3] from pixels of a real image to those of a candidate, searched from a map near it.
 
-    The registration maximizes the enhanced correlation coefficient (Evangelidis and Psarakis, PAMI 2008).
+    The search maximizes the enhanced correlation coefficient (Evangelidis and Psarakis, PAMI 2008).
     """
     import cv2
 
-    side = len(real)
-    edge = round(side * (1 - _WINDOW) / 2)
-    mask = np.zeros((side, side), np.uint8)
-    mask[edge : side - edge, edge : side - edge] = 255
-    warp = view.pixel_map(side)
+    centre = _centre(len(real))
+    mask = np.zeros(real.shape, np.uint8)
+    mask[centre, centre] = 255
     ends = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _STEPS, 1e-4)
-    with contextlib.suppress(cv2.error):  # it does not converge: the view stays
-        warp = np.asarray(cv2.findTransformECC(real, candidate, warp.copy(), cv2.MOTION_AFFINE, ends, mask, 1)[1])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    laid = cv2.warpAffine(candidate, warp, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    one, two = (part[mask > 0] - part[mask > 0].mean() for part in (real, laid))
+    try:
+        found = cv2.findTransformECC(real, candidate, start.copy(), cv2.MOTION_AFFINE, ends, mask, 1)
+    except cv2.error:  # it does not converge
+        return start
+    return np.asarray(found[1], np.float32)
+
+
+def _correlation(real: Floats32, candidate: Floats32, warp: Floats32) -> float:
+    """Return the correlation [-1, 1] of the centres of two images, the second laid on the first by a map."""
+    import cv2
+
+    centre, flags = _centre(len(real)), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    laid = cv2.warpAffine(candidate, warp, real.shape, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    one, two = (part - part.mean() for part in (real[centre, centre], laid[centre, centre]))
     return float((one * two).sum() / np.sqrt((one * one).sum() * (two * two).sum() + 1e-9))
+
+
+def _centre(side: int) -> slice:
+    edge = round(side * (1 - _WINDOW) / 2)
+    return slice(edge, side - edge)

@@ -21,7 +21,7 @@ from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.shards.writer import encoded
 from faceaug.synthesis.request import RunRequest
 from faceaug.utils.images import Codec, ImageInfo, Rgb, decode, decode_with_info
-from faceaug.utils.typing import Floats32
+from faceaug.utils.typing import Floats, Floats32
 
 _Value = TypeVar("_Value")
 
@@ -124,6 +124,20 @@ def factor_values(measurements: Measurements, row: int = 0) -> tuple[dict[str, f
     count = len(FACTOR_NAMES)
     values, confidence = measurements.values[row, :count].tolist(), measurements.confidence[row, :count].tolist()
     return dict(zip(FACTOR_NAMES, values, strict=True)), dict(zip(FACTOR_NAMES, confidence, strict=True))
+
+
+def measured_near(
+    estimator: FaceEstimator, canvases: Tensor, shorter: Tensor, near: Tensor, *, aligned: bool
+) -> Floats:
+    """Return view and light alone, float64 [N, 6], of pictures whose faces are near windows [N, 4].
+
+    They are what `FaceEstimator.read` gives, without the reconstruction, which says whether it can be relied on.
+    """
+    aligner = estimator.aligner
+    faces = aligner.crop_centre(canvases, shorter) if aligned else aligner.refine(canvases, near)
+    values = estimator.read_framed(faces.images)
+    values[:, FACTOR_NAMES.index("roll")] += np.degrees(faces.windows[:, 3].double().cpu().numpy())
+    return values
 
 
 def measured(

@@ -21,9 +21,7 @@ from faceaug.utils.files import read_regular, write_bytes
 SHARES_FOLDER = "shares"
 DIED = "died"
 """Kind of files on a block: that a worker ended while computing it."""
-BEAT_SECONDS = 5.0
-SILENT_SECONDS = 60.0
-"""After so long without a sign of a worker the driver takes it for lost. If it lives, its results are still used."""
+_SIGNS = 12  # of a worker in the time after which it is taken for lost, so that one or another may come late
 
 
 class Heartbeat:
@@ -35,10 +33,12 @@ class Heartbeat:
         With the results of blocks.
     rank : int
         Of the worker. Where a worker of this rank was lost while it computed a block, that is noted.
+    timeout : float
+        Seconds of silence after which the driver takes it for lost.
     """
 
-    def __init__(self, folder: Path, rank: int) -> None:
-        self._folder, self._file = folder, folder / SHARES_FOLDER / str(rank)
+    def __init__(self, folder: Path, rank: int, timeout: float) -> None:
+        self._folder, self._file, self._pause = folder, folder / SHARES_FOLDER / str(rank), timeout / _SIGNS
         self._block, self._lock, self._ended = "", threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="faceaug-heartbeat", daemon=True)
 
@@ -84,7 +84,7 @@ class Heartbeat:
         write_bytes(self._file, block.encode())
 
     def _beat(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS):
+        while not self._ended.wait(self._pause):
             with contextlib.suppress(OSError, FaceaugError):  # of a disk that is full; the next sign may succeed
                 self.sign()
 
@@ -96,12 +96,12 @@ class SilentWorkers:
     ----------
     folder : Path
         With the results of blocks.
-    seconds : float
-        Silence after which a worker is taken for lost.
+    timeout : float
+        Seconds of silence after which a worker is taken for lost. If it lives, its results are still used.
     """
 
-    def __init__(self, folder: Path, seconds: float = SILENT_SECONDS) -> None:
-        self._folder, self._seconds = folder, seconds
+    def __init__(self, folder: Path, timeout: float) -> None:
+        self._folder, self._timeout = folder, timeout
         self._signs: dict[str, tuple[int, float]] = {}  # by rank, time of the file, and when it was first seen
         self._looked = float("-inf")
 
@@ -111,12 +111,12 @@ class SilentWorkers:
         Parameters
         ----------
         now : float
-            `time.monotonic()`. Asked again within some seconds, nothing is read. After a pause of the driver all
-            workers are given the whole time anew.
+            `time.monotonic()`. Asked again within the time between two signs, nothing is read. After a pause of the
+            driver all workers are given the whole time anew.
         """
-        if now - self._looked < BEAT_SECONDS:
+        if now - self._looked < self._timeout / _SIGNS:
             return {}
-        if now - self._looked > self._seconds / 2:
+        if now - self._looked > self._timeout / 2:
             self._signs.clear()
         self._looked, silent = now, dict[str, bool]()
         shares = self._folder / SHARES_FOLDER
@@ -126,7 +126,7 @@ class SilentWorkers:
                 if path.name in self._signs and self._signs[path.name][0] == sign:
                     since = self._signs[path.name][1]
                 self._signs[path.name] = sign, since
-                if now - since > self._seconds and path.name.isdecimal():
+                if now - since > self._timeout and path.name.isdecimal():
                     computed = note_death(self._folder, path)
                     path.unlink()
                     silent[path.name] = computed

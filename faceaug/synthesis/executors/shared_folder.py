@@ -20,7 +20,7 @@ from faceaug.planning.plan import PlannedCell
 from faceaug.synthesis.engines.base import BlockResult
 from faceaug.synthesis.executors.base import LostBlockError, Work
 from faceaug.synthesis.executors.block_files import BlockFiles
-from faceaug.synthesis.executors.heartbeats import DIED, SHARES_FOLDER, SILENT_SECONDS, SilentWorkers
+from faceaug.synthesis.executors.heartbeats import DIED, SHARES_FOLDER, SilentWorkers
 from faceaug.utils.files import parse_json, read_regular, write_bytes
 
 WANTED_NAME = "wanted.json"
@@ -61,7 +61,8 @@ class FolderExecutor:
         self._files = BlockFiles(work.output.path, self._run)
         self._wanted: dict[tuple[int, int], None] = {}  # in the order in which they were submitted
         self._published: list[list[int]] | None = None
-        self._remarked, self._silent = False, SilentWorkers(self._files.folder)
+        self._timeout = work.request.config.worker_timeout
+        self._remarked, self._silent = False, SilentWorkers(self._files.folder, self._timeout)
         self._files.create()
         for path in self._files.folder.iterdir():  # what failed before may be mended
             if path.suffix[1:] in (FAILED, LOST_BLOCK, DIED):
@@ -99,9 +100,9 @@ class FolderExecutor:
             self._publish()
             for rank, computed in self._silent.look(time.monotonic()).items():
                 _log.warning(
-                    "worker %s has given no sign of life for %.0f seconds%s",
+                    "worker %s has given no sign of life for %g seconds%s",
                     rank,
-                    SILENT_SECONDS,
+                    self._timeout,
                     ": its block is left to others" if computed else "; it had no block",
                 )
             if not self._remarked and time.monotonic() - start > REMARK_SECONDS:

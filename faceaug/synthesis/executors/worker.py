@@ -94,7 +94,7 @@ def work_share(request: RunRequest, out: Path, share: Share, *, patience: float 
                 if wanted is None and not computed and out.exists():  # the driver learns
                     waited_since = time.monotonic()
                 if manifest is not None and wanted is not None:
-                    heartbeat = alive.enter_context(Heartbeat(files.folder, share.rank))
+                    heartbeat = alive.enter_context(Heartbeat(files.folder, share.rank, request.config.worker_timeout))
                     worker = _Worker.begun(request, manifest, files, heartbeat)
             if worker is not None and wanted and worker.compute_first(share.ordered(wanted)):
                 computed, waited_since = worker.computed, time.monotonic()

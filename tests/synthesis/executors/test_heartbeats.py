@@ -23,7 +23,7 @@ def test_a_silent_worker_is_noticed_once_with_the_block_that_it_computed(tmp_pat
     watch = SilentWorkers(tmp_path, SILENCE)
     lost_worker(tmp_path, 0, "2-5")
     lost_worker(tmp_path, 1, "")  # it waited for work
-    with Heartbeat(tmp_path, 2) as alive, alive.computing("3-1"):
+    with Heartbeat(tmp_path, 2, SILENCE) as alive, alive.computing("3-1"):
         found = {}
         for now in range(0, 60, 10):
             stamp = 10**9 * (now + 1)
@@ -44,7 +44,7 @@ def test_a_driver_that_was_busy_takes_no_worker_for_lost(tmp_path):
 
 
 def test_a_worker_that_was_taken_for_lost_gives_a_sign_again(tmp_path):
-    with Heartbeat(tmp_path, 0) as worker, worker.computing("2-5"):
+    with Heartbeat(tmp_path, 0, SILENCE) as worker, worker.computing("2-5"):
         (tmp_path / SHARES_FOLDER / "0").unlink()
         worker.sign()
         assert (tmp_path / SHARES_FOLDER / "0").read_text() == "2-5"
@@ -56,5 +56,5 @@ def test_a_worker_that_was_taken_for_lost_gives_a_sign_again(tmp_path):
 
 def test_a_worker_that_begins_again_notes_the_death_of_the_one_before(tmp_path):
     lost_worker(tmp_path, 4, "0-7")
-    with Heartbeat(tmp_path, 4):
+    with Heartbeat(tmp_path, 4, SILENCE):
         assert deaths(tmp_path) == ["0-7"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from cheap_runs import write_faces
 from finished_runs import assert_same_samples
+from folder_runs import contents
 from paced_runs import begun, config, drive, know_engine, parts, start, wait_until, work
 
 from faceaug.cluster.placement import RETRIES
@@ -72,9 +74,50 @@ def test_workers_and_the_driver_are_killed_and_the_samples_stay_the_same(faces, 
     assert all(begun(log)[block] == times[block] for block in done)  # no result that was on disk was computed again
 
 
+def stop_while_it_computes(worker, share: Path) -> str:
+    """Stop a worker as long as it computes a block, and return which."""
+    while True:
+        wait_until(lambda: share.is_file() and share.read_text())
+        os.kill(worker.pid, signal.SIGSTOP)
+        if block := share.read_text():
+            return block
+        os.kill(worker.pid, signal.SIGCONT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("goes_on", ["during the run", "after it"])
+def test_a_worker_that_falls_silent_loses_its_block_and_does_no_harm_when_it_goes_on(faces, base, caplog, goes_on):
+    out, log = faces / "out", faces / "log"
+    blocks, settings = out / BLOCKS_FOLDER, {"executor": "folder", "worker_timeout": 1.0}
+    environment = {"PACED_SECONDS": "0.3", "PACED_LOG": str(log)}
+    driver = in_background(lambda: drive(faces, out, **settings))
+    silent = start(work, faces, out, 0, 2, environment=environment, worker_timeout=1.0)
+    try:
+        block = stop_while_it_computes(silent, blocks / "shares" / "0")
+        said = "worker 0 has given no sign of life for 1 seconds: its block is left to others"
+        wait_until(lambda: said in caplog.text, 20)
+        assert list(blocks.glob(f"{block}.*.died"))
+        other = start(work, faces, out, 1, 2, environment=environment, worker_timeout=1.0)
+        if goes_on == "during the run":
+            wait_until((blocks / f"{block}.safetensors").is_file, 20)
+            os.kill(silent.pid, signal.SIGCONT)
+        driver.join(60)
+        whole = contents(out)
+        os.kill(silent.pid, signal.SIGCONT)
+        for process in (silent, other):
+            process.join(60)
+            assert process.exitcode == 0
+    finally:
+        silent.kill()
+    assert begun(log)[block] == 2
+    assert contents(out) == whole
+    assert_same_samples(base, out)
+    assert verify(out).ok
+
+
 def in_background(task) -> threading.Thread:
-    """Run a task in a thread of this process."""
-    thread = threading.Thread(target=task)
+    """Run a task in a thread of this process, which does not wait for it where the test has failed."""
+    thread = threading.Thread(target=task, daemon=True)
     thread.start()
     return thread
 

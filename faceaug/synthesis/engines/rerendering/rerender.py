@@ -8,6 +8,7 @@ size, encoded as it would be stored, and everything that decides is measured on 
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.datasets.thumbnails import common_aspect, thumbnail
 from faceaug.errors import FaceaugError
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvas, lay_on_canvases, stack_canvases
+from faceaug.measurement.crops import CROP_SIDE
 from faceaug.measurement.estimator import FaceEstimator, Measurements
 from faceaug.planning.plan import PlannedCell
-from faceaug.reconstruction.warp import apply_warp, compute_changed_warp
+from faceaug.reconstruction.warp import PhotographedFaces, Warp, apply_warp
 from faceaug.shards.columns import Column
 from faceaug.shards.manifest import ModelRecord
 from faceaug.shards.reader import ShardReader
@@ -37,7 +40,7 @@ from faceaug.synthesis.engines.base import (
     SourceImage,
     seed_number,
 )
-from faceaug.synthesis.engines.photographs import factor_values, requested_estimator, stored_image
+from faceaug.synthesis.engines.photographs import factor_values, measured_near, requested_estimator, stored_image
 from faceaug.synthesis.engines.rerendering.source_faces import REACH, SourceFaces, SourceGoal, check_axes
 from faceaug.synthesis.estimate import RunEstimate, rerender_estimate
 from faceaug.synthesis.request import RunRequest
@@ -98,6 +101,7 @@ class _Attempts:
     before : Measurements
         Of the photographs.
     canvases, shorter : Tensor [N, 3, C, C], [N]
+        Canvases that are warped to measure them, and half the shorter side of each photograph, in half canvases.
     """
 
     numbers: tuple[int, ...]
@@ -121,11 +125,11 @@ class _Attempts:
 
 @dataclass(frozen=True, eq=False)
 class _Rerendered:
-    """A photograph rendered anew at its full size, and what is measured on it as it would be stored."""
+    """Attempt k of a block, rendered at its full size, as it would be stored; `refused` by what is seen so far."""
 
+    k: int
     image: NDArray[np.uint8] | bytes
     stored: NDArray[np.uint8]
-    after: Measurements
     refused: str
 
 
@@ -227,13 +231,14 @@ class RerenderEngine:
         """Measure photographs together."""
         taken = tuple(photographs.values())
         canvases, shorter = stack_canvases([(photograph.canvas, photograph.shorter) for photograph in taken])
+        before = self._estimator.read(canvases, shorter, aligned=self._aligned)
         return _Attempts(
             numbers=tuple(photographs),
             photographs=taken,
             rows=np.array([photograph.row for photograph in taken], np.int64),
             goals=self._sources.goals(cell.levels),
-            before=self._estimator.read(canvases, shorter, aligned=self._aligned),
-            canvases=canvases,
+            before=before,
+            canvases=_as_fine_as_read(canvases, before.faces.windows),
             shorter=shorter,
         )
 
@@ -243,20 +248,25 @@ class RerenderEngine:
         """Return candidates, why the other attempts are rejected, and the pictures of those that were rendered."""
         as_in_table = self._measured_as_in_table(attempts)
         refused = {attempts.numbers[k]: OTHERWISE for k in np.flatnonzero(~as_in_table)}
-        seeds = [
-            np.random.SeedSequence(self._config.seed, spawn_key=(cell.index, number, _SEED_KEY))
-            for number in attempts.numbers
-        ]
+        seeds = [self._seed(cell, number) for number in attempts.numbers]
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(attempts.goals)) for s in seeds])
-        change = self._change(attempts, uniform, np.flatnonzero(as_in_table))
-        candidates, pictures = [], {}
-        for k in np.flatnonzero(as_in_table).tolist():
-            rerendered = self._rerender(attempts, k, change[k : k + 1])
-            if rerendered.refused:
-                refused[attempts.numbers[k]] = rerendered.refused
-                pictures[attempts.numbers[k]] = rerendered.stored
-            else:
-                candidates.append(self._candidate(cell, attempts, k, seeds[k], rerendered))
+        active = np.flatnonzero(as_in_table)
+        warps = self._warps(attempts, uniform, active)
+        refused |= {attempts.numbers[k]: REACHED for k in active if k not in warps}
+        rendered = [self._rerender(attempts, k, warp) for k, warp in sorted(warps.items())]
+        refused |= {attempts.numbers[one.k]: one.refused for one in rendered if one.refused}
+        whole = [one for one in rendered if not one.refused]
+        candidates = []
+        if whole:
+            after = self._estimator.read(*lay_on_canvases([one.stored for one in whole]), aligned=self._aligned)
+            near_copies = self._hashes([one.stored for one in whole])
+            for row, one in enumerate(whole):
+                if fault := self._fault(attempts, one.k, after, row):
+                    refused[attempts.numbers[one.k]] = fault
+                else:
+                    values = factor_values(after, row)
+                    candidates.append(self._candidate(cell, attempts, one, values, near_copies[row]))
+        pictures = {number: one.stored for one in rendered if (number := attempts.numbers[one.k]) in refused}
         return tuple(candidates), refused, pictures
 
     def _measured_as_in_table(self, attempts: _Attempts) -> NDArray[np.bool_]:
@@ -266,63 +276,81 @@ class RerenderEngine:
         tolerance = np.array([DIFFERENT[goal.name == "light"] for goal in attempts.goals])
         return np.asarray((np.abs(values - table) <= tolerance).all(1))  # NaN is not
 
-    def _change(self, attempts: _Attempts, uniform: Floats, active: NDArray[np.int64]) -> Floats:
-        """Return by how much each semantic [N, A] is moved so that it is measured in its bin."""
+    def _warps(self, attempts: _Attempts, uniform: Floats, active: NDArray[np.int64]) -> dict[int, Warp]:
+        """Return how photographs `active` are warped so that their goals are measured in their bins.
+
+        Photographs are left out that were moved as far as `REACH` allows and are still measured outside. After the last
+        correction nothing is measured again.
+        """
         goals, before, columns, rows = attempts.goals, attempts.before, attempts.columns, attempts.rows
         now = before.values[:, columns]
         values = np.stack([goal.entered(now[:, k], rows, uniform[:, k]) for k, goal in enumerate(goals)], 1)
-        names = attempts.names
-        reach = np.array([REACH[name] for name in names])
-        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(rows), -1)  # canvases lie on themselves
+        reach = np.array([REACH[name] for name in attempts.names])
         change = np.where(np.isfinite(values), values - now, 0.0).clip(-reach, reach)
+        warps: dict[int, Warp] = {}
+        faces = PhotographedFaces.of(before.factors[torch.from_numpy(active)])
         for _ in range(CORRECTIONS):
             if not len(active):
-                break
-            pick = torch.from_numpy(active)
-            warp = compute_changed_warp(before.factors[pick], names, change[active])
-            windows = before.faces.windows[pick]
-            turned = apply_warp(attempts.canvases[pick], warp, whole[pick], windows, in_place=True)
-            measurements = self._estimator.read(turned, attempts.shorter[pick], aligned=self._aligned, near=windows)
-            read = measurements.values[:, columns]
-            holds = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
-            inside = np.asarray(holds.all(1))
-            missing = np.nan_to_num(values[active] - read)
-            corrected = (change[active] + missing).clip(-reach, reach)
-            change[active] = np.where(inside[:, None], change[active], corrected)
-            active = active[~inside & np.isfinite(read).all(1)]
-        return change
+                return warps
+            warp = faces.changed(attempts.names, change[active])
+            read = self._read_turned(attempts, active, warp)[:, columns]
+            inside = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1).all(1)
+            warps |= {int(active[row]): warp[row : row + 1] for row in np.flatnonzero(inside)}
+            corrected = (change[active] + values[active] - read).clip(-reach, reach)
+            going = ~inside & (corrected != change[active]).any(1)
+            change[active] = corrected
+            active, faces = active[going], faces[torch.from_numpy(going)]
+        warp = faces.changed(attempts.names, change[active])
+        return warps | {int(k): warp[row : row + 1] for row, k in enumerate(active)}
 
-    def _rerender(self, attempts: _Attempts, k: int, change: Floats) -> _Rerendered:
-        """Render attempt k at its full size with its semantics moved by `change` [1, A], and measure what is stored."""
-        photograph, before = attempts.photographs[k], attempts.before
-        warp = compute_changed_warp(before.factors[k : k + 1], attempts.names, change)
+    def _read_turned(self, attempts: _Attempts, active: NDArray[np.int64], warp: Warp) -> Floats:
+        """Return view and light [M, 6] as they are measured on photographs `active`, warped on their canvases."""
+        pick = torch.from_numpy(active)
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(len(active), -1)  # canvases lie on themselves
+        windows = attempts.before.faces.windows[pick]
+        turned = apply_warp(attempts.canvases[pick], warp, whole, windows, in_place=True)
+        return measured_near(self._estimator, turned, attempts.shorter[pick], windows, aligned=self._aligned)
+
+    def _rerender(self, attempts: _Attempts, k: int, warp: Warp) -> _Rerendered:
+        """Render attempt k, and look for what refuses it before it is measured."""
+        photograph = attempts.photographs[k]
         decoded, _ = self._decoded(photograph.row, photograph.data)
         pixels = as_tensor(decoded)[None]
         extent = torch.tensor([canvas_extent(*photograph.size)])
-        turned = apply_warp(pixels, warp, extent, before.faces.windows[k : k + 1], in_place=True)
+        turned = apply_warp(pixels, warp, extent, attempts.before.faces.windows[k : k + 1], in_place=True)
         image, stored = stored_image(to_uint8(turned[0]), self._codec, photograph.quality)
-        after = self._estimator.read(*lay_on_canvases([stored]), aligned=self._aligned)
         clipped = [float(((part + 1) / 2 > CLIPPED).float().mean()) for part in (pixels, turned)]
-        row, thresholds = attempts.rows[k : k + 1], self._config.thresholds
-        inside = all(bool(goal.holds(after.values[:, goal.column], row).all()) for goal in attempts.goals)
+        thresholds = self._config.thresholds
         reasons = (
             (COVERED, float(warp.holes[0]) > thresholds.uncovered),
             (DISTORTED, float(warp.folds[0]) > thresholds.distorted),
             (EXPOSED, clipped[1] - clipped[0] > MORE_CLIPPED),
-            (FACE, bool(after.refusals[0])),
-            (REACHED, not inside),
         )
-        return _Rerendered(image, stored, after, next((reason for reason, refused in reasons if refused), ""))
+        return _Rerendered(k, image, stored, next((reason for reason, refused in reasons if refused), ""))
+
+    def _fault(self, attempts: _Attempts, k: int, after: Measurements, row: int) -> str:
+        """Return why attempt k is refused by what was measured on it, in a row of `after`, or an empty text."""
+        if after.refusals[row]:
+            return FACE
+        values, rows = after.values[row : row + 1], attempts.rows[k : k + 1]
+        inside = all(bool(goal.holds(values[:, goal.column], rows).all()) for goal in attempts.goals)
+        return "" if inside else REACHED
 
     def _candidate(
-        self, cell: PlannedCell, attempts: _Attempts, k: int, seed: np.random.SeedSequence, rerendered: _Rerendered
+        self,
+        cell: PlannedCell,
+        attempts: _Attempts,
+        rerendered: _Rerendered,
+        read: tuple[dict[str, float], dict[str, float]],
+        hash_: np.uint64,
     ) -> Candidate:
-        photograph = attempts.photographs[k]
-        semantic, confidence = factor_values(rerendered.after)
+        """Return attempt k as a candidate, from view and light that were `read` off it and the confidence of each."""
+        photograph, number = attempts.photographs[rerendered.k], attempts.numbers[rerendered.k]
+        semantic, confidence = read
         names = [goal.name for goal in attempts.goals if goal.name in cell.levels]
         return Candidate(
-            attempt=attempts.numbers[k],
-            seed=seed_number(seed),
+            attempt=number,
+            seed=seed_number(self._seed(cell, number)),
             engine=self.names[0],
             image=rerendered.image,
             quality=photograph.quality,
@@ -334,10 +362,19 @@ class RerenderEngine:
             semantic=semantic,
             plausibility=float("nan"),
             realism=float("nan"),
-            hash=self._hashes([rerendered.stored])[0],
+            hash=hash_,
             source=SourceImage(hashlib.sha256(photograph.data).digest(), self._real[photograph.row]),
         )
+
+    def _seed(self, cell: PlannedCell, number: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self._config.seed, spawn_key=(cell.index, number, _SEED_KEY))
 
     def _hashes(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint64]:
         small = np.stack([thumbnail(image, self._aspect, THUMBNAIL_SIDE) for image in images])
         return hashes(as_tensor(small))
+
+
+def _as_fine_as_read(canvases: Tensor, windows: Tensor) -> Tensor:
+    """Return canvases [N, 3, C, C] halved, where faces in windows [N, 4] are all read from halved canvases anyway."""
+    reduction = windows[:, 2].exp() * canvases.shape[-1] / CROP_SIDE
+    return F.avg_pool2d(canvases, 2) if bool((reduction >= math.sqrt(2)).all()) else canvases
