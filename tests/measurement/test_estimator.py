@@ -107,13 +107,8 @@ class Elsewhere(torch.Tensor):
 
 
 def test_measurements_are_on_the_device_of_the_canvases(monkeypatch):
-    estimator = fake_estimator()
-    crop = type(estimator.aligner)._crop
-    monkeypatch.setattr(
-        type(estimator.aligner),
-        "_crop",
-        lambda self, pyramid, windows: crop(self, CanvasPyramid(pyramid.canvases.as_subclass(Elsewhere)), windows),
-    )
+    estimator, crop = fake_estimator(), CanvasPyramid.crop
+    monkeypatch.setattr(CanvasPyramid, "crop", lambda *args, **kwargs: crop(*args, **kwargs).as_subclass(Elsewhere))
     canvases, shorter = torch.zeros(2, 3, 96, 96), torch.ones(2)
     assert type(estimator.aligner.crop_centre(canvases, shorter).images) is Elsewhere
     found = estimator.read(canvases, shorter, aligned=True)
