@@ -1,11 +1,11 @@
-"""What the networks and the reading of `faceaug measure` would gain from other batches, layers and number formats.
+"""What the networks and the reading of `faceaug measure` gain, or would gain, from other ways to compute the same.
 
     python benchmarks/measure_trials.py utkface/images
 
 Milliseconds of one core a photograph, of 64 photographs with one thread, contenders in turns: the median of `ROUNDS`.
 The network of the alignment is timed as it is, with batch normalization folded into the convolutions, and in bfloat16;
-the reconstruction in batches of several sizes, with whether its numbers are then the same bits; and the parts of
-reading. Writes benchmarks/results/measure_trials.json.
+the reconstruction as it was trained, and in batches of several sizes, with whether its numbers are then the same bits;
+and the parts of reading beside other ways to do them. Writes benchmarks/results/measure_trials.json.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from _record import environment, write_result
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from faceaug.latents.bundle import read_bundle
 from faceaug.measurement.alignment import CANVAS_SIDE, lay_on_canvas, stack_canvases
 from faceaug.measurement.crops import CanvasPyramid
-from faceaug.measurement.measure import load_estimator
+from faceaug.measurement.measure import SHIPPED_DIRECTIONS, load_estimator, network_from_bundle
 from faceaug.utils.images import decode, resize
+from faceaug.utils.tensors import as_tensor
 
 PHOTOGRAPHS, ROUNDS, MAX_PIXELS = 64, 5, 2**26
 BATCH_SIZES = (4, 8, 16, 32, 64)
@@ -45,18 +48,23 @@ def main() -> None:
     canvases, shorter = stack_canvases(laid)
     estimator = load_estimator()
     network, reconstruct = estimator.aligner.net, estimator.reconstruct
+    trained = network_from_bundle(read_bundle(SHIPPED_DIRECTIONS))
+    trained = trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     windows = torch.zeros(len(files), 4)
     images = estimator.aligner.crop_centre(canvases, shorter).images
     folded = _folded(network)
     half = deepcopy(folded).bfloat16()
     steps: dict[str, Callable[[], Any]] = {
         "decoding": lambda: [decode(data, name="a photograph", max_pixels=MAX_PIXELS) for data in encoded],
-        "resizing to the canvas": lambda: [resize(each, (CANVAS_SIDE, CANVAS_SIDE)) for each in photographs],
-        "contrast of the canvas": lambda: [canvas.std() for canvas, _ in laid],
+        "resizing to the canvas": lambda: [lay_on_canvas(each) for each in photographs],
+        "resizing to the canvas, Lanczos": lambda: [resize(each, (CANVAS_SIDE, CANVAS_SIDE)) for each in photographs],
         "canvases as tensors": lambda: stack_canvases(laid),
+        "canvases as tensors, all at once": lambda: as_tensor(np.stack([canvas for canvas, _ in laid])),
         "pyramid and one crop": lambda: CanvasPyramid(canvases).crop(windows),
+        "pyramid alone, average pooling": lambda: F.avg_pool2d(F.avg_pool2d(canvases, 2), 2),
         "alignment network, folded": lambda: folded(images),
         "alignment network, bfloat16": lambda: half(images.bfloat16()),
+        "reconstruction as it was trained": lambda: trained(images),
     }
     for size in BATCH_SIZES:
         steps[f"alignment network, batches of {size}"] = _in_batches(network, images, size)

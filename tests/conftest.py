@@ -2,6 +2,9 @@
 
 Nothing is cached, unless a test names a folder of its own: no test reads or writes the cache of the user.
 
+Nothing waits for the disk: processes are killed here and there, but the machine is not, and each of thousands of
+files would cost milliseconds.
+
 Compiled Python is kept, whatever the environment says: else every worker, and every process that a test starts, would
 compile the package again.
 """
@@ -22,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["FACEAUG_CACHE"] = "off"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+os.fsync = lambda descriptor: None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

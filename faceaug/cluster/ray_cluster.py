@@ -136,11 +136,10 @@ class RayCluster:
     @property
     def ahead(self) -> int:
         """Two tasks for each processor, or GPU, that the cluster has now."""
-        return max(2, 2 * self._processors())
+        return max(2, 2 * self._processors(time.monotonic()))
 
-    def _processors(self) -> int:
-        """Return how many processors, or GPUs, the cluster has."""
-        now = time.monotonic()
+    def _processors(self, now: float) -> int:
+        """Return how many processors, or GPUs, the cluster has at a time, `time.monotonic()`."""
         if now - self._asked[0] >= _ASK_SECONDS:  # it takes a while to ask
             with _errors_told():
                 resources = self._ray.cluster_resources()
@@ -160,7 +159,7 @@ class RayCluster:
         FaceaugError
             When there were none for `PATIENCE_SECONDS`.
         """
-        if self._processors():
+        if self._processors(now):
             self._deserted_since, self._remarked = float("inf"), False
             return
         self._deserted_since = min(self._deserted_since, now)

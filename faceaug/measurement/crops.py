@@ -25,8 +25,8 @@ class CanvasPyramid:
     def __init__(self, canvases: Tensor) -> None:
         self.canvases, self._levels = canvases, [canvases]
 
-    def crop(self, windows: Tensor, side: int = CROP_SIDE) -> Tensor:
-        """Crop a window out of each canvas, averaging where that reduces it.
+    def crop(self, windows: Tensor, side: int = CROP_SIDE, rows: Tensor | None = None) -> Tensor:
+        """Crop a window out of each canvas, or of some, averaging where that reduces it.
 
         Outside the canvas its border is repeated. Half sides are clamped to [e^-8, e^8].
 
@@ -35,6 +35,8 @@ class CanvasPyramid:
         windows : float32 [N, 4]
         side
             Side of the crops in pixels.
+        rows : int64 [N], optional
+            The canvases of the windows; all of them, in order, when None.
 
         Returns
         -------
@@ -48,16 +50,19 @@ class CanvasPyramid:
         grid = window_to_canvas(pixel_grid(side, canvases), windows)
         reduction = windows[:, 2].exp() * canvases.shape[-1] / side  # pixels of the canvas per pixel of the crop
         powers = reduction.clamp(min=1).log2().round().long().clamp(0, _MAX_LEVEL)
-        images = canvases.new_zeros(len(canvases), canvases.shape[1], side, side)
+        images = canvases.new_zeros(len(windows), canvases.shape[1], side, side)
+        numbers = range(len(canvases)) if rows is None else rows.tolist()
         # One by one, as views: to gather canvases by their level costs more than to sample them.
-        for k, (power, is_finite) in enumerate(zip(powers.tolist(), finite.tolist(), strict=True)):
+        for k, (row, power, is_finite) in enumerate(zip(numbers, powers.tolist(), finite.tolist(), strict=True)):
             if is_finite:
-                images[k] = sample_bilinear(self._level(power)[k : k + 1], grid[k : k + 1])[0]
+                images[k] = sample_bilinear(self._level(power)[row : row + 1], grid[k : k + 1])[0]
         return images
 
     def _level(self, power: int) -> Tensor:
         while len(self._levels) <= power:
-            self._levels.append(F.avg_pool2d(self._levels[-1], 2))
+            # The means of 2 x 2 pixels, three times as fast as average pooling where channels are last in memory.
+            last = self._levels[-1].contiguous(memory_format=torch.channels_last)
+            self._levels.append(F.interpolate(last, scale_factor=0.5, mode="bilinear", align_corners=False))
         return self._levels[power]
 
 

@@ -79,7 +79,14 @@ class EncodedImages:
         if min(image.shape[:2]) < MIN_SIDE:
             return TOO_SMALL
         canvas, shorter = lay_on_canvas(image)
-        return BLANK if canvas.std() < _BLANK_CONTRAST else (canvas, shorter)
+        return BLANK if _contrast(canvas) < _BLANK_CONTRAST else (canvas, shorter)
+
+
+def _contrast(canvas: Rgb) -> float:
+    """Return the standard deviation of all values, a tenth as slow as numpy's."""
+    import cv2  # only here, since it takes a tenth of a second
+
+    return float(cv2.meanStdDev(canvas.reshape(-1, 1))[1][0, 0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ from faceaug.measurement.image_batches import EncodedImages, MeasuredBatch, meas
 from faceaug.measurement.measured_cache import CACHED_TOGETHER, cached_table, encoded_from, measurements_key
 from faceaug.measurement.reader import FactorReader
 from faceaug.measurement.skin_tone import SKIN_TONE
-from faceaug.reconstruction.networks import Reconstructor, network_from_weights
+from faceaug.reconstruction.networks import Reconstructor, network_from_weights, optimized_for_reading
 from faceaug.reconstruction.semantics import ESTIMATOR_BATCH_SIZE, FACTOR_NAMES
 from faceaug.utils.device import check_device
 from faceaug.utils.text import nearest
@@ -259,7 +259,7 @@ def estimator_from_bundle(
             f"{where} holds directions, but no estimator of view and light: make one with faceaug discover"
         )
     target_device = check_device(device)
-    network = network_from_bundle(bundle, where).to(target_device)
+    network = optimized_for_reading(network_from_bundle(bundle, where)).to(target_device)
     if target_device.type == "cpu":  # the faster layout there
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     atoms = bundle if bundle.atoms else None

@@ -17,7 +17,7 @@ from faceaug.datasets.content import content_sha256
 from faceaug.errors import FaceaugError
 from faceaug.measurement.estimator import FaceEstimator
 
-MEASUREMENTS_VERSION = 3
+MEASUREMENTS_VERSION = 4
 """Raised whenever the same images and weights give other measurements than before."""
 CACHED_TOGETHER = 1024
 """Images whose measurements are one entry, whole batches: an interrupted call loses the work of some seconds."""

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from faceaug.reconstruction.factors import FaceFactors
-from faceaug.reconstruction.geometry import pixel_grid
+from faceaug.reconstruction.geometry import pixel_grid, project
 from faceaug.reconstruction.renderer import inverse_warp, rasterize
 from faceaug.reconstruction.warp import (
     FULL_DENSITY,
     MIN_DENSITY,
     WIDE,
+    moved_points,
     positions_on_canvas,
     scaled_view,
     shown_areas,
@@ -65,10 +66,20 @@ def canonical_frame(factors: FaceFactors) -> CanonicalFrame:
     depth, view = widened_depth(factors.depth), scaled_view(factors.view)
     surface, mask = rasterize(depth, view)
     places = inverse_warp(surface, view) / CANONICAL_REACH
-    grid = (pixel_grid(MAP_SIDE, depth) * CANONICAL_REACH).expand(len(depth), -1, -1, -1)
-    sources, quality = source_positions(depth, surface, view, grid, shown_areas(depth, view))
+    sources, quality = source_positions(depth, surface, view, _map_grid(depth), shown_areas(depth, view))
     visible = ((quality - MIN_DENSITY) / (FULL_DENSITY - MIN_DENSITY)).clamp(0, 1)
     return CanonicalFrame(places, mask[:, None].to(depth.dtype), sources * WIDE, visible)
+
+
+def canonical_sources(factors: FaceFactors) -> Tensor:
+    """Return the `sources` of `canonical_frame` alone, which need no rasterization."""
+    depth, view = widened_depth(factors.depth), scaled_view(factors.view)
+    return project(moved_points(depth, view, _map_grid(depth))) * WIDE
+
+
+def _map_grid(depth: Tensor) -> Tensor:
+    """Return the canonical places of the cells of `sources`, [N, M, M, 2], in the coordinates of depths [N, G, G]."""
+    return (pixel_grid(MAP_SIDE, depth) * CANONICAL_REACH).expand(len(depth), -1, -1, -1)
 
 
 def read_places(photographs: Tensor, positions: Tensor, windows: Tensor, extents: Tensor) -> Tensor:

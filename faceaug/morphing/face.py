@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from faceaug.measurement.estimator import Measurements
-from faceaug.morphing.canonical import CanonicalFrame, canonical_frame, canonical_pictures
+from faceaug.morphing.canonical import CanonicalFrame, canonical_frame, canonical_pictures, canonical_sources
 from faceaug.morphing.registration import normalize_contrast
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.images import Rgb
@@ -95,6 +95,23 @@ def canonical_faces(
         picture = canonical_pictures(as_tensor(photograph[None]), one.sources, window, extent)
         faces.append(_face(rows[k], digests[k], one, picture, window, extents[k], read.values[k]))
     return faces
+
+
+def measured_descriptors(photographs: Sequence[Rgb], extents: Floats32, read: Measurements) -> list[Floats32 | None]:
+    """Return the descriptors [D] of faces in photographs that were measured, None where no face was found.
+
+    They are those of `canonical_faces`, whose parameters these are, without what only mixing needs.
+    """
+    sources = canonical_sources(read.factors)
+    descriptors: list[Floats32 | None] = []
+    for k, photograph in enumerate(photographs):
+        if read.refusals[k]:
+            descriptors.append(None)
+            continue
+        window, extent = read.faces.windows[k : k + 1], torch.from_numpy(extents[k : k + 1])
+        picture = canonical_pictures(as_tensor(photograph[None]), sources[k : k + 1], window, extent)
+        descriptors.append(descriptor_of(normalize_contrast(_as_pixels(picture))))
+    return descriptors
 
 
 def window_and_extent(face: CanonicalFace) -> tuple[torch.Tensor, torch.Tensor]:

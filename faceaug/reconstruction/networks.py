@@ -83,6 +83,19 @@ class _Up(nn.Sequential):
     def __init__(self, i: int, o: int) -> None:
         super().__init__(nn.Upsample(scale_factor=2, mode="nearest"), ConvBlock(i, o))
 
+    def fused(self) -> nn.Sequential:
+        """Return layers that compute the same with 4 of 9 multiplications: a transposed convolution of the small map.
+
+        Each pixel of the small map is seen by 4 x 4 pixels of the large one, with the sum of those of the 3 x 3 weights
+        that meet one of its four copies.
+        """
+        convolution, norm, activation = self[1].children()
+        assert isinstance(convolution, nn.Conv2d)
+        weight = convolution.weight.detach().flip(-1, -2).transpose(0, 1)  # [in, out, 3, 3]
+        fused = nn.ConvTranspose2d(weight.shape[0], weight.shape[1], 4, stride=2, padding=1, bias=False)
+        fused.weight.data = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, 1, divisor_override=1)
+        return nn.Sequential(fused.requires_grad_(False), norm, activation)
+
 
 class Reconstructor(nn.Module):
     """Predict the factors of images [N, 3, S, S] in [-1, 1].
@@ -153,6 +166,38 @@ def _head(width: int, sides: list[int], channels: int) -> nn.Sequential:
         layers.append(_Up(width, _DECODER_CHANNELS[side]))
         width = _DECODER_CHANNELS[side]
     return nn.Sequential(*layers, nn.Conv2d(width, channels, 5, 1, 2))
+
+
+def optimized_for_reading(network: Reconstructor) -> Reconstructor:
+    """Return the network, changed: it reads the same in half the time on a CPU, but its weights have other names."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, _Up):
+                setattr(module, name, child.fused())
+    for head, block in ((network.depth, 4), (network.albedo, 2)):  # 16 and 12 outputs
+        head[-1] = _in_blocks(head[-1], block)
+    return network
+
+
+def _in_blocks(convolution: nn.Module, block: int) -> nn.Sequential:
+    """Return layers that compute the same as a convolution of few outputs, for blocks of pixels at once.
+
+    A processor computes 8 or 16 outputs of a convolution together, and where there are fewer, the others for nothing.
+    So the pixels of a block are outputs of their own, of a larger kernel in which the weights lie at their place.
+    """
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
+    outputs, inputs, side, _ = convolution.weight.shape
+    weight = convolution.weight.new_zeros(outputs, block, block, inputs, side + block - 1, side + block - 1)
+    for i in range(block):
+        for j in range(block):
+            weight[:, i, j, :, i : i + side, j : j + side] = convolution.weight.detach()
+    wide = nn.Conv2d(inputs, outputs * block**2, side + block - 1, stride=block, padding=side // 2)
+    wide.weight.data, wide.bias = (
+        weight.flatten(0, 2),
+        nn.Parameter(convolution.bias.detach().repeat_interleave(block**2)),
+    )
+    return nn.Sequential(wide.requires_grad_(False), nn.PixelShuffle(block))
 
 
 def initialize_weights(module: nn.Module, seed: int) -> None:

@@ -306,14 +306,18 @@ def source_positions(
     The quality is the number of the photograph's pixels per pixel of the canonical maps, 0 where the point is hidden;
     `areas` [N, G, G] are from `shown_areas`.
     """
-    z = sample_bilinear(depth[:, None], canonical)[:, 0]
-    points = torch.cat([canonical / FOCAL * z[..., None], z[..., None]], -1)
-    moved = move(points, old_view)
+    moved = moved_points(depth, old_view, canonical)
     source = project(moved)
     visible_depth = sample_bilinear(old_depth[:, None], source)[:, 0]
     hidden = moved[..., 2] > visible_depth + OCCLUSION_MARGIN / WIDE
     quality = sample_bilinear(areas[:, None], canonical) * (~hidden)[:, None]
     return source, quality
+
+
+def moved_points(depth: Tensor, view: Tensor, canonical: Tensor) -> Tensor:
+    """Return the points [N, G, G, 3] of the faces at canonical positions [N, G, G, 2], moved to their views."""
+    z = sample_bilinear(depth[:, None], canonical)[:, 0]
+    return move(torch.cat([canonical / FOCAL * z[..., None], z[..., None]], -1), view)
 
 
 def shown_areas(depth: Tensor, view: Tensor) -> Tensor:

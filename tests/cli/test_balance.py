@@ -480,6 +480,7 @@ sys.exit(run(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grace", "presses"), [(0.2, 1), (60, 2)])
 def test_ctrl_c_does_not_wait_for_threads_that_compute(faces, tmp_path, grace, presses):
     with start_forked(SLOW, grace, "balance", faces, "--by", "gender", "-o", tmp_path / "out") as process:

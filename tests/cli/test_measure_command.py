@@ -97,6 +97,7 @@ def test_counting_by_measured_columns_needs_no_labels(faceaug_cli, pictures, loa
     assert len(loads) == 1
 
 
+@pytest.mark.slow
 def test_labels_and_measurements_can_be_combined(faceaug_cli, pictures, loads, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("file,gender\n" + "".join(f"{k:02d}.png,{('female', 'male')[k % 2]}\n" for k in range(8)))

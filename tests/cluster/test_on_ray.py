@@ -15,7 +15,7 @@ from demo_faces import write_demo_faces
 from finished_runs import assert_same_samples
 from quick_discovery import QUICK
 from quick_discovery import discovered as discovered
-from ray_nodes import RayNodes, ReadHere, end_process, fail, negative
+from ray_nodes import RayNodes, ReadHere, end_process, environment_set, fail, negative
 from toy_experiment import toy_recipe, write_toys
 
 from faceaug import Budget, RunConfig, analyze, balance, demo, load_dataset, plan
@@ -45,9 +45,10 @@ def on_ray(nodes: RayNodes) -> Iterator[Placement]:
     """The cluster, to which this process is connected, so that workers are started once."""
     import ray
 
-    ray.init(address=nodes.address, log_to_driver=False)
-    yield Placement("ray")
-    ray.shutdown()
+    with environment_set(nodes.environment):
+        ray.init(address=nodes.address, log_to_driver=False)
+        yield Placement("ray")
+        ray.shutdown()
 
 
 def _of_a_run(results) -> dict:

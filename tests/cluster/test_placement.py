@@ -69,7 +69,6 @@ def test_a_cluster_whose_nodes_are_gone_is_waited_for_and_then_ends_the_work(mon
     resources = {"CPU": 2.0}
     ray = SimpleNamespace(is_initialized=lambda: True, cluster_resources=lambda: resources)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr(ray_cluster, "_ASK_SECONDS", 0)
     cluster = RayCluster(None, 1, "cpu")
     cluster.look(0)
     resources.clear()

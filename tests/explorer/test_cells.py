@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from command_line import ROOT  # noqa: F401  a checkout that is not installed
+from demo_faces import few_demo_faces
 from explorers import BY, asked
 from faceaug.cli.main import run
 from faceaug.recipes.recipe import load
@@ -71,8 +72,9 @@ def test_a_recipe_for_faces_near_an_edit_adds_to_their_cell_alone(tmp_path, demo
 
 
 @pytest.mark.slow
-def test_a_recipe_for_faces_near_an_edit_is_one_of_balance(tmp_path, demo_cells):
-    path = SaveFolder(tmp_path).recipe_near("near.yaml", {"yaw": 20.0}, {"dataset": demo_cells.place}, None)
+def test_a_recipe_for_faces_near_an_edit_is_one_of_balance(tmp_path):
+    place = {"path": str(few_demo_faces(tmp_path / "faces", 100))}
+    path = SaveFolder(tmp_path).recipe_near("near.yaml", {"yaw": 20.0}, {"dataset": place}, None)
     assert run(["balance", "--recipe", str(path), "--dry-run"]) == 0
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from fakes import FakeGenerator, soft
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from faceaug.generators.pool import sample_pool
@@ -46,11 +48,16 @@ class PlainFaces(FakeGenerator):
         return (self._plain + sum(parts)).clamp(-1, 1)
 
 
-@lru_cache(maxsize=1)
-def taught_aligner() -> Aligner:
-    """Train an alignment on plain faces in six seconds, without photometric jitter."""
-    faces = sample_pool(PlainFaces(), 256, 1).images
-    return train_alignment(faces, steps=120, batch_size=24, seed=1, jitter=lambda images, rng: images)
+@pytest.fixture(scope="session")
+def taught_aligner(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Aligner:
+    """An alignment that learns from plain faces for six seconds, without photometric jitter."""
+
+    def make(folder: Path) -> None:
+        faces = sample_pool(PlainFaces(), 256, 1).images
+        aligner = train_alignment(faces, steps=120, batch_size=24, seed=1, jitter=lambda images, rng: images)
+        save_file(aligner.state(), folder / "aligner.safetensors")
+
+    return Aligner.from_state(load_file(made_once("taught_aligner", make) / "aligner.safetensors"))
 
 
 def reconstruct(images: Tensor) -> FaceFactors:

@@ -115,6 +115,8 @@ def _execute(code: str, words: list[str]) -> None:
 def _begin(
     target: Callable[..., Any], words: tuple[Any, ...], folder: Path, environment: dict[str, str], places: list[str]
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # or by nohup
     for number, place in enumerate(places, 1):
         os.dup2(os.open(place, os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()

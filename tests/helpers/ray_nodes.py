@@ -44,7 +44,7 @@ class RayNodes:
         return str(self.cluster.address)
 
     def add(self) -> Any:
-        with _at_work_in(self.folder):
+        with _at_work_in(self.folder, self.environment):
             return self.cluster.add_node(num_cpus=1, **_MEMORY)
 
     def kill(self, node: Any) -> None:
@@ -101,9 +101,18 @@ def _note(log: Path) -> None:
 
 
 @contextmanager
-def _at_work_in(folder: Path) -> Iterator[None]:
-    """Let the processes that are started now work in a folder."""
+def environment_set(environment: dict[str, str]) -> Iterator[pytest.MonkeyPatch]:
+    """Set variables of the environment for a while."""
     with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        yield patched
+
+
+@contextmanager
+def _at_work_in(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Let the processes that are started now work in a folder, with an environment."""
+    with environment_set(environment) as patched:
         patched.chdir(folder)
         yield
 
@@ -112,17 +121,14 @@ def _at_work_in(folder: Path) -> Iterator[None]:
 def ray_nodes(folder: Path) -> Iterator[RayNodes]:
     """Start a cluster with two nodes, and end it."""
     environment = environment_of(folder)
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in environment.items():
-            patched.setenv(name, value)
+    with _at_work_in(folder, environment):
         from ray.cluster_utils import Cluster
 
-        with _at_work_in(folder):
-            started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_MEMORY})
-        nodes = RayNodes(environment, started, folder)
-        try:
-            nodes.add()
-            nodes.add()
-            yield nodes
-        finally:
-            started.shutdown()
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_MEMORY})
+    nodes = RayNodes(environment, started, folder)
+    try:
+        nodes.add()
+        nodes.add()
+        yield nodes
+    finally:
+        started.shutdown()

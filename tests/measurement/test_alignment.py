@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fake_estimator import PlainFaces, taught_aligner
+from fake_estimator import PlainFaces
+from fake_estimator import taught_aligner as taught_aligner
 
 from faceaug.errors import IntegrityError
 from faceaug.generators.pool import sample_pool
@@ -20,8 +21,8 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture(scope="module")
-def aligner() -> Aligner:
-    return taught_aligner()
+def aligner(taught_aligner) -> Aligner:
+    return taught_aligner
 
 
 @pytest.fixture(scope="module")

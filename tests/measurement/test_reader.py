@@ -34,6 +34,7 @@ def reader() -> FactorReader:
     return train_reader(slopes(256, 1), steps=60, batch_size=32, jitter=lambda images, rng: images)
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_faces_say(reader):
     unseen = slopes(64, 2)
     read = reader.values(normalize_pixels(unseen.images))
@@ -41,6 +42,7 @@ def test_it_learns_what_the_faces_say(reader):
     assert np.corrcoef(read[:, YAW], unseen.values[:, YAW])[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_mirror_images_have_mirrored_values(reader):
     images = normalize_pixels(slopes(8, 3).images)
     np.testing.assert_allclose(reader.values(images.flip(-1)), reader.values(images) * MIRROR_SIGN, atol=1e-4)
@@ -55,12 +57,14 @@ def test_the_same_seed_gives_the_same_reader():
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_its_state_restores_it(reader):
     images = normalize_pixels(slopes(4, 5).images)
     again = FactorReader.from_state(reader.state())
     np.testing.assert_array_equal(again.values(images), reader.values(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["lacking", "infinite", "no scale"])
 def test_damaged_weights_are_refused(reader, damage):
     state = dict(reader.state())
@@ -85,6 +89,7 @@ def turned(images: list[np.ndarray], count: int, **options: Any) -> TurnedFaces:
     return turn_faces(faces, reconstruct, still_aligner(), count, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_faces_are_turned_by_known_angles():
     """What the fake reconstruction reads as frontal is turned and framed; what it reads as turned is left out."""
     images = [slope(0.02, 64), slope(-0.02, 64), halves()]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from demo_faces import faces
+from demo_faces import estimator, faces
 
 from faceaug.morphing.canonical import PICTURE_SIDE
-from faceaug.morphing.face import BYTES_PER_FACE, DESCRIPTOR_SHAPE
+from faceaug.morphing.face import BYTES_PER_FACE, DESCRIPTOR_SHAPE, canonical_faces, measured_descriptors
 from faceaug.reconstruction.geometry import pixel_grid
 from faceaug.reconstruction.warp import GRID, WIDE
+from faceaug.synthesis.engines.photographs import measured
 
 CORE = 0.35  # of the canonical square around its middle: the face
 
@@ -39,3 +40,12 @@ def test_a_face_takes_the_memory_that_is_stated():
         assert sum(array.nbytes for array in arrays) <= BYTES_PER_FACE
         assert face.detail.shape == (PICTURE_SIDE, PICTURE_SIDE)
         assert face.descriptor.size == np.prod(DESCRIPTOR_SHAPE)
+
+
+def test_a_descriptor_needs_no_frame():
+    pictures = [picture for _, picture in faces()[:4]]
+    read, extents = measured(estimator(), pictures, aligned=False)
+    whole = canonical_faces(range(4), [b""] * 4, pictures, extents, read)
+    for face, descriptor in zip(whole, measured_descriptors(pictures, extents, read), strict=True):
+        assert face is not None
+        np.testing.assert_array_equal(descriptor, face.descriptor)

@@ -32,6 +32,7 @@ multiprocessing.parent_process().join()  # until it is killed, or the tests have
 """
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused_until_its_process_is_killed(tmp_path):
     out = tmp_path / "out"
     with start_forked(HOLD_A_FOLDER, out) as user:

@@ -58,12 +58,12 @@ def yaw_accuracy(
     """
     asked = np.random.default_rng((seed, _STREAM)).uniform(-MOST_DEGREES, MOST_DEGREES, len(faces.w))
     now = readers.guidance(faces.images)[:, readers.semantics.index(YAW)]
-    result = {}
+    landmarks, result = DlibEmbedder() if dlib_installed() else None, {}
     for name, (step, degrees) in turns.items():
         images = edited_images(generator, faces.w + ((asked - now) / degrees)[:, None] * step)
-        result[name] = _figures(readers, faces, asked, images)
+        result[name] = _figures(readers, faces, asked, images, landmarks)
     images = _closed_loop(generator, readers, finder, faces.w, asked, samples)
-    result[CLOSED_LOOP] = _figures(readers, faces, asked, images)
+    result[CLOSED_LOOP] = _figures(readers, faces, asked, images, landmarks)
     return result
 
 
@@ -91,7 +91,9 @@ def _closed_loop(
     return edited_images(generator, edited.w.astype(np.float64))
 
 
-def _figures(readers: AttributeReaders, faces: EditedFaces, asked: Floats, images: Tensor) -> dict[str, Any]:
+def _figures(
+    readers: AttributeReaders, faces: EditedFaces, asked: Floats, images: Tensor, landmarks: DlibEmbedder | None
+) -> dict[str, Any]:
     """Return the errors of edited images, and what else changed."""
     yaw = readers.names.index(YAW)
     after = readers.held_out(images)
@@ -103,21 +105,18 @@ def _figures(readers: AttributeReaders, faces: EditedFaces, asked: Floats, image
         "degrees_per_degree": float(asked @ after[:, yaw] / (asked @ asked)),
         "correlation": float(np.corrcoef(asked, after[:, yaw])[0, 1]),
         "others_changed": mean_over_faces(others),
-        "landmark_correlation": _landmark_correlation(asked, images),
+        "landmark_correlation": _landmark_correlation(asked, images, landmarks) if landmarks else None,
     }
 
 
-def _landmark_correlation(asked: Floats, images: Tensor) -> dict[str, Any] | None:
+def _landmark_correlation(asked: Floats, images: Tensor, landmarks: DlibEmbedder) -> dict[str, Any] | None:
     """Return the correlation of asked degrees with the turn that landmarks show, and on how many faces these are found.
 
     The turn is the place of the nose between the eyes, along the line of the eyes and in their distances.
     """
-    if not dlib_installed():
-        return None
-    embedder = DlibEmbedder()
     turns = np.full(len(images), np.nan)
     for k, image in enumerate(to_uint8(images)):
-        points = embedder.landmarks(image)
+        points = landmarks.landmarks(image)
         if points is not None:
             one, other = points[:2].mean(0), points[2:4].mean(0)
             across = one - other if one[0] > other[0] else other - one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.appearance.scene import luminance
+from faceaug.utils.typing import Floats, Floats32
 
 SIDE, LOW = 32, 8
 """Images are hashed at 32 px by the 8x8 lowest frequencies of their cosine transform (the usual perceptual hash)."""
@@ -29,8 +31,26 @@ def hashes(images: Tensor) -> NDArray[np.uint64]:
         luminance(images)[:, None], size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
     )
     cosines = _cosines()
-    low = (cosines @ small[:, 0].double() @ cosines.T).flatten(1)  # [N, 64]
-    bits = (low > low.median(1, keepdim=True).values).numpy()
+    return _packed((cosines @ small[:, 0].double() @ cosines.T).flatten(1).numpy())
+
+
+def map_hashes(maps: Floats32) -> NDArray[np.uint64]:
+    """Return about what `hashes` does of grey images float32 [N, H, W] of one small size, in a fraction of its time."""
+    rows, columns = (_frequencies(side) for side in maps.shape[1:])
+    return _packed((rows @ maps.astype(np.float64) @ columns.T).reshape(len(maps), LOW * LOW))
+
+
+@lru_cache(maxsize=8)
+def _frequencies(side: int) -> Floats:
+    """Return what `hashes` makes of the rows or columns of an image, [8, side]: resized, and their low frequencies."""
+    each = torch.eye(side)[:, None, None]  # [side, 1, 1, side]: the resizing of one pixel
+    resized = F.interpolate(each, size=(1, SIDE), mode="bilinear", antialias=True, align_corners=False)
+    return np.asarray((_cosines() @ resized[:, 0, 0].double().T).numpy())
+
+
+def _packed(low: Floats) -> NDArray[np.uint64]:
+    """Return as bits which of 64 low frequencies [N, 64] exceed their lower median."""
+    bits = low > np.partition(low, LOW * LOW // 2 - 1, axis=1)[:, LOW * LOW // 2 - 1, None]
     return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 

@@ -254,10 +254,11 @@ def _spanned(slopes: Floats, covariance: Floats) -> tuple[Floats, Floats, Floats
     part in the inverse: what does not change along w can be neither moved nor kept.
     """
     spread = np.sqrt(np.maximum(np.einsum("nkd,de,nke->nk", slopes, covariance, slopes), 0))
-    scale = np.where(spread > 0, spread, 1.0)
+    scale = np.asarray(np.where(spread > 0, spread, 1.0), np.float64)
     rows = np.where((spread > 0)[:, :, None], slopes / scale[:, :, None], 0.0)
     spanned = rows @ covariance
-    return spanned, np.linalg.pinv(spanned @ rows.transpose(0, 2, 1), rcond=1e-10, hermitian=True), scale
+    inverse = np.linalg.pinv(spanned @ rows.transpose(0, 2, 1), rcond=1e-10, hermitian=True)
+    return spanned, np.asarray(inverse, np.float64), scale
 
 
 def _least_edit(slopes: Floats, missing: Floats, covariance: Floats) -> Floats:

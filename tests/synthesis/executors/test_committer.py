@@ -22,7 +22,7 @@ from faceaug.synthesis.engines.base import BlockResult, Candidate
 from faceaug.synthesis.executors.base import LostBlockError
 from faceaug.synthesis.loop import fill_cells
 
-UNITS, CELLS, FAILURES = 100_000, 50, 0.1
+UNITS, CELLS, FAILURES = 40_000, 50, 0.1
 """Blocks, cells, and the share of tries at a block that fail; a thousand times as many as a cluster would lose."""
 ACCEPTED = 0.05  # of attempts; a block is one attempt
 CONFIG = RunConfig(tries=40, report=False, thresholds=AcceptanceThresholds(duplicate_bits=0))
@@ -159,7 +159,7 @@ def expected(planned: int, lost: set[tuple[int, int]]) -> list[int]:
 @pytest.mark.slow
 def test_many_units_with_failing_workers_give_every_sample_once_in_order():
     planned = int(UNITS * ACCEPTED) // CELLS
-    executor, output = Simulated(5000, FAILURES), Recorded()
+    executor, output = Simulated(2000, FAILURES), Recorded()
     accounting = fill(executor, output, planned)
     lost = {key for key, tries in executor.tries.items() if tries > RETRIES and not executor.computed[key]}
     assert executor.computed.total() > 0.95 * UNITS

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cheap_runs import write_faces
@@ -20,6 +21,7 @@ from faceaug.shards.takeover import BLOCKS_FOLDER
 from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.engines import registry
+from faceaug.synthesis.executors import worker as worker_module
 from faceaug.synthesis.executors.registry import check_executor
 from faceaug.synthesis.executors.worker import Share, work_share
 from faceaug.synthesis.request import check_request
@@ -189,14 +191,23 @@ def test_what_is_planted_in_the_file_of_a_rank_is_neither_followed_nor_waited_fo
     assert not (out / BLOCKS_FOLDER).exists()
 
 
-def test_the_time_in_which_the_driver_learns_is_not_counted_as_idle(faces):
+def test_the_time_in_which_the_driver_learns_is_not_counted_as_idle(faces, monkeypatch):
     dataset, plan = parts(faces)
     out = faces / "out"
     out.mkdir()  # a driver has begun
-    computed = []
+    computed, learning, seconds = [], True, 0
+
+    def clock() -> float:  # which stands still once the driver has learnt
+        nonlocal seconds
+        seconds += 10 * learning
+        return seconds
+
+    monkeypatch.setattr(worker_module, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
     request = check_request(dataset, plan, config())
-    worker = in_background(lambda: computed.append(work_share(request, out, Share(0, 1), patience=0.5)))
-    time.sleep(1.0)
+    worker = in_background(lambda: computed.append(work_share(request, out, Share(0, 1), patience=30)))
+    wait_until(lambda: seconds > 300 or not worker.is_alive())
+    assert worker.is_alive()
+    learning = False
     balance(dataset, out, plan=plan, config=config(executor="folder"))
     worker.join()
     assert computed[0] > 0

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceaug.morphing.blend import MorphPlan
-from faceaug.morphing.face import CanonicalFace
 from faceaug.synthesis.config import AcceptanceThresholds
 from faceaug.synthesis.engines.photographs import Photograph
 from faceaug.utils.images import Rgb
-from faceaug.utils.typing import Floats
+from faceaug.utils.typing import Floats, Floats32
 
 CHANGED, ALONE = "photograph unchanged since it was read", "donor near enough"
 COVERED, FOLDED = "nothing left uncovered", "not distorted"
@@ -78,13 +77,13 @@ class MeasuredMorph:
 
     Attributes
     ----------
-    face : CanonicalFace or None
-        None where no face is found.
+    descriptor : float32 [D] or None
+        Of its face (`morphing.face`); None where none is found.
     values, confidence : float64 [6]
         View and light, and the confidence of each (`FACTOR_NAMES`).
     """
 
-    face: CanonicalFace | None
+    descriptor: Floats32 | None
     values: Floats
     confidence: Floats
 

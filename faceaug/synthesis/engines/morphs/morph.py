@@ -218,7 +218,8 @@ class MorphEngine:
         rows = np.flatnonzero(reader.made_by(self.names[0])).tolist()
         for start in range(0, len(rows), MORPH_BLOCK):
             some = [(reader.image(row), hosts[row].tobytes()) for row in rows[start : start + MORPH_BLOCK]]
-            yield from (face_hashes([morph.face])[0] for morph in self._measured(some) if morph.face is not None)
+            descriptors = (morph.descriptor for morph in self._measured(some))
+            yield from (descriptor_hashes(one[None])[0] for one in descriptors if one is not None)
 
     def _rows(self) -> dict[int, NDArray[np.int64]]:
         """Return the rows of the faces that are mixed, by cell."""
@@ -324,11 +325,11 @@ class MorphEngine:
     def _accept(self, cell: PlannedCell, judged: JudgedMorph, measured: MeasuredMorph) -> AcceptableMorph | str:
         """Return an acceptable morph, or why it is refused by what was measured."""
         attempt = judged.rendered.attempt
-        if measured.face is None:
+        if measured.descriptor is None:
             return FACE
         if not self._in_bins(cell, measured.values):
             return REACHED
-        if self._is_copy(measured.face.descriptor, attempt.plan):
+        if self._is_copy(measured.descriptor, attempt.plan):
             return DISTINCT
         return AcceptableMorph(judged, attempt.semantic, measured)
 
@@ -356,7 +357,7 @@ class MorphEngine:
     def _candidate(self, accepted: AcceptableMorph) -> Candidate:
         judged, measured = accepted.judged, accepted.measured
         attempt, plan = judged.rendered.attempt, judged.rendered.attempt.plan
-        assert measured.face is not None
+        assert measured.descriptor is not None
         semantic, certain = (
             dict(zip(FACTOR_NAMES, each.tolist(), strict=True)) for each in (measured.values, measured.confidence)
         )
@@ -378,7 +379,7 @@ class MorphEngine:
             semantic={**semantic, **of_morph, **accepted.semantic},
             plausibility=float("nan"),
             realism=float("nan"),
-            hash=face_hashes([measured.face])[0],
+            hash=descriptor_hashes(measured.descriptor[None])[0],
             source=SourceImage(plan.host.sha256),
             donors=tuple(SourceImage(donor.sha256) for donor in plan.donors),
         )

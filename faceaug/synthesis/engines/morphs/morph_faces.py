@@ -17,10 +17,16 @@ from faceaug.datasets.dataset import FaceDataset
 from faceaug.errors import FaceaugError
 from faceaug.measurement.estimator import FaceEstimator
 from faceaug.morphing.donors import DonorIndex
-from faceaug.morphing.face import BYTES_PER_FACE, DESCRIPTOR_SHAPE, CanonicalFace, canonical_faces
+from faceaug.morphing.face import (
+    BYTES_PER_FACE,
+    DESCRIPTOR_SHAPE,
+    CanonicalFace,
+    canonical_faces,
+    measured_descriptors,
+)
 from faceaug.planning.plan import Plan
 from faceaug.reconstruction.semantics import FACTOR_NAMES
-from faceaug.synthesis.acceptance.near_duplicates import hashes
+from faceaug.synthesis.acceptance.near_duplicates import map_hashes
 from faceaug.synthesis.engines.morphs.attempt import MeasuredMorph
 from faceaug.synthesis.engines.photographs import Photograph, measured, read_photograph
 from faceaug.synthesis.request import cells_of
@@ -87,8 +93,7 @@ def face_hashes(faces: Sequence[CanonicalFace]) -> NDArray[np.uint64]:
 
 def descriptor_hashes(descriptors: Floats32) -> NDArray[np.uint64]:
     """Return the same of descriptors of faces, float32 [N, D]."""
-    maps = torch.from_numpy(descriptors).reshape(-1, 1, *DESCRIPTOR_SHAPE)
-    return hashes(maps.expand(-1, 3, -1, -1))
+    return map_hashes(descriptors.reshape(-1, *DESCRIPTOR_SHAPE))
 
 
 def rows_of_cells(dataset: FaceDataset, plan: Plan, seed: int, *, every: bool = False) -> dict[int, NDArray[np.int64]]:
@@ -163,9 +168,8 @@ def measure_morphs(
         rows = [start + min(k, len(few) - 1) for k in range(MEASURED_TOGETHER)]
         near = torch.from_numpy(np.stack([windows[row] for row in rows]))
         read, extents = measured(estimator, [pictures[row] for row in rows], aligned=aligned, near=near)
-        faces = canonical_faces([-1] * len(few), [b""] * len(few), few, extents, read)
-        for k, face in enumerate(faces):
-            yield MeasuredMorph(face, read.values[k, :count], read.confidence[k, :count])
+        for k, descriptor in enumerate(measured_descriptors(few, extents, read)):
+            yield MeasuredMorph(descriptor, read.values[k, :count], read.confidence[k, :count])
 
 
 class LabelDistances:

@@ -28,7 +28,7 @@ from faceaug.synthesis.balance import balance
 from faceaug.synthesis.config import RunConfig
 from faceaug.synthesis.engines.morphs import morph
 from faceaug.synthesis.engines.morphs.attempt import ALONE
-from faceaug.synthesis.engines.morphs.morph_faces import face_hashes, measure_morphs
+from faceaug.synthesis.engines.morphs.morph_faces import measure_morphs
 from faceaug.synthesis.engines.morphs.proposals import DONOR_SHARE
 from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.request import check_request
@@ -86,9 +86,8 @@ def test_numbers_are_means_of_the_faces_and_measurements_are_the_samples_own(dat
     assert (stored["semantic/donor_share"] <= DONOR_SHARE[1]).all()
 
 
-@pytest.mark.parametrize("change", [{"workers": 2}, {"workers": 3}])
-def test_samples_do_not_depend_on_workers_and_batches(dataset, run, tmp_path, change):
-    balance(dataset, tmp_path / "out", plan=planned(dataset), config=changed(CONFIG, **change))
+def test_samples_do_not_depend_on_workers(dataset, run, tmp_path):
+    balance(dataset, tmp_path / "out", plan=planned(dataset), config=changed(CONFIG, workers=3))
     assert_same_samples(tmp_path / "out", run)
 
 
@@ -123,9 +122,8 @@ def test_what_is_read_off_a_picture_does_not_depend_on_what_else_is_read(dataset
     for others in (read([0]), read([5, 3, 0]), read([2, 4, 1, 0])):
         for row, one in others.items():
             np.testing.assert_array_equal(one.values, together[row].values)
-            if one.face is not None:
-                assert np.array_equal(face_hashes([one.face]), face_hashes([together[row].face]))
-                assert np.array_equal(one.face.descriptor, together[row].face.descriptor)
+            if one.descriptor is not None:
+                assert np.array_equal(one.descriptor, together[row].descriptor)
 
 
 def test_a_face_takes_part_in_as_many_samples_as_are_allowed(dataset, tmp_path):
