@@ -28,11 +28,11 @@ CANVAS_SIDE = 192
 """Side of the canvas of a photograph in pixels: enough for a face that takes a third of it."""
 MAX_ASPECT = 2.0
 """Ratio of the sides beyond which only the middle of a photograph is used."""
-ROUNDS, REFINEMENT_ROUNDS = 3, 2
+ROUNDS, REFINEMENT_ROUNDS = 4, 2
 """Most steps of a search, from a starting window and from a window near which the face is known to be."""
 START_SIZES = (1.05, 1.5, 0.75)
 """Half sides of the windows where searches start, in half sides of the shorter side of the photograph."""
-SURE_FACE = 2.0
+SURE_FACE = 3.0
 """Log-odds of a face in the window that a search has found from which on no search starts elsewhere."""
 LAST_STEP = 0.6
 """Length of a step, in units of 0.1, below which no further one is taken: the next would be about half as long."""
