@@ -174,8 +174,14 @@ def _fuzz_guided(kind: str, numbers: range, seed: int, seconds: float, folder: P
 
         for module in [module for name, module in sys.modules.items() if name.split(".")[0] in INSTRUMENTED]:
             _instrument(module, module.__name__, atheris.instrument_func)
-        words = [f"-seed={seed + numbers.start + 1}", f"-max_len={2 * len(whole)}", "-timeout=0", "-rss_limit_mb=0"]
-        atheris.Setup(["fuzz", *words, "-detect_leaks=0", "-verbosity=0", str(corpus)], test_one)
+        words = [
+            f"-seed={seed + numbers.start + 1}",
+            f"-max_len={2 * len(whole)}",
+            f"-artifact_prefix={folder}{os.sep}",
+            f"-timeout={2 * round(STUCK_SECONDS)}",  # the process that began this one watches the time, and comes first
+            *("-rss_limit_mb=0", "-detect_leaks=0", "-verbosity=0"),
+        ]
+        atheris.Setup(["fuzz", *words, str(corpus)], test_one)
         atheris.Fuzz()
 
 

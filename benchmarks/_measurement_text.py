@@ -117,8 +117,8 @@ def measure_trials(record: Record) -> str:
     ])  # fmt: skip
 
 
-def morph_steps(record: Record) -> str:
-    """Return where the time of morphs goes (morph_cost.py)."""
+def engine_steps(record: Record) -> str:
+    """Return where the time of samples made of photographs goes (engine_cost.py)."""
     steps = record["milliseconds"]
     rows = [[step, f"{spent['attempt']:.1f}", f"{spent['accepted']:.1f}"] for step, spent in steps.items()]
     total = [f"{sum(spent[of] for spent in steps.values()):.1f}" for of in ("attempt", "accepted")]

@@ -24,7 +24,7 @@ from _earlier_records import current, load_record
 from _experiments_text import curves_text, experiment_text
 from _identity_text import identity_text
 from _markdown import table
-from _measurement_text import measure_trials, measuring, morph_steps, pose_accuracy, skin_tones, turned_heads
+from _measurement_text import engine_steps, measure_trials, measuring, pose_accuracy, skin_tones, turned_heads
 from _morph_text import extrapolation_text, frame_text, quality_text
 from _performance_text import growth_plot, growth_text, speed_text
 from _reliability_text import reliability_text
@@ -364,7 +364,8 @@ AS_TEXT: dict[str, Callable[[Record], str]] = {
     "generator_calls": generator_calls,
     "measure_cost": measuring,
     "measure_trials": measure_trials,
-    "morph_cost": morph_steps,
+    "morph_cost": engine_steps,
+    "rerender_cost": engine_steps,
     "pose_accuracy": pose_accuracy,
     "turned_heads": turned_heads,
     "skin_tone": skin_tones,

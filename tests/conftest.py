@@ -11,6 +11,7 @@ compile the package again.
 
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +54,7 @@ def made_once(common_folder: Path) -> Callable[[str, Callable[[Path], None]], Pa
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.exists():
                 part = folder.with_name(f"{name}.part")
+                shutil.rmtree(part, ignore_errors=True)  # what a worker left that failed
                 part.mkdir()
                 make(part)
                 part.rename(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from generator_fixtures import faces  # noqa: F401
+from quick_runs import leave_face_quality_untrained
 
 from faceaug.bench.drawn.closed_world import draw_dataset
 from faceaug.bench.drawn.drawn_data import DrawnData
@@ -63,7 +64,8 @@ def test_an_experiment_runs_in_a_closed_world(experiment, faces):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_wrong_labels_of_an_engine_are_counted_and_added(experiment, faces, tmp_path):  # noqa: F811
+def test_wrong_labels_of_an_engine_are_counted_and_added(experiment, faces, monkeypatch):  # noqa: F811
+    leave_face_quality_untrained(monkeypatch)
     synthesis = {"each": 4, "settings": {"survey_samples": 300}}
     content = {**CONTENT, "dataset": {**WORLD, "label_noise": 0.5}, "synthesis": synthesis, "arms": ["unguided:mixed"]}
     run = experiment(content).content["runs"][0]

@@ -66,11 +66,10 @@ def test_a_signal_ends_a_run_soon_and_says_how_to_continue(tmp_path, whole, numb
     folder = write_faces(tmp_path)
     run = start_balance(folder, pause=0.4)
     wait_for_samples(folder, run)
-    start = time.monotonic()
     run.send_signal(number)
-    _, err = run.communicate(timeout=30)
-    assert time.monotonic() - start < 15  # at once, on a busy machine too
+    _, err = run.communicate(timeout=60)
     assert run.returncode == 128 + number
+    assert not read_manifest(folder / "out").complete  # it did not wait for the other blocks
     last = "Interrupted; what is finished is kept in out: run the same command with --resume to continue."
     assert err.splitlines()[-1] == last
     assert verify(folder / "out").ok

@@ -46,10 +46,10 @@ def test_an_alias_bomb_takes_no_time(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
     lines += [f"a{k + 1}: &a{k + 1} [{', '.join([f'*a{k}'] * 8)}]" for k in range(9)]
     (tmp_path / "bomb.yaml").write_text("\n".join(lines))
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(PlanError, match="neither aliases nor anchors are read"):
         recipe.load(str(tmp_path / "bomb.yaml"))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

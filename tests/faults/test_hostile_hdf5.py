@@ -92,13 +92,13 @@ READ = """
 import pathlib, resource, sys, time
 from faceaug.datasets import load_dataset
 from faceaug.errors import FaceaugError
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 try:
     load_dataset(sys.argv[1])
 except FaceaugError as error:
     assert len(str(error)) < 1000
     megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print("refused", megabytes, time.monotonic() - start)
+    print("refused", megabytes, time.process_time() - start)
 """
 
 
@@ -163,9 +163,9 @@ def test_a_column_under_many_names_is_read_once(tmp_path: Path) -> None:
         group = file.create_group("group")
         for k in range(12):
             group[f"g{k}"] = group
-    start = time.monotonic()
+    start = time.process_time()
     assert load_dataset(tmp_path / "x.h5").attributes == ("gender",)
-    assert time.monotonic() - start < MOST_SECONDS
+    assert time.process_time() - start < MOST_SECONDS
 
 
 def test_texts_of_any_length_are_read(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def opened(browser: Any, address: str, size: str = "wide", scheme: str = "light"
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("dialog", lambda dialog: errors.append(f"a script ran: {dialog.message}"))
     page.on("request", lambda request: requests.append(request.url))
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(60_000)
     page.goto(address)
     try:
         yield page

@@ -46,8 +46,6 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     from fakes import ToyReader, toy_classifier
 
     from faceaug.classifiers import networks
-    from faceaug.classifiers.classifier import Calibration, Classifier, new_net
-    from faceaug.classifiers.face_quality import FACE_QUALITY_TASK
     from faceaug.classifiers.training import TrainedClassifiers
     from faceaug.shards.output_folder import OutputFolder
 
@@ -58,17 +56,25 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
         held_out = toy_classifier("plain", tasks, 3.0, 0.05, seed + 1)
         return TrainedClassifiers(guidance, held_out, {"guidance": [], "held_out": []})
 
-    def untrained_face_quality(real, intact, distorted, seed, config, progress):
-        net, calibration = new_net("plain", [FACE_QUALITY_TASK], seed), Calibration(bias=(0.0, 0.0))
-        return Classifier(net, "plain", [FACE_QUALITY_TASK], [calibration])
-
     for name in ("residual", "plain"):
         monkeypatch.setitem(networks.TRUNKS, name, ToyReader.trunk)
     monkeypatch.setattr("faceaug.synthesis.label_classifiers.train_classifiers", exact_classifiers)
-    for place in ("fitted_models", "engines.external.standards"):
-        monkeypatch.setattr(f"faceaug.synthesis.{place}.train_face_quality", untrained_face_quality)
+    leave_face_quality_untrained(monkeypatch)
     make_blocks_small(monkeypatch)
     monkeypatch.setattr("faceaug.synthesis.stages.OutputFolder.open", functools.partial(OutputFolder.open, max_rows=8))
+
+
+def leave_face_quality_untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the classifier of face quality by one that has learnt nothing."""
+    from faceaug.classifiers.classifier import Calibration, Classifier, new_net
+    from faceaug.classifiers.face_quality import FACE_QUALITY_TASK
+
+    def untrained(real, intact, distorted, seed, config, progress):
+        net, calibration = new_net("plain", [FACE_QUALITY_TASK], seed), Calibration(bias=(0.0, 0.0))
+        return Classifier(net, "plain", [FACE_QUALITY_TASK], [calibration])
+
+    for place in ("fitted_models", "engines.external.standards"):
+        monkeypatch.setattr(f"faceaug.synthesis.{place}.train_face_quality", untrained)
 
 
 def make_blocks_small(monkeypatch: pytest.MonkeyPatch, block: int = 8, offspring: int = 16) -> None:

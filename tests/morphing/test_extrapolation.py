@@ -68,6 +68,7 @@ def lines() -> LabelLines:
     return learnt()
 
 
+@pytest.mark.slow
 def test_what_is_learnt_does_not_depend_on_workers(lines):
     other = learnt(workers=3)
     assert (other.template == lines.template).all()

@@ -64,6 +64,7 @@ def test_numpy_numbers_are_bounds_too() -> None:
     assert json.dumps(vars(budget)) == '{"max_synthetic_ratio": 0.5, "max_per_cell": 3, "max_total": 4}'
 
 
+@pytest.mark.slow
 def test_budget_is_found_from_the_package_alone() -> None:
     code = "import faceaug; print(faceaug.planning.Budget(max_total=5).total_bound(100))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

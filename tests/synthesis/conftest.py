@@ -22,6 +22,14 @@ def module_quick() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache for the tests of one module, which replace the training all in the same way, if they do."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FACEAUG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def toy_dataset(tmp_path_factory: pytest.TempPathFactory):
     """Toy faces as JPEG files, 1 in 6 with a dark bar across the eyes."""

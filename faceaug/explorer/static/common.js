@@ -36,7 +36,11 @@ export async function ask(path, body) {
   return content;
 }
 
-/** One request at a time: while one is answered, only the last of those that came meanwhile is kept. */
+/**
+ * One request at a time: while one is answered, only the last of those that came meanwhile is kept.
+ *
+ * `show` gets the answer, its request, and whether that is the last.
+ */
 export class Latest {
   constructor(path, show) {
     this.path = path;
@@ -55,7 +59,7 @@ export class Latest {
       for (let next = body; next !== null; ) {
         this.waiting = null;
         const content = await ask(this.path, next).catch(() => null);
-        if (content !== null) this.show(content, next);
+        if (content !== null) this.show(content, next, this.waiting === null);
         next = this.waiting;
       }
     } finally {

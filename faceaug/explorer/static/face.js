@@ -17,7 +17,7 @@ function showSlider(name, measured) {
   clear.hidden = asked === undefined;
 }
 
-function show(content, request) {
+function show(content, request, last) {
   at("after").src = content.image;
   at("after").alt = Object.keys(request.values).length
     ? `Face ${request.seed}, edited: ${Object.keys(request.values).join(", ")}`
@@ -25,7 +25,7 @@ function show(content, request) {
   for (const [name, measured] of Object.entries(content.measured)) if (sliders.has(name)) showSlider(name, measured);
   showMeters(content.meters);
   at("reset").disabled = Object.keys(state.values).length === 0;
-  document.body.dataset.settled = String(request.settle); // for those who wait for the picture
+  document.body.dataset.settled = String(request.settle && last); // for those who wait for the picture
 }
 
 const edits = new Latest("face/edit", show);

@@ -8,13 +8,13 @@ let photograph = null;
 let donor = null;
 let before = {};
 
-function show(content, request) {
+function show(content, request, last) {
   at("after").src = content.image;
   const done = Object.keys(request.change).concat(request.share ? ["mixed"] : []);
   at("after").alt = done.length ? `The photograph, edited: ${done.join(", ")}` : "The photograph, not edited";
   showMeters(content.meters);
   showSliders(content.measured);
-  document.body.dataset.settled = String(request.measure);
+  document.body.dataset.settled = String(request.measure && last);
 }
 
 function showSliders(measured = {}) {

@@ -128,6 +128,7 @@ def test_two_images_of_one_photograph_are_near_copies_of_each_other():
     assert index.near(np.uint64(0b1111), np.uint64(0b1111))
 
 
+@pytest.mark.slow
 def test_a_large_index_decides_as_one_that_compares_all_hashes():
     rng = np.random.default_rng(0)
     real = rng.integers(0, 2**64, 140_000, np.uint64)

@@ -115,7 +115,7 @@ WITHOUT_BATCHES = ("rerender", "morph", "external")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small() -> Iterator[None]:
+def _small(module_cache) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         make_small(patched)
         make_rerender_small(patched)

@@ -125,7 +125,10 @@ class _Attempts:
 
 @dataclass(frozen=True, eq=False)
 class _Rerendered:
-    """Attempt k of a block, rendered at its full size, as it would be stored; `refused` by what is seen so far."""
+    """Attempt k of a block, rendered at its full size, as it would be stored.
+
+    `refused` says why it is refused before it is measured, or is an empty text.
+    """
 
     k: int
     image: NDArray[np.uint8] | bytes
@@ -247,27 +250,35 @@ class RerenderEngine:
     ) -> tuple[tuple[Candidate, ...], dict[int, str], dict[int, NDArray[np.uint8]]]:
         """Return candidates, why the other attempts are rejected, and the pictures of those that were rendered."""
         as_in_table = self._measured_as_in_table(attempts)
-        refused = {attempts.numbers[k]: OTHERWISE for k in np.flatnonzero(~as_in_table)}
         seeds = [self._seed(cell, number) for number in attempts.numbers]
         uniform = np.stack([np.random.Generator(np.random.PCG64(s)).random(len(attempts.goals)) for s in seeds])
-        active = np.flatnonzero(as_in_table)
-        warps = self._warps(attempts, uniform, active)
-        refused |= {attempts.numbers[k]: REACHED for k in active if k not in warps}
+        warps = self._warps(attempts, uniform, np.flatnonzero(as_in_table))
+        refused = {
+            number: REACHED if as_in_table[k] else OTHERWISE
+            for k, number in enumerate(attempts.numbers)
+            if k not in warps
+        }
         rendered = [self._rerender(attempts, k, warp) for k, warp in sorted(warps.items())]
-        refused |= {attempts.numbers[one.k]: one.refused for one in rendered if one.refused}
+        judged = self._judged(cell, attempts, rendered)
+        pictures = {}
+        for one, verdict in zip(rendered, judged, strict=True):
+            if isinstance(verdict, str):
+                number = attempts.numbers[one.k]
+                refused[number], pictures[number] = verdict, one.stored
+        return tuple(one for one in judged if not isinstance(one, str)), refused, pictures
+
+    def _judged(self, cell: PlannedCell, attempts: _Attempts, rendered: Sequence[_Rerendered]) -> list[Candidate | str]:
+        """Return attempts that were rendered as candidates, or why they are refused; they are measured together."""
         whole = [one for one in rendered if not one.refused]
-        candidates = []
+        verdicts: dict[int, Candidate | str] = {}
         if whole:
-            after = self._estimator.read(*lay_on_canvases([one.stored for one in whole]), aligned=self._aligned)
-            near_copies = self._hashes([one.stored for one in whole])
-            for row, one in enumerate(whole):
-                if fault := self._fault(attempts, one.k, after, row):
-                    refused[attempts.numbers[one.k]] = fault
-                else:
-                    values = factor_values(after, row)
-                    candidates.append(self._candidate(cell, attempts, one, values, near_copies[row]))
-        pictures = {number: one.stored for one in rendered if (number := attempts.numbers[one.k]) in refused}
-        return tuple(candidates), refused, pictures
+            pictures = [one.stored for one in whole]
+            after = self._estimator.read(*lay_on_canvases(pictures), aligned=self._aligned)
+            for row, (one, hash_) in enumerate(zip(whole, self._hashes(pictures), strict=True)):
+                verdicts[one.k] = self._fault(attempts, one.k, after, row) or self._candidate(
+                    cell, attempts, one, factor_values(after, row), hash_
+                )
+        return [verdicts.get(one.k, one.refused) for one in rendered]
 
     def _measured_as_in_table(self, attempts: _Attempts) -> NDArray[np.bool_]:
         """Return whether the goals [N] measure on the photographs what the table says of them."""

@@ -16,6 +16,8 @@ from faceaug.utils.typing import Floats
 
 REACH = dict(yaw=25.0, pitch=12.0, roll=15.0, light_x=40.0, light_y=30.0, light=0.25)
 """The most by which a face is turned or its light is moved, in the units of the measurements."""
+EASY_REACH = 0.75
+"""Share of `REACH` within which most faces are measured in the bin afterwards: a turn is read as less than it is."""
 ENOUGH = 5
 """Real faces in a bin from which on values are drawn as theirs are spread."""
 MIDDLE = (0.05, 0.95)  # the quantiles between which these values are drawn: the farthest may be errors of reading
@@ -138,8 +140,12 @@ class SourceFaces:
         return tuple(goals)
 
     def rows(self, cell: int, levels: Mapping[str, str]) -> NDArray[np.int64]:
-        """Return the rows that can fill a cell, each once: the nearest bins first, shuffled within a bin."""
+        """Return the rows that can fill a cell, each once: the nearest bins first, shuffled within a bin.
+
+        Those near the end of `REACH`, of which many are never measured in the bin, come after all others.
+        """
         eligible, bins_away = np.ones(self._size, bool), np.zeros(self._size, np.int64)
+        far = np.zeros(self._size, bool)
         for axis in self._axes:
             code = axis.levels.index(levels[axis.name])
             if not is_rendered(axis):
@@ -150,13 +156,14 @@ class SourceFaces:
             with np.errstate(invalid="ignore"):
                 gap = np.maximum(np.maximum(goal.low - values, values - goal.high), 0.0)
                 eligible &= gap < REACH[goal.name]
+                far |= gap > EASY_REACH * REACH[goal.name]
         for axis in self._axes:
             if is_rendered(axis):
                 bins_away += np.abs(self._bins(axis) - axis.levels.index(levels[axis.name]))
         rows = np.flatnonzero(eligible & ((bins_away > 0) | self._own))
         order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self._seed, spawn_key=(cell, _ORDER))))
         shuffled = order.permutation(rows)
-        return np.asarray(shuffled[np.argsort(bins_away[shuffled], kind="stable")], np.int64)
+        return np.asarray(shuffled[np.lexsort((bins_away[shuffled], far[shuffled]))], np.int64)
 
     def _bins(self, axis: Axis) -> NDArray[np.int64]:
         """Return the bin of every face; faces outside of all bins count as beside the first or the last."""

@@ -49,7 +49,7 @@ CONFIG = changed(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small():
+def _small(module_cache):
     with pytest.MonkeyPatch.context() as patched:
         make_inversion_small(patched)
         yield

@@ -11,7 +11,7 @@ from nosy_faces import nosy_dataset
 
 from faceaug.analysis.axes import build_axis, parse_by
 from faceaug.errors import UsageError
-from faceaug.synthesis.engines.rerendering.source_faces import REACH, SourceFaces, check_axes
+from faceaug.synthesis.engines.rerendering.source_faces import EASY_REACH, REACH, SourceFaces, check_axes
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,16 @@ def test_rows_are_those_of_the_labels_outside_the_bin_and_within_reach(dataset):
     assert not (np.diff(yaw[rows]) <= 0).all()  # and shuffled within a bin
     assert rows.tolist() == SourceFaces(dataset, axes, (), 0.5, 0).rows(7, levels).tolist()
     assert rows.tolist() != SourceFaces(dataset, axes, (), 0.5, 1).rows(7, levels).tolist()
+
+
+def test_faces_near_the_end_of_reach_come_last(dataset):
+    axes = axes_of(dataset, "yaw:-90/0/60/90")
+    axis = axes[0]
+    rows = SourceFaces(dataset, axes, (), 0.5, 0).rows(0, {"yaw": axis.levels[0]})
+    gaps = dataset.table["yaw"].to_numpy()[rows]
+    far = gaps > EASY_REACH * REACH["yaw"]
+    assert 0 < far.sum() < len(far)
+    assert not far[: np.flatnonzero(~far)[-1]].any()
 
 
 def test_values_are_spread_as_those_of_the_real_faces_in_the_bin(dataset):
