@@ -22,7 +22,7 @@ from faceaug.measurement.alignment_data import Jitter, alignment_batch
 from faceaug.measurement.crop_network import CropNetwork, frozen, load_state, state_of, train_crop_network
 from faceaug.measurement.crops import CROP_SIDE, CanvasPyramid, apply_steps
 from faceaug.utils.images import Rgb
-from faceaug.utils.tensors import normalize_pixels, resize_tensor
+from faceaug.utils.tensors import as_tensor, normalize_pixels, resize_tensor
 
 CANVAS_SIDE = 192
 """Side of the canvas of a photograph in pixels: enough for a face that takes a third of it."""
@@ -254,8 +254,7 @@ def lay_on_canvases(photographs: Sequence[Rgb]) -> tuple[Tensor, Tensor]:
 
 def stack_canvases(canvases: Sequence[tuple[Rgb, float]]) -> tuple[Tensor, Tensor]:
     """Return results of `lay_on_canvas` as `lay_on_canvases` does."""
-    # One by one, since what fits into the processor's cache is converted several times as fast.
-    images = torch.stack([normalize_pixels(torch.from_numpy(canvas)) for canvas, _ in canvases]).movedim(-1, -3)
+    images = as_tensor(np.stack([canvas for canvas, _ in canvases]))
     return images, torch.tensor([shorter for _, shorter in canvases], dtype=torch.float32)
 
 
