@@ -3,8 +3,9 @@
     python benchmarks/measure_cost.py utkface/images
 
 `measure` reads 500 of them, evenly spaced in the order of their names, since names often begin with the age, with as
-many threads as the machine has processors, without the cache. Then steps are timed on a batch of 64, as `measure` reads
-them together, with one thread, the median of `ROUNDS`. Writes benchmarks/results/measure_cost.json.
+many threads as the machine has processors, without the cache, `ROUNDS` times, of which the median counts. Then steps
+are timed on a batch of 64, as `measure` reads them together, with one thread, the median of `ROUNDS` again. Writes
+benchmarks/results/measure_cost.json.
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ from faceaug.measurement.alignment import CANVAS_SIDE, lay_on_canvas, stack_canv
 from faceaug.measurement.crops import CanvasPyramid
 from faceaug.measurement.measure import SHIPPED_DIRECTIONS, load_estimator, network_from_bundle
 from faceaug.utils.images import decode, resize
-from faceaug.utils.tensors import as_tensor
 
 PHOTOGRAPHS, ROUNDS, MAX_PIXELS = 64, 5, 2**26
 BATCH_SIZES = (4, 8, 16, 32, 64)
@@ -59,7 +58,6 @@ def main() -> None:
         "resizing to the canvas": lambda: [lay_on_canvas(each) for each in photographs],
         "resizing to the canvas, Lanczos": lambda: [resize(each, (CANVAS_SIDE, CANVAS_SIDE)) for each in photographs],
         "canvases as tensors": lambda: stack_canvases(laid),
-        "canvases as tensors, all at once": lambda: as_tensor(np.stack([canvas for canvas, _ in laid])),
         "pyramid and one crop": lambda: CanvasPyramid(canvases).crop(windows),
         "pyramid alone, average pooling": lambda: F.avg_pool2d(F.avg_pool2d(canvases, 2), 2),
         "alignment network, folded": lambda: folded(images),

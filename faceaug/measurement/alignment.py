@@ -279,18 +279,18 @@ def lay_on_canvas(photograph: Rgb, side: int = CANVAS_SIDE) -> tuple[Rgb, float]
     photograph = photograph[top : top + longest, left : left + longest]
     height, width = photograph.shape[:2]
     scale = side / max(height, width)
-    small = _resized(photograph, max(1, round(height * scale)), max(1, round(width * scale)))
+    small = _resized(photograph, scale)
     down, across = side - small.shape[0], side - small.shape[1]
     padding = ((down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0))
     return np.pad(small, padding, mode="edge"), min(small.shape[:2]) / side
 
 
-def _resized(photograph: Rgb, height: int, width: int) -> Rgb:
-    """Return a photograph with so many pixels: averaged where it gets much smaller, else interpolated, both fast."""
+def _resized(photograph: Rgb, scale: float) -> Rgb:
+    """Return a photograph of `scale` times the size: averaged where that is at most half, else interpolated; fast."""
     import cv2  # only here, since it takes a tenth of a second
 
-    much_smaller = photograph.shape[0] >= 2 * height
-    way = cv2.INTER_AREA if much_smaller else cv2.INTER_LINEAR_EXACT
+    height, width = (max(1, round(pixels * scale)) for pixels in photograph.shape[:2])
+    way = cv2.INTER_AREA if scale <= 0.5 else cv2.INTER_LINEAR_EXACT
     return np.asarray(cv2.resize(photograph, (width, height), interpolation=way), np.uint8)
 
 

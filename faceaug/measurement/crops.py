@@ -60,10 +60,15 @@ class CanvasPyramid:
 
     def _level(self, power: int) -> Tensor:
         while len(self._levels) <= power:
-            # The means of 2 x 2 pixels, three times as fast as average pooling where channels are last in memory.
-            last = self._levels[-1].contiguous(memory_format=torch.channels_last)
-            self._levels.append(F.interpolate(last, scale_factor=0.5, mode="bilinear", align_corners=False))
+            self._levels.append(halved(self._levels[-1]))
         return self._levels[power]
+
+
+def halved(images: Tensor) -> Tensor:
+    """Return the means [N, 3, S // 2, S // 2] of 2 x 2 pixels of images [N, 3, S, S], with channels last in memory."""
+    # The bits of average pooling, in a third of its time.
+    images = images.contiguous(memory_format=torch.channels_last)
+    return F.interpolate(images, scale_factor=0.5, mode="bilinear", align_corners=False)
 
 
 def window_to_canvas(points: Tensor, windows: Tensor) -> Tensor:

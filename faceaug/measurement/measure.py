@@ -259,9 +259,10 @@ def estimator_from_bundle(
             f"{where} holds directions, but no estimator of view and light: make one with faceaug discover"
         )
     target_device = check_device(device)
-    network = optimized_for_reading(network_from_bundle(bundle, where)).to(target_device)
-    if target_device.type == "cpu":  # the faster layout there
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network_from_bundle(bundle, where)
+    if target_device.type == "cpu":  # where these layers and this layout are faster, with equal bits in all batches
+        network = optimized_for_reading(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(target_device)
     atoms = bundle if bundle.atoms else None
     estimator = estimator_from_state(bundle.weights, network, atoms, bundle.reconstruction)
     estimator.aligner.to(target_device)

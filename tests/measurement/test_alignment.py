@@ -7,13 +7,15 @@ import pytest
 import torch
 from fake_estimator import PlainFaces
 from fake_estimator import taught_aligner as taught_aligner
+from torch import nn
 
 from faceaug.errors import IntegrityError
 from faceaug.generators.pool import sample_pool
-from faceaug.measurement.alignment import ALIGNMENT_OUTPUTS, Aligner, lay_on_canvas, train_alignment
+from faceaug.measurement.alignment import ALIGNMENT_OUTPUTS, AlignedFaces, Aligner, lay_on_canvas, train_alignment
 from faceaug.measurement.alignment_data import crop_with_surroundings, scramble_phases, shuffle_tiles
 from faceaug.measurement.crop_network import CropNetwork
 from faceaug.measurement.crops import undo_steps
+from faceaug.measurement.measure import load_estimator
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -84,6 +86,76 @@ def test_the_window_in_the_mirror_image_is_the_mirrored_window(aligner, unseen):
     torch.testing.assert_close(two.windows, one.windows * torch.tensor([-1.0, 1, 1, -1]), atol=1e-4, rtol=0)
     torch.testing.assert_close(two.images, one.images.flip(-1), atol=1e-3, rtol=0)
     torch.testing.assert_close(two.face, one.face, atol=1e-3, rtol=0)
+
+
+class ScriptedNet(nn.Module):
+    """Reads 10 log-odds off red and green, and the length of a step that enlarges the window off blue.
+
+    In batches of fewer than four, all numbers are rounded otherwise, as by a real network.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))  # has the device
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        red, green, blue = x.mean((2, 3)).unbind(1)
+        none = torch.zeros_like(red)
+        return torch.stack([none, none, blue, none, 10 * (red + green)], 1) * (1 if len(x) >= 4 else 1.001)
+
+
+def scripted_search(*photographs: tuple[float, float, float]) -> AlignedFaces:
+    """Return what is found in photographs (gain, bias, length of a step).
+
+    In windows that are 0.75, 1.05 and 1.5 times as large as the photograph, the log-odds of a face are 3.8, 5.2 and 6.7
+    times the gain, plus the bias.
+    """
+    far = (torch.linspace(-1, 1, 96)).abs().expand(96, 96)
+    canvases = [
+        torch.stack([gain * far, torch.full_like(far, bias / 10), torch.full_like(far, step)])
+        for gain, bias, step in photographs
+    ]
+    return Aligner(ScriptedNet()).align(torch.stack(canvases), torch.ones(len(canvases)))  # type: ignore[arg-type]
+
+
+def test_a_search_begins_again_only_where_no_face_is_sure_and_the_best_is_kept():
+    found = scripted_search(
+        (1, -1.9, 0),  # sure at once, though the larger window would look more like a face
+        (1, -2.6, 0),  # sure in the larger one
+        (1, -6, 0),  # never sure, most in the larger one
+        (-1, 0, 0),  # most in the smaller one
+        (0, 0, 0),  # the same in all
+    )
+    assert found.windows[:, 2].exp().tolist() == pytest.approx([1.05, 1.5, 1.5, 0.75, 1.05])
+    assert found.face.tolist() == pytest.approx([3.3, 4.1, 0.7, -3.8, 0], abs=0.15)
+
+
+def test_no_step_follows_a_short_one():
+    found = scripted_search(*((0, 9, step) for step in (0.0, 0.5, 0.58, 0.62, 0.7)))
+    steps = (found.windows[:, 2] - np.log(1.05)) / (0.1 * found.residual_step.clamp(min=0.1))
+    assert steps.tolist() == pytest.approx([0, 1, 1, 4, 4], abs=1e-3)
+
+
+@pytest.mark.parametrize("row", [0, 2, 5])
+def test_a_face_is_found_as_well_where_others_are_found_earlier(row):
+    long, soon = (1, -6, 0.9), (0, 9, 0)
+    together = scripted_search(*[long] * 6)
+    alone = scripted_search(*[long if k == row else soon for k in range(6)])
+    for name in together.__dataclass_fields__:
+        assert torch.equal(getattr(together, name)[row], getattr(alone, name)[row])
+
+
+def test_the_network_reads_the_same_bits_in_all_batches_of_four_and_more():
+    images = torch.rand(64, 3, 64, 64, generator=rng()) * 2 - 1
+    aligner, threads = load_estimator().aligner, torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = aligner.predict(images)
+        for size in (4, 5, 7, 16, 33):
+            for some, of_all in zip(aligner.predict(images[-size:]), whole, strict=True):
+                assert torch.equal(some, of_all[-size:]), size
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.slow

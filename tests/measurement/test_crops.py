@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.measurement.crops import CanvasPyramid, apply_steps, undo_steps, window_to_canvas
+from faceaug.measurement.crops import CanvasPyramid, apply_steps, halved, undo_steps, window_to_canvas
 
 
 def random_windows(n: int, seed: int) -> torch.Tensor:
@@ -68,6 +69,13 @@ def test_reducing_averages_pixels():
     checker = ((torch.arange(256)[:, None] + torch.arange(256)) % 2 * 2.0 - 1).expand(1, 3, 256, 256)
     small = CanvasPyramid(checker).crop(torch.zeros(1, 4), 64)
     assert small.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("side", [192, 96, 47, 2])
+def test_halving_has_the_bits_of_average_pooling(side):
+    images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(side)) * 2 - 1
+    assert torch.equal(halved(images), F.avg_pool2d(images, 2))
+    assert torch.equal(halved(images.contiguous(memory_format=torch.channels_last)), F.avg_pool2d(images, 2))
 
 
 def test_each_image_is_cropped_at_its_own_level():

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from bundles import small_bundle
-from fake_estimator import fake_estimator, reconstruct, slope, write_slopes
+from fake_estimator import enlarging_aligner, fake_estimator, reconstruct, slope, write_slopes
 
 from faceaug import load_dataset
 from faceaug.datasets import LoadOptions
@@ -25,7 +26,7 @@ from faceaug.measurement.measure import (
     summarize_measurements,
 )
 from faceaug.measurement.skin_tone import skin_tone_confidence
-from faceaug.reconstruction.networks import Reconstructor, export_weights, network_from_weights
+from faceaug.reconstruction.networks import Reconstructor, export_weights, network_from_weights, optimized_for_reading
 from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.utils.images import encode
 
@@ -128,8 +129,8 @@ def test_aligned_images_are_read_in_the_central_square(estimator, tmp_path):
     (tmp_path / "whole.png").write_bytes(encode(slope(0.9), "png"))
     whole, cut = measure(load(tmp_path), estimator, aligned=True)["yaw"]
     assert cut == pytest.approx(whole, rel=0.1)
-    # The search ends at a window that is a twentieth larger.
-    assert abs(measure(load(tmp_path), estimator)["yaw"][1] - cut) > 0.03 * cut
+    searched = measure(load(tmp_path), replace(estimator, aligner=enlarging_aligner()))["yaw"][1]
+    assert abs(searched - cut) > 0.3 * cut
 
 
 def test_the_table_keeps_labels_except_for_measured_columns(faces, estimator, tmp_path):
@@ -274,9 +275,8 @@ def test_a_file_of_directions_holds_an_estimator(faces, estimator, tmp_path):
     path = tmp_path / "found.safetensors"
     small_bundle(weights=weights, reconstruction=hash_of(weights)).save(path)
     table = measure(load(faces), load_estimator(path))
-    expected = estimator_from_state(state, network, bundle)
-    # Not the same bits: what is loaded was optimized for reading.
-    pd.testing.assert_frame_equal(table, measure(load(faces), expected), check_exact=False, rtol=0.02, atol=0.02)
+    as_loaded = optimized_for_reading(network).to(memory_format=torch.channels_last)
+    assert table.equals(measure(load(faces), estimator_from_state(state, as_loaded, bundle)))
     assert set(bundle.atoms) < set(table.columns)
     assert (table["cannot_tell"] == "").all()
 

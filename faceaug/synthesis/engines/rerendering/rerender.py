@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from faceaug.datasets.thumbnails import common_aspect, thumbnail
 from faceaug.errors import FaceaugError
 from faceaug.measurement.alignment import canvas_extent, lay_on_canvas, lay_on_canvases, stack_canvases
-from faceaug.measurement.crops import CROP_SIDE
+from faceaug.measurement.crops import CROP_SIDE, halved
 from faceaug.measurement.estimator import FaceEstimator, Measurements
 from faceaug.planning.plan import PlannedCell
 from faceaug.reconstruction.warp import PhotographedFaces, Warp, apply_warp
@@ -389,4 +388,4 @@ class RerenderEngine:
 def _as_fine_as_read(canvases: Tensor, windows: Tensor) -> Tensor:
     """Return canvases [N, 3, C, C] halved, where the faces of a block, in windows [N, 4], are all read from halves."""
     reduction = windows[:, 2].exp() * canvases.shape[-1] / CROP_SIDE
-    return F.avg_pool2d(canvases, 2) if bool((reduction >= math.sqrt(2)).all()) else canvases
+    return halved(canvases) if bool((reduction >= math.sqrt(2)).all()) else canvases
