@@ -55,6 +55,7 @@ class BlockProgress(Protocol):
 T = TypeVar("T")
 R = TypeVar("R")
 _BLOCK_SIZE = 64  # images per task, so that the cost of submitting a task is small
+_TIMED = 8  # items whose time decides whether there are threads
 _WORTH_A_THREAD = 1.5e-4  # seconds of an item below which threads lose more on the interpreter's lock than they gain
 
 
@@ -112,7 +113,7 @@ def map_in_threads(
     -----
     Pillow releases the interpreter's lock while it decodes, so threads are enough. Where items take so little time that
     handing the lock to and fro costs more than a second thread gains (headers, small images), there are none: the first
-    block decides. An exception of a task is raised where its result would have come.
+    few decide. An exception of a task is raised where its result would have come.
     """
     threads = worker_count(workers)
 
@@ -121,7 +122,7 @@ def map_in_threads(
 
     first: list[R] = []
     seconds: list[float] = []
-    for index in range(min(_BLOCK_SIZE, count)):
+    for index in range(min(_TIMED, count)):
         begun = time.perf_counter()
         first.append(task(index))
         seconds.append(time.perf_counter() - begun)

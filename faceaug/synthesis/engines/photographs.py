@@ -131,7 +131,8 @@ def measured_near(
 ) -> Floats:
     """Return view and light alone, float64 [N, 6], of pictures whose faces are near windows [N, 4].
 
-    They are what `FaceEstimator.read` gives, without the reconstruction, which says whether it can be relied on.
+    They are what `FaceEstimator.read` gives, also where that would refuse the picture and give NaN. An estimator with a
+    reader needs no reconstruction for them.
     """
     aligner = estimator.aligner
     faces = aligner.crop_centre(canvases, shorter) if aligned else aligner.refine(canvases, near)

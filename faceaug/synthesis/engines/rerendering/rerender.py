@@ -290,8 +290,8 @@ class RerenderEngine:
     def _warps(self, attempts: _Attempts, uniform: Floats, active: NDArray[np.int64]) -> dict[int, Warp]:
         """Return how photographs `active` are warped so that their goals are measured in their bins.
 
-        Photographs are left out that were moved as far as `REACH` allows and are still measured outside. After the last
-        correction nothing is measured again.
+        Photographs are left out that were moved toward a goal as far as `REACH` allows and are still measured outside
+        of it. After the last correction nothing is measured again.
         """
         goals, before, columns, rows = attempts.goals, attempts.before, attempts.columns, attempts.rows
         now = before.values[:, columns]
@@ -305,10 +305,11 @@ class RerenderEngine:
                 return warps
             warp = faces.changed(attempts.names, change[active])
             read = self._read_turned(attempts, active, warp)[:, columns]
-            inside = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1).all(1)
-            warps |= {int(active[row]): warp[row : row + 1] for row in np.flatnonzero(inside)}
+            holds = np.stack([goal.holds(read[:, k], rows[active]) for k, goal in enumerate(goals)], 1)
+            warps |= {int(active[row]): warp[row : row + 1] for row in np.flatnonzero(holds.all(1))}
             corrected = (change[active] + values[active] - read).clip(-reach, reach)
-            going = ~inside & (corrected != change[active]).any(1)
+            stuck = ~holds & (corrected == change[active])
+            going = ~holds.all(1) & ~stuck.any(1)
             change[active] = corrected
             active, faces = active[going], faces[torch.from_numpy(going)]
         warp = faces.changed(attempts.names, change[active])
@@ -386,6 +387,6 @@ class RerenderEngine:
 
 
 def _as_fine_as_read(canvases: Tensor, windows: Tensor) -> Tensor:
-    """Return canvases [N, 3, C, C] halved, where faces in windows [N, 4] are all read from halved canvases anyway."""
+    """Return canvases [N, 3, C, C] halved, where the faces of a block, in windows [N, 4], are all read from halves."""
     reduction = windows[:, 2].exp() * canvases.shape[-1] / CROP_SIDE
     return F.avg_pool2d(canvases, 2) if bool((reduction >= math.sqrt(2)).all()) else canvases

@@ -17,6 +17,7 @@ from faceaug.analysis.analyze import analyze
 from faceaug.errors import OutputError, UsageError
 from faceaug.planning.plan import Budget
 from faceaug.planning.plan import plan as plan_samples
+from faceaug.reconstruction.semantics import FACTOR_NAMES
 from faceaug.shards.columns import BUILT_IN_ENGINES
 from faceaug.shards.manifest import read_manifest
 from faceaug.shards.verify import verify
@@ -222,6 +223,19 @@ def test_a_face_that_its_table_describes_wrongly_is_no_source(dataset, tmp_path,
     short = next(cell for cell in result.manifest.cells if cell.short)
     assert "source measured as its table says" in short.note
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_head_that_never_turns_far_enough_is_not_rendered(dataset, plan, tmp_path, monkeypatch, module_quick):
+    def elsewhere(engine, attempts, active, warp):
+        read = attempts.before.values[active].copy()
+        read[:, FACTOR_NAMES.index("yaw")] = 500.0  # farther than any correction reaches
+        return read
+
+    monkeypatch.setattr(rerender.RerenderEngine, "_read_turned", elsewhere)
+    monkeypatch.setattr(rerender.RerenderEngine, "_rerender", lambda *_: pytest.fail("it is rendered"))
+    result = balance(dataset, tmp_path / "out", plan=plan, config=CONFIG)
+    assert result.accepted == 0
+    assert sum(cell.rejected.get(REACHED, 0) for cell in result.manifest.cells) > 0
 
 
 def test_settings_of_generators_are_refused_before_anything_is_written(dataset, plan, tmp_path):
