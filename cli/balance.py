@@ -61,9 +61,9 @@ run_options = decorated(
 """The options that say what is synthesized of what, which a worker shares."""
 setting_options = decorated(config_options(_SETTINGS), threshold_option)
 worker_setting_options = decorated(
-    config_options(name for name in _SETTINGS if name not in PLACEMENT_SETTINGS), threshold_option
+    config_options(name for name in _SETTINGS if name not in {*PLACEMENT_SETTINGS, "worker_timeout"}), threshold_option
 )
-"""Those of a worker, which has no executor of its own."""
+"""Those of a worker, which has no executor of its own, and takes from the driver when that takes it for lost."""
 
 
 @click.command()

@@ -22,7 +22,15 @@ FEATURES_MODEL, RESNET_MODEL, TIMM_PREFIX = "features", "resnet", "timm:"
 NOT_DECISIVE = ("about", "data", "cost", "arms", "seeds", "selection", "full", "form", "output")
 """Keys that do not decide the result of one arm and seed (runs hold both selections)."""
 SET_BY_BENCH = (
-    *("engine", "seed", "report", "device", "workers", "executor", "address", "worker_timeout", "thresholds"),
+    "engine",
+    "seed",
+    "report",
+    "device",
+    "workers",
+    "executor",
+    "address",
+    "worker_timeout",
+    "thresholds",
 )
 """Settings of a synthesis that the experiment decides itself."""
 

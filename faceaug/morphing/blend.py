@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -85,6 +84,8 @@ class MorphPlan:
         Share of each donor in the features of the whole face.
     registrations : tuple of Registration, length K
         From the host to each donor.
+    alike : tuple of float32 [P, P], length K
+        Where the canonical pictures of the host and of each donor show the same features (`where_alike`).
     maps : MorphMaps
     faults : MorphFaults
     """
@@ -94,6 +95,7 @@ class MorphPlan:
     weights: tuple[float, ...]
     shares: tuple[float, ...]
     registrations: tuple[Registration, ...]
+    alike: tuple[Floats32, ...]
     maps: MorphMaps
     faults: MorphFaults
 
@@ -134,12 +136,13 @@ def plan_morph(
     mean = sum((weight * flow for weight, flow in zip(weights, flows, strict=True)), torch.zeros_like(place))
     sources = maps_of(host.sources)
     offset = look_up(sources, place - mean) - look_up(sources, place)
-    seen = visible_part(host)
-    places, alike, holes = [], [], torch.zeros_like(inside)
-    for donor, flow, registration in zip(donors, flows, registrations, strict=True):
+    seen = visible_part(host, place)
+    pictures = tuple(where_alike(r, host, donor) for r, donor in zip(registrations, donors, strict=True))
+    alike = [look_up(maps_of(picture), place) for picture in pictures]
+    places, holes = [], torch.zeros_like(inside)
+    for donor, flow in zip(donors, flows, strict=True):
         there = place - mean + flow
         places.append(look_up(maps_of(donor.sources), there))
-        alike.append(look_up(maps_of(where_alike(registration, host, donor)), place))
         holes = torch.maximum(holes, (look_up(maps_of(donor.visible / 255.0), there) < _VISIBLE).float())
     mask = feathered(inside * (1 - holes) * seen) * inside
     core = (inside > 0.5).float() * seen
@@ -157,13 +160,13 @@ def plan_morph(
         mixed=sum(shares),
     )
     maps = MorphMaps(offset, places, alike, mask)
-    return MorphPlan(host, tuple(donors), tuple(weights), shares, tuple(registrations), maps, faults)
+    return MorphPlan(host, tuple(donors), tuple(weights), shares, tuple(registrations), pictures, maps, faults)
 
 
 def registration_faults(host: CanonicalFace, registrations: Sequence[Registration]) -> tuple[float, float]:
     """Return `unregistered` and `residual` of `MorphFaults`, which registrations from a host show by themselves."""
     place, inside = mixed_part(host)
-    core = (inside > 0.5).float() * visible_part(host)
+    core = (inside > 0.5).float() * visible_part(host, place)
     unregistered = [(look_up(maps_of(r.confidence), place) < 0.5).float() for r in registrations]
     residual = [look_up(maps_of(r.residual), place) for r in registrations]
     return max(share_of(part, core) for part in unregistered), max(share_of(part, core) for part in residual)
@@ -174,7 +177,6 @@ def share_of(part: Tensor, core: Tensor) -> float:
     return float((part * core).sum() / (core.sum() + 1e-6))
 
 
-@lru_cache(maxsize=8)  # a host is paired with one donor after another
 def mixed_part(face: CanonicalFace) -> tuple[Tensor, Tensor]:
     """Return the canonical places [1, G, G, 2] of a window, and how much of each is mixed at most, [1, 1, G, G]."""
     place = torch.from_numpy(face.places.astype(np.float32))[None]
@@ -188,10 +190,9 @@ def mixed_at(places: Tensor) -> Tensor:
     return smooth_bump(relative, _FULL_UNTIL, _NONE_FROM)
 
 
-@lru_cache(maxsize=8)
-def visible_part(face: CanonicalFace) -> Tensor:
+def visible_part(face: CanonicalFace, place: Tensor) -> Tensor:
     """Return 1 where the photograph of a face shows the places of its window (`mixed_part`), else 0: [1, 1, G, G]."""
-    return (look_up(maps_of(face.visible / 255.0), mixed_part(face)[0]) >= _VISIBLE).float()
+    return (look_up(maps_of(face.visible / 255.0), place) >= _VISIBLE).float()
 
 
 def feathered(mask: Tensor) -> Tensor:
@@ -227,7 +228,6 @@ def render_morph(plan: MorphPlan, photographs: Sequence[Rgb]) -> tuple[Rgb, floa
     return image, light
 
 
-@lru_cache(maxsize=8)  # it is asked for to predict a morph and to mix it
 def where_alike(registration: Registration, host: CanonicalFace, donor: CanonicalFace) -> Floats32:
     """Return where the canonical pictures of two faces show the same features, [P, P] in [0, 1].
 

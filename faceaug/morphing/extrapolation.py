@@ -77,7 +77,7 @@ def move_face(
     flow = strength * look_up(maps_of(change.shape), there).permute(0, 2, 3, 1) * inside.permute(0, 2, 3, 1)
     sources = maps_of(face.sources)
     offset = look_up(sources, place - flow) - look_up(sources, place)
-    seen = visible_part(face)
+    seen = visible_part(face, place)
     mask = feathered(inside * seen) * inside
     texture = strength * look_up(maps_of(change.texture), there - flow)
     pixels = as_unit(photograph)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from faceaug.morphing.blend import MorphPlan, mixed_at, where_alike
+from faceaug.morphing.blend import MorphPlan, mixed_at
 from faceaug.morphing.canonical import PICTURE_SIDE
 from faceaug.morphing.face import descriptor_of
 from faceaug.morphing.registration import moved_picture
@@ -26,8 +26,8 @@ def predicted_descriptor(plan: MorphPlan) -> Floats32:
     mean = np.sum([weight * flow for weight, flow in zip(plan.weights, flows, strict=True)], 0)
     host = moved_picture(plan.host.detail, -mean)
     mixed = host.copy()
-    for donor, weight, flow, registration in zip(plan.donors, plan.weights, flows, plan.registrations, strict=True):
-        share = weight * where_alike(registration, plan.host, donor) * part[..., 0]
+    for donor, weight, flow, alike in zip(plan.donors, plan.weights, flows, plan.alike, strict=True):
+        share = weight * alike * part[..., 0]
         mixed += share * (moved_picture(donor.detail, flow - mean) - host)
     return descriptor_of(mixed)
 

@@ -178,7 +178,7 @@ def uploaded_folder(url: str) -> Iterator[tuple[Path, bool]]:
     """Yield an empty folder that is uploaded to a URL at the end, which must be empty; after an error nothing is.
 
     While it is uploaded, the file `UNFINISHED_NAME` lies there, and manifests come last. Another call replaces what was
-    interrupted.
+    interrupted. Whether the URL can be written shows at the end; `check_new_destination` tells before.
 
     Yields
     ------
@@ -195,7 +195,6 @@ def uploaded_folder(url: str) -> Iterator[tuple[Path, bool]]:
     filesystem, root = open_filesystem(url)
     mark = f"{root}/{UNFINISHED_NAME}"
     found = _replaced_files(url)
-    check_destination(url, removes=True)
     with tempfile.TemporaryDirectory(prefix="faceaug-out-") as staging:
         yield Path(staging), bool(found)
         with writing_errors(url):

@@ -193,10 +193,8 @@ def _in_blocks(convolution: nn.Module, block: int) -> nn.Sequential:
         for j in range(block):
             weight[:, i, j, :, i : i + side, j : j + side] = convolution.weight.detach()
     wide = nn.Conv2d(inputs, outputs * block**2, side + block - 1, stride=block, padding=side // 2)
-    wide.weight.data, wide.bias = (
-        weight.flatten(0, 2),
-        nn.Parameter(convolution.bias.detach().repeat_interleave(block**2)),
-    )
+    wide.weight.data = weight.flatten(0, 2)
+    wide.bias = nn.Parameter(convolution.bias.detach().repeat_interleave(block**2))
     return nn.Sequential(wide.requires_grad_(False), nn.PixelShuffle(block))
 
 

@@ -292,7 +292,7 @@ class RunConfig(ConfigModel):
         60.0,
         "run",
         "The executor folder: seconds without a sign of life after which a worker is taken for lost; a worker gives "
-        "twelve in that time. The same for driver and workers; more where machines see each other's files late.",
+        "twelve in that time. More where machines see each other's files late.",
         ge=1,
     )
     batch_size: int = _setting(64, "run", "Images computed together; it does not change the samples.", ge=1)

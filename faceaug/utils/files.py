@@ -48,31 +48,39 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def check_writable(path: Path) -> None:
     """Raise OutputError where a file cannot be written at `path`, before hours are spent on its content."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; give the name of a file")
-    _try_to_write(path, path.parent)
+    with _output_errors(path):
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; give the name of a file")
+        _try_to_write(path.parent, f".{path.name}.")  # as `atomic`, which needs room for it
 
 
 def check_writable_folder(folder: Path) -> None:
     """Raise OutputError where no files can be written to a folder, which may be absent, before they are computed."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; give a folder to write to")
     place = folder.absolute()
-    _try_to_write(folder, next(path for path in (place, *place.parents) if path.exists()))
+    with _output_errors(folder):
+        if place.exists() and not place.is_dir():
+            raise OutputError(f"{folder} is a file; give a folder to write to")
+        _try_to_write(next(path for path in (place, *place.parents) if path.exists()), ".faceaug-")
 
 
 def require_empty(folder: Path) -> None:
     """Raise OutputError unless a folder is absent or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists already and is not an empty folder; choose another destination")
+    with _output_errors(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder} exists already and is not an empty folder; choose another destination")
 
 
-def _try_to_write(path: Path, folder: Path) -> None:
-    """Raise OutputError, which names `path`, where no file can be written in a folder."""
+def _try_to_write(folder: Path, prefix: str) -> None:
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=folder)
+    os.close(handle)
+    os.unlink(name)
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    """Raise OutputError, which names `path`, where it cannot be looked at or written."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=folder)
-        os.close(handle)
-        os.unlink(name)
+        yield
     except OSError as error:
         raise output_error(path, error) from error
 

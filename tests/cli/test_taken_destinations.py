@@ -70,6 +70,16 @@ def test_a_path_through_a_file(refused, tmp_path, command):
     assert [path.name for path in tmp_path.rglob("*")] == ["notes.txt"]
 
 
+@pytest.mark.parametrize(("command", "option"), [("plan", "-o"), ("plan", "--html"), ("analyze", "--html")])
+def test_a_file_that_cannot_be_written(faceaug_cli, tmp_path, monkeypatch, command, option):
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.setattr(f"faceaug.cli.{command}.read_dataset", lambda *rest: pytest.fail("the images were read"))
+    for file, said in ((tmp_path, "is a folder"), (tmp_path / "notes.txt" / "out", "could not be written")):
+        ended = faceaug_cli(command, str(tmp_path), "--by", "kind", option, str(file))
+        assert ended.status == 1
+        assert f"{file} {said}" in ended.err
+
+
 @pytest.mark.parametrize("command", ["admit", "balance"])
 def test_a_folder_with_a_run(refused, made, command):
     assert "has a run; continue it with --resume" in refused(command, made)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import cv2
@@ -13,6 +15,7 @@ from demo_faces import faces
 
 from faceaug.morphing.blend import mixed_part, plan_morph, render_morph
 from faceaug.morphing.pixels import PixelBox, pixel_positions
+from faceaug.morphing.prediction import predicted_descriptor
 from faceaug.reconstruction.warp import WIDE
 
 
@@ -57,6 +60,17 @@ def test_the_broad_light_is_the_hosts(pair):
     image, _ = render_morph(plan_morph(host, [donor], [0.7]), [pictures[0], dark])
     mean = image[20:56, 18:46].mean() / pictures[0][20:56, 18:46].mean()
     assert 0.85 < mean < 1.15
+
+
+def test_nothing_of_a_face_is_kept_after_its_morph(pair):
+    host, donor = (replace(face) for face in pair[:2])
+    kept = [weakref.ref(host), weakref.ref(donor)]
+    plan = plan_morph(host, [donor], [0.8])
+    predicted_descriptor(plan)
+    render_morph(plan, pair[2])
+    del host, donor, plan
+    gc.collect()
+    assert [face() for face in kept] == [None, None]
 
 
 def test_both_sides_of_a_face_are_of_one_person(pair):

@@ -20,7 +20,7 @@ from faceaug.datasets import load_dataset
 from faceaug.errors import FaceaugError, OutputError, RemoteError, UsageError
 from faceaug.places.filesystems import remote_errors, writing_errors
 from faceaug.places.published import check_run_destination, published_folder
-from faceaug.places.uploads import check_destination, uploaded_folder
+from faceaug.places.uploads import check_destination, check_new_destination, is_trial, uploaded_folder
 from faceaug.utils.text import without_secrets
 
 SIGNED = "X-Amz-Credential=AKIA%2F20250101&X-Amz-Signature=SECRET"
@@ -137,13 +137,24 @@ def test_a_place_needs_no_right_to_remove_unless_files_are_removed_there(server,
         check_destination(f"{server}/new")
         with (
             pytest.raises(RemoteError, match=r"cannot be removed \(delete denied\)"),
-            uploaded_folder(f"{server}/new"),
         ):
-            pytest.fail("a folder was made")
+            check_new_destination(f"{server}/new")
         check_run_destination(f"{server}/new")
     with uploaded_folder(f"{server}/new") as (folder, again):  # what checks have left is no content
         (folder / "a.txt").write_text("a")
     assert not again
+
+
+def test_one_output_is_tried_to_be_written_once(server, output, monkeypatch):
+    tried, write = [], MemoryFileSystem.pipe_file
+
+    def noted(self, path, *rest, **options):
+        tried.append(path)
+        return write(self, path, *rest, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", noted)
+    assert run(["subset", str(output), "--where", "cell >= 0", "-o", f"{server}/some", "-q"]) == 0
+    assert len([path for path in tried if is_trial(path.rpartition("/")[2])]) == 1
 
 
 def test_a_check_leaves_no_folders_that_were_not_there(tmp_path, monkeypatch):

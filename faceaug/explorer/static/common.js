@@ -60,6 +60,7 @@ export class Latest {
         this.waiting = null;
         const content = await ask(this.path, next).catch(() => null);
         if (content !== null) this.show(content, next, this.waiting === null);
+        else if (this.waiting === null) document.body.dataset.settled = "true"; // no picture will come
         next = this.waiting;
       }
     } finally {

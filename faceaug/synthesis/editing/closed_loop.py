@@ -234,10 +234,8 @@ class _Loop:
     def learnt(self, slopes: Floats, step: Floats, change: Floats) -> Floats:
         """Return slopes corrected by what steps changed; one of which nothing is left is zero."""
         updated = _updated(slopes, step, change, self._directions.precision)
-        length, least = (
-            np.linalg.norm(updated, axis=2),
-            _FLAT * np.linalg.norm(self._directions.B[self.columns], axis=1),
-        )
+        length = np.linalg.norm(updated, axis=2)
+        least = _FLAT * np.linalg.norm(self._directions.B[self.columns], axis=1)
         return np.where((length > least)[:, :, None], updated, 0.0)
 
 

@@ -34,11 +34,11 @@ class Heartbeat:
     rank : int
         Of the worker. Where a worker of this rank was lost while it computed a block, that is noted.
     timeout : float
-        Seconds of silence after which the driver takes it for lost.
+        Seconds of silence after which the driver takes it for lost. It may be changed meanwhile.
     """
 
     def __init__(self, folder: Path, rank: int, timeout: float) -> None:
-        self._folder, self._file, self._pause = folder, folder / SHARES_FOLDER / str(rank), timeout / _SIGNS
+        self._folder, self._file, self.timeout = folder, folder / SHARES_FOLDER / str(rank), timeout
         self._block, self._lock, self._ended = "", threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._beat, name="faceaug-heartbeat", daemon=True)
 
@@ -84,7 +84,7 @@ class Heartbeat:
         write_bytes(self._file, block.encode())
 
     def _beat(self) -> None:
-        while not self._ended.wait(self._pause):
+        while not self._ended.wait(self.timeout / _SIGNS):
             with contextlib.suppress(OSError, FaceaugError):  # of a disk that is full; the next sign may succeed
                 self.sign()
 

@@ -1,8 +1,8 @@
 """Blocks computed by processes that share the output folder with the driver; each makes its share of them.
 
-There is no daemon. The driver writes which blocks it wants (`wanted.json`), and every process that runs ``faceaug
-worker`` writes results, each as a file that is whole or absent (`faceaug.synthesis.executors.worker`). Any of them can
-be ended and begun again at any time.
+There is no daemon. The driver writes which blocks it wants, and when it takes a silent worker for lost (`wanted.json`).
+Every process that runs ``faceaug worker`` writes results, each as a file that is whole or absent
+(`faceaug.synthesis.executors.worker`). Any of them can be ended and begun again at any time.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class FolderExecutor:
         """Write what is wanted, if that has changed; called before each wait, so that workers have enough to do."""
         wanted = [list(key) for key in self._wanted]
         if wanted != self._published:
-            write_wanted(self._files.folder, self._run, wanted)
+            self._write_wanted(wanted)
             self._published = wanted
 
     def __enter__(self) -> FolderExecutor:
@@ -138,22 +138,38 @@ class FolderExecutor:
             self._files.remove()
         else:  # the workers wait for the driver to be resumed
             with contextlib.suppress(FaceaugError):
-                write_wanted(self._files.folder, self._run, [])
+                self._write_wanted([])
+
+    def _write_wanted(self, blocks: list[list[int]]) -> None:
+        content = {"run": self._run, "worker_timeout": self._timeout, "blocks": blocks}
+        write_bytes(self._files.folder / WANTED_NAME, json.dumps(content).encode())
 
 
-def write_wanted(folder: Path, run: str, wanted: list[list[int]]) -> None:
-    """Write the list of blocks, as pairs of cell and block, that workers of a run are to compute, most urgent first."""
-    write_bytes(folder / WANTED_NAME, json.dumps({"run": run, "blocks": wanted}).encode())
+@dataclass(frozen=True)
+class WantedBlocks:
+    """What the driver of a run wants of its workers.
+
+    Attributes
+    ----------
+    blocks : list of (int, int)
+        Pairs of cell and block that are to be computed, most urgent first.
+    worker_timeout : float
+        Seconds of silence after which the driver takes a worker for lost.
+    """
+
+    blocks: list[tuple[int, int]]
+    worker_timeout: float
 
 
-def read_wanted(folder: Path, run: str) -> list[tuple[int, int]] | None:
-    """Return the list of blocks that the driver of a run wants, or None where there is none yet."""
+def read_wanted(folder: Path, run: str) -> WantedBlocks | None:
+    """Return what the driver of a run wants, or None where it has not said so yet."""
     text = _text(folder / WANTED_NAME)
     try:
         wanted = None if text is None else parse_json(text)
         if wanted is None or wanted["run"] != run:
             return None
-        return [(int(cell), int(block)) for cell, block in wanted["blocks"]]
+        blocks = [(int(cell), int(block)) for cell, block in wanted["blocks"]]
+        return WantedBlocks(blocks, float(wanted["worker_timeout"]))
     except (LookupError, TypeError, ValueError) as error:
         raise IntegrityError(f"{folder / WANTED_NAME} is no list of blocks: run faceaug balance --resume") from error
 

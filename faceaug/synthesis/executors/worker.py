@@ -15,7 +15,7 @@ from faceaug.synthesis.engines.registry import create_engine
 from faceaug.synthesis.executors.block_files import BlockFiles
 from faceaug.synthesis.executors.heartbeats import DIED, Heartbeat, while_there_is
 from faceaug.synthesis.executors.rebuilt_engine import LearntModels, RebuiltEngine, rebuild_engine
-from faceaug.synthesis.executors.shared_folder import FAILED, LOST_BLOCK, read_wanted
+from faceaug.synthesis.executors.shared_folder import FAILED, LOST_BLOCK, WantedBlocks, read_wanted
 from faceaug.synthesis.request import RunRequest
 from faceaug.synthesis.stages import fingerprint
 from faceaug.utils.files import write_bytes
@@ -94,9 +94,9 @@ def work_share(request: RunRequest, out: Path, share: Share, *, patience: float 
                 if wanted is None and not computed and out.exists():  # the driver learns
                     waited_since = time.monotonic()
                 if manifest is not None and wanted is not None:
-                    heartbeat = alive.enter_context(Heartbeat(files.folder, share.rank, request.config.worker_timeout))
+                    heartbeat = alive.enter_context(Heartbeat(files.folder, share.rank, wanted.worker_timeout))
                     worker = _Worker.begun(request, manifest, files, heartbeat)
-            if worker is not None and wanted and worker.compute_first(share.ordered(wanted)):
+            if worker is not None and wanted is not None and worker.compute_first(share, wanted):
                 computed, waited_since = worker.computed, time.monotonic()
             else:
                 time.sleep(_IDLE_SECONDS)
@@ -127,9 +127,10 @@ class _Worker:
         cells = {cell.index: cell for cell in request.plan.cells}
         return cls(rebuild_engine(request, models), cells, files, heartbeat)
 
-    def compute_first(self, blocks: list[tuple[int, int]]) -> bool:
-        """Compute the first block that has no result; return whether there was one."""
-        for cell, block in blocks:
+    def compute_first(self, share: Share, wanted: WantedBlocks) -> bool:
+        """Compute the first block of a share that has no result; return whether there was one."""
+        self._heartbeat.timeout = wanted.worker_timeout  # a driver that was resumed may have another
+        for cell, block in share.ordered(wanted.blocks):
             if any(self._files.path(cell, block, kind).exists() for kind in ("safetensors", FAILED, LOST_BLOCK)):
                 continue
             with while_there_is(self._files.folder):

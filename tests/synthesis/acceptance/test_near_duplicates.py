@@ -9,7 +9,7 @@ from fakes import ToyFaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex, differing_bits, hashes
+from faceaug.synthesis.acceptance.near_duplicates import DuplicateIndex, differing_bits, hashes, map_hashes
 
 NEAR = 6
 
@@ -26,6 +26,11 @@ def test_identical_images_hash_alike_in_any_company(faces):
     assert values.shape == (60,)
     np.testing.assert_array_equal(hashes(faces[[7, 3]]), values[[7, 3]])
     np.testing.assert_array_equal(hashes(faces.clone()), values)
+
+
+def test_maps_hash_as_grey_images_do():
+    maps = np.random.default_rng(0).random((300, 32, 24), dtype=np.float32)
+    np.testing.assert_array_equal(map_hashes(maps), hashes(torch.from_numpy(maps)[:, None].expand(-1, 3, -1, -1)))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import balance
 from faceaug.synthesis.engines import registry
 from faceaug.synthesis.executors import worker as worker_module
+from faceaug.synthesis.executors.heartbeats import Heartbeat
 from faceaug.synthesis.executors.registry import check_executor
 from faceaug.synthesis.executors.worker import Share, work_share
 from faceaug.synthesis.request import check_request
@@ -91,13 +92,13 @@ def test_a_worker_that_falls_silent_loses_its_block_and_does_no_harm_when_it_goe
     blocks, settings = out / BLOCKS_FOLDER, {"executor": "folder", "worker_timeout": 1.0}
     environment = {"PACED_SECONDS": "0.3", "PACED_LOG": str(log)}
     driver = in_background(lambda: drive(faces, out, **settings))
-    silent = start(work, faces, out, 0, 2, environment=environment, worker_timeout=1.0)
+    silent = start(work, faces, out, 0, 2, environment=environment)
     try:
         block = stop_while_it_computes(silent, blocks / "shares" / "0")
         said = "worker 0 has given no sign of life for 1 seconds: its block is left to others"
         wait_until(lambda: said in caplog.text, 20)
         assert list(blocks.glob(f"{block}.*.died"))
-        other = start(work, faces, out, 1, 2, environment=environment, worker_timeout=1.0)
+        other = start(work, faces, out, 1, 2, environment=environment)
         if goes_on == "during the run":
             wait_until((blocks / f"{block}.safetensors").is_file, 20)
             os.kill(silent.pid, signal.SIGCONT)
@@ -136,6 +137,21 @@ def test_a_block_whose_workers_end_each_time_is_left_out_with_the_reason(faces):
     assert manifest.cells[0].rejected["block computed"] == 1
     assert manifest.totals.short == 0  # another block of the cell stands in
     assert verify(out).ok
+
+
+def test_a_worker_gives_signs_of_life_as_often_as_its_driver_expects_them(faces, monkeypatch):
+    dataset, plan = parts(faces)
+    out, given = faces / "out", []
+
+    def heartbeat(folder, rank, timeout):
+        given.append(timeout)
+        return Heartbeat(folder, rank, timeout)
+
+    monkeypatch.setattr(worker_module, "Heartbeat", heartbeat)
+    driver = in_background(lambda: drive(faces, out, executor="folder", worker_timeout=2.0))
+    work_share(check_request(dataset, plan, config()), out, Share(0, 1))
+    driver.join()
+    assert given == [2.0]
 
 
 def test_an_error_of_the_engine_ends_the_driver_and_is_not_tried_again(faces, monkeypatch):
