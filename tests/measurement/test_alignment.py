@@ -145,17 +145,14 @@ def test_a_face_is_found_as_well_where_others_are_found_earlier(row):
         assert torch.equal(getattr(together, name)[row], getattr(alone, name)[row])
 
 
-def test_the_network_reads_the_same_bits_in_all_batches_of_four_and_more():
+def test_the_network_reads_the_same_in_batches_of_any_size():
+    """Last bits may differ where a processor multiplies smaller matrices otherwise, as many do those of few rows."""
     images = torch.rand(64, 3, 64, 64, generator=rng()) * 2 - 1
-    aligner, threads = load_estimator().aligner, torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        whole = aligner.predict(images)
-        for size in (4, 5, 7, 16, 33):
-            for some, of_all in zip(aligner.predict(images[-size:]), whole, strict=True):
-                assert torch.equal(some, of_all[-size:]), size
-    finally:
-        torch.set_num_threads(threads)
+    aligner = load_estimator().aligner
+    whole = aligner.predict(images)
+    for size in (1, 3, 4, 7, 33):
+        for some, of_all in zip(aligner.predict(images[-size:]), whole, strict=True):
+            torch.testing.assert_close(some, of_all[-size:], rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
