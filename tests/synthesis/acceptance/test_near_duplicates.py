@@ -30,7 +30,9 @@ def test_identical_images_hash_alike_in_any_company(faces):
 
 def test_maps_hash_as_grey_images_do():
     maps = np.random.default_rng(0).random((300, 32, 24), dtype=np.float32)
-    np.testing.assert_array_equal(map_hashes(maps), hashes(torch.from_numpy(maps)[:, None].expand(-1, 3, -1, -1)))
+    grey = hashes(torch.from_numpy(maps)[:, None].expand(-1, 3, -1, -1))
+    different = sum(bin(int(one) ^ int(other)).count("1") for one, other in zip(map_hashes(maps), grey, strict=True))
+    assert different <= 3  # of 19,200 bits: products are rounded otherwise, and a value may be next to the median
 
 
 @pytest.mark.parametrize(
