@@ -66,7 +66,7 @@ class CanvasPyramid:
 
 def halved(images: Tensor) -> Tensor:
     """Return the means [N, 3, S // 2, S // 2] of 2 x 2 pixels of images [N, 3, S, S], with channels last in memory."""
-    # The bits of average pooling, in a third of its time.
+    # As average pooling does, in a third of its time.
     images = images.contiguous(memory_format=torch.channels_last)
     return F.interpolate(images, scale_factor=0.5, mode="bilinear", align_corners=False)
 
