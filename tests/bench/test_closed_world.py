@@ -14,6 +14,8 @@ from faceaug.generators.pool import sample_stream
 from faceaug.latents.bundle import read_bundle
 from faceaug.measurement.measure import SHIPPED_DIRECTIONS
 
+pytestmark = pytest.mark.slow
+
 WORLD = {"generator": "embedded", "attributes": {"jaw": "jaw_shape_1", "cheeks": "cheeks_texture_4"}, "count": 100}
 CONTENT = {
     "dataset": WORLD,
@@ -63,7 +65,6 @@ def test_an_experiment_runs_in_a_closed_world(experiment, faces):  # noqa: F811
     assert len(content["dataset"]["groups"]) == 4
 
 
-@pytest.mark.slow
 def test_wrong_labels_of_an_engine_are_counted_and_added(experiment, faces, monkeypatch):  # noqa: F811
     leave_face_quality_untrained(monkeypatch)
     synthesis = {"each": 4, "settings": {"survey_samples": 300}}

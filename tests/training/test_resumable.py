@@ -120,7 +120,10 @@ def test_an_empty_data_set_has_an_empty_order():
 # Continuing
 
 
-@pytest.mark.parametrize(("workers", "batch"), [(0, 1), (0, 7), (0, 16), (1, 7), (2, 7), (2, 16)])
+@pytest.mark.parametrize(
+    ("workers", "batch"),
+    [(0, 1), (0, 7), (0, 16), *(pytest.param(*one, marks=pytest.mark.slow) for one in [(1, 7), (2, 7), (2, 16)])],
+)
 def test_a_loader_continues_after_the_last_batch_that_training_received(workers, batch):
     expected = epochs(loader(batch=batch), 3)
     for received in (0, 1, len(expected[1]) - 1):

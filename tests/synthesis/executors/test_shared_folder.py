@@ -27,6 +27,8 @@ from faceaug.synthesis.executors.registry import check_executor
 from faceaug.synthesis.executors.worker import Share, work_share
 from faceaug.synthesis.request import check_request
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def faces(tmp_path, monkeypatch) -> Path:
@@ -47,7 +49,6 @@ def results(out: Path) -> int:
     return len(list((out / BLOCKS_FOLDER).glob("*.safetensors")))
 
 
-@pytest.mark.slow
 def test_workers_and_the_driver_are_killed_and_the_samples_stay_the_same(faces, base):
     out, log = faces / "out", faces / "log"
     environment = {"PACED_SECONDS": "0.3", "PACED_LOG": str(log)}
@@ -85,7 +86,6 @@ def stop_while_it_computes(worker, share: Path) -> str:
         os.kill(worker.pid, signal.SIGCONT)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("goes_on", ["during the run", "after it"])
 def test_a_worker_that_falls_silent_loses_its_block_and_does_no_harm_when_it_goes_on(faces, base, caplog, goes_on):
     out, log = faces / "out", faces / "log"
@@ -247,7 +247,6 @@ def test_an_interrupted_run_that_threads_finish_keeps_no_results_of_blocks(faces
     assert not list(out.glob(".blocks*"))
 
 
-@pytest.mark.slow
 def test_a_block_that_ends_each_worker_is_left_out_once_the_rank_has_begun_again_often_enough(faces):
     dataset, plan = parts(faces)
     out = faces / "out"
