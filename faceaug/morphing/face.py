@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from faceaug.measurement.estimator import Measurements
 from faceaug.morphing.canonical import CanonicalFrame, canonical_frame, canonical_pictures, canonical_sources
@@ -91,8 +92,8 @@ def canonical_faces(
             faces.append(None)
             continue
         one = CanonicalFrame(*(maps[k : k + 1] for maps in (frame.places, frame.covered, frame.sources, frame.visible)))
-        window, extent = read.faces.windows[k : k + 1], torch.from_numpy(extents[k : k + 1])
-        picture = canonical_pictures(as_tensor(photograph[None]), one.sources, window, extent)
+        picture = _picture_of(k, photograph, frame.sources, extents, read)
+        window = read.faces.windows[k : k + 1]
         faces.append(_face(rows[k], digests[k], one, picture, window, extents[k], read.values[k]))
     return faces
 
@@ -103,15 +104,18 @@ def measured_descriptors(photographs: Sequence[Rgb], extents: Floats32, read: Me
     They are those of `canonical_faces`, whose parameters these are, without what only mixing needs.
     """
     sources = canonical_sources(read.factors)
-    descriptors: list[Floats32 | None] = []
-    for k, photograph in enumerate(photographs):
-        if read.refusals[k]:
-            descriptors.append(None)
-            continue
-        window, extent = read.faces.windows[k : k + 1], torch.from_numpy(extents[k : k + 1])
-        picture = canonical_pictures(as_tensor(photograph[None]), sources[k : k + 1], window, extent)
-        descriptors.append(descriptor_of(normalize_contrast(_as_pixels(picture))))
-    return descriptors
+    pictures = (
+        None if read.refusals[k] else _picture_of(k, photograph, sources, extents, read)
+        for k, photograph in enumerate(photographs)
+    )
+    return [None if one is None else descriptor_of(normalize_contrast(_as_pixels(one))) for one in pictures]
+
+
+def _picture_of(k: int, photograph: Rgb, sources: Tensor, extents: Floats32, read: Measurements) -> Tensor:
+    """Return the canonical picture of photograph k, [1, 3, P, P] in [-1, 1]; `sources` as in `CanonicalFrame`."""
+    row = slice(k, k + 1)
+    extent = torch.from_numpy(extents[row])
+    return canonical_pictures(as_tensor(photograph[None]), sources[row], read.faces.windows[row], extent)
 
 
 def window_and_extent(face: CanonicalFace) -> tuple[torch.Tensor, torch.Tensor]:
