@@ -294,6 +294,7 @@ class RunConfig(ConfigModel):
         "The executor folder: seconds without a sign of life after which a worker is taken for lost; a worker gives "
         "twelve in that time. More where machines see each other's files late.",
         ge=1,
+        le=86_400,
     )
     batch_size: int = _setting(64, "run", "Images computed together; it does not change the samples.", ge=1)
     tries: int = _setting(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,10 @@ def read_wanted(folder: Path, run: str) -> WantedBlocks | None:
         if wanted is None or wanted["run"] != run:
             return None
         blocks = [(int(cell), int(block)) for cell, block in wanted["blocks"]]
-        return WantedBlocks(blocks, float(wanted["worker_timeout"]))
+        timeout = float(wanted["worker_timeout"])
+        if not 0 < timeout <= threading.TIMEOUT_MAX:
+            raise ValueError(timeout)
+        return WantedBlocks(blocks, timeout)
     except (LookupError, TypeError, ValueError) as error:
         raise IntegrityError(f"{folder / WANTED_NAME} is no list of blocks: run faceaug balance --resume") from error
 

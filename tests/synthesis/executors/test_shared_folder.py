@@ -16,7 +16,7 @@ from folder_runs import contents
 from paced_runs import begun, config, drive, know_engine, parts, start, wait_until, work
 
 from faceaug.cluster.placement import RETRIES
-from faceaug.errors import FaceaugError, OutputError, UsageError
+from faceaug.errors import FaceaugError, IntegrityError, OutputError, UsageError
 from faceaug.shards.takeover import BLOCKS_FOLDER
 from faceaug.shards.verify import verify
 from faceaug.synthesis.balance import balance
@@ -24,6 +24,7 @@ from faceaug.synthesis.engines import registry
 from faceaug.synthesis.executors import worker as worker_module
 from faceaug.synthesis.executors.heartbeats import Heartbeat
 from faceaug.synthesis.executors.registry import check_executor
+from faceaug.synthesis.executors.shared_folder import WANTED_NAME, read_wanted
 from faceaug.synthesis.executors.worker import Share, work_share
 from faceaug.synthesis.request import check_request
 
@@ -259,3 +260,15 @@ def test_a_block_that_ends_each_worker_is_left_out_once_the_rank_has_begun_again
     work_share(check_request(dataset, plan, config()), out, Share(0, 1))
     driver.join()
     assert done["run"].manifest.cells[0].rejected["block computed"] == 1
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "NaN", "Infinity", "1e300", '"soon"', "null"])
+def test_a_silence_that_no_driver_asks_for_is_refused(tmp_path, timeout):
+    written = '{"run": "this", "worker_timeout": %s, "blocks": [[0, 1]]}'
+    (tmp_path / WANTED_NAME).write_text(written % "2.5")
+    wanted = read_wanted(tmp_path, "this")
+    assert wanted is not None
+    assert (wanted.blocks, wanted.worker_timeout) == ([(0, 1)], 2.5)
+    (tmp_path / WANTED_NAME).write_text(written % timeout)
+    with pytest.raises(IntegrityError, match="is no list of blocks: run faceaug balance --resume"):
+        read_wanted(tmp_path, "this")
